@@ -1,0 +1,36 @@
+"""What can go wrong that a user can mend, and the exit code each kind ends with.
+
+Every error here is one sentence for a person: what was found, where, and what to do.
+The command line prints that sentence alone; `--debug` adds the traceback.
+Anything raised that is *not* one of these is our own mistake and exits with 1.
+"""
+
+
+class MingptError(Exception):
+    """Base of every error that is the user's to mend."""
+
+    exit_code = 1
+
+
+class UsageError(MingptError, ValueError):
+    """A wrong setting, flag or prompt: names field, value and rule."""
+
+    exit_code = 2
+
+
+class DataError(MingptError, ValueError):
+    """A text that is missing, too short, or not UTF-8."""
+
+    exit_code = 3
+
+
+class CheckpointError(MingptError):
+    """A run folder or checkpoint that is missing, damaged, locked or of another model."""
+
+    exit_code = 4
+
+
+class NotFiniteError(MingptError):
+    """The loss or a gradient stopped being a number; nothing was updated or saved."""
+
+    exit_code = 5
