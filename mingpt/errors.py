@@ -34,3 +34,13 @@ class NotFiniteError(MingptError):
     """The loss or a gradient stopped being a number; nothing was updated or saved."""
 
     exit_code = 5
+
+
+def require(holds: bool, field: str, value: object, rule: str) -> None:
+    """Refuse a setting: `model.n_embd=30: must be a multiple of model.n_query_head=4`.
+
+    Raises:
+        UsageError: when `holds` is false.  Never an `assert`: these rules also hold under `python -O`.
+    """
+    if not holds:
+        raise UsageError(f"{field}={value}: {rule}")
