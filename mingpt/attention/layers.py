@@ -1,0 +1,180 @@
+"""Multi-head self-attention, built from parts: projections, norm, position code, kernel.
+
+Letters: b batch, t queries, s keys, h query heads, g key/value heads, d head width, e model width.
+The layer knows no variant by name: it calls the parts that its settings chose.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+from einops import rearrange
+from torch import Tensor, nn
+
+from mingpt.attention.cache import KeyValueCache
+from mingpt.attention.kernels import sdpa
+from mingpt.attention.positions import POSITIONS, RotaryPositionalEmbeddings
+from mingpt.errors import require
+from mingpt.initialise import writes_residual
+from mingpt.norms import NORMS
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionConfig:
+    """Settings of one attention layer.
+
+    Attributes:
+        n_embd: width of the residual stream
+        n_query_head: query heads; each is n_embd/n_query_head wide
+        n_kv_head: key/value heads; null: one per query head; fewer: consecutive query heads share one
+        rope: True rotates queries and keys by position (RoPE); False learns a row per position
+        position: null leaves the choice to model.rope; or the name of a position code
+        bias: whether linear layers and LayerNorm have a bias
+        norm: normalisation before each half-block
+        qk_norm: normalise each head's queries and keys (RMS) before their product
+        attn_pdrop: dropout on attention weights, probability
+        resid_pdrop: dropout on what is added to the residual stream, probability
+        block_size: tokens seen at once
+    """
+
+    n_embd: int
+    n_query_head: int
+    n_kv_head: int | None = None
+    rope: bool = False
+    position: str | None = None
+    bias: bool = True
+    norm: str = "layernorm"
+    qk_norm: bool = False
+    attn_pdrop: float = 0.0
+    resid_pdrop: float = 0.0
+    block_size: int = 128
+
+    def __post_init__(self) -> None:
+        for name in ("n_embd", "n_query_head"):
+            require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "must be at least 1")
+        require(
+            self.n_embd % self.n_query_head == 0,
+            "model.n_embd",
+            self.n_embd,
+            f"must be a multiple of model.n_query_head={self.n_query_head}",
+        )
+        require(
+            1 <= self.key_heads <= self.n_query_head and self.n_query_head % self.key_heads == 0,
+            "model.n_kv_head",
+            self.n_kv_head,
+            f"must divide model.n_query_head={self.n_query_head}",
+        )
+        for name in ("attn_pdrop", "resid_pdrop"):
+            require(0 <= getattr(self, name) < 1, f"model.{name}", getattr(self, name), "must be in [0, 1)")
+        require(self.block_size >= 1, "data.block_size", self.block_size, "must be at least 1")
+        require(
+            not self.rope or self.position in (None, "rope"),
+            "model.position",
+            self.position,
+            "contradicts model.rope=True; give one of the two",
+        )
+        code, _ = POSITIONS[self.position_code], NORMS[self.norm]
+        require(
+            not code.needs_even_heads or self.head_width % 2 == 0,
+            "model.n_embd",
+            self.n_embd,
+            f"must give heads of even width for rotary positions, not {self.head_width}",
+        )
+
+    @property
+    def key_heads(self) -> int:
+        """g"""
+        return self.n_query_head if self.n_kv_head is None else self.n_kv_head
+
+    @property
+    def head_width(self) -> int:
+        """d"""
+        return self.n_embd // self.n_query_head
+
+    @property
+    def position_code(self) -> str:
+        """The name in POSITIONS that `rope` and `position` agree on."""
+        return self.position or ("rope" if self.rope else "learned")
+
+
+class AttentionOutput(NamedTuple):
+    """What an attention layer returns: first its output, then the weights where its kernel makes them."""
+
+    output: Tensor
+    weights: Tensor | None
+
+
+class GroupedQueryAttention(nn.Module):
+    """Causal self-attention in which groups of query heads share keys and values (Ainslie et al. 2023).
+
+    Args:
+        config: any object with n_embd, n_query_head, n_kv_head, rope, attn_pdrop, resid_pdrop and block_size;
+            what else AttentionConfig has is read where it is there, and its default stands where it is not.
+
+    Raises:
+        UsageError: settings that break a rule of AttentionConfig.
+    """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        config = _as_attention_config(config)
+        self.n_query_head, self.n_kv_head, self.d = config.n_query_head, config.key_heads, config.head_width
+        narrow = self.n_kv_head * self.d
+        self.q_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        self.k_proj = nn.Linear(config.n_embd, narrow, bias=config.bias)
+        self.v_proj = nn.Linear(config.n_embd, narrow, bias=config.bias)
+        self.out_proj = writes_residual(nn.Linear(config.n_embd, config.n_embd, bias=config.bias))
+        self.q_norm: nn.Module = nn.RMSNorm(self.d, eps=1e-6) if config.qk_norm else nn.Identity()
+        self.k_norm: nn.Module = nn.RMSNorm(self.d, eps=1e-6) if config.qk_norm else nn.Identity()
+        self.position = POSITIONS[config.position_code].inside_attention(config)
+        self.attn_pdrop = config.attn_pdrop
+        self.resid_dropout = nn.Dropout(config.resid_pdrop)
+
+    def forward(self, x: Tensor, state: KeyValueCache | None = None) -> AttentionOutput:
+        """(b, t, e) -> (b, t, e), each position reading itself and what came before.
+
+        Args:
+            state: keys and values of earlier tokens; x continues after them, and is appended.
+        """
+        start = state.length if state else 0
+        q = self.q_norm(rearrange(self.q_proj(x), "b t (h d) -> b h t d", d=self.d))
+        k = self.k_norm(rearrange(self.k_proj(x), "b t (g d) -> b g t d", d=self.d))
+        v = rearrange(self.v_proj(x), "b t (g d) -> b g t d", d=self.d)
+        q, k = self.position.rotate(q, k, start)
+        if state:
+            k, v = state.extend(k, v)
+        y = sdpa.attend(q, k, v, self.attn_pdrop if self.training else 0.0)
+        y = self.out_proj(rearrange(y, "b h t d -> b t (h d)"))
+        return AttentionOutput(self.resid_dropout(y), None)
+
+    def new_state(self, batch: int, capacity: int) -> KeyValueCache:
+        """An empty cache for `batch` rows of up to `capacity` tokens."""
+        weight = self.k_proj.weight
+        return KeyValueCache((batch, self.n_kv_head, capacity, self.d), weight.dtype, weight.device)
+
+    @property
+    def query_rotary_pe(self) -> RotaryPositionalEmbeddings:
+        """What turns the queries; there only where the position code is rotary."""
+        return self.position.query  # type: ignore[return-value]
+
+    @property
+    def key_rotary_pe(self) -> RotaryPositionalEmbeddings:
+        """What turns the keys; there only where the position code is rotary."""
+        return self.position.key  # type: ignore[return-value]
+
+
+class CausalSelfAttention(GroupedQueryAttention):
+    """Multi-head attention: the case of one key/value head per query head, same code."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        require(
+            self.n_kv_head == self.n_query_head,
+            "model.n_kv_head",
+            self.n_kv_head,
+            f"must equal model.n_query_head={self.n_query_head} here; GroupedQueryAttention takes fewer",
+        )
+
+
+def _as_attention_config(config: Any) -> AttentionConfig:
+    names = [field.name for field in fields(AttentionConfig) if hasattr(config, field.name)]
+    return AttentionConfig(**{name: getattr(config, name) for name in names})

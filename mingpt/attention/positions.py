@@ -1,0 +1,127 @@
+"""How a model knows where a token stands: three hooks, each the identity until a code overrides it.
+
+    embed(x, start)      on the token embeddings, before the first block     (b, t, e) -> (b, t, e)
+    rotate(q, k, start)  on queries and keys, inside every attention layer   (b, h, t, d) -> (b, h, t, d)
+    bias(i, j)           added to the score of query position i and key position j, or None
+
+`start` counts the tokens that came before x[:, 0]; it is 0 except when a cache holds the earlier ones.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from mingpt.registry import Registry
+
+
+class PositionSettings(Protocol):
+    """What a position code reads of a model's settings."""
+
+    @property
+    def n_embd(self) -> int: ...
+    @property
+    def n_query_head(self) -> int: ...
+    @property
+    def block_size(self) -> int: ...
+
+
+class PositionCode(nn.Module):
+    """No position at all: every hook is the identity.  Base of all codes."""
+
+    needs_even_heads = False
+
+    def __init__(self, config: PositionSettings) -> None:
+        super().__init__()
+
+    @classmethod
+    def inside_attention(cls, config: PositionSettings) -> "PositionCode":
+        """The part of this code that one attention layer owns."""
+        return cls(config)
+
+    def embed(self, x: Tensor, start: int = 0) -> Tensor:
+        return x
+
+    def rotate(self, q: Tensor, k: Tensor, start: int = 0) -> tuple[Tensor, Tensor]:
+        return q, k
+
+    def bias(self, i: Tensor, j: Tensor) -> Tensor | None:
+        return None
+
+
+POSITIONS: Registry[type[PositionCode]] = Registry("model.position")
+POSITIONS.add("none")(PositionCode)
+
+
+@POSITIONS.add("learned")
+class LearnedPositions(PositionCode):
+    """A trained row for each of block_size positions, added to the token embedding (Radford et al. 2019)."""
+
+    def __init__(self, config: PositionSettings) -> None:
+        super().__init__(config)
+        self.table = nn.Embedding(config.block_size, config.n_embd)
+
+    @classmethod
+    def inside_attention(cls, config: PositionSettings) -> PositionCode:
+        return PositionCode(config)
+
+    def embed(self, x: Tensor, start: int = 0) -> Tensor:
+        return x + self.table.weight[start : start + x.shape[1]]
+
+
+class RotaryPositionalEmbeddings(nn.Module):
+    """Rotate the pair (i, i + d/2) of token m by the angle m * base^(-2i/d), m = 1, 2, ... (Su et al. 2021, eq. 34).
+
+    Half-split pairs and a first token at m = 1.  Scores depend on differences of m alone, so 0-based
+    implementations agree to rounding.  Angles come from integer positions in float64 on the CPU and are cast
+    when used; they are no parameter and no buffer: not saved, not touched by `.to(dtype)`.
+
+    Args:
+        d: width of a head; even.
+        base: the slowest pair turns once in about 2 pi base tokens.
+        rows: positions for which the angles are kept; calls beyond it compute theirs.
+    """
+
+    def __init__(self, d: int, base: float = 10_000, rows: int = 0) -> None:
+        super().__init__()
+        if d % 2:
+            raise ValueError(f"d={d}: rotary positions turn pairs, so a head's width must be even")
+        self.d, self.base, self.rows = d, base, rows
+        self._kept: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
+
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """(b, h, t, d) -> (b, h, t, d), the first token at m = start + 1."""
+        cos, sin = self._cos_sin(start, x)
+        low, high = x.chunk(2, dim=-1)
+        return torch.cat((low * cos - high * sin, high * cos + low * sin), dim=-1)
+
+    def _cos_sin(self, start: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        stop, kind = start + x.shape[-2], (x.dtype, x.device)
+        if stop > self.rows:
+            return self._compute(start, stop, *kind)
+        if kind not in self._kept:
+            self._kept[kind] = self._compute(0, self.rows, *kind)
+        cos, sin = self._kept[kind]
+        return cos[start:stop], sin[start:stop]
+
+    def _compute(self, start: int, stop: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+        m = torch.arange(start + 1, stop + 1, dtype=torch.float64)
+        speed = self.base ** (-torch.arange(0, self.d, 2, dtype=torch.float64) / self.d)
+        angle = m[:, None] * speed
+        return angle.cos().to(device, dtype), angle.sin().to(device, dtype)
+
+
+@POSITIONS.add("rope")
+class RotaryPositions(PositionCode):
+    """Queries and keys turned by an angle that grows with the position; the embedding is left alone."""
+
+    needs_even_heads = True
+
+    def __init__(self, config: PositionSettings) -> None:
+        super().__init__(config)
+        d = config.n_embd // config.n_query_head
+        self.query = RotaryPositionalEmbeddings(d, rows=config.block_size)
+        self.key = self.query  # one table serves both
+
+    def rotate(self, q: Tensor, k: Tensor, start: int = 0) -> tuple[Tensor, Tensor]:
+        return self.query(q, start), self.key(k, start)

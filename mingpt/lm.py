@@ -1,0 +1,94 @@
+"""What every language model is to the rest of the project: settings, a forward pass, a state, a cost.
+
+The trainer, the sampler, the evaluation and the checkpoints speak to this protocol and to nothing below it.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Protocol
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mingpt.attention.layers import AttentionConfig
+from mingpt.errors import require
+from mingpt.initialise import INITS
+from mingpt.mlps import MLPS
+
+
+class LMOutput(NamedTuple):
+    """What a forward pass returns: (b, t, v) logits, and the mean loss in nats where targets were given."""
+
+    logits: Tensor
+    loss: Tensor | None
+
+
+class State(Protocol):
+    """What a model remembers of the tokens it has read; updated in place by the forward pass."""
+
+    @property
+    def length(self) -> int:
+        """Tokens read so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(AttentionConfig):
+    """Settings of a model.
+
+    Attributes:
+        type: the model family
+        n_layer: blocks
+        mlp: the position-wise half of a block
+        init: how weights start; residual writers are the layers whose output is added to the residual stream
+        embd_pdrop: dropout on the embeddings, probability
+        vocab_size: tokens there are; the text's, where a command line makes the model
+    """
+
+    type: str = "gpt"
+    n_layer: int = 4
+    n_query_head: int = 4
+    n_embd: int = 128
+    mlp: str = "gelu"
+    init: str = "gpt2"
+    embd_pdrop: float = 0.0
+    vocab_size: int = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("n_layer", "vocab_size"):
+            require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "must be at least 1")
+        require(0 <= self.embd_pdrop < 1, "model.embd_pdrop", self.embd_pdrop, "must be in [0, 1)")
+        MLPS[self.mlp], INITS[self.init]  # a wrong name is refused here, before any data is read
+
+
+class LanguageModel(nn.Module):
+    """Base of every family.
+
+    `model(idx, targets=None, *, state=None) -> LMOutput` reads (b, t) token ids and predicts the next of each;
+    `new_state(batch)` starts a memory of earlier tokens for step-by-step use.
+    """
+
+    autoregressive: ClassVar[bool] = True
+    config: ModelConfig
+
+    def new_state(self, batch: int) -> State:
+        raise NotImplementedError
+
+    def flops_per_token(self) -> int:
+        """Floating-point operations of one forward pass, per token, at full block length; training costs 3x."""
+        raise NotImplementedError
+
+    def rows_per_position(self) -> list[str]:
+        """Names of parameters that have one row per position, so that a longer block needs more of them."""
+        return []
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers that training adjusts."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def next_token_loss(logits: Tensor, targets: Tensor | None) -> Tensor | None:
+    """Mean cross-entropy in nats of (b, t, v) logits against (b, t) targets; None without targets."""
+    if targets is None:
+        return None
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())

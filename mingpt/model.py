@@ -1,0 +1,102 @@
+"""GPT: token embedding, position code, pre-norm blocks, linear read-out (Radford et al. 2019).
+
+Letters: b batch, t positions, e model width, v vocabulary.  Every variant is a part chosen by the settings;
+nothing here asks for a variant by name.
+"""
+
+from torch import Tensor, nn
+
+from mingpt.attention.cache import KeyValueCache
+from mingpt.attention.layers import CausalSelfAttention, GroupedQueryAttention
+from mingpt.attention.positions import POSITIONS, RotaryPositionalEmbeddings
+from mingpt.initialise import INITS
+from mingpt.lm import LanguageModel, LMOutput, ModelConfig, next_token_loss
+from mingpt.mlps import MLPS
+from mingpt.norms import NORMS
+
+__all__ = [
+    "GPT",
+    "Block",
+    "CausalSelfAttention",
+    "GPTState",
+    "GroupedQueryAttention",
+    "RotaryPositionalEmbeddings",
+]
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention_norm = NORMS[config.norm](config.n_embd, config.bias)
+        self.attention = GroupedQueryAttention(config)
+        self.mlp_norm = NORMS[config.norm](config.n_embd, config.bias)
+        self.mlp = MLPS[config.mlp](config.n_embd, config.bias)
+        self.mlp_dropout = nn.Dropout(config.resid_pdrop)
+
+    def forward(self, x: Tensor, state: KeyValueCache | None = None) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), state).output
+        return x + self.mlp_dropout(self.mlp(self.mlp_norm(x)))
+
+
+class GPTState:
+    """One key/value cache per block."""
+
+    def __init__(self, layers: list[KeyValueCache]) -> None:
+        self.layers = layers
+
+    @property
+    def length(self) -> int:
+        return self.layers[0].length
+
+
+class GPT(LanguageModel):
+    """A decoder-only Transformer.
+
+    Args:
+        config: its settings, vocab_size and block_size among them.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.n_embd)
+        self.position = POSITIONS[config.position_code](config)
+        self.embedding_dropout = nn.Dropout(config.embd_pdrop)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.final_norm = NORMS[config.norm](config.n_embd, config.bias)
+        self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        INITS[config.init](self, config.n_layer)
+
+    def forward(self, idx: Tensor, targets: Tensor | None = None, *, state: GPTState | None = None) -> LMOutput:
+        """(b, t) ids -> (b, t, v) logits, and the mean loss in nats against (b, t) targets.
+
+        Args:
+            state: what was read before idx, extended by idx in place; together at most block_size tokens.
+
+        Raises:
+            ValueError: more than block_size tokens.
+        """
+        start = state.length if state else 0
+        if start + idx.shape[1] > self.config.block_size:
+            raise ValueError(f"{start + idx.shape[1]} tokens: this model sees block_size={self.config.block_size}")
+        x = self.embedding_dropout(self.position.embed(self.embedding(idx), start))
+        caches = state.layers if state else [None] * len(self.blocks)
+        for block, cache in zip(self.blocks, caches, strict=True):
+            x = block(x, cache)
+        logits = self.head(self.final_norm(x))
+        return LMOutput(logits, next_token_loss(logits, targets))
+
+    def new_state(self, batch: int) -> GPTState:
+        """Room for block_size tokens of `batch` rows."""
+        return GPTState([block.attention.new_state(batch, self.config.block_size) for block in self.blocks])  # type: ignore[union-attr,operator]
+
+    def flops_per_token(self) -> int:
+        """Two per weight of every product; q k^T and (weights) v over the (block_size + 1)/2 keys seen on average."""
+        products = sum(module.weight.numel() for module in self.modules() if isinstance(module, nn.Linear))
+        attention = self.config.n_layer * 2 * self.config.n_embd * (self.config.block_size + 1) // 2
+        return 2 * (products + attention)
+
+    def rows_per_position(self) -> list[str]:
+        return [f"position.{name}" for name, _ in self.position.named_parameters()]
