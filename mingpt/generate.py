@@ -1,0 +1,127 @@
+"""Writing text: one token at a time from any autoregressive model."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mingpt.errors import UsageError, require
+from mingpt.lm import LanguageModel
+from mingpt.text.tokenizers import Tokenizer
+
+LINE_END = "\n"  # where an empty prompt starts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the next token is drawn.
+
+    Attributes:
+        temperature: divides the logits; 0: always the likeliest token; 1: the model's own distribution
+        top_k: keep the k likeliest tokens; 0: all
+        top_p: keep the fewest likeliest tokens whose probabilities reach p; 1: all
+        seed: of the draws
+    """
+
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        in_range = math.isfinite(self.temperature) and self.temperature >= 0
+        require(in_range, "temperature", self.temperature, "must be a number, 0 or more")
+        require(self.top_k >= 0, "top_k", self.top_k, "must be 0 (all) or more")
+        require(0 < self.top_p <= 1, "top_p", self.top_p, "must be above 0 and at most 1")
+        require(0 <= self.seed < 2**63, "seed", self.seed, "must be in [0, 2^63)")
+
+
+def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
+    """(b, v) logits -> (b, v) float64 probabilities after temperature, top_k and top_p (Holtzman et al. 2020)."""
+    logits = logits.double()
+    if sampling.temperature == 0:
+        return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).double()
+    logits = logits / sampling.temperature
+    if 0 < sampling.top_k < logits.shape[-1]:
+        least = logits.topk(sampling.top_k).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -math.inf)
+    p = logits.softmax(-1)
+    if sampling.top_p < 1:
+        ordered, order = p.sort(descending=True, stable=True)
+        before = ordered.cumsum(-1) - ordered
+        p = p.masked_fill((before >= sampling.top_p).gather(-1, order.argsort()), 0.0)
+        p = p / p.sum(-1, keepdim=True)
+    return p
+
+
+def generate(model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Sampling) -> Iterator[Tensor]:
+    """Yield `new_tokens` times the (b,) ids that continue the (b, t) prompt, t >= 1.
+
+    Earlier tokens are kept in the model's state up to block_size; from there on each token is drawn from a fresh pass
+    over the last block_size tokens.  The draws come from a generator of their own, one independent draw a row.
+
+    Raises:
+        UsageError: a model that is not autoregressive; a negative number of tokens.
+    """
+    require(new_tokens >= 0, "max_new_tokens", new_tokens, "must be 0 or more")
+    if not model.autoregressive:
+        raise UsageError(f"{type(model).__name__} needs the text to come to predict it, so it can't write any")
+    return _draws(model, prompt, new_tokens, sampling)
+
+
+def _draws(model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Sampling) -> Iterator[Tensor]:
+    device, block_size = next(model.parameters()).device, model.config.block_size
+    generator = torch.Generator().manual_seed(sampling.seed)
+    seen = prompt[:, -block_size:].to(device)
+    state, fresh = model.new_state(len(seen)), seen
+    for _ in range(new_tokens):
+        with _evaluating(model):
+            if state.length + fresh.shape[1] <= block_size:
+                logits = model(fresh, state=state).logits[:, -1]
+            else:
+                logits = model(seen).logits[:, -1]
+        drawn = torch.multinomial(probabilities(logits, sampling).cpu(), 1, generator=generator).to(device)
+        seen, fresh = torch.cat((seen, drawn), dim=1)[:, -block_size:], drawn
+        yield drawn[:, 0]
+
+
+@contextmanager
+def _evaluating(model: LanguageModel) -> Iterator[None]:
+    """No gradients and no dropout, both as they were afterwards: a consumer may train between two tokens."""
+    was_training = model.training
+    if was_training:
+        model.eval()
+    with torch.no_grad():
+        yield
+    if was_training:
+        model.train()
+
+
+def stream(
+    model: LanguageModel, tokenizer: Tokenizer, prompt: str, new_tokens: int, sampling: Sampling
+) -> Iterator[str]:
+    """Yield what follows the prompt, token by token.  An empty prompt starts as after the end of a line.
+
+    Raises:
+        UsageError: a prompt with characters outside the vocabulary.
+    """
+    ids = tokenizer.encode(prompt or (LINE_END if spells(tokenizer, LINE_END) else tokenizer.decode([0])))
+    for drawn in generate(model, torch.from_numpy(ids.astype("int64"))[None], new_tokens, sampling):
+        yield tokenizer.decode(drawn.tolist())
+
+
+def write(model: LanguageModel, tokenizer: Tokenizer, prompt: str, new_tokens: int, sampling: Sampling) -> str:
+    """The prompt and what follows it."""
+    return prompt + "".join(stream(model, tokenizer, prompt, new_tokens, sampling))
+
+
+def spells(tokenizer: Tokenizer, text: str) -> bool:
+    """Whether the vocabulary has every character of `text`."""
+    try:
+        tokenizer.encode(text)
+    except UsageError:
+        return False
+    return True

@@ -1,0 +1,138 @@
+"""Optimizers and schedules: which parameter is updated how, and with what learning rate at step s.
+
+Muon moves each weight matrix of the blocks along the orthogonal factor of its momentum; embeddings, read-out,
+norms and biases, which are no linear maps between hidden vectors, always take AdamW.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mingpt.registry import Registry
+
+Groups = list[dict[str, Any]]
+MakeOptimizers = Callable[..., list[torch.optim.Optimizer]]
+OPTIMIZERS: Registry[MakeOptimizers] = Registry("trainer.optimizer")
+SCHEDULES: Registry[Callable[[float], float]] = Registry("trainer.schedule")
+SCHEDULES.add("constant")(lambda done: 1.0)
+SCHEDULES.add("linear")(lambda done: 1.0 - done)
+SCHEDULES.add("cosine")(lambda done: 0.5 * (1.0 + math.cos(math.pi * done)))
+
+
+def rate_at(
+    step: int, *, max_iters: int, schedule: str, warmup_iters: int, decay_from: float, final_fraction: float
+) -> float:
+    """The learning rate of step `step` (from 0) as a fraction of its peak.
+
+    Linear over warmup_iters steps, then 1 until `decay_from` (a fraction of max_iters), then falling by `schedule`
+    towards final_fraction, which it would reach at step max_iters.
+    """
+    if step < warmup_iters:
+        return (step + 1) / warmup_iters
+    first = max(warmup_iters, decay_from * max_iters)
+    done = min(max((step - first) / max(max_iters - first, 1), 0.0), 1.0)
+    return final_fraction + (1 - final_fraction) * SCHEDULES[schedule](done)
+
+
+@OPTIMIZERS.add("adamw")
+def adamw(model: nn.Module, *, lr: float, betas: tuple[float, float], weight_decay: float, **_: Any) -> list[Any]:
+    """AdamW on everything (Loshchilov & Hutter 2019); matrices and embeddings decay, norms and biases don't."""
+    return [_adamw(model.named_parameters(), lr, betas, weight_decay)]
+
+
+@OPTIMIZERS.add("muon")
+def muon(
+    model: nn.Module, *, lr: float, matrix_lr: float, betas: tuple[float, float], weight_decay: float
+) -> list[Any]:
+    """Muon on the matrices of the blocks, AdamW on the rest (Jordan et al. 2024)."""
+    matrices = {name: p for name, p in model.named_parameters() if _is_hidden_matrix(model, name, p)}
+    others = ((name, p) for name, p in model.named_parameters() if name not in matrices)
+    return [_adamw(others, lr, betas, weight_decay), Muon(matrices.values(), lr=matrix_lr, weight_decay=weight_decay)]
+
+
+def _is_hidden_matrix(model: nn.Module, name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim == 2 and name.startswith("blocks.")
+
+
+def _adamw(
+    named: Iterable[tuple[str, nn.Parameter]], lr: float, betas: tuple[float, float], weight_decay: float
+) -> torch.optim.AdamW:
+    parameters = [p for _, p in named]
+    groups: Groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, fused=fused)
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised: each update is the nearest (semi-)orthogonal matrix to the averaged gradient.
+
+    Update for an m x n matrix: sqrt(max(1, m/n)) * orthogonal(gradient + momentum * average), with Nesterov momentum
+    (Jordan et al. 2024).  Matrices of one shape are orthogonalised as one batch.
+
+    Args:
+        parameters: matrices only.
+        lr: step length; every singular value of an update is about lr.
+        momentum: weight of the past in the running average.
+        weight_decay: fraction (times lr) of the weight removed at each step.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(list(parameters), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameters in _by_shape(p for p in group["params"] if p.grad is not None):
+                averages = [self._average(p) for p in parameters]
+                gradients = [p.grad for p in parameters if p.grad is not None]
+                torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
+                updates = orthogonal(torch.stack(torch._foreach_lerp(gradients, averages, group["momentum"])))
+                rows, columns = parameters[0].shape
+                length = group["lr"] * math.sqrt(max(1.0, rows / columns))
+                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(parameters, list(updates.to(parameters[0].dtype).unbind()), alpha=-length)
+
+    def _average(self, parameter: Tensor) -> Tensor:
+        state = self.state[parameter]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        average: Tensor = state["momentum"]
+        return average
+
+
+def _by_shape(parameters: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    groups: dict[torch.Size, list[Tensor]] = defaultdict(list)
+    for parameter in parameters:
+        groups[parameter.shape].append(parameter)
+    yield from groups.values()
+
+
+def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
+    """(k, m, n) -> (k, m, n): about U V^T of each matrix U S V^T, by the quintic Newton-Schulz iteration.
+
+    Singular values end within about [0.7, 1.2], which serves as well as 1 (Jordan et al. 2024).  The iteration runs in
+    bfloat16 where the hardware multiplies it fast, in float32 elsewhere (emulated bfloat16 is ten times slower).
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrices.to(_product_dtype(matrices.device))
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
+
+
+def _product_dtype(device: torch.device) -> torch.dtype:
+    fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.bfloat16 if fast else torch.float32

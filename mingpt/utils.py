@@ -1,0 +1,51 @@
+"""Seeds and devices: the two things that every run fixes before anything else."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+
+from mingpt.errors import require
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemConfig:
+    """Where and from which seed a run goes.
+
+    Attributes:
+        seed: everything random follows from it: weights, batches, dropout, samples
+        work_dir: the run folder; null: the first free of out/chargpt, out/chargpt-2, ...
+        threads: CPU threads for the arithmetic; 0: as many as PyTorch chooses
+    """
+
+    seed: int = 3407
+    work_dir: str | None = None
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**63, "system.seed", self.seed, "must be in [0, 2^63)")
+        require(self.work_dir != "", "system.work_dir", "''", "must name a folder, or be null")
+        require(0 <= self.threads <= 1024, "system.threads", self.threads, "must be in [0, 1024]")
+
+
+def derived_seed(seed: int, *path: int | str) -> int:
+    """A seed for one purpose, `derived_seed(seed, "dropout", step)`: a hash, so that neighbours share nothing."""
+    digest = hashlib.sha256(repr((seed, *path)).encode()).digest()
+    return int.from_bytes(digest[:4], "little")  # PyTorch's CPU generator reads 32 bits of a seed
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; `auto` is the first of cuda, mps, cpu that is there.
+
+    Raises:
+        UsageError: unknown, or not on this machine.
+    """
+    require(name in DEVICES, "trainer.device", name, f"must be one of {', '.join(DEVICES)}")
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
+    there = ", ".join(kind for kind, present in available.items() if present)
+    require(available[name], "trainer.device", name, f"is not on this machine, which has {there}")
+    return torch.device(name)
