@@ -1,0 +1,199 @@
+"""Saving and finding checkpoints that are whole, and refusing those that are not.
+
+    checkpoints/step_000600/
+        model.safetensors      weights by name; tied tensors once
+        optimizer.safetensors  `parameter/slot`: what the optimizers remember
+        state.json             step, seconds, tokens, model settings, ...
+        tokenizer.json
+        MANIFEST.json          bytes and sha256 of each of the above, written last
+
+A checkpoint is written into a hidden folder that is renamed once all of it is on the disk.  Reading verifies every
+checksum first and parses the very bytes that were verified.  Nothing is ever unpickled.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from mingpt.errors import CheckpointError
+from mingpt.files import sha256, sync_folder, write_atomic
+
+MANIFEST = "MANIFEST.json"
+FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json")
+FORMAT = 1
+_NAME = re.compile(r"step_(\d{6,})")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One verified checkpoint, in memory."""
+
+    folder: Path
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    state: dict[str, Any]
+    tokenizer: str
+
+
+def save(
+    run_dir: Path,
+    *,
+    model: Mapping[str, Tensor],
+    optimizer: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    tokenizer: str,
+) -> Path:
+    """Write `checkpoints/step_NNNNNN` whole, then drop what is older than the last two and not the best.
+
+    Args:
+        state: JSON values; `step` names the checkpoint, `val_loss` (or None) says which is best.
+    """
+    home = run_dir / "checkpoints"
+    home.mkdir(exist_ok=True)
+    _remove_unfinished(home)
+    final = home / f"step_{state['step']:06d}"
+    draft = home / f".{final.name}.tmp"
+    draft.mkdir()
+    contents = {
+        "model.safetensors": safetensors.torch.save(_plain(model)),
+        "optimizer.safetensors": safetensors.torch.save(_plain(optimizer)),
+        "state.json": (json.dumps(state, indent=1, allow_nan=False) + "\n").encode(),
+        "tokenizer.json": tokenizer.encode(),
+    }
+    listed = {name: {"bytes": len(content), "sha256": sha256(content)} for name, content in contents.items()}
+    contents[MANIFEST] = (json.dumps({"format": FORMAT, "files": listed}, indent=1) + "\n").encode()
+    for name, content in contents.items():
+        write_atomic(draft / name, content)
+    if final.exists():  # the same step again, after a resume from before it
+        shutil.rmtree(final)
+    os.replace(draft, final)
+    sync_folder(home)
+    _prune(home)
+    return final
+
+
+def steps(run_dir: Path) -> list[int]:
+    """Steps that have a checkpoint folder, valid or not, newest first."""
+    home = run_dir / "checkpoints"
+    names = (_NAME.fullmatch(entry.name) for entry in home.iterdir()) if home.is_dir() else ()
+    return sorted((int(name[1]) for name in names if name), reverse=True)
+
+
+def newest(run_dir: Path, say: Say) -> Checkpoint:
+    """The newest checkpoint that is whole; says which newer ones were not.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    for step in steps(run_dir):
+        try:
+            return read(run_dir / "checkpoints" / f"step_{step:06d}")
+        except CheckpointError as damage:
+            say(f"{damage}; falling back to the checkpoint before it")
+    raise CheckpointError(f"{run_dir}: no valid checkpoint in this folder")
+
+
+def read(folder: Path) -> Checkpoint:
+    """Verify and load one checkpoint.
+
+    Raises:
+        CheckpointError: a file is missing, altered, or not what its name says.
+    """
+    try:
+        contents = _verified(folder)
+        return Checkpoint(
+            folder=folder,
+            model=safetensors.torch.load(contents["model.safetensors"]),
+            optimizer=safetensors.torch.load(contents["optimizer.safetensors"]),
+            state=json.loads(contents["state.json"]),
+            tokenizer=contents["tokenizer.json"].decode(),
+        )
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise CheckpointError(f"{folder}: not a readable checkpoint ({reason})") from None
+
+
+def _verified(folder: Path) -> dict[str, bytes]:
+    manifest = json.loads(_bytes_of(folder / MANIFEST))
+    if manifest["format"] != FORMAT or set(manifest["files"]) != set(FILES):
+        raise CheckpointError(f"{folder}: {MANIFEST} is not of format {FORMAT}")
+    contents = {}
+    for name in FILES:
+        expected = manifest["files"][name]
+        if (folder / name).stat().st_size != expected["bytes"]:
+            raise CheckpointError(f"{folder}: {name} has not the size that was written")
+        contents[name] = _bytes_of(folder / name)
+        if sha256(contents[name]) != expected["sha256"]:
+            raise CheckpointError(f"{folder}: {name} is not what was written (sha256 differs)")
+    return contents
+
+
+def _bytes_of(path: Path) -> bytes:
+    if path.is_symlink():
+        raise CheckpointError(f"{path}: a link; a checkpoint holds its own files")
+    return path.read_bytes()
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
+    """Copy `weights` into `model`, all or nothing.
+
+    Raises:
+        CheckpointError: names or shapes differ; lists how.
+    """
+    own = model.state_dict()
+    differences = [f"{name} is missing there" for name in own.keys() - weights.keys()]
+    differences += [f"{name} is unknown here" for name in weights.keys() - own.keys()]
+    for name in own.keys() & weights.keys():
+        if own[name].shape != weights[name].shape:
+            differences.append(f"{name} is {tuple(weights[name].shape)} there and {tuple(own[name].shape)} here")
+    if differences:
+        shown = "; ".join(sorted(differences)[:4]) + ("; ..." if len(differences) > 4 else "")
+        raise CheckpointError(f"{source}: another model's weights: {shown}")
+    model.load_state_dict(dict(weights))
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """On the CPU, contiguous, each storage once: of names that share one, the first keeps it."""
+    kept: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        if tensor.data_ptr() not in seen or not tensor.numel():
+            kept[name] = tensor.detach().cpu().contiguous()
+        seen.add(tensor.data_ptr())
+    return kept
+
+
+def _remove_unfinished(home: Path) -> None:
+    for entry in home.iterdir():
+        if entry.name.startswith(".step_"):
+            shutil.rmtree(entry)
+
+
+def _prune(home: Path) -> None:
+    """Keep the last two and the one of least held-out loss."""
+    found = sorted(entry for entry in home.iterdir() if _NAME.fullmatch(entry.name))
+    losses = {entry: _val_loss(entry) for entry in found}
+    judged = {entry: loss for entry, loss in losses.items() if loss is not None}
+    best = min(judged, key=lambda entry: judged[entry], default=None)
+    for entry in found[:-2]:
+        if entry != best:
+            shutil.rmtree(entry)
+
+
+def _val_loss(folder: Path) -> float | None:
+    try:
+        loss = json.loads((folder / "state.json").read_bytes())["val_loss"]
+        return loss if isinstance(loss, float) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

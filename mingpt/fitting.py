@@ -1,0 +1,66 @@
+"""Whether a checkpoint fits: the model, the vocabulary and the weights that it holds against those that would take it.
+
+Shapes alone don't tell: two models of equal shapes can differ in heads, norms or positions.  So a checkpoint carries
+its model's settings, and what differs is listed instead of loaded.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mingpt import checkpoint
+from mingpt.checkpoint import Checkpoint
+from mingpt.errors import CheckpointError
+from mingpt.lm import LanguageModel, ModelConfig
+from mingpt.text import tokenizers
+from mingpt.text.tokenizers import Tokenizer
+
+# Settings in which the two may differ: none changes the function that the weights compute.
+FREE = ("embd_pdrop", "resid_pdrop", "attn_pdrop", "init", "block_size")
+
+
+def refuse_other_vocabulary(saved: Checkpoint, tokenizer: Tokenizer) -> None:
+    theirs = tokenizers.from_json(saved.tokenizer)
+    if theirs.to_json() != tokenizer.to_json():
+        raise CheckpointError(
+            f"{saved.folder}: another vocabulary: {theirs.vocab_size} tokens there, {tokenizer.vocab_size} here; "
+            "use the text that it was trained on"
+        )
+
+
+def refuse_other_model(config: ModelConfig, saved: Checkpoint) -> None:
+    there, here = saved.state["model"], described(config)
+    differing = [name for name in here if name not in FREE and there.get(name) != here[name]]
+    if differing:
+        listed = ", ".join(f"model.{name} is {there.get(name)} there and {here[name]} here" for name in differing)
+        raise CheckpointError(f"{saved.folder}: another model: {listed}")
+
+
+def described(config: ModelConfig) -> dict[str, Any]:
+    """What a checkpoint says of its model: every setting, with what others imply spelled out."""
+    described = {field.name: getattr(config, field.name) for field in dataclasses.fields(ModelConfig)}
+    code = config.position_code
+    return described | {"n_kv_head": config.key_heads, "position": code, "rope": code == "rope"}
+
+
+def start_from(model: LanguageModel, folder: Path, tokenizer: Tokenizer, say: Callable[[str], None]) -> None:
+    saved = checkpoint.newest(folder, say)
+    refuse_other_vocabulary(saved, tokenizer)
+    refuse_other_model(model.config, saved)
+    weights = {**saved.model}
+    for name in model.rows_per_position():
+        weights[name] = _with_rows_of(weights[name], model.state_dict()[name], name, say)
+    checkpoint.load_weights(model, weights, saved.folder)
+    say(f"weights from {saved.folder}, optimizer fresh")
+
+
+def _with_rows_of(trained: Tensor, fresh: Tensor, name: str, say: Callable[[str], None]) -> Tensor:
+    """`trained` for as many rows as it has, `fresh` from there on."""
+    rows = min(len(trained), len(fresh))
+    if len(fresh) > rows:
+        say(f"{name}: rows 0 to {rows - 1} copied, rows {rows} to {len(fresh) - 1} new and untrained")
+    return torch.cat((trained[:rows], fresh[rows:]))
