@@ -1,0 +1,191 @@
+"""`chargpt VERB --group.key=value ...`: one verb, one function; errors end in one line and an exit code.
+
+    0 done  1 anything else  2 a wrong setting or prompt  3 the text  4 a checkpoint  5 not finite  130, 143 signals
+
+A verb's modules are loaded when it is called, so that `chargpt --help` costs no second of imports.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mingpt.errors import MingptError, UsageError
+from mingpt.registry import did_you_mean
+from mingpt.version import VERSION
+
+INSTALL = "pip install -r requirements.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """Write text with a trained model.
+
+    Attributes:
+        run: a run folder; null: the newest under out/
+        prompt: what the text starts with
+        max_new_tokens: tokens to write after it
+        num_samples: texts to write, each from a seed of its own
+        temperature: divides the logits; 0: always the likeliest token
+        top_k: keep the k likeliest tokens; 0: all
+        top_p: keep the fewest likeliest tokens whose probabilities reach p; 1: all
+        seed: of the first text; the next takes the next
+        stream: show each token as it is drawn
+        device: where to compute; one of auto, cpu, cuda, mps
+    """
+
+    run: str | None = None
+    prompt: str = "\n"
+    max_new_tokens: int = 500
+    num_samples: int = 1
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+    stream: bool = True
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions:
+    """Judge a trained model on text that it never saw.
+
+    Attributes:
+        run: a run folder; null: the newest under out/
+        text: a UTF-8 file, all of which is scored; null: the run's own held-out text
+        device: where to compute; one of auto, cpu, cuda, mps
+    """
+
+    run: str | None = None
+    text: str | None = None
+    device: str = "auto"
+
+
+def train(argv: Sequence[str]) -> int:
+    """learn a text, and leave a run folder"""
+    from rich.console import Console
+
+    from mingpt import console, run, settings
+    from mingpt.interrupt import EXIT_CODES
+
+    config = settings.parse(argv)
+    if config.trainer.resume:
+        config = run.resume_settings(argv, config)
+    out = Console(highlight=False)
+    with console.Watch(out) as watch:
+        done = run.train(config, say=watch.say, events=[watch])
+    if done.stopped:
+        watch.say(
+            f"stopped by {done.stopped} after step {done.progress.step:,}; go on with\n"
+            f"  {_program()} --trainer.resume=True --system.work_dir={done.folder}"
+        )
+        return EXIT_CODES[done.stopped]
+    console.show_outcome(done, out, _program())
+    return 0
+
+
+def sample(argv: Sequence[str]) -> int:
+    """write text with a trained model"""
+    from mingpt import run
+    from mingpt.errors import require
+    from mingpt.flags import Flags
+    from mingpt.generate import Sampling
+
+    options: SampleOptions = Flags("chargpt sample", "Write text.", {"": SampleOptions}).parse(argv)[""]
+    require(options.num_samples >= 1, "num_samples", options.num_samples, "must be at least 1")
+    samplings = [
+        Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, seed=options.seed + n)
+        for n in range(options.num_samples)
+    ]
+    trained = run.load(options.run or run.newest_run(), device=options.device, say=_notice)
+    for number, sampling in enumerate(samplings):
+        pieces = trained.stream(options.prompt, options.max_new_tokens, sampling)
+        if number:
+            print("\n" + "-" * 40)
+        print(options.prompt, end="", flush=options.stream)
+        for piece in pieces:
+            print(piece, end="", flush=options.stream)
+        print()
+    return 0
+
+
+def evaluate(argv: Sequence[str]) -> int:
+    """judge a trained model on held-out text"""
+    from mingpt import run
+    from mingpt.flags import Flags
+
+    options: EvalOptions = Flags("chargpt eval", "Judge a model.", {"": EvalOptions}).parse(argv)[""]
+    trained = run.load(options.run or run.newest_run(), device=options.device, say=_notice)
+    loss = trained.evaluate(options.text, say=_notice)
+    print(f"{loss.nats:.4f} nats per token, {loss.bits_per_byte:.4f} bits per byte, perplexity {loss.perplexity:.3f}")
+    print(f"over {loss.tokens:,} tokens of {options.text or 'the held-out text'}, {trained.folder}")
+    return 0
+
+
+VERBS = {"train": train, "sample": sample, "eval": evaluate}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in given
+    given = [word for word in given if word != "--debug"]
+    try:
+        return _dispatch(given)
+    except MingptError as error:
+        return _refuse(error, error.exit_code, debug)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing == "mingpt":
+            raise
+        return _refuse(f"{missing} is not installed: run `{INSTALL}`", 1, debug)
+    except BrokenPipeError:  # the reader has gone, as in `chargpt sample | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _refuse("interrupted", 130, debug)
+    except Exception as error:  # ours to mend, yet still one line
+        return _refuse(f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
+
+
+def _dispatch(given: list[str]) -> int:
+    if given[:1] in (["--help"], ["-h"]):
+        print(_help())
+        return 0
+    if given[:1] == ["--version"]:
+        print(VERSION)
+        return 0
+    verb, rest = (given[0], given[1:]) if given and not given[0].startswith("-") else ("train", given)
+    if verb not in VERBS:
+        raise UsageError(f"{verb!r}: must be one of {', '.join(VERBS)}, or settings{did_you_mean(verb, VERBS)}")
+    try:
+        return VERBS[verb](rest)
+    except SystemExit as done:  # `VERB --help` and `--print_config`
+        return int(done.code or 0)
+
+
+def _refuse(error: object, code: int, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
+
+
+def _help() -> str:
+    verbs = "\n".join(f"  {name:8}{verb.__doc__}" for name, verb in VERBS.items())
+    return (
+        f"usage: {_program()} [VERB] [--KEY=VALUE ...]\n\nverbs:\n{verbs}\n\n"
+        f"Without a verb: train. `{_program()} VERB --help` lists its settings; `--debug` shows where an error arose."
+    )
+
+
+def _program() -> str:
+    name = Path(sys.argv[0]).name
+    return f"python {name}" if name.endswith(".py") else "chargpt"
+
+
+def _notice(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -1,0 +1,81 @@
+"""What a person sees while a model trains: a progress bar in a terminal, plain lines elsewhere, and the outcome."""
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mingpt.events import prompts_for
+from mingpt.probe import matrix_rate
+from mingpt.run import Run
+from mingpt.trainer import Record, Trainer
+
+LINES = 20  # of a whole run, where the output is no terminal
+
+
+class Watch:
+    """An event that shows how training goes; a context, so that the bar ends with it."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._held_out, self._peak_rate = "", 0.0
+        self._bar: Progress | None = None
+
+    def say(self, line: str) -> None:
+        """Print a notice, above the bar where there is one."""
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def __call__(self, trainer: Trainer, record: Record) -> None:
+        loss = record.get("val_loss", record.get("val_loss_part"))
+        if loss is not None:
+            self._held_out = f" · held out {loss:.3f}"
+        text = (
+            f"loss {record['train_loss']:.3f}{self._held_out} · {record['tokens_per_second']:,.0f} tokens/s"
+            f"{self._share(trainer, record)}"
+        )
+        if self.console.is_terminal:
+            self._show(trainer, record["step"], text)
+        elif trainer.last or loss is not None or record["step"] % max(trainer.config.max_iters // LINES, 1) == 0:
+            left = record["seconds"] / record["step"] * (trainer.config.max_iters - record["step"])
+            self.say(f"step {record['step']:,}/{trainer.config.max_iters:,} · {text} · {left:.0f} s left")
+
+    def _show(self, trainer: Trainer, step: int, text: str) -> None:
+        if self._bar is None:
+            columns = (BarColumn(24), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=self.console)
+            self._bar.add_task("", total=trainer.config.max_iters, completed=step - 1)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=step, description=text)
+
+    def _share(self, trainer: Trainer, record: Record) -> str:
+        """Model FLOPs utilisation: of the card's own matrix rate, measured once (Chowdhery et al. 2022, appendix B)."""
+        if trainer.device.type != "cuda":
+            return ""
+        self._peak_rate = self._peak_rate or matrix_rate(trainer.device)
+        used = 3 * trainer.model.flops_per_token() * record["tokens_per_second"]
+        return f" · MFU {used / self._peak_rate:.0%}"
+
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def show_outcome(run: Run, console: Console, program: str) -> None:
+    """A sample, the held-out loss beside the n-gram lines, where the curve is, and what to do next."""
+    prompt = prompts_for(run.tokenizer)[0]
+    console.rule("what it writes now", style="dim")
+    console.print(run.generate(prompt, 400, seed=run.config.system.seed), markup=False, highlight=False)
+    console.rule(style="dim")
+    last = run.last_record()
+    lines = " · ".join(f"{name} {loss:.2f}" for name, loss in run.baselines().items())
+    console.print(f"held-out loss {last['val_loss']:.3f} nats per token, {last['bits_per_byte']:.3f} bits per byte")
+    console.print(f"counting alone: {lines}")
+    console.print(f"{run.progress.seconds:.0f} s of training; curve: {run.folder / 'loss.png'}", soft_wrap=True)
+    console.print("\nnext:", highlight=False)
+    console.print(f'  {program} sample --run {run.folder} --prompt "{prompt}"', markup=False, soft_wrap=True)
+    console.print(f"  {program} --model.rope={not run.config.model.rope}", markup=False, soft_wrap=True)

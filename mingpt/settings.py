@@ -1,0 +1,120 @@
+"""The whole configuration of a training run, as data: checked before any text is read, saved whole with the run.
+
+Each group lives beside the code that reads it.  Values come from the defaults, then from `--config` files, then flags.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mingpt.attention.positions import POSITIONS
+from mingpt.errors import require
+from mingpt.flags import Flags
+from mingpt.initialise import INITS
+from mingpt.lm import ModelConfig
+from mingpt.mlps import MLPS
+from mingpt.norms import NORMS
+from mingpt.optim import OPTIMIZERS, SCHEDULES
+from mingpt.registry import Registry
+from mingpt.runlog import WANDB_MODES, WandbConfig
+from mingpt.text.batches import DataConfig
+from mingpt.text.tokenizers import TOKENIZERS
+from mingpt.trainer import COMPILE, TrainerConfig
+from mingpt.utils import DEVICES, SystemConfig
+from mingpt.zoo import FAMILIES
+
+DERIVED = ("model.block_size", "model.vocab_size")  # a model's, but the text's and data.block_size's to say
+REGISTRIES: tuple[Registry[Any], ...] = (FAMILIES, POSITIONS, NORMS, MLPS, INITS, OPTIMIZERS, SCHEDULES, TOKENIZERS)
+CHOICES: Mapping[str, Sequence[str]] = {
+    **{registry.setting: list(registry) for registry in REGISTRIES},
+    "trainer.device": DEVICES,
+    "trainer.compile": COMPILE,
+    "wandb.mode": WANDB_MODES,
+}
+FREE_ON_RESUME = {
+    *("system.work_dir", "trainer.resume", "trainer.resume_changed", "trainer.device"),
+    *("trainer.eval_every", "trainer.eval_tokens", "trainer.sample_every", "trainer.save_every"),
+    *(f"wandb.{field.name}" for field in dataclasses.fields(WandbConfig)),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings(ModelConfig):
+    """Settings of a model, and where its weights start.
+
+    Attributes:
+        pretrained_folder: a run folder whose newest weights to start from, with a fresh optimizer; null: none
+    """
+
+    pretrained_folder: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        FAMILIES[self.type]
+        require(self.pretrained_folder != "", "model.pretrained_folder", "''", "must name a run folder, or be null")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Every setting of a training run."""
+
+    system: SystemConfig = field(default_factory=SystemConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its key, `{"system.seed": 3407, ...}`."""
+        nested = dataclasses.asdict(self)
+        pairs = ((f"{group}.{name}", value) for group, values in nested.items() for name, value in values.items())
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in pairs if key not in DERIVED}
+
+    def to_yaml(self) -> str:
+        """What `--config` takes back."""
+        nested: dict[str, dict[str, Any]] = {}
+        for key, value in self.flat().items():
+            group, _, name = key.partition(".")
+            nested.setdefault(group, {})[name] = value
+        return yaml.safe_dump(nested, sort_keys=False)
+
+    def changes_from(self, other: "Config") -> dict[str, tuple[Any, Any]]:
+        """Settings that are not as in `other` and may not change while a run goes on: key -> (there, here)."""
+        theirs, free = other.flat(), FREE_ON_RESUME
+        if self.trainer.schedule == other.trainer.schedule == "constant":
+            free = free | {"trainer.max_iters"}
+        return {k: (theirs[k], value) for k, value in self.flat().items() if value != theirs[k] and k not in free}
+
+
+def flags() -> Flags:
+    """What `chargpt train` understands."""
+    groups = {group.name: group.default_factory for group in dataclasses.fields(Config)}
+    return Flags(
+        "chargpt train",
+        "Train a character-level language model on a text. Every setting has a default that works.",
+        groups,  # type: ignore[arg-type]
+        hidden=DERIVED,
+        choices=CHOICES,
+    )
+
+
+def parse(argv: Sequence[str]) -> Config:
+    """The configuration that `argv` asks for.
+
+    Raises:
+        UsageError: names setting, value and rule.
+    """
+    return Config(**flags().parse(argv))
+
+
+def read(path: Path) -> Config:
+    """The configuration that `Config.to_yaml` wrote.
+
+    Raises:
+        UsageError: unreadable, or settings that this version doesn't have.
+    """
+    return parse([f"--config={path}"])
