@@ -62,6 +62,25 @@ class EvalOptions:
     device: str = "auto"
 
 
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """Time a training step, next to other people's where you have clones of them.
+
+    Attributes:
+        shape: A: 6 layers of width 192, block 16, batch 64; B: 4, 128, 64, 12; C: 6, 384, 256, 8
+        peers: KIND=FOLDER,...: clones of mingpt (karpathy/minGPT) or nanogpt (karpathy/nanoGPT); null: ours alone
+        dropout: probability, in all of them
+        rounds: times that each takes its turn
+        threads: CPU threads of each process
+    """
+
+    shape: str = "A"
+    peers: str | None = None
+    dropout: float = 0.0
+    rounds: int = 7
+    threads: int = 2
+
+
 def train(argv: Sequence[str]) -> int:
     """learn a text, and leave a run folder"""
     from rich.console import Console
@@ -123,7 +142,30 @@ def evaluate(argv: Sequence[str]) -> int:
     return 0
 
 
-VERBS = {"train": train, "sample": sample, "eval": evaluate}
+def bench(argv: Sequence[str]) -> int:
+    """time a training step against other projects'"""
+    import json
+
+    from mingpt.benchmarks import train_step
+    from mingpt.errors import require
+    from mingpt.flags import Flags
+
+    options: BenchOptions = Flags("chargpt bench", "Time a training step.", {"": BenchOptions}).parse(argv)[""]
+    require(options.rounds >= 2, "rounds", options.rounds, "must be at least 2, for a spread")
+    require(options.threads >= 1, "threads", options.threads, "must be at least 1")
+    require(0 <= options.dropout < 1, "dropout", options.dropout, "must be in [0, 1)")
+    peers = dict(pair.partition("=")[::2] for pair in (options.peers or "").split(",") if pair)
+    for kind, path in peers.items():
+        require(kind in train_step.PEERS, "peers", f"{kind}={path}", f"must name {' or '.join(train_step.PEERS)}")
+        require(Path(path).is_dir(), "peers", f"{kind}={path}", "must be KIND=FOLDER of a clone")
+    result = train_step.run(
+        options.shape, peers, rounds=options.rounds, threads=options.threads, dropout=options.dropout, say=print
+    )
+    print(json.dumps(result))
+    return 0
+
+
+VERBS = {"train": train, "sample": sample, "eval": evaluate, "bench": bench}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor
 from mingpt import checkpoint
 from mingpt.checkpoint import Checkpoint
 from mingpt.errors import CheckpointError
+from mingpt.initialise import position_tables
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.text import tokenizers
 from mingpt.text.tokenizers import Tokenizer
@@ -52,8 +53,8 @@ def start_from(model: LanguageModel, folder: Path, tokenizer: Tokenizer, say: Ca
     refuse_other_vocabulary(saved, tokenizer)
     refuse_other_model(model.config, saved)
     weights = {**saved.model}
-    for name in model.rows_per_position():
-        weights[name] = _with_rows_of(weights[name], model.state_dict()[name], name, say)
+    for name, table in position_tables(model).items():
+        weights[f"{name}.weight"] = _with_rows_of(weights[f"{name}.weight"], table.weight.detach(), name, say)
     checkpoint.load_weights(model, weights, saved.folder)
     say(f"weights from {saved.folder}, optimizer fresh")
 

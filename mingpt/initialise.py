@@ -1,13 +1,14 @@
 """How weights start: a layer says what it is for, a scheme says what that means.
 
-Layers whose output is added to the residual stream are marked by `writes_residual` where they are made;
+A layer whose output is added to the residual stream, or that holds one row per position, is marked where it is made;
 no scheme looks at a parameter's name.
 """
 
 import math
 from collections.abc import Callable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from mingpt.registry import Registry
 
@@ -19,6 +20,18 @@ def writes_residual(layer: nn.Linear) -> nn.Linear:
     """Mark `layer` as one whose output is added to the residual stream."""
     layer.is_residual_writer = True  # type: ignore[assignment]
     return layer
+
+
+def one_row_per_position(table: nn.Embedding) -> nn.Embedding:
+    """Mark `table` as one that a longer block needs more rows of."""
+    table.is_position_table = True  # type: ignore[assignment]
+    return table
+
+
+def position_tables(model: nn.Module) -> dict[str, nn.Embedding]:
+    """The tables marked so, by name."""
+    embeddings = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Embedding))
+    return {name: table for name, table in embeddings if getattr(table, "is_position_table", False)}
 
 
 def _normal(model: nn.Module, residual_std: float) -> None:
@@ -34,6 +47,25 @@ def _normal(model: nn.Module, residual_std: float) -> None:
 def gpt2(model: nn.Module, n_layer: int) -> None:
     """Normal(0, 0.02); residual writers 0.02/sqrt(2 n_layer), one factor per addition (Radford et al. 2019, 2.3)."""
     _normal(model, 0.02 / math.sqrt(2 * n_layer))
+
+
+@INITS.add("waves")
+def waves(model: nn.Module, n_layer: int) -> None:
+    """As gpt2, but learned positions start as sinusoids (Vaswani et al. 2017, 3.5), so that near ones start alike.
+
+    LOG.md, 2026-11-22, has what this is worth: a short training spends much of its time on learning just that.
+    """
+    gpt2(model, n_layer)
+    for table in position_tables(model).values():
+        with torch.no_grad():
+            table.weight.copy_(_sinusoids(*table.weight.shape))
+
+
+def _sinusoids(rows: int, width: int, amplitude: float = 0.5, base: float = 1000.0) -> Tensor:
+    """(rows, width): sin and cos of m * base^(-i/width) in columns i and i + 1, i even."""
+    slow = base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    angle = torch.arange(rows, dtype=torch.float64)[:, None] * slow
+    return amplitude * torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)[:, :width]
 
 
 @INITS.add("zero_residual")

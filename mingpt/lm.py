@@ -77,10 +77,6 @@ class LanguageModel(nn.Module):
         """Floating-point operations of one forward pass, per token, at full block length; training costs 3x."""
         raise NotImplementedError
 
-    def rows_per_position(self) -> list[str]:
-        """Names of parameters that have one row per position, so that a longer block needs more of them."""
-        return []
-
     @property
     def parameter_count(self) -> int:
         """Numbers that training adjusts."""

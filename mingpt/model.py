@@ -97,6 +97,3 @@ class GPT(LanguageModel):
         products = sum(module.weight.numel() for module in self.modules() if isinstance(module, nn.Linear))
         attention = self.config.n_layer * 2 * self.config.n_embd * (self.config.block_size + 1) // 2
         return 2 * (products + attention)
-
-    def rows_per_position(self) -> list[str]:
-        return [f"position.{name}" for name, _ in self.position.named_parameters()]

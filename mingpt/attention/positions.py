@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from mingpt.initialise import one_row_per_position
 from mingpt.registry import Registry
 
 
@@ -59,7 +60,7 @@ class LearnedPositions(PositionCode):
 
     def __init__(self, config: PositionSettings) -> None:
         super().__init__(config)
-        self.table = nn.Embedding(config.block_size, config.n_embd)
+        self.table = one_row_per_position(nn.Embedding(config.block_size, config.n_embd))
 
     @classmethod
     def inside_attention(cls, config: PositionSettings) -> PositionCode:

@@ -1,0 +1,122 @@
+"""One peer's training step in a process of its own, driven by lines on its standard input.
+
+    python peers.py KIND PATH SHAPE      PATH: a clone of that project ("" for ours); SHAPE: JSON
+
+It answers `ready`, then to each line with a number of steps the JSON list of their seconds.  Run as a script, never
+imported, because every project here calls its package by the same few names.
+"""
+
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+LEARNING_RATE, BETAS, WEIGHT_DECAY, CLIP = 5e-4, (0.9, 0.95), 0.1, 1.0
+VOCABULARY = 65
+
+Step = Callable[[], object]
+
+
+def ours(shape: dict[str, Any]) -> Step:
+    """The project's own Trainer, its checks and records included."""
+    import numpy as np
+
+    from mingpt.lm import ModelConfig
+    from mingpt.model import GPT
+    from mingpt.text.batches import Batches
+    from mingpt.trainer import Trainer, TrainerConfig
+
+    dropout, block = shape["dropout"], shape["block_size"]
+    model = GPT(
+        ModelConfig(
+            n_layer=shape["n_layer"],
+            n_query_head=shape["n_head"],
+            n_embd=shape["n_embd"],
+            block_size=block,
+            vocab_size=VOCABULARY,
+            embd_pdrop=dropout,
+            resid_pdrop=dropout,
+            attn_pdrop=dropout,
+        )
+    )
+    config = TrainerConfig(
+        max_iters=1_000_000,
+        batch_size=shape["batch_size"],
+        optimizer="adamw",
+        learning_rate=LEARNING_RATE,
+        betas=BETAS,
+        weight_decay=WEIGHT_DECAY,
+        grad_norm_clip=CLIP,
+        schedule="constant",
+    )
+    ids = np.random.default_rng(0).integers(VOCABULARY, size=100_000).astype(np.uint8)
+    trainer = Trainer(config, model.train(), Batches(ids, block_size=block, batch_size=shape["batch_size"], seed=0))
+    return trainer.step
+
+
+def mingpt(shape: dict[str, Any]) -> Step:
+    """karpathy/minGPT: its model and optimizer groups, its loop written out."""
+    gpt = importlib.import_module("mingpt.model").GPT  # the peer's package of that name
+    config = gpt.get_default_config()
+    config.model_type, config.n_layer, config.n_head = None, shape["n_layer"], shape["n_head"]
+    config.n_embd, config.vocab_size, config.block_size = shape["n_embd"], VOCABULARY, shape["block_size"]
+    config.embd_pdrop = config.resid_pdrop = config.attn_pdrop = shape["dropout"]
+    model = gpt(config)
+    optimizer = model.configure_optimizers(
+        SimpleNamespace(learning_rate=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY)
+    )
+    return _plain_step(model, optimizer, shape)
+
+
+def nanogpt(shape: dict[str, Any]) -> Step:
+    """karpathy/nanoGPT: its model and optimizer, its loop written out."""
+    peer = importlib.import_module("model")
+    names = ("n_layer", "n_head", "n_embd", "block_size", "dropout")
+    model = peer.GPT(peer.GPTConfig(vocab_size=VOCABULARY, bias=True, **{name: shape[name] for name in names}))
+    return _plain_step(model, model.configure_optimizers(WEIGHT_DECAY, LEARNING_RATE, BETAS, "cpu"), shape)
+
+
+def _plain_step(model: Any, optimizer: torch.optim.Optimizer, shape: dict[str, Any]) -> Step:
+    size = (shape["batch_size"], shape["block_size"] + 1)
+    model.train()
+
+    def step() -> None:
+        windows = torch.randint(VOCABULARY, size)
+        _, loss = model(windows[:, :-1].contiguous(), windows[:, 1:].contiguous())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+
+    return step
+
+
+KINDS = {"ours": ours, "mingpt": mingpt, "nanogpt": nanogpt}
+
+
+def main(kind: str, path: str, shape: str) -> None:
+    """Serve timings until standard input ends."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # the peers print while they are built
+    if path:
+        sys.path.insert(0, path)
+    settings = json.loads(shape)
+    torch.set_num_threads(settings["threads"])
+    torch.manual_seed(0)
+    step = KINDS[kind](settings)
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        seconds = []
+        for _ in range(int(line)):
+            began = time.perf_counter()
+            step()
+            seconds.append(time.perf_counter() - began)
+        print(json.dumps(seconds), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
