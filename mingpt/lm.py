@@ -45,10 +45,10 @@ class ModelConfig(AttentionConfig):
 
     type: str = "gpt"
     n_layer: int = 4
-    n_query_head: int = 4
+    n_query_head: int = 2
     n_embd: int = 128
     mlp: str = "gelu"
-    init: str = "gpt2"
+    init: str = "waves"
     embd_pdrop: float = 0.0
     vocab_size: int = 256
 

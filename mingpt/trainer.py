@@ -54,14 +54,14 @@ class TrainerConfig:
         resume_changed: accept settings that differ from the ones that the run was started with
     """
 
-    max_iters: int = 600
-    batch_size: int = 16
+    max_iters: int = 1200
+    batch_size: int = 8
     accumulation: int = 1
     optimizer: str = "muon"
-    learning_rate: float = 3e-3
-    matrix_learning_rate: float = 0.02
+    learning_rate: float = 1e-2
+    matrix_learning_rate: float = 0.03
     betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.1
+    weight_decay: float = 0.0
     grad_norm_clip: float = 1.0
     schedule: str = "linear"
     warmup_iters: int = 0
@@ -71,8 +71,8 @@ class TrainerConfig:
     compile: str = "auto"
     eval_every: int = 100
     eval_tokens: int = 16384
-    sample_every: int = 200
-    save_every: int = 200
+    sample_every: int = 300
+    save_every: int = 300
     resume: bool = False
     resume_changed: bool = False
 
