@@ -52,13 +52,15 @@ def held_out_loss(model: LanguageModel, ids: Ids, tokenizer: Tokenizer, *, at_mo
         )
     training, device, nats, spans = model.training, next(model.parameters()).device, 0.0, []
     model.eval()
-    for windows in _blocks(ids, model.config.block_size, at_most):
-        inputs, targets = (torch.from_numpy(w.astype(np.int64)).to(device) for w in (windows[:, :-1], windows[:, 1:]))
-        loss = model(inputs, targets).loss
-        assert isinstance(loss, Tensor)
-        nats += loss.double().item() * targets.numel()
-        spans.append(windows[:, 1:].reshape(-1))
-    model.train(training)
+    try:
+        for windows in _blocks(ids, model.config.block_size, at_most):
+            window = torch.from_numpy(windows.astype(np.int64)).to(device)
+            loss = model(window[:, :-1], window[:, 1:]).loss
+            assert isinstance(loss, Tensor)
+            nats += loss.double().item() * window[:, 1:].numel()
+            spans.append(windows[:, 1:].reshape(-1))
+    finally:
+        model.train(training)
     scored = np.concatenate(spans)
     length = len(tokenizer.decode(scored).encode())
     return HeldOutLoss(nats / len(scored), nats / math.log(2) / length, len(scored))
@@ -69,7 +71,7 @@ def _blocks(ids: Ids, block_size: int, at_most: int | None) -> list[Ids]:
     whole = (len(ids) - 1) // block_size
     windows = np.lib.stride_tricks.sliding_window_view(ids, block_size + 1)[::block_size] if whole else ids[None, :0]
     rest = ids[whole * block_size :][None]
-    if at_most is not None and whole * block_size > at_most:
+    if at_most is not None and whole and len(ids) - 1 > at_most:
         kept = max(at_most // block_size, 1)
         windows, rest = windows[np.linspace(0, whole - 1, kept).astype(int)], rest[:, :0]
     rows = max(TOKENS_AT_ONCE // block_size, 1)

@@ -44,10 +44,10 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     logits = logits.double()
     if sampling.temperature == 0:
         return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).double()
-    logits = logits / sampling.temperature
+    logits = (logits - logits.amax(-1, keepdim=True)) / sampling.temperature  # the largest 0: finite however cold
     if 0 < sampling.top_k < logits.shape[-1]:
-        least = logits.topk(sampling.top_k).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -math.inf)
+        dropped = logits.sort(descending=True, stable=True).indices[:, sampling.top_k :]
+        logits = logits.scatter(-1, dropped, -math.inf)
     p = logits.softmax(-1)
     if sampling.top_p < 1:
         ordered, order = p.sort(descending=True, stable=True)
@@ -94,10 +94,12 @@ def _evaluating(model: LanguageModel) -> Iterator[None]:
     was_training = model.training
     if was_training:
         model.eval()
-    with torch.no_grad():
-        yield
-    if was_training:
-        model.train()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        if was_training:
+            model.train()
 
 
 def stream(

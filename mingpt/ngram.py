@@ -41,8 +41,9 @@ def additive_losses(train: Ids, held_out: Ids, vocab_size: int) -> dict[str, flo
 def _dense(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Renumber from 0 without gaps: by a table where one is small, else by sorting."""
     largest = int(codes.max())
-    if largest > 1 << 28:
+    if largest > max(4 * len(codes), 1 << 24):  # bounds the table by what the codes themselves take
         return np.unique(codes, return_inverse=True)[1]
     present = np.zeros(largest + 1, dtype=bool)
     present[codes] = True
-    return (np.cumsum(present) - 1)[codes]
+    names = np.cumsum(present, dtype=np.int32)
+    return (names[codes] - 1).astype(np.int64)

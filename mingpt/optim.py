@@ -49,12 +49,12 @@ def muon(
     model: nn.Module, *, lr: float, matrix_lr: float, betas: tuple[float, float], weight_decay: float
 ) -> list[Any]:
     """Muon on the matrices of the blocks, AdamW on the rest (Jordan et al. 2024)."""
-    matrices = {name: p for name, p in model.named_parameters() if _is_hidden_matrix(model, name, p)}
+    matrices = {name: p for name, p in model.named_parameters() if _is_hidden_matrix(name, p)}
     others = ((name, p) for name, p in model.named_parameters() if name not in matrices)
     return [_adamw(others, lr, betas, weight_decay), Muon(matrices.values(), lr=matrix_lr, weight_decay=weight_decay)]
 
 
-def _is_hidden_matrix(model: nn.Module, name: str, parameter: nn.Parameter) -> bool:
+def _is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim == 2 and name.startswith("blocks.")
 
 
@@ -73,8 +73,8 @@ def _adamw(
 class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised: each update is the nearest (semi-)orthogonal matrix to the averaged gradient.
 
-    Update for an m x n matrix: sqrt(max(1, m/n)) * orthogonal(gradient + momentum * average), with Nesterov momentum
-    (Jordan et al. 2024).  Matrices of one shape are orthogonalised as one batch.
+    Update for an m x n matrix: sqrt(max(1, m/n)) * orthogonal(the gradient, moved towards its running average by
+    `momentum`), which is Nesterov's form (Jordan et al. 2024).  Matrices of one shape are orthogonalised as one batch.
 
     Args:
         parameters: matrices only.

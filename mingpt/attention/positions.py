@@ -106,10 +106,11 @@ class RotaryPositionalEmbeddings(nn.Module):
         return cos[start:stop], sin[start:stop]
 
     def _compute(self, start: int, stop: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-        m = torch.arange(start + 1, stop + 1, dtype=torch.float64)
-        speed = self.base ** (-torch.arange(0, self.d, 2, dtype=torch.float64) / self.d)
-        angle = m[:, None] * speed
-        return angle.cos().to(device, dtype), angle.sin().to(device, dtype)
+        with torch.inference_mode(False):  # what is kept must also serve a later training step
+            m = torch.arange(start + 1, stop + 1, dtype=torch.float64, device="cpu")
+            speed = self.base ** (-torch.arange(0, self.d, 2, dtype=torch.float64, device="cpu") / self.d)
+            angle = m[:, None] * speed
+            return angle.cos().to(dtype).to(device), angle.sin().to(dtype).to(device)
 
 
 @POSITIONS.add("rope")

@@ -85,7 +85,11 @@ def from_json(content: str) -> Tokenizer:
     try:
         described = json.loads(content)
         vocabulary = described["vocabulary"]
-        if described["type"] not in TOKENIZERS or any(len(c) != 1 for c in vocabulary) or not vocabulary:
+        if (
+            described["type"] not in TOKENIZERS
+            or any(len(c) != 1 for c in vocabulary)
+            or len(set(vocabulary)) != max(len(vocabulary), 1)
+        ):
             raise ValueError
         return TOKENIZERS[described["type"]](vocabulary)
     except (ValueError, KeyError, TypeError):

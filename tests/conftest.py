@@ -1,0 +1,55 @@
+"""What tests of several folders share: tiny models whose every part matters, and one test of counts."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mingpt.lm import ModelConfig
+from mingpt.model import GPT
+
+SIZES: dict[str, Any] = {"n_layer": 2, "n_query_head": 6, "n_embd": 24, "block_size": 7, "vocab_size": 11}
+PARTS: dict[str, Any] = {"norm": "layernorm", "mlp": "gelu", "init": "gpt2", "bias": True}  # whatever the defaults
+
+
+@pytest.fixture
+def fresh_gpt() -> Callable[..., GPT]:
+    """make(**settings) -> a float32 GPT as training would start it: 6 heads of width 4, block 7, vocabulary 11."""
+
+    def make(**settings: Any) -> GPT:
+        torch.manual_seed(5)
+        return GPT(ModelConfig(**SIZES | PARTS | settings))
+
+    return make
+
+
+@pytest.fixture
+def gpt(fresh_gpt: Callable[..., GPT]) -> Callable[..., GPT]:
+    """make(**settings) -> the same in float64, without dropout, all its parameters large: none hides behind a zero."""
+
+    def make(**settings: Any) -> GPT:
+        model = fresh_gpt(**settings).double().eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.normal_(0, 0.4)
+        return model
+
+    return make
+
+
+@pytest.fixture
+def chi_square_p() -> Callable[[Any, Any], float]:
+    """p(counts, chances) -> how probable counts at least this far from the chances are, by Pearson's test."""
+
+    def p(counts: Any, chances: Any) -> float:
+        counts, chances = np.ravel(counts).astype(float), np.ravel(chances).astype(float)
+        assert not counts[chances == 0].any(), "what is impossible was drawn"
+        counts, expected = counts[chances > 0], chances[chances > 0] * counts.sum()
+        assert expected.min() > 5, "too few draws for this test to mean anything"
+        statistic = ((counts - expected) ** 2 / expected).sum()
+        half = torch.tensor([(len(counts) - 1) / 2, statistic / 2], dtype=torch.float64)
+        return float(torch.special.gammaincc(half[0], half[1]))
+
+    return p

@@ -1,0 +1,275 @@
+"""Writing text: the right distribution, drawn fairly, from prompts of any length, leaving no trace."""
+
+import math
+from collections.abc import Callable
+from itertools import islice
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from mingpt.generate import Sampling, generate, probabilities, stream, write
+from mingpt.lm import LanguageModel, LMOutput
+from mingpt.model import GPT
+from mingpt.text.tokenizers import CharTokenizer
+
+MakeGPT = Callable[..., GPT]
+LETTERS = CharTokenizer("\nabcdefghij")  # 11, as the tiny model's vocabulary
+PLAIN = Sampling(temperature=1)
+GREEDY = Sampling(temperature=0)
+
+
+class Chain(LanguageModel):
+    """A model whose next token depends on the last alone, by a table of probabilities."""
+
+    def __init__(self, table: list[list[float]]) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(block_size=5)
+        self.logits = nn.Parameter(torch.tensor(table, dtype=torch.float64).log())
+
+    def forward(self, idx: Tensor, targets: Tensor | None = None, *, state: Any = None) -> LMOutput:
+        if state is not None:
+            state.length += idx.shape[1]
+        return LMOutput(self.logits[idx], None)
+
+    def new_state(self, batch: int) -> Any:
+        return SimpleNamespace(length=0)
+
+
+FAIR = [[0.05, 0.4, 0.15, 0.3, 0.1]] * 5  # whatever came before
+
+
+def continued(model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Sampling) -> Tensor:
+    return torch.stack(list(generate(model, prompt, new_tokens, sampling)), 1)
+
+
+def prompt_of(length: int, batch: int = 3) -> Tensor:
+    return torch.randint(11, (batch, length), generator=torch.Generator().manual_seed(length))
+
+
+def chances(p: list[float], **sampling: Any) -> list[float]:
+    """What becomes of the probabilities p."""
+    logits = torch.tensor(p, dtype=torch.float64).log()[None] + 3  # a constant changes nothing
+    return probabilities(logits, Sampling(**{"temperature": 1.0} | sampling))[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [
+        ({}, [0.15, 0.5, 0.1, 0.25]),
+        ({"top_k": 1}, [0, 1, 0, 0]),
+        ({"top_k": 2}, [0, 2 / 3, 0, 1 / 3]),
+        ({"top_k": 4}, [0.15, 0.5, 0.1, 0.25]),
+        ({"top_k": 5}, [0.15, 0.5, 0.1, 0.25]),
+        ({"top_p": 1e-9}, [0, 1, 0, 0]),
+        ({"top_p": 0.49}, [0, 1, 0, 0]),
+        ({"top_p": 0.51}, [0, 2 / 3, 0, 1 / 3]),
+        ({"top_p": 0.74}, [0, 2 / 3, 0, 1 / 3]),
+        ({"top_p": 0.76}, [0.15 / 0.9, 0.5 / 0.9, 0, 0.25 / 0.9]),
+        ({"top_p": 0.91}, [0.15, 0.5, 0.1, 0.25]),
+        ({"temperature": 0.5}, [0.0225 / 0.345, 0.25 / 0.345, 0.01 / 0.345, 0.0625 / 0.345]),
+        ({"temperature": 1e6}, [0.25, 0.25, 0.25, 0.25]),
+        ({"top_k": 2, "top_p": 0.6}, [0, 1, 0, 0]),  # the nucleus of what top_k kept: 2/3 reaches 0.6
+        ({"temperature": 0.5, "top_p": 0.8}, [0, 0.8, 0, 0.2]),  # the nucleus of the sharpened: 0.72, 0.18
+    ],
+    ids=str,
+)
+def test_probabilities_by_hand(sampling: dict[str, Any], expected: list[float]) -> None:
+    assert chances([0.15, 0.5, 0.1, 0.25], **sampling) == pytest.approx(expected, abs=1e-6)
+    assert [p == 0 for p in chances([0.15, 0.5, 0.1, 0.25], **sampling)] == [p == 0 for p in expected]
+
+
+@pytest.mark.parametrize("sampling", [{"top_k": 2}, {"top_p": 0.4}], ids=str)
+def test_ties_are_cut_to_the_number_that_is_asked_for(sampling: dict[str, Any]) -> None:
+    assert sorted(chances([0.25, 0.25, 0.25, 0.25], **sampling)) == pytest.approx([0, 0, 0.5, 0.5])
+
+
+@given(
+    logits=st.lists(st.integers(-50, 50).map(float), min_size=1, max_size=9),
+    temperature=st.floats(0, 1e6),  # above, unequal logits become equal
+    top_k=st.integers(0, 10),
+    top_p=st.floats(0, 1, exclude_min=True),
+)
+@example(logits=[5.0, 4.0], temperature=1e-308, top_k=0, top_p=1.0)
+@example(logits=[0.0, 0.0, 0.0], temperature=1.0, top_k=0, top_p=5e-324)
+@settings(deadline=None, max_examples=200)
+def test_every_valid_setting_gives_probabilities_in_the_order_of_the_logits(
+    logits: list[float], temperature: float, top_k: int, top_p: float
+) -> None:
+    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+    x = torch.tensor([logits, logits[::-1]], dtype=torch.float64)
+    p = probabilities(x, sampling)
+    assert (p >= 0).all()
+    assert p.sum(-1).tolist() == pytest.approx([1, 1])
+    likeliest = x == x.amax(-1, keepdim=True)
+    assert torch.equal(p.where(likeliest, 0).amax(-1), p.amax(-1))
+
+
+@pytest.mark.parametrize("top_k", [0, 1, 2, 11, 12])
+@pytest.mark.parametrize("top_p", [1e-9, 0.5, 1.0])
+def test_temperature_zero_is_argmax_for_every_top_k_and_top_p(gpt: MakeGPT, top_k: int, top_p: float) -> None:
+    model, text = gpt(), prompt_of(3)
+    with torch.no_grad():
+        for drawn in generate(model, text, 4, Sampling(temperature=0, top_k=top_k, top_p=top_p)):
+            assert torch.equal(drawn, model(text).logits[:, -1].argmax(-1))
+            text = torch.cat((text, drawn[:, None]), 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"temperature": -1.0}, "temperature=-1.0: must be a number, 0 or more"),
+        ({"temperature": math.nan}, "temperature=nan: must be a number"),
+        ({"temperature": math.inf}, "temperature=inf: must be a number"),
+        ({"top_k": -1}, "top_k=-1: must be 0"),
+        ({"top_p": 0.0}, "top_p=0.0: must be above 0 and at most 1"),
+        ({"top_p": 1.5}, "top_p=1.5: must be above 0 and at most 1"),
+        ({"top_p": math.nan}, "top_p=nan: must be above 0"),
+        ({"seed": -1}, "seed=-1: must be in"),
+        ({"seed": 2**63}, "seed=9223372036854775808: must be in"),
+    ],
+    ids=str,
+)
+def test_wrong_sampling_is_refused_by_name_value_and_rule(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Sampling(**wrong)
+
+
+def test_a_negative_number_of_tokens_is_refused_at_once(gpt: MakeGPT) -> None:
+    with pytest.raises(ValueError, match="max_new_tokens=-1: must be 0 or more"):
+        generate(gpt(), prompt_of(3), -1, PLAIN)
+
+
+def test_a_model_that_sees_the_future_is_refused_at_once(gpt: MakeGPT, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GPT, "autoregressive", False)
+    with pytest.raises(ValueError, match="GPT needs the text to come"):
+        generate(gpt(), prompt_of(3), 1, PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [
+        ({}, FAIR[0]),
+        ({"top_k": 3}, [0, 8 / 17, 3 / 17, 6 / 17, 0]),
+        ({"top_p": 0.75}, [0, 8 / 17, 3 / 17, 6 / 17, 0]),
+        ({"temperature": 0.5}, [x * x / 0.285 for x in FAIR[0]]),
+        ({"temperature": 2.0, "top_k": 2}, [0, 2 / (2 + math.sqrt(3)), 0, math.sqrt(3) / (2 + math.sqrt(3)), 0]),
+    ],
+    ids=str,
+)
+def test_draws_have_the_probabilities(
+    chi_square_p: Callable[[Any, Any], float], sampling: dict[str, Any], expected: list[float]
+) -> None:
+    prompt = torch.zeros(100_000, 1, dtype=torch.long)
+    drawn = continued(Chain(FAIR), prompt, 1, Sampling(**{"temperature": 1.0, "seed": 11} | sampling))
+    assert chi_square_p(drawn.flatten().bincount(minlength=5), expected) > 1e-4
+
+
+def test_rows_of_a_batch_and_tokens_of_a_row_are_drawn_independently(chi_square_p: Callable[[Any, Any], float]) -> None:
+    drawn = continued(Chain(FAIR), torch.zeros(40_000, 1, dtype=torch.long), 2, PLAIN)
+    p = torch.tensor(FAIR[0], dtype=torch.float64)
+    neighbours, halves = drawn[:, 0].view(-1, 2), drawn[:, 0].view(2, -1).T
+    for pairs in (neighbours, halves, drawn):
+        assert chi_square_p((5 * pairs[:, 0] + pairs[:, 1]).bincount(minlength=25), torch.outer(p, p)) > 1e-4
+
+
+def test_each_draw_is_made_after_the_one_before(chi_square_p: Callable[[Any, Any], float]) -> None:
+    table = [[0.1, 0.9], [0.7, 0.3]]
+    drawn = continued(Chain(table), torch.ones(1000, 1, dtype=torch.long), 20, PLAIN)
+    pairs = torch.stack((drawn[:, :-1], drawn[:, 1:]), -1).flatten(0, 1)
+    for token in (0, 1):
+        followers = pairs[pairs[:, 0] == token][:, 1]
+        assert chi_square_p(followers.bincount(minlength=2), table[token]) > 1e-4
+
+
+@pytest.mark.parametrize("block_size", [1, 5])
+@pytest.mark.parametrize(("blocks", "more"), [(0, 1), (1, -1), (1, 0), (1, 1), (10, 0)])
+@pytest.mark.parametrize("rope", [False, True])
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=1.3, top_k=9, top_p=0.95, seed=6)], ids=str)
+@torch.no_grad()
+def test_text_is_that_of_a_fresh_pass_over_the_last_block_for_every_token(
+    gpt: MakeGPT, block_size: int, blocks: int, more: int, rope: bool, sampling: Sampling
+) -> None:
+    tokens = max(blocks * block_size + more, 1)
+    model, text = gpt(block_size=block_size, rope=rope), prompt_of(tokens)
+    written = continued(model, text, 8, sampling)
+    generator = torch.Generator().manual_seed(sampling.seed)
+    for _ in range(8):
+        p = probabilities(model(text[:, -block_size:]).logits[:, -1], sampling)
+        text = torch.cat((text, torch.multinomial(p, 1, generator=generator)), 1)
+    assert torch.equal(written, text[:, tokens:])
+
+
+def test_rows_written_together_are_rows_written_alone(gpt: MakeGPT) -> None:
+    model, prompt = gpt(), prompt_of(3)
+    alone = torch.cat([continued(model, row[None], 9, GREEDY) for row in prompt])
+    assert torch.equal(continued(model, prompt, 9, GREEDY), alone)
+
+
+def test_same_seed_same_text_another_seed_another(gpt: MakeGPT) -> None:
+    model, prompt = gpt(), prompt_of(3)
+    texts = [continued(model, prompt, 20, Sampling(seed=seed)) for seed in (1, 1, 2)]
+    assert torch.equal(texts[0], texts[1])
+    assert not torch.equal(texts[0], texts[2])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_no_trace_is_left_between_tokens_nor_at_the_end(gpt: MakeGPT, training: bool) -> None:
+    model = gpt(resid_pdrop=0.5, attn_pdrop=0.5, embd_pdrop=0.5).train(training)
+    prompt = prompt_of(3)
+    before, random_state = prompt.clone(), torch.get_rng_state()
+    drawn = []
+    for tokens in generate(model, prompt, 9, PLAIN):
+        assert {module.training for module in model.modules()} == {training}
+        assert torch.is_grad_enabled()
+        drawn.append(tokens)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert torch.equal(prompt, before)
+    assert all(p.grad is None for p in model.parameters())
+    assert torch.equal(torch.stack(drawn, 1), continued(gpt(), prompt, 9, PLAIN))  # as without dropout
+
+
+def test_a_text_abandoned_half_way_leaves_the_model_training(gpt: MakeGPT) -> None:
+    model = gpt().train()
+    assert len(list(islice(generate(model, prompt_of(3), 9, PLAIN), 2))) == 2
+    assert model.training
+    assert torch.is_grad_enabled()
+
+
+def test_a_failure_half_way_leaves_the_model_training(gpt: MakeGPT) -> None:
+    model = gpt().train()
+    with pytest.raises(IndexError):
+        list(generate(model, torch.tensor([[11]]), 1, PLAIN))  # 11 is no token
+    assert model.training
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("prompt", ["a", "abc", "abcdefghij" * 3, ""])
+def test_zero_new_tokens_return_the_prompt(gpt: MakeGPT, prompt: str) -> None:
+    assert write(gpt(), LETTERS, prompt, 0, PLAIN) == prompt
+
+
+def test_written_text_is_the_prompt_and_what_is_streamed(gpt: MakeGPT) -> None:
+    model, sampling = gpt(), Sampling(seed=4)
+    ids = continued(model, torch.tensor([[2, 3]]), 12, sampling)[0].tolist()
+    assert list(stream(model, LETTERS, "bc", 12, sampling)) == [LETTERS.vocabulary[i] for i in ids]
+    assert write(model, LETTERS, "bc", 12, sampling) == "bc" + LETTERS.decode(ids)
+
+
+def test_an_empty_prompt_starts_as_after_a_line_end(gpt: MakeGPT) -> None:
+    model = gpt()
+    assert "\n" + write(model, LETTERS, "", 12, GREEDY) == write(model, LETTERS, "\n", 12, GREEDY)
+
+
+def test_an_empty_prompt_where_there_are_no_lines_starts_after_the_first_token(gpt: MakeGPT) -> None:
+    model, oneline = gpt(), CharTokenizer("abcdefghijk")
+    assert "a" + write(model, oneline, "", 12, GREEDY) == write(model, oneline, "a", 12, GREEDY)
+
+
+def test_unknown_characters_of_a_prompt_come_with_code_points(gpt: MakeGPT) -> None:
+    with pytest.raises(ValueError, match=r"'П' \(U\+041F\).*'🤗' \(U\+1F917\)"):
+        write(gpt(), LETTERS, "abПc🤗", 3, PLAIN)
