@@ -59,7 +59,7 @@ class TrainerConfig:
     accumulation: int = 1
     optimizer: str = "muon"
     learning_rate: float = 1e-2
-    matrix_learning_rate: float = 0.03
+    matrix_learning_rate: float = 0.02
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.0
     grad_norm_clip: float = 1.0

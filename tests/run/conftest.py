@@ -1,0 +1,186 @@
+"""Tiny runs that end in a blink, what two of them are compared by, and a disk that fails when it is told to."""
+
+import errno
+import io
+import os
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mingpt import checkpoint, events, run
+from mingpt.files import sha256
+from mingpt.report import curve
+from mingpt.runlog import read_lines
+from mingpt.settings import Config
+
+TINY: Mapping[str, Any] = {  # spelled out where a test counts on it: the defaults are free to follow what learns best
+    "system.seed": 11,
+    "data.block_size": 8,
+    "data.val_fraction": 0.1,
+    "model.n_layer": 1,
+    "model.n_embd": 8,
+    "model.n_query_head": 2,
+    "model.rope": False,
+    "model.norm": "layernorm",
+    "model.mlp": "gelu",
+    "model.bias": True,
+    "model.embd_pdrop": 0.1,
+    "model.resid_pdrop": 0.2,
+    "model.attn_pdrop": 0.2,
+    "trainer.max_iters": 12,
+    "trainer.batch_size": 4,
+    "trainer.accumulation": 2,
+    "trainer.optimizer": "muon",
+    "trainer.learning_rate": 3e-3,
+    "trainer.weight_decay": 0.1,
+    "trainer.schedule": "linear",
+    "trainer.warmup_iters": 3,
+    "trainer.decay_from": 0.0,
+    "trainer.final_rate": 0.0,
+    "trainer.device": "cpu",
+    "trainer.eval_every": 0,
+    "trainer.eval_tokens": 16,
+    "trainer.sample_every": 0,
+    "trainer.save_every": 0,
+    "wandb.mode": "disabled",
+}
+LEARNED = ("step", "tokens", "train_loss", "lr", "grad_norm")  # of a record: what no clock and no cadence decides
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_slow_frills() -> Iterator[None]:
+    """Leaves out what costs most of a tiny run and decides nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(events, "SAMPLE_TOKENS", 5)
+        patch.setattr(run, "matrix_rate", lambda device: 1e9)
+        patch.setattr(curve, "draw", lambda folder: folder / "loss.png")
+        patch.setattr(os, "fsync", lambda handle: None)  # `Disk` counts the calls; no test cuts the power
+        yield
+
+
+@pytest.fixture(scope="session")
+def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some 900 characters of 11 different ones, each depending on the one before it."""
+    draw, word, at = random.Random(5), "abcdefgh ,\n", [0]
+    for _ in range(900):
+        at.append((at[-1] + draw.choice((1, 1, 2, 5))) % len(word))
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text("".join(word[i] for i in at), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny(text_file: Path) -> Callable[..., Config]:
+    """`tiny(folder, {"trainer.max_iters": 3})`: the configuration of a tiny run, with changes."""
+
+    def make(folder: Path | None, changes: Mapping[str, Any] | None = None) -> Config:
+        place = {"data.path": str(text_file), "system.work_dir": None if folder is None else str(folder)}
+        groups: dict[str, dict[str, Any]] = defaultdict(dict)
+        for key, value in {**TINY, **place, **(changes or {})}.items():
+            group, _, name = key.partition(".")
+            groups[group][name] = value
+        return Config(**{group.name: group.default_factory(**groups[group.name]) for group in fields(Config)})  # type: ignore[misc]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trace() -> Callable[[Path], dict[str, Any]]:
+    """`trace(folder)`: what a run has learned, bit by bit; equal for two runs that took one path."""
+
+    def of(folder: Path) -> dict[str, Any]:
+        newest = folder / "checkpoints" / f"step_{checkpoint.steps(folder)[0]:06d}"
+        records = read_lines(folder / "metrics.jsonl")
+        return {
+            "records": [{name: record[name] for name in LEARNED} for record in records],
+            "newest": newest.name,
+            "weights": sha256((newest / "model.safetensors").read_bytes()),
+            "optimizer": sha256((newest / "optimizer.safetensors").read_bytes()),
+        }
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def listing() -> Callable[[Path], list[str]]:
+    """`listing(folder)`: every path below it, so that nothing stray stays unseen."""
+    return lambda folder: sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+class Killed(BaseException):
+    """The end of a process, as far as the disk can tell."""
+
+
+class Disk:
+    """Counts the calls that change the disk, and from one of them on lets none (a kill) or no growth (full) happen.
+
+    Half of a write that fails is written.
+    """
+
+    GROWS = ("open", "mkdir", "write", "fsync", "replace")
+    OTHERS = ("rename", "chmod", "unlink", "rmdir")
+    Killed = Killed
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self._at, self._full, self._watching = -1, False, False
+
+    @contextmanager
+    def watched(self, killed_at: int = -1, full_at: int = -1) -> Iterator[list[str]]:
+        """Watch what happens inside; the list has the name of each call."""
+        self.calls, self._at, self._full, self._watching = [], max(killed_at, full_at), full_at >= 0, True
+        try:
+            yield self.calls
+        finally:
+            self._watching = False
+
+    def strike(self, name: str) -> None:
+        if not self._watching:
+            return
+        self.calls.append(name)
+        if 0 <= self._at < len(self.calls):
+            if not self._full:
+                raise Killed(name)
+            if name in self.GROWS:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def wrapped(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def struck(*args: Any, **kwargs: Any) -> Any:
+            self.strike(name)
+            return call(*args, **kwargs)
+
+        return struck
+
+    def fdopen(self, handle: int, mode: str) -> io.BufferedWriter:
+        return HalfWriter(self, io.FileIO(handle, mode))
+
+
+class HalfWriter(io.BufferedWriter):
+    """A file of which a write can end halfway."""
+
+    def __init__(self, disk: Disk, raw: io.FileIO) -> None:
+        super().__init__(raw)
+        self.disk = disk
+
+    def write(self, content: Any) -> int:
+        half = len(content) // 2
+        super().write(content[:half])
+        self.flush()
+        self.disk.strike("write")
+        return half + super().write(content[half:])
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    """The disk under `os`, watched."""
+    disk = Disk()
+    for name in {*Disk.GROWS, *Disk.OTHERS} - {"write"}:
+        monkeypatch.setattr(os, name, disk.wrapped(name, getattr(os, name)))
+    monkeypatch.setattr(os, "fdopen", disk.fdopen)
+    return disk

@@ -1,0 +1,246 @@
+"""A process that dies, a disk that is full: what was saved before stays whole, and the run goes on from it."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mingpt import checkpoint, cli, run
+from mingpt.checkpoint import MANIFEST
+from mingpt.errors import CheckpointError
+
+ROOT = Path(run.__file__).parents[1]
+FILES = [*checkpoint.FILES, MANIFEST]
+
+
+def save(folder: Path, step: int, val_loss: float | None = None) -> Path:
+    """A checkpoint that holds its step everywhere."""
+    return checkpoint.save(
+        folder,
+        model={"w": torch.full((3,), float(step))},
+        optimizer={"w/m": torch.full((3,), float(-step))},
+        state={"step": step, "val_loss": val_loss},
+        tokenizer=f"tokenizer of {step}",
+    )
+
+
+def newest_step(folder: Path) -> int:
+    """The step of the newest whole checkpoint, all four files of which say the same."""
+    found = checkpoint.newest(folder, lambda line: None)
+    step: int = found.state["step"]
+    assert found.model["w"].tolist() == [step] * 3
+    assert found.optimizer["w/m"].tolist() == [-step] * 3
+    assert found.tokenizer == f"tokenizer of {step}"
+    return step
+
+
+def two_saves(folder: Path) -> Path:
+    """Checkpoints of steps 1, 2 and 3, of which the best is the first: the next save has one to drop."""
+    folder.mkdir()
+    for step, loss in ((1, 1.0), (2, 2.0), (3, 2.0)):
+        save(folder, step, loss)
+    return folder
+
+
+def calls_of_a_save(folder: Path, disk: Any) -> list[str]:
+    two_saves(folder)
+    with disk.watched() as calls:
+        save(folder, 4, 2.0)
+    assert [calls.count(name) for name in ("write", "replace")] == [len(FILES), len(FILES) + 1], "a write unseen"
+    assert "rmdir" in calls
+    return list(calls)
+
+
+def test_kill_inside_a_save_costs_the_checkpoint_before(tmp_path: Path, disk: Any, listing: Any) -> None:
+    calls = calls_of_a_save(tmp_path / "whole", disk)
+    outcomes = []
+    for at, name in enumerate(calls):
+        folder = two_saves(tmp_path / str(at))
+        with disk.watched(killed_at=at), pytest.raises(disk.Killed):
+            save(folder, 4, 2.0)
+        outcomes.append(newest_step(folder))
+        save(folder, 4, 2.0)
+        assert listing(folder) == listing(tmp_path / "whole"), f"stray files after a kill at call {at}, {name}"
+        shutil.rmtree(folder)
+    assert outcomes == sorted(outcomes)
+    assert set(outcomes) == {3, 4}
+    assert outcomes.index(4) > calls.index("write") + len(FILES), "whole before all of it was written"
+
+
+def test_kill_while_a_damaged_step_is_saved_again_costs_the_one_before(tmp_path: Path, disk: Any) -> None:
+    def damaged(name: str) -> Path:
+        folder = two_saves(tmp_path / name)
+        (folder / "checkpoints" / "step_000003" / "state.json").unlink()
+        return folder
+
+    whole = damaged("whole")
+    with disk.watched() as watched:
+        save(whole, 3)
+    calls = list(watched)
+    assert calls.count("unlink") == len(FILES) - 1
+    for at in range(len(calls)):
+        folder = damaged(str(at))
+        with disk.watched(killed_at=at), pytest.raises(disk.Killed):
+            save(folder, 3)
+        assert newest_step(folder) in (2, 3)
+        save(folder, 3)
+        assert newest_step(folder) == 3
+
+
+def test_full_disk_costs_the_checkpoint_before(tmp_path: Path, disk: Any, listing: Any) -> None:
+    calls = calls_of_a_save(tmp_path / "whole", disk)
+    for at in [at for at, name in enumerate(calls) if name in disk.GROWS]:
+        folder = two_saves(tmp_path / str(at))
+        with disk.watched(full_at=at), pytest.raises(OSError, match="No space left on device"):
+            save(folder, 4, 2.0)
+        assert newest_step(folder) in (3, 4)
+        save(folder, 4, 2.0)
+        assert listing(folder) == listing(tmp_path / "whole")
+        shutil.rmtree(folder)
+
+
+def test_full_disk_is_more_than_one_line(
+    tmp_path: Path, text_file: Path, disk: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = checkpoint.save
+
+    def full(*args: Any, **kwargs: Any) -> Any:
+        with disk.watched(full_at=0):
+            return real(*args, **kwargs)
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    small = ["--model.n_layer=1", "--model.n_embd=8", "--data.block_size=8", "--trainer.batch_size=4"]
+    place = [f"--system.work_dir={tmp_path / 'run'}", f"--data.path={text_file}"]
+    code = cli.main([*small, *place, "--trainer.max_iters=2", "--trainer.save_every=1", "--wandb.mode=disabled"])
+    error = capsys.readouterr().err.strip()
+    assert code == 1
+    assert "No space left on device" in error
+    assert "\n" not in error
+
+
+@pytest.mark.parametrize(
+    "names", [pytest.param({"replace"}, id="renames"), pytest.param(None, id="every call", marks=pytest.mark.slow)]
+)
+def test_kill_anywhere_in_a_resumed_run_changes_its_path_or_leaves_files(
+    tmp_path: Path, tiny: Any, trace: Any, listing: Any, disk: Any, names: set[str] | None
+) -> None:
+    """Before, inside and after the saves: config.yaml, environment.json, metrics.jsonl, samples.jsonl, baselines."""
+    begun, longer = tmp_path / "begun", {"trainer.schedule": "constant", "trainer.sample_every": 1}
+    run.train(tiny(begun, {**longer, "trainer.max_iters": 1}))
+
+    def go_on(folder: Path) -> None:
+        run.train(tiny(folder, {**longer, "trainer.max_iters": 2, "trainer.resume": True}))
+
+    whole = Path(shutil.copytree(begun, tmp_path / "whole"))
+    with disk.watched() as watched:
+        go_on(whole)
+    calls = list(watched)
+    assert calls.count("replace") == 4 + len(FILES) + 1
+    for at, name in enumerate(calls):
+        if names and name not in names:
+            continue
+        folder = Path(shutil.copytree(begun, tmp_path / str(at)))
+        with disk.watched(killed_at=at), pytest.raises(disk.Killed):
+            go_on(folder)
+        go_on(folder)
+        assert trace(folder) == trace(whole), f"killed at call {at}, {name}"
+        assert listing(folder) == listing(whole), f"killed at call {at}, {name}"
+        shutil.rmtree(folder)
+
+
+def test_run_killed_before_its_first_checkpoint_can_go_nowhere(
+    tmp_path: Path, tiny: Any, trace: Any, disk: Any
+) -> None:
+    """Its folder is taken, so a new run can't have it; then resuming must begin where it began."""
+    run.train(tiny(tmp_path / "whole"))
+    folder = tmp_path / "run"
+
+    def die(trainer: Any, record: dict[str, Any]) -> None:
+        if record["step"] == 2:
+            raise disk.Killed
+
+    with pytest.raises(disk.Killed):
+        run.train(tiny(folder), events=[die])
+    run.train(tiny(folder, {"trainer.resume": True}))
+    assert trace(folder) == trace(tmp_path / "whole")
+
+
+# ---- which checkpoints are kept
+
+
+@pytest.mark.parametrize(
+    ("losses", "kept"),
+    [
+        ((None, None, None, None), [4, 3]),
+        ((3.0, 1.0, 2.0, 2.0), [4, 3, 2]),
+        ((1.0, 2.0, 2.0, 2.0), [4, 3, 1]),
+        ((2.0, 2.0, 1.0, 1.5), [4, 3]),
+        ((None, 2.0, None, None), [4, 3, 2]),
+    ],
+)
+def test_last_two_or_the_best_are_dropped(tmp_path: Path, losses: tuple[float | None, ...], kept: list[int]) -> None:
+    for step, loss in enumerate(losses, start=1):
+        save(tmp_path, step, loss)
+    assert checkpoint.steps(tmp_path) == kept
+
+
+def test_checkpoint_just_saved_is_dropped_for_damaged_ones_of_later_steps(tmp_path: Path) -> None:
+    """The run fell back to step 5 over two damaged checkpoints, and went on from there."""
+    for step in (4, 5, 8, 9):
+        save(tmp_path, step)
+        if step > 5:
+            (tmp_path / "checkpoints" / f"step_{step:06d}" / MANIFEST).write_bytes(b"")
+        else:
+            shutil.copytree(tmp_path / "checkpoints", tmp_path / "kept", dirs_exist_ok=True)
+    shutil.copytree(tmp_path / "kept", tmp_path / "checkpoints", dirs_exist_ok=True)
+    assert newest_step(tmp_path) == 5
+    assert save(tmp_path, 6).exists()
+    assert newest_step(tmp_path) == 6
+
+
+def test_millionth_step_is_sorted_before_the_one_before_it(tmp_path: Path) -> None:
+    for step in (999_998, 999_999, 1_000_000):
+        save(tmp_path, step)
+    assert checkpoint.steps(tmp_path) == [1_000_000, 999_999]
+
+
+# ---- a real process, really killed
+
+
+@pytest.mark.slow
+def test_process_killed_at_any_moment_takes_another_path(tmp_path: Path, tiny: Any, trace: Any, listing: Any) -> None:
+    """SIGKILL again and again, each time a little later, into a run that saves after every step."""
+    many = {"trainer.max_iters": 150, "trainer.save_every": 1, "trainer.eval_every": 10}
+    run.train(tiny(tmp_path / "whole", {**many, "trainer.save_every": 0}))
+    folder, kills = tmp_path / "run", 0
+    (tmp_path / "fresh.yaml").write_text(tiny(folder, many).to_yaml(), encoding="utf-8")
+    for moment in range(10):
+        try:
+            begun = checkpoint.newest(folder, lambda line: None).folder.name
+        except CheckpointError:
+            begun = ""
+            shutil.rmtree(folder, ignore_errors=True)
+        command = [sys.executable, "chargpt.py", f"--config={tmp_path / 'fresh.yaml'}"]
+        command += ["--trainer.resume=True"] if begun else []
+        child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        home, deadline = folder / "checkpoints", time.monotonic() + 60
+        while child.poll() is None and time.monotonic() < deadline:  # until it has saved, then a moment longer
+            if home.is_dir() and any(entry.name.strip(".").removesuffix(".tmp") > begun for entry in home.iterdir()):
+                break
+            time.sleep(0.001)
+        time.sleep(0.0137 * moment)
+        child.send_signal(signal.SIGKILL)
+        errors = child.communicate()[1]
+        kills += child.returncode == -signal.SIGKILL
+        assert child.returncode in (0, -signal.SIGKILL), errors
+    assert kills >= 5
+    run.train(tiny(folder, {**many, "trainer.resume": True}))
+    assert trace(folder) == trace(tmp_path / "whole")
+    assert not [name for name in listing(folder) if name.endswith(".tmp")]
+    assert (folder / "baselines.json").exists()

@@ -1,0 +1,291 @@
+"""Damaged and hostile checkpoints: seen before anything is used, never executed, and no reason to lose the run."""
+
+import ast
+import contextlib
+import json
+import os
+import pickle
+import random
+import re
+import shutil
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mingpt import checkpoint, run
+from mingpt.checkpoint import MANIFEST
+from mingpt.errors import CheckpointError
+from mingpt.files import sha256
+
+FILES = [*checkpoint.FILES, MANIFEST]
+PACKAGE = Path(run.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory, tiny: Any) -> Path:
+    """A run with checkpoints of steps 2 and 4."""
+    folder = tmp_path_factory.mktemp("saved") / "run"
+    run.train(tiny(folder, {"trainer.max_iters": 4, "trainer.save_every": 2, "trainer.schedule": "constant"}))
+    return folder
+
+
+@pytest.fixture
+def copy(saved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "run"))
+
+
+@pytest.fixture
+def newest(copy: Path) -> Path:
+    return copy / "checkpoints" / "step_000004"
+
+
+def forge(folder: Path, name: str, content: bytes) -> None:
+    """Replace a file of a checkpoint by one that its manifest vouches for."""
+    (folder / name).write_bytes(content)
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    manifest["files"][name] = {"bytes": len(content), "sha256": sha256(content)}
+    (folder / MANIFEST).write_text(json.dumps(manifest) + "\n")
+
+
+def falls_back(copy: Path) -> None:
+    """Step 2 is what is left, and the fall is told in one line that names step 4."""
+    said: list[str] = []
+    assert run.load(copy, device="cpu", say=said.append).progress.step == 2
+    assert len(said) == 1
+    assert "step_000004" in said[0]
+    assert "falling back" in said[0]
+    assert "\n" not in said[0]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("kept", [0.0, 1, 8, 0.5, 0.99, -1])
+def test_shortened_file_is_used(copy: Path, newest: Path, name: str, kept: float) -> None:
+    size = (newest / name).stat().st_size
+    os.truncate(newest / name, int(kept * size) if isinstance(kept, float) else kept % size)
+    falls_back(copy)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_lengthened_file_is_used(copy: Path, newest: Path, name: str) -> None:
+    with open(newest / name, "ab") as file:
+        file.write(b"\0")
+    falls_back(copy)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_missing_file_is_not_missed(copy: Path, newest: Path, name: str) -> None:
+    (newest / name).unlink()
+    falls_back(copy)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file_replaced_by_a_folder_is_a_riddle(copy: Path, newest: Path, name: str) -> None:
+    (newest / name).unlink()
+    (newest / name).mkdir()
+    falls_back(copy)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_flipped_bit_is_used(newest: Path, name: str) -> None:
+    content = (newest / name).read_bytes()
+    bits = random.Random(name).sample(range(8 * len(content)), 100)
+    for bit in [0, 8 * len(content) - 1, *bits]:
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        (newest / name).write_bytes(flipped)
+        with pytest.raises(CheckpointError, match="step_000004"):
+            checkpoint.read(newest)
+    (newest / name).write_bytes(content)
+    assert checkpoint.read(newest).state["step"] == 4
+
+
+def test_flipped_bit_ends_a_resume_or_changes_its_path(copy: Path, newest: Path, tiny: Any, trace: Any) -> None:
+    changes = {"trainer.max_iters": 4, "trainer.save_every": 2, "trainer.schedule": "constant", "trainer.resume": True}
+    whole, said = trace(copy), list[str]()
+    with open(newest / "model.safetensors", "r+b") as file:
+        file.seek(200)
+        byte = file.read(1)[0]
+        file.seek(200)
+        file.write(bytes([byte ^ 4]))
+    run.train(tiny(copy, changes), say=said.append)
+    assert trace(copy) == whole
+    assert "model.safetensors is not what was written" in said[0]
+
+
+def test_no_valid_checkpoint_is_no_error(copy: Path, tiny: Any, tmp_path: Path) -> None:
+    for folder in (copy / "checkpoints").iterdir():
+        (folder / "state.json").unlink()
+    before = (copy / "metrics.jsonl").read_bytes()
+    constant = {"trainer.max_iters": 4, "trainer.save_every": 2, "trainer.schedule": "constant"}
+    for use in (
+        lambda: run.load(copy),
+        lambda: run.train(tiny(copy, {**constant, "trainer.resume": True})),
+        lambda: run.train(tiny(tmp_path / "next", {"model.pretrained_folder": str(copy)})),
+    ):
+        with pytest.raises(CheckpointError, match="no valid checkpoint") as refused:
+            use()
+        assert refused.value.exit_code == 4
+    assert (copy / "metrics.jsonl").read_bytes() == before
+    assert not (tmp_path / "next").exists()
+
+
+# ---- hostile files, which their manifest vouches for
+
+
+class Payload:
+    """Pickled, it makes a folder wherever it is unpickled."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.proof),)
+
+
+def tensors(header: object, data: bytes = b"\0" * 16) -> bytes:
+    """A safetensors file of that header."""
+    described = json.dumps(header).encode()
+    return struct.pack("<Q", len(described)) + described + data
+
+
+def entry(begin: int, end: int, **other: Any) -> dict[str, Any]:
+    return {"dtype": "F32", "shape": [(end - begin) // 4], "data_offsets": [begin, end], **other}
+
+
+HOSTILE_TENSORS = {
+    "header longer than any file": struct.pack("<Q", 2**63) + b"{}",
+    "header of 2^64 - 1": struct.pack("<Q", 2**64 - 1) + b"{}",
+    "header longer than this file": struct.pack("<Q", 10**8) + b"{}",
+    "overlapping offsets": tensors({"a": entry(0, 12), "b": entry(8, 16)}),
+    "offsets past the end": tensors({"a": entry(0, 64)}),
+    "offsets backwards": tensors({"a": entry(8, 4)}),
+    "shape that overflows": tensors({"a": entry(0, 16, shape=[2**62, 2**62])}),
+    "negative shape": tensors({"a": entry(0, 16, shape=[-4])}),
+    "unknown type": tensors({"a": entry(0, 16, dtype="PY_OBJECT")}),
+    "header that is a list": tensors([]),
+    "deep header": struct.pack("<Q", 200_000) + b'{"a":' + b"[" * 199_995,
+    "no header": b"",
+}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])
+@pytest.mark.parametrize("content", HOSTILE_TENSORS.values(), ids=HOSTILE_TENSORS)
+def test_hostile_tensors_break_the_reader(copy: Path, newest: Path, name: str, content: bytes) -> None:
+    forge(newest, name, content)
+    began = time.perf_counter()
+    with pytest.raises(CheckpointError, match="step_000004"):
+        checkpoint.read(newest)
+    assert time.perf_counter() - began < 1
+    falls_back(copy)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_pickle_is_executed(copy: Path, newest: Path, tmp_path: Path, name: str) -> None:
+    proof = tmp_path / "proof"
+    payload = pickle.dumps(Payload(proof))
+    if name == MANIFEST:
+        (newest / name).write_bytes(payload)
+    else:
+        forge(newest, name, payload)
+    with contextlib.suppress(CheckpointError):
+        assert run.load(copy, device="cpu").progress.step == 2
+    assert not proof.exists()
+    pickle.loads(payload)
+    assert proof.exists(), "the payload proves nothing"
+
+
+HOSTILE_JSON = {
+    "deep": b"[" * 200_000,
+    "null": b"null",
+    "list": b"[]",
+    "empty": b"{}",
+    "a step alone": b'{"step": 4}',
+    "a step of another type": b'{"step": {}}',
+    "not UTF-8": b"\xff",
+}
+
+
+@pytest.mark.parametrize("name", ["state.json", "tokenizer.json", MANIFEST])
+@pytest.mark.parametrize("content", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
+def test_hostile_json_breaks_whoever_reads_it(copy: Path, newest: Path, tiny: Any, name: str, content: bytes) -> None:
+    """That checkpoint is passed over, or refused in one line; nothing else may come of it."""
+    if name == MANIFEST:
+        (newest / name).write_bytes(content)
+    else:
+        forge(newest, name, content)
+    changes = {"trainer.max_iters": 4, "trainer.save_every": 2, "trainer.schedule": "constant", "trainer.resume": True}
+    for use, step in ((lambda: run.load(copy, device="cpu"), 2), (lambda: run.train(tiny(copy, changes)), 4)):
+        refused = None
+        try:
+            assert use().progress.step == step
+        except CheckpointError as error:
+            refused = str(error)
+        assert refused is None or "\n" not in refused
+
+
+@pytest.mark.parametrize("path", ["../../../secret", "/etc/passwd", "sub/../model.safetensors"])
+def test_manifest_leads_out_of_the_folder(copy: Path, newest: Path, path: str) -> None:
+    (copy.parent / "secret").write_bytes(b"")
+    manifest = json.loads((newest / MANIFEST).read_bytes())
+    for files in ({path: manifest["files"]["state.json"]}, {**manifest["files"], path: {"bytes": 0, "sha256": ""}}):
+        (newest / MANIFEST).write_text(json.dumps({**manifest, "files": files}) + "\n")
+        with pytest.raises(CheckpointError, match="not of format"):
+            checkpoint.read(newest)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_link_is_followed(copy: Path, newest: Path, name: str) -> None:
+    shutil.move(newest / name, copy.parent / "elsewhere")
+    (newest / name).symlink_to(copy.parent / "elsewhere")
+    falls_back(copy)
+
+
+@pytest.fixture
+def pipe(newest: Path) -> Iterator[Path]:
+    """A named pipe that nobody writes to, in the place of the manifest."""
+    path = newest / MANIFEST
+    path.unlink()
+    os.mkfifo(path)
+    yield path
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))  # lets a reader that waits go
+
+
+def test_pipe_is_waited_for(copy: Path, pipe: Path) -> None:
+    reader = threading.Thread(target=checkpoint.newest, args=(copy, lambda line: None), daemon=True)
+    reader.start()
+    reader.join(2)
+    assert not reader.is_alive()
+
+
+@pytest.mark.parametrize("name", ["../../evil", "blocks.0.__class__", "/etc/evil"])
+def test_tensor_of_a_strange_name_is_taken(copy: Path, newest: Path, name: str) -> None:
+    forge(newest, "model.safetensors", tensors({name: entry(0, 16)}))
+    with pytest.raises(CheckpointError, match=rf"{re.escape(name)} is unknown here"):
+        run.load(copy, device="cpu")
+
+
+def test_package_can_execute_what_it_reads() -> None:
+    """Static: no pickle, eval, exec, torch.load, unsafe YAML or shell anywhere in the package."""
+    modules = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
+    names, calls = {"eval", "exec", "compile", "__import__"}, {"torch.load", "np.load", "numpy.load", "os.system"}
+    calls |= {f"yaml.{loader}" for loader in ("load", "load_all", "unsafe_load", "full_load", "unsafe_load_all")}
+    found, files = [], sorted(PACKAGE.rglob("*.py"))
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            imported = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            if isinstance(node, ast.ImportFrom):
+                imported.append(node.module or "")
+            found += [(path, name) for name in imported if name.partition(".")[0] in modules]
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                shell = any(word.arg == "shell" for word in node.keywords)
+                if called in names | calls or shell:
+                    found.append((path, ast.unparse(node)))
+    assert found == []
+    assert len(files) > 20

@@ -1,0 +1,219 @@
+"""What a run leaves behind: every file that the documentation promises, with what it promises of each."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mingpt import checkpoint, run, settings
+from mingpt.checkpoint import MANIFEST
+from mingpt.errors import CheckpointError, UsageError
+from mingpt.files import sha256
+from mingpt.generate import Sampling
+from mingpt.ngram import additive_losses
+from mingpt.report import curve
+from mingpt.run import Run
+from mingpt.runlog import read_lines
+from mingpt.text.batches import split
+
+ROOT = Path(run.__file__).parents[1]
+DRAW = curve.draw  # the fixtures of this folder put something quicker in its place
+CADENCE = {"trainer.eval_every": 5, "trainer.sample_every": 4, "trainer.save_every": 3}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Any) -> Iterator[Run]:
+    """A run with nothing left out of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curve, "draw", DRAW)
+        yield run.train(tiny(tmp_path_factory.mktemp("finished") / "run", CADENCE))
+
+
+def test_promised_file_is_missing(finished: Run) -> None:
+    names = {"config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "baselines.json", "loss.png"}
+    assert {path.name for path in finished.folder.iterdir()} == names | {"checkpoints", ".lock"}
+    files = {*checkpoint.FILES, MANIFEST}
+    kept = {folder.name for folder in (finished.folder / "checkpoints").iterdir()}
+    assert {"step_000009", "step_000012"} <= kept <= {"step_000006", "step_000009", "step_000012"}
+    for folder in kept:
+        assert {path.name for path in (finished.folder / "checkpoints" / folder).iterdir()} == files
+
+
+def test_settings_read_back_differ(finished: Run) -> None:
+    config = settings.read(finished.folder / "config.yaml")
+    assert config == finished.config
+    assert config.flat().keys() == settings.Config().flat().keys()
+    assert "block_size" in (finished.folder / "config.yaml").read_text().partition("model:")[0]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"system.seed": 2**63 - 1, "trainer.learning_rate": 1e-7, "trainer.betas": (0.0, 0.999)},
+        {"data.path": "a b=c: 'é\"#.txt", "model.n_kv_head": 1, "wandb.project": "007", "wandb.name": "true"},
+        {"wandb.project": "1e3"},
+        {"data.path": "1e-3"},
+    ],
+    ids=str,
+)
+def test_odd_settings_read_back_differ(tmp_path: Path, tiny: Any, odd: dict[str, Any]) -> None:
+    config = tiny(tmp_path / "run", odd)
+    (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    assert settings.read(tmp_path / "config.yaml") == config
+
+
+def test_record_lacks_a_field_or_a_step(finished: Run) -> None:
+    records = read_lines(finished.folder / "metrics.jsonl")
+    always = {"step", "tokens", "seconds", "wall_seconds", "train_loss", "lr", "grad_norm", "tokens_per_second"}
+    assert [record["step"] for record in records] == list(range(1, 13))
+    assert [record["tokens"] for record in records] == [32 * step for step in range(1, 13)]
+    for record in records:
+        judged = {5: {"val_loss_part"}, 10: {"val_loss_part"}, 12: {"val_loss", "bits_per_byte"}}
+        assert record.keys() == always | judged.get(record["step"], set())
+        assert all(isinstance(value, float | int) for value in record.values())
+        assert record["wall_seconds"] >= record["seconds"] > 0
+    peak = finished.config.trainer.learning_rate
+    assert [record["lr"] for record in records[:4]] == pytest.approx([peak / 3, 2 * peak / 3, peak, peak])
+
+
+def test_samples_lack_a_field_or_a_time(finished: Run) -> None:
+    samples = read_lines(finished.folder / "samples.jsonl")
+    assert [sample["step"] for sample in samples] == [4, 8, 12]
+    for sample in samples:
+        assert sample.keys() == {"step", "prompt", "text", *asdict(Sampling())}
+        assert sample["prompt"] == "\n"
+        assert sample["text"].startswith("\n")
+    assert len({sample["seed"] for sample in samples}) == 1
+
+
+def test_baselines_are_of_another_text(finished: Run, text_file: Path) -> None:
+    text = text_file.read_text(encoding="utf-8")
+    ids = split(finished.tokenizer.encode(text), block_size=8, val_fraction=0.1)
+    assert finished.baselines() == additive_losses(ids.train, ids.held_out, finished.tokenizer.vocab_size)
+    assert list(finished.baselines()) == [f"{n}-gram" for n in range(1, 6)]
+
+
+def test_environment_names_another_text_or_no_version(finished: Run, text_file: Path) -> None:
+    found = json.loads((finished.folder / "environment.json").read_bytes())
+    assert found["text_sha256"] == sha256(text_file.read_bytes())
+    assert found["vocabulary_sha256"] == sha256(finished.tokenizer.to_json().encode())
+    assert found["text"] == str(text_file)
+    assert found["device"] == "cpu"
+    assert found["threads"] >= 1
+    assert {"mingpt", "torch", "numpy", "einops", "safetensors"} <= found["packages"].keys()
+    assert found["git_commit"] is None or re.fullmatch(r"[0-9a-f]{40}\+?", found["git_commit"])
+
+
+def test_curve_is_no_picture(finished: Run) -> None:
+    picture = (finished.folder / "loss.png").read_bytes()
+    assert picture.startswith(b"\x89PNG\r\n")
+    assert picture.rstrip().endswith(b"IEND\xaeB`\x82")
+
+
+def test_loaded_run_is_another(finished: Run) -> None:
+    loaded = run.load(finished.folder, device="cpu")
+    last = finished.last_record()
+    assert loaded.progress == finished.progress
+    assert loaded.config == finished.config
+    assert loaded.evaluate().nats == last["val_loss"]
+    assert loaded.evaluate().bits_per_byte == last["bits_per_byte"]
+    assert loaded.generate("abc", 20, seed=3) == finished.generate("abc", 20, seed=3)
+    assert not loaded.model.training
+
+
+def test_state_of_a_checkpoint_lacks_a_field(finished: Run) -> None:
+    saved = checkpoint.newest(finished.folder, pytest.fail)
+    assert saved.state.keys() >= {"step", "tokens", "seconds", "wall_seconds", "val_loss", "model", "wandb_id"}
+    assert saved.state["val_loss"] == finished.last_record()["val_loss"]
+    assert saved.model.keys() == finished.model.state_dict().keys()
+    assert not [name for name in saved.model if "query" in name or "mask" in name], "tables are never stored"
+
+
+def test_file_of_other_characters_is_judged(tmp_path: Path, tiny: Any) -> None:
+    trained = run.train(tiny(tmp_path / "run", {"trainer.max_iters": 1}))
+    (tmp_path / "other.txt").write_text("abc🤗Ж", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"other\.txt: unknown .*'Ж' \(U\+0416\), '🤗' \(U\+1F917\)"):
+        trained.evaluate(str(tmp_path / "other.txt"))
+    (tmp_path / "other.txt").write_text("a")
+    with pytest.raises(UsageError, match="at least 2 are needed"):
+        trained.evaluate(str(tmp_path / "other.txt"))
+    (tmp_path / "other.txt").write_text("abcabcabcabc")
+    assert trained.evaluate(str(tmp_path / "other.txt")).tokens == 11
+
+
+# ---- one folder, one run
+
+
+def test_folder_of_another_run_is_overwritten(finished: Run, tiny: Any, listing: Any) -> None:
+    before = {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match=r"holds another run; go on with it by --trainer\.resume=True, or name a new"):
+        run.train(tiny(finished.folder, CADENCE))
+    assert {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()} == before
+
+
+def test_default_folders_collide(tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    brief, said = {"trainer.max_iters": 1}, list[str]()
+    folders = [run.train(tiny(None, brief), say=said.append).folder for _ in range(3)]
+    assert folders == [Path("out/chargpt"), Path("out/chargpt-2"), Path("out/chargpt-3")]
+    assert [line for line in said if line.startswith("run folder")] == [f"run folder: {name}" for name in folders]
+    assert run.newest_run() == Path("out/chargpt-3")
+    run.train(tiny(Path("out/chargpt"), {**brief, "trainer.resume": True}))
+    assert run.newest_run() == Path("out/chargpt")
+
+
+def test_refused_run_leaves_a_folder(tmp_path: Path, tiny: Any) -> None:
+    short = tmp_path / "short.txt"
+    short.write_text("abcdefgh")
+    with pytest.raises(ValueError, match="the text is too short"):
+        run.train(tiny(tmp_path / "run", {"data.path": str(short)}))
+    assert not (tmp_path / "run").exists()
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from mingpt.files import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def hold(folder: Path, seconds: float) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", HOLD, str(folder), str(seconds)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_two_processes_train_in_one_folder(tmp_path: Path, tiny: Any) -> None:
+    refused: list[str] = []
+
+    def second(trainer: Any, record: dict[str, Any]) -> None:
+        if record["step"] == 2:
+            refused.extend(hold(tmp_path, 0).communicate())
+
+    run.train(tiny(tmp_path, {"trainer.max_iters": 3}), events=[second])
+    assert refused[0] == ""
+    assert "CheckpointError" in refused[1]
+    assert "another process is training in this folder" in refused[1]
+
+
+def test_lock_outlives_its_process_or_holds_nobody(tmp_path: Path, tiny: Any, trace: Any) -> None:
+    constant = {"trainer.schedule": "constant", "trainer.max_iters": 2}
+    run.train(tiny(tmp_path, constant))
+    before, config = trace(tmp_path), (tmp_path / "config.yaml").read_bytes()
+    longer = tiny(tmp_path, {**constant, "trainer.max_iters": 3, "trainer.resume": True})
+    with hold(tmp_path, 60) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(CheckpointError, match="another process"):
+            run.train(longer)
+        assert (trace(tmp_path), (tmp_path / "config.yaml").read_bytes()) == (before, config)
+        other.kill()
+    assert run.train(longer).progress.step == 3

@@ -1,0 +1,64 @@
+"""One seed, one result: whatever looks at a run while it goes changes nothing of what is learned."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mingpt import run
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory, tiny: Any, trace: Any) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("reference")
+    run.train(tiny(folder))
+    return trace(folder)
+
+
+def test_second_run_of_one_seed_differs(tmp_path: Path, tiny: Any, trace: Any, reference: dict[str, Any]) -> None:
+    torch.manual_seed(99)
+    run.train(tiny(tmp_path))
+    assert trace(tmp_path) == reference
+    assert len(reference["records"]) == 12
+
+
+@pytest.mark.parametrize("changed", [{"system.seed": 12}, {"model.attn_pdrop": 0.0}])
+def test_seed_or_dropout_is_ignored(
+    tmp_path: Path, tiny: Any, trace: Any, reference: dict[str, Any], changed: dict[str, Any]
+) -> None:
+    """Else the comparisons of this file would hold of runs that depend on nothing."""
+    run.train(tiny(tmp_path, changed))
+    assert trace(tmp_path)["weights"] != reference["weights"]
+
+
+@pytest.mark.parametrize(
+    "cadence",
+    [
+        {"trainer.eval_every": 1},
+        {"trainer.eval_every": 5, "trainer.eval_tokens": 1},
+        {"trainer.sample_every": 1},
+        {"trainer.save_every": 1},
+        {"trainer.eval_every": 2, "trainer.sample_every": 3, "trainer.save_every": 5},
+    ],
+    ids=str,
+)
+def test_looking_changes_what_is_learned(
+    tmp_path: Path, tiny: Any, trace: Any, reference: dict[str, Any], cadence: dict[str, int]
+) -> None:
+    run.train(tiny(tmp_path, cadence))
+    assert trace(tmp_path) == reference
+
+
+def test_event_that_draws_numbers_changes_what_is_learned(
+    tmp_path: Path, tiny: Any, trace: Any, reference: dict[str, Any]
+) -> None:
+    def draw(trainer: Any, record: dict[str, Any]) -> None:
+        torch.rand(7), np.random.rand(7), random.random()
+        trainer.model.eval()
+        trainer.model.train()
+
+    run.train(tiny(tmp_path), events=[draw])
+    assert trace(tmp_path) == reference

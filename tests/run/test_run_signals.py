@@ -1,0 +1,135 @@
+"""Ctrl-C and SIGTERM end a run with a checkpoint of its last finished step; a second one ends it at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mingpt import checkpoint, run
+from mingpt.interrupt import EXIT_CODES
+from mingpt.model import GPT
+from mingpt.text.batches import Batches
+
+ROOT = Path(run.__file__).parents[1]
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, moment: str, number: int) -> list[Any]:
+    """Send this process a signal, once, around step 5: while it is computed, judged, saved, or after all that."""
+    events: list[Any] = []
+
+    def send() -> None:
+        os.kill(os.getpid(), number)
+
+    if moment == "inside the step":
+        real = Batches.__call__
+        monkeypatch.setattr(
+            Batches, "__call__", lambda self, step: (send() if step == 4 else None, real(self, step))[1]
+        )
+    elif moment == "inside the save":
+        save = checkpoint.save
+        monkeypatch.setattr(
+            checkpoint,
+            "save",
+            lambda folder, **what: (send() if what["state"]["step"] == 5 else None, save(folder, **what))[1],
+        )
+    elif moment == "before the first step":
+        train = GPT.train
+        monkeypatch.setattr(GPT, "train", lambda self, mode=True: (send(), monkeypatch.undo(), train(self, mode))[2])
+    else:
+        events.append(lambda trainer, record: send() if record["step"] == 5 else None)
+    return events
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("moment", "save_every"),
+    [
+        ("before the first step", 0),
+        ("inside the step", 0),
+        ("inside the save", 1),
+        ("after the events", 0),
+        ("after the events", 1),
+    ],
+)
+def test_signal_costs_a_finished_step_or_the_path(
+    tmp_path: Path, tiny: Any, trace: Any, monkeypatch: pytest.MonkeyPatch, moment: str, save_every: int, number: int
+) -> None:
+    run.train(tiny(tmp_path / "whole"))
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    folder, save = tmp_path / "run", {"trainer.save_every": save_every}
+    with monkeypatch.context() as patch:
+        events = interrupt_at(patch, moment, number)
+        stopped = run.train(tiny(folder, save), events=events)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    step = stopped.progress.step
+    assert stopped.stopped == signal.Signals(number).name
+    assert step in ((0, 1, 2) if moment == "before the first step" else (5, 6))
+    assert checkpoint.steps(folder)[:1] == ([step] if step else [])
+    run.train(tiny(folder, {**save, "trainer.resume": True}))
+    assert trace(folder) == trace(tmp_path / "whole")
+
+
+def test_signals_have_the_codes_of_a_shell() -> None:
+    assert EXIT_CODES == {"SIGINT": 130, "SIGTERM": 143}
+
+
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
+def test_process_ends_with_another_code_or_resumes_elsewhere(
+    tmp_path: Path, tiny: Any, trace: Any, number: int
+) -> None:
+    long = {"trainer.max_iters": 1500, "trainer.schedule": "constant"}
+    folder, config = tmp_path / "run", tmp_path / "config.yaml"
+    config.write_text(tiny(folder, long).to_yaml(), encoding="utf-8")
+    child = subprocess.Popen(
+        [sys.executable, "chargpt.py", f"--config={config}"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    with child:
+        for line in child.stdout:
+            if line.startswith("step "):
+                break
+        child.send_signal(number)
+        began = time.monotonic()
+        said = child.stdout.read()
+        assert child.wait(20) == 128 + number
+    assert time.monotonic() - began < 5
+    step = checkpoint.steps(folder)[0]
+    assert f"stopped by {signal.Signals(number).name} after step {step:,}" in said
+    further = {**long, "trainer.max_iters": step + 3}
+    run.train(tiny(folder, {**further, "trainer.resume": True}))
+    run.train(tiny(tmp_path / "whole", further))
+    assert trace(folder) == trace(tmp_path / "whole")
+
+
+STUCK = """
+import sys, time
+from mingpt import run, settings
+
+def stuck(trainer, record):
+    if record["step"] == 2:
+        print("stuck", flush=True)
+        while True:
+            time.sleep(0.1)
+
+run.train(settings.parse([f"--config={sys.argv[1]}"]), events=[stuck])
+"""
+
+
+def test_second_signal_is_waited_with(tmp_path: Path, tiny: Any) -> None:
+    folder, config = tmp_path / "run", tmp_path / "config.yaml"
+    config.write_text(tiny(folder, {"trainer.save_every": 1}).to_yaml(), encoding="utf-8")
+    command = [sys.executable, "-c", STUCK, str(config)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "stuck\n"
+        child.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert child.poll() is None, "the first signal ended it within a step"
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(2) == -signal.SIGTERM
+    assert checkpoint.newest(folder, lambda line: pytest.fail(line)).state["step"] == 2
