@@ -79,7 +79,7 @@ def save(
         shutil.rmtree(final)
     os.replace(draft, final)
     sync_folder(home)
-    _prune(home)
+    _prune(home, state["step"])
     return final
 
 
@@ -119,13 +119,16 @@ def read(folder: Path) -> Checkpoint:
             state=json.loads(contents["state.json"]),
             tokenizer=contents["tokenizer.json"].decode(),
         )
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise CheckpointError(f"{folder}: not a readable checkpoint ({reason})") from None
 
 
 def _verified(folder: Path) -> dict[str, bytes]:
-    manifest = json.loads(_bytes_of(folder / MANIFEST))
+    content = _bytes_of(folder / MANIFEST)
+    if not content.endswith(b"}\n"):
+        raise CheckpointError(f"{folder}: {MANIFEST} is cut short")
+    manifest = json.loads(content)
     if manifest["format"] != FORMAT or set(manifest["files"]) != set(FILES):
         raise CheckpointError(f"{folder}: {MANIFEST} is not of format {FORMAT}")
     contents = {}
@@ -142,6 +145,8 @@ def _verified(folder: Path) -> dict[str, bytes]:
 def _bytes_of(path: Path) -> bytes:
     if path.is_symlink():
         raise CheckpointError(f"{path}: a link; a checkpoint holds its own files")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: missing, or no file")
     return path.read_bytes()
 
 
@@ -180,9 +185,12 @@ def _remove_unfinished(home: Path) -> None:
             shutil.rmtree(entry)
 
 
-def _prune(home: Path) -> None:
-    """Keep the last two and the one of least held-out loss."""
-    found = sorted(entry for entry in home.iterdir() if _NAME.fullmatch(entry.name))
+def _prune(home: Path, step: int) -> None:
+    """Keep the last two up to `step` and the one of least held-out loss; later ones were found damaged."""
+    by_step = {int(name[1]): entry for entry in home.iterdir() if (name := _NAME.fullmatch(entry.name))}
+    for later in [each for each in by_step if each > step]:
+        shutil.rmtree(by_step.pop(later))
+    found = [by_step[each] for each in sorted(by_step)]
     losses = {entry: _val_loss(entry) for entry in found}
     judged = {entry: loss for entry, loss in losses.items() if loss is not None}
     best = min(judged, key=lambda entry: judged[entry], default=None)

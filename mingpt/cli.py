@@ -6,12 +6,13 @@ A verb's modules are loaded when it is called, so that `chargpt --help` costs no
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mingpt.errors import MingptError, UsageError
+from mingpt.errors import MingptError, UsageError, require
 from mingpt.registry import did_you_mean
 from mingpt.version import VERSION
 
@@ -97,7 +98,7 @@ def train(argv: Sequence[str]) -> int:
     if done.stopped:
         watch.say(
             f"stopped by {done.stopped} after step {done.progress.step:,}; go on with\n"
-            f"  {_program()} --trainer.resume=True --system.work_dir={done.folder}"
+            f"  {_program()} --trainer.resume=True --system.work_dir={shlex.quote(str(done.folder))}"
         )
         return EXIT_CODES[done.stopped]
     console.show_outcome(done, out, _program())
@@ -106,12 +107,17 @@ def train(argv: Sequence[str]) -> int:
 
 def sample(argv: Sequence[str]) -> int:
     """write text with a trained model"""
-    from mingpt import run
-    from mingpt.errors import require
     from mingpt.flags import Flags
-    from mingpt.generate import Sampling
 
     options: SampleOptions = Flags("chargpt sample", "Write text.", {"": SampleOptions}).parse(argv)[""]
+
+    from mingpt import run
+    from mingpt.generate import Sampling
+    from mingpt.utils import pick_device
+
+    _require_names(run=options.run)
+    pick_device(options.device, "device")
+    require(options.max_new_tokens >= 0, "max_new_tokens", options.max_new_tokens, "must be 0 or more")
     require(options.num_samples >= 1, "num_samples", options.num_samples, "must be at least 1")
     samplings = [
         Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, seed=options.seed + n)
@@ -131,10 +137,15 @@ def sample(argv: Sequence[str]) -> int:
 
 def evaluate(argv: Sequence[str]) -> int:
     """judge a trained model on held-out text"""
-    from mingpt import run
     from mingpt.flags import Flags
 
     options: EvalOptions = Flags("chargpt eval", "Judge a model.", {"": EvalOptions}).parse(argv)[""]
+
+    from mingpt import run
+    from mingpt.utils import pick_device
+
+    _require_names(run=options.run, text=options.text)
+    pick_device(options.device, "device")
     trained = run.load(options.run or run.newest_run(), device=options.device, say=_notice)
     loss = trained.evaluate(options.text, say=_notice)
     print(f"{loss.nats:.4f} nats per token, {loss.bits_per_byte:.4f} bits per byte, perplexity {loss.perplexity:.3f}")
@@ -147,7 +158,6 @@ def bench(argv: Sequence[str]) -> int:
     import json
 
     from mingpt.benchmarks import train_step
-    from mingpt.errors import require
     from mingpt.flags import Flags
 
     options: BenchOptions = Flags("chargpt bench", "Time a training step.", {"": BenchOptions}).parse(argv)[""]
@@ -174,7 +184,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]
     try:
-        return _dispatch(given)
+        code = _dispatch(given)
+        sys.stdout.flush()  # here, where a reader that has gone is told from an error
+        return code
     except MingptError as error:
         return _refuse(error, error.exit_code, debug)
     except ModuleNotFoundError as error:
@@ -205,6 +217,11 @@ def _dispatch(given: list[str]) -> int:
         return VERBS[verb](rest)
     except SystemExit as done:  # `VERB --help` and `--print_config`
         return int(done.code or 0)
+
+
+def _require_names(**names: str | None) -> None:
+    for field, name in names.items():
+        require(name != "", field, "''", "must name a file or folder, or be null")
 
 
 def _refuse(error: object, code: int, debug: bool) -> int:

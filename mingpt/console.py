@@ -1,5 +1,6 @@
 """What a person sees while a model trains: a progress bar in a terminal, plain lines elsewhere, and the outcome."""
 
+import shlex
 from types import TracebackType
 
 from rich.console import Console
@@ -23,7 +24,7 @@ class Watch:
 
     def say(self, line: str) -> None:
         """Print a notice, above the bar where there is one."""
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        _plain(self.console, line)
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
         loss = record.get("val_loss", record.get("val_loss_part"))
@@ -69,13 +70,18 @@ def show_outcome(run: Run, console: Console, program: str) -> None:
     """A sample, the held-out loss beside the n-gram lines, where the curve is, and what to do next."""
     prompt = prompts_for(run.tokenizer)[0]
     console.rule("what it writes now", style="dim")
-    console.print(run.generate(prompt, 400, seed=run.config.system.seed), markup=False, highlight=False)
+    _plain(console, run.generate(prompt, 400, seed=run.config.system.seed))
     console.rule(style="dim")
     last = run.last_record()
     lines = " · ".join(f"{name} {loss:.2f}" for name, loss in run.baselines().items())
-    console.print(f"held-out loss {last['val_loss']:.3f} nats per token, {last['bits_per_byte']:.3f} bits per byte")
-    console.print(f"counting alone: {lines}")
-    console.print(f"{run.progress.seconds:.0f} s of training; curve: {run.folder / 'loss.png'}", soft_wrap=True)
-    console.print("\nnext:", highlight=False)
-    console.print(f'  {program} sample --run {run.folder} --prompt "{prompt}"', markup=False, soft_wrap=True)
-    console.print(f"  {program} --model.rope={not run.config.model.rope}", markup=False, soft_wrap=True)
+    _plain(console, f"held-out loss {last['val_loss']:.3f} nats per token, {last['bits_per_byte']:.3f} bits per byte")
+    _plain(console, f"counting alone: {lines}")
+    _plain(console, f"{run.progress.seconds:.0f} s of training; curve: {run.folder / 'loss.png'}")
+    _plain(console, "\nnext:")
+    _plain(console, f"  {program} sample --run={shlex.quote(str(run.folder))} --prompt={shlex.quote(prompt)}")
+    _plain(console, f"  {program} --model.rope={not run.config.model.rope}")
+
+
+def _plain(console: Console, text: str) -> None:
+    """As it is: no markup, no emoji names, no line broken."""
+    console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)

@@ -4,11 +4,13 @@ Each is an event of the Trainer.  `run.py` puts them in this order, since a reco
 what is logged is on the disk when a checkpoint says that it happened.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mingpt import checkpoint
+from mingpt.errors import NotFiniteError
 from mingpt.evaluate import held_out_loss
 from mingpt.generate import Sampling, spells, write
 from mingpt.runlog import JsonLines, WandbMirror
@@ -32,11 +34,18 @@ class Judge:
         config, progress = trainer.config, trainer.progress
         if trainer.finished:
             loss = held_out_loss(trainer.model, self.held_out, self.tokenizer)
+            _refuse_not_finite(loss.nats, record)
             record["val_loss"], record["bits_per_byte"] = loss.nats, loss.bits_per_byte
             progress.val_loss = loss.nats
         elif trainer.due(config.eval_every):
             loss = held_out_loss(trainer.model, self.held_out, self.tokenizer, at_most=config.eval_tokens)
+            _refuse_not_finite(loss.nats, record)
             record["val_loss_part"] = progress.val_loss = loss.nats
+
+
+def _refuse_not_finite(nats: float, record: Record) -> None:
+    if not math.isfinite(nats):
+        raise NotFiniteError(f"step {record['step']}: held-out loss {nats}, learning rate {record['lr']:g}: not finite")
 
 
 @dataclass

@@ -34,7 +34,10 @@ def refuse_other_vocabulary(saved: Checkpoint, tokenizer: Tokenizer) -> None:
 
 
 def refuse_other_model(config: ModelConfig, saved: Checkpoint) -> None:
-    there, here = saved.state["model"], described(config)
+    try:
+        there, here = dict(saved.state["model"]), described(config)
+    except (KeyError, TypeError, ValueError):
+        raise CheckpointError(f"{saved.folder}: state.json describes no model") from None
     differing = [name for name in here if name not in FREE and there.get(name) != here[name]]
     if differing:
         listed = ", ".join(f"model.{name} is {there.get(name)} there and {here[name]} here" for name in differing)

@@ -1,11 +1,12 @@
 """`--group.key=value` into dataclasses: typed, checked, and refused in one sentence.
 
-jsonargparse parses, merges files and flags, and prints help.  What this file adds is what a person reads when something
-is wrong: the setting, its value, the rule, and the nearest right name.
+jsonargparse judges types and prints help.  What this file adds is the order, files below flags, and what a person
+reads when something is wrong: the setting, its value, the rule, and the nearest right name.
 """
 
 import argparse
 import difflib
+import json
 import re
 import types
 import typing
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
 from mingpt.errors import UsageError
 from mingpt.registry import did_you_mean
@@ -45,16 +46,17 @@ class Flags:
     ) -> None:
         self.groups = dict(groups)
         self._types = {
-            key: hint
+            _key(prefix, name): hint
             for prefix, group in groups.items()
-            for key, hint in _keys(prefix, group).items()
-            if key not in hidden
+            for name, hint in typing.get_type_hints(group).items()
+            if _key(prefix, name) not in hidden
         }
         set_parsing_settings(docstring_parse_attribute_docstrings=False)
         self._parser = ArgumentParser(
             prog=prog, usage=f"{prog} [--KEY=VALUE ...]", description=about, allow_abbrev=False, exit_on_error=False
         )
-        self._parser.add_argument("--config", action="config", help="a YAML file of settings; flags override it")
+        self._parser.add_argument("--config", metavar="FILE", help="a YAML file of settings; flags override it")
+        self._parser.add_argument("--print_config", action="store_true", help="print all settings as YAML and exit")
         for prefix, group in groups.items():
             skip = {field.name for field in fields(group) if _key(prefix, field.name) not in self._types}
             self._parser.add_class_arguments(group, prefix or None, skip=skip, instantiate=False)
@@ -71,98 +73,133 @@ class Flags:
             UsageError: names setting, value and rule.
             SystemExit: with 0, after `--help` or `--print_config`.
         """
-        given = self._normal(argv)
-        files = [flag for flag in given if flag.startswith("--config=")]
-        for flag in files:
-            self._check_file(flag.partition("=")[2])
-        try:
-            parsed = self._parser.parse_args(files + [flag for flag in given if flag not in files])
-        except ArgumentError as error:
-            raise UsageError(self._sentence(str(error), given)) from None
-        return {prefix: self._build(prefix, group, parsed) for prefix, group in self.groups.items()}
+        words = self._words(argv)
+        if "help" in words:
+            self._parser.print_help()
+            raise SystemExit(0)
+        given: dict[str, Any] = {}
+        for path in words.pop("config", []):
+            settings = self._file(path)
+            self._typed(settings)  # also what a flag overrides: a wrong file is wrong
+            given |= settings
+        given |= {key: self._unquoted(key, values[-1]) for key, values in words.items() if key in self._types}
+        values = self._typed(given)
+        built = {
+            prefix: group(**{name: values[key] for name, key in self._names(prefix).items() if key in values})
+            for prefix, group in self.groups.items()
+        }
+        if "print_config" in words:
+            print(to_yaml(values), end="")
+            raise SystemExit(0)
+        return built
 
-    def _build(self, prefix: str, group: type, parsed: Namespace) -> Any:
-        names = [field.name for field in fields(group)]
-        return group(**{name: parsed[_key(prefix, name)] for name in names if _key(prefix, name) in self._types})
-
-    def _normal(self, argv: Sequence[str]) -> list[str]:
-        """Every setting as one `--key=value`, in the spelling that the parser takes."""
-        normal, rest = [], list(argv)
+    def _words(self, argv: Sequence[str]) -> dict[str, list[str]]:
+        """What stands on the line: key -> its values, in order."""
+        words: dict[str, list[str]] = {}
+        rest = list(argv)
         while rest:
-            flag = rest.pop(0)
-            if flag == "-h":
-                flag = "--help"
-            if not flag.startswith("--"):
-                raise UsageError(f"{flag!r}: settings are given as --{next(iter(self._types))}=VALUE")
-            key, equals, value = flag[2:].partition("=")
-            self._check_key(key, f"--{key}")
-            if key in ("help", "print_config"):
-                normal.append(flag)
-                continue
-            if not equals:
+            word = "--help" if rest[0] == "-h" else rest[0]
+            del rest[0]
+            if not word.startswith("--"):
+                raise UsageError(f"{word!r}: settings are given as --{next(iter(self._types))}=VALUE")
+            key, equals, value = word[2:].partition("=")
+            self._check(key, f"--{key}", also=PARSER_FLAGS)
+            if not equals and key not in ("help", "print_config"):
                 if not rest or rest[0].startswith("--"):
                     raise UsageError(f"--{key}: needs a value, as --{key}=VALUE")
                 value = rest.pop(0)
-            normal.append(f"--{key}={self._spelled(key, value)}")
-        return normal
+            words.setdefault(key, []).append(value)
+        return words
 
-    def _spelled(self, key: str, value: str) -> str:
-        if value == "None" and type(None) in typing.get_args(self._types.get(key)):
-            return "null"
-        if typing.get_origin(self._types.get(key)) is tuple and not value.startswith("["):
-            return f"[{value}]"
-        return value
+    def _file(self, path: str) -> dict[str, Any]:
+        """The settings of a YAML file, by key."""
+        try:
+            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except UnicodeDecodeError:
+            raise UsageError(f"--config={path}: can't be read: not UTF-8 text") from None
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            reason = getattr(error, "strerror", None) or str(error)
+            raise UsageError(f"--config={path}: can't be read: {reason}") from None
+        except (yaml.YAMLError, RecursionError) as error:
+            raise UsageError(f"--config={path}: not YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(content, dict):
+            raise UsageError(f"--config={path}: must be a YAML mapping of settings")
+        flat: dict[str, Any] = {}
+        for key, value in content.items():
+            nested = key in self.groups and isinstance(value, dict)
+            flat |= {f"{key}.{inner}": deep for inner, deep in value.items()} if nested else {str(key): value}
+        for key in flat:
+            self._check(key, f"--config={path}: {key}")
+        return flat
 
-    def _check_key(self, key: str, shown: str) -> None:
-        if key in self._types or key in PARSER_FLAGS:
+    def _check(self, key: str, shown: str, also: Sequence[str] = ()) -> None:
+        """Refuse a key that is no setting, with the nearest that is."""
+        if key in self._types or key in also:
             return
         leaves = {name.rpartition(".")[2]: name for name in self._types}  # most mistakes are in the group alone
         near = difflib.get_close_matches(key.rpartition(".")[2], leaves, n=1, cutoff=0.75)
         hint = f" (did you mean '{leaves[near[0]]}'?)" if near else did_you_mean(key, self._types)
         raise UsageError(f"{shown}: there is no such setting{hint}")
 
-    def _check_file(self, path: str) -> None:
+    def _typed(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Every setting, checked against its type.  Texts are taken as they stand; the parser judges the rest."""
+        texts = {key: self._text(key, value) for key, value in given.items() if self._takes_text(key)}
+        others = {key: _spelled(value, self._types[key]) for key, value in given.items() if key not in texts}
         try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not UTF-8 text"
-            raise UsageError(f"--config={path}: can't be read: {reason}") from None
-        except (yaml.YAMLError, RecursionError) as error:
-            raise UsageError(f"--config={path}: not YAML: {' '.join(str(error).split())}") from None
-        if not isinstance(content, dict):
-            raise UsageError(f"--config={path}: must be a YAML mapping of settings")
-        for key in _flat(content, {prefix for prefix in self.groups if prefix}):
-            self._check_key(key, f"--config={path}: {key}")
+            parsed = self._parser.parse_args([f"--{key}={value}" for key, value in others.items()])
+        except ArgumentError as error:
+            found = re.search(r'Parser key "([\w.]+)"', str(error))
+            if not found or found[1] not in others:
+                raise UsageError(" ".join(str(error).split())) from None
+            raise self._wrong(found[1], given[found[1]]) from None
+        return {key: texts[key] if key in texts else parsed[key] for key in self._types}
 
-    def _sentence(self, message: str, given: Sequence[str]) -> str:
-        """The parser's paragraph as `key=value: rule`."""
-        found = re.search(r'Parser key "([\w.]+)"', message)
-        if not found or found[1] not in self._types:
-            return " ".join(message.split())
-        key, values = found[1], re.findall(r"(?:Got value|Given value): (.*)", message)
-        from_flag = [flag.partition("=")[2] for flag in given if flag.startswith(f"--{key}=")]
-        value = (from_flag or values or ["?"])[-1]
-        return f"{key}={value}: must be {_words(self._types[key])}"
+    def _text(self, key: str, value: Any) -> str | None:
+        if not isinstance(value, str) and not (value is None and self._may_be_null(key)):
+            raise self._wrong(key, value)
+        return value
+
+    def _unquoted(self, key: str, value: str) -> str | None:
+        """A flag's value; a file says null and 'null' apart, a flag can't."""
+        return None if value in ("null", "None") and self._may_be_null(key) else value
+
+    def _may_be_null(self, key: str) -> bool:
+        return type(None) in typing.get_args(self._types[key])
+
+    def _takes_text(self, key: str) -> bool:
+        return str in (typing.get_args(self._types[key]) or (self._types[key],))
+
+    def _wrong(self, key: str, value: Any) -> UsageError:
+        hint = self._types[key]
+        if typing.get_origin(hint) is tuple:
+            kind = f"{len(typing.get_args(hint))} numbers, as [0.9,0.95]"
+        else:
+            kind = " or ".join(WORDS[each] for each in (typing.get_args(hint) or (hint,)))
+        return UsageError(f"{key}={'null' if value is None else value}: must be {kind}")
+
+    def _names(self, prefix: str) -> dict[str, str]:
+        return {field.name: _key(prefix, field.name) for field in fields(self.groups[prefix])}
 
 
-def _keys(prefix: str, group: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(group)
-    return {_key(prefix, field.name): hints[field.name] for field in fields(group)}
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """Settings by their keys as the YAML that `--config` takes back."""
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        group, dot, name = key.partition(".")
+        plain = list(value) if isinstance(value, tuple) else value
+        if dot:
+            nested.setdefault(group, {})[name] = plain
+        else:
+            nested[key] = plain
+    return yaml.safe_dump(nested, sort_keys=False)
+
+
+def _spelled(value: Any, hint: Any) -> str:
+    """A value of a flag or a file as the parser reads it."""
+    if not isinstance(value, str):
+        return json.dumps(value, default=str)
+    return f"[{value}]" if typing.get_origin(hint) is tuple and not value.startswith("[") else value
 
 
 def _key(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
-
-
-def _flat(content: Mapping[Any, Any], prefixes: set[str]) -> list[str]:
-    keys: list[str] = []
-    for key, value in content.items():
-        nested = key in prefixes and isinstance(value, dict)
-        keys += [f"{key}.{inner}" for inner in value] if nested else [str(key)]
-    return keys
-
-
-def _words(hint: Any) -> str:
-    if typing.get_origin(hint) is tuple:
-        return f"{len(typing.get_args(hint))} numbers, as [0.9,0.95]"
-    return " or ".join(WORDS.get(kind, str(kind)) for kind in (typing.get_args(hint) or (hint,)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mingpt.errors import UsageError, require
+from mingpt.errors import NotFiniteError, UsageError, require
 from mingpt.lm import LanguageModel
 from mingpt.text.tokenizers import Tokenizer
 
@@ -42,6 +42,8 @@ class Sampling:
 def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     """(b, v) logits -> (b, v) float64 probabilities after temperature, top_k and top_p (Holtzman et al. 2020)."""
     logits = logits.double()
+    if not logits.isfinite().all():
+        raise NotFiniteError("the model gives logits that are not finite")
     if sampling.temperature == 0:
         return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).double()
     logits = (logits - logits.amax(-1, keepdim=True)) / sampling.temperature  # the largest 0: finite however cold
@@ -105,14 +107,14 @@ def _evaluating(model: LanguageModel) -> Iterator[None]:
 def stream(
     model: LanguageModel, tokenizer: Tokenizer, prompt: str, new_tokens: int, sampling: Sampling
 ) -> Iterator[str]:
-    """Yield what follows the prompt, token by token.  An empty prompt starts as after the end of a line.
+    """What follows the prompt, token by token.  An empty prompt starts as after the end of a line.
 
     Raises:
         UsageError: a prompt with characters outside the vocabulary.
     """
     ids = tokenizer.encode(prompt or (LINE_END if spells(tokenizer, LINE_END) else tokenizer.decode([0])))
-    for drawn in generate(model, torch.from_numpy(ids.astype("int64"))[None], new_tokens, sampling):
-        yield tokenizer.decode(drawn.tolist())
+    drawn = generate(model, torch.from_numpy(ids.astype("int64"))[None], new_tokens, sampling)
+    return (tokenizer.decode(token.tolist()) for token in drawn)  # refused above, before the first is asked for
 
 
 def write(model: LanguageModel, tokenizer: Tokenizer, prompt: str, new_tokens: int, sampling: Sampling) -> str:

@@ -97,7 +97,8 @@ class Muon(torch.optim.Optimizer):
                 torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
                 updates = orthogonal(torch.stack(torch._foreach_lerp(gradients, averages, group["momentum"])))
                 rows, columns = parameters[0].shape
-                length = group["lr"] * math.sqrt(max(1.0, rows / columns))
+                # float32 holds no more, and a checkpoint of the outcome is refused elsewhere
+                length = min(group["lr"], 1e30) * math.sqrt(max(1.0, rows / columns))
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
                 torch._foreach_add_(parameters, list(updates.to(parameters[0].dtype).unbind()), alpha=-length)
 
@@ -136,3 +137,7 @@ def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
 def _product_dtype(device: torch.device) -> torch.dtype:
     fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     return torch.bfloat16 if fast else torch.float32
+
+
+# What each optimizer remembers of a parameter: the slots of a checkpoint.
+SLOTS = {torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"}, Muon: {"momentum"}}

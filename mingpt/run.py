@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from mingpt import checkpoint, fitting, runlog, settings
-from mingpt.errors import CheckpointError, UsageError
+from mingpt.errors import CheckpointError, DataError, UsageError
 from mingpt.evaluate import HeldOutLoss, held_out_loss
 from mingpt.events import Judge, Log, Sampler, Saver
 from mingpt.files import locked, sha256, write_atomic
@@ -81,7 +81,7 @@ class Run:
     def evaluate(self, path: str | None = None, say: Say = silent) -> HeldOutLoss:
         """Loss on the run's own held-out text, or on all of the file at `path`."""
         data = self.config.data
-        text = read_text(path or data.path, say)
+        text = read_text(data.path if path is None else path, say)
         try:
             ids = self.tokenizer.encode(text.content)
         except UsageError as unknown:
@@ -89,7 +89,7 @@ class Run:
         if path is None:
             ids = split(ids, block_size=data.block_size, val_fraction=data.val_fraction).held_out
         if len(ids) < 2:
-            raise UsageError(f"{text.source}: one token has no next one to predict; at least 2 are needed")
+            raise DataError(f"{text.source}: one token has no next one to predict; at least 2 are needed")
         return held_out_loss(self.model, ids, self.tokenizer)
 
     def last_record(self) -> runlog.Record:
@@ -121,9 +121,14 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) ->
     ids = tokenizer.encode(text.content)
     data = split(ids, block_size=config.data.block_size, val_fraction=config.data.val_fraction)
     model = _fresh_model(config, tokenizer, say)
-    folder = resumed.folder.parent.parent if resumed else _free_folder(config.system.work_dir)
+    if config.trainer.resume:
+        folder = Path(config.system.work_dir) if config.system.work_dir else newest_run()
+    else:
+        folder = _free_folder(config.system.work_dir)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
+        for stray in folder.glob(".*.tmp"):
+            stray.unlink()
         batches = Batches(
             data.train,
             block_size=config.data.block_size,
@@ -148,7 +153,12 @@ def _train_in(
     say: Say,
 ) -> Run:
     say(f"run folder: {folder}")
-    write_atomic(folder / "config.yaml", config.to_yaml().encode())
+    write_atomic(
+        folder / "config.yaml",
+        dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, resume=False, resume_changed=False))
+        .to_yaml()
+        .encode(),
+    )
     environment = runlog.environment(
         trainer.device,
         text=text.source,
@@ -234,13 +244,16 @@ def resume_settings(argv: Sequence[str], config: Config) -> Config:
     return settings.parse([f"--config={folder}/config.yaml", *argv, f"--system.work_dir={folder}"])
 
 
-def _resumable(config: Config, say: Say) -> checkpoint.Checkpoint:
+def _resumable(config: Config, say: Say) -> checkpoint.Checkpoint | None:
     """The checkpoint to go on from, once the settings are known to allow it."""
     folder = Path(config.system.work_dir) if config.system.work_dir else newest_run()
     changes = config.changes_from(_config_of(folder))
     if changes and not config.trainer.resume_changed:
         listed = ", ".join(f"{key} was {there}, is {here}" for key, (there, here) in changes.items())
         raise UsageError(f"{folder}: settings changed since this run began: {listed}; --trainer.resume_changed=True")
+    if not checkpoint.steps(folder):
+        say(f"{folder}: no checkpoint yet, so it begins at the beginning")
+        return None
     return checkpoint.newest(folder, say)
 
 
@@ -273,7 +286,10 @@ def _refuse_other_text(saved: checkpoint.Checkpoint, tokenizer: Tokenizer, text:
 
 
 def _progress(saved: checkpoint.Checkpoint) -> Progress:
-    return Progress(**{field.name: saved.state[field.name] for field in dataclasses.fields(Progress)})
+    try:
+        return Progress(**{field.name: saved.state[field.name] for field in dataclasses.fields(Progress)})
+    except (KeyError, TypeError):
+        raise CheckpointError(f"{saved.folder}: state.json lacks what a run needs") from None
 
 
 def _config_of(folder: Path) -> Config:

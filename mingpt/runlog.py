@@ -55,7 +55,7 @@ class JsonLines:
 def read_lines(path: Path) -> list[Record]:
     """The objects of a .jsonl file; a last line that a crash cut short is left out."""
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         try:
             records.append(json.loads(line))
         except ValueError:

@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mingpt.attention.positions import POSITIONS
 from mingpt.errors import require
-from mingpt.flags import Flags
+from mingpt.flags import Flags, to_yaml
 from mingpt.initialise import INITS
 from mingpt.lm import ModelConfig
 from mingpt.mlps import MLPS
@@ -76,11 +74,7 @@ class Config:
 
     def to_yaml(self) -> str:
         """What `--config` takes back."""
-        nested: dict[str, dict[str, Any]] = {}
-        for key, value in self.flat().items():
-            group, _, name = key.partition(".")
-            nested.setdefault(group, {})[name] = value
-        return yaml.safe_dump(nested, sort_keys=False)
+        return to_yaml(self.flat())
 
     def changes_from(self, other: "Config") -> dict[str, tuple[Any, Any]]:
         """Settings that are not as in `other` and may not change while a run goes on: key -> (there, here)."""

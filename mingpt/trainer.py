@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mingpt.errors import CheckpointError, NotFiniteError, require
 from mingpt.lm import LanguageModel
-from mingpt.optim import OPTIMIZERS, SCHEDULES, rate_at
+from mingpt.optim import OPTIMIZERS, SCHEDULES, SLOTS, rate_at
 from mingpt.utils import DEVICES, derived_seed
 
 Record = dict[str, Any]
@@ -88,13 +88,22 @@ class TrainerConfig:
             rule(math.isfinite(getattr(self, name)) and getattr(self, name) > 0, name, "must be finite and above 0")
         for name in ("weight_decay", "grad_norm_clip"):
             rule(math.isfinite(getattr(self, name)) and getattr(self, name) >= 0, name, "must be finite, 0 or more")
-        rule(self.batch_size % self.accumulation == 0, "batch_size", f"must be a multiple of {self.accumulation} parts")
+        rule(
+            self.batch_size % self.accumulation == 0,
+            "batch_size",
+            f"must be a multiple of trainer.accumulation={self.accumulation}",
+        )
         rule(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "betas", "must be two numbers in [0, 1)")
         for name in ("decay_from", "final_rate"):
             rule(0 <= getattr(self, name) <= 1, name, "must be in [0, 1]")
         rule(self.device in DEVICES, "device", f"must be one of {', '.join(DEVICES)}")
         rule(self.compile in COMPILE, "compile", f"must be one of {', '.join(COMPILE)}")
         OPTIMIZERS[self.optimizer], SCHEDULES[self.schedule]
+
+    @property
+    def cadences(self) -> tuple[int, int, int]:
+        """Every how many steps a model is judged, sampled from, saved."""
+        return self.eval_every, self.sample_every, self.save_every
 
 
 @dataclass
@@ -146,6 +155,7 @@ class Trainer:
             group["peak_lr"] = group["lr"]
         self.progress = Progress()
         self.stop_reason: str | None = None
+        self._stopping = False
         self._forward: Callable[..., Any] = _compiled(self.model, config.compile, self.device, say)
 
     def run(self) -> None:
@@ -156,12 +166,23 @@ class Trainer:
         """
         self.model.train()
         began = time.perf_counter() - self.progress.wall_seconds
-        while not self.finished and not self.stop_reason:
+        while not self.last:
             record = self.step()
+            self._stopping = self.stop_reason is not None  # a signal from here on is for the next step
             self.progress.wall_seconds = time.perf_counter() - began
             record["wall_seconds"] = self.progress.wall_seconds
+            if self.last or any(self.due(every) for every in self.config.cadences):
+                self._refuse_spoilt(record)
             for event in self.events:
                 event(self, record)
+
+    def _refuse_spoilt(self, record: Record) -> None:
+        """A finite gradient can still make an infinite weight; none may be judged, sampled from or saved."""
+        if not all(bool(w.isfinite().all()) for w in (*self.model.parameters(), *self.optimizer_tensors().values())):
+            raise NotFiniteError(
+                f"step {record['step']}: loss {record['train_loss']}, gradient norm {record['grad_norm']}, learning "
+                f"rate {record['lr']:g}: the update left weights that are not finite; nothing was saved"
+            )
 
     @property
     def finished(self) -> bool:
@@ -170,7 +191,7 @@ class Trainer:
     @property
     def last(self) -> bool:
         """Whether the step just made is the last of this call of `run`."""
-        return self.finished or self.stop_reason is not None
+        return self.finished or self._stopping
 
     def due(self, every: int) -> bool:
         """Whether something that happens every so many steps (0: at the end only) happens after the step just made."""
@@ -260,6 +281,11 @@ class Trainer:
                 raise CheckpointError(f"{key}: the optimizer remembers what this model hasn't")
             on_host = value.ndim == 0 and self.device.type == "mps"  # only fused optimizers count steps on the device
             owners[parameter].state[parameter][slot] = value if on_host else value.to(self.device)
+        for optimizer in self.optimizers:
+            needed = SLOTS[type(optimizer)]
+            for slots in optimizer.state.values():
+                if slots.keys() != needed:
+                    raise CheckpointError(f"another optimizer's memory: {sorted(slots)} there, {sorted(needed)} here")
         self.progress = progress
 
 

@@ -36,16 +36,16 @@ def derived_seed(seed: int, *path: int | str) -> int:
     return int.from_bytes(digest[:4], "little")  # PyTorch's CPU generator reads 32 bits of a seed
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str, setting: str = "trainer.device") -> torch.device:
     """The device called `name`; `auto` is the first of cuda, mps, cpu that is there.
 
     Raises:
         UsageError: unknown, or not on this machine.
     """
-    require(name in DEVICES, "trainer.device", name, f"must be one of {', '.join(DEVICES)}")
+    require(name in DEVICES, setting, name, f"must be one of {', '.join(DEVICES)}")
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
     there = ", ".join(kind for kind, present in available.items() if present)
-    require(available[name], "trainer.device", name, f"is not on this machine, which has {there}")
+    require(available[name], setting, name, f"is not on this machine, which has {there}")
     return torch.device(name)

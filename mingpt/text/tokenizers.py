@@ -92,7 +92,7 @@ def from_json(content: str) -> Tokenizer:
         ):
             raise ValueError
         return TOKENIZERS[described["type"]](vocabulary)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise CheckpointError("tokenizer.json: holds no tokenizer of this project") from None
 
 

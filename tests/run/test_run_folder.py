@@ -13,7 +13,7 @@ import pytest
 
 from mingpt import checkpoint, run, settings
 from mingpt.checkpoint import MANIFEST
-from mingpt.errors import CheckpointError, UsageError
+from mingpt.errors import CheckpointError, DataError, UsageError
 from mingpt.files import sha256
 from mingpt.generate import Sampling
 from mingpt.ngram import additive_losses
@@ -141,7 +141,7 @@ def test_file_of_other_characters_is_judged(tmp_path: Path, tiny: Any) -> None:
     with pytest.raises(UsageError, match=r"other\.txt: unknown .*'Ж' \(U\+0416\), '🤗' \(U\+1F917\)"):
         trained.evaluate(str(tmp_path / "other.txt"))
     (tmp_path / "other.txt").write_text("a")
-    with pytest.raises(UsageError, match="at least 2 are needed"):
+    with pytest.raises(DataError, match="at least 2 are needed"):
         trained.evaluate(str(tmp_path / "other.txt"))
     (tmp_path / "other.txt").write_text("abcabcabcabc")
     assert trained.evaluate(str(tmp_path / "other.txt")).tokens == 11

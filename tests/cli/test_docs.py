@@ -1,0 +1,113 @@
+"""What the documents tell people to type is what the command takes."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from mingpt import cli, settings
+from mingpt.errors import DataError
+from mingpt.flags import Flags
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def commands(markdown: str) -> Iterator[list[str]]:
+    """The words after `chargpt` or `python chargpt.py`, of each such command in a fenced block."""
+    for block in FENCED.findall(markdown):
+        for line in block.replace("\\\n", " ").splitlines():
+            if "chargpt" not in line:
+                continue
+            words = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="|&;<>")
+            words.whitespace_split = True
+            command: list[str] = []
+            for word in [*words, ";"]:
+                if not set(word) <= set("|&;<>"):
+                    command.append(word)
+                    continue
+                while command and re.fullmatch(r"[A-Z_]+=.*", command[0]):
+                    del command[0]
+                called = 1 if command[:1] == ["chargpt"] else 2 if command[:2] == ["python", "chargpt.py"] else 0
+                if called:
+                    yield command[called:]
+                command = []
+
+
+def inline_settings(markdown: str) -> Iterator[str]:
+    """Each `--group.key=value` that stands between single backticks."""
+    for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", FENCED.sub("", markdown)):
+        yield from (word for word in code.split() if re.match(r"--\w+\.\w+=", word))
+
+
+@pytest.fixture
+def parsed_only(chargpt: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """As `chargpt`, in the repository, but nothing happens after a verb's settings were read and checked."""
+    parse = Flags.parse
+
+    def stop(self: Flags, argv: Any) -> None:
+        parse(self, argv)
+        raise DataError("parsed")
+
+    def call(*words: str) -> Any:
+        with mock.patch.object(Flags, "parse", stop):
+            return chargpt(*words)
+
+    monkeypatch.chdir(ROOT)
+    return call
+
+
+def test_commands_are_overlooked() -> None:
+    document = (
+        "```sh\n$ pip install x && python chargpt.py\nchargpt sample --prompt 'a b' | head # chargpt no\n"
+        "OMP_NUM_THREADS=1 chargpt \\\n  --model.rope=True > log\n```\n`chargpt eval`\n```\ncargo chargpt\n```\n"
+    )
+    assert list(commands(document)) == [[], ["sample", "--prompt", "a b"], ["--model.rope=True"]]
+    assert list(inline_settings("`--a.b=1 --c.d=2`, `--e`\n```\n`--f.g=3`\n```\n")) == ["--a.b=1", "--c.d=2"]
+
+
+@pytest.mark.parametrize("words", list(commands(README)), ids=" ".join)
+def test_command_of_the_readme_is_refused(parsed_only: Any, words: list[str]) -> None:
+    ended = parsed_only(*words)
+    if ended.code or not {"--help", "--version", "--print_config"} & {*words}:
+        assert ended.refusal == "parsed"
+
+
+@pytest.mark.parametrize("word", sorted(set(inline_settings(README))))
+def test_setting_of_the_readme_is_refused(parsed_only: Any, word: str) -> None:
+    assert parsed_only(word).refusal == "parsed"
+
+
+def test_readme_names_a_setting_or_verb_that_there_is_not() -> None:
+    named = re.findall(r"--(\w+\.\w+)", README)
+    assert len(named) > 10
+    assert {*named} <= settings.Config().flat().keys()
+    verbs = re.findall(r"chargpt(?:\.py)? ([a-z_]+)", " ".join(re.findall(r"`+[^`]+`+", README)))
+    assert {*verbs} <= cli.VERBS.keys()
+    assert {"sample", "eval"} <= {*verbs}
+
+
+def test_readme_starts_with_something_else_than_its_two_commands() -> None:
+    first = FENCED.search(README)
+    assert first
+    installed = re.findall(r"-r (\S+)", first[1])
+    run = re.findall(r"python (\S+)", first[1])
+    assert (installed, run) == (["requirements.txt", "requirements-dev.txt"], ["chargpt.py", "test_model.py"])
+    assert all((ROOT / name).is_file() for name in [*installed, *run])
+
+
+def test_there_are_no_configs() -> None:
+    assert CONFIGS
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_is_refused_or_says_nothing(path: Path) -> None:
+    assert settings.parse([f"--config={path}"]) != settings.Config()
+    mentioned = re.findall(r"--(\w+\.\w+)", path.read_text(encoding="utf-8"))
+    assert {*mentioned} <= settings.Config().flat().keys()

@@ -1,0 +1,124 @@
+"""The command as a process of its own: what it imports, how fast it answers, how it ends where something is gone."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+# What `pip install torch einops` brings that importing torch needs.
+TORCH_ALONE = (
+    "einops",
+    "filelock",
+    "fsspec",
+    "functorch",
+    "jinja2",
+    "markupsafe",
+    "mpmath",
+    "networkx",
+    "sympy",
+    "torch",
+)
+TORCH_ALONE += ("torchgen", "typing_extensions.py")
+
+
+def start(*words: str, options: tuple[str, ...] = (), **more: Any) -> subprocess.Popen[str]:
+    """`python OPTIONS WORDS`, on one thread."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "", **more.pop("env", {})}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
+    return subprocess.Popen([sys.executable, *options, *words], text=True, env=environment, **streams)
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Exit code, stdout, stderr."""
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out or "", err
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """How to start Python where only torch and einops are installed."""
+    there, only = Path(torch.__file__).parents[1], tmp_path_factory.mktemp("site")
+    for name in TORCH_ALONE:
+        (only / name).symlink_to(there / name)
+    return {"options": ("-S",), "env": {"PYTHONPATH": str(only)}}
+
+
+RUN_AND_TELL = """
+import runpy, sys
+sys.argv = ["chargpt.py", "--help"]
+try:
+    runpy.run_path("chargpt.py", run_name="__main__")
+except SystemExit as end:
+    print(end.code, sorted({"torch", "wandb", "numpy", "rich", "yaml"} & {*sys.modules}))
+"""
+
+
+def test_help_is_slow_or_imports_torch() -> None:
+    began = time.perf_counter()
+    code, out, err = finish(start("-c", RUN_AND_TELL, cwd=ROOT))
+    assert time.perf_counter() - began < 3
+    assert (code, err, out.splitlines()[-1]) == (0, "", "0 []")
+    assert out.startswith("usage: python chargpt.py [VERB]")
+
+
+def test_version_is_another_than_the_package_says() -> None:
+    from mingpt.version import VERSION
+
+    assert finish(start("chargpt.py", "--version", cwd=ROOT)) == (0, f"{VERSION}\n", "")
+
+
+def test_rules_are_asserts_that_optimisation_drops(tmp_path: Path) -> None:
+    words = ("--model.n_embd=30", "--model.n_query_head=4", "--data.path=missing")
+    process = start(str(ROOT / "chargpt.py"), *words, options=("-O",), cwd=tmp_path)
+    assert finish(process) == (2, "", "error: model.n_embd=30: must be a multiple of model.n_query_head=4\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reader_that_stops_reading_a_sample_causes_a_traceback(trained: Path) -> None:
+    words = ("sample", f"--run={trained}", "--prompt=ROMEO:", "--max_new_tokens=100000")
+    process = start(str(ROOT / "chargpt.py"), *words)
+    assert process.stdout
+    assert process.stderr
+    assert os.read(process.stdout.fileno(), 5) == b"ROMEO"
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 0
+    process.stderr.close()
+
+
+def test_reader_that_is_gone_before_the_last_line_causes_a_traceback() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = start("chargpt.py", "--help", cwd=ROOT, stdout=write)
+    os.close(write)
+    assert finish(process) == (0, "", "")
+
+
+@pytest.mark.parametrize("verb", ["train", "sample", "eval"])
+def test_missing_package_ends_in_a_traceback(bare: dict[str, Any], tmp_path: Path, verb: str) -> None:
+    code, out, err = finish(start(str(ROOT / "chargpt.py"), verb, cwd=tmp_path, **bare))
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ")
+    assert err.endswith(" is not installed: run `pip install -r requirements.txt`\n")
+    assert len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_test_package_ends_in_a_traceback(bare: dict[str, Any]) -> None:
+    code, out, err = finish(start("test_model.py", cwd=ROOT, **bare))
+    assert (code, out) == (1, "")
+    assert err.startswith("error: pytest, hypothesis, ")
+    assert err.endswith(" not installed: run `pip install -r requirements-dev.txt`\n")
+    assert len(err.splitlines()) == 1
+
+
+def test_quick_tests_end_in_another_code_than_pytest() -> None:
+    code, out, err = finish(start("test_model.py", "--noconftest", "--no-such-option", cwd=ROOT))
+    assert code == 4
+    assert "--no-such-option" in out + err

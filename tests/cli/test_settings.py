@@ -1,0 +1,464 @@
+"""Settings from words and files: what is meant is what is set, and what is wrong is refused in one sentence."""
+
+import itertools
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from mingpt.attention.positions import POSITIONS
+from mingpt.errors import UsageError
+from mingpt.initialise import INITS
+from mingpt.mlps import MLPS
+from mingpt.norms import NORMS
+from mingpt.optim import OPTIMIZERS, SCHEDULES
+from mingpt.runlog import WANDB_MODES, WandbConfig
+from mingpt.settings import Config, ModelSettings, parse, read
+from mingpt.text.batches import DataConfig
+from mingpt.trainer import TrainerConfig
+from mingpt.utils import SystemConfig
+
+WHOLE, FINITE, NO_KEY = "must be a whole number", "must be a finite number", "there is no such setting"
+
+# The words; the setting and value that the refusal starts with; the rule that it gives.
+WRONG = [
+    ("--model.n_embd=30 --model.n_query_head=4", "model.n_embd=30", "must be a multiple of model.n_query_head=4"),
+    ("--model.n_embd=0", "model.n_embd=0", "must be at least 1"),
+    ("--model.n_embd=-128", "model.n_embd=-128", "must be at least 1"),
+    ("--model.n_embd=12 --model.n_query_head=4 --model.rope=True", "model.n_embd=12", "heads of even width"),
+    ("--model.n_embd=12 --model.n_query_head=4 --model.position=rope", "model.n_embd=12", "heads of even width"),
+    ("--model.n_layer=0", "model.n_layer=0", "must be at least 1"),
+    ("--model.n_query_head=0", "model.n_query_head=0", "must be at least 1"),
+    ("--model.n_embd=128 --model.n_query_head=3", "model.n_embd=128", "must be a multiple of model.n_query_head=3"),
+    ("--model.n_query_head=4 --model.n_kv_head=3", "model.n_kv_head=3", "must divide model.n_query_head=4"),
+    ("--model.n_query_head=4 --model.n_kv_head=8", "model.n_kv_head=8", "must divide model.n_query_head=4"),
+    ("--model.n_query_head=4 --model.n_kv_head=0", "model.n_kv_head=0", "must divide model.n_query_head=4"),
+    ("--model.n_query_head=4 --model.n_kv_head=-2", "model.n_kv_head=-2", "must divide model.n_query_head=4"),
+    ("--model.attn_pdrop=1", "model.attn_pdrop=1.0", "must be in [0, 1)"),
+    ("--model.resid_pdrop=-0.1", "model.resid_pdrop=-0.1", "must be in [0, 1)"),
+    ("--model.embd_pdrop=NaN", "model.embd_pdrop=NaN", FINITE),
+    ("--model.embd_pdrop=.nan", "model.embd_pdrop=nan", "must be in [0, 1)"),
+    ("--model.position=learned --model.rope=True", "model.position=learned", "contradicts model.rope=True"),
+    ("--model.pretrained_folder=", "model.pretrained_folder=''", "must name a run folder"),
+    ("--data.block_size=0", "data.block_size=0", "must be at least 1"),
+    ("--data.block_size=-3", "data.block_size=-3", "must be at least 1"),
+    ("--data.block_size -3", "data.block_size=-3", "must be at least 1"),
+    ("--data.block_size=1.5", "data.block_size=1.5", WHOLE),
+    ("--data.block_size=true", "data.block_size=true", WHOLE),
+    ("--data.block_size=", "data.block_size=", WHOLE),
+    ("--data.val_fraction=0", "data.val_fraction=0.0", "must be between 0 and 1"),
+    ("--data.val_fraction=1", "data.val_fraction=1.0", "must be between 0 and 1"),
+    ("--data.path=", "data.path=''", "must name a text file"),
+    ("--trainer.learning_rate=0", "trainer.learning_rate=0.0", "must be finite and above 0"),
+    ("--trainer.learning_rate=-1e-3", "trainer.learning_rate=-0.001", "must be finite and above 0"),
+    ("--trainer.learning_rate=inf", "trainer.learning_rate=inf", FINITE),
+    ("--trainer.learning_rate=nan", "trainer.learning_rate=nan", FINITE),
+    ("--trainer.learning_rate=1e999", "trainer.learning_rate=inf", "must be finite and above 0"),
+    ("--trainer.learning_rate=fast", "trainer.learning_rate=fast", FINITE),
+    ("--trainer.matrix_learning_rate=.inf", "trainer.matrix_learning_rate=inf", "must be finite and above 0"),
+    ("--trainer.max_iters=0", "trainer.max_iters=0", "must be at least 1"),
+    ("--trainer.max_iters=three", "trainer.max_iters=three", WHOLE),
+    ("--trainer.max_iters=None", "trainer.max_iters=None", WHOLE),
+    ("--trainer.max_iters=null", "trainer.max_iters=null", WHOLE),
+    ("--trainer.batch_size=0", "trainer.batch_size=0", "must be at least 1"),
+    ("--trainer.betas=0.9", "trainer.betas=0.9", "must be 2 numbers"),
+    ("--trainer.betas=0.9,0.95,0.99", "trainer.betas=0.9,0.95,0.99", "must be 2 numbers"),
+    ("--trainer.betas=a,b", "trainer.betas=a,b", "must be 2 numbers"),
+    ("--trainer.betas=0.9,1", "trainer.betas=(0.9, 1.0)", "must be two numbers in [0, 1)"),
+    ("--trainer.betas=-0.1,0.9", "trainer.betas=(-0.1, 0.9)", "must be two numbers in [0, 1)"),
+    ("--trainer.weight_decay=-1", "trainer.weight_decay=-1.0", "must be finite, 0 or more"),
+    ("--trainer.grad_norm_clip=-1", "trainer.grad_norm_clip=-1.0", "must be finite, 0 or more"),
+    ("--trainer.warmup_iters=-1", "trainer.warmup_iters=-1", "must be 0 or more"),
+    ("--trainer.decay_from=2", "trainer.decay_from=2.0", "must be in [0, 1]"),
+    ("--trainer.device=gpu", "trainer.device=gpu", "must be one of auto, cpu, cuda, mps"),
+    ("--trainer.compile=maybe", "trainer.compile=maybe", "must be one of auto, always, never"),
+    ("--trainer.resume=perhaps", "trainer.resume=perhaps", "must be True or False"),
+    ("--model.bias=1", "model.bias=1", "must be True or False"),
+    ("--model.bias=None", "model.bias=None", "must be True or False"),
+    ("--wandb.mode=on", "wandb.mode=on", "must be one of offline, online, disabled"),
+    ("--system.seed=-1", "system.seed=-1", "must be in [0, 2^63)"),
+    ("--system.seed=9223372036854775808", "system.seed=9223372036854775808", "must be in [0, 2^63)"),
+    ("--system.threads=-1", "system.threads=-1", "must be in [0, 1024]"),
+    ("--system.work_dir=", "system.work_dir=''", "must name a folder"),
+    # A name that there is not: the nearest that there is.
+    ("--model.norm=rms", "model.norm=rms", "(did you mean 'rmsnorm'?)"),
+    ("--model.mlp=swigul", "model.mlp=swigul", "(did you mean 'swiglu'?)"),
+    ("--model.init=gpt", "model.init=gpt", "(did you mean 'gpt2'?)"),
+    ("--model.position=learnt", "model.position=learnt", "(did you mean 'learned'?)"),
+    ("--model.type=gtp", "model.type=gtp", "(did you mean 'gpt'?)"),
+    ("--trainer.optimizer=adam", "trainer.optimizer=adam", "(did you mean 'adamw'?)"),
+    ("--trainer.schedule=cos", "trainer.schedule=cos", "(did you mean 'cosine'?)"),
+    ("--data.tokenizer=chars", "data.tokenizer=chars", "(did you mean 'char'?)"),
+    # A setting that there is not.
+    ("--trainer.max=3", "--trainer.max", f"{NO_KEY} (did you mean 'trainer.max_iters'?)"),
+    ("--trainer.max_itres=3", "--trainer.max_itres", f"{NO_KEY} (did you mean 'trainer.max_iters'?)"),
+    ("--model.max_iters=3", "--model.max_iters", f"{NO_KEY} (did you mean 'trainer.max_iters'?)"),
+    ("--learning_rate=3", "--learning_rate", f"{NO_KEY} (did you mean 'trainer.learning_rate'?)"),
+    ("--model.block_size=8", "--model.block_size", f"{NO_KEY} (did you mean 'data.block_size'?)"),
+    ("--model=gpt", "--model", NO_KEY),
+    ("--zebra=3", "--zebra", NO_KEY),
+    # Words that are no settings.
+    ("--trainer.max_iters", "--trainer.max_iters", "needs a value"),
+    ("--trainer.max_iters --model.rope=True", "--trainer.max_iters", "needs a value"),
+    ("--model.rope=True 3", "'3'", "settings are given as --"),
+    ("train input.txt", "'input.txt'", "settings are given as --"),
+    ("-x", "'-x'", "settings are given as --"),
+    ("trian", "'trian'", "(did you mean 'train'?)"),
+    ("evaluate", "'evaluate'", "must be one of train, sample, eval"),
+    ("--config", "--config", "needs a value"),
+    ("--config=no.yaml", "--config=no.yaml", "can't be read: No such file"),
+    ("--config=.", "--config=.", "can't be read: Is a directory"),
+    # Those of the other verbs.
+    ("sample --temperature=-1", "temperature=-1.0", "must be a number, 0 or more"),
+    ("sample --temperature=NaN", "temperature=NaN", FINITE),
+    ("sample --temperature=.inf", "temperature=inf", "must be a number, 0 or more"),
+    ("sample --top_k=-1", "top_k=-1", "must be 0 (all) or more"),
+    ("sample --top_k=1.5", "top_k=1.5", WHOLE),
+    ("sample --top_p=0", "top_p=0.0", "must be above 0 and at most 1"),
+    ("sample --top_p=1.5", "top_p=1.5", "must be above 0 and at most 1"),
+    ("sample --num_samples=0", "num_samples=0", "must be at least 1"),
+    ("sample --seed=-1", "seed=-1", "must be in [0, 2^63)"),
+    ("sample --temprature=1", "--temprature", f"{NO_KEY} (did you mean 'temperature'?)"),
+    ("sample --trainer.max_iters=3", "--trainer.max_iters", NO_KEY),
+    ("bench --rounds=1", "rounds=1", "must be at least 2"),
+    ("bench --threads=0", "threads=0", "must be at least 1"),
+    ("bench --dropout=1", "dropout=1.0", "must be in [0, 1)"),
+    ("bench --peers=tvm=.", "peers=tvm=.", "must name mingpt or nanogpt"),
+    ("bench --peers=mingpt=nowhere", "peers=mingpt=nowhere", "must be KIND=FOLDER of a clone"),
+    ("bench --shape=Z", "shape=Z", "must be one of A, B, C"),
+    ("eval --txt=a", "--txt", f"{NO_KEY} (did you mean 'text'?)"),
+]
+
+
+@pytest.mark.parametrize(("words", "named", "rule"), WRONG, ids=[words for words, *_ in WRONG])
+@pytest.mark.usefixtures("untouched")
+def test_wrong_setting_is_accepted_or_refused_vaguely(accepts: Any, words: str, named: str, rule: str) -> None:
+    ended = accepts(*words.split(" "))
+    assert ended.code == 2
+    assert ended.refusal.startswith(f"{named}: ")
+    assert rule in ended.refusal.removeprefix(named)
+
+
+@pytest.mark.usefixtures("untouched")
+def test_accumulation_that_does_not_divide_is_blamed_on_the_batch_alone(accepts: Any) -> None:
+    ended = accepts("--trainer.batch_size=16", "--trainer.accumulation=3")
+    assert ended.code == 2
+    assert "trainer.batch_size=16" in ended.refusal
+    assert "trainer.accumulation=3" in ended.refusal
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("sample --max_new_tokens=-1", "max_new_tokens=-1: "),
+        ("sample --device=gpu", "device=gpu: "),
+        ("eval --device=gpu", "device=gpu: "),
+    ],
+)
+@pytest.mark.usefixtures("untouched")
+def test_wrong_option_is_refused_only_once_a_run_was_read(accepts: Any, words: str, named: str) -> None:
+    ended = accepts(*words.split(" "))
+    assert ended.code == 2
+    assert ended.refusal.startswith(named)
+
+
+@pytest.mark.parametrize("verb", ["sample --run=", "eval --run=", "eval --text="])
+@pytest.mark.usefixtures("untouched")
+def test_empty_name_stands_for_something_else(accepts: Any, verb: str) -> None:
+    ended = accepts(*verb.split(" "))
+    assert ended.code == 2
+    assert ended.refusal.startswith(f"{verb.split('--')[1]}'': must name")
+
+
+@pytest.mark.usefixtures("untouched")
+def test_text_is_read_though_nothing_was_wrong_with_the_test_itself(accepts: Any) -> None:
+    assert accepts().refusal == "accepted"
+    assert accepts("sample").refusal == "accepted"
+
+
+# ---- a file of settings
+
+
+# Content; what its refusal starts with, after the file's name where there is one; the rule.
+WRONG_FILES = {
+    "broken": (b"a: [1", "--config=FILE", "not YAML"),
+    "two_documents": (b"a: 1\n---\nb: 2\n", "--config=FILE", "not YAML"),
+    "runs_a_command": (b"!!python/object/apply:os.system ['touch owned']", "--config=FILE", "not YAML"),
+    "deep": (b"[" * 5_000, "--config=FILE", "not YAML"),
+    "latin1": (b"data:\n  path: \xe9\n", "--config=FILE", "not UTF-8 text"),
+    "a_list": (b"- 1\n", "--config=FILE", "must be a YAML mapping of settings"),
+    "a_word": (b"hello", "--config=FILE", "must be a YAML mapping of settings"),
+    "empty": (b"", "--config=FILE", "must be a YAML mapping of settings"),
+    "unknown_key": (b"trainer:\n  max_itres: 3\n", "--config=FILE: trainer.max_itres", "did you mean 'trainer.max"),
+    "unknown_dotted": (b"trainer.max_itres: 3\n", "--config=FILE: trainer.max_itres", "did you mean 'trainer.max"),
+    "unknown_group": (b"zebra:\n  a: 1\n", "--config=FILE: zebra", NO_KEY),
+    "group_is_a_number": (b"trainer: 3\n", "--config=FILE: trainer", NO_KEY),
+    "key_is_a_number": (b"1: 2\n", "--config=FILE: 1", NO_KEY),
+    "another_file": (b"config: other.yaml\n", "--config=FILE: config", NO_KEY),
+    "asks_for_help": (b"help: true\n", "--config=FILE: help", NO_KEY),
+    "asks_to_print": (b"print_config: true\n", "--config=FILE: print_config", NO_KEY),
+    "wrong_type": (b"model:\n  n_layer: two\n", "model.n_layer=two", WHOLE),
+    "true_as_number": (b"model:\n  n_layer: true\n", "model.n_layer=True", WHOLE),
+    "number_as_bool": (b"model:\n  bias: 1\n", "model.bias=1", "must be True or False"),
+    "wrong_rule": (b"model:\n  n_embd: 30\n  n_query_head: 4\n", "model.n_embd=30", "must be a multiple of model.n_"),
+    "nan": (b"model:\n  attn_pdrop: .nan\n", "model.attn_pdrop=nan", "must be a finite number"),
+    "null_as_number": (b"model:\n  n_layer: null\n", "model.n_layer=null", WHOLE),
+    "null_as_bool": (b"model:\n  bias: null\n", "model.bias=null", "must be True or False"),
+    "null_as_text": (b"data:\n  path: null\n", "data.path=null", "must be a text"),
+    "null_as_betas": (b"trainer:\n  betas: null\n", "trainer.betas=null", "must be 2 numbers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_FILES)
+@pytest.mark.usefixtures("untouched")
+def test_wrong_file_is_accepted_or_refused_vaguely(accepts: Any, tmp_path: Path, name: str) -> None:
+    content, named, rule = WRONG_FILES[name]
+    (tmp_path / name).write_bytes(content)
+    ended = accepts(f"--config={tmp_path / name}")
+    assert ended.code == 2
+    named = named.replace("FILE", str(tmp_path / name))
+    assert ended.refusal.startswith(f"{named}: ")
+    assert rule in ended.refusal.removeprefix(named)
+
+
+@pytest.mark.usefixtures("untouched")
+def test_wrong_value_in_a_file_is_blamed_on_a_flag(accepts: Any, tmp_path: Path) -> None:
+    (tmp_path / "c").write_text("model:\n  n_layer: two\n")
+    assert accepts(f"--config={tmp_path / 'c'}", "--model.n_layer=3").refusal.startswith("model.n_layer=two: ")
+
+
+def test_flag_file_default_win_in_any_other_order(tmp_path: Path) -> None:
+    first, second = tmp_path / "first=1 .yaml", tmp_path / "second.yaml"
+    first.write_text("trainer:\n  max_iters: 11\n  batch_size: 22\nmodel:\n  n_layer: 2\n")
+    second.write_text("model.n_layer: 3\n")
+    flags = [f"--config={first}", "--trainer.max_iters=33", "--model.rope=True"]
+    for order in itertools.permutations(flags):
+        config = parse(order)
+        assert (config.trainer.max_iters, config.trainer.batch_size, config.model.rope) == (33, 22, True)
+        assert config.trainer.learning_rate == TrainerConfig().learning_rate
+    assert parse([f"--config={first}", f"--config={second}"]).model.n_layer == 3
+    assert parse([f"--config={second}", f"--config={first}"]).model.n_layer == 2
+    assert parse(["--model.n_layer=5", "--model.n_layer=6"]).model.n_layer == 6
+
+
+# ---- what a value means
+
+# Texts that YAML 1.1, YAML 1.2 or a library on top of them reads as a number, a date, nothing, a list, a comment, ...
+ODD_NAMES = (
+    *("123", "1e3", "1e-3", "0E0", "0x1f", "1_000", "0o7", "12:30", "2020-01-01", "nan", ".inf", "True", "yes", "off"),
+    *(
+        "[a]",
+        "[1]",
+        "{}",
+        "{a: 1}",
+        "a: b",
+        "a,b",
+        "- x",
+        "-",
+        "--x",
+        "---",
+        "...",
+        "?",
+        "!x",
+        "&a",
+        "*a",
+        "%",
+        "`",
+        "@",
+    ),
+    *("=", "<<", "#", "#1", "'", "'q'", '"', " ", "\t", "\n", "\r\n", "\x85", "\u2028", "\ufeff", "a\ufeff", "\x7f"),
+)
+NULLS = ("null", "None", "~")
+
+
+@pytest.mark.parametrize("key", ["rope", "bias"])  # one whose default is False, one whose default is True
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("True", True), ("true", True), ("yes", True), ("False", False), ("false", False), ("no", False)],
+)
+def test_false_is_true_because_it_is_not_empty(key: str, word: str, value: bool, tmp_path: Path) -> None:
+    assert getattr(parse([f"--model.{key}={word}"]).model, key) is value
+    assert getattr(parse([f"--model.{key}", word]).model, key) is value
+    (tmp_path / "c").write_text(f"model:\n  {key}: {word}\n")
+    assert getattr(parse([f"--config={tmp_path / 'c'}"]).model, key) is value
+
+
+@pytest.mark.parametrize("word", ["None", "null"])
+@pytest.mark.parametrize(
+    "key", ["model.n_kv_head", "model.position", "model.pretrained_folder", "system.work_dir", "wandb.name"]
+)
+def test_none_becomes_a_name(key: str, word: str) -> None:
+    assert parse([f"--{key}=2" if key == "model.n_kv_head" else f"--{key}=rope", f"--{key}={word}"]).flat()[key] is None
+
+
+@pytest.mark.parametrize("path", ["a=b.txt", "two words.txt", "é’😀", *ODD_NAMES])
+def test_path_is_read_as_something_else(path: str) -> None:
+    config = parse([f"--data.path={path}", f"--wandb.project={path}"])
+    assert (config.data.path, config.wandb.project) == (path, path)
+
+
+@pytest.mark.parametrize("word", ["0.8,0.9", "[0.8,0.9]", "[0.8, 0.9]"])
+def test_betas_need_one_spelling(word: str) -> None:
+    assert parse([f"--trainer.betas={word}"]).trainer.betas == (0.8, 0.9)
+
+
+def test_number_without_a_point_in_its_mantissa_is_a_text() -> None:
+    config = parse(["--trainer.learning_rate=1e-3", "--trainer.weight_decay=0"])
+    assert (config.trainer.learning_rate, config.trainer.weight_decay) == (0.001, 0.0)
+    assert isinstance(config.trainer.weight_decay, float)
+
+
+# ---- there and back
+
+
+@pytest.mark.usefixtures("untouched")
+def test_printed_settings_are_not_those_that_were_given(chargpt: Any, tmp_path: Path) -> None:
+    words = [
+        "--data.path=a=b c.txt",
+        "--model.rope=yes",
+        "--trainer.betas=0.8,0.9",
+        "--wandb.name=1e3",
+        "--model.n_kv_head=2",
+    ]
+    printed = chargpt("--print_config", *words)
+    assert (printed.code, printed.err) == (0, "")
+    (tmp_path / "c").write_text(printed.out, encoding="utf-8")
+    assert read(tmp_path / "c") == parse(words)
+    assert parse(words) != Config()
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1) | st.sampled_from(ODD_NAMES)
+SHARES = st.floats(0, 1, exclude_max=True)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    """Any settings that break no rule."""
+    heads = draw(st.integers(1, 12))
+    key_heads = draw(st.none() | st.sampled_from([n for n in range(1, heads + 1) if heads % n == 0]))
+    rope = draw(st.booleans())
+    accumulation = draw(st.integers(1, 5))
+    positive = st.floats(0, 1e300, exclude_min=True)
+    positions = st.none() | st.sampled_from(["rope"] if rope else list(POSITIONS))
+    return Config(
+        system=SystemConfig(
+            seed=draw(st.integers(0, 2**63 - 1)), work_dir=draw(st.none() | NAMES), threads=draw(st.integers(0, 1024))
+        ),
+        data=DataConfig(
+            path=draw(NAMES), block_size=draw(st.integers(1, 10**6)), val_fraction=draw(st.floats(1e-9, 1 - 1e-9))
+        ),
+        model=ModelSettings(
+            n_layer=draw(st.integers(1, 99)),
+            n_query_head=heads,
+            n_kv_head=key_heads,
+            n_embd=2 * heads * draw(st.integers(1, 99)),
+            rope=rope,
+            position=draw(positions),
+            bias=draw(st.booleans()),
+            norm=draw(st.sampled_from(list(NORMS))),
+            mlp=draw(st.sampled_from(list(MLPS))),
+            init=draw(st.sampled_from(list(INITS))),
+            embd_pdrop=draw(SHARES),
+            attn_pdrop=draw(SHARES),
+            pretrained_folder=draw(st.none() | NAMES),
+        ),
+        trainer=TrainerConfig(
+            max_iters=draw(st.integers(1, 10**12)),
+            accumulation=accumulation,
+            batch_size=accumulation * draw(st.integers(1, 9)),
+            optimizer=draw(st.sampled_from(list(OPTIMIZERS))),
+            schedule=draw(st.sampled_from(list(SCHEDULES))),
+            learning_rate=draw(positive),
+            betas=(draw(SHARES), draw(SHARES)),
+            weight_decay=draw(st.just(0.0) | positive),
+            resume_changed=draw(st.booleans()),
+        ),
+        wandb=WandbConfig(mode=draw(st.sampled_from(WANDB_MODES)), project=draw(NAMES), name=draw(st.none() | NAMES)),
+    )
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("settings") / "config.yaml"
+
+
+@pytest.mark.parametrize("name", [*ODD_NAMES, *NULLS])
+def test_odd_name_comes_back_from_the_run_folder_as_something_else(scratch: Path, name: str) -> None:
+    config = Config(data=DataConfig(path=name), system=SystemConfig(work_dir=name), wandb=WandbConfig(name=name))
+    scratch.write_bytes(config.to_yaml().encode())
+    assert read(scratch) == config
+
+
+WITHOUT_SHRINKING = [Phase.explicit, Phase.reuse, Phase.generate]  # a failing search would take minutes
+
+
+@settings(max_examples=30, deadline=None, phases=WITHOUT_SHRINKING)
+@given(config=configs())
+def test_saved_settings_come_back_changed(scratch: Path, config: Config) -> None:
+    scratch.write_bytes(config.to_yaml().encode())
+    assert read(scratch) == config
+
+
+@settings(max_examples=25, deadline=None, phases=WITHOUT_SHRINKING)
+@given(config=configs())
+def test_settings_as_flags_come_back_changed(config: Config) -> None:
+    flat = config.flat()
+    words = [f"--{key}={'null' if value is None else value}" for key, value in flat.items()]
+    ambiguous = {*NULLS} & {config.system.work_dir, config.wandb.name, config.model.pretrained_folder}
+    if not ambiguous:
+        random.Random(0).shuffle(words)
+        assert parse(words) == config
+
+
+KEYS, OPTIONS = sorted(Config().flat()), ("config", "temperature", "run", "prompt", "text", "top_k")
+VALUES = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    st.integers().map(str),
+    st.floats().map(str),
+    st.sampled_from(
+        ["True", "null", "[", "]", "{", "0.9,0.95", "[0.9, 0.95]", "!!x", "&a", "*a", "--", "=", "\n", "\0", "auto"]
+    ),
+)
+WORDS = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    st.builds("--{}={}".format, st.sampled_from([*KEYS, *OPTIONS]), VALUES),
+    st.builds("--{}".format, st.sampled_from(KEYS)),
+    st.builds("--{}={}".format, st.text(max_size=6).filter(str.isprintable), VALUES),
+    st.sampled_from(["train", "sample", "eval", "--help", "-h", "--version", "--", "--print_config", "--model"]),
+)  # fmt: skip
+
+
+@settings(max_examples=80, deadline=None, phases=WITHOUT_SHRINKING)
+@given(words=st.lists(WORDS, max_size=5), verb=st.sampled_from([[], ["train"], ["sample"], ["eval"]]))
+def test_garbage_ends_in_a_traceback(accepts: Any, words: list[str], verb: list[str]) -> None:
+    ended = accepts(*verb, *words)
+    assert ended.code in (0, 2, 3)
+    if ended.code:
+        assert (ended.refusal == "accepted") is (ended.code == 3)
+    else:
+        assert ended.err == ""
+        assert ended.out != ""
+
+
+@pytest.mark.parametrize("field", ["temperature=-1", "nothing"])
+def test_debug_shows_no_traceback_or_is_shown_unasked(accepts: Any, field: str) -> None:
+    plain, debug = accepts("sample", f"--{field}"), accepts("sample", f"--{field}", "--debug")
+    assert plain.code == debug.code == 2
+    assert "Traceback" not in plain.err
+    assert debug.err.startswith("Traceback")
+    assert debug.err.endswith(plain.err)
+
+
+def test_frozen_settings_are_rewritten_by_their_rules() -> None:
+    config = parse(["--model.rope=True"])
+    assert (config.model.position, config.model.n_kv_head) == (None, None)
+    assert yaml.safe_load(config.to_yaml())["model"]["position"] is None
+    with pytest.raises(AttributeError):
+        config.model.rope = False  # type: ignore[misc]
+    with pytest.raises(UsageError, match=r"model\.attn_pdrop=nan"):
+        ModelSettings(attn_pdrop=math.nan)
