@@ -123,15 +123,41 @@ def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
     Singular values end within about [0.7, 1.2], which serves as well as 1 (Jordan et al. 2024).  The iteration runs in
     bfloat16 where the hardware multiplies it fast, in float32 elsewhere (emulated bfloat16 is ten times slower).
     """
-    a, b, c = 3.4445, -4.7750, 2.0315
     x = matrices.to(_product_dtype(matrices.device))
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    wide = x.shape[-1] >= 2 * x.shape[-2] and x.dtype == torch.float32
+    x = _newton_schulz_by_gram(x, steps) if wide else _newton_schulz(x, steps)
+    return x.mT if tall else x
+
+
+QUINTIC = (3.4445, -4.7750, 2.0315)
+
+
+def _newton_schulz(x: Tensor, steps: int) -> Tensor:
+    """x <- (a + b G + c G^2) x, G = x x^T."""
+    a, b, c = QUINTIC
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if tall else x
+    return x
+
+
+def _newton_schulz_by_gram(x: Tensor, steps: int) -> Tensor:
+    """The same without touching x on the way: its factors are polynomials in G, so only G need be followed.
+
+    For m x 4m matrices that is 25 products of m^3 instead of 45; in float32 alone, as rounding is squared.
+    """
+    a, b, c = QUINTIC
+    gram = x @ x.mT
+    identity = torch.eye(gram.shape[-1], dtype=x.dtype, device=x.device).expand_as(gram)
+    factor = identity
+    for _ in range(steps):
+        step = torch.baddbmm(gram, gram, gram, beta=b, alpha=c).add_(identity, alpha=a)
+        factor = step @ factor
+        gram = step @ gram @ step
+    return factor @ x
 
 
 def _product_dtype(device: torch.device) -> torch.dtype:

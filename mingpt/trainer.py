@@ -54,7 +54,7 @@ class TrainerConfig:
         resume_changed: accept settings that differ from the ones that the run was started with
     """
 
-    max_iters: int = 1200
+    max_iters: int = 1000
     batch_size: int = 8
     accumulation: int = 1
     optimizer: str = "muon"
