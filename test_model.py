@@ -2,8 +2,21 @@
 
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
-NEEDED = ("pytest", "hypothesis", "einops", "jsonargparse", "matplotlib", "numpy", "rich", "safetensors", "torch", "yaml")
+HOME = Path(__file__).parent
+NEEDED = (
+    "pytest",
+    "hypothesis",
+    "einops",
+    "jsonargparse",
+    "matplotlib",
+    "numpy",
+    "rich",
+    "safetensors",
+    "torch",
+    "yaml",
+)
 
 
 def main() -> int:
@@ -14,7 +27,7 @@ def main() -> int:
         return 1
     import pytest
 
-    return int(pytest.main(sys.argv[1:]))
+    return int(pytest.main([f"--rootdir={HOME}", f"--config-file={HOME / 'pyproject.toml'}", *sys.argv[1:]]))
 
 
 if __name__ == "__main__":

@@ -157,6 +157,12 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path) 
         CheckpointError: names or shapes differ; lists how.
     """
     own = model.state_dict()
+    first = {_identity(tensor): name for name, tensor in reversed(list(own.items()))}
+    tied = {name: first[_identity(tensor)] for name, tensor in own.items()}
+    weights = {
+        **weights,
+        **{name: weights[tied[name]] for name in own.keys() - weights.keys() if tied[name] in weights},
+    }
     differences = [f"{name} is missing there" for name in own.keys() - weights.keys()]
     differences += [f"{name} is unknown here" for name in weights.keys() - own.keys()]
     for name in own.keys() & weights.keys():
@@ -170,13 +176,15 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path) 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """On the CPU, contiguous, each storage once: of names that share one, the first keeps it."""
-    kept: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in tensors.items():
-        if tensor.data_ptr() not in seen or not tensor.numel():
-            kept[name] = tensor.detach().cpu().contiguous()
-        seen.add(tensor.data_ptr())
-    return kept
+    first = {_identity(tensor): name for name, tensor in reversed(list(tensors.items()))}
+    return {
+        name: tensors[name].detach().cpu().contiguous() for name in tensors if first[_identity(tensors[name])] == name
+    }
+
+
+def _identity(tensor: Tensor) -> tuple[object, ...]:
+    """Equal for names of the same tensor."""
+    return tensor.data_ptr() or id(tensor), tensor.shape, tensor.stride()
 
 
 def _remove_unfinished(home: Path) -> None:

@@ -5,6 +5,7 @@
 A verb's modules are loaded when it is called, so that `chargpt --help` costs no second of imports.
 """
 
+import itertools
 import os
 import shlex
 import sys
@@ -25,7 +26,7 @@ class SampleOptions:
 
     Attributes:
         run: a run folder; null: the newest under out/
-        prompt: what the text starts with
+        prompt: what the text starts with; empty: as after the end of a line
         max_new_tokens: tokens to write after it
         num_samples: texts to write, each from a seed of its own
         temperature: divides the logits; 0: always the likeliest token
@@ -37,7 +38,7 @@ class SampleOptions:
     """
 
     run: str | None = None
-    prompt: str = "\n"
+    prompt: str = ""
     max_new_tokens: int = 500
     num_samples: int = 1
     temperature: float = 0.8
@@ -86,12 +87,12 @@ def train(argv: Sequence[str]) -> int:
     """learn a text, and leave a run folder"""
     from rich.console import Console
 
-    from mingpt import console, run, settings
+    from mingpt import console, folders, run, settings
     from mingpt.interrupt import EXIT_CODES
 
     config = settings.parse(argv)
     if config.trainer.resume:
-        config = run.resume_settings(argv, config)
+        config = folders.resume_settings(argv, config)
     out = Console(highlight=False)
     with console.Watch(out) as watch:
         done = run.train(config, say=watch.say, events=[watch])
@@ -111,7 +112,7 @@ def sample(argv: Sequence[str]) -> int:
 
     options: SampleOptions = Flags("chargpt sample", "Write text.", {"": SampleOptions}).parse(argv)[""]
 
-    from mingpt import run
+    from mingpt import folders, run
     from mingpt.generate import Sampling
     from mingpt.utils import pick_device
 
@@ -123,14 +124,13 @@ def sample(argv: Sequence[str]) -> int:
         Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, seed=options.seed + n)
         for n in range(options.num_samples)
     ]
-    trained = run.load(options.run or run.newest_run(), device=options.device, say=_notice)
+    trained = run.load(options.run or folders.newest_run(), device=options.device, say=_notice)
     for number, sampling in enumerate(samplings):
         pieces = trained.stream(options.prompt, options.max_new_tokens, sampling)
         if number:
             print("\n" + "-" * 40)
-        print(options.prompt, end="", flush=options.stream)
-        for piece in pieces:
-            print(piece, end="", flush=options.stream)
+        for piece in itertools.chain([options.prompt], pieces if options.stream else ["".join(pieces)]):
+            print(piece, end="", flush=True)
         print()
     return 0
 
@@ -141,12 +141,12 @@ def evaluate(argv: Sequence[str]) -> int:
 
     options: EvalOptions = Flags("chargpt eval", "Judge a model.", {"": EvalOptions}).parse(argv)[""]
 
-    from mingpt import run
+    from mingpt import folders, run
     from mingpt.utils import pick_device
 
     _require_names(run=options.run, text=options.text)
     pick_device(options.device, "device")
-    trained = run.load(options.run or run.newest_run(), device=options.device, say=_notice)
+    trained = run.load(options.run or folders.newest_run(), device=options.device, say=_notice)
     loss = trained.evaluate(options.text, say=_notice)
     print(f"{loss.nats:.4f} nats per token, {loss.bits_per_byte:.4f} bits per byte, perplexity {loss.perplexity:.3f}")
     print(f"over {loss.tokens:,} tokens of {options.text or 'the held-out text'}, {trained.folder}")

@@ -72,14 +72,18 @@ def show_outcome(run: Run, console: Console, program: str) -> None:
     console.rule("what it writes now", style="dim")
     _plain(console, run.generate(prompt, 400, seed=run.config.system.seed))
     console.rule(style="dim")
-    last = run.last_record()
+    loss = run.last_record()
+    if "val_loss" not in loss:  # stopped at the very step that max_iters was then set to
+        judged = run.evaluate()
+        loss = {"val_loss": judged.nats, "bits_per_byte": judged.bits_per_byte}
     lines = " · ".join(f"{name} {loss:.2f}" for name, loss in run.baselines().items())
-    _plain(console, f"held-out loss {last['val_loss']:.3f} nats per token, {last['bits_per_byte']:.3f} bits per byte")
+    _plain(console, f"held-out loss {loss['val_loss']:.3f} nats per token, {loss['bits_per_byte']:.3f} bits per byte")
     _plain(console, f"counting alone: {lines}")
     _plain(console, f"{run.progress.seconds:.0f} s of training; curve: {run.folder / 'loss.png'}")
     _plain(console, "\nnext:")
     _plain(console, f"  {program} sample --run={shlex.quote(str(run.folder))} --prompt={shlex.quote(prompt)}")
-    _plain(console, f"  {program} --model.rope={not run.config.model.rope}")
+    again = shlex.quote(f"--config={run.folder / 'config.yaml'}")
+    _plain(console, f"  {program} {again} --model.rope={not run.config.model.rope}")
 
 
 def _plain(console: Console, text: str) -> None:

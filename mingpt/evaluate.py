@@ -57,7 +57,7 @@ def held_out_loss(model: LanguageModel, ids: Ids, tokenizer: Tokenizer, *, at_mo
             window = torch.from_numpy(windows.astype(np.int64)).to(device)
             loss = model(window[:, :-1], window[:, 1:]).loss
             assert isinstance(loss, Tensor)
-            nats += loss.double().item() * window[:, 1:].numel()
+            nats += loss.item() * window[:, 1:].numel()
             spans.append(windows[:, 1:].reshape(-1))
     finally:
         model.train(training)
@@ -75,5 +75,5 @@ def _blocks(ids: Ids, block_size: int, at_most: int | None) -> list[Ids]:
         kept = max(at_most // block_size, 1)
         windows, rest = windows[np.linspace(0, whole - 1, kept).astype(int)], rest[:, :0]
     rows = max(TOKENS_AT_ONCE // block_size, 1)
-    groups = [windows[start : start + rows] for start in range(0, whole and len(windows), rows)]
+    groups = [windows[start : start + rows] for start in range(0, len(windows), rows)] if whole else []
     return groups + ([rest] if rest.shape[1] > 1 else [])

@@ -13,7 +13,8 @@ from mingpt import checkpoint
 from mingpt.errors import NotFiniteError
 from mingpt.evaluate import held_out_loss
 from mingpt.generate import Sampling, spells, write
-from mingpt.runlog import JsonLines, WandbMirror
+from mingpt.mirror import WandbMirror
+from mingpt.runlog import JsonLines
 from mingpt.text.tokenizers import Ids, Tokenizer
 from mingpt.trainer import Record, Trainer
 from mingpt.utils import derived_seed
@@ -22,30 +23,39 @@ PROMPTS = ("ROMEO:", "KING HENRY", "\n")  # what the text has no character for i
 SAMPLE_TOKENS = 300
 
 
+class Guard:
+    """Stops a run whose update made a weight infinite, as a finite gradient can; nobody judges or saves it."""
+
+    def __call__(self, trainer: Trainer, record: Record) -> None:
+        config = trainer.config
+        looked_at = any(trainer.due(every) for every in (config.eval_every, config.sample_every, config.save_every))
+        if not (trainer.last or looked_at):
+            return
+        tensors = (*trainer.model.parameters(), *trainer.optimizer_tensors().values())
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+            raise NotFiniteError(
+                f"step {record['step']}: loss {record['train_loss']}, gradient norm {record['grad_norm']}, learning "
+                f"rate {record['lr']:g}: the update left weights that are not finite; nothing was saved"
+            )
+
+
 @dataclass
 class Judge:
-    """Adds `val_loss` and `bits_per_byte` after the last step, over all held-out text, and `val_loss_part`, over some
-    evenly spread blocks of it, every `eval_every` steps before that."""
+    """Adds the held-out loss: `val_loss` and `bits_per_byte` over all of that text after the last step; before that,
+    every `eval_every` steps, `val_loss_part` and `bits_per_byte_part` over evenly spread blocks of it."""
 
     held_out: Ids
     tokenizer: Tokenizer
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
-        config, progress = trainer.config, trainer.progress
-        if trainer.finished:
-            loss = held_out_loss(trainer.model, self.held_out, self.tokenizer)
-            _refuse_not_finite(loss.nats, record)
-            record["val_loss"], record["bits_per_byte"] = loss.nats, loss.bits_per_byte
-            progress.val_loss = loss.nats
-        elif trainer.due(config.eval_every):
-            loss = held_out_loss(trainer.model, self.held_out, self.tokenizer, at_most=config.eval_tokens)
-            _refuse_not_finite(loss.nats, record)
-            record["val_loss_part"] = progress.val_loss = loss.nats
-
-
-def _refuse_not_finite(nats: float, record: Record) -> None:
-    if not math.isfinite(nats):
-        raise NotFiniteError(f"step {record['step']}: held-out loss {nats}, learning rate {record['lr']:g}: not finite")
+        if not trainer.due(trainer.config.eval_every):
+            return
+        part = "" if trainer.finished else "_part"
+        at_most = trainer.config.eval_tokens if part else None
+        loss = held_out_loss(trainer.model, self.held_out, self.tokenizer, at_most=at_most)
+        if not math.isfinite(loss.nats):
+            raise NotFiniteError(f"step {record['step']}: held-out loss {loss.nats}, lr {record['lr']:g}: not finite")
+        record[f"val_loss{part}"], record[f"bits_per_byte{part}"] = loss.nats, loss.bits_per_byte
 
 
 @dataclass
@@ -95,9 +105,15 @@ class Saver:
                 self.folder,
                 model=trainer.model.state_dict(),
                 optimizer=trainer.optimizer_tensors(),
-                state={**asdict(trainer.progress), **self.state},
+                state={**asdict(trainer.progress), "val_loss": held_out_of(record), **self.state},
                 tokenizer=self.tokenizer.to_json(),
             )
+
+
+def held_out_of(record: Record) -> float | None:
+    """The held-out loss of this very step, over all of the text or a part; None where none was taken."""
+    loss: float | None = record.get("val_loss", record.get("val_loss_part"))
+    return loss
 
 
 def prompts_for(tokenizer: Tokenizer) -> list[str]:

@@ -1,10 +1,11 @@
 """Files that are whole or not there: atomic writes, checksums, and one process per folder."""
 
 import contextlib
+import glob
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mingpt.errors import CheckpointError
@@ -30,6 +31,13 @@ def write_atomic(path: Path, content: bytes) -> None:
             os.unlink(name)
         raise
     sync_folder(path.parent)
+
+
+def remove_drafts(folder: Path, names: Iterable[str]) -> None:
+    """Remove what a process that was killed inside `write_atomic` left of the files `names`."""
+    for name in names:
+        for draft in folder.glob(f".{glob.escape(name)}.*.tmp"):
+            draft.unlink()
 
 
 def sync_folder(folder: Path) -> None:

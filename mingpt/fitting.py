@@ -6,7 +6,6 @@ its model's settings, and what differs is listed instead of loaded.
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,8 +50,12 @@ def described(config: ModelConfig) -> dict[str, Any]:
     return described | {"n_kv_head": config.key_heads, "position": code, "rope": code == "rope"}
 
 
-def start_from(model: LanguageModel, folder: Path, tokenizer: Tokenizer, say: Callable[[str], None]) -> None:
-    saved = checkpoint.newest(folder, say)
+def start_from(model: LanguageModel, saved: Checkpoint, tokenizer: Tokenizer, say: Callable[[str], None]) -> None:
+    """Give `model` the checkpoint's weights; a longer block keeps its own rows beyond theirs, and says so.
+
+    Raises:
+        CheckpointError: another vocabulary or model; nothing is loaded then.
+    """
     refuse_other_vocabulary(saved, tokenizer)
     refuse_other_model(model.config, saved)
     weights = {**saved.model}

@@ -41,7 +41,7 @@ class Sampling:
 
 def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     """(b, v) logits -> (b, v) float64 probabilities after temperature, top_k and top_p (Holtzman et al. 2020)."""
-    logits = logits.double()
+    logits = logits.cpu().double()  # not every accelerator has float64
     if not logits.isfinite().all():
         raise NotFiniteError("the model gives logits that are not finite")
     if sampling.temperature == 0:
@@ -85,7 +85,7 @@ def _draws(model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Samp
                 logits = model(fresh, state=state).logits[:, -1]
             else:
                 logits = model(seen).logits[:, -1]
-        drawn = torch.multinomial(probabilities(logits, sampling).cpu(), 1, generator=generator).to(device)
+        drawn = torch.multinomial(probabilities(logits, sampling), 1, generator=generator).to(device)
         seen, fresh = torch.cat((seen, drawn), dim=1)[:, -block_size:], drawn
         yield drawn[:, 0]
 

@@ -1,7 +1,7 @@
 """How weights start: a layer says what it is for, a scheme says what that means.
 
-A layer whose output is added to the residual stream, or that holds one row per position, is marked where it is made;
-no scheme looks at a parameter's name.
+A layer whose output is added to the residual stream, that reads out tokens, or that holds one row per position, is
+marked where it is made; no scheme and no optimizer looks at a parameter's name.
 """
 
 import math
@@ -26,6 +26,18 @@ def one_row_per_position(table: nn.Embedding) -> nn.Embedding:
     """Mark `table` as one that a longer block needs more rows of."""
     table.is_position_table = True  # type: ignore[assignment]
     return table
+
+
+def reads_out(layer: nn.Linear) -> nn.Linear:
+    """Mark `layer` as the one that ends in a number per token, not in another hidden vector."""
+    layer.is_readout = True  # type: ignore[assignment]
+    return layer
+
+
+def hidden_matrices(model: nn.Module) -> dict[str, Tensor]:
+    """Weights, by name, of the linear maps from one hidden vector to another."""
+    linears = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear))
+    return {f"{name}.weight": layer.weight for name, layer in linears if not getattr(layer, "is_readout", False)}
 
 
 def position_tables(model: nn.Module) -> dict[str, nn.Embedding]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mingpt.attention.cache import KeyValueCache
 from mingpt.attention.layers import CausalSelfAttention, GroupedQueryAttention
 from mingpt.attention.positions import POSITIONS, RotaryPositionalEmbeddings
-from mingpt.initialise import INITS
+from mingpt.initialise import INITS, reads_out
 from mingpt.lm import LanguageModel, LMOutput, ModelConfig, next_token_loss
 from mingpt.mlps import MLPS
 from mingpt.norms import NORMS
@@ -66,7 +66,7 @@ class GPT(LanguageModel):
         self.embedding_dropout = nn.Dropout(config.embd_pdrop)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.final_norm = NORMS[config.norm](config.n_embd, config.bias)
-        self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.head = reads_out(nn.Linear(config.n_embd, config.vocab_size, bias=False))
         INITS[config.init](self, config.n_layer)
 
     def forward(self, idx: Tensor, targets: Tensor | None = None, *, state: GPTState | None = None) -> LMOutput:

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mingpt.initialise import hidden_matrices
 from mingpt.registry import Registry
+from mingpt.utils import multiplies_bfloat16
 
 Groups = list[dict[str, Any]]
 MakeOptimizers = Callable[..., list[torch.optim.Optimizer]]
@@ -49,13 +51,9 @@ def muon(
     model: nn.Module, *, lr: float, matrix_lr: float, betas: tuple[float, float], weight_decay: float
 ) -> list[Any]:
     """Muon on the matrices of the blocks, AdamW on the rest (Jordan et al. 2024)."""
-    matrices = {name: p for name, p in model.named_parameters() if _is_hidden_matrix(name, p)}
+    matrices = hidden_matrices(model)
     others = ((name, p) for name, p in model.named_parameters() if name not in matrices)
     return [_adamw(others, lr, betas, weight_decay), Muon(matrices.values(), lr=matrix_lr, weight_decay=weight_decay)]
-
-
-def _is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
-    return parameter.ndim == 2 and name.startswith("blocks.")
 
 
 def _adamw(
@@ -84,7 +82,7 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.0
+        self, parameters: Iterable[Tensor], lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.0
     ) -> None:
         super().__init__(list(parameters), {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
@@ -123,7 +121,7 @@ def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
     Singular values end within about [0.7, 1.2], which serves as well as 1 (Jordan et al. 2024).  The iteration runs in
     bfloat16 where the hardware multiplies it fast, in float32 elsewhere (emulated bfloat16 is ten times slower).
     """
-    x = matrices.to(_product_dtype(matrices.device))
+    x = matrices.to(torch.bfloat16 if multiplies_bfloat16(matrices.device) else torch.float32)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
@@ -158,11 +156,6 @@ def _newton_schulz_by_gram(x: Tensor, steps: int) -> Tensor:
         factor = step @ factor
         gram = step @ gram @ step
     return factor @ x
-
-
-def _product_dtype(device: torch.device) -> torch.dtype:
-    fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-    return torch.bfloat16 if fast else torch.float32
 
 
 # What each optimizer remembers of a parameter: the slots of a checkpoint.

@@ -6,23 +6,22 @@ from statistics import median
 import torch
 
 from mingpt.lm import LanguageModel
+from mingpt.utils import multiplies_bfloat16, synchronise
 
-# Of the machine's matrix rate, what a training step of a small model reaches here; a guess that is printed as "about".
+# Of the matrix rate, what a step of the default model reached on two cores (LOG.md, 2026-11-22); printed as "about".
 USUAL_SHARE = 0.6
 BYTES = 4  # of a float32
 
 
 def matrix_rate(device: torch.device) -> float:
     """Floating-point operations per second of a square matrix product, in the type that training uses there."""
-    on_cuda = device.type == "cuda"
-    size, dtype = (8192, torch.bfloat16) if on_cuda else (768, torch.float32)
-    a = torch.randn(size, size, device=device, dtype=dtype)
+    size, dtype = (8192, torch.bfloat16) if multiplies_bfloat16(device) else (768, torch.float32)
+    a = torch.rand(size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     seconds = []
     for _ in range(7):
         began = time.perf_counter()
         a @ a
-        if on_cuda:
-            torch.cuda.synchronize(device)
+        synchronise(device)
         seconds.append(time.perf_counter() - began)
     return 2 * size**3 / median(seconds[2:])
 

@@ -1,51 +1,40 @@
-"""A run from its settings to its folder, and from its folder back to a model that writes.
+"""Training a run from its settings, and getting one back from its folder."""
 
-out/chargpt/
-    config.yaml        every setting; `--config` takes it back
-    environment.json   versions, device, threads, commit, sha256 of text and vocabulary
-    metrics.jsonl      one object per step, the record of truth
-    samples.jsonl      text drawn at fixed prompts and seeds
-    baselines.json     n-gram losses of this text
-    loss.png           the curve against them
-    checkpoints/       step_000600/ ...
-    wandb/             the mirror of metrics.jsonl
-"""
-
-import dataclasses
-import itertools
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mingpt import checkpoint, fitting, runlog, settings
-from mingpt.errors import CheckpointError, DataError, UsageError
+from mingpt import checkpoint, fitting, folders, runlog
+from mingpt.checkpoint import Checkpoint
+from mingpt.errors import CheckpointError, DataError, UsageError, require
 from mingpt.evaluate import HeldOutLoss, held_out_loss
-from mingpt.events import Judge, Log, Sampler, Saver
-from mingpt.files import locked, sha256, write_atomic
+from mingpt.events import Guard, Judge, Log, Sampler, Saver
+from mingpt.files import sha256
 from mingpt.generate import Sampling, stream, write
 from mingpt.interrupt import stop_on_signals
 from mingpt.lm import LanguageModel, ModelConfig
+from mingpt.mirror import WandbMirror
 from mingpt.ngram import additive_losses
 from mingpt.probe import USUAL_SHARE, expected_memory, matrix_rate
 from mingpt.report import curve
+from mingpt.runlog import JsonLines
 from mingpt.settings import Config
 from mingpt.text import tokenizers
-from mingpt.text.batches import Batches, Split, split
-from mingpt.text.corpora import Text, read_text
-from mingpt.text.tokenizers import TOKENIZERS, Tokenizer
+from mingpt.text.batches import Batches, split
+from mingpt.text.corpora import DEFAULT_PATH, read_text
+from mingpt.text.corpus import Corpus, prepare
+from mingpt.text.tokenizers import Tokenizer
 from mingpt.trainer import Event, Progress, Trainer
 from mingpt.utils import derived_seed, pick_device
 from mingpt.zoo import build
 
 Say = Callable[[str], None]
-HOME = Path("out")
-DEFAULT_NAME = "chargpt"
 
 
 def silent(line: str) -> None:
@@ -74,23 +63,40 @@ class Run:
         """
         return write(self.model, self.tokenizer, prompt, max_new_tokens, Sampling(**sampling))
 
-    def stream(self, prompt: str, max_new_tokens: int, sampling: Sampling) -> Any:
+    def stream(self, prompt: str, max_new_tokens: int, sampling: Sampling) -> Iterator[str]:
         """What follows the prompt, token by token."""
         return stream(self.model, self.tokenizer, prompt, max_new_tokens, sampling)
 
     def evaluate(self, path: str | None = None, say: Say = silent) -> HeldOutLoss:
-        """Loss on the run's own held-out text, or on all of the file at `path`."""
-        data = self.config.data
-        text = read_text(data.path if path is None else path, say)
+        """Loss on the run's own held-out text, or on all of the file at `path`.
+
+        Raises:
+            DataError: no such text, one with unknown characters, or no longer the one that the run began with.
+        """
+        text = read_text(self._own_text() if path is None else path, say)
         try:
             ids = self.tokenizer.encode(text.content)
         except UsageError as unknown:
-            raise UsageError(f"{text.source}: {unknown}") from None
+            raise DataError(f"{text.source}: {unknown}") from None
         if path is None:
+            if text.sha256 != _environment(self.folder)["text_sha256"]:
+                raise DataError(
+                    f"{text.source}: no longer the text that {self.folder} began with; --text judges another"
+                )
+            data = self.config.data
             ids = split(ids, block_size=data.block_size, val_fraction=data.val_fraction).held_out
         if len(ids) < 2:
             raise DataError(f"{text.source}: one token has no next one to predict; at least 2 are needed")
         return held_out_loss(self.model, ids, self.tokenizer)
+
+    def _own_text(self) -> str:
+        """Where the run's text lies; never a reason to write it anew."""
+        path = self.config.data.path
+        if path == DEFAULT_PATH and not Path(path).exists():
+            raise DataError(
+                f"{self.folder}: its text, {path}, is not in this folder; go there, or name one with --text"
+            )
+        return path
 
     def last_record(self) -> runlog.Record:
         """The last line of metrics.jsonl."""
@@ -115,83 +121,71 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) ->
     device = pick_device(config.trainer.device)
     if config.system.threads:
         torch.set_num_threads(config.system.threads)
-    resumed = _resumable(config, say) if config.trainer.resume else None
-    text = read_text(config.data.path, say)
-    tokenizer: Tokenizer = TOKENIZERS[config.data.tokenizer].of(text.content)
-    ids = tokenizer.encode(text.content)
-    data = split(ids, block_size=config.data.block_size, val_fraction=config.data.val_fraction)
-    model = _fresh_model(config, tokenizer, say)
-    if config.trainer.resume:
-        folder = Path(config.system.work_dir) if config.system.work_dir else newest_run()
-    else:
-        folder = _free_folder(config.system.work_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        for stray in folder.glob(".*.tmp"):
-            stray.unlink()
+    with folders.opened(config, say) as (folder, saved):
+        pretrained = _pretrained(config, say) if saved is None else None
+        corpus = prepare(config.data, say)
+        model = _model(config, corpus.tokenizer)
+        if pretrained:
+            fitting.start_from(model, pretrained, corpus.tokenizer, say)
         batches = Batches(
-            data.train,
+            corpus.data.train,
             block_size=config.data.block_size,
             batch_size=config.trainer.batch_size,
             seed=derived_seed(config.system.seed, "batches"),
         )
         trainer = Trainer(config.trainer, model, batches, seed=config.system.seed, device=device, say=say)
-        if resumed:
-            _restore(trainer, resumed, tokenizer, text, folder)
-        return _train_in(folder, config, trainer, text, tokenizer, data, resumed, events, say)
+        if saved:
+            _restore(trainer, saved, corpus, folder)
+        mirror_id = _mirror_id(saved)
+        say(f"run folder: {folder}")
+        _describe(folder, config, trainer, corpus)
+        _train_in(folder, config, trainer, corpus, mirror_id, events)
+        stopped = None if trainer.finished else trainer.stop_reason
+        if not stopped:
+            _draw(folder, corpus)
+        return Run(folder, config, trainer.model, corpus.tokenizer, trainer.progress, stopped)
+
+
+def _describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus) -> None:
+    """Write down what is about to happen, and say it."""
+    folders.write_config(folder, config)
+    vocabulary = sha256(corpus.tokenizer.to_json().encode())
+    text = {"text": corpus.text.source, "text_sha256": corpus.text.sha256, "vocabulary_sha256": vocabulary}
+    folders.write_json(folder, "environment.json", runlog.environment(trainer.device, **text))
+    trainer.say(_announcement(trainer))
 
 
 def _train_in(
-    folder: Path,
-    config: Config,
-    trainer: Trainer,
-    text: Text,
-    tokenizer: Tokenizer,
-    data: Split,
-    resumed: "checkpoint.Checkpoint | None",
-    events: Sequence[Event],
-    say: Say,
-) -> Run:
-    say(f"run folder: {folder}")
-    write_atomic(
-        folder / "config.yaml",
-        dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, resume=False, resume_changed=False))
-        .to_yaml()
-        .encode(),
-    )
-    environment = runlog.environment(
-        trainer.device,
-        text=text.source,
-        text_sha256=text.sha256,
-        vocabulary_sha256=sha256(tokenizer.to_json().encode()),
-    )
-    write_atomic(folder / "environment.json", (json.dumps(environment, indent=1) + "\n").encode())
-    mirror_id = resumed.state["wandb_id"] if resumed else secrets.token_hex(4)
-    mirror = runlog.WandbMirror(config.wandb, folder, mirror_id, {**config.flat(), "environment": environment}, say)
-    started_at = trainer.progress.step
-    say(_announcement(trainer))
+    folder: Path, config: Config, trainer: Trainer, corpus: Corpus, mirror_id: str, events: Sequence[Event]
+) -> None:
+    tokenizer, done = corpus.tokenizer, trainer.progress.step
+    told = {**config.flat(), "environment": _environment(folder)}
+    state = {"model": fitting.described(trainer.model.config), "wandb_id": mirror_id}
     with (
-        closing(runlog.JsonLines(folder / "metrics.jsonl", until=started_at)) as metrics,
-        closing(runlog.JsonLines(folder / "samples.jsonl", until=started_at)) as samples,
+        closing(JsonLines(folder / "metrics.jsonl", until=done)) as metrics,
+        closing(JsonLines(folder / "samples.jsonl", until=done)) as samples,
+        closing(WandbMirror(config.wandb, folder, mirror_id, told, trainer.say)) as mirror,
+        stop_on_signals(trainer.stop),
     ):
+        for line in runlog.read_lines(folder / "samples.jsonl"):  # the mirror's table is sent whole, at the end
+            mirror.sample(line["step"], line["prompt"], line["text"])
         trainer.events = [
-            Judge(data.held_out, tokenizer),
+            Guard(),
+            Judge(corpus.data.held_out, tokenizer),
             Log(metrics, mirror),
             Sampler(samples, mirror, tokenizer),
-            Saver(
-                folder, tokenizer, metrics, {"model": fitting.described(trainer.model.config), "wandb_id": mirror_id}
-            ),
+            Saver(folder, tokenizer, metrics, state),
             *events,
         ]
-        mirror.start()
-        with stop_on_signals(trainer.stop):
-            trainer.run()
-        mirror.finish()
+        trainer.run()
+
+
+def _draw(folder: Path, corpus: Corpus) -> None:
+    """The n-gram losses of the text, and the curve against them."""
     if not (folder / "baselines.json").exists():
-        losses = additive_losses(data.train, data.held_out, tokenizer.vocab_size)
-        write_atomic(folder / "baselines.json", (json.dumps(losses, indent=1) + "\n").encode())
+        losses = additive_losses(corpus.data.train, corpus.data.held_out, corpus.tokenizer.vocab_size)
+        folders.write_json(folder, "baselines.json", losses)
     curve.draw(folder)
-    return Run(folder, config, trainer.model, tokenizer, trainer.progress, trainer.stop_reason)
 
 
 def _announcement(trainer: Trainer) -> str:
@@ -214,101 +208,62 @@ def load(run_dir: str | Path, *, device: str = "auto", say: Say = silent) -> Run
     Raises:
         CheckpointError: no run there, or none of its checkpoints is valid.
     """
-    folder = Path(run_dir)
-    config = _config_of(folder)
+    folder, where = Path(run_dir), pick_device(device)
+    config = folders.read_config(folder)
     saved = checkpoint.newest(folder, say)
     tokenizer = tokenizers.from_json(saved.tokenizer)
-    model = build(_model_config(config, tokenizer))
+    model = _model(config, tokenizer)
     fitting.refuse_other_model(model.config, saved)
     checkpoint.load_weights(model, saved.model, saved.folder)
-    model.to(pick_device(device)).eval()
+    model.to(where).eval()
     return Run(folder, config, model, tokenizer, _progress(saved))
 
 
-def newest_run(home: Path = HOME) -> Path:
-    """The run folder under `home` that was last started.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    runs = [path.parent for path in home.glob("*/config.yaml")]
-    if not runs:
-        raise CheckpointError(f"no run under {home}/: train one with `chargpt`, or name its folder with --run=DIR")
-    return max(runs, key=lambda run: (run / "config.yaml").stat().st_mtime_ns)
-
-
-def resume_settings(argv: Sequence[str], config: Config) -> Config:
-    """What `argv`, parsed as `config`, asks for on top of the settings of the run that it goes on with."""
-    folder = config.system.work_dir or str(newest_run())
-    _config_of(Path(folder))
-    return settings.parse([f"--config={folder}/config.yaml", *argv, f"--system.work_dir={folder}"])
-
-
-def _resumable(config: Config, say: Say) -> checkpoint.Checkpoint | None:
-    """The checkpoint to go on from, once the settings are known to allow it."""
-    folder = Path(config.system.work_dir) if config.system.work_dir else newest_run()
-    changes = config.changes_from(_config_of(folder))
-    if changes and not config.trainer.resume_changed:
-        listed = ", ".join(f"{key} was {there}, is {here}" for key, (there, here) in changes.items())
-        raise UsageError(f"{folder}: settings changed since this run began: {listed}; --trainer.resume_changed=True")
-    if not checkpoint.steps(folder):
-        say(f"{folder}: no checkpoint yet, so it begins at the beginning")
-        return None
-    return checkpoint.newest(folder, say)
-
-
-def _restore(trainer: Trainer, saved: checkpoint.Checkpoint, tokenizer: Tokenizer, text: Text, folder: Path) -> None:
-    _refuse_other_text(saved, tokenizer, text, folder)
-    fitting.refuse_other_model(trainer.model.config, saved)
-    checkpoint.load_weights(trainer.model, saved.model, saved.folder)
-    trainer.restore(saved.optimizer, _progress(saved))
-
-
-def _fresh_model(config: Config, tokenizer: Tokenizer, say: Say) -> LanguageModel:
+def _model(config: Config, tokenizer: Tokenizer) -> LanguageModel:
+    """Freshly initialised, the same for the same seed."""
+    sizes = {"vocab_size": tokenizer.vocab_size, "block_size": config.data.block_size}
+    settings: ModelConfig = replace(config.model, **sizes)  # type: ignore[arg-type]
     torch.manual_seed(derived_seed(config.system.seed, "weights"))
-    model = build(_model_config(config, tokenizer))
-    if config.model.pretrained_folder is not None and not config.trainer.resume:
-        fitting.start_from(model, Path(config.model.pretrained_folder), tokenizer, say)
-    return model
+    return build(settings)
 
 
-def _model_config(config: Config, tokenizer: Tokenizer) -> ModelConfig:
-    return dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size, block_size=config.data.block_size)
+def _pretrained(config: Config, say: Say) -> Checkpoint | None:
+    folder = config.model.pretrained_folder
+    return None if folder is None else checkpoint.newest(Path(folder), say)
 
 
-def _refuse_other_text(saved: checkpoint.Checkpoint, tokenizer: Tokenizer, text: Text, folder: Path) -> None:
-    fitting.refuse_other_vocabulary(saved, tokenizer)
-    environment = json.loads((folder / "environment.json").read_bytes())
-    if environment["text_sha256"] != text.sha256:
+def _restore(trainer: Trainer, saved: Checkpoint, corpus: Corpus, folder: Path) -> None:
+    """Put the trainer where the checkpoint was, once it is known to be the same run's."""
+    fitting.refuse_other_vocabulary(saved, corpus.tokenizer)
+    if _environment(folder)["text_sha256"] != corpus.text.sha256:
         raise CheckpointError(
-            f"{folder}: {text.source} is no longer the text that this run began with (sha256 differs)"
+            f"{folder}: {corpus.text.source} is no longer the text that it began with (sha256 differs)"
         )
+    fitting.refuse_other_model(trainer.model.config, saved)
+    progress = _progress(saved)
+    require(
+        progress.step <= trainer.config.max_iters,
+        "trainer.max_iters",
+        trainer.config.max_iters,
+        f"this run has already made {progress.step} steps",
+    )
+    checkpoint.load_weights(trainer.model, saved.model, saved.folder)
+    trainer.restore(saved.optimizer, progress)
 
 
-def _progress(saved: checkpoint.Checkpoint) -> Progress:
+def _progress(saved: Checkpoint) -> Progress:
     try:
-        return Progress(**{field.name: saved.state[field.name] for field in dataclasses.fields(Progress)})
+        return Progress(**{field.name: saved.state[field.name] for field in fields(Progress)})
     except (KeyError, TypeError):
         raise CheckpointError(f"{saved.folder}: state.json lacks what a run needs") from None
 
 
-def _config_of(folder: Path) -> Config:
-    if not (folder / "config.yaml").is_file():
-        raise CheckpointError(f"{folder}: no run here (it has no config.yaml)")
-    return settings.read(folder / "config.yaml")
+def _mirror_id(saved: Checkpoint | None) -> str:
+    """The same for all of a run, however often it is stopped."""
+    there = saved.state.get("wandb_id") if saved else None
+    return there if isinstance(there, str) else secrets.token_hex(4)
 
 
-def _free_folder(wanted: str | None) -> Path:
-    """Where a new run goes.
-
-    Raises:
-        UsageError: the wanted folder holds another run.
-    """
-    if wanted is None:
-        names = itertools.chain([DEFAULT_NAME], (f"{DEFAULT_NAME}-{n}" for n in itertools.count(2)))
-        return next(HOME / name for name in names if not (HOME / name).exists())
-    if (Path(wanted) / "config.yaml").exists():
-        raise UsageError(
-            f"system.work_dir={wanted}: holds another run; go on with it by --trainer.resume=True, or name a new folder"
-        )
-    return Path(wanted)
+def _environment(folder: Path) -> runlog.Record:
+    environment: runlog.Record = json.loads((folder / "environment.json").read_bytes())
+    return environment

@@ -14,11 +14,11 @@ from mingpt.errors import require
 from mingpt.flags import Flags, to_yaml
 from mingpt.initialise import INITS
 from mingpt.lm import ModelConfig
+from mingpt.mirror import WANDB_MODES, WandbConfig
 from mingpt.mlps import MLPS
 from mingpt.norms import NORMS
 from mingpt.optim import OPTIMIZERS, SCHEDULES
 from mingpt.registry import Registry
-from mingpt.runlog import WANDB_MODES, WandbConfig
 from mingpt.text.batches import DataConfig
 from mingpt.text.tokenizers import TOKENIZERS
 from mingpt.trainer import COMPILE, TrainerConfig
@@ -34,7 +34,7 @@ CHOICES: Mapping[str, Sequence[str]] = {
     "wandb.mode": WANDB_MODES,
 }
 FREE_ON_RESUME = {
-    *("system.work_dir", "trainer.resume", "trainer.resume_changed", "trainer.device"),
+    *("system.work_dir", "trainer.resume", "trainer.resume_changed"),
     *("trainer.eval_every", "trainer.eval_tokens", "trainer.sample_every", "trainer.save_every"),
     *(f"wandb.{field.name}" for field in dataclasses.fields(WandbConfig)),
 }

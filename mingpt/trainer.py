@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,12 +18,14 @@ from torch import Tensor
 from mingpt.errors import CheckpointError, NotFiniteError, require
 from mingpt.lm import LanguageModel
 from mingpt.optim import OPTIMIZERS, SCHEDULES, SLOTS, rate_at
-from mingpt.utils import DEVICES, derived_seed
+from mingpt.utils import DEVICES, derived_seed, multiplies_bfloat16, synchronise
 
 Record = dict[str, Any]
 Event = Callable[["Trainer", Record], None]
 Say = Callable[[str], None]
 COMPILE = ("auto", "always", "never")
+# Settings that a choice leaves unread: refused where they differ from their defaults, instead of ignored.
+UNREAD = {("optimizer", "adamw"): ("matrix_learning_rate",), ("schedule", "constant"): ("decay_from", "final_rate")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +101,10 @@ class TrainerConfig:
         rule(self.device in DEVICES, "device", f"must be one of {', '.join(DEVICES)}")
         rule(self.compile in COMPILE, "compile", f"must be one of {', '.join(COMPILE)}")
         OPTIMIZERS[self.optimizer], SCHEDULES[self.schedule]
-
-    @property
-    def cadences(self) -> tuple[int, int, int]:
-        """Every how many steps a model is judged, sampled from, saved."""
-        return self.eval_every, self.sample_every, self.save_every
+        for (setting, choice), unread in UNREAD.items():
+            for name in unread if getattr(self, setting) == choice else ():
+                default = getattr(type(self), name)
+                rule(getattr(self, name) == default, name, f"is not read by trainer.{setting}={choice}")
 
 
 @dataclass
@@ -114,7 +115,6 @@ class Progress:
     tokens: int = 0
     seconds: float = 0.0  # inside training steps only
     wall_seconds: float = 0.0
-    val_loss: float | None = field(default=None)
 
 
 class Trainer:
@@ -156,7 +156,23 @@ class Trainer:
         self.progress = Progress()
         self.stop_reason: str | None = None
         self._stopping = False
-        self._forward: Callable[..., Any] = _compiled(self.model, config.compile, self.device, say)
+        self._forward = self._compiled() if _wanted(config.compile, self.device) else self.model
+
+    def _compiled(self) -> Callable[..., Any]:
+        """The model, compiled and tried once forward and backward; where that fails, the model itself."""
+        compiled: Callable[..., Any] = torch.compile(self.model)
+        part = self.config.batch_size // self.config.accumulation
+        inputs, targets = (tensor[:part].to(self.device) for tensor in self.batches(0))
+        try:
+            self.model.train()
+            with _autocast(self.device):
+                compiled(inputs, targets).loss.backward()
+            return compiled
+        except Exception as error:  # a compiler may fail in any way; training needs none
+            self.say(f"torch.compile failed ({type(error).__name__}); training goes on without it")
+            return self.model
+        finally:
+            self.model.zero_grad()
 
     def run(self) -> None:
         """Train until max_iters, or until `stop` was called; then the last event has run for the last step.
@@ -171,18 +187,8 @@ class Trainer:
             self._stopping = self.stop_reason is not None  # a signal from here on is for the next step
             self.progress.wall_seconds = time.perf_counter() - began
             record["wall_seconds"] = self.progress.wall_seconds
-            if self.last or any(self.due(every) for every in self.config.cadences):
-                self._refuse_spoilt(record)
             for event in self.events:
                 event(self, record)
-
-    def _refuse_spoilt(self, record: Record) -> None:
-        """A finite gradient can still make an infinite weight; none may be judged, sampled from or saved."""
-        if not all(bool(w.isfinite().all()) for w in (*self.model.parameters(), *self.optimizer_tensors().values())):
-            raise NotFiniteError(
-                f"step {record['step']}: loss {record['train_loss']}, gradient norm {record['grad_norm']}, learning "
-                f"rate {record['lr']:g}: the update left weights that are not finite; nothing was saved"
-            )
 
     @property
     def finished(self) -> bool:
@@ -218,8 +224,7 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        synchronise(self.device)
         seconds = time.perf_counter() - began
         self.progress.step, self.progress.tokens = number + 1, self.progress.tokens + targets.numel()
         self.progress.seconds += seconds
@@ -289,27 +294,11 @@ class Trainer:
         self.progress = progress
 
 
-def _compiled(model: LanguageModel, setting: str, device: torch.device, say: Say) -> Callable[..., Any]:
-    """The model, compiled where that is wanted; the first call falls back to the plain model if compiling fails."""
-    if setting == "never" or (setting == "auto" and device.type != "cuda"):
-        return model
-    compiled: Callable[..., Any] = torch.compile(model)
-
-    def call(*inputs: Tensor) -> Any:
-        nonlocal compiled
-        try:
-            return compiled(*inputs)
-        except Exception as error:  # a compiler may fail in any way; training needs none
-            if compiled is model:
-                raise
-            say(f"torch.compile failed ({type(error).__name__}); training goes on without it")
-            compiled = model
-            return model(*inputs)
-
-    return call
+def _wanted(compile_setting: str, device: torch.device) -> bool:
+    return compile_setting == "always" or (compile_setting == "auto" and device.type == "cuda")
 
 
 def _autocast(device: torch.device) -> Any:
-    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+    if device.type == "cuda" and multiplies_bfloat16(device):
         return torch.autocast("cuda", dtype=torch.bfloat16)
     return nullcontext()

@@ -49,3 +49,14 @@ def pick_device(name: str, setting: str = "trainer.device") -> torch.device:
     there = ", ".join(kind for kind, present in available.items() if present)
     require(available[name], setting, name, f"is not on this machine, which has {there}")
     return torch.device(name)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until `device` has done what it was given."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware, not an emulation, multiplies bfloat16: NVIDIA's since compute capability 8.0."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)

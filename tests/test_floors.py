@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS: list[list[list[str]]] = [
     [["errors", "version", "registry", "files", "interrupt", "utils", "initialise", "norms"], ["report"]],
     [
-        ["text.corpora", "text.tokenizers", "text.batches", "text"],
+        ["text.corpora", "text.tokenizers", "text.batches", "text.corpus", "text"],
         [
             *("attention.scores", "attention.masks", "attention.positions"),
             *("attention.kernels", "attention.cache", "attention.layers", "attention"),
@@ -28,9 +28,9 @@ FLOORS: list[list[list[str]]] = [
     ],
     [["lm"]],
     [["model"], ["rnn"], ["ngram"]],
-    [["zoo"], ["generate"], ["evaluate"], ["probe"], ["optim"], ["runlog"], ["checkpoint"]],
+    [["zoo"], ["generate"], ["evaluate"], ["probe"], ["optim"], ["runlog", "mirror"], ["checkpoint"]],
     [["trainer", "events"], ["fitting"]],
-    [["flags", "settings", "run"]],
+    [["flags", "settings", "folders", "run"]],
     [["experiments"], ["benchmarks"], ["interop"], ["selftest"]],
     [["console", "cli"]],
 ]

@@ -139,7 +139,7 @@ class GroupedQueryAttention(nn.Module):
         q = self.q_norm(rearrange(self.q_proj(x), "b t (h d) -> b h t d", d=self.d))
         k = self.k_norm(rearrange(self.k_proj(x), "b t (g d) -> b g t d", d=self.d))
         v = rearrange(self.v_proj(x), "b t (g d) -> b g t d", d=self.d)
-        q, k = self.position.rotate(q, k, start)
+        q, k = (x.to(v.dtype) for x in self.position.rotate(q, k, start))  # norms leave float32 under autocast
         if state:
             k, v = state.extend(k, v)
         y = sdpa.attend(q, k, v, self.attn_pdrop if self.training else 0.0)

@@ -39,6 +39,12 @@ def ours(shape: dict[str, Any]) -> Step:
             n_embd=shape["n_embd"],
             block_size=block,
             vocab_size=VOCABULARY,
+            rope=False,  # from here on GPT-2's block, whatever our defaults become
+            norm="layernorm",
+            mlp="gelu",
+            bias=True,
+            qk_norm=False,
+            init="gpt2",
             embd_pdrop=dropout,
             resid_pdrop=dropout,
             attn_pdrop=dropout,

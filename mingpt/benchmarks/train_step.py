@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,8 +32,10 @@ class Worker:
     def __init__(self, kind: str, path: str, shape: Mapping[str, Any]) -> None:
         command = [sys.executable, str(WORKER), kind, path, json.dumps(shape)]
         environment = None if path else {**os.environ, "PYTHONPATH": str(WORKER.parents[2])}
+        # A file, as a pipe that nobody reads would stop a talkative peer.
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, env=environment
         )
         if self._answer() != "ready":
             raise UsageError(f"peers={kind}={path}: does not start: {self._last_words()}")
@@ -48,14 +51,16 @@ class Worker:
     def close(self) -> None:
         self.process.kill()
         self.process.communicate()
+        self.errors.close()
 
     def _answer(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
     def _last_words(self) -> str:
-        _, errors = self.process.communicate()
-        return (errors.strip().splitlines() or ["no reason given"])[-1]
+        self.process.wait()
+        self.errors.seek(0)
+        return (self.errors.read().strip().splitlines() or ["no reason given"])[-1]
 
 
 def run(

@@ -62,8 +62,8 @@ def accepts(chargpt: Chargpt) -> Chargpt:
 
     def call(*words: str) -> Outcome:
         with contextlib.ExitStack() as stack:
-            for name in ("read_text", "load", "newest_run", "resume_settings"):
-                stack.enter_context(mock.patch(f"mingpt.run.{name}", side_effect=DataError("accepted")))
+            for name in ("text.corpus.read_text", "run.load", "folders.newest_run", "folders.resume_settings"):
+                stack.enter_context(mock.patch(f"mingpt.{name}", side_effect=DataError("accepted")))
             return chargpt(*words)
 
     return call

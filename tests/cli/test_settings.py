@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from mingpt.attention.positions import POSITIONS
 from mingpt.errors import UsageError
 from mingpt.initialise import INITS
+from mingpt.mirror import WANDB_MODES, WandbConfig
 from mingpt.mlps import MLPS
 from mingpt.norms import NORMS
 from mingpt.optim import OPTIMIZERS, SCHEDULES
-from mingpt.runlog import WANDB_MODES, WandbConfig
 from mingpt.settings import Config, ModelSettings, parse, read
 from mingpt.text.batches import DataConfig
 from mingpt.trainer import TrainerConfig

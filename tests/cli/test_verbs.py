@@ -184,7 +184,7 @@ def test_own_file_is_split_or_scored_otherwise_than_the_held_out_text(
 def test_unknown_characters_of_an_own_file_are_not_listed(chargpt: Any, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "t").write_text("Ay me 🤗Ω", encoding="utf-8")
     ended = chargpt("eval", f"--run={trained}", f"--text={tmp_path / 't'}")
-    assert ended.code == 2
+    assert ended.code == 3
     assert ended.refusal.startswith(str(tmp_path / "t"))
     assert "'🤗' (U+1F917)" in ended.refusal
     assert "'Ω' (U+03A9)" in ended.refusal

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from mingpt import checkpoint, fitting, run
+from mingpt import checkpoint, fitting, folders, run
 from mingpt.errors import CheckpointError
 from mingpt.model import GPT
 from mingpt.text.tokenizers import CharTokenizer
@@ -85,7 +85,7 @@ def fresh_like(trained: run.Run, block_size: int) -> GPT:
 @pytest.mark.parametrize("block_size", [5, 8, 13])
 def test_other_length_changes_old_rows_or_invents_silent_ones(trained: run.Run, block_size: int) -> None:
     model, untouched, said = fresh_like(trained, block_size), fresh_like(trained, block_size), list[str]()
-    fitting.start_from(model, trained.folder, trained.tokenizer, said.append)
+    fitting.start_from(model, checkpoint.newest(trained.folder, print), trained.tokenizer, said.append)
     rows = [] if trained.config.model.rope else ["position.table.weight"]
     theirs, fresh = trained.model.state_dict(), untouched.state_dict()
     for name, tensor in model.state_dict().items():
@@ -102,7 +102,7 @@ def test_other_length_changes_old_rows_or_invents_silent_ones(trained: run.Run, 
 
 def test_shorter_prompt_is_read_otherwise_by_the_longer_model(trained: run.Run) -> None:
     model = fresh_like(trained, 13).eval()
-    fitting.start_from(model, trained.folder, trained.tokenizer, lambda line: None)
+    fitting.start_from(model, checkpoint.newest(trained.folder, print), trained.tokenizer, lambda line: None)
     ids = torch.arange(8)[None] % trained.tokenizer.vocab_size
     with torch.no_grad():
         assert torch.equal(model(ids).logits, trained.model.eval()(ids).logits)
@@ -123,6 +123,17 @@ def test_weights_are_taken_again_at_a_resume(learned: run.Run, tiny: Any, trace:
     run.train(start_from(learned, tiny, tmp_path / "whole", longer))
     run.train(start_from(learned, tiny, tmp_path / "parts", {**longer, "trainer.max_iters": 2}))
     run.train(start_from(learned, tiny, tmp_path / "parts", {**longer, "trainer.resume": True}))
+    assert trace(tmp_path / "parts") == trace(tmp_path / "whole")
+
+
+def test_second_stage_killed_before_its_first_save_begins_again_from_random_weights(
+    learned: run.Run, tiny: Any, trace: Any, tmp_path: Path
+) -> None:
+    run.train(start_from(learned, tiny, tmp_path / "whole", {"trainer.max_iters": 2}))
+    config = start_from(learned, tiny, tmp_path / "parts", {"trainer.max_iters": 2, "trainer.resume": True})
+    (tmp_path / "parts").mkdir()
+    folders.write_config(tmp_path / "parts", config)
+    run.train(config)
     assert trace(tmp_path / "parts") == trace(tmp_path / "whole")
 
 

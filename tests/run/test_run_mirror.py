@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from mingpt import run, runlog
-from mingpt.runlog import WandbConfig, WandbMirror, read_lines
+from mingpt import run
+from mingpt.mirror import WandbConfig, WandbMirror
+from mingpt.runlog import read_lines
 
 ROOT = Path(run.__file__).parents[1]
 
@@ -60,7 +61,7 @@ class FakeWandb(ModuleType):
 def wandb(monkeypatch: pytest.MonkeyPatch, request: Any) -> Iterator[FakeWandb]:
     fake = FakeWandb(getattr(request, "param", ""))
     monkeypatch.setitem(sys.modules, "wandb", fake)
-    monkeypatch.setattr(runlog, "WandbMirror", functools.partial(WandbMirror, patience=0.2))
+    monkeypatch.setattr(run, "WandbMirror", functools.partial(WandbMirror, patience=0.2))
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("prompted"))
     yield fake
     fake.released.set()
@@ -143,11 +144,10 @@ def test_missing_wandb_stops_a_run(
 def test_finish_waits_longer_than_its_patience(tmp_path: Path, wandb: FakeWandb) -> None:
     said: list[str] = []
     mirror = WandbMirror(WandbConfig(), tmp_path, "id", {}, said.append, patience=0.3)
-    mirror.start()
     began = time.monotonic()
     mirror.log({"step": 1})
     assert time.monotonic() - began < 0.2
-    mirror.finish()
+    mirror.close()
     assert 0.25 < time.monotonic() - began < 1.5
     assert len(said) == 1
     assert {field.name: field.default for field in fields(WandbMirror)}["patience"] <= 5

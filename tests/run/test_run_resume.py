@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from mingpt import run, settings
-from mingpt.errors import CheckpointError, UsageError
+from mingpt import folders, run, settings
+from mingpt.errors import CheckpointError, DataError, UsageError
 
 RESUME = {"trainer.resume": True}
 STEPS = 12
@@ -130,7 +130,7 @@ def test_permission_to_change_lasts_beyond_the_resume_that_it_was_given_for(copy
     run.train(on(copy, max_iters=5, weight_decay=0.5, resume_changed=True))
     argv = [f"--system.work_dir={copy}", "--trainer.resume=True", "--trainer.weight_decay=0.7"]
     with pytest.raises(UsageError, match=r"weight_decay was 0\.5, is 0\.7"):
-        run.train(run.resume_settings(argv, settings.parse(argv)))
+        run.train(folders.resume_settings(argv, settings.parse(argv)))
 
 
 def test_saved_settings_of_a_resumed_run_resume_it_again(copy: Path) -> None:
@@ -142,7 +142,7 @@ def test_saved_settings_of_a_resumed_run_resume_it_again(copy: Path) -> None:
 def test_flags_of_a_resume_forget_the_settings_of_the_run(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(copy.parent)
     argv = ["--trainer.resume=True", "--trainer.max_iters=6", f"--system.work_dir={copy}"]
-    config = run.resume_settings(argv, settings.parse(argv))
+    config = folders.resume_settings(argv, settings.parse(argv))
     assert config == on(copy, max_iters=6)
 
 
@@ -175,3 +175,21 @@ def test_folder_without_a_run_is_resumed(tmp_path: Path, tiny: Any, monkeypatch:
     with pytest.raises(CheckpointError, match="no run under out/"):
         run.train(tiny(None, RESUME))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_run_past_its_new_end_is_shown_as_finished(copy: Path) -> None:
+    with pytest.raises(UsageError, match=r"trainer\.max_iters=3: this run has already made 4 steps"):
+        run.train(on(copy, max_iters=3))
+    assert run.train(on(copy, max_iters=4)).progress.step == 4
+
+
+def test_folder_of_a_run_that_could_not_begin_stays(tiny: Any, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no file"):
+        run.train(tiny(tmp_path / "deep" / "run", {"data.path": str(tmp_path / "none.txt")}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hidden_file_of_the_user_is_removed(tiny: Any, tmp_path: Path) -> None:
+    (tmp_path / ".mine.tmp").write_text("mine")
+    run.train(tiny(tmp_path, {"trainer.max_iters": 1}))
+    assert (tmp_path / ".mine.tmp").read_text() == "mine"

@@ -1,0 +1,129 @@
+"""Run folders: which one a run gets, which one is meant, and what may change when it goes on.
+
+out/chargpt/
+    config.yaml        every setting; `--config` takes it back
+    environment.json   versions, device, threads, commit, sha256 of text and vocabulary
+    metrics.jsonl      one object per step, the record of truth
+    samples.jsonl      text drawn at fixed prompts and seeds
+    baselines.json     n-gram losses of this text
+    loss.png           the curve against them
+    checkpoints/       step_000600/ ...
+    wandb/             the mirror of metrics.jsonl
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mingpt import checkpoint, settings
+from mingpt.checkpoint import Checkpoint
+from mingpt.errors import CheckpointError, UsageError
+from mingpt.files import locked, remove_drafts, write_atomic
+from mingpt.settings import Config
+
+HOME = Path("out")
+DEFAULT_NAME = "chargpt"
+OWN_FILES = ("config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "baselines.json")
+
+
+@contextlib.contextmanager
+def opened(config: Config, say: Callable[[str], None]) -> Iterator[tuple[Path, Checkpoint | None]]:
+    """The folder of the run that `config` asks for, locked, and the checkpoint that it goes on from, if it does.
+
+    A folder made here for a run that then can't begin is removed again.
+
+    Raises:
+        UsageError: the folder holds another run, or settings changed that may not.
+        CheckpointError: there is no run to go on with, or another process is at it.
+    """
+    resuming = config.trainer.resume
+    folder = Path(config.system.work_dir or newest_run()) if resuming else _free(config.system.work_dir)
+    if resuming:
+        _refuse_changes(config, folder)
+    with _made(folder), locked(folder):
+        if not resuming:
+            yield folder, None
+            return
+        remove_drafts(folder, OWN_FILES)
+        begun = bool(checkpoint.steps(folder))
+        if not begun:
+            say(f"{folder}: no checkpoint yet, so it begins at the beginning")
+        yield folder, checkpoint.newest(folder, say) if begun else None
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if made and not (folder / "config.yaml").exists():
+            (folder / ".lock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # whatever else lies there by now is not ours to remove
+                for each in made:
+                    each.rmdir()
+
+
+def newest_run(home: Path = HOME) -> Path:
+    """The run folder under `home` that was last started.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    runs = [path.parent for path in home.glob("*/config.yaml")]
+    if not runs:
+        raise CheckpointError(f"no run under {home}/: train one with `chargpt`, or name its folder with --run=DIR")
+    return max(runs, key=lambda run: (run / "config.yaml").stat().st_mtime_ns)
+
+
+def resume_settings(argv: Sequence[str], config: Config) -> Config:
+    """What `argv`, parsed as `config`, asks for on top of the settings of the run that it goes on with."""
+    folder = config.system.work_dir or str(newest_run())
+    read_config(Path(folder))
+    return settings.parse([f"--config={folder}/config.yaml", *argv, f"--system.work_dir={folder}"])
+
+
+def read_config(folder: Path) -> Config:
+    """The settings of the run in `folder`.
+
+    Raises:
+        CheckpointError: no run there.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise CheckpointError(f"{folder}: no run here (it has no config.yaml)")
+    return settings.read(folder / "config.yaml")
+
+
+def write_config(folder: Path, config: Config) -> None:
+    """Save the settings such that `--config` trains the same again: the folder itself and `resume` are not of them."""
+    system = dataclasses.replace(config.system, work_dir=None)
+    trainer = dataclasses.replace(config.trainer, resume=False, resume_changed=False)
+    write_atomic(folder / "config.yaml", dataclasses.replace(config, system=system, trainer=trainer).to_yaml().encode())
+
+
+def write_json(folder: Path, name: str, content: Any) -> None:
+    """Save one of a run's JSON files."""
+    write_atomic(folder / name, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _refuse_changes(config: Config, folder: Path) -> None:
+    changes = config.changes_from(read_config(folder))
+    if changes and not config.trainer.resume_changed:
+        listed = ", ".join(f"{key} was {there}, is {here}" for key, (there, here) in changes.items())
+        raise UsageError(f"{folder}: settings changed since this run began: {listed}; --trainer.resume_changed=True")
+
+
+def _free(wanted: str | None) -> Path:
+    if wanted is None:
+        names = itertools.chain([DEFAULT_NAME], (f"{DEFAULT_NAME}-{n}" for n in itertools.count(2)))
+        return next(HOME / name for name in names if not (HOME / name).exists())
+    if (Path(wanted) / "config.yaml").exists():
+        raise UsageError(
+            f"system.work_dir={wanted}: holds another run; go on with it by --trainer.resume=True, or name a new folder"
+        )
+    return Path(wanted)
