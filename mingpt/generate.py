@@ -81,7 +81,7 @@ def _draws(model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Samp
     state, fresh = model.new_state(len(seen)), seen
     for _ in range(new_tokens):
         with _evaluating(model):
-            if state.length + fresh.shape[1] <= block_size:
+            if model.endless or state.length + fresh.shape[1] <= block_size:
                 logits = model(fresh, state=state).logits[:, -1]
             else:
                 logits = model(seen).logits[:, -1]

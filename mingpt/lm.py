@@ -3,8 +3,8 @@
 The trainer, the sampler, the evaluation and the checkpoints speak to this protocol and to nothing below it.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,6 +37,7 @@ class ModelConfig(AttentionConfig):
     Attributes:
         type: the model family
         n_layer: blocks
+        window_pattern: one letter per layer, repeated: w a layer with model.window, f one without; null: all have it
         mlp: the position-wise half of a block
         init: how weights start; residual writers are the layers whose output is added to the residual stream
         embd_pdrop: dropout on the embeddings, probability
@@ -47,6 +48,7 @@ class ModelConfig(AttentionConfig):
     n_layer: int = 4
     n_query_head: int = 2
     n_embd: int = 128
+    window_pattern: str | None = None
     mlp: str = "gelu"
     init: str = "waves"
     embd_pdrop: float = 0.0
@@ -57,7 +59,22 @@ class ModelConfig(AttentionConfig):
         for name in ("n_layer", "vocab_size"):
             require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "must be at least 1")
         require(0 <= self.embd_pdrop < 1, "model.embd_pdrop", self.embd_pdrop, "must be in [0, 1)")
+        pattern = self.window_pattern
+        require(pattern is None or bool(pattern), "model.window_pattern", "''", "must be letters w and f, or null")
+        require(set(pattern or "") <= set("wf"), "model.window_pattern", pattern, "must be letters w and f, or null")
+        require(
+            pattern is None or self.window is not None,
+            "model.window_pattern",
+            pattern,
+            "says which layers have model.window, but that is null",
+        )
         MLPS[self.mlp], INITS[self.init]  # a wrong name is refused here, before any data is read
+
+    def of_layer(self, number: int) -> "ModelConfig":
+        """The settings of layer `number`, from 0: as these, but without the window where the pattern says so."""
+        pattern = self.window_pattern or "w"
+        full = pattern[number % len(pattern)] == "f"
+        return replace(self, window=None, window_pattern=None) if full else self
 
 
 class LanguageModel(nn.Module):
@@ -67,8 +84,17 @@ class LanguageModel(nn.Module):
     `new_state(batch)` starts a memory of earlier tokens for step-by-step use.
     """
 
-    autoregressive: ClassVar[bool] = True
     config: ModelConfig
+
+    @property
+    def autoregressive(self) -> bool:
+        """Whether no prediction depends on the token that it predicts, or on a later one."""
+        return True
+
+    @property
+    def endless(self) -> bool:
+        """Whether its state goes on past block_size in constant memory."""
+        return False
 
     def new_state(self, batch: int) -> State:
         raise NotImplementedError

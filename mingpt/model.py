@@ -64,7 +64,7 @@ class GPT(LanguageModel):
         self.embedding = nn.Embedding(config.vocab_size, config.n_embd)
         self.position = POSITIONS[config.position_code](config)
         self.embedding_dropout = nn.Dropout(config.embd_pdrop)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.blocks = nn.ModuleList(Block(config.of_layer(number)) for number in range(config.n_layer))
         self.final_norm = NORMS[config.norm](config.n_embd, config.bias)
         self.head = reads_out(nn.Linear(config.n_embd, config.vocab_size, bias=False))
         INITS[config.init](self, config.n_layer)
@@ -79,7 +79,7 @@ class GPT(LanguageModel):
             ValueError: more than block_size tokens.
         """
         start = state.length if state else 0
-        if start + idx.shape[1] > self.config.block_size:
+        if start + idx.shape[1] > self.config.block_size and not (state and self.endless):
             raise ValueError(f"{start + idx.shape[1]} tokens: this model sees block_size={self.config.block_size}")
         x = self.embedding_dropout(self.position.embed(self.embedding(idx), start))
         caches = state.layers if state else [None] * len(self.blocks)
@@ -89,8 +89,17 @@ class GPT(LanguageModel):
         return LMOutput(logits, next_token_loss(logits, targets))
 
     def new_state(self, batch: int) -> GPTState:
-        """Room for block_size tokens of `batch` rows."""
+        """Room for block_size tokens of `batch` rows; with a window on every layer and no learned positions, no end."""
         return GPTState([block.attention.new_state(batch, self.config.block_size) for block in self.blocks])  # type: ignore[union-attr,operator]
+
+    @property
+    def autoregressive(self) -> bool:
+        return all(block.attention.mask.causal for block in self.blocks)  # type: ignore[union-attr]
+
+    @property
+    def endless(self) -> bool:
+        windowed = all(block.attention.window for block in self.blocks)  # type: ignore[union-attr]
+        return windowed and not self.position.bounded
 
     def flops_per_token(self) -> int:
         """Two per weight of every product; q k^T and (weights) v over the (block_size + 1)/2 keys seen on average."""

@@ -11,8 +11,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from mingpt.attention.cache import KeyValueCache
-from mingpt.attention.kernels import sdpa
+from mingpt.attention.kernels import AUTO, KERNELS, Need, choose
+from mingpt.attention.masks import FULL, MASKS, Mask, sliding_window
 from mingpt.attention.positions import POSITIONS, RotaryPositionalEmbeddings
+from mingpt.attention.scores import SCORES
 from mingpt.errors import require
 from mingpt.initialise import writes_residual
 from mingpt.norms import NORMS
@@ -27,6 +29,10 @@ class AttentionConfig:
         n_query_head: query heads; each is n_embd/n_query_head wide
         n_kv_head: key/value heads; null: one per query head; fewer: consecutive query heads share one
         rope: True rotates queries and keys by position (RoPE); False learns a row per position
+        score: how well a key answers a query
+        mask: who may read whom; full reads later tokens, too, so such a model can't write text
+        window: keys that a query sees, its own included; null: all that the mask allows
+        kernel: how attention is computed; auto: the first that serves on this device and is worth it
         position: null leaves the choice to model.rope; or the name of a position code
         bias: whether linear layers and LayerNorm have a bias
         norm: normalisation before each half-block
@@ -41,6 +47,10 @@ class AttentionConfig:
     n_kv_head: int | None = None
     rope: bool = False
     position: str | None = None
+    score: str = "scaled_dot"
+    mask: str = "causal"
+    window: int | None = None
+    kernel: str = AUTO
     bias: bool = True
     norm: str = "layernorm"
     qk_norm: bool = False
@@ -72,6 +82,20 @@ class AttentionConfig:
             self.position,
             "contradicts model.rope=True; give one of the two",
         )
+        require(self.window is None or self.window >= 1, "model.window", self.window, "must be at least 1, or null")
+        require(
+            self.window is None or MASKS[self.mask].causal,
+            "model.window",
+            self.window,
+            f"counts keys back from the query's own, which model.mask={self.mask} does not",
+        )
+        require(
+            self.score != "linear_concat" or self.head_width >= 2,
+            "model.n_embd",
+            self.n_embd,
+            "must give heads of width 2 or more for model.score=linear_concat",
+        )
+        SCORES[self.score], self.kernel == AUTO or KERNELS[self.kernel]
         code, _ = POSITIONS[self.position_code], NORMS[self.norm]
         require(
             not code.needs_even_heads or self.head_width % 2 == 0,
@@ -89,6 +113,11 @@ class AttentionConfig:
     def head_width(self) -> int:
         """d"""
         return self.n_embd // self.n_query_head
+
+    @property
+    def rule(self) -> Mask:
+        """The mask, the window included."""
+        return MASKS[self.mask] if self.window is None else sliding_window(self.window)
 
     @property
     def position_code(self) -> str:
@@ -125,31 +154,57 @@ class GroupedQueryAttention(nn.Module):
         self.out_proj = writes_residual(nn.Linear(config.n_embd, config.n_embd, bias=config.bias))
         self.q_norm: nn.Module = nn.RMSNorm(self.d, eps=1e-6) if config.qk_norm else nn.Identity()
         self.k_norm: nn.Module = nn.RMSNorm(self.d, eps=1e-6) if config.qk_norm else nn.Identity()
+        self.score = SCORES[config.score](config)
+        self.mask, self.kernel, self.window = config.rule, config.kernel, config.window
         self.position = POSITIONS[config.position_code].inside_attention(config)
         self.attn_pdrop = config.attn_pdrop
         self.resid_dropout = nn.Dropout(config.resid_pdrop)
 
     def forward(self, x: Tensor, state: KeyValueCache | None = None) -> AttentionOutput:
-        """(b, t, e) -> (b, t, e), each position reading itself and what came before.
+        """(b, t, e) -> (b, t, e), each position reading what the mask lets it.
 
         Args:
             state: keys and values of earlier tokens; x continues after them, and is appended.
         """
         start = state.length if state else 0
-        q = self.q_norm(rearrange(self.q_proj(x), "b t (h d) -> b h t d", d=self.d))
+        q = self.score.prepare(self.q_norm(rearrange(self.q_proj(x), "b t (h d) -> b h t d", d=self.d)))
         k = self.k_norm(rearrange(self.k_proj(x), "b t (g d) -> b g t d", d=self.d))
         v = rearrange(self.v_proj(x), "b t (g d) -> b g t d", d=self.d)
         q, k = (x.to(v.dtype) for x in self.position.rotate(q, k, start))  # norms leave float32 under autocast
+        keys_at = None
         if state:
-            k, v = state.extend(k, v)
-        y = sdpa.attend(q, k, v, self.attn_pdrop if self.training else 0.0)
+            k, v, keys_at = state.extend(k, v)
+        need = self.need(q, k.shape[-2], start, keys_at, everything=state is not None and x.shape[1] == 1)
+        y, weights = choose(self.kernel, need).attend(q, k, v, need)
         y = self.out_proj(rearrange(y, "b h t d -> b t (h d)"))
-        return AttentionOutput(self.resid_dropout(y), None)
+        return AttentionOutput(self.resid_dropout(y), weights)
+
+    def need(
+        self, q: Tensor, keys: int, start: int = 0, keys_at: Tensor | None = None, *, everything: bool = False
+    ) -> Need:
+        """What this layer asks of a kernel.
+
+        Args:
+            everything: the keys are all that one new token may read, as a cache holds them.
+        """
+        return Need(
+            mask=FULL if everything else self.mask,
+            score=self.score,
+            bias=self.position.bias if self.position.has_bias else None,
+            queries=q.shape[-2],
+            keys=keys,
+            query_at=start,
+            keys_at=keys_at,
+            dropout_p=self.attn_pdrop if self.training else 0.0,
+            device=q.device,
+            dtype=q.dtype,
+        )
 
     def new_state(self, batch: int, capacity: int) -> KeyValueCache:
-        """An empty cache for `batch` rows of up to `capacity` tokens."""
-        weight = self.k_proj.weight
-        return KeyValueCache((batch, self.n_kv_head, capacity, self.d), weight.dtype, weight.device)
+        """An empty cache for `batch` rows: `capacity` tokens, or with a window a ring of that many at most."""
+        weight, kept = self.k_proj.weight, min(capacity, self.window or capacity)
+        shape = (batch, self.n_kv_head, kept, self.d)
+        return KeyValueCache(shape, weight.dtype, weight.device, ring=self.window is not None)
 
     @property
     def query_rotary_pe(self) -> RotaryPositionalEmbeddings:

@@ -1,13 +1,14 @@
-"""How a model knows where a token stands: three hooks, each the identity until a code overrides it.
+"""How a model knows where a token stands: three hooks, each idle until a code overrides it.
 
     embed(x, start)      on the token embeddings, before the first block     (b, t, e) -> (b, t, e)
     rotate(q, k, start)  on queries and keys, inside every attention layer   (b, h, t, d) -> (b, h, t, d)
-    bias(i, j)           added to the score of query position i and key position j, or None
+    bias(i, j)           added to the scores of query positions i and key positions j, where `has_bias`
+                                                                              (t, 1), (s,) -> (h, t, s)
 
 `start` counts the tokens that came before x[:, 0]; it is 0 except when a cache holds the earlier ones.
 """
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,9 @@ class PositionSettings(Protocol):
 class PositionCode(nn.Module):
     """No position at all: every hook is the identity.  Base of all codes."""
 
-    needs_even_heads = False
+    needs_even_heads: ClassVar[bool] = False
+    has_bias: ClassVar[bool] = False  # whether `bias` gives something to add
+    bounded: ClassVar[bool] = False  # whether it ends at block_size
 
     def __init__(self, config: PositionSettings) -> None:
         super().__init__()
@@ -46,8 +49,8 @@ class PositionCode(nn.Module):
     def rotate(self, q: Tensor, k: Tensor, start: int = 0) -> tuple[Tensor, Tensor]:
         return q, k
 
-    def bias(self, i: Tensor, j: Tensor) -> Tensor | None:
-        return None
+    def bias(self, i: Tensor, j: Tensor) -> Tensor:
+        raise NotImplementedError
 
 
 POSITIONS: Registry[type[PositionCode]] = Registry("model.position")
@@ -57,6 +60,8 @@ POSITIONS.add("none")(PositionCode)
 @POSITIONS.add("learned")
 class LearnedPositions(PositionCode):
     """A trained row for each of block_size positions, added to the token embedding (Radford et al. 2019)."""
+
+    bounded = True
 
     def __init__(self, config: PositionSettings) -> None:
         super().__init__(config)
@@ -127,3 +132,28 @@ class RotaryPositions(PositionCode):
 
     def rotate(self, q: Tensor, k: Tensor, start: int = 0) -> tuple[Tensor, Tensor]:
         return self.query(q, start), self.key(k, start)
+
+
+@POSITIONS.add("alibi")
+class Alibi(PositionCode):
+    """A penalty on distance, slope_n (j - i), a slope per head; nothing is learned (Press et al. 2022).
+
+    Slopes are 2^(-8 n/h), n = 1..h, for h a power of two; between powers, every other slope of the next one fills up.
+    """
+
+    has_bias = True
+
+    def __init__(self, config: PositionSettings) -> None:
+        super().__init__(config)
+        self.slopes = _slopes(config.n_query_head)
+
+    def bias(self, i: Tensor, j: Tensor) -> Tensor:
+        slopes = torch.tensor(self.slopes, dtype=torch.float64, device=i.device)
+        return slopes[:, None, None] * (j - i)
+
+
+def _slopes(heads: int) -> list[float]:
+    power = 1 << (heads.bit_length() - 1)
+    slopes = [2 ** (-8 * n / power) for n in range(1, power + 1)]
+    between = [2 ** (-4 * n / power) for n in range(1, 2 * power + 1, 2)]
+    return slopes + between[: heads - power]

@@ -1,5 +1,45 @@
-"""Ways to compute causal attention, each `attend(q, k, v, dropout_p) -> (b, h, t, d)`.
+"""Ways to compute attention, and the choice among them.
 
-q is `(b, h, t, d)`; k and v are `(b, g, s, d)` with g dividing h: query head i reads key/value head i // (h/g).
-The t queries are the last t of the s positions, so query i sees key j where j <= i + s - t.
+q is (b, h, t, d); k and v are (b, g, s, d) with g dividing h: query head i reads key/value head i // (h/g).  The t
+queries are the last t of the s positions unless `Need.keys_at` says where the keys stand.
+
+A kernel is a class with `refuses(need)`, the reason why it can't, and `attend(q, k, v, need)`.  One that can't honour a
+need says so; none ignores a part of it.
 """
+
+from mingpt.attention.kernels.banded import Banded
+from mingpt.attention.kernels.base import KERNELS, Kernel, Need
+from mingpt.attention.kernels.flex import Flex
+from mingpt.attention.kernels.reference import Reference
+from mingpt.attention.kernels.sdpa import Sdpa
+from mingpt.errors import UsageError
+
+__all__ = ["AUTO", "KERNELS", "Banded", "Flex", "Kernel", "Need", "Reference", "Sdpa", "choose", "explain"]
+
+AUTO = "auto"
+PREFERRED = ("flex", "banded", "sdpa", "reference")  # of those that serve and are worth it, the first
+
+
+def choose(name: str, need: Need) -> Kernel:
+    """The kernel called `name`, or for `auto` the first that serves and is worth it.
+
+    Raises:
+        UsageError: the one asked for can't serve; names both.
+    """
+    if name != AUTO:
+        kernel = KERNELS[name]
+        if reason := kernel.refuses(need):
+            raise UsageError(f"model.kernel={name}: can't serve {need.described()}: {reason}")
+        return kernel
+    return next(KERNELS[each] for each in PREFERRED if not KERNELS[each].refuses(need) and KERNELS[each].worth(need))
+
+
+def explain(name: str, need: Need) -> dict[str, str]:
+    """Which kernel `choose` takes, and for each that was passed over, why."""
+    chosen = choose(name, need)
+    reasons = {"chosen": chosen.name, "for": need.described()}
+    for each in PREFERRED if name == AUTO else ():
+        if KERNELS[each] is chosen:
+            break
+        reasons[each] = KERNELS[each].refuses(need) or "not faster at this size"
+    return reasons

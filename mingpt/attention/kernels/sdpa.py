@@ -1,28 +1,59 @@
-"""Causal attention by PyTorch's fused `scaled_dot_product_attention`.
+"""Attention by PyTorch's fused `scaled_dot_product_attention`.
 
 The mask is a flag wherever the fused kernels can take it as one; no (t x s) tensor is stored between calls.
 """
 
-import torch
+import math
+
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def attend(q: Tensor, k: Tensor, v: Tensor, dropout_p: float = 0.0) -> Tensor:
-    """softmax(q k^T / sqrt(d) + causal mask) v (Vaswani et al. 2017, eq. 1); shapes as in this package's docstring."""
-    k, v = _repeat_where_fused_kernels_cannot_share(q, k, v)
-    t, s = q.shape[-2], k.shape[-2]
-    shared = k.shape[1] != q.shape[1]
-    mask = None if t in (1, s) else torch.ones(t, s, dtype=torch.bool, device=q.device).tril(s - t)
-    return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, dropout_p=dropout_p, is_causal=t == s, enable_gqa=shared
-    )
+from mingpt.attention.kernels.base import KERNELS, Kernel, Need
+from mingpt.attention.masks import FULL
+from mingpt.attention.scores import repeated
 
 
-def _repeat_where_fused_kernels_cannot_share(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    # On CUDA only the half-precision kernels read a shared head in place; in float32 `enable_gqa` falls back,
-    # without a word, to the slow path.
-    repeats = q.shape[1] // k.shape[1]
-    if repeats > 1 and q.is_cuda and q.dtype not in (torch.float16, torch.bfloat16):
-        return k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
-    return k, v
+class Sdpa(Kernel):
+    """softmax(scale q k^T + bias + mask) v for bilinear scores."""
+
+    name = "sdpa"
+
+    def refuses(self, need: Need) -> str | None:
+        return None if need.score.bilinear else "it takes scores that are a dot product"
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, need: Need) -> tuple[Tensor, Tensor | None]:
+        q, k = need.score.fold(q, k)
+        if k.shape[1] != v.shape[1] or _needs_repeats(q, k):
+            k, v = repeated(k, q.shape[1]), repeated(v, q.shape[1])
+        causal = need.mask.band is not None and need.mask.band >= need.keys
+        flag = causal and need.queries == need.keys and need.keys_at is None and need.bias is None
+        output = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=None if flag else _mask(need, q),
+            dropout_p=need.dropout_p,
+            is_causal=flag,
+            scale=need.score.scale,
+            enable_gqa=k.shape[1] != q.shape[1],
+        )
+        return output, None
+
+
+def _mask(need: Need, q: Tensor) -> Tensor | None:
+    if need.mask is FULL and need.bias is None:
+        return None
+    i, j = need.positions()
+    seen = need.mask.sees(i, j)
+    if need.bias is None:
+        return seen
+    return need.bias(i, j).to(q.dtype).masked_fill(~seen, -math.inf)
+
+
+def _needs_repeats(q: Tensor, k: Tensor) -> bool:
+    # On CUDA only the half-precision kernels read a shared head in place; in float32 `enable_gqa` falls back, without
+    # a word, to the slow path.
+    return q.is_cuda and q.shape[1] != k.shape[1] and q.element_size() != 2
+
+
+KERNELS.add(Sdpa.name)(Sdpa())

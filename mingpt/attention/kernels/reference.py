@@ -1,0 +1,27 @@
+"""Attention as it is defined: every score, the mask, softmax, the weighted sum; it serves all and gives the weights."""
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from mingpt.attention.kernels.base import KERNELS, Kernel, Need
+from mingpt.attention.scores import repeated
+
+
+class Reference(Kernel):
+    """softmax(score(q, k) + bias + mask) v, with all (t x s) weights in memory."""
+
+    name = "reference"
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, need: Need) -> tuple[Tensor, Tensor | None]:
+        i, j = need.positions()
+        logits = need.score.logits(q, k)
+        if need.bias is not None:
+            logits = logits + need.bias(i, j).to(logits.dtype)
+        weights = logits.masked_fill(~need.mask.sees(i, j), -math.inf).softmax(dim=-1)
+        dropped = F.dropout(weights, need.dropout_p) if need.dropout_p else weights
+        return dropped @ repeated(v, q.shape[1]), weights
+
+
+KERNELS.add(Reference.name)(Reference())
