@@ -1,9 +1,15 @@
-"""Cost, seen from outside: how fast this machine multiplies, and what a run will take of time and memory."""
+"""Cost, seen from outside: seconds, live memory, the machine's own rates, and what a run will take.
+
+Nothing that is measured here knows of it: no timer inside a model, no cache emptied in a forward pass.
+"""
 
 import time
-from statistics import median
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median, quantiles
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from mingpt.lm import LanguageModel
 from mingpt.utils import multiplies_bfloat16, synchronise
@@ -13,17 +19,79 @@ USUAL_SHARE = 0.6
 BYTES = 4  # of a float32
 
 
+@dataclass(frozen=True)
+class Spread:
+    """Several measurements of one thing.
+
+    Attributes:
+        values: in the order taken.
+    """
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return median(self.values)
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """First and third."""
+        first, _, third = quantiles(self.values, n=4)
+        return first, third
+
+    def over(self, other: "Spread") -> "Spread":
+        """Ratios pair by pair, so that a machine whose speed drifts does not decide them."""
+        return Spread(tuple(a / b for a, b in zip(self.values, other.values, strict=True)))
+
+    def apart_from(self, other: "Spread") -> bool:
+        """Whether the quartiles don't overlap, so that one may be called faster."""
+        return self.quartiles[1] < other.quartiles[0] or other.quartiles[1] < self.quartiles[0]
+
+
+def measure(
+    contestants: Mapping[str, Callable[[], object]], device: torch.device, *, rounds: int = 7, warmup: int = 2
+) -> dict[str, Spread]:
+    """Seconds of each call, alternated round by round after a warm-up, the device synchronised around each."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for number in range(warmup + rounds):
+        for name, call in contestants.items():
+            taken = _timed(call, device)
+            if number >= warmup:
+                seconds[name].append(taken)
+    return {name: Spread(tuple(values)) for name, values in seconds.items()}
+
+
+def _timed(call: Callable[[], object], device: torch.device) -> float:
+    synchronise(device)
+    began = time.perf_counter()
+    call()
+    synchronise(device)
+    return time.perf_counter() - began
+
+
+def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
+    """The high-water mark of memory that tensors made inside `call` hold at once, exact on the CPU, too."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        return torch.cuda.max_memory_allocated(device) - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        call()
+    results = recorded.profiler.kineto_results
+    events = sorted((event.start_ns(), event.nbytes()) for event in results.events() if event.name() == "[memory]")
+    live = peak = 0
+    for _, change in events:
+        live += change
+        peak = max(peak, live)
+    return peak
+
+
 def matrix_rate(device: torch.device) -> float:
     """Floating-point operations per second of a square matrix product, in the type that training uses there."""
     size, dtype = (8192, torch.bfloat16) if multiplies_bfloat16(device) else (768, torch.float32)
     a = torch.rand(size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
-    seconds = []
-    for _ in range(7):
-        began = time.perf_counter()
-        a @ a
-        synchronise(device)
-        seconds.append(time.perf_counter() - began)
-    return 2 * size**3 / median(seconds[2:])
+    return 2 * size**3 / measure({"product": lambda: a @ a}, device, rounds=5)["product"].median
 
 
 def expected_memory(model: LanguageModel, tokens: int) -> int:
