@@ -34,6 +34,7 @@ class SampleOptions:
         top_p: keep the fewest likeliest tokens whose probabilities reach p; 1: all
         seed: of the first text; the next takes the next
         stream: show each token as it is drawn
+        cache: keep keys and values of earlier tokens; False: recompute them for every token, for the same text
         device: where to compute; one of auto, cpu, cuda, mps
     """
 
@@ -46,6 +47,7 @@ class SampleOptions:
     top_p: float = 1.0
     seed: int = 0
     stream: bool = True
+    cache: bool = True
     device: str = "auto"
 
 
@@ -65,22 +67,33 @@ class EvalOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchOptions:
-    """Time a training step, next to other people's where you have clones of them.
+class AttentionOptions:
+    """Draw what every head of a trained model reads, of every character of a text.
 
     Attributes:
-        shape: A: 6 layers of width 192, block 16, batch 64; B: 4, 128, 64, 12; C: 6, 384, 256, 8
-        peers: KIND=FOLDER,...: clones of mingpt (karpathy/minGPT) or nanogpt (karpathy/nanoGPT); null: ours alone
-        dropout: probability, in all of them
-        rounds: times that each takes its turn
-        threads: CPU threads of each process
+        run: a run folder; null: the newest under out/
+        text: what it reads; at most block_size characters
+        out: the picture; null: attention.png in the run folder
+        layer: the only layer to draw, from 0; null: all
+        device: where to compute; one of auto, cpu, cuda, mps
     """
 
-    shape: str = "A"
-    peers: str | None = None
-    dropout: float = 0.0
-    rounds: int = 7
-    threads: int = 2
+    run: str | None = None
+    text: str = "ROMEO:"
+    out: str | None = None
+    layer: int | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelftestOptions:
+    """Check every attention kernel against the definition on this machine.
+
+    Attributes:
+        device: where to compute; one of auto, cpu, cuda, mps
+    """
+
+    device: str = "auto"
 
 
 def train(argv: Sequence[str]) -> int:
@@ -126,7 +139,7 @@ def sample(argv: Sequence[str]) -> int:
     ]
     trained = run.load(options.run or folders.newest_run(), device=options.device, say=_notice)
     for number, sampling in enumerate(samplings):
-        pieces = trained.stream(options.prompt, options.max_new_tokens, sampling)
+        pieces = trained.stream(options.prompt, options.max_new_tokens, sampling, cache=options.cache)
         if number:
             print("\n" + "-" * 40)
         for piece in itertools.chain([options.prompt], pieces if options.stream else ["".join(pieces)]):
@@ -153,29 +166,60 @@ def evaluate(argv: Sequence[str]) -> int:
     return 0
 
 
-def bench(argv: Sequence[str]) -> int:
-    """time a training step against other projects'"""
-    import json
-
-    from mingpt.benchmarks import train_step
+def attention(argv: Sequence[str]) -> int:
+    """draw which characters a model's heads read"""
     from mingpt.flags import Flags
 
-    options: BenchOptions = Flags("chargpt bench", "Time a training step.", {"": BenchOptions}).parse(argv)[""]
-    require(options.rounds >= 2, "rounds", options.rounds, "must be at least 2, for a spread")
-    require(options.threads >= 1, "threads", options.threads, "must be at least 1")
-    require(0 <= options.dropout < 1, "dropout", options.dropout, "must be in [0, 1)")
-    peers = dict(pair.partition("=")[::2] for pair in (options.peers or "").split(",") if pair)
-    for kind, path in peers.items():
-        require(kind in train_step.PEERS, "peers", f"{kind}={path}", f"must name {' or '.join(train_step.PEERS)}")
-        require(Path(path).is_dir(), "peers", f"{kind}={path}", "must be KIND=FOLDER of a clone")
-    result = train_step.run(
-        options.shape, peers, rounds=options.rounds, threads=options.threads, dropout=options.dropout, say=print
-    )
-    print(json.dumps(result))
+    options: AttentionOptions = Flags("chargpt attention", "Draw who reads whom.", {"": AttentionOptions}).parse(argv)[
+        ""
+    ]
+
+    from mingpt import console, folders, run
+    from mingpt.utils import pick_device
+
+    _require_names(run=options.run, out=options.out)
+    pick_device(options.device, "device")
+    trained = run.load(options.run or folders.newest_run(), device=options.device, say=_notice)
+    out = Path(options.out or trained.folder / "attention.png")
+    print(console.draw_attention(trained, options.text, out, options.layer))
     return 0
 
 
-VERBS = {"train": train, "sample": sample, "eval": evaluate, "bench": bench}
+def selftest(argv: Sequence[str]) -> int:
+    """check every attention kernel on this machine"""
+    from mingpt import selftest
+    from mingpt.flags import Flags
+    from mingpt.utils import pick_device
+
+    options: SelftestOptions = Flags("chargpt selftest", "Check all kernels.", {"": SelftestOptions}).parse(argv)[""]
+    return 0 if selftest.run(pick_device(options.device, "device"), say=print) else 1
+
+
+def bench(argv: Sequence[str]) -> int:
+    """time train (as without a name), attention or decode"""
+    import json
+
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else PyTorch's profiler writes between the lines of a table
+    from mingpt.benchmarks import BENCHMARKS
+    from mingpt.flags import Flags
+
+    named = bool(argv) and not argv[0].startswith("-")
+    name, rest = (argv[0], argv[1:]) if named else ("train", argv)
+    benchmark = BENCHMARKS[name]
+    about = f"{benchmark.about} There are: {', '.join(f'chargpt bench {each}' for each in BENCHMARKS)}."
+    options = Flags(f"chargpt bench {name}", about, {"": benchmark.options}).parse(rest)[""]
+    print(json.dumps(benchmark.run(options, print)))
+    return 0
+
+
+VERBS = {
+    "train": train,
+    "sample": sample,
+    "eval": evaluate,
+    "attention": attention,
+    "bench": bench,
+    "selftest": selftest,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -234,7 +278,7 @@ def _refuse(error: object, code: int, debug: bool) -> int:
 
 
 def _help() -> str:
-    verbs = "\n".join(f"  {name:8}{verb.__doc__}" for name, verb in VERBS.items())
+    verbs = "\n".join(f"  {name:11}{verb.__doc__}" for name, verb in VERBS.items())
     return (
         f"usage: {_program()} [VERB] [--KEY=VALUE ...]\n\nverbs:\n{verbs}\n\n"
         f"Without a verb: train. `{_program()} VERB --help` lists its settings; `--debug` shows where an error arose."

@@ -1,16 +1,20 @@
 """What a person sees while a model trains: a progress bar in a terminal, plain lines elsewhere, and the outcome."""
 
 import shlex
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mingpt.errors import require
 from mingpt.events import prompts_for
 from mingpt.probe import matrix_rate
-from mingpt.run import Run
+from mingpt.report import heatmaps
+from mingpt.run import UNJUDGED, Run
 from mingpt.trainer import Record, Trainer
 
+PICTURES = (".png", ".svg", ".pdf")
 LINES = 20  # of a whole run, where the output is no terminal
 
 
@@ -68,6 +72,10 @@ class Watch:
 
 def show_outcome(run: Run, console: Console, program: str) -> None:
     """A sample, the held-out loss beside the n-gram lines, where the curve is, and what to do next."""
+    if not run.model.autoregressive:
+        _plain(console, f"{UNJUDGED}; model.mask=causal has both")
+        _plain(console, f"{run.progress.seconds:.0f} s of training; curve: {run.folder / 'loss.png'}")
+        return
     prompt = prompts_for(run.tokenizer)[0]
     console.rule("what it writes now", style="dim")
     _plain(console, run.generate(prompt, 400, seed=run.config.system.seed))
@@ -84,6 +92,27 @@ def show_outcome(run: Run, console: Console, program: str) -> None:
     _plain(console, f"  {program} sample --run={shlex.quote(str(run.folder))} --prompt={shlex.quote(prompt)}")
     again = shlex.quote(f"--config={run.folder / 'config.yaml'}")
     _plain(console, f"  {program} {again} --model.rope={not run.config.model.rope}")
+
+
+def draw_attention(run: Run, text: str, path: Path, layer: int | None = None) -> Path:
+    """Draw `run.attention(text)` into `path`, all of it or one layer, from 0; returns the path.
+
+    Raises:
+        UsageError: as `run.attention`; no such layer; a path that can't be a picture.
+    """
+    maps, model = run.attention(text), run.model.config
+    require(layer is None or 0 <= layer < len(maps), "layer", layer, f"must be 0 to {len(maps) - 1}, or null")
+    require(path.suffix in PICTURES, "out", path, f"must end in {', '.join(PICTURES)}")
+    require(path.parent.is_dir(), "out", path, "must lie in a folder that there is")
+    first, last = (0, len(maps)) if layer is None else (layer, layer + 1)
+    return heatmaps.draw(
+        [weights[0].float().numpy() for weights in maps[first:last]],
+        [run.tokenizer.decode([int(token)]) for token in run.tokenizer.encode(text)],
+        model.key_heads,
+        [model.of_layer(number).window for number in range(first, last)],
+        path,
+        first_layer=first,
+    )
 
 
 def _plain(console: Console, text: str) -> None:

@@ -20,7 +20,7 @@ from mingpt.text import tokenizers
 from mingpt.text.tokenizers import Tokenizer
 
 # Settings in which the two may differ: none changes the function that the weights compute.
-FREE = ("embd_pdrop", "resid_pdrop", "attn_pdrop", "init", "block_size")
+FREE = ("embd_pdrop", "resid_pdrop", "attn_pdrop", "init", "block_size", "kernel")
 
 
 def refuse_other_vocabulary(saved: Checkpoint, tokenizer: Tokenizer) -> None:

@@ -59,11 +59,16 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     return p
 
 
-def generate(model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Sampling) -> Iterator[Tensor]:
+def generate(
+    model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Sampling, *, cache: bool = True
+) -> Iterator[Tensor]:
     """Yield `new_tokens` times the (b,) ids that continue the (b, t) prompt, t >= 1.
 
     Earlier tokens are kept in the model's state up to block_size; from there on each token is drawn from a fresh pass
     over the last block_size tokens.  The draws come from a generator of their own, one independent draw a row.
+
+    Args:
+        cache: False: nothing is kept, and every token takes a fresh pass over all that it may read.
 
     Raises:
         UsageError: a model that is not autoregressive; a negative number of tokens.
@@ -71,22 +76,25 @@ def generate(model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Sa
     require(new_tokens >= 0, "max_new_tokens", new_tokens, "must be 0 or more")
     if not model.autoregressive:
         raise UsageError(f"{type(model).__name__} needs the text to come to predict it, so it can't write any")
-    return _draws(model, prompt, new_tokens, sampling)
+    return _draws(model, prompt, new_tokens, sampling, cache)
 
 
-def _draws(model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Sampling) -> Iterator[Tensor]:
+def _draws(model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Sampling, cache: bool) -> Iterator[Tensor]:
     device, block_size = next(model.parameters()).device, model.config.block_size
     generator = torch.Generator().manual_seed(sampling.seed)
     seen = prompt[:, -block_size:].to(device)
     state, fresh = model.new_state(len(seen)), seen
     for _ in range(new_tokens):
         with _evaluating(model):
-            if model.endless or state.length + fresh.shape[1] <= block_size:
+            if cache and (model.endless or state.length + fresh.shape[1] <= block_size):
                 logits = model(fresh, state=state).logits[:, -1]
             else:
-                logits = model(seen).logits[:, -1]
+                again = model.new_state(len(seen)) if model.endless else None  # only a state may pass block_size
+                logits = model(seen, state=again).logits[:, -1]
         drawn = torch.multinomial(probabilities(logits, sampling), 1, generator=generator).to(device)
-        seen, fresh = torch.cat((seen, drawn), dim=1)[:, -block_size:], drawn
+        seen, fresh = torch.cat((seen, drawn), dim=1), drawn
+        if cache or not model.endless:
+            seen = seen[:, -block_size:]
         yield drawn[:, 0]
 
 
@@ -105,7 +113,13 @@ def _evaluating(model: LanguageModel) -> Iterator[None]:
 
 
 def stream(
-    model: LanguageModel, tokenizer: Tokenizer, prompt: str, new_tokens: int, sampling: Sampling
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompt: str,
+    new_tokens: int,
+    sampling: Sampling,
+    *,
+    cache: bool = True,
 ) -> Iterator[str]:
     """What follows the prompt, token by token.  An empty prompt starts as after the end of a line.
 
@@ -113,7 +127,7 @@ def stream(
         UsageError: a prompt with characters outside the vocabulary.
     """
     ids = tokenizer.encode(prompt or (LINE_END if spells(tokenizer, LINE_END) else tokenizer.decode([0])))
-    drawn = generate(model, torch.from_numpy(ids.astype("int64"))[None], new_tokens, sampling)
+    drawn = generate(model, torch.from_numpy(ids.astype("int64"))[None], new_tokens, sampling, cache=cache)
     return (tokenizer.decode(token.tolist()) for token in drawn)  # refused above, before the first is asked for
 
 

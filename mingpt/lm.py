@@ -4,8 +4,9 @@ The trainer, the sampler, the evaluation and the checkpoints speak to this proto
 """
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -39,6 +40,7 @@ class ModelConfig(AttentionConfig):
         n_layer: blocks
         window_pattern: one letter per layer, repeated: w a layer with model.window, f one without; null: all have it
         mlp: the position-wise half of a block
+        tie_embeddings: one table embeds tokens and reads them out, as in GPT-2
         init: how weights start; residual writers are the layers whose output is added to the residual stream
         embd_pdrop: dropout on the embeddings, probability
         vocab_size: tokens there are; the text's, where a command line makes the model
@@ -50,6 +52,7 @@ class ModelConfig(AttentionConfig):
     n_embd: int = 128
     window_pattern: str | None = None
     mlp: str = "gelu"
+    tie_embeddings: bool = False
     init: str = "waves"
     embd_pdrop: float = 0.0
     vocab_size: int = 256
@@ -99,7 +102,15 @@ class LanguageModel(nn.Module):
     def new_state(self, batch: int) -> State:
         raise NotImplementedError
 
-    def flops_per_token(self) -> int:
+    def kernels(self, device: torch.device, dtype: torch.dtype) -> list[dict[str, Any]]:
+        """Which kernel each attention layer takes for a whole block on `device` in `dtype`, and why; [] without any.
+
+        Raises:
+            UsageError: the one that was asked for can't serve.
+        """
+        return []
+
+    def flops_per_token(self) -> float:
         """Floating-point operations of one forward pass, per token, at full block length; training costs 3x."""
         raise NotImplementedError
 

@@ -4,9 +4,13 @@ Letters: b batch, t positions, e model width, v vocabulary.  Every variant is a 
 nothing here asks for a variant by name.
 """
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 from mingpt.attention.cache import KeyValueCache
+from mingpt.attention.kernels import explain
 from mingpt.attention.layers import CausalSelfAttention, GroupedQueryAttention
 from mingpt.attention.positions import POSITIONS, RotaryPositionalEmbeddings
 from mingpt.initialise import INITS, reads_out
@@ -67,6 +71,8 @@ class GPT(LanguageModel):
         self.blocks = nn.ModuleList(Block(config.of_layer(number)) for number in range(config.n_layer))
         self.final_norm = NORMS[config.norm](config.n_embd, config.bias)
         self.head = reads_out(nn.Linear(config.n_embd, config.vocab_size, bias=False))
+        if config.tie_embeddings:
+            self.head.weight = self.embedding.weight
         INITS[config.init](self, config.n_layer)
 
     def forward(self, idx: Tensor, targets: Tensor | None = None, *, state: GPTState | None = None) -> LMOutput:
@@ -101,8 +107,19 @@ class GPT(LanguageModel):
         windowed = all(block.attention.window for block in self.blocks)  # type: ignore[union-attr]
         return windowed and not self.position.bounded
 
-    def flops_per_token(self) -> int:
-        """Two per weight of every product; q k^T and (weights) v over the (block_size + 1)/2 keys seen on average."""
+    def kernels(self, device: torch.device, dtype: torch.dtype) -> list[dict[str, Any]]:
+        """As every model's: one entry per distinct need, with the layers, from 0, that have it."""
+        size = self.config.block_size
+        found: dict[str, dict[str, Any]] = {}
+        like = torch.empty(0, size, 1, device=device, dtype=dtype)
+        for number, block in enumerate(self.blocks):
+            choice = explain(block.attention.kernel, block.attention.need(like, size))  # type: ignore
+            found.setdefault(str(choice), {"layers": [], **choice})["layers"].append(number)
+        return list(found.values())
+
+    def flops_per_token(self) -> float:
+        """Two per weight of every product; q k^T and (weights) v over the keys that a layer's mask shows on average."""
         products = sum(module.weight.numel() for module in self.modules() if isinstance(module, nn.Linear))
-        attention = self.config.n_layer * 2 * self.config.n_embd * (self.config.block_size + 1) // 2
-        return 2 * (products + attention)
+        size = self.config.block_size
+        pairs = sum(block.attention.mask.pairs(size) for block in self.blocks)  # type: ignore[union-attr,operator]
+        return 2 * products + 4 * self.config.n_embd * pairs / size

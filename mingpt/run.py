@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mingpt import checkpoint, fitting, folders, runlog
+from mingpt.attention.maps import attention_weights
 from mingpt.checkpoint import Checkpoint
 from mingpt.errors import CheckpointError, DataError, UsageError, require
 from mingpt.evaluate import HeldOutLoss, held_out_loss
@@ -31,10 +33,11 @@ from mingpt.text.corpora import DEFAULT_PATH, read_text
 from mingpt.text.corpus import Corpus, prepare
 from mingpt.text.tokenizers import Tokenizer
 from mingpt.trainer import Event, Progress, Trainer
-from mingpt.utils import derived_seed, pick_device
+from mingpt.utils import derived_seed, pick_device, training_type
 from mingpt.zoo import build
 
 Say = Callable[[str], None]
+UNJUDGED = "this model sees the tokens that it predicts, so it has no held-out loss and writes no samples"
 
 
 def silent(line: str) -> None:
@@ -63,9 +66,23 @@ class Run:
         """
         return write(self.model, self.tokenizer, prompt, max_new_tokens, Sampling(**sampling))
 
-    def stream(self, prompt: str, max_new_tokens: int, sampling: Sampling) -> Iterator[str]:
-        """What follows the prompt, token by token."""
-        return stream(self.model, self.tokenizer, prompt, max_new_tokens, sampling)
+    def stream(self, prompt: str, max_new_tokens: int, sampling: Sampling, *, cache: bool = True) -> Iterator[str]:
+        """What follows the prompt, token by token; without a cache the same text, each token from all before it."""
+        return stream(self.model, self.tokenizer, prompt, max_new_tokens, sampling, cache=cache)
+
+    def attention(self, text: str) -> list[Tensor]:
+        """Who reads whom: for each layer its (1, heads, queries, keys) weights on `text`, dropout off.
+
+        The definition's, whatever kernel the layers use; a list as bertviz takes it.
+
+        Raises:
+            UsageError: no text, more than block_size tokens of it, or characters outside the vocabulary.
+        """
+        ids = torch.from_numpy(self.tokenizer.encode(text).astype("int64"))[None]
+        size = self.model.config.block_size
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        require(1 <= ids.shape[1] <= size, "text", repr(shown), f"must be 1 to {size} tokens, not {ids.shape[1]}")
+        return attention_weights(self.model, ids.to(next(self.model.parameters()).device))
 
     def evaluate(self, path: str | None = None, say: Say = silent) -> HeldOutLoss:
         """Loss on the run's own held-out text, or on all of the file at `path`.
@@ -148,11 +165,15 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) ->
 
 def _describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus) -> None:
     """Write down what is about to happen, and say it."""
+    attention = trainer.model.kernels(trainer.device, training_type(trainer.device))  # before anything is written
     folders.write_config(folder, config)
     vocabulary = sha256(corpus.tokenizer.to_json().encode())
     text = {"text": corpus.text.source, "text_sha256": corpus.text.sha256, "vocabulary_sha256": vocabulary}
-    folders.write_json(folder, "environment.json", runlog.environment(trainer.device, **text))
+    environment = runlog.environment(trainer.device, **text, attention=attention)
+    folders.write_json(folder, "environment.json", environment)
     trainer.say(_announcement(trainer))
+    if not trainer.model.autoregressive:
+        trainer.say(f"{UNJUDGED}: its training loss is all there is to see")
 
 
 def _train_in(
@@ -169,11 +190,12 @@ def _train_in(
     ):
         for line in runlog.read_lines(folder / "samples.jsonl"):  # the mirror's table is sent whole, at the end
             mirror.sample(line["step"], line["prompt"], line["text"])
+        writes = trainer.model.autoregressive
         trainer.events = [
             Guard(),
-            Judge(corpus.data.held_out, tokenizer),
+            *([Judge(corpus.data.held_out, tokenizer)] if writes else []),
             Log(metrics, mirror),
-            Sampler(samples, mirror, tokenizer),
+            *([Sampler(samples, mirror, tokenizer)] if writes else []),
             Saver(folder, tokenizer, metrics, state),
             *events,
         ]

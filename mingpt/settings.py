@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mingpt.attention.kernels import AUTO, KERNELS
+from mingpt.attention.masks import MASKS
 from mingpt.attention.positions import POSITIONS
+from mingpt.attention.scores import SCORES
 from mingpt.errors import require
 from mingpt.flags import Flags, to_yaml
 from mingpt.initialise import INITS
@@ -26,9 +29,13 @@ from mingpt.utils import DEVICES, SystemConfig
 from mingpt.zoo import FAMILIES
 
 DERIVED = ("model.block_size", "model.vocab_size")  # a model's, but the text's and data.block_size's to say
-REGISTRIES: tuple[Registry[Any], ...] = (FAMILIES, POSITIONS, NORMS, MLPS, INITS, OPTIMIZERS, SCHEDULES, TOKENIZERS)
+REGISTRIES: tuple[Registry[Any], ...] = (
+    *(FAMILIES, SCORES, MASKS, POSITIONS, NORMS, MLPS, INITS),
+    *(OPTIMIZERS, SCHEDULES, TOKENIZERS),
+)
 CHOICES: Mapping[str, Sequence[str]] = {
     **{registry.setting: list(registry) for registry in REGISTRIES},
+    KERNELS.setting: (AUTO, *KERNELS),
     "trainer.device": DEVICES,
     "trainer.compile": COMPILE,
     "wandb.mode": WANDB_MODES,

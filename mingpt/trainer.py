@@ -18,7 +18,7 @@ from torch import Tensor
 from mingpt.errors import CheckpointError, NotFiniteError, require
 from mingpt.lm import LanguageModel
 from mingpt.optim import OPTIMIZERS, SCHEDULES, SLOTS, rate_at
-from mingpt.utils import DEVICES, derived_seed, multiplies_bfloat16, synchronise
+from mingpt.utils import DEVICES, derived_seed, synchronise, training_type
 
 Record = dict[str, Any]
 Event = Callable[["Trainer", Record], None]
@@ -299,6 +299,5 @@ def _wanted(compile_setting: str, device: torch.device) -> bool:
 
 
 def _autocast(device: torch.device) -> Any:
-    if device.type == "cuda" and multiplies_bfloat16(device):
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return nullcontext()
+    dtype = training_type(device)
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)

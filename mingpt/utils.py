@@ -57,6 +57,11 @@ def synchronise(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
+def training_type(device: torch.device) -> torch.dtype:
+    """What products are computed in while a model trains on `device`."""
+    return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+
+
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the hardware, not an emulation, multiplies bfloat16: NVIDIA's since compute capability 8.0."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)

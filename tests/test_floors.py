@@ -21,7 +21,7 @@ FLOORS: list[list[list[str]]] = [
         ["text.corpora", "text.tokenizers", "text.batches", "text.corpus", "text"],
         [
             *("attention.scores", "attention.masks", "attention.positions"),
-            *("attention.kernels", "attention.cache", "attention.layers", "attention"),
+            *("attention.kernels", "attention.cache", "attention.layers", "attention.maps", "attention"),
         ],
         ["recurrent.cells", "recurrent.scan", "recurrent.layers", "recurrent"],
         ["mlps"],
@@ -166,7 +166,7 @@ def test_modules_import_each_other_in_a_circle(house: dict[str, Imports]) -> Non
 
 def test_report_or_help_needs_torch(house: dict[str, Imports]) -> None:
     assert "torch" in house["model"].others
-    for start in (["report", "report.curve"], ["version", "errors", "registry"]):
+    for start in (["report", "report.curve", "report.heatmaps"], ["version", "errors", "registry"]):
         needing = {module for module in reached_from(start, house) if "torch" in house[module].others}
         assert needing == set()
 

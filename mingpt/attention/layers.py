@@ -95,7 +95,7 @@ class AttentionConfig:
             self.n_embd,
             "must give heads of width 2 or more for model.score=linear_concat",
         )
-        SCORES[self.score], self.kernel == AUTO or KERNELS[self.kernel]
+        SCORES[self.score], MASKS[self.mask], self.kernel == AUTO or KERNELS[self.kernel]
         code, _ = POSITIONS[self.position_code], NORMS[self.norm]
         require(
             not code.needs_even_heads or self.head_width % 2 == 0,

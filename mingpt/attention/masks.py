@@ -8,9 +8,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from mingpt.registry import Registry
+
+ROWS = 256  # of a mask looked at together where no formula counts them
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,14 @@ class Mask:
     def causal(self) -> bool:
         """Whether it is known that no position reads a later one."""
         return self.band is not None
+
+    def pairs(self, length: int) -> int:
+        """How many of the length x length pairs of positions it allows."""
+        if self.band is not None:
+            width = int(min(self.band, length))
+            return width * (width + 1) // 2 + (length - width) * width
+        positions = torch.arange(length)
+        return sum(int(self.sees(part[:, None], positions).sum()) for part in positions.split(ROWS))
 
     def __and__(self, other: "Mask") -> "Mask":
         """Both allow it."""

@@ -1,1 +1,6 @@
-"""Measurements of speed against other people's code, each peer in a process of its own, alternated in one run."""
+"""Measurements of speed against other people's code and other ways, alternated in one run; one file each."""
+
+from mingpt.benchmarks import attention, decode, train_step
+from mingpt.benchmarks.base import BENCHMARKS
+
+__all__ = ["BENCHMARKS", "attention", "decode", "train_step"]

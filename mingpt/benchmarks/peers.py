@@ -1,6 +1,6 @@
-"""One peer's training step in a process of its own, driven by lines on its standard input.
+"""One peer's training step, or its writing, in a process of its own, driven by lines on its standard input.
 
-    python peers.py KIND PATH SHAPE      PATH: a clone of that project ("" for ours); SHAPE: JSON
+    python peers.py KIND PATH SHAPE      PATH: a clone of that project ("" for ours); SHAPE: JSON; KIND: of KINDS
 
 It answers `ready`, then to each line with a number of steps the JSON list of their seconds.  Run as a script, never
 imported, because every project here calls its package by the same few names.
@@ -87,6 +87,16 @@ def nanogpt(shape: dict[str, Any]) -> Step:
     return _plain_step(model, model.configure_optimizers(WEIGHT_DECAY, LEARNING_RATE, BETAS, "cpu"), shape)
 
 
+def nanogpt_writing(shape: dict[str, Any]) -> Step:
+    """karpathy/nanoGPT: its own `generate`, on as many rows and tokens as `shape` says."""
+    peer = importlib.import_module("model")
+    names = ("n_layer", "n_head", "n_embd", "block_size")
+    model = peer.GPT(peer.GPTConfig(vocab_size=VOCABULARY, dropout=0.0, bias=True, **{n: shape[n] for n in names}))
+    model.eval()
+    prompt = torch.randint(VOCABULARY, (shape["batch"], shape["prompt"]))
+    return lambda: model.generate(prompt, shape["tokens"], temperature=0.8)
+
+
 def _plain_step(model: Any, optimizer: torch.optim.Optimizer, shape: dict[str, Any]) -> Step:
     size = (shape["batch_size"], shape["block_size"] + 1)
     model.train()
@@ -102,7 +112,7 @@ def _plain_step(model: Any, optimizer: torch.optim.Optimizer, shape: dict[str, A
     return step
 
 
-KINDS = {"ours": ours, "mingpt": mingpt, "nanogpt": nanogpt}
+KINDS = {"ours": ours, "mingpt": mingpt, "nanogpt": nanogpt, "nanogpt_writing": nanogpt_writing}
 
 
 def main(kind: str, path: str, shape: str) -> None:

@@ -3,19 +3,16 @@
 A ratio is taken within each round, so that a machine whose speed drifts doesn't decide it.
 """
 
-import json
-import os
 import platform
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
+from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any
 
-from mingpt.errors import UsageError
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, parse_peers
+from mingpt.benchmarks.worker import Worker
+from mingpt.errors import require
 from mingpt.registry import Registry
 
 SHAPES: Registry[dict[str, Any]] = Registry("shape")
@@ -23,64 +20,45 @@ SHAPES.add("A")({"n_layer": 6, "n_head": 6, "n_embd": 192, "block_size": 16, "ba
 SHAPES.add("B")({"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "batch_size": 12})
 SHAPES.add("C")({"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 8})
 PEERS = ("mingpt", "nanogpt")
-WORKER = Path(__file__).with_name("peers.py")
 
 
-class Worker:
-    """A process that makes training steps when asked."""
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Time a training step, next to other people's where you have clones of them.
 
-    def __init__(self, kind: str, path: str, shape: Mapping[str, Any]) -> None:
-        command = [sys.executable, str(WORKER), kind, path, json.dumps(shape)]
-        environment = None if path else {**os.environ, "PYTHONPATH": str(WORKER.parents[2])}
-        # A file, as a pipe that nobody reads would stop a talkative peer.
-        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, env=environment
-        )
-        if self._answer() != "ready":
-            raise UsageError(f"peers={kind}={path}: does not start: {self._last_words()}")
+    Attributes:
+        shape: A: 6 layers of width 192, block 16, batch 64; B: 4, 128, 64, 12; C: 6, 384, 256, 8
+        peers: KIND=FOLDER,...: clones of mingpt (karpathy/minGPT) or nanogpt (karpathy/nanoGPT); null: ours alone
+        dropout: probability, in all of them
+        rounds: times that each takes its turn
+        threads: CPU threads of each process
+    """
 
-    def steps(self, count: int) -> list[float]:
-        """Seconds of each of `count` steps."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{count}\n")
-        self.process.stdin.flush()
-        seconds: list[float] = json.loads(self._answer())
-        return seconds
+    shape: str = "A"
+    peers: str | None = None
+    dropout: float = 0.0
+    rounds: int = 7
+    threads: int = 2
 
-    def close(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-        self.errors.close()
-
-    def _answer(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def _last_words(self) -> str:
-        self.process.wait()
-        self.errors.seek(0)
-        return (self.errors.read().strip().splitlines() or ["no reason given"])[-1]
+    def __post_init__(self) -> None:
+        SHAPES[self.shape]
+        require(self.rounds >= 2, "rounds", self.rounds, "must be at least 2, for a spread")
+        require(self.threads >= 1, "threads", self.threads, "must be at least 1")
+        require(0 <= self.dropout < 1, "dropout", self.dropout, "must be in [0, 1)")
+        parse_peers(self.peers, PEERS)
 
 
-def run(
-    shape: str, peers: Mapping[str, str], *, rounds: int, threads: int, dropout: float, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Time `rounds` rounds of a few steps each, ours and every peer in turn.
-
-    Args:
-        shape: a name in SHAPES.
-        peers: kind -> the folder of the user's clone.
-        threads: CPU threads of each process.
-        dropout: probability, everywhere.
+def run(options: Options, say: Say) -> dict[str, Any]:
+    """Time `options.rounds` rounds of a few steps each, ours and every peer in turn.
 
     Returns:
         What the last line of `chargpt bench` prints: medians in ms, and ratios peer/ours by round.
 
     Raises:
-        UsageError: an unknown shape or peer, or one that does not start.
+        UsageError: a peer that does not start.
     """
-    settings = {**SHAPES[shape], "threads": threads, "dropout": dropout}
+    rounds, peers = options.rounds, parse_peers(options.peers, PEERS)
+    settings = {**SHAPES[options.shape], "threads": options.threads, "dropout": options.dropout}
     with ExitStack() as stack:
         workers = {}
         for kind, path in {"ours": "", **peers}.items():
@@ -96,8 +74,11 @@ def run(
     for kind in peers:
         rows[kind]["ratio"] = _spread([peer / own for peer, own in zip(times[kind], times["ours"], strict=True)])
     _table(rows, say)
-    machine = {"threads": threads, "machine": platform.machine(), "python": platform.python_version()}
-    return {"bench": "train", "shape": shape, **settings, "rounds": rounds, **machine, "rows": rows}
+    machine = {"machine": platform.machine(), "python": platform.python_version()}
+    return {"bench": "train", "shape": options.shape, **settings, "rounds": rounds, **machine, "rows": rows}
+
+
+BENCHMARKS.add("train")(Benchmark("Time a training step against other projects'.", Options, run))
 
 
 def _spread(values: list[float]) -> dict[str, float]:
@@ -105,7 +86,7 @@ def _spread(values: list[float]) -> dict[str, float]:
     return {"median": round(median(values), 3), "q1": round(low, 3), "q3": round(high, 3)}
 
 
-def _table(rows: Mapping[str, Mapping[str, Mapping[str, float]]], say: Callable[[str], None]) -> None:
+def _table(rows: Mapping[str, Mapping[str, Mapping[str, float]]], say: Say) -> None:
     say(f"{'':10} {'ms a step':>10} {'quartiles':>17}   times ours (quartiles)")
     for kind, row in rows.items():
         ms, ratio = row["ms"], row.get("ratio")

@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mingpt.attention.kernels import sdpa
+from mingpt.attention.kernels import Need, Sdpa
+from mingpt.attention.masks import MASKS
 from mingpt.attention.positions import POSITIONS
+from mingpt.attention.scores import SCORES
 from mingpt.generate import Sampling, generate
 from mingpt.initialise import INITS
 from mingpt.mlps import MLPS
@@ -25,9 +27,13 @@ GREEDY = Sampling(temperature=0)
 
 VARIANTS: dict[str, Settings] = {
     **{f"{p}-{g}of6": {"position": p, "n_kv_head": g} for p in POSITIONS for g in (6, 2, 1)},
+    **{f"{s}-window={w}": {"score": s, "window": w, "n_kv_head": 2, "rope": True} for s in SCORES for w in (None, 3)},
+    **{f"mask={name}": {"mask": name} for name, mask in ((m, MASKS[m]) for m in MASKS) if mask.causal},
     **{f"norm={name}": {"norm": name} for name in NORMS},
     **{f"mlp={name}": {"mlp": name} for name in MLPS},
     **{f"init={name}": {"init": name} for name in INITS},
+    "window=block": {"window": 7, "rope": True},
+    "window_pattern": {"window": 2, "window_pattern": "wf"},
     "qk_norm": {"qk_norm": True, "rope": True},
     "no_bias": {"bias": False},
     "one_layer": {"n_layer": 1},
@@ -40,18 +46,23 @@ every_variant = pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIAN
 def leaky(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attention that sees the future: the laws below must catch it."""
 
-    def attend(q: Tensor, k: Tensor, v: Tensor, dropout_p: float = 0.0) -> Tensor:
-        return F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+    def attend(kernel: Sdpa, q: Tensor, k: Tensor, v: Tensor, need: Need) -> tuple[Tensor, None]:
+        return F.scaled_dot_product_attention(q, k, v, enable_gqa=True), None
 
-    monkeypatch.setattr(sdpa, "attend", attend)
+    monkeypatch.setattr(Sdpa, "attend", attend)
 
 
 def random_ids(batch: int = 3, length: int = 7) -> Tensor:
     return torch.randint(11, (batch, length), generator=torch.Generator().manual_seed(length))
 
 
+def reach(model: GPT) -> int:
+    """How far back a logit reads: each layer, its window without the query's own position."""
+    return int(sum(min(block.attention.mask.band, 7) - 1 for block in model.blocks))
+
+
 def changed_by_the_future(model: GPT) -> bool:
-    """Whether another token j alters any bit of a logit before j; logits from j on must always change."""
+    """Whether another token j alters any bit of a logit before j; logits from j on must change, as far as they read."""
     ids = random_ids()
     logits, altered = model(ids).logits, False
     for j in range(ids.shape[1]):
@@ -59,18 +70,22 @@ def changed_by_the_future(model: GPT) -> bool:
         other[:, j] = (other[:, j] + 1) % 11
         again = model(other).logits
         altered |= not torch.equal(again[:, :j], logits[:, :j])
-        assert (again[:, j:] != logits[:, j:]).any(-1).all(), "a token has no effect on what follows it"
+        end = j + reach(model) + 1
+        assert (again[:, j:end] != logits[:, j:end]).any(-1).all(), "a token has no effect on what follows it"
+        assert torch.equal(again[:, end:], logits[:, end:]), "a token has an effect beyond every window"
     return altered
 
 
 def gradient_from_the_future(model: GPT) -> float:
-    """The largest derivative of logit i by the embedding of token j > i; those by j <= i must not vanish."""
+    """The largest derivative of logit i by the embedding of token j > i; those by j <= i in reach must not vanish."""
     embedded: list[Tensor] = []
     model.embedding.register_forward_hook(lambda module, inputs, output: embedded.append(output))
     logits, largest = model(random_ids()).logits, 0.0
     for i in range(logits.shape[1]):
         gradient = torch.autograd.grad(logits[:, i].square().sum(), embedded, retain_graph=True)[0].abs().amax(-1)
-        assert (gradient[:, : i + 1] > 0).all(), "a token has no effect on what follows it"
+        first = max(i - reach(model), 0)
+        assert (gradient[:, first : i + 1] > 0).all(), "a token has no effect on what follows it"
+        assert not gradient[:, :first].any(), "a token has an effect beyond every window"
         largest = max(largest, gradient[:, i + 1 :].max().item() if i + 1 < logits.shape[1] else 0.0)
     return largest
 
@@ -169,4 +184,7 @@ def test_every_parameter_has_a_gradient(gpt: MakeGPT, variant: Settings) -> None
     model(ids, ids.roll(1, 0)).loss.backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 1e-12]
     # A key's bias adds the same to all scores of a query where keys aren't turned, so softmax drops it.
-    assert [name for name in without if not name.endswith("k_proj.bias")] == []
+    idle = ["k_proj.bias"]
+    if variant.get("score") == "linear_concat":  # and so it does with all that this score has of the query
+        idle += ["q_proj.weight", "q_proj.bias", "score.query"]
+    assert [name for name in without if not name.endswith(tuple(idle))] == []

@@ -7,7 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mingpt.attention.kernels import KERNELS
+from mingpt.attention.masks import MASKS
 from mingpt.attention.positions import POSITIONS
+from mingpt.attention.scores import SCORES
 from mingpt.initialise import INITS
 from mingpt.mlps import MLPS
 from mingpt.model import GPT
@@ -161,7 +164,10 @@ def test_zero_residual_makes_every_block_the_identity(fresh_gpt: MakeGPT) -> Non
     assert all(torch.equal(block(x), x) for block in model.blocks)
 
 
-@pytest.mark.parametrize("registry", [POSITIONS, NORMS, MLPS, INITS, OPTIMIZERS, SCHEDULES], ids=lambda r: r.setting)
+REGISTRIES = (SCORES, MASKS, KERNELS, POSITIONS, NORMS, MLPS, INITS, OPTIMIZERS, SCHEDULES)
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda r: r.setting)
 def test_unknown_name_is_refused_by_the_setting_that_chooses(registry: object) -> None:
     name = next(iter(registry))
     with pytest.raises(ValueError, match=f"^{registry.setting}={name}x: must be one of .*did you mean '{name}'"):

@@ -1,0 +1,52 @@
+"""Who reads whom: the attention weights of every layer of a model, whatever kernel computes its output."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from mingpt.attention.kernels import Reference
+from mingpt.attention.layers import AttentionOutput, GroupedQueryAttention
+
+
+@torch.no_grad()
+def attention_weights(model: nn.Module, idx: Tensor) -> list[Tensor]:
+    """One (b, heads, t, t) tensor of weights per attention layer, in order, on the CPU; the model stays as it was.
+
+    They are recomputed as they are defined, by the reference kernel, with dropout off; rows add up to 1.
+
+    Args:
+        idx: (b, t) token ids.
+    """
+    weights: list[Tensor] = []
+
+    def keep(layer: nn.Module, inputs: object, output: AttentionOutput) -> None:
+        assert output.weights is not None
+        weights.append(output.weights.cpu())
+
+    layers = [module for module in model.modules() if isinstance(module, GroupedQueryAttention)]
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    try:
+        with _by_definition(model, layers):
+            model(idx)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return weights
+
+
+@contextmanager
+def _by_definition(model: nn.Module, layers: list[GroupedQueryAttention]) -> Iterator[None]:
+    """The reference kernel in every layer and dropout off, both as they were afterwards."""
+    kernels, training = [layer.kernel for layer in layers], {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        for layer in layers:
+            layer.kernel = Reference.name
+        yield
+    finally:
+        for layer, kernel in zip(layers, kernels, strict=True):
+            layer.kernel = kernel
+        for module, was in training.items():
+            module.training = was

@@ -1,0 +1,191 @@
+"""Ways to compute a causal window, forward and backward: seconds, memory, and the ratio to full causal attention."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from statistics import linear_regression
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mingpt.attention.kernels import KERNELS, Banded, Need
+from mingpt.attention.masks import sliding_window
+from mingpt.attention.scores import ScaledDot
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, ranking, rounded, summary
+from mingpt.errors import require
+from mingpt.probe import Spread, measure, peak_bytes
+from mingpt.utils import DEVICES, pick_device
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q, k, v (1, h, N, d) -> (1, h, N, d)
+LENGTHS = [1 << power for power in range(10, 16)]  # for slopes: 1k to 32k
+# Positions beyond which a way takes too long or too much to be timed; the others have no such end.
+LIMITS = {"masked": 4096, "loop": 1024}
+SLOPE_LIMITS = {"full": 8192}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Time a sliding window, forward and backward in float32, in several ways.
+
+    Attributes:
+        length: positions
+        window: keys that a query sees, its own included
+        heads: of queries, and of keys
+        width: of a head
+        rounds: times that each takes its turn
+        slopes: whether to time 1k to 32k positions instead, and fit how seconds and bytes grow
+        threads: CPU threads; 0: as many as PyTorch chooses
+        device: where to compute; one of auto, cpu, cuda, mps
+    """
+
+    length: int = 16384
+    window: int = 256
+    heads: int = 4
+    width: int = 64
+    rounds: int = 7
+    slopes: bool = False
+    threads: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("length", "window", "heads", "width"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        require(self.window <= self.length, "window", self.window, f"must be at most length={self.length}")
+        require(self.rounds >= 2, "rounds", self.rounds, "must be at least 2, for a spread")
+        require(self.threads >= 0, "threads", self.threads, "must be 0 or more")
+        require(self.device in DEVICES, "device", self.device, f"must be one of {', '.join(DEVICES)}")
+
+
+def ways(length: int, window: int, width: int, device: torch.device) -> dict[str, Attend]:
+    """Every way that can be timed at this length: full causal attention, and the window in the others."""
+    all_ways: dict[str, Attend] = {
+        "full": partial(F.scaled_dot_product_attention, is_causal=True),
+        "masked": partial(_masked, window=window),
+        "unfold": partial(_unfolded, window=window),
+        "loop": partial(_loop, window=window),
+        "banded": partial(_banded, window=window, score=ScaledDot(SimpleNamespace(n_query_head=1, head_width=width))),
+    }
+    return {name: way for name, way in all_ways.items() if length <= LIMITS.get(name, length)}
+
+
+def _masked(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+    """One product of all pairs, the mask a tensor."""
+    at = torch.arange(q.shape[-2], device=q.device)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=sliding_window(window).sees(at[:, None], at))
+
+
+def _unfolded(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+    """Queries in blocks of w, each with its 2w keys copied beside it, all of them the batch of one product."""
+    batch, length, blocks = len(q), q.shape[-2], math.ceil(q.shape[-2] / window)
+    end = blocks * window - length
+    queries = F.pad(q, (0, 0, 0, end)).unflatten(2, (blocks, window))
+    keys, values = (F.pad(x, (0, 0, window, end)).unfold(2, 2 * window, window).mT for x in (k, v))
+    i = torch.arange(window, 2 * window, device=q.device)[:, None]
+    j = torch.arange(2 * window, device=q.device)
+    first = (torch.arange(blocks, device=q.device) == 0)[:, None, None]
+    seen = sliding_window(window).sees(i, j) & ~(first & (j < window))
+    q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in (queries, keys[:, :, :blocks], values[:, :, :blocks]))
+    output = F.scaled_dot_product_attention(q, k, v, attn_mask=seen.repeat(batch, 1, 1)[:, None])
+    return output.unflatten(0, (batch, blocks)).transpose(1, 2).flatten(2, 3)[:, :, :length]
+
+
+def _loop(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+    """The textbook's: one query after the other."""
+    rows = []
+    for i in range(q.shape[-2]):
+        seen = slice(max(i - window + 1, 0), i + 1)
+        weights = (q[:, :, i : i + 1] @ k[:, :, seen].mT / math.sqrt(q.shape[-1])).softmax(-1)
+        rows.append(weights @ v[:, :, seen])
+    return torch.cat(rows, dim=2)
+
+
+def _banded(q: Tensor, k: Tensor, v: Tensor, window: int, score: ScaledDot) -> Tensor:
+    """The project's own kernel."""
+    size = q.shape[-2]
+    need = Need(sliding_window(window), score, size, size, q.device, q.dtype)
+    return KERNELS[Banded.name].attend(q, k, v, need)[0]
+
+
+def calls(options: Options, length: int, device: torch.device) -> dict[str, Callable[[], object]]:
+    """Each way, forward and backward on the same random numbers."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (4, 1, options.heads, length, options.width)
+    q, k, v, grad = torch.randn(shape, generator=generator).to(device)
+    inputs = [x.requires_grad_() for x in (q, k, v)]
+    window = min(options.window, length)
+
+    def both_ways(attend: Attend) -> object:
+        return torch.autograd.grad(attend(*inputs), inputs, grad)
+
+    return {name: partial(both_ways, way) for name, way in ways(length, window, options.width, device).items()}
+
+
+def run(options: Options, say: Say) -> dict[str, Any]:
+    """Time every way at one length, or with `slopes` how each grows.
+
+    Returns:
+        What the last line of `chargpt bench attention` prints.
+    """
+    device, before = pick_device(options.device, "device"), torch.get_num_threads()
+    torch.set_num_threads(options.threads or before)
+    try:
+        rows = _slopes(options, device, say) if options.slopes else _one_length(options, device, say)
+        machine = {"device": str(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
+        return {"bench": "attention", **asdict(options), **machine, "rows": rows}
+    finally:
+        torch.set_num_threads(before)
+
+
+def _one_length(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
+    made = calls(options, options.length, device)
+    seconds = measure(made, device, rounds=options.rounds, warmup=1)
+    rows = {}
+    say(f"{'':8} {'ms':>10} {'quartiles':>21} {'MB':>9}   times faster than full (quartiles)")
+    for name, spread in seconds.items():
+        ms, peak = summary(spread, 1e-3), peak_bytes(made[name], device)
+        ratio, told = summary(seconds["full"].over(spread)), spread.apart_from(seconds["full"])
+        rows[name] = {"ms": ms, "peak_bytes": peak, "ratio": ratio, "apart_from_full": told}
+        beside = f"{ratio['median']:.4g}x ({ratio['q1']:.4g} to {ratio['q3']:.4g})" if told else "not told apart"
+        beside = "" if name == "full" else beside
+        between = f"{ms['q1']:.4g} to {ms['q3']:.4g}"
+        say(f"{name:8} {ms['median']:10.4g} {between:>21} {peak / 1e6:9.1f}   {beside}")
+    say(f"{ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
+    return rows
+
+
+def _slopes(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
+    """Exponents of N by least squares on logarithms, for the ways that reach far enough."""
+    points: dict[str, list[tuple[int, Spread, int]]] = {}
+    for length in LENGTHS:
+        made = calls(options, length, device)
+        made = {name: call for name, call in made.items() if length <= SLOPE_LIMITS.get(name, length)}
+        made = {name: call for name, call in made.items() if name not in LIMITS}
+        for name, spread in measure(made, device, rounds=options.rounds, warmup=1).items():
+            points.setdefault(name, []).append((length, spread, peak_bytes(made[name], device)))
+    rows: dict[str, Any] = {}
+    for name, found in points.items():
+        lengths = [length for length, _, _ in found]
+        time, memory = ([s.median for _, s, _ in found], [float(peak) for _, _, peak in found])
+        rows[name] = {
+            "length": lengths,
+            "ms": [summary(spread, 1e-3) for _, spread, _ in found],
+            "peak_bytes": [peak for _, _, peak in found],
+            "time_slope": rounded(slope(lengths, time)),
+            "memory_slope": rounded(slope(lengths, memory)),
+        }
+        say(f"{name}: N^{rows[name]['time_slope']:.3f} in time, N^{rows[name]['memory_slope']:.3f} in memory")
+        for length, spread, peak in found:
+            say(f"  {length:6}  {1e3 * spread.median:9.4g} ms  {peak / 1e6:9.1f} MB")
+    return rows
+
+
+def slope(x: Sequence[float], y: Sequence[float]) -> float:
+    """Of the least-squares line through the logarithms: the exponent p of y ~ x^p."""
+    return linear_regression([math.log(value) for value in x], [math.log(value) for value in y]).slope
+
+
+BENCHMARKS.add("attention")(Benchmark("Time a sliding window in several ways.", Options, run))

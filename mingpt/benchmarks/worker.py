@@ -1,0 +1,51 @@
+"""A peer in a process of its own, as every project here calls its package by the same few names."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mingpt.errors import UsageError
+
+SCRIPT = Path(__file__).with_name("peers.py")
+
+
+class Worker:
+    """A process that makes steps, of training or of writing, when asked."""
+
+    def __init__(self, kind: str, path: str, shape: Mapping[str, Any]) -> None:
+        command = [sys.executable, str(SCRIPT), kind, path, json.dumps(shape)]
+        environment = None if path else {**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])}
+        # A file, as a pipe that nobody reads would stop a talkative peer.
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, env=environment
+        )
+        if self._answer() != "ready":
+            raise UsageError(f"peers={kind}={path}: does not start: {self._last_words()}")
+
+    def steps(self, count: int) -> list[float]:
+        """Seconds of each of `count` steps."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{count}\n")
+        self.process.stdin.flush()
+        seconds: list[float] = json.loads(self._answer())
+        return seconds
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+        self.errors.close()
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def _last_words(self) -> str:
+        self.process.wait()
+        self.errors.seek(0)
+        return (self.errors.read().strip().splitlines() or ["no reason given"])[-1]

@@ -1,0 +1,82 @@
+"""Who reads whom, drawn: one square per layer and head, rows the queries, columns the keys.  From arrays alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+TICKS = 40  # characters that still fit along a square
+PANEL, LARGEST = 2.6, 28.0  # inches: of a square, and of a whole picture
+NAMES = {"\n": "\\n", " ": "\u2423", "\t": "\\t"}  # of what can't be seen
+
+
+def draw(
+    maps: Sequence[NDArray[np.floating[Any]]],
+    tokens: Sequence[str],
+    key_heads: int,
+    windows: Sequence[int | None],
+    path: Path,
+    *,
+    first_layer: int = 0,
+) -> Path:
+    """Draw one row of squares per layer into `path`, and return it.
+
+    What no query may read is grey; a thin line marks where a window ends.
+
+    Args:
+        maps: (heads, queries, keys) weights of each layer, 0 to 1.
+        tokens: what stands at each position.
+        key_heads: consecutive heads that share keys and values stand together; this many such groups.
+        windows: keys that a query of each layer sees, its own included; None: no window.
+        first_layer: number of the first of `maps`.
+    """
+    from matplotlib.figure import Figure  # 0.5 s, and only where a picture is drawn
+
+    layers, heads = len(maps), len(maps[0])
+    panel = min(PANEL, LARGEST / max(heads, layers))
+    figure = Figure(figsize=(panel * heads + 1.2, panel * layers + 1.2), dpi=110)
+    width, height = figure.get_size_inches()
+    edges = {"left": 0.8 / width, "right": 1 - 0.2 / width, "bottom": 0.4 / height, "top": 1 - 0.7 / height}
+    groups = figure.add_gridspec(layers, key_heads, **edges, wspace=0.12, hspace=0.28)
+    figure.suptitle("how much each query (row) takes of each key (column)", fontsize=8)
+    for row, weights in enumerate(maps):
+        for group in range(key_heads):
+            shared = heads // key_heads
+            inner = groups[row, group].subgridspec(1, shared, wspace=0.06)
+            for place in range(shared):
+                head, axes = group * shared + place, figure.add_subplot(inner[place])
+                _square(axes, weights[head], windows[row])
+                _ticks(axes, tokens, rows=head == 0)
+                axes.set_title(_title(head, group, grouped=shared > 1), fontsize=7, pad=3)
+                if head == 0:
+                    axes.set_ylabel(f"layer {first_layer + row}", fontsize=8)
+    figure.savefig(path)
+    return path
+
+
+def _title(head: int, group: int, *, grouped: bool) -> str:
+    return f"head {head} (keys {group})" if grouped else f"head {head}"
+
+
+def _square(axes: Any, weights: NDArray[np.floating[Any]], window: int | None) -> None:
+    size = len(weights)
+    unseen = np.ma.masked_equal(weights, 0.0)
+    axes.set_facecolor("#e3e3e3")
+    axes.imshow(unseen, cmap="Blues", vmin=0, vmax=max(float(weights.max()), 1e-9), interpolation="nearest")
+    if window is not None and window < size:
+        below = np.arange(window, size + 1)  # the first row that misses the first key, and so on
+        axes.step(below - window - 0.5, below - 0.5, where="post", color="#b4642d", lw=0.8)
+
+
+def _ticks(axes: Any, tokens: Sequence[str], *, rows: bool) -> None:
+    names = [NAMES.get(token, token) for token in tokens]
+    if len(names) > TICKS:
+        axes.tick_params(labelsize=6)
+        if not rows:
+            axes.set_yticks([])
+        return
+    axes.set_xticks(range(len(names)), names, fontsize=6)
+    axes.set_yticks(range(len(names)) if rows else [], names if rows else [], fontsize=6)
+    axes.tick_params(length=0, pad=1)

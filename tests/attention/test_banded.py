@@ -1,0 +1,247 @@
+"""The banded kernel: its gradients, its cost in products and in memory, and that a compiler sees one node."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mingpt.attention.kernels import Need, banded, choose
+from mingpt.attention.masks import CAUSAL, sliding_window
+from mingpt.attention.scores import SCORES
+from mingpt.model import GroupedQueryAttention
+from mingpt.probe import peak_bytes
+
+CPU = torch.device("cpu")
+banded_attention = banded.banded
+
+
+def drawn(b: int, h: int, g: int, n: int, d: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(b + h + g + n + d)
+    shapes = ((b, h, n, d), (b, g, n, d), (b, g, n, d))
+    return tuple(torch.randn(shape, dtype=dtype, generator=generator).requires_grad_() for shape in shapes)
+
+
+def need_of(q: Tensor, window: int | None, **more: Any) -> Need:
+    score = SCORES["scaled_dot"](SimpleNamespace(n_query_head=q.shape[1], head_width=q.shape[-1]))
+    mask, n = sliding_window(window) if window else CAUSAL, q.shape[2]
+    return Need(mask=mask, score=score, queries=n, keys=n, device=q.device, dtype=q.dtype, **more)
+
+
+def attended(name: str, window: int | None, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    need = need_of(q, window)
+    return choose(name, need).attend(q, k, v, need)[0]
+
+
+# -- gradients
+
+
+@pytest.mark.parametrize("dropout_p", [0.0, 0.4])
+@pytest.mark.parametrize("seed", range(20))
+def test_gradient(seed: int, dropout_p: float) -> None:
+    b, g, shared, d = torch.randint(1, 3, (4,), generator=torch.Generator().manual_seed(seed)).tolist()
+    n = (1, 2, 5, 17, 19)[seed % 5]
+    window = 1 + (7 * seed) % n
+
+    def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return banded_attention(q, k, v, window, 0.7, dropout_p, seed)[0]
+
+    assert torch.autograd.gradcheck(call, drawn(b, g * shared, g, n, d), fast_mode=n > 5)
+
+
+@pytest.mark.parametrize("tile", [1, 700, 1 << 30], ids=["one block", "a few", "all"])
+@pytest.mark.parametrize("dropout_p", [0.0, 0.5])
+def test_it_is_the_same_in_tiles_of_any_size(monkeypatch: pytest.MonkeyPatch, tile: int, dropout_p: float) -> None:
+    inputs = drawn(2, 4, 2, 53, 3)
+    monkeypatch.setattr(banded, "TILE", tile)
+    for window in (1, 2, 16, 17, 18, 33, 53):
+        found = banded_attention(*inputs, window, 0.6, dropout_p, 1)[0]
+        weights = torch.randn(found.shape, dtype=found.dtype, generator=torch.Generator().manual_seed(0))
+        gradients = torch.autograd.grad((found * weights).sum(), inputs)
+        again = banded_attention(*inputs, window, 0.6, dropout_p, 1)[0]
+        assert torch.equal(found, again)  # the same seed draws the same
+        if not dropout_p:
+            lag = torch.arange(53)[:, None] - torch.arange(53)
+            q, k, v = inputs[0], *(x.repeat_interleave(2, 1) for x in inputs[1:])
+            logits = (0.6 * q @ k.mT).masked_fill((lag < 0) | (lag >= window), -math.inf)
+            right = logits.softmax(-1) @ v
+            torch.testing.assert_close(found, right, rtol=0, atol=1e-12)
+            for one, other in zip(gradients, torch.autograd.grad((right * weights).sum(), inputs), strict=True):
+                torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+
+
+def test_dropout_draws_the_same_weights_in_the_backward_pass() -> None:
+    q, k, _ = drawn(2, 4, 2, 40, 40)
+    v = torch.eye(40, dtype=torch.float64).expand(2, 2, 40, 40).clone().requires_grad_()  # the output is the weights
+    weights = banded_attention(q, k, v, 9, 0.3, 0.5, 7)[0]
+    gradient = torch.autograd.grad(weights.sum(), v)[0]
+    torch.testing.assert_close(gradient[..., 0], weights.detach().unflatten(1, (2, 2)).sum((2, 3)), rtol=0, atol=1e-12)
+
+
+def test_rows_do_not_read_each_other_nor_the_padding_between_them() -> None:
+    q, k, v = drawn(3, 4, 2, 21, 3)
+    found = banded_attention(q, k, v, 18, 0.6, 0.0, 0)[0]
+    for b, g in product(range(3), range(2)):
+        alone = [x[b : b + 1, at] for x, at in ((q, slice(2 * g, 2 * g + 2)), (k, [g]), (v, [g]))]
+        one = banded_attention(*alone, 18, 0.6, 0.0, 0)[0]
+        torch.testing.assert_close(found[b : b + 1, 2 * g : 2 * g + 2], one, rtol=0, atol=1e-12)
+
+
+def test_numbers_of_any_size_leave_it_finite() -> None:
+    q, k, v = (x.detach() * 1e3 for x in drawn(2, 4, 2, 50, 4, torch.float32))
+    q, k, v = (x.requires_grad_() for x in (q, k, v))
+    y = banded_attention(q, k, v, 10, 0.5, 0.0, 0)[0]
+    y.sum().backward()
+    assert all(x.isfinite().all() for x in (y, q.grad, k.grad, v.grad))
+
+
+def test_inputs_may_be_views_and_gradients_of_any_stride() -> None:
+    whole = [x.detach() for x in drawn(2, 4, 2, 23, 6)]
+    views = [x.transpose(1, 2).contiguous().transpose(1, 2).requires_grad_() for x in whole]
+    copies = [x.clone().requires_grad_() for x in whole]
+    outputs = [banded_attention(*inputs, 5, 0.4, 0.0, 0)[0] for inputs in (views, copies)]
+    assert torch.equal(*outputs)
+    weights = torch.randn(2, 4, 6, 23, dtype=torch.float64).mT
+    gradients = [torch.autograd.grad(y, x, weights) for y, x in zip(outputs, (views, copies), strict=True)]
+    for one, other in zip(*gradients, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_neither_inputs_nor_the_random_state_are_touched() -> None:
+    inputs = drawn(2, 4, 2, 23, 6)
+    before, state = [x.detach().clone() for x in inputs], torch.get_rng_state()
+    banded_attention(*inputs, 5, 0.4, 0.5, 0)[0].sum().backward()
+    assert all(torch.equal(x, y) for x, y in zip(inputs, before, strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+# -- cost
+
+
+class Products(TorchDispatchMode):
+    """Counts the floating-point operations of matrix products: two for each multiplication and addition."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.bmm):
+            self.flops += 2 * out.numel() * args[0].shape[-1]
+        if func.overloadpacket in (torch.ops.aten.addmm, torch.ops.aten.baddbmm):
+            self.flops += 2 * out.numel() * args[1].shape[-1]
+        return out
+
+
+@contextmanager
+def counted() -> Iterator[Products]:
+    with Products() as products, torch.no_grad():
+        yield products
+
+
+def flops_of_layout(b: int, h: int, g: int, n: int, d: int, window: int) -> int:
+    """Two products for each block of queries, padding included, with the r c keys that it is given."""
+    q, k, _ = (torch.empty(b, heads, n, d, device="meta") for heads in (h, g, g))
+    at = banded._layout(q, k, window)
+    blocks = at.rows * at.blocks - at.reach + 1
+    return 2 * 2 * blocks * at.shared * at.block * at.keys * d
+
+
+def test_the_count_is_that_of_plain_attention() -> None:
+    b, h, n, d = 2, 3, 17, 5
+    q, k, v = drawn(b, h, h, n, d)
+    with counted() as products:
+        attended("reference", None, q, k, v)
+    assert products.flops == 4 * b * h * n * n * d
+
+
+@pytest.mark.parametrize("heads", [(1, 1), (4, 4), (4, 2), (4, 1)], ids=str)
+@pytest.mark.parametrize(("n", "window"), [(300, 20), (257, 64), (600, 128), (70, 70)])
+def test_it_computes_what_its_layout_says(heads: tuple[int, int], n: int, window: int) -> None:
+    q, k, v = drawn(2, *heads, n, 3)
+    with counted() as products:
+        banded_attention._init_fn(q, k, v, window, 0.5, 0.0, 0)  # inside the one node
+    assert products.flops == flops_of_layout(2, *heads, n, 3, window)
+
+
+@pytest.mark.parametrize("heads", [(1, 1), (4, 4), (4, 1)], ids=str)
+@pytest.mark.parametrize("n", [2**k for k in range(10, 16)])
+def test_its_products_are_at_most_1_6_of_the_band(heads: tuple[int, int], n: int) -> None:
+    for window in (64, 100, 128, 256, 512):
+        if n >= 8 * window:
+            b, (h, g), d = 2, heads, 64
+            assert flops_of_layout(b, h, g, n, d, window) <= 1.6 * 4 * b * h * n * window * d
+
+
+def live_bytes(name: str, n: int, window: int, h: int, d: int) -> int:
+    """The high-water mark of a forward and backward pass, inputs and outputs included."""
+
+    def call() -> None:
+        q, k, v = (torch.ones(1, h, n, d, requires_grad=True) for _ in range(3))
+        attended(name, window, q, k, v).backward(torch.ones(1, h, n, d))
+
+    return peak_bytes(call, CPU)
+
+
+def slope(sizes: list[int], costs: list[int]) -> float:
+    """Of the least-squares line through the logarithms."""
+    x, y = (torch.tensor(values, dtype=torch.float64).log() for values in (sizes, costs))
+    x = x - x.mean()
+    return float((x * y).sum() / x.square().sum())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "window", "h", "d"),
+    [
+        ([2048, 4096, 8192], 64, 1, 64),
+        # From 1,024 on it is 0.87: there the fixed tiles, 8 MB, are more than a third of all.
+        pytest.param([2**k for k in range(11, 16)], 128, 4, 64, marks=pytest.mark.slow),
+    ],
+)
+def test_memory_grows_with_the_length_alone(sizes: list[int], window: int, h: int, d: int) -> None:
+    assert 0.9 <= slope(sizes, [live_bytes("banded", n, window, h, d) for n in sizes]) <= 1.15
+
+
+def test_memory_of_the_reference_grows_with_its_square() -> None:
+    sizes = [256, 512, 1024]
+    assert slope(sizes, [live_bytes("reference", n, 64, 1, 8) for n in sizes]) > 1.8
+
+
+@pytest.mark.parametrize(("n", "h"), [(8192, 1), pytest.param(16384, 4, marks=pytest.mark.slow)])
+def test_memory_does_not_grow_with_the_window(n: int, h: int) -> None:
+    narrow, wide = (live_bytes("banded", n, window, h, 64) for window in (64, 512))
+    assert wide < 1.15 * narrow
+
+
+# -- one opaque node
+
+
+@pytest.mark.parametrize("dropout_p", [0.0, 0.3])
+def test_it_is_an_operator_as_pytorch_wants_them(dropout_p: float) -> None:
+    torch.library.opcheck(banded_attention, (*drawn(2, 4, 2, 19, 3), 5, 0.5, dropout_p, 3))
+
+
+def test_a_compiler_sees_one_node_in_the_layer_and_no_break() -> None:
+    fields = {"n_embd": 24, "n_query_head": 4, "n_kv_head": 2, "rope": True, "block_size": 19, "window": 5}
+    layer = GroupedQueryAttention(SimpleNamespace(**fields, kernel="banded", attn_pdrop=0.0, resid_pdrop=0.0)).double()
+    x = torch.randn(2, 19, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    graphs = []
+
+    def look(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        graphs.append([str(node.target) for node in graph.graph.nodes if node.op == "call_function"])
+        return graph.forward
+
+    compiled, eager = torch.compile(layer, backend=look, fullgraph=True)(x)[0], layer(x)[0]
+    assert torch.equal(compiled, eager)
+    for one, other in zip(*(torch.autograd.grad(y.square().sum(), x) for y in (compiled, eager)), strict=True):
+        assert torch.equal(one, other)
+    assert len(graphs) == 1
+    assert [target for target in graphs[0] if "banded" in target] == ["mingpt.banded.default"]
+    assert not [target for target in graphs[0] if "bmm" in target or "as_strided" in target or "softmax" in target]

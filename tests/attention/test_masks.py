@@ -1,0 +1,140 @@
+"""Masks are predicates: what each lets through, what their combinations do, and that a claimed band is the truth."""
+
+import math
+from itertools import combinations_with_replacement
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mingpt.attention.layers import AttentionConfig
+from mingpt.attention.masks import CAUSAL, FULL, MASKS, Mask, sliding_window
+from mingpt.evaluate import held_out_loss
+from mingpt.generate import Sampling, generate
+from mingpt.lm import ModelConfig
+from mingpt.model import GPT, GroupedQueryAttention
+from mingpt.text.tokenizers import CharTokenizer
+
+N = 11
+RULES: dict[str, Mask] = {
+    **{name: MASKS[name] for name in MASKS},
+    **{f"window={w}": sliding_window(w) for w in (1, 2, 5, N, N + 3)},
+}
+EVEN = Mask(lambda i, j: (i - j) % 2 == 0)  # no band at all
+every_rule = pytest.mark.parametrize("name", RULES)
+
+
+def seen(mask: Mask, n: int = N) -> Tensor:
+    return mask.sees(torch.arange(n)[:, None], torch.arange(n)).expand(n, n)
+
+
+def by_pairs(rule: Any) -> Tensor:
+    return torch.tensor([[bool(rule(i, j)) for j in range(N)] for i in range(N)])
+
+
+def test_causal_sees_itself_and_the_past_full_sees_all_a_window_counts_its_own() -> None:
+    assert torch.equal(seen(CAUSAL), by_pairs(lambda i, j: j <= i))
+    assert torch.equal(seen(FULL), by_pairs(lambda i, j: True))
+    for w in (1, 2, 5):
+        assert torch.equal(seen(sliding_window(w)), by_pairs(lambda i, j: j in range(i - w + 1, i + 1)))  # noqa: B023
+    assert seen(sliding_window(4)).sum(1).tolist() == [1, 2, 3] + [4] * (N - 3)
+
+
+def test_a_window_of_one_sees_itself_alone_and_one_of_all_is_causal() -> None:
+    assert torch.equal(seen(sliding_window(1)), torch.eye(N, dtype=torch.bool))
+    for w in (N, N + 1, 1000):
+        assert torch.equal(seen(sliding_window(w)), seen(CAUSAL))
+    assert not torch.equal(seen(sliding_window(N - 1)), seen(CAUSAL))
+
+
+@every_rule
+def test_a_band_is_claimed_only_by_the_rule_that_is_it(name: str) -> None:
+    mask = RULES[name]
+    if mask.band is None:
+        assert not mask.causal
+    else:
+        assert torch.equal(seen(mask), by_pairs(lambda i, j: 0 <= i - j < mask.band))
+        assert mask.causal
+
+
+@every_rule
+def test_every_position_sees_something_else_softmax_is_undefined(name: str) -> None:
+    assert seen(RULES[name]).any(1).all()
+
+
+@pytest.mark.parametrize(("one", "other"), list(combinations_with_replacement([*RULES, "even"], 2)))
+def test_and_and_or_are_those_of_their_rules_and_keep_their_bands_true(one: str, other: str) -> None:
+    a, b = (RULES.get(name, EVEN) for name in (one, other))
+    assert torch.equal(seen(a & b), seen(a) & seen(b))
+    assert torch.equal(seen(a | b), seen(a) | seen(b))
+    for both in (a & b, a | b):
+        if both.band is not None:
+            assert torch.equal(seen(both), by_pairs(lambda i, j: 0 <= i - j < both.band))  # noqa: B023
+
+
+def test_a_window_and_causality_are_a_window() -> None:
+    assert (sliding_window(3) & CAUSAL).band == 3
+    assert (sliding_window(3) | CAUSAL).band == math.inf
+    assert (sliding_window(3) | FULL).band is None
+
+
+@pytest.mark.parametrize("width", [0, -1])
+def test_a_window_below_one_is_refused(width: int) -> None:
+    with pytest.raises(ValueError, match=f"width={width}"):
+        sliding_window(width)
+    with pytest.raises(ValueError, match=f"model.window={width}: must be at least 1, or null"):
+        AttentionConfig(n_embd=8, n_query_head=2, window=width)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"window": 3, "mask": "full"}, "model.window=3.*model.mask=full"),
+        ({"mask": "casual"}, "model.mask=casual.*did you mean 'causal'"),
+        ({"score": "aditive"}, "model.score=aditive.*did you mean 'additive'"),
+        ({"kernel": "band"}, "model.kernel=band.*did you mean 'banded'"),
+        ({"score": "linear_concat", "n_query_head": 8}, "model.n_embd=8.*width 2 or more.*linear_concat"),
+        ({"window": 2, "window_pattern": ""}, "model.window_pattern='': must be letters w and f"),
+        ({"window": 2, "window_pattern": "wx"}, "model.window_pattern=wx: must be letters w and f"),
+        ({"window_pattern": "wf"}, "model.window_pattern=wf: says which layers have model.window, but that is null"),
+    ],
+    ids=str,
+)
+def test_wrong_setting_is_refused_by_name_value_and_rule(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**{"n_embd": 8, "n_query_head": 2} | changed)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "windows"),
+    [(None, [2] * 5), ("w", [2] * 5), ("f", [None] * 5), ("wwf", [2, 2, None, 2, 2]), ("fw", [None, 2, None, 2, None])],
+)
+def test_the_pattern_says_which_layers_have_the_window(pattern: str | None, windows: list[int | None]) -> None:
+    model = GPT(ModelConfig(n_layer=5, n_embd=8, window=2, window_pattern=pattern, rope=True, vocab_size=5))
+    assert [block.attention.window for block in model.blocks] == windows
+    assert [block.attention.mask.band for block in model.blocks] == [w or math.inf for w in windows]
+    assert model.endless == (None not in windows)
+    assert model.autoregressive
+
+
+@pytest.mark.parametrize("name", [name for name in MASKS if not MASKS[name].causal])
+def test_a_model_that_sees_the_future_says_so_and_neither_writes_nor_is_judged(name: str) -> None:
+    torch.manual_seed(0)
+    model = GPT(ModelConfig(n_layer=2, n_embd=8, block_size=7, vocab_size=5, mask=name)).eval()
+    assert not model.autoregressive
+    ids = torch.tensor([[0, 1, 2, 3]])
+    assert not torch.equal(model(ids).logits[:, 0], model(torch.tensor([[0, 1, 2, 4]])).logits[:, 0])
+    with pytest.raises(ValueError, match="GPT needs the text to come"):
+        generate(model, ids, 1, Sampling())
+    with pytest.raises(ValueError, match="choose an autoregressive model"):
+        held_out_loss(model, np.array([0, 1, 2]), CharTokenizer("abcde"))
+
+
+def test_a_full_mask_is_the_same_whichever_end_comes_first() -> None:
+    config = {"n_embd": 12, "n_query_head": 3, "n_kv_head": 1, "attn_pdrop": 0.0, "resid_pdrop": 0.0, "block_size": 5}
+    layer = GroupedQueryAttention(SimpleNamespace(**config, rope=False, mask="full")).double()
+    x = torch.randn(2, 5, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(layer(x.flip(1))[0], layer(x)[0].flip(1), rtol=0, atol=1e-12)

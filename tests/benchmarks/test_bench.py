@@ -1,0 +1,150 @@
+"""`bench`: every way computes the same window, slopes are exponents, and what can't be told apart is not ranked."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from mingpt import probe
+from mingpt.benchmarks import BENCHMARKS, attention, base, decode
+from mingpt.errors import UsageError
+from mingpt.flags import Flags
+from mingpt.probe import Spread
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def short_profiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leaves out the profiler, which takes most of a tiny benchmark."""
+    monkeypatch.setattr(attention, "peak_bytes", lambda call, device: 1024)
+    return
+
+
+def parsed(name: str, *words: str) -> Any:
+    return Flags(name, "", {"": BENCHMARKS[name].options}).parse(words)[""]
+
+
+@pytest.mark.parametrize("window", [1, 3, 7, 23])
+def test_a_way_computes_another_window_forward_or_backward(window: int) -> None:
+    torch.manual_seed(3)
+    inputs = [torch.randn(1, 2, 23, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    ways = attention.ways(23, window, 4, CPU)
+    assert {"full", "masked", "unfold", "loop", "banded"} == ways.keys()
+    results = {}
+    for name, way in ways.items():
+        output = way(*inputs)
+        results[name] = (output, *torch.autograd.grad(output.square().sum(), inputs))
+    for name in ways.keys() - {"full"}:
+        torch.testing.assert_close(results[name], results["loop"], rtol=0, atol=1e-12)
+    if window < 23:
+        assert (results["full"][0] - results["loop"][0]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("length", "left_out"), [(1024, set()), (1025, {"loop"}), (4097, {"loop", "masked"})])
+def test_a_way_without_end_is_timed(length: int, left_out: set[str]) -> None:
+    assert attention.ways(64, 8, 4, CPU).keys() - attention.ways(length, 8, 4, CPU).keys() == left_out
+
+
+def test_overlapping_spreads_are_ranked() -> None:
+    slow, slower, fast = (Spread(values) for values in ((2.0, 3.0, 4.0), (2.5, 3.5, 4.5), (0.9, 1.0, 1.1)))
+    assert base.ranking({"slower": slower, "slow": slow, "fast": fast}) == "fast < slow ~ slower"
+
+
+def test_slope_is_no_exponent() -> None:
+    assert attention.slope([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
+
+
+def measured_alike(contestants: Any, device: Any, *, rounds: int, warmup: int) -> dict[str, Spread]:
+    """As `measure`, one true call each, but all take the same."""
+    for call in contestants.values():
+        call()
+    return {name: Spread((1.0, 2.0, 3.0)) for name in contestants}
+
+
+def test_attention_prints_a_rank_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "measure", measured_alike)
+    said: list[str] = []
+    options = parsed("attention", "--length=32", "--window=5", "--heads=1", "--width=4", "--device=cpu")
+    result = attention.run(options, said.append)
+    json.dumps(result)
+    assert not any(row["apart_from_full"] for row in result["rows"].values())
+    assert " < " not in said[-1]
+    assert sum("not told apart" in line for line in said) == 4
+
+
+def test_slopes_are_those_of_other_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "LENGTHS", [16, 32, 64])
+    monkeypatch.setattr(attention, "SLOPE_LIMITS", {"full": 32})
+    options = parsed("attention", "--slopes=True", "--window=4", "--heads=1", "--width=4", "--rounds=2", "--device=cpu")
+    rows = attention.run(options, lambda line: None)["rows"]
+    assert {name: row["length"] for name, row in rows.items()} == {
+        "full": [16, 32],
+        "unfold": [16, 32, 64],
+        "banded": [16, 32, 64],
+    }
+    assert all(row["memory_slope"] == 0 for row in rows.values())  # as many bytes everywhere, here
+
+
+def test_decode_times_another_number_of_writers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "BATCHES", (1, 2))
+    sizes = ("--layers=1", "--heads=2", "--width=8", "--block_size=8", "--prompt=3", "--tokens=4", "--threads=1")
+    before, said = torch.get_num_threads(), list[str]()
+    result = decode.run(parsed("decode", *sizes, "--rounds=2"), said.append)
+    json.dumps(result)
+    assert {name: list(rows) for name, rows in result["rows"].items()} == {
+        "batch 1": ["cache", "no cache"],
+        "batch 2": ["cache", "no cache"],
+    }
+    assert all(row["tokens_per_second"]["median"] > 0 for rows in result["rows"].values() for row in rows.values())
+    assert torch.get_num_threads() == before
+
+
+def test_peer_that_writes_is_not_timed_or_left_running(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model.py").write_text(
+        "from types import SimpleNamespace as GPTConfig\n"
+        "class GPT:\n"
+        "    def __init__(self, config): self.config = config\n"
+        "    def eval(self): pass\n"
+        "    def generate(self, prompt, tokens, temperature): assert prompt.shape == (1, 3) and tokens == 4\n"
+    )
+    workers: list[Any] = []
+    real: Callable[..., Any] = decode.Worker
+
+    def kept(*words: Any) -> Any:
+        workers.append(real(*words))
+        return workers[-1]
+
+    monkeypatch.setattr(decode, "Worker", kept)
+    monkeypatch.setattr(decode, "BATCHES", (1,))
+    sizes = ("--layers=1", "--heads=2", "--width=8", "--block_size=8", "--prompt=3", "--tokens=4", "--threads=1")
+    result = decode.run(parsed("decode", *sizes, "--rounds=2", f"--peers=nanogpt={tmp_path}"), lambda line: None)
+    assert list(result["rows"]["batch 1"]) == ["cache", "no cache", "nanogpt"]
+    assert [worker.process.poll() is None for worker in workers] == [False]
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "refusal"),
+    [
+        ("attention", ["--window=0"], "window=0: must be at least 1"),
+        ("attention", ["--length=8", "--window=9"], "window=9: must be at most length=8"),
+        ("attention", ["--rounds=1"], "rounds=1: must be at least 2"),
+        ("decode", ["--tokens=70"], "tokens=70: must be at most block_size=256 less prompt=192"),
+        ("decode", ["--device=cuda", "--peers=nanogpt=."], "device=cuda: must be cpu"),
+        ("decode", ["--peers=mingpt=."], "peers=mingpt=.: must name nanogpt"),
+        ("train", ["--shape=Z"], "shape=Z: must be one of A, B, C"),
+    ],
+)
+def test_setting_that_makes_no_sense_is_timed(name: str, words: list[str], refusal: str) -> None:
+    with pytest.raises(UsageError, match="must") as refused:
+        parsed(name, *words)
+    assert refusal in str(refused.value)
+
+
+def test_measure_takes_turns() -> None:
+    order: list[str] = []
+    spreads = probe.measure({n: (lambda n=n: order.append(n)) for n in "ab"}, CPU, rounds=3, warmup=1)  # type: ignore[misc]
+    assert "".join(order) == "abababab"
+    assert [len(spread.values) for spread in spreads.values()] == [3, 3]
