@@ -70,7 +70,8 @@ class BenchOptions:
 
     Attributes:
         shape: A: 6 layers of width 192, block 16, batch 64; B: 4, 128, 64, 12; C: 6, 384, 256, 8
-        peers: KIND=FOLDER,...: clones of mingpt (karpathy/minGPT) or nanogpt (karpathy/nanoGPT); null: ours alone
+        peers: KIND=FOLDER,...: clones of mingpt (karpathy/minGPT, its step), mingpt-trainer (with its own loop and
+            loader) or nanogpt (karpathy/nanoGPT); null: ours alone
         dropout: probability, in all of them
         rounds: times that each takes its turn
         threads: CPU threads of each process

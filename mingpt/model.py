@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mingpt.attention.cache import KeyValueCache
 from mingpt.attention.layers import CausalSelfAttention, GroupedQueryAttention
 from mingpt.attention.positions import POSITIONS, RotaryPositionalEmbeddings
+from mingpt.dropout import Dropout
 from mingpt.initialise import INITS, reads_out
 from mingpt.lm import LanguageModel, LMOutput, ModelConfig, next_token_loss
 from mingpt.mlps import MLPS
@@ -33,7 +34,7 @@ class Block(nn.Module):
         self.attention = GroupedQueryAttention(config)
         self.mlp_norm = NORMS[config.norm](config.n_embd, config.bias)
         self.mlp = MLPS[config.mlp](config.n_embd, config.bias)
-        self.mlp_dropout = nn.Dropout(config.resid_pdrop)
+        self.mlp_dropout = Dropout(config.resid_pdrop)
 
     def forward(self, x: Tensor, state: KeyValueCache | None = None) -> Tensor:
         x = x + self.attention(self.attention_norm(x), state).output
@@ -63,7 +64,7 @@ class GPT(LanguageModel):
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.n_embd)
         self.position = POSITIONS[config.position_code](config)
-        self.embedding_dropout = nn.Dropout(config.embd_pdrop)
+        self.embedding_dropout = Dropout(config.embd_pdrop)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.final_norm = NORMS[config.norm](config.n_embd, config.bias)
         self.head = reads_out(nn.Linear(config.n_embd, config.vocab_size, bias=False))

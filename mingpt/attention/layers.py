@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mingpt.attention.cache import KeyValueCache
 from mingpt.attention.kernels import sdpa
 from mingpt.attention.positions import POSITIONS, RotaryPositionalEmbeddings
+from mingpt.dropout import Dropout
 from mingpt.errors import require
 from mingpt.initialise import writes_residual
 from mingpt.norms import NORMS
@@ -127,7 +128,7 @@ class GroupedQueryAttention(nn.Module):
         self.k_norm: nn.Module = nn.RMSNorm(self.d, eps=1e-6) if config.qk_norm else nn.Identity()
         self.position = POSITIONS[config.position_code].inside_attention(config)
         self.attn_pdrop = config.attn_pdrop
-        self.resid_dropout = nn.Dropout(config.resid_pdrop)
+        self.resid_dropout = Dropout(config.resid_pdrop)
 
     def forward(self, x: Tensor, state: KeyValueCache | None = None) -> AttentionOutput:
         """(b, t, e) -> (b, t, e), each position reading itself and what came before.

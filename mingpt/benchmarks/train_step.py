@@ -22,7 +22,7 @@ SHAPES: Registry[dict[str, Any]] = Registry("shape")
 SHAPES.add("A")({"n_layer": 6, "n_head": 6, "n_embd": 192, "block_size": 16, "batch_size": 64})
 SHAPES.add("B")({"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "batch_size": 12})
 SHAPES.add("C")({"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 8})
-PEERS = ("mingpt", "nanogpt")
+PEERS = ("mingpt", "mingpt-trainer", "nanogpt")
 WORKER = Path(__file__).with_name("peers.py")
 
 
@@ -106,9 +106,9 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 
 def _table(rows: Mapping[str, Mapping[str, Mapping[str, float]]], say: Callable[[str], None]) -> None:
-    say(f"{'':10} {'ms a step':>10} {'quartiles':>17}   times ours (quartiles)")
+    say(f"{'':14} {'ms a step':>10} {'quartiles':>17}   times ours (quartiles)")
     for kind, row in rows.items():
         ms, ratio = row["ms"], row.get("ratio")
         beside = f"{ratio['median']:.2f}x ({ratio['q1']:.2f} to {ratio['q3']:.2f})" if ratio else ""
         spread = f"{ms['q1']:.1f} to {ms['q3']:.1f}"
-        say(f"{kind:10} {ms['median']:10.1f} {spread:>17}   {beside}")
+        say(f"{kind:14} {ms['median']:10.1f} {spread:>17}   {beside}")

@@ -20,8 +20,15 @@ def draw(run_dir: Path) -> Path:
     judged = [point for point in judged if point[1] is not None]
     if judged:
         axes.plot(*zip(*judged, strict=True), color="#0b5cad", lw=2, marker="o", ms=4, label="held out")
-        above = {"textcoords": "offset points", "xytext": (0, 8), "ha": "center"}
-        axes.annotate(f"{judged[-1][1]:.3f}", judged[-1], color="#0b5cad", weight="bold", **above)
+        axes.annotate(
+            f"{judged[-1][1]:.3f}",
+            judged[-1],
+            xytext=(0, 8),
+            textcoords="offset points",
+            ha="center",
+            color="#0b5cad",
+            weight="bold",
+        )
     for loss in lines.values():
         axes.axhline(loss, color="#b4642d", lw=0.8, ls="--", zorder=0)
     for height, text in _labels(lines, apart=0.04 * (axes.get_ylim()[1] - axes.get_ylim()[0])):
