@@ -167,7 +167,7 @@ def bench(argv: Sequence[str]) -> int:
     require(0 <= options.dropout < 1, "dropout", options.dropout, "must be in [0, 1)")
     peers = dict(pair.partition("=")[::2] for pair in (options.peers or "").split(",") if pair)
     for kind, path in peers.items():
-        require(kind in train_step.PEERS, "peers", f"{kind}={path}", f"must name {' or '.join(train_step.PEERS)}")
+        require(kind in train_step.PEERS, "peers", f"{kind}={path}", f"must be of {', '.join(train_step.PEERS)}")
         require(Path(path).is_dir(), "peers", f"{kind}={path}", "must be KIND=FOLDER of a clone")
     result = train_step.run(
         options.shape, peers, rounds=options.rounds, threads=options.threads, dropout=options.dropout, say=print
