@@ -137,7 +137,10 @@ def sample(argv: Sequence[str]) -> int:
         Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, seed=options.seed + n)
         for n in range(options.num_samples)
     ]
-    trained = run.load(options.run or folders.newest_run(), device=options.device, say=_notice)
+    folder = options.run or folders.newest_run()
+    if options.run is None:
+        _notice(f"run: {folder}")
+    trained = run.load(folder, device=options.device, say=_notice)
     for number, sampling in enumerate(samplings):
         pieces = trained.stream(options.prompt, options.max_new_tokens, sampling, cache=options.cache)
         if number:

@@ -21,6 +21,8 @@ from mingpt.text.tokenizers import Tokenizer
 
 # Settings in which the two may differ: none changes the function that the weights compute.
 FREE = ("embd_pdrop", "resid_pdrop", "attn_pdrop", "init", "block_size", "kernel")
+# What a checkpoint from before a setting existed was made with.
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(ModelConfig)}
 
 
 def refuse_other_vocabulary(saved: Checkpoint, tokenizer: Tokenizer) -> None:
@@ -34,7 +36,7 @@ def refuse_other_vocabulary(saved: Checkpoint, tokenizer: Tokenizer) -> None:
 
 def refuse_other_model(config: ModelConfig, saved: Checkpoint) -> None:
     try:
-        there, here = dict(saved.state["model"]), described(config)
+        there, here = {**DEFAULTS, **saved.state["model"]}, described(config)
     except (KeyError, TypeError, ValueError):
         raise CheckpointError(f"{saved.folder}: state.json describes no model") from None
     differing = [name for name in here if name not in FREE and there.get(name) != here[name]]

@@ -21,7 +21,7 @@ from typing import Any
 
 from mingpt import checkpoint, settings
 from mingpt.checkpoint import Checkpoint
-from mingpt.errors import CheckpointError, UsageError
+from mingpt.errors import CheckpointError, UsageError, require
 from mingpt.files import locked, remove_drafts, write_atomic
 from mingpt.settings import Config
 
@@ -41,6 +41,7 @@ def opened(config: Config, say: Callable[[str], None]) -> Iterator[tuple[Path, C
         CheckpointError: there is no run to go on with, or another process is at it.
     """
     resuming = config.trainer.resume
+    require("\0" not in (config.system.work_dir or ""), "system.work_dir", repr(config.system.work_dir), "holds a NUL")
     folder = Path(config.system.work_dir or newest_run()) if resuming else _free(config.system.work_dir)
     if resuming:
         _refuse_changes(config, folder)
@@ -124,6 +125,6 @@ def _free(wanted: str | None) -> Path:
         return next(HOME / name for name in names if not (HOME / name).exists())
     if (Path(wanted) / "config.yaml").exists():
         raise UsageError(
-            f"system.work_dir={wanted}: holds another run; go on with it by --trainer.resume=True, or name a new folder"
+            f"system.work_dir={wanted}: already holds a run; go on with it by --trainer.resume=True, or name a new folder"
         )
     return Path(wanted)

@@ -13,6 +13,7 @@ from mingpt.attention.cache import KeyValueCache
 from mingpt.attention.kernels import explain
 from mingpt.attention.layers import CausalSelfAttention, GroupedQueryAttention
 from mingpt.attention.positions import POSITIONS, RotaryPositionalEmbeddings
+from mingpt.dropout import Dropout
 from mingpt.initialise import INITS, reads_out
 from mingpt.lm import LanguageModel, LMOutput, ModelConfig, next_token_loss
 from mingpt.mlps import MLPS
@@ -37,7 +38,7 @@ class Block(nn.Module):
         self.attention = GroupedQueryAttention(config)
         self.mlp_norm = NORMS[config.norm](config.n_embd, config.bias)
         self.mlp = MLPS[config.mlp](config.n_embd, config.bias)
-        self.mlp_dropout = nn.Dropout(config.resid_pdrop)
+        self.mlp_dropout = Dropout(config.resid_pdrop)
 
     def forward(self, x: Tensor, state: KeyValueCache | None = None) -> Tensor:
         x = x + self.attention(self.attention_norm(x), state).output
@@ -67,7 +68,7 @@ class GPT(LanguageModel):
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.n_embd)
         self.position = POSITIONS[config.position_code](config)
-        self.embedding_dropout = nn.Dropout(config.embd_pdrop)
+        self.embedding_dropout = Dropout(config.embd_pdrop)
         self.blocks = nn.ModuleList(Block(config.of_layer(number)) for number in range(config.n_layer))
         self.final_norm = NORMS[config.norm](config.n_embd, config.bias)
         self.head = reads_out(nn.Linear(config.n_embd, config.vocab_size, bias=False))
@@ -104,8 +105,9 @@ class GPT(LanguageModel):
 
     @property
     def endless(self) -> bool:
-        windowed = all(block.attention.window for block in self.blocks)  # type: ignore[union-attr]
-        return windowed and not self.position.bounded
+        limit = self.config.block_size  # what a ring holds at most
+        windows = [block.attention.window for block in self.blocks]  # type: ignore[union-attr]
+        return not self.position.bounded and all(w is not None and w <= limit for w in windows)  # type: ignore[operator]
 
     def kernels(self, device: torch.device, dtype: torch.dtype) -> list[dict[str, Any]]:
         """As every model's: one entry per distinct need, with the layers, from 0, that have it."""

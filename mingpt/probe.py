@@ -15,7 +15,7 @@ from mingpt.lm import LanguageModel
 from mingpt.utils import multiplies_bfloat16, synchronise
 
 # Of the matrix rate, what a step of the default model reached on two cores (LOG.md, 2026-11-22); printed as "about".
-USUAL_SHARE = 0.6
+USUAL_SHARE = 0.36
 BYTES = 4  # of a float32
 
 

@@ -29,7 +29,7 @@ from mingpt.runlog import JsonLines
 from mingpt.settings import Config
 from mingpt.text import tokenizers
 from mingpt.text.batches import Batches, split
-from mingpt.text.corpora import DEFAULT_PATH, read_text
+from mingpt.text.corpora import read_text
 from mingpt.text.corpus import Corpus, prepare
 from mingpt.text.tokenizers import Tokenizer
 from mingpt.trainer import Event, Progress, Trainer
@@ -107,12 +107,10 @@ class Run:
         return held_out_loss(self.model, ids, self.tokenizer)
 
     def _own_text(self) -> str:
-        """Where the run's text lies; never a reason to write it anew."""
-        path = self.config.data.path
-        if path == DEFAULT_PATH and not Path(path).exists():
-            raise DataError(
-                f"{self.folder}: its text, {path}, is not in this folder; go there, or name one with --text"
-            )
+        """Where the run's text lies, from whatever folder one asks; never a reason to write it anew."""
+        path: str = _environment(self.folder)["text"]
+        if not Path(path).exists():
+            raise DataError(f"{self.folder}: its text is no longer at {path}; name one with --text")
         return path
 
     def last_record(self) -> runlog.Record:
@@ -168,7 +166,11 @@ def _describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus) ->
     attention = trainer.model.kernels(trainer.device, training_type(trainer.device))  # before anything is written
     folders.write_config(folder, config)
     vocabulary = sha256(corpus.tokenizer.to_json().encode())
-    text = {"text": corpus.text.source, "text_sha256": corpus.text.sha256, "vocabulary_sha256": vocabulary}
+    text = {
+        "text": str(Path(corpus.text.source).absolute()),
+        "text_sha256": corpus.text.sha256,
+        "vocabulary_sha256": vocabulary,
+    }
     environment = runlog.environment(trainer.device, **text, attention=attention)
     folders.write_json(folder, "environment.json", environment)
     trainer.say(_announcement(trainer))
@@ -251,6 +253,7 @@ def _model(config: Config, tokenizer: Tokenizer) -> LanguageModel:
 
 def _pretrained(config: Config, say: Say) -> Checkpoint | None:
     folder = config.model.pretrained_folder
+    require("\0" not in (folder or ""), "model.pretrained_folder", repr(folder), "must not hold a NUL")
     return None if folder is None else checkpoint.newest(Path(folder), say)
 
 

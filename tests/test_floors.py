@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS: list[list[list[str]]] = [
-    [["errors", "version", "registry", "files", "interrupt", "utils", "initialise", "norms"], ["report"]],
+    [["errors", "version", "registry", "files", "interrupt", "utils", "initialise", "norms", "dropout"], ["report"]],
     [
         ["text.corpora", "text.tokenizers", "text.batches", "text.corpus", "text"],
         [

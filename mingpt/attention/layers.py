@@ -11,10 +11,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from mingpt.attention.cache import KeyValueCache
-from mingpt.attention.kernels import AUTO, KERNELS, Need, choose
+from mingpt.attention.kernels import AUTO, KERNELS, Need, choose, for_cache
 from mingpt.attention.masks import FULL, MASKS, Mask, sliding_window
 from mingpt.attention.positions import POSITIONS, RotaryPositionalEmbeddings
 from mingpt.attention.scores import SCORES
+from mingpt.dropout import Dropout
 from mingpt.errors import require
 from mingpt.initialise import writes_residual
 from mingpt.norms import NORMS
@@ -158,7 +159,7 @@ class GroupedQueryAttention(nn.Module):
         self.mask, self.kernel, self.window = config.rule, config.kernel, config.window
         self.position = POSITIONS[config.position_code].inside_attention(config)
         self.attn_pdrop = config.attn_pdrop
-        self.resid_dropout = nn.Dropout(config.resid_pdrop)
+        self.resid_dropout = Dropout(config.resid_pdrop)
 
     def forward(self, x: Tensor, state: KeyValueCache | None = None) -> AttentionOutput:
         """(b, t, e) -> (b, t, e), each position reading what the mask lets it.
@@ -175,7 +176,7 @@ class GroupedQueryAttention(nn.Module):
         if state:
             k, v, keys_at = state.extend(k, v)
         need = self.need(q, k.shape[-2], start, keys_at, everything=state is not None and x.shape[1] == 1)
-        y, weights = choose(self.kernel, need).attend(q, k, v, need)
+        y, weights = choose(for_cache(self.kernel) if state else self.kernel, need).attend(q, k, v, need)
         y = self.out_proj(rearrange(y, "b h t d -> b t (h d)"))
         return AttentionOutput(self.resid_dropout(y), weights)
 

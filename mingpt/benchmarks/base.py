@@ -39,7 +39,7 @@ def parse_peers(text: str | None, kinds: Sequence[str]) -> dict[str, str]:
     """
     peers = dict(pair.partition("=")[::2] for pair in (text or "").split(",") if pair)
     for kind, path in peers.items():
-        require(kind in kinds, "peers", f"{kind}={path}", f"must name {' or '.join(kinds)}")
+        require(kind in kinds, "peers", f"{kind}={path}", f"must be of {', '.join(kinds)}")
         require(Path(path).is_dir(), "peers", f"{kind}={path}", "must be KIND=FOLDER of a clone")
     return peers
 

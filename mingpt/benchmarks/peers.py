@@ -9,6 +9,7 @@ imported, because every project here calls its package by the same few names.
 import importlib
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -66,17 +67,62 @@ def ours(shape: dict[str, Any]) -> Step:
 
 
 def mingpt(shape: dict[str, Any]) -> Step:
-    """karpathy/minGPT: its model and optimizer groups, its loop written out."""
+    """karpathy/minGPT: its model and optimizer groups, its loop written out without its data loader."""
+    model = _mingpt_model(shape)
+    optimizer = model.configure_optimizers(
+        SimpleNamespace(learning_rate=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY)
+    )
+    return _plain_step(model, optimizer, shape)
+
+
+def mingpt_trainer(shape: dict[str, Any]) -> Step:
+    """karpathy/minGPT as it ships: its Trainer, its DataLoader with the workers that it defaults to.
+
+    Its loop runs in a thread that is let on one step at a time.
+    """
+    trainer_class = importlib.import_module("mingpt.trainer").Trainer
+    config = trainer_class.get_default_config()
+    config.device, config.batch_size, config.learning_rate = "cpu", shape["batch_size"], LEARNING_RATE
+    config.betas, config.weight_decay, config.grad_norm_clip, config.max_iters = BETAS, WEIGHT_DECAY, CLIP, None
+    trainer = trainer_class(config, _mingpt_model(shape), _Windows(shape["block_size"]))
+    wanted, done = threading.Semaphore(0), threading.Semaphore(0)
+
+    def on_batch_end(_: Any) -> None:
+        done.release()
+        wanted.acquire()
+
+    trainer.add_callback("on_batch_end", on_batch_end)
+    threading.Thread(target=trainer.run, daemon=True).start()
+    done.acquire()  # its first step, which it makes unasked
+
+    def step() -> None:
+        wanted.release()
+        done.acquire()
+
+    return step
+
+
+class _Windows(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Windows of random ids, one at a time, as minGPT's loader asks for them."""
+
+    def __init__(self, block_size: int) -> None:
+        self.ids, self.block_size = torch.randint(VOCABULARY, (100_000,)), block_size
+
+    def __len__(self) -> int:
+        return len(self.ids) - self.block_size
+
+    def __getitem__(self, start: int) -> tuple[torch.Tensor, torch.Tensor]:
+        window = self.ids[start : start + self.block_size + 1]
+        return window[:-1], window[1:]
+
+
+def _mingpt_model(shape: dict[str, Any]) -> Any:
     gpt = importlib.import_module("mingpt.model").GPT  # the peer's package of that name
     config = gpt.get_default_config()
     config.model_type, config.n_layer, config.n_head = None, shape["n_layer"], shape["n_head"]
     config.n_embd, config.vocab_size, config.block_size = shape["n_embd"], VOCABULARY, shape["block_size"]
     config.embd_pdrop = config.resid_pdrop = config.attn_pdrop = shape["dropout"]
-    model = gpt(config)
-    optimizer = model.configure_optimizers(
-        SimpleNamespace(learning_rate=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY)
-    )
-    return _plain_step(model, optimizer, shape)
+    return gpt(config)
 
 
 def nanogpt(shape: dict[str, Any]) -> Step:
@@ -112,7 +158,13 @@ def _plain_step(model: Any, optimizer: torch.optim.Optimizer, shape: dict[str, A
     return step
 
 
-KINDS = {"ours": ours, "mingpt": mingpt, "nanogpt": nanogpt, "nanogpt_writing": nanogpt_writing}
+KINDS = {
+    "ours": ours,
+    "mingpt": mingpt,
+    "mingpt-trainer": mingpt_trainer,
+    "nanogpt": nanogpt,
+    "nanogpt_writing": nanogpt_writing,
+}
 
 
 def main(kind: str, path: str, shape: str) -> None:

@@ -19,7 +19,7 @@ SHAPES: Registry[dict[str, Any]] = Registry("shape")
 SHAPES.add("A")({"n_layer": 6, "n_head": 6, "n_embd": 192, "block_size": 16, "batch_size": 64})
 SHAPES.add("B")({"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "batch_size": 12})
 SHAPES.add("C")({"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 8})
-PEERS = ("mingpt", "nanogpt")
+PEERS = ("mingpt", "mingpt-trainer", "nanogpt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,8 @@ class Options:
 
     Attributes:
         shape: A: 6 layers of width 192, block 16, batch 64; B: 4, 128, 64, 12; C: 6, 384, 256, 8
-        peers: KIND=FOLDER,...: clones of mingpt (karpathy/minGPT) or nanogpt (karpathy/nanoGPT); null: ours alone
+        peers: KIND=FOLDER,...: clones of mingpt (karpathy/minGPT, its step), mingpt-trainer (with its own loop and
+            loader) or nanogpt (karpathy/nanoGPT); null: ours alone
         dropout: probability, in all of them
         rounds: times that each takes its turn
         threads: CPU threads of each process
@@ -87,9 +88,9 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 
 def _table(rows: Mapping[str, Mapping[str, Mapping[str, float]]], say: Say) -> None:
-    say(f"{'':10} {'ms a step':>10} {'quartiles':>17}   times ours (quartiles)")
+    say(f"{'':14} {'ms a step':>10} {'quartiles':>17}   times ours (quartiles)")
     for kind, row in rows.items():
         ms, ratio = row["ms"], row.get("ratio")
         beside = f"{ratio['median']:.2f}x ({ratio['q1']:.2f} to {ratio['q3']:.2f})" if ratio else ""
         spread = f"{ms['q1']:.1f} to {ms['q3']:.1f}"
-        say(f"{kind:10} {ms['median']:10.1f} {spread:>17}   {beside}")
+        say(f"{kind:14} {ms['median']:10.1f} {spread:>17}   {beside}")

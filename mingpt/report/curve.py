@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 TITLE = "Held-out loss against what counting characters reaches"
 
@@ -10,6 +9,7 @@ TITLE = "Held-out loss against what counting characters reaches"
 def draw(run_dir: Path) -> Path:
     """Draw metrics.jsonl and baselines.json of `run_dir` into its loss.png, and return that path."""
     from matplotlib.figure import Figure  # 0.5 s, and only where a picture is drawn
+    from matplotlib.ticker import MaxNLocator
 
     records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     lines: dict[str, float] = json.loads((run_dir / "baselines.json").read_text(encoding="utf-8"))
@@ -21,11 +21,23 @@ def draw(run_dir: Path) -> Path:
     judged = [point for point in judged if point[1] is not None]
     if judged:
         axes.plot(*zip(*judged, strict=True), color="#0b5cad", lw=2, marker="o", ms=4, label="held out")
-        _label(axes, judged[-1], steps[0])
-    for name, loss in lines.items():
-        axes.axhline(loss, color="#b4642d", lw=0.8, ls="--", zorder=0)
         axes.annotate(
-            f"{name} {loss:.2f}", (1, loss), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8
+            f"{judged[-1][1]:.3f}",
+            judged[-1],
+            xytext=(0, 8),
+            textcoords="offset points",
+            ha="center",
+            color="#0b5cad",
+            weight="bold",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )
+    for loss in lines.values():
+        axes.axhline(loss, color="#b4642d", lw=0.8, ls="--", zorder=0)
+    axes.set_ylim(bottom=min([*lines.values(), axes.get_ylim()[0] + 0.1]) - 0.1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for height, text in _labels(lines, apart=0.04 * (axes.get_ylim()[1] - axes.get_ylim()[0])):
+        axes.annotate(
+            text, (1.01, height), xycoords=("axes fraction", "data"), va="center", color="#8a4416", fontsize=9
         )
     axes.set(xlabel="optimizer step", ylabel="nats per token", title=TITLE)
     axes.spines[["top", "right"]].set_visible(False)
@@ -34,16 +46,13 @@ def draw(run_dir: Path) -> Path:
     return run_dir / "loss.png"
 
 
-def _label(axes: Any, point: tuple[int, float], first: int) -> None:
-    axes.annotate(
-        f"{point[1]:.3f}",
-        point,
-        textcoords="offset points",
-        xytext=(-6, -14),
-        ha="right",
-        color="#0b5cad",
-        weight="bold",
-    )
+def _labels(lines: dict[str, float], apart: float) -> list[tuple[float, str]]:
+    """Where to write each line's name: at its height, or `apart` below the label above it where they would collide."""
+    labels: list[tuple[float, str]] = []
+    for name, loss in sorted(lines.items(), key=lambda line: -line[1]):
+        height = min(loss, labels[-1][0] - apart) if labels else loss
+        labels.append((height, f"{name} {loss:.2f}"))
+    return labels
 
 
 def _smoothed(values: list[float], keep: float = 0.9) -> list[float]:

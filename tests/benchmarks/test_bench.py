@@ -133,7 +133,7 @@ def test_peer_that_writes_is_not_timed_or_left_running(tmp_path: Any, monkeypatc
         ("attention", ["--rounds=1"], "rounds=1: must be at least 2"),
         ("decode", ["--tokens=70"], "tokens=70: must be at most block_size=256 less prompt=192"),
         ("decode", ["--device=cuda", "--peers=nanogpt=."], "device=cuda: must be cpu"),
-        ("decode", ["--peers=mingpt=."], "peers=mingpt=.: must name nanogpt"),
+        ("decode", ["--peers=mingpt=."], "peers=mingpt=.: must be of nanogpt"),
         ("train", ["--shape=Z"], "shape=Z: must be one of A, B, C"),
     ],
 )

@@ -16,12 +16,13 @@ from mingpt.flags import Flags
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def commands(markdown: str) -> Iterator[list[str]]:
-    """The words after `chargpt` or `python chargpt.py`, of each such command in a fenced block."""
-    for block in FENCED.findall(markdown):
+    """The words after `chargpt` or `python chargpt.py`, of each such command in a fenced block of shell lines."""
+    for block in SHELL.findall(markdown):
         for line in block.replace("\\\n", " ").splitlines():
             if "chargpt" not in line:
                 continue

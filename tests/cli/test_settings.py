@@ -128,7 +128,7 @@ WRONG = [
     ("bench --rounds=1", "rounds=1", "must be at least 2"),
     ("bench --threads=0", "threads=0", "must be at least 1"),
     ("bench --dropout=1", "dropout=1.0", "must be in [0, 1)"),
-    ("bench --peers=tvm=.", "peers=tvm=.", "must name mingpt or nanogpt"),
+    ("bench --peers=tvm=.", "peers=tvm=.", "must be of mingpt, mingpt-trainer, nanogpt"),
     ("bench --peers=mingpt=nowhere", "peers=mingpt=nowhere", "must be KIND=FOLDER of a clone"),
     ("bench --shape=Z", "shape=Z", "must be one of A, B, C"),
     ("eval --txt=a", "--txt", f"{NO_KEY} (did you mean 'text'?)"),

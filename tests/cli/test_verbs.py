@@ -148,7 +148,7 @@ def test_run_is_written_over(chargpt: Any, text_file: Path, trained: Path) -> No
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
     ended = chargpt(f"--data.path={text_file}", f"--system.work_dir={trained}")
     assert ended.code == 2
-    assert ended.refusal.startswith(f"system.work_dir={trained}: holds another run")
+    assert ended.refusal.startswith(f"system.work_dir={trained}: already holds a run")
     assert "--trainer.resume=True" in ended.refusal
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
 

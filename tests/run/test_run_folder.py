@@ -158,7 +158,9 @@ def test_file_of_other_characters_is_judged(tmp_path: Path, tiny: Any) -> None:
 
 def test_folder_of_another_run_is_overwritten(finished: Run, tiny: Any, listing: Any) -> None:
     before = {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()}
-    with pytest.raises(UsageError, match=r"holds another run; go on with it by --trainer\.resume=True, or name a new"):
+    with pytest.raises(
+        UsageError, match=r"already holds a run; go on with it by --trainer\.resume=True, or name a new"
+    ):
         run.train(tiny(finished.folder, CADENCE))
     assert {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()} == before
 

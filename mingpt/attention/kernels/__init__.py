@@ -14,7 +14,7 @@ from mingpt.attention.kernels.reference import Reference
 from mingpt.attention.kernels.sdpa import Sdpa
 from mingpt.errors import UsageError
 
-__all__ = ["AUTO", "KERNELS", "Banded", "Flex", "Kernel", "Need", "Reference", "Sdpa", "choose", "explain"]
+__all__ = ["AUTO", "KERNELS", "Banded", "Flex", "Kernel", "Need", "Reference", "Sdpa", "choose", "explain", "for_cache"]
 
 AUTO = "auto"
 PREFERRED = ("flex", "banded", "sdpa", "reference")  # of those that serve and are worth it, the first
@@ -32,6 +32,11 @@ def choose(name: str, need: Need) -> Kernel:
             raise UsageError(f"model.kernel={name}: can't serve {need.described()}: {reason}")
         return kernel
     return next(KERNELS[each] for each in PREFERRED if not KERNELS[each].refuses(need) and KERNELS[each].worth(need))
+
+
+def for_cache(name: str) -> str:
+    """The kernel for steps that read a cache: the one asked for, or `auto` where that serves whole sequences alone."""
+    return name if name == AUTO or KERNELS[name].serves_cache else AUTO
 
 
 def explain(name: str, need: Need) -> dict[str, str]:

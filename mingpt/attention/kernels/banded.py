@@ -43,6 +43,7 @@ class Banded(Kernel):
     """Causal windows, forward and backward, on any device."""
 
     name = "banded"
+    serves_cache = False
 
     def refuses(self, need: Need) -> str | None:
         rules = (

@@ -59,6 +59,7 @@ class Kernel:
     """Base of all kernels."""
 
     name: ClassVar[str]
+    serves_cache: ClassVar[bool] = True  # False: whole sequences alone
 
     def refuses(self, need: Need) -> str | None:
         """Why this kernel can't serve `need`; None: it can."""

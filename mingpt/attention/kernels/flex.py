@@ -23,6 +23,7 @@ class Flex(Kernel):
     """For windows on CUDA, where whole blocks of keys are skipped."""
 
     name = "flex"
+    serves_cache = False
 
     def refuses(self, need: Need) -> str | None:
         rules = (

@@ -2,11 +2,11 @@
 
 import math
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from mingpt.attention.kernels.base import KERNELS, Kernel, Need
 from mingpt.attention.scores import repeated
+from mingpt.dropout import dropout
 
 
 class Reference(Kernel):
@@ -20,8 +20,7 @@ class Reference(Kernel):
         if need.bias is not None:
             logits = logits + need.bias(i, j).to(logits.dtype)
         weights = logits.masked_fill(~need.mask.sees(i, j), -math.inf).softmax(dim=-1)
-        dropped = F.dropout(weights, need.dropout_p) if need.dropout_p else weights
-        return dropped @ repeated(v, q.shape[1]), weights
+        return dropout(weights, need.dropout_p) @ repeated(v, q.shape[1]), weights
 
 
 KERNELS.add(Reference.name)(Reference())

@@ -21,6 +21,10 @@ class Sdpa(Kernel):
     def refuses(self, need: Need) -> str | None:
         return None if need.score.bilinear else "it takes scores that are a dot product"
 
+    def worth(self, need: Need) -> bool:
+        # The CPU's fused kernel has no dropout; what stands in for it there is slower than the reference.
+        return need.device.type != "cpu" or need.dropout_p == 0
+
     def attend(self, q: Tensor, k: Tensor, v: Tensor, need: Need) -> tuple[Tensor, Tensor | None]:
         q, k = need.score.fold(q, k)
         if k.shape[1] != v.shape[1] or _needs_repeats(q, k):
