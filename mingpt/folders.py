@@ -125,6 +125,7 @@ def _free(wanted: str | None) -> Path:
         return next(HOME / name for name in names if not (HOME / name).exists())
     if (Path(wanted) / "config.yaml").exists():
         raise UsageError(
-            f"system.work_dir={wanted}: already holds a run; go on with it by --trainer.resume=True, or name a new folder"
+            f"system.work_dir={wanted}: already holds a run; go on with it by --trainer.resume=True, or name a new "
+            "folder"
         )
     return Path(wanted)
