@@ -27,7 +27,6 @@ class Need:
         dropout_p: dropout on the weights, probability.
         keys_at: (s,) positions of the keys, where a cache holds them in another order; None: 0 to s - 1.
         query_at: position of the first query; None: s - t.
-        needs_grad: whether a backward pass may follow.
     """
 
     mask: Mask
@@ -40,7 +39,6 @@ class Need:
     dropout_p: float = 0.0
     keys_at: Tensor | None = None
     query_at: int | None = None
-    needs_grad: bool = True
 
     def positions(self) -> tuple[Tensor, Tensor]:
         """(t, 1) query and (s,) key positions."""
