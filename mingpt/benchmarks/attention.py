@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from statistics import linear_regression
@@ -15,12 +16,14 @@ from torch import Tensor
 from mingpt.attention.kernels import KERNELS, Banded, Need
 from mingpt.attention.masks import sliding_window
 from mingpt.attention.scores import ScaledDot
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, ranking, rounded, summary
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, parse_peers, ranking, rounded, summary
+from mingpt.benchmarks.worker import Worker
 from mingpt.errors import require
-from mingpt.probe import Spread, measure, peak_bytes
+from mingpt.probe import BYTES, Spread, measure, peak_bytes
 from mingpt.utils import DEVICES, pick_device
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q, k, v (1, h, N, d) -> (1, h, N, d)
+PACKAGES = ("local-attention",)
 LENGTHS = [1 << power for power in range(10, 16)]  # for slopes: 1k to 32k
 # Positions beyond which a way takes too long or too much to be timed; the others have no such end.
 LIMITS = {"masked": 4096, "loop": 1024}
@@ -37,6 +40,7 @@ class Options:
         heads: of queries, and of keys
         width: of a head
         rounds: times that each takes its turn
+        peers: local-attention, the installed package; null: ours alone
         slopes: whether to time 1k to 32k positions instead, and fit how seconds and bytes grow
         threads: CPU threads; 0: as many as PyTorch chooses
         device: where to compute; one of auto, cpu, cuda, mps
@@ -47,6 +51,7 @@ class Options:
     heads: int = 4
     width: int = 64
     rounds: int = 7
+    peers: str | None = None
     slopes: bool = False
     threads: int = 0
     device: str = "auto"
@@ -58,6 +63,9 @@ class Options:
         require(self.rounds >= 2, "rounds", self.rounds, "must be at least 2, for a spread")
         require(self.threads >= 0, "threads", self.threads, "must be 0 or more")
         require(self.device in DEVICES, "device", self.device, f"must be one of {', '.join(DEVICES)}")
+        peers = parse_peers(self.peers, (), PACKAGES)
+        require(not peers or self.device in ("auto", "cpu"), "device", self.device, "must be cpu, where peers are")
+        require(not (peers and self.slopes), "peers", self.peers, "must be null with slopes=True")
 
 
 def ways(length: int, window: int, width: int, device: torch.device) -> dict[str, Attend]:
@@ -142,19 +150,38 @@ def run(options: Options, say: Say) -> dict[str, Any]:
 
 def _one_length(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
     made = calls(options, options.length, device)
-    seconds = measure(made, device, rounds=options.rounds, warmup=1)
-    rows = {}
-    say(f"{'':8} {'ms':>10} {'quartiles':>21} {'MB':>9}   times faster than full (quartiles)")
+    shape = {name: getattr(options, name) for name in ("length", "window", "heads", "width")}
+    with ExitStack() as stack:
+        contestants = dict(made)
+        for kind, path in parse_peers(options.peers, (), PACKAGES).items():
+            worker = Worker(kind, path, shape | {"threads": torch.get_num_threads()})
+            stack.callback(worker.close)
+            contestants[kind] = partial(worker.steps, 1)
+        seconds = measure(contestants, device, rounds=options.rounds, warmup=1)
+    rows: dict[str, Any] = {}
+    say(f"{'':15} {'ms':>10} {'quartiles':>21} {'MB':>9}   times faster than full (quartiles)")
     for name, spread in seconds.items():
-        ms, peak = summary(spread, 1e-3), peak_bytes(made[name], device)
+        ms, peak = (
+            summary(spread, 1e-3),
+            _live_bytes(made[name], options, options.length, device) if name in made else None,
+        )
         ratio, told = summary(seconds["full"].over(spread)), spread.apart_from(seconds["full"])
         rows[name] = {"ms": ms, "peak_bytes": peak, "ratio": ratio, "apart_from_full": told}
         beside = f"{ratio['median']:.4g}x ({ratio['q1']:.4g} to {ratio['q3']:.4g})" if told else "not told apart"
         beside = "" if name == "full" else beside
         between = f"{ms['q1']:.4g} to {ms['q3']:.4g}"
-        say(f"{name:8} {ms['median']:10.4g} {between:>21} {peak / 1e6:9.1f}   {beside}")
+        memory = "?" if peak is None else f"{peak / 1e6:.1f}"
+        say(f"{name:15} {ms['median']:10.4g} {between:>21} {memory:>9}   {beside}")
     say(f"{ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
+    for kind in seconds.keys() - made.keys():
+        rows[kind]["over_banded"] = ratio = summary(seconds[kind].over(seconds["banded"]))
+        say(f"{kind} takes {ratio['median']:.4g}x of banded's time ({ratio['q1']:.4g} to {ratio['q3']:.4g})")
     return rows
+
+
+def _live_bytes(call: Callable[[], object], options: Options, length: int, device: torch.device) -> int:
+    """High-water mark, with q, k, v and the output's gradient, which were there before."""
+    return peak_bytes(call, device) + 4 * BYTES * options.heads * length * options.width
 
 
 def _slopes(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
@@ -165,7 +192,7 @@ def _slopes(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
         made = {name: call for name, call in made.items() if length <= SLOPE_LIMITS.get(name, length)}
         made = {name: call for name, call in made.items() if name not in LIMITS}
         for name, spread in measure(made, device, rounds=options.rounds, warmup=1).items():
-            points.setdefault(name, []).append((length, spread, peak_bytes(made[name], device)))
+            points.setdefault(name, []).append((length, spread, _live_bytes(made[name], options, length, device)))
     rows: dict[str, Any] = {}
     for name, found in points.items():
         lengths = [length for length, _, _ in found]

@@ -31,16 +31,22 @@ class Benchmark:
 BENCHMARKS: Registry[Benchmark] = Registry("bench")
 
 
-def parse_peers(text: str | None, kinds: Sequence[str]) -> dict[str, str]:
-    """`KIND=FOLDER,...` -> the folder of each kind.
+def parse_peers(text: str | None, clones: Sequence[str], packages: Sequence[str] = ()) -> dict[str, str]:
+    """`CLONE=FOLDER,PACKAGE,...` -> the folder of each kind; "" for an installed package.
 
     Raises:
-        UsageError: an unknown kind, or no such folder.
+        UsageError: an unknown kind, a clone that isn't there, or a folder given for a package.
     """
-    peers = dict(pair.partition("=")[::2] for pair in (text or "").split(",") if pair)
-    for kind, path in peers.items():
-        require(kind in kinds, "peers", f"{kind}={path}", f"must be of {', '.join(kinds)}")
-        require(Path(path).is_dir(), "peers", f"{kind}={path}", "must be KIND=FOLDER of a clone")
+    peers: dict[str, str] = {}
+    for part in (text or "").split(","):
+        kind, given, path = part.partition("=")
+        if part:
+            require(kind in (*clones, *packages), "peers", part, f"must be of {', '.join((*clones, *packages))}")
+            require(
+                kind in packages or bool(path and Path(path).is_dir()), "peers", part, "must be KIND=FOLDER of a clone"
+            )
+            require(kind in clones or not given, "peers", part, f"must be {kind} alone: it is an installed package")
+            peers[kind] = path
     return peers
 
 

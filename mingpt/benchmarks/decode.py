@@ -17,7 +17,7 @@ from mingpt.model import GPT
 from mingpt.probe import Spread, measure
 from mingpt.utils import DEVICES, pick_device
 
-PEERS = ("nanogpt",)
+CLONES, PACKAGES = ("nanogpt",), ("transformers",)
 BATCHES = (1, 16)
 VOCABULARY = 65
 
@@ -33,7 +33,8 @@ class Options:
         block_size: tokens seen at once; 0 < prompt + tokens <= block_size
         prompt: tokens that are there
         tokens: tokens to write after them
-        peers: KIND=FOLDER,...: a clone of nanogpt (karpathy/nanoGPT); null: ours alone
+        peers: nanogpt=FOLDER, a clone of karpathy/nanoGPT; transformers, the installed package, its GPT-2 with a
+            cache; both with a comma between; null: ours alone
         rounds: times that each takes its turn
         threads: CPU threads of each process
         device: where to compute; one of auto, cpu, cuda, mps; peers take the cpu alone
@@ -62,7 +63,7 @@ class Options:
         require(self.rounds >= 2, "rounds", self.rounds, "must be at least 2, for a spread")
         require(self.device in DEVICES, "device", self.device, f"must be one of {', '.join(DEVICES)}")
         require(not self.peers or self.device == "cpu", "device", self.device, "must be cpu, where peers are")
-        parse_peers(self.peers, PEERS)
+        parse_peers(self.peers, CLONES, PACKAGES)
 
     @property
     def model(self) -> ModelConfig:
@@ -102,8 +103,8 @@ def _one_batch(options: Options, batch: int, model: GPT, device: torch.device, s
             name: partial(_write, model, batch, options, cache)
             for name, cache in (("cache", True), ("no cache", False))
         }
-        for kind, path in parse_peers(options.peers, PEERS).items():
-            worker = Worker(f"{kind}_writing", path, shape)
+        for kind, path in parse_peers(options.peers, CLONES, PACKAGES).items():
+            worker = Worker(f"{kind}-writing", path, shape)
             stack.callback(worker.close)
             writers[kind] = partial(worker.steps, 1)
         seconds = measure(writers, device, rounds=options.rounds, warmup=1)

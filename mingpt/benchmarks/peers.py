@@ -1,6 +1,7 @@
-"""One peer's training step, or its writing, in a process of its own, driven by lines on its standard input.
+"""One peer's training step, writing or attention, in a process of its own, driven by lines on its standard input.
 
-    python peers.py KIND PATH SHAPE      PATH: a clone of that project ("" for ours); SHAPE: JSON; KIND: of KINDS
+    python peers.py KIND PATH SHAPE      PATH: a clone of that project ("" where it is installed); SHAPE: JSON; KIND: of
+                                         KINDS
 
 It answers `ready`, then to each line with a number of steps the JSON list of their seconds.  Run as a script, never
 imported, because every project here calls its package by the same few names.
@@ -143,6 +144,37 @@ def nanogpt_writing(shape: dict[str, Any]) -> Step:
     return lambda: model.generate(prompt, shape["tokens"], temperature=0.8)
 
 
+def transformers_writing(shape: dict[str, Any]) -> Step:
+    """Hugging Face's GPT-2: its own `generate`, with its cache."""
+    peer = importlib.import_module("transformers")
+    config = peer.GPT2Config(
+        vocab_size=VOCABULARY,
+        n_positions=shape["block_size"],
+        n_embd=shape["n_embd"],
+        n_layer=shape["n_layer"],
+        n_head=shape["n_head"],
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    model = peer.GPT2LMHeadModel(config).eval()
+    prompt = torch.randint(VOCABULARY, (shape["batch"], shape["prompt"]))
+    settings = {"max_new_tokens": shape["tokens"], "do_sample": True, "temperature": 0.8, "use_cache": True}
+    everything = torch.ones_like(prompt)
+    return lambda: model.generate(prompt, attention_mask=everything, pad_token_id=0, **settings)
+
+
+def local_attention(shape: dict[str, Any]) -> Step:
+    """lucidrains/local-attention, forward and backward: buckets of w queries read their own and the one before."""
+    peer = importlib.import_module("local_attention")
+    window = shape["window"]
+    attend = peer.LocalAttention(
+        window_size=window, causal=True, look_backward=1, exact_windowsize=True, autopad=True, use_rotary_pos_emb=False
+    )
+    q, k, v, grad = torch.randn(4, 1, shape["heads"], shape["length"], shape["width"])
+    inputs = [x.requires_grad_() for x in (q, k, v)]
+    return lambda: torch.autograd.grad(attend(*inputs), inputs, grad)
+
+
 def _plain_step(model: Any, optimizer: torch.optim.Optimizer, shape: dict[str, Any]) -> Step:
     size = (shape["batch_size"], shape["block_size"] + 1)
     model.train()
@@ -163,7 +195,9 @@ KINDS = {
     "mingpt": mingpt,
     "mingpt-trainer": mingpt_trainer,
     "nanogpt": nanogpt,
-    "nanogpt_writing": nanogpt_writing,
+    "nanogpt-writing": nanogpt_writing,
+    "transformers-writing": transformers_writing,
+    "local-attention": local_attention,
 }
 
 

@@ -85,7 +85,11 @@ def test_slopes_are_those_of_other_lengths(monkeypatch: pytest.MonkeyPatch) -> N
         "unfold": [16, 32, 64],
         "banded": [16, 32, 64],
     }
-    assert all(row["memory_slope"] == 0 for row in rows.values())  # as many bytes everywhere, here
+    inputs = [4 * 4 * 4 * length for length in (16, 32, 64)]  # q, k, v and the output's gradient, of float32
+    assert rows["banded"]["peak_bytes"] == [1024 + size for size in inputs]
+    assert rows["banded"]["memory_slope"] == pytest.approx(
+        attention.slope([16, 32, 64], [1024 + x for x in inputs]), 1e-3
+    )
 
 
 def test_decode_times_another_number_of_writers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +137,10 @@ def test_peer_that_writes_is_not_timed_or_left_running(tmp_path: Any, monkeypatc
         ("attention", ["--rounds=1"], "rounds=1: must be at least 2"),
         ("decode", ["--tokens=70"], "tokens=70: must be at most block_size=256 less prompt=192"),
         ("decode", ["--device=cuda", "--peers=nanogpt=."], "device=cuda: must be cpu"),
-        ("decode", ["--peers=mingpt=."], "peers=mingpt=.: must be of nanogpt"),
+        ("decode", ["--peers=mingpt=."], "peers=mingpt=.: must be of nanogpt, transformers"),
+        ("decode", ["--peers=nanogpt"], "peers=nanogpt: must be KIND=FOLDER of a clone"),
+        ("decode", ["--peers=transformers=."], "peers=transformers=.: must be transformers alone"),
+        ("attention", ["--peers=local-attention", "--slopes=True"], "peers=local-attention: must be null with slopes"),
         ("train", ["--shape=Z"], "shape=Z: must be one of A, B, C"),
     ],
 )

@@ -1,16 +1,17 @@
 """Sliding-window attention in O(N w) time, and memory that beyond inputs and outputs does not grow with w N.
 
-The sequence is cut into blocks of c queries; a block sees the r c keys that end with it, r = ceil((w - 1) / c) + 1, and
-a fixed (c x r c) band of them.  A few blocks at a time go through two batched products over overlapping views of K and
-V, so no key is copied.  The backward pass recomputes the weights from the saved log-sum-exp (Dao et al. 2022) and adds
-its products into preallocated gradients, block by block: autograd through slices would write a full-length tensor of
-zeros for each and be quadratic.
+The queries of a head are cut into blocks of c, and each block sees the r c keys that end with it,
+r = ceil((w - 1) / c) + 1, through one (c, r c) band.  The keys of neighbouring blocks are overlapping views, so a
+run of blocks is one batched product, and no key is copied.  The first queries, which have fewer keys before them, and
+the last ones, too few for a block, make runs of another shape.
 
-All rows (batch x key/value head) lie one after the other in one long padded sequence, so that a run of blocks is one
-strided view; the r - 1 blocks of padding before each row are computed and thrown away.
+The backward pass makes the weights again (as Dao et al. 2022), so that nothing is saved but q, k and v, and adds its
+products into preallocated gradients: autograd through slices would write a full-length tensor of zeros for each of
+them, and be quadratic.
 """
 
 import math
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -20,23 +21,45 @@ from mingpt.attention.kernels.base import KERNELS, Kernel, Need
 from mingpt.attention.scores import repeated
 
 SHORT = 512  # positions below which one masked product is as fast
-TILE = 1 << 19  # weights held at once: few enough to stay in the cache of a core, many enough to amortise a call
-MASKED = -1e30  # finite, so that padding, which sees nothing, gives numbers instead of NaN
+TILE = 1 << 19  # weights held at once: few enough for the cache of a core, many enough to pay for the calls
 
 
-class Layout(NamedTuple):
-    """How one call is cut up."""
+class Run(NamedTuple):
+    """`blocks` blocks of `size` queries from `start` on; each block sees the `keys` keys that end with it."""
 
-    rows: int  # b * g
-    shared: int  # query heads per key/value head
-    length: int  # N
-    block: int  # c
-    reach: int  # r: blocks of keys that a block of queries sees
-    blocks: int  # blocks of a row, the padding before it included
+    start: int
+    blocks: int
+    size: int
+    keys: int
+
+    def queries_of(self, row: Tensor) -> Tensor:
+        """(N, d) -> (blocks, size, d), a view."""
+        return row[self.start : self.start + self.blocks * self.size].unflatten(0, (self.blocks, self.size))
+
+    def keys_of(self, row: Tensor) -> Tensor:
+        """(N, d) -> (blocks, keys, d), a view that overlaps itself."""
+        token, number = row.stride()
+        shape = (self.blocks, self.keys, row.shape[1])
+        return row[self._first_key :].as_strided(shape, (self.size * token, token, number))
+
+    def add_to_keys(self, row: Tensor, parts: Tensor) -> None:
+        """Add (blocks, keys, d) to what `keys_of` shows of (N, d): a place gets the sum of all that overlap there."""
+        step = self.size if self.blocks > 1 else self.keys
+        for first in range(0, self.keys, step):
+            begin = self._first_key + first
+            row[begin : begin + self.blocks * step].unflatten(0, (self.blocks, step)).add_(
+                parts[:, first : first + step]
+            )
+
+    def band(self, window: int, like: Tensor) -> Tensor:
+        """(size, keys): 0 where the query sees the key, -inf elsewhere."""
+        i = torch.arange(self.keys - self.size, self.keys, device=like.device)[:, None]
+        j = torch.arange(self.keys, device=like.device)
+        return like.new_zeros(self.size, self.keys).masked_fill_((i < j) | (i - j >= window), -math.inf)
 
     @property
-    def keys(self) -> int:
-        return self.reach * self.block
+    def _first_key(self) -> int:
+        return self.start + self.size - self.keys
 
 
 class Banded(Kernel):
@@ -64,74 +87,15 @@ class Banded(Kernel):
             v = repeated(v, k.shape[1])
         seed = int(torch.randint(2**31, ()).item()) if need.dropout_p else 0
         window = int(min(need.mask.band, need.keys))
-        return banded(q, k, v, window, need.score.scale, need.dropout_p, seed)[0], None
+        return banded(q, k, v, window, need.score.scale, need.dropout_p, seed), None
 
 
 KERNELS.add(Banded.name)(Banded())
 
 
-def _layout(q: Tensor, k: Tensor, window: int) -> Layout:
-    (b, h, n, _), g = q.shape, k.shape[1]
-    block = min(max(16, 1 << max(window // 4, 1).bit_length() - 1), 64)
-    reach = math.ceil((min(window, n) - 1) / block) + 1
-    return Layout(b * g, h // g, n, block, reach, math.ceil(n / block) + reach - 1)
-
-
-def _padded(x: Tensor, at: Layout) -> Tensor:
-    """(b, g, N, d) or (b, g, N) -> the long sequence, (rows * blocks, c, d) or (rows * blocks, c)."""
-    long = x.new_zeros(at.rows, at.blocks * at.block, *x.shape[3:])
-    start = (at.reach - 1) * at.block
-    long[:, start : start + at.length] = x.reshape(at.rows, at.length, *x.shape[3:])
-    return long.view(at.rows * at.blocks, at.block, *x.shape[3:])
-
-
-def _queries(x: Tensor, at: Layout) -> Tensor:
-    """(b, h, N, ...) -> (rows * blocks, shared * c, ...): the heads that share keys are rows of one product."""
-    parts = [_padded(x.unflatten(1, (-1, at.shared))[:, :, s], at) for s in range(at.shared)]
-    return parts[0] if at.shared == 1 else torch.cat(parts, dim=1)
-
-
-def _unpadded(long: Tensor, like: Tensor, at: Layout) -> Tensor:
-    """Back from `_padded`."""
-    start = (at.reach - 1) * at.block
-    flat = long.view(at.rows, at.blocks * at.block, *long.shape[2:])
-    return flat[:, start : start + at.length].reshape(like.shape)
-
-
-def _unqueries(long: Tensor, like: Tensor, at: Layout) -> Tensor:
-    """Back from `_queries`."""
-    narrow = like.unflatten(1, (-1, at.shared))[:, :, 0]
-    parts = [_unpadded(part.contiguous(), narrow, at) for part in long.chunk(at.shared, dim=1)]
-    return torch.stack(parts, dim=2).flatten(1, 2)
-
-
-def _windows(long: Tensor, at: Layout) -> Tensor:
-    """(rows * blocks, c, d) -> overlapping (rows * blocks - r + 1, r c, d), a view: the keys of each query block."""
-    c, d = long.shape[1:]
-    return long.as_strided((len(long) - at.reach + 1, at.keys, d), (c * d, d, 1))
-
-
-def _band(at: Layout, window: int, like: Tensor) -> Tensor:
-    """(shared * c, r c): 0 where the query sees the key, MASKED elsewhere."""
-    i = torch.arange(at.keys - at.block, at.keys, device=like.device)[:, None]
-    j = torch.arange(at.keys, device=like.device)
-    seen = (i - j >= 0) & (i - j < window)
-    band = torch.where(seen, 0.0, MASKED).to(like.dtype)
-    return band.repeat(at.shared, 1)
-
-
-def _before_start(at: Layout, like: Tensor) -> Tensor:
-    """(r - 1, 1, r c): for the first blocks of a row, MASKED at keys before its first token."""
-    token = torch.arange(at.keys, device=like.device) - (at.keys - at.block)
-    blocks = torch.arange(at.reach - 1, device=like.device)[:, None]
-    return torch.where(token + blocks * at.block < 0, MASKED, 0.0).to(like.dtype)[:, None]
-
-
 @torch.library.custom_op("mingpt::banded", mutates_args=())
-def banded(
-    q: Tensor, k: Tensor, v: Tensor, window: int, scale: float, dropout_p: float, seed: int
-) -> tuple[Tensor, Tensor]:
-    """softmax(scale q k^T + band) v and its log-sum-exp: position i sees j with 0 <= i - j < window.
+def banded(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float, dropout_p: float, seed: int) -> Tensor:
+    """softmax(scale q k^T + band) v: position i sees j with 0 <= i - j < window.
 
     Args:
         q: (b, h, N, d)
@@ -143,109 +107,95 @@ def banded(
         seed: of that dropout
 
     Returns:
-        (b, h, N, d) and (b, h, N).
+        (b, h, N, d)
     """
-    at = _layout(q, k, window)
-    qs, ks, vs = _queries(q, at), _padded(k, at), _padded(v, at)
-    band, start = _band(at, window, q), _before_start(at, q)
-    out, lse = torch.zeros_like(qs), torch.zeros_like(qs[..., 0])
-    for number, tile in enumerate(_tiles(at)):
-        weights = _logits(tile, qs, ks, band, start, scale, at)
-        top = weights.amax(-1, keepdim=True)
-        total = weights.sub_(top).exp_().sum(-1, keepdim=True)
-        own = _own(tile, at)
-        lse[own] = (top + total.log()).squeeze(-1)
-        if dropout_p:
-            weights *= _kept(weights, dropout_p, seed + number)
-        torch.bmm(weights, _windows(vs, at)[tile], out=out[own]).div_(total)
-    return _unqueries(out, q, at), _unqueries(lse, q[..., 0], at)
+    result, keep = q.new_empty(q.shape), _dropout(dropout_p, seed, q.device)
+    for run in _runs(q.shape[2], window):
+        band = run.band(window, q)
+        for out, *row in _rows(q.shape[1], result, q, k, v):
+            queries, keys, values = run.queries_of(row[0]), run.keys_of(row[1]), run.keys_of(row[2])
+            torch.bmm(keep(_weights(queries, keys, band, scale))[0], values, out=run.queries_of(out))
+    return result
 
 
 @torch.library.custom_op("mingpt::banded_backward", mutates_args=())
 def _banded_backward(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    result: Tensor,
-    lse: Tensor,
-    window: int,
-    scale: float,
-    dropout_p: float,
-    seed: int,
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, window: int, scale: float, dropout_p: float, seed: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    at = _layout(q, k, window)
-    qs, ks, vs, gs = _queries(q, at), _padded(k, at), _padded(v, at), _queries(grad, at)
-    ls, ds = _queries(lse, at)[..., None], _queries((grad * result).sum(-1), at)[..., None]
-    band, start = _band(at, window, q), _before_start(at, q)
-    dq, dk, dv = torch.zeros_like(qs), torch.zeros_like(ks), torch.zeros_like(vs)
-    for number, tile in enumerate(_tiles(at)):
-        own = _own(tile, at)
-        weights = _logits(tile, qs, ks, band, start, scale, at).sub_(ls[own]).exp_()
-        inner = torch.bmm(gs[own], _windows(vs, at)[tile].mT)
-        read = weights
-        if dropout_p:
-            kept = _kept(weights, dropout_p, seed + number)
-            inner, read = inner.mul_(kept), weights * kept
-        _scatter(dv, tile, read.mT @ gs[own], at)
-        inner.sub_(ds[own]).mul_(weights).mul_(scale)
-        torch.bmm(inner, _windows(ks, at)[tile], out=dq[own])
-        _scatter(dk, tile, inner.mT @ qs[own], at)
-    return _unqueries(dq, q, at), _unpadded(dk, k, at), _unpadded(dv, v, at)
+    dq, dk, dv = q.new_empty(q.shape), k.new_zeros(k.shape), v.new_zeros(v.shape)
+    keep = _dropout(dropout_p, seed, q.device)
+    for run in _runs(q.shape[2], window):
+        band = run.band(window, q)
+        for dq_row, dk_row, dv_row, grad_row, *row in _rows(q.shape[1], dq, dk, dv, grad, q, k, v):
+            queries, keys, values = run.queries_of(row[0]), run.keys_of(row[1]), run.keys_of(row[2])
+            of_output = run.queries_of(grad_row)
+            weights = _weights(queries, keys, band, scale)
+            read, of_read = keep(weights, torch.bmm(of_output, values.mT))
+            run.add_to_keys(dv_row, torch.bmm(read.mT, of_output))
+            of_logits = torch._softmax_backward_data(of_read, weights, -1, weights.dtype)
+            torch.bmm(of_logits, keys, out=run.queries_of(dq_row))
+            run.add_to_keys(dk_row, torch.bmm(of_logits.mT, queries))
+    return dq.mul_(scale), dk.mul_(scale), dv
 
 
 @banded.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, *settings: float) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(q, memory_format=torch.contiguous_format), q.new_empty(q.shape[:-1])
+def _(q: Tensor, *rest: Any) -> Tensor:
+    return q.new_empty(q.shape)
 
 
 @_banded_backward.register_fake
-def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *settings: float) -> tuple[Tensor, Tensor, Tensor]:
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     q, k, v, *ctx.settings = inputs
-    ctx.save_for_backward(q, k, v, *output)
+    ctx.save_for_backward(q, k, v)
 
 
-def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Any, ...]:
-    return (*_banded_backward(grad.contiguous(), *ctx.saved_tensors, *ctx.settings), None, None, None, None)
+def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    return (*_banded_backward(grad, *ctx.saved_tensors, *ctx.settings), None, None, None, None)
 
 
 banded.register_autograd(_backward, setup_context=_remember)
 
 
-def _own(tile: slice, at: Layout) -> slice:
-    """The query blocks of the key blocks `tile`: each sees the r - 1 blocks before it."""
-    return slice(tile.start + at.reach - 1, tile.stop + at.reach - 1)
+def _runs(length: int, window: int) -> Iterator[Run]:
+    """All `length` queries, none twice, each run with at most TILE weights where a block is no larger."""
+    size = min(max(16, 1 << max(window // 4, 1).bit_length() - 1), 64)
+    before = math.ceil((min(window, length) - 1) / size) * size  # keys before a block that it sees
+    early = min(before, length)
+    step = max(TILE // max(early, 1), size)
+    for start in range(0, early, step):
+        end = min(start + step, early)
+        yield Run(start, 1, end - start, end)
+    keys, (blocks, rest) = before + size, divmod(length - early, size)
+    step = max(TILE // (size * keys), 1)
+    for first in range(0, blocks, step):
+        yield Run(early + first * size, min(step, blocks - first), size, keys)
+    if rest:
+        yield Run(length - rest, 1, rest, before + rest)
 
 
-def _tiles(at: Layout) -> list[slice]:
-    """Runs of query blocks, by the number of their first key block."""
-    count = at.rows * at.blocks - at.reach + 1
-    step = max(TILE // (at.shared * at.block * at.keys), 1)
-    return [slice(first, min(first + step, count)) for first in range(0, count, step)]
+def _rows(heads: int, *tensors: Tensor) -> Iterator[list[Tensor]]:
+    """(N, d) of each, query head by query head; a key/value head comes once for each query head that shares it."""
+    for b in range(len(tensors[0])):
+        for h in range(heads):
+            yield [x[b, h * x.shape[1] // heads] for x in tensors]
 
 
-def _logits(tile: slice, qs: Tensor, ks: Tensor, band: Tensor, start: Tensor, scale: float, at: Layout) -> Tensor:
-    logits = torch.baddbmm(band, qs[_own(tile, at)], _windows(ks, at)[tile].mT, alpha=scale)
-    for row in range(tile.start // at.blocks, (tile.stop - 1) // at.blocks + 1):
-        low, high = max(tile.start, row * at.blocks), min(tile.stop, row * at.blocks + at.reach - 1)
-        if low < high:
-            first = low - row * at.blocks
-            logits[low - tile.start : high - tile.start] += start[first : first + high - low]
-    return logits
+def _weights(queries: Tensor, keys: Tensor, band: Tensor, scale: float) -> Tensor:
+    return torch.baddbmm(band, queries, keys.mT, alpha=scale).softmax(-1)
 
 
-def _kept(like: Tensor, p: float, seed: int) -> Tensor:
-    """A dropout mask that the backward pass can draw again: 0, or 1/(1 - p)."""
-    generator = torch.Generator(like.device).manual_seed(seed)
-    return torch.empty_like(like).bernoulli_(1 - p, generator=generator).div_(1 - p)
+def _dropout(p: float, seed: int, device: torch.device) -> Callable[..., tuple[Tensor, ...]]:
+    """What zeroes the same random entries of all its arguments; made again from `seed`, it draws the same again."""
+    if not p:
+        return lambda *tensors: tensors
+    generator = torch.Generator(device).manual_seed(seed)
 
+    def keep(*tensors: Tensor) -> tuple[Tensor, ...]:
+        kept = torch.empty_like(tensors[0]).bernoulli_(1 - p, generator=generator).div_(1 - p)
+        return tuple(x * kept for x in tensors)
 
-def _scatter(total: Tensor, tile: slice, windows: Tensor, at: Layout) -> None:
-    """Add (blocks, r c, d) products to the key blocks that each of them covers."""
-    parts = windows.unflatten(1, (at.reach, at.block))
-    for s in range(at.reach):
-        total[tile.start + s : tile.stop + s] += parts[:, s]
+    return keep
