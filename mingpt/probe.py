@@ -43,6 +43,14 @@ class Spread:
         """Ratios pair by pair, so that a machine whose speed drifts does not decide them."""
         return Spread(tuple(a / b for a, b in zip(self.values, other.values, strict=True)))
 
+    def less(self, other: "Spread") -> "Spread":
+        """Differences pair by pair."""
+        return Spread(tuple(a - b for a, b in zip(self.values, other.values, strict=True)))
+
+    def divided(self, count: int) -> "Spread":
+        """Of each of `count` equal parts."""
+        return Spread(tuple(value / count for value in self.values))
+
     def apart_from(self, other: "Spread") -> bool:
         """Whether the quartiles don't overlap, so that one may be called faster."""
         return self.quartiles[1] < other.quartiles[0] or other.quartiles[1] < self.quartiles[0]

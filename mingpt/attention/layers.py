@@ -168,16 +168,16 @@ class GroupedQueryAttention(nn.Module):
             state: keys and values of earlier tokens; x continues after them, and is appended.
         """
         start = state.length if state else 0
-        q = self.score.prepare(self.q_norm(rearrange(self.q_proj(x), "b t (h d) -> b h t d", d=self.d)))
-        k = self.k_norm(rearrange(self.k_proj(x), "b t (g d) -> b g t d", d=self.d))
-        v = rearrange(self.v_proj(x), "b t (g d) -> b g t d", d=self.d)
+        q = self.score.prepare(self.q_norm(_by_head(self.q_proj(x), self.d)))
+        k = self.k_norm(_by_head(self.k_proj(x), self.d))
+        v = _by_head(self.v_proj(x), self.d)
         q, k = (x.to(v.dtype) for x in self.position.rotate(q, k, start))  # norms leave float32 under autocast
         keys_at = None
         if state:
             k, v, keys_at = state.extend(k, v)
         need = self.need(q, k.shape[-2], start, keys_at, everything=state is not None and x.shape[1] == 1)
         y, weights = choose(for_cache(self.kernel) if state else self.kernel, need).attend(q, k, v, need)
-        y = self.out_proj(rearrange(y, "b h t d -> b t (h d)"))
+        y = self.out_proj(_side_by_side(y))
         return AttentionOutput(self.resid_dropout(y), weights)
 
     def need(
@@ -229,6 +229,20 @@ class CausalSelfAttention(GroupedQueryAttention):
             self.n_kv_head,
             f"must equal model.n_query_head={self.n_query_head} here; GroupedQueryAttention takes fewer",
         )
+
+
+def _by_head(x: Tensor, d: int) -> Tensor:
+    """(b, t, h d) -> (b, h, t, d)."""
+    if x.shape[1] == 1:  # a token at a time, an einops string costs as much as a product
+        return x.view(len(x), -1, 1, d)
+    return rearrange(x, "b t (h d) -> b h t d", d=d)
+
+
+def _side_by_side(y: Tensor) -> Tensor:
+    """(b, h, t, d) -> (b, t, h d)."""
+    if y.shape[2] == 1:
+        return y.reshape(len(y), 1, -1)
+    return rearrange(y, "b h t d -> b t (h d)")
 
 
 def _as_attention_config(config: Any) -> AttentionConfig:

@@ -1,4 +1,7 @@
-"""Tokens per second of writing, with and without the cache, next to other people's `generate`."""
+"""Milliseconds of writing a token, with and without the cache, next to other people's `generate`.
+
+The first token, which takes the reading of the prompt, is timed alone as well and taken off the others' time.
+"""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,7 +17,7 @@ from mingpt.errors import require
 from mingpt.generate import Sampling, generate
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
-from mingpt.probe import Spread, measure
+from mingpt.probe import measure
 from mingpt.utils import DEVICES, pick_device
 
 CLONES, PACKAGES = ("nanogpt",), ("transformers",)
@@ -24,7 +27,7 @@ VOCABULARY = 65
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Time writing, the reading of the prompt included, at batch 1 and 16.
+    """Time writing at batch 1 and 16: the first token, which takes the reading of the prompt, and each after it.
 
     Attributes:
         layers: blocks
@@ -52,8 +55,9 @@ class Options:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name in ("layers", "heads", "width", "block_size", "prompt", "tokens", "threads"):
+        for name in ("layers", "heads", "width", "block_size", "prompt", "threads"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        require(self.tokens >= 2, "tokens", self.tokens, "must be at least 2: the first is timed alone")
         require(
             self.prompt + self.tokens <= self.block_size,
             "tokens",
@@ -83,7 +87,8 @@ def run(options: Options, say: Say) -> dict[str, Any]:
     """Time every writer at every batch, alternating.
 
     Returns:
-        What the last line of `chargpt bench decode` prints: tokens per second, and ratios of time to ours with a cache.
+        What the last line of `chargpt bench decode` prints: ms of the first token and of each later one, and ratios of
+        those to ours with a cache.
     """
     device, before = pick_device(options.device, "device"), torch.get_num_threads()
     torch.set_num_threads(options.threads)
@@ -97,34 +102,39 @@ def run(options: Options, say: Say) -> dict[str, Any]:
 
 def _one_batch(options: Options, batch: int, model: GPT, device: torch.device, say: Say) -> dict[str, Any]:
     shape = {"n_layer": options.layers, "n_head": options.heads, "n_embd": options.width, "batch": batch}
-    shape |= {name: getattr(options, name) for name in ("block_size", "prompt", "tokens", "threads")}
+    shape |= {name: getattr(options, name) for name in ("block_size", "prompt", "threads")}
+    names = ["cache", "no cache", *parse_peers(options.peers, CLONES, PACKAGES)]
     with ExitStack() as stack:
-        writers: dict[str, Callable[[], object]] = {
-            name: partial(_write, model, batch, options, cache)
-            for name, cache in (("cache", True), ("no cache", False))
-        }
-        for kind, path in parse_peers(options.peers, CLONES, PACKAGES).items():
-            worker = Worker(f"{kind}-writing", path, shape)
-            stack.callback(worker.close)
-            writers[kind] = partial(worker.steps, 1)
+        writers: dict[str, Callable[[], object]] = {}
+        for tokens in (1, options.tokens):
+            for name, cache in (("cache", True), ("no cache", False)):
+                writers[f"{name} {tokens}"] = partial(_write, model, batch, options.prompt, tokens, cache)
+            for kind, path in parse_peers(options.peers, CLONES, PACKAGES).items():
+                worker = Worker(f"{kind}-writing", path, shape | {"tokens": tokens})
+                stack.callback(worker.close)
+                writers[f"{kind} {tokens}"] = partial(worker.steps, 1)
         seconds = measure(writers, device, rounds=options.rounds, warmup=1)
-    say(f"batch {batch:<4} {'tokens/s':>10} {'quartiles':>21}   takes of our time with a cache (quartiles)")
+    first = {name: seconds[f"{name} 1"] for name in names}
+    each = {name: seconds[f"{name} {options.tokens}"].less(first[name]).divided(options.tokens - 1) for name in names}
+    say(f"batch {batch:<7} {'first, ms':>10} {'each, ms':>10} {'quartiles':>21}   takes of cache (quartiles)")
     rows = {}
-    for name, spread in seconds.items():
-        rate = summary(Spread(tuple(batch * options.tokens / value for value in spread.values)))
-        ratio, told = summary(spread.over(seconds["cache"])), spread.apart_from(seconds["cache"])
-        rows[name] = {"tokens_per_second": rate, "ratio": ratio, "apart_from_cache": told}
+    for name in names:
+        ms, ratio, told = (
+            summary(each[name], 1e-3),
+            summary(each[name].over(each["cache"])),
+            each[name].apart_from(each["cache"]),
+        )
+        rows[name] = {"first_ms": summary(first[name], 1e-3), "ms": ms, "ratio": ratio, "apart_from_cache": told}
         beside = f"{ratio['median']:.4g}x ({ratio['q1']:.4g} to {ratio['q3']:.4g})" if told else "not told apart"
         beside = "" if name == "cache" else beside
-        between = f"{rate['q1']:.4g} to {rate['q3']:.4g}"
-        say(f"{name:10} {rate['median']:10.4g} {between:>21}   {beside}")
-    say(f"{ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
+        between = f"{ms['q1']:.4g} to {ms['q3']:.4g}"
+        say(f"{name:13} {1e3 * first[name].median:10.4g} {ms['median']:10.4g} {between:>21}   {beside}")
+    say(f"{ranking(each)}   (~: quartiles overlap, so neither is faster)")
     return rows
 
 
-def _write(model: GPT, batch: int, options: Options, cache: bool) -> None:
-    prompt = torch.zeros(batch, options.prompt, dtype=torch.long)
-    for _ in generate(model, prompt, options.tokens, Sampling(), cache=cache):
+def _write(model: GPT, batch: int, prompt: int, tokens: int, cache: bool) -> None:
+    for _ in generate(model, torch.zeros(batch, prompt, dtype=torch.long), tokens, Sampling(), cache=cache):
         pass
 
 

@@ -1,0 +1,122 @@
+"""Cost of an attention layer by its number of key/value heads: forward and backward, a token written, bytes kept."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mingpt.attention.layers import AttentionConfig, GroupedQueryAttention
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, ranking, summary
+from mingpt.errors import require
+from mingpt.probe import measure
+from mingpt.utils import DEVICES, pick_device
+
+STEPS = 20  # tokens written in one timing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Time an attention layer with fewer and fewer key/value heads.
+
+    Attributes:
+        heads: of queries; every divisor of it is a number of key/value heads
+        width: of the residual stream
+        length: positions; a token is written after that many, less the tokens written
+        batch: rows
+        rounds: times that each takes its turn
+        threads: CPU threads; 0: as many as PyTorch chooses
+        device: where to compute; one of auto, cpu, cuda, mps
+    """
+
+    heads: int = 8
+    width: int = 256
+    length: int = 512
+    batch: int = 8
+    rounds: int = 9
+    threads: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("heads", "width", "batch"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        require(
+            self.width % (2 * self.heads) == 0, "width", self.width, f"must be a multiple of 2 x heads={self.heads}"
+        )
+        require(self.length > STEPS, "length", self.length, f"must be above {STEPS}, the tokens written")
+        require(self.rounds >= 2, "rounds", self.rounds, "must be at least 2, for a spread")
+        require(self.threads >= 0, "threads", self.threads, "must be 0 or more")
+        require(self.device in DEVICES, "device", self.device, f"must be one of {', '.join(DEVICES)}")
+
+
+def run(options: Options, say: Say) -> dict[str, Any]:
+    """Time every number of key/value heads, alternating.
+
+    Returns:
+        What the last line of `chargpt bench grouped` prints, a row per number of key/value heads.
+    """
+    device, before = pick_device(options.device, "device"), torch.get_num_threads()
+    torch.set_num_threads(options.threads or before)
+    try:
+        rows = _rows(options, device, say)
+        machine = {"device": str(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
+        return {"bench": "grouped", **asdict(options), **machine, "rows": rows}
+    finally:
+        torch.set_num_threads(before)
+
+
+def _rows(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
+    torch.manual_seed(0)
+    x = torch.randn(options.batch, options.length, options.width, device=device)
+    layers = {str(g): _layer(options, g).to(device) for g in range(options.heads, 0, -1) if options.heads % g == 0}
+    training = measure({g: partial(_both_ways, layer, x) for g, layer in layers.items()}, device, rounds=options.rounds)
+    writers = {g: _writer(layer, x) for g, layer in layers.items()}
+    writing = measure(writers, device, rounds=options.rounds)
+    most = str(options.heads)
+    say(f"{'key heads':>9} {'both ways, ms':>14} {'takes':>7} {'a token, us':>12} {'takes':>7} {'cache, bytes':>13}")
+    rows = {}
+    for g, layer in layers.items():
+        ms, us = summary(training[g], 1e-3), summary(writing[g].divided(STEPS), 1e-6)
+        ratios = [summary(spread[g].over(spread[most])) for spread in (training, writing)]
+        size = layer.new_state(options.batch, options.length).bytes
+        rows[g] = {"ms": ms, "ratio": ratios[0], "token_us": us, "token_ratio": ratios[1], "cache_bytes": size}
+        medians = [ratio["median"] for ratio in ratios]
+        say(f"{g:>9} {ms['median']:14.4g} {medians[0]:6.3g}x {us['median']:12.4g} {medians[1]:6.3g}x {size:13,}")
+    for what, seconds in (("both ways", training), ("a token", writing)):
+        say(f"{what}: {ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
+    return rows
+
+
+def _layer(options: Options, key_heads: int) -> GroupedQueryAttention:
+    config = AttentionConfig(
+        n_embd=options.width,
+        n_query_head=options.heads,
+        n_kv_head=key_heads,
+        rope=True,
+        block_size=options.length,
+    )
+    return GroupedQueryAttention(config)
+
+
+def _both_ways(layer: GroupedQueryAttention, x: Tensor) -> None:
+    layer(x).output.sum().backward()
+
+
+def _writer(layer: GroupedQueryAttention, x: Tensor) -> Callable[[], object]:
+    """STEPS tokens, one at a time, after all but as many."""
+
+    @torch.no_grad()
+    def write() -> None:
+        state.length = x.shape[1] - STEPS  # again from there
+        for _ in range(STEPS):
+            layer(token, state)
+
+    state, token = layer.new_state(len(x), x.shape[1]), x[:, :1]
+    with torch.no_grad():
+        layer(x[:, :-STEPS], state)
+    return write
+
+
+BENCHMARKS.add("grouped")(Benchmark("Time a layer with fewer key/value heads.", Options, run))
