@@ -50,7 +50,7 @@ def held_out_loss(model: LanguageModel, ids: Ids, tokenizer: Tokenizer, *, at_mo
             f"{type(model).__name__} sees the tokens that it predicts, so it has no held-out loss or perplexity; "
             "choose an autoregressive model"
         )
-    training, device, nats, spans = model.training, next(model.parameters()).device, 0.0, []
+    training, device, nats, spans = model.training, model.device, 0.0, []
     model.eval()
     try:
         for windows in _blocks(ids, model.config.block_size, at_most):

@@ -80,7 +80,7 @@ def generate(
 
 
 def _draws(model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Sampling, cache: bool) -> Iterator[Tensor]:
-    device, block_size = next(model.parameters()).device, model.config.block_size
+    device, block_size = model.device, model.config.block_size
     generator = torch.Generator().manual_seed(sampling.seed)
     seen = prompt[:, -block_size:].to(device)
     state, fresh = model.new_state(len(seen)), seen

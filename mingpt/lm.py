@@ -3,8 +3,9 @@
 The trainer, the sampler, the evaluation and the checkpoints speak to this protocol and to nothing below it.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, fields, replace
+from itertools import chain
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +13,6 @@ from torch import Tensor, nn
 
 from mingpt.attention.layers import AttentionConfig
 from mingpt.errors import require
-from mingpt.initialise import INITS
-from mingpt.mlps import MLPS
 
 
 class LMOutput(NamedTuple):
@@ -58,26 +57,20 @@ class ModelConfig(AttentionConfig):
     vocab_size: int = 256
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("n_layer", "vocab_size"):
+        """The rules that hold in every family; each has its own as well (`LanguageModel.check`)."""
+        for name in ("n_layer", "n_embd", "vocab_size"):
             require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "must be at least 1")
+        require(self.block_size >= 1, "data.block_size", self.block_size, "must be at least 1")
         require(0 <= self.embd_pdrop < 1, "model.embd_pdrop", self.embd_pdrop, "must be in [0, 1)")
-        pattern = self.window_pattern
-        require(pattern is None or bool(pattern), "model.window_pattern", "''", "must be letters w and f, or null")
-        require(set(pattern or "") <= set("wf"), "model.window_pattern", pattern, "must be letters w and f, or null")
-        require(
-            pattern is None or self.window is not None,
-            "model.window_pattern",
-            pattern,
-            "says which layers have model.window, but that is null",
-        )
-        MLPS[self.mlp], INITS[self.init]  # a wrong name is refused here, before any data is read
 
     def of_layer(self, number: int) -> "ModelConfig":
         """The settings of layer `number`, from 0: as these, but without the window where the pattern says so."""
         pattern = self.window_pattern or "w"
         full = pattern[number % len(pattern)] == "f"
         return replace(self, window=None, window_pattern=None) if full else self
+
+
+EVERYONE = frozenset(("type", "vocab_size", "block_size"))  # what every family reads of its settings
 
 
 class LanguageModel(nn.Module):
@@ -88,6 +81,21 @@ class LanguageModel(nn.Module):
     """
 
     config: ModelConfig
+    reads: ClassVar[frozenset[str]]  # fields of ModelConfig, beside EVERYONE
+
+    @classmethod
+    def check(cls, config: ModelConfig) -> None:
+        """Refuse settings that no model of this family can be made of, and others' that differ from their defaults.
+
+        Raises:
+            UsageError: names the setting, its value and the broken rule.
+        """
+        for field in fields(ModelConfig):
+            value = getattr(config, field.name)
+            if field.name not in cls.reads | EVERYONE:
+                require(
+                    value == field.default, f"model.{field.name}", value, f"is not read by model.type={config.type}"
+                )
 
     @property
     def autoregressive(self) -> bool:
@@ -113,6 +121,11 @@ class LanguageModel(nn.Module):
     def flops_per_token(self) -> float:
         """Floating-point operations of one forward pass, per token, at full block length; training costs 3x."""
         raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        """Where its numbers lie."""
+        return next(chain(self.parameters(), self.buffers())).device
 
     @property
     def parameter_count(self) -> int:

@@ -4,6 +4,7 @@ Letters: b batch, t positions, e model width, v vocabulary.  Every variant is a 
 nothing here asks for a variant by name.
 """
 
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 
 from mingpt.attention.cache import KeyValueCache
 from mingpt.attention.kernels import explain
-from mingpt.attention.layers import CausalSelfAttention, GroupedQueryAttention
+from mingpt.attention.layers import AttentionConfig, CausalSelfAttention, GroupedQueryAttention
 from mingpt.attention.positions import POSITIONS, RotaryPositionalEmbeddings
 from mingpt.dropout import Dropout
+from mingpt.errors import require
 from mingpt.initialise import INITS, reads_out
 from mingpt.lm import LanguageModel, LMOutput, ModelConfig, next_token_loss
 from mingpt.mlps import MLPS
@@ -61,10 +63,36 @@ class GPT(LanguageModel):
 
     Args:
         config: its settings, vocab_size and block_size among them.
+
+    Raises:
+        UsageError: settings that break a rule.
     """
+
+    reads = frozenset(
+        (
+            *(field.name for field in fields(AttentionConfig)),
+            *("n_layer", "window_pattern", "mlp", "tie_embeddings", "init", "embd_pdrop"),
+        )
+    )
+
+    @classmethod
+    def check(cls, config: ModelConfig) -> None:
+        super().check(config)
+        config.check_attention()
+        pattern = config.window_pattern
+        letters = pattern is None or (bool(pattern) and set(pattern) <= set("wf"))
+        require(letters, "model.window_pattern", repr(pattern), "must be letters w and f, or null")
+        require(
+            pattern is None or config.window is not None,
+            "model.window_pattern",
+            pattern,
+            "says which layers have model.window, but that is null",
+        )
+        MLPS[config.mlp], INITS[config.init]
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.check(config)
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.n_embd)
         self.position = POSITIONS[config.position_code](config)

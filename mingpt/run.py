@@ -82,7 +82,7 @@ class Run:
         size = self.model.config.block_size
         shown = text if len(text) <= 40 else f"{text[:40]}..."
         require(1 <= ids.shape[1] <= size, "text", repr(shown), f"must be 1 to {size} tokens, not {ids.shape[1]}")
-        return attention_weights(self.model, ids.to(next(self.model.parameters()).device))
+        return attention_weights(self.model, ids.to(self.model.device))
 
     def evaluate(self, path: str | None = None, say: Say = silent) -> HeldOutLoss:
         """Loss on the run's own held-out text, or on all of the file at `path`.

@@ -59,7 +59,7 @@ class ModelSettings(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        FAMILIES[self.type]
+        FAMILIES[self.type].check(self)
         require(self.pretrained_folder != "", "model.pretrained_folder", "''", "must name a run folder, or be null")
 
 

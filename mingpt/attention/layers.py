@@ -60,6 +60,14 @@ class AttentionConfig:
     block_size: int = 128
 
     def __post_init__(self) -> None:
+        self.check_attention()
+
+    def check_attention(self) -> None:
+        """Every rule of these settings.
+
+        Raises:
+            UsageError: names the setting, its value and the broken rule.
+        """
         for name in ("n_embd", "n_query_head"):
             require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "must be at least 1")
         require(

@@ -140,4 +140,4 @@ def test_parameter_count_is_gpt2s_formula(fresh_gpt: MakeGPT) -> None:
 )
 def test_wrong_setting_is_refused_by_name_value_and_rule(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ModelConfig(**changed)
+        GPT(ModelConfig(**changed))
