@@ -38,6 +38,7 @@ class ModelConfig(AttentionConfig):
         type: the model family
         n_layer: blocks
         window_pattern: one letter per layer, repeated: w a layer with model.window, f one without; null: all have it
+        norm: normalisation before each half-block
         mlp: the position-wise half of a block
         tie_embeddings: one table embeds tokens and reads them out, as in GPT-2
         init: how weights start; residual writers are the layers whose output is added to the residual stream
@@ -50,6 +51,7 @@ class ModelConfig(AttentionConfig):
     n_query_head: int = 2
     n_embd: int = 128
     window_pattern: str | None = None
+    norm: str = "layernorm"
     mlp: str = "gelu"
     tie_embeddings: bool = False
     init: str = "waves"
