@@ -11,11 +11,16 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mingpt.errors import MingptError, UsageError, require
 from mingpt.registry import did_you_mean
 from mingpt.version import VERSION
+
+if TYPE_CHECKING:
+    from mingpt.report.compare import Comparison
 
 INSTALL = "pip install -r requirements.txt"
 
@@ -188,6 +193,20 @@ def attention(argv: Sequence[str]) -> int:
     return 0
 
 
+def compare(argv: Sequence[str]) -> int:
+    """tell whether runs differ, over their seeds"""
+    from mingpt import comparing
+
+    return comparing.compare(argv)
+
+
+def report(argv: Sequence[str]) -> int:
+    """write one HTML page about runs or an experiment"""
+    from mingpt import comparing
+
+    return comparing.report(argv, say=_notice)
+
+
 def selftest(argv: Sequence[str]) -> int:
     """check every attention kernel on this machine"""
     from mingpt import selftest
@@ -215,11 +234,30 @@ def bench(argv: Sequence[str]) -> int:
     return 0
 
 
+def experiment(argv: Sequence[str]) -> int:
+    """answer a question with a grid of runs: list, run NAME, show NAME"""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # as for `bench`
+    from mingpt.experiments import conclude, verbs
+
+    return verbs.experiment(argv, print, _program(), partial(conclude.conclude, show=_shown))
+
+
+def sweep(argv: Sequence[str]) -> int:
+    """train every combination of settings, and compare"""
+    from mingpt.experiments import conclude, verbs
+
+    return verbs.sweep(argv, print, _program(), partial(conclude.conclude, show=_shown))
+
+
 VERBS = {
     "train": train,
     "sample": sample,
     "eval": evaluate,
     "attention": attention,
+    "compare": compare,
+    "report": report,
+    "sweep": sweep,
+    "experiment": experiment,
     "bench": bench,
     "selftest": selftest,
 }
@@ -264,6 +302,14 @@ def _dispatch(given: list[str]) -> int:
         return VERBS[verb](rest)
     except SystemExit as done:  # `VERB --help` and `--print_config`
         return int(done.code or 0)
+
+
+def _shown(result: "Comparison") -> None:
+    from rich.console import Console
+
+    from mingpt import comparing
+
+    comparing.show(result, Console(highlight=False))
 
 
 def _require_names(**names: str | None) -> None:

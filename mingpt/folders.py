@@ -23,9 +23,10 @@ from mingpt import checkpoint, settings
 from mingpt.checkpoint import Checkpoint
 from mingpt.errors import CheckpointError, UsageError, require
 from mingpt.files import locked, remove_drafts, write_atomic
+from mingpt.report.records import HOME as HOME
+from mingpt.report.records import newest_run as newest_run
 from mingpt.settings import Config
 
-HOME = Path("out")
 DEFAULT_NAME = "chargpt"
 OWN_FILES = ("config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "baselines.json")
 
@@ -68,18 +69,6 @@ def _made(folder: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):  # whatever else lies there by now is not ours to remove
                 for each in made:
                     each.rmdir()
-
-
-def newest_run(home: Path = HOME) -> Path:
-    """The run folder under `home` that was last started.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    runs = [path.parent for path in home.glob("*/config.yaml")]
-    if not runs:
-        raise CheckpointError(f"no run under {home}/: train one with `chargpt`, or name its folder with --run=DIR")
-    return max(runs, key=lambda run: (run / "config.yaml").stat().st_mtime_ns)
 
 
 def resume_settings(argv: Sequence[str], config: Config) -> Config:

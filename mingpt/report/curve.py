@@ -1,6 +1,7 @@
 """loss.png: a run's curve against the lines that counting alone reaches.  Made from the run folder's files only."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 TITLE = "Held-out loss against what counting characters reaches"
@@ -16,7 +17,7 @@ def draw(run_dir: Path) -> Path:
     figure = Figure(figsize=(9, 5), dpi=120, layout="constrained")
     axes = figure.subplots()
     steps = [record["step"] for record in records]
-    axes.plot(steps, _smoothed([r["train_loss"] for r in records]), color="#9aa7b8", lw=1.2, label="training, smoothed")
+    axes.plot(steps, smoothed([r["train_loss"] for r in records]), color="#9aa7b8", lw=1.2, label="training, smoothed")
     judged = [(r["step"], r.get("val_loss", r.get("val_loss_part"))) for r in records]
     judged = [point for point in judged if point[1] is not None]
     if judged:
@@ -35,7 +36,7 @@ def draw(run_dir: Path) -> Path:
         axes.axhline(loss, color="#b4642d", lw=0.8, ls="--", zorder=0)
     axes.set_ylim(bottom=min([*lines.values(), axes.get_ylim()[0] + 0.1]) - 0.1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for height, text in _labels(lines, apart=0.04 * (axes.get_ylim()[1] - axes.get_ylim()[0])):
+    for height, text in labels(lines, apart=0.04 * (axes.get_ylim()[1] - axes.get_ylim()[0])):
         axes.annotate(
             text, (1.01, height), xycoords=("axes fraction", "data"), va="center", color="#8a4416", fontsize=9
         )
@@ -46,16 +47,16 @@ def draw(run_dir: Path) -> Path:
     return run_dir / "loss.png"
 
 
-def _labels(lines: dict[str, float], apart: float) -> list[tuple[float, str]]:
+def labels(lines: Mapping[str, float], apart: float) -> list[tuple[float, str]]:
     """Where to write each line's name: at its height, or `apart` below the label above it where they would collide."""
-    labels: list[tuple[float, str]] = []
+    placed: list[tuple[float, str]] = []
     for name, loss in sorted(lines.items(), key=lambda line: -line[1]):
-        height = min(loss, labels[-1][0] - apart) if labels else loss
-        labels.append((height, f"{name} {loss:.2f}"))
-    return labels
+        height = min(loss, placed[-1][0] - apart) if placed else loss
+        placed.append((height, f"{name} {loss:.2f}"))
+    return placed
 
 
-def _smoothed(values: list[float], keep: float = 0.9) -> list[float]:
+def smoothed(values: Sequence[float], keep: float = 0.9) -> list[float]:
     """A running average that starts at the first value."""
     smooth, out = values[0], []
     for value in values:

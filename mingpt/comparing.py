@@ -1,0 +1,140 @@
+"""`chargpt compare` and `chargpt report`: run folders in; a table, a verdict, or a page out.  Without torch."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mingpt.errors import UsageError, require
+from mingpt.flags import Flags
+from mingpt.report import page, words
+from mingpt.report.compare import Comparison, comparison
+from mingpt.report.records import newest_run
+
+ALONE = ("--help", "-h", "--print_config")  # take no value
+PIPED_WIDTH = 160  # characters, where the output is no terminal
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """Tell whether runs differ, over their seeds.
+
+    Attributes:
+        every_pair: judge all pairs of arms; False: each against the first
+        json: print everything as one line of JSON, and nothing else
+    """
+
+    every_pair: bool = False
+    json: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Write one HTML page about runs or an experiment.
+
+    Attributes:
+        out: the page; null: report.html, in the folder where there is one, else in the current one
+    """
+
+    out: str | None = None
+
+
+def compare(argv: Sequence[str]) -> int:
+    """What `chargpt compare RUN RUN ... [--json]` does."""
+    folders, flags = split_words(argv, bare=("--json", "--every_pair"))
+    about = "Runs that differ in their seeds alone are an arm; each arm is judged against the first, paired by seed."
+    options: CompareOptions = Flags("chargpt compare RUN RUN ...", about, {"": CompareOptions}).parse(flags)[""]
+    if len(folders) < 2:
+        raise UsageError(f"{len(folders)} run folders: two or more are needed, as `chargpt compare out/a out/b`")
+    result = comparison(folders, every_pair=options.every_pair)
+    if options.json:
+        print(json.dumps(result.to_json(), allow_nan=False))
+    else:
+        show(result, Console(highlight=False))
+    return 0
+
+
+def report(argv: Sequence[str], say: Callable[[str], None]) -> int:
+    """What `chargpt report [RUN|EXPERIMENT ...] [--out FILE]` does."""
+    named, flags = split_words(argv)
+    about = "One page about runs, compared, or about experiments; of the newest run, where none is named."
+    options: ReportOptions = Flags("chargpt report [FOLDER ...]", about, {"": ReportOptions}).parse(flags)[""]
+    require(options.out != "", "out", "''", "must name a file, or be null")
+    folders = [Path(name) for name in named] or [newest_run()]
+    if not named:
+        say(f"run: {folders[0]}")
+    home = folders[0] if len(folders) == 1 else Path()
+    print(page.write(folders, Path(options.out) if options.out else home / "report.html"))
+    return 0
+
+
+def split_words(argv: Sequence[str], bare: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """Folders and settings of a line: `a --out f b` is (a, b) and (--out=f); `bare` ones need no value.
+
+    Raises:
+        UsageError: an empty folder name.
+    """
+    folders, flags, rest = [], [], list(argv)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-"):
+            require(word != "" and "\0" not in word, "folder", repr(word), "must name a folder")
+            folders.append(word)
+        elif word in bare:
+            flags.append(f"{word}=True")
+        elif (
+            "=" not in word and word not in ("--help", "-h", "--print_config") and rest and not rest[0].startswith("-")
+        ):
+            flags.append(f"{word}={rest.pop(0)}")
+        else:
+            flags.append(word)
+    return folders, flags
+
+
+def show(result: Comparison, console: Console) -> None:
+    """The arms as a table, and what may be said of them."""
+    if not console.is_terminal:
+        console.width = max(console.width, PIPED_WIDTH)
+    console.print(table(result))
+    lines = [
+        f"differ in: {', '.join(result.differing)}" if result.differing else "",
+        f"counting alone: {words.lines(result.baselines)}" if result.baselines else "",
+        *(f"note: {note}" for note in result.notes),
+        *(f"left out: {run}: {why}" for run, why in result.left_out),
+    ]
+    if result.seconds is not None and result.verdicts_at_seconds:
+        lines += [
+            f"\nat {words.seconds(result.seconds)} of training, the longest that all reached:",
+            *(verdict.sentence for verdict in result.verdicts_at_seconds),
+        ]
+    said = [verdict.sentence for verdict in result.verdicts] if len(result.verdicts) > 1 else []
+    for line in [*lines, "\nafter each arm's last step:", *said, result.headline]:
+        if line:
+            console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def table(result: Comparison) -> Table:
+    """A row an arm."""
+    unit = "nats per token" if result.unit == "nats" else result.unit
+    timed = [] if result.seconds is None else [f"at {words.seconds(result.seconds)}"]
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    drawn.add_column("arm", overflow="fold")
+    for column in ("seeds", f"held-out, {unit}", *timed, "bits/byte", "parameters", "MFLOP/token", "steps", "seconds"):
+        drawn.add_column(column, justify="right")
+    for arm in result.arms:
+        drawn.add_row(
+            Text(arm.name),
+            str(len(arm.seeds)),
+            words.estimate(arm.loss),
+            *([words.estimate(arm.loss_at_seconds)] if timed else []),
+            words.decimals(arm.bits_per_byte),
+            words.whole(arm.parameters),
+            words.mega(arm.flops_per_token),
+            words.whole(arm.steps),
+            words.seconds(arm.seconds.mean),
+        )
+    return drawn

@@ -1,0 +1,112 @@
+"""What an experiment is: data.  It says what is asked, what is expected, and which runs would answer.
+
+An **arm** is one of the things compared: settings, in stages that are trained one after the other, each from the
+weights of the one before.  A **cell** is an arm with a seed.  A **measurement** gives numbers that are no run.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mingpt.registry import Registry
+from mingpt.settings import Config
+
+Settings = Mapping[str, Any]  # `{"model.window": 16}`
+Stages = Sequence[Settings]
+Row = dict[str, Any]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An arm with a seed: its stages' configurations, and the run folders that they go to."""
+
+    arm: str
+    seed: int
+    configs: tuple[Config, ...]
+    folders: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        """Where it lies below an experiment's cells/, and how messages call it."""
+        return f"{self.arm} seed {self.seed}"
+
+    @property
+    def tokens(self) -> int:
+        """Of all its steps: what its time is guessed from."""
+        return sum(c.trainer.max_iters * c.trainer.batch_size * c.data.block_size for c in self.configs)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What a measurement may use: the experiment's folder, its finished cells, whether to be quick, someone to tell."""
+
+    folder: Path
+    cells: Sequence[Cell]
+    quick: bool
+    say: Say
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Numbers that are no run.
+
+    Attributes:
+        name: of its rows in measurements.jsonl and of its figure.
+        take: gives the rows.
+        draw: (rows, matplotlib Figure) draws them, from the rows alone; None: no picture.
+    """
+
+    name: str
+    take: Callable[[Lab], list[Row]]
+    draw: Callable[[list[Row], Any], None] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A question and what would answer it.
+
+    Attributes:
+        name: as the command line has it.
+        question: in one sentence.
+        hypothesis: what is expected, said before anything ran.
+        arms: the stages of each.
+        common: what all arms share, every setting spelled out, since defaults move.
+        seeds: how many cells an arm has.
+        metric: of a run's last record, what arms are compared by.
+        learning_rates: each arm takes the best of these; None: what `common` says.
+        quick: what is other where it must be over in minutes.
+        quick_arms: the arms then; None: the same.
+        quick_seeds: how many cells an arm then has.
+        quick_characters: what of the text is then read; None: all.
+        measurements: numbers beside the runs.
+    """
+
+    name: str
+    question: str
+    hypothesis: str
+    arms: Mapping[str, Stages] = field(default_factory=dict)
+    common: Settings = field(default_factory=dict)
+    seeds: int = 5
+    metric: str = "val_loss"
+    learning_rates: tuple[float, ...] | None = None
+    quick: Settings = field(default_factory=dict)
+    quick_arms: Mapping[str, Stages] | None = None
+    quick_seeds: int = 3
+    quick_characters: int | None = 1_000_000
+    measurements: tuple[Measurement, ...] = ()
+
+    def stages(self, quick: bool) -> dict[str, list[dict[str, Any]]]:
+        """Every arm's settings in full: common, then what quick changes, then the arm's own."""
+        arms = self.quick_arms if quick and self.quick_arms is not None else self.arms
+        shared = {**self.common, **(self.quick if quick else {})}
+        return {arm: [{**shared, **stage} for stage in stages] for arm, stages in arms.items()}
+
+
+EXPERIMENTS: Registry[Experiment] = Registry("experiment")
+
+
+def register(experiment: Experiment) -> Experiment:
+    """Make it known by its name."""
+    return EXPERIMENTS.add(experiment.name)(experiment)

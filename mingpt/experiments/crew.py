@@ -1,0 +1,215 @@
+"""Getting cells done: several at once, each run in a process of its own, beside other crews on the same folder.
+
+A crash of one cell ends no other.  A cell is claimed by a lock that the kernel drops with its process, so a claim is
+never stale.  What is finished is left alone, what is begun goes on from its newest checkpoint.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Event
+
+from mingpt import checkpoint
+from mingpt.errors import CheckpointError, NotFiniteError
+from mingpt.experiments.base import Cell, Say
+from mingpt.experiments.plan import folder_name, words_of
+from mingpt.files import locked
+from mingpt.interrupt import stop_on_signals
+from mingpt.runlog import read_lines
+from mingpt.settings import Config
+
+LOOK_S = 0.1  # between looks at a running process
+AGAIN_S = 1.0  # before asking again for what another crew holds
+CHILD = "import sys; from mingpt.cli import main; sys.exit(main(sys.argv[1:]))"
+Launch = Callable[[Config, Path, Event], int]  # (configuration, log, wish to stop) -> exit code
+
+
+@dataclass
+class Outcome:
+    """How all went.
+
+    Attributes:
+        failed: cell -> exit code and why.
+        stopped: the signal that ended it early, or None.
+    """
+
+    failed: dict[Cell, tuple[int, str]] = field(default_factory=dict)
+    stopped: str | None = None
+
+    def hopeless(self, cell: Cell) -> bool:
+        """Whether it failed by its own settings: its numbers stopped being numbers."""
+        return cell in self.failed and self.failed[cell][0] == NotFiniteError.exit_code
+
+
+def finished(config: Config, folder: Path) -> bool:
+    """Whether the run in `folder` has made all its steps, and left what it should."""
+    lines, last = read_lines(folder / "metrics.jsonl"), config.trainer.max_iters
+    complete = bool(lines) and lines[-1]["step"] == last and checkpoint.steps(folder)[:1] == [last]
+    return complete and (folder / "baselines.json").exists()
+
+
+def done(cell: Cell) -> bool:
+    """Whether all stages are."""
+    return all(finished(config, folder) for config, folder in zip(cell.configs, cell.folders, strict=True))
+
+
+@contextmanager
+def claimed(folder: Path, cell: Cell) -> Iterator[bool]:
+    """Hold a cell for this crew alone; False where another holds it, or an orphan of one still trains in it."""
+    with ExitStack() as stack:
+        claim = folder / "claims" / folder_name(cell.name)
+        claim.mkdir(parents=True, exist_ok=True)
+        try:
+            stack.enter_context(locked(claim))
+            for run in cell.folders:
+                if run.is_dir():
+                    with locked(run):
+                        pass
+        except CheckpointError:
+            yield False
+            return
+        yield True
+
+
+def in_process_of_its_own(config: Config, log: Path, stop: Event, threads: int = 0) -> int:
+    """Train as `chargpt train` would, all that it says in `log`; a wish to stop is passed on, once."""
+    home = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([home, os.environ.get("PYTHONPATH", "")])}
+    environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
+    command = [sys.executable, "-c", CHILD, "train", *words_of(config.flat())]
+    with open(log, "ab") as file:
+        # In a session of its own, so that Ctrl-C reaches this process alone and not both: a second signal is impatient.
+        child = subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)
+    told = False
+    while child.poll() is None:
+        if stop.is_set() and not told:
+            child.terminate()
+            told = True
+        time.sleep(LOOK_S)
+    return child.returncode
+
+
+def threads_for(jobs: int) -> int:
+    """Threads of each of `jobs` processes; 0: as many as PyTorch chooses."""
+    if jobs == 1:
+        return 0
+    return max(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1) // jobs, 1)
+
+
+@dataclass
+class Crew:
+    """Does cells.
+
+    Attributes:
+        folder: the experiment's.
+        jobs: cells at once.
+        say: told how it goes.
+        launch: trains one run.
+    """
+
+    folder: Path
+    jobs: int
+    say: Say
+    launch: Launch
+    _stop: Event = field(default_factory=Event)
+    _outcome: Outcome = field(default_factory=Outcome)
+
+    def do(self, cells: Sequence[Cell]) -> Outcome:
+        """Finish every cell, or wait until another crew has; one that fails is left, and said.
+
+        A first signal lets each running cell end its step and save.
+        """
+        self._stop, self._outcome = Event(), Outcome()
+        todo = [cell for cell in cells if not done(cell)]
+        if len(todo) < len(cells):
+            self.say(f"{len(cells) - len(todo)} of {len(cells)} cells are finished already")
+        with stop_on_signals(self._signalled), ThreadPoolExecutor(self.jobs) as pool:
+            self._oversee(todo, pool, Pace(self.jobs))
+        return self._outcome
+
+    def _signalled(self, name: str) -> None:
+        self._outcome.stopped = name
+        self._stop.set()
+
+    def _oversee(self, todo: list[Cell], pool: ThreadPoolExecutor, pace: "Pace") -> None:
+        total, busy = len(todo), list[Cell]()
+        running: dict[Future[bool], tuple[Cell, float]] = {}
+        while running or ((todo or busy) and not self._stop.is_set()):
+            if not todo and not running:
+                time.sleep(AGAIN_S)
+            if not todo:
+                todo, busy = busy, []
+            while todo and len(running) < self.jobs and not self._stop.is_set():
+                cell = todo.pop(0)
+                running[pool.submit(self._attempt, cell)] = (cell, time.monotonic())
+            ended, _ = wait(running, timeout=LOOK_S, return_when=FIRST_COMPLETED)
+            for future in ended:
+                cell, began = running.pop(future)
+                if not future.result():
+                    busy.append(cell)
+                    continue
+                pace.add(cell, time.monotonic() - began)
+                left = [*todo, *busy, *(other for other, _ in running.values())]
+                self._tell(cell, total - len(left), total, pace.left(left))
+
+    def _attempt(self, cell: Cell) -> bool:
+        """Whether it needs no more of us: finished, failed, or stopped."""
+        with claimed(self.folder, cell) as ours:
+            if not ours:
+                return done(cell)
+            log = self.folder / "logs" / f"{folder_name(cell.name)}.txt"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            for config, folder in zip(cell.configs, cell.folders, strict=True):
+                if finished(config, folder):
+                    continue
+                code = self.launch(_going_on(config, folder), log, self._stop)
+                if self._stop.is_set():
+                    break
+                if code != 0:
+                    self._outcome.failed[cell] = code, _last_line(log)
+                    break
+            return True
+
+    def _tell(self, cell: Cell, number: int, total: int, left: float) -> None:
+        if self._stop.is_set():
+            return
+        if cell in self._outcome.failed:
+            self.say(f"[{number}/{total}] {cell.name} FAILED: {self._outcome.failed[cell][1]}")
+            return
+        loss = read_lines(cell.folders[-1] / "metrics.jsonl")[-1].get("val_loss")
+        held_out = "" if loss is None else f": held out {loss:.4f}"
+        about = f"{left / 60:.0f} min" if left >= 120 else f"{left:.0f} s"
+        rest = f" · about {about} left" if number < total else ""
+        self.say(f"[{number}/{total}] {cell.name}{held_out}{rest}")
+
+
+class Pace:
+    """Guesses the time left from tokens trained on a second."""
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs, self.tokens, self.seconds = jobs, 0, 0.0
+
+    def add(self, cell: Cell, seconds: float) -> None:
+        self.tokens, self.seconds = self.tokens + cell.tokens, self.seconds + seconds
+
+    def left(self, cells: Sequence[Cell]) -> float:
+        """Seconds."""
+        return sum(cell.tokens for cell in cells) * self.seconds / max(self.tokens, 1) / self.jobs
+
+
+def _going_on(config: Config, folder: Path) -> Config:
+    """The same, resumed where it was begun."""
+    if not (folder / "config.yaml").exists():
+        return config
+    return replace(config, trainer=replace(config.trainer, resume=True))
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
+    return next((line for line in reversed(lines) if line.strip()), "it said nothing")

@@ -1,0 +1,37 @@
+"""Held-out loss along every stage of every arm: one line an arm, the mean of its seeds, all seeds' range shaded."""
+
+from typing import Any
+
+from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.runlog import read_lines
+
+
+def _take(lab: Lab) -> list[Row]:
+    rows = []
+    for cell in lab.cells:
+        before = 0
+        for number, (config, folder) in enumerate(zip(cell.configs, cell.folders, strict=True), start=1):
+            for record in read_lines(folder / "metrics.jsonl"):
+                loss = record.get("val_loss", record.get("val_loss_part"))
+                if loss is not None:
+                    where = {"arm": cell.arm, "seed": cell.seed, "stage": number}
+                    rows.append({**where, "step": before + record["step"], "held_out": loss})
+            before += config.trainer.max_iters
+    return rows
+
+
+def _draw(rows: list[Row], figure: Any) -> None:
+    axes = figure.subplots()
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        own = [row for row in rows if row["arm"] == arm]
+        steps = sorted({row["step"] for row in own})
+        losses = [[row["held_out"] for row in own if row["step"] == step] for step in steps]
+        axes.plot(steps, [sum(each) / len(each) for each in losses], label=f"{arm} (n = {len(losses[-1])})")
+        axes.fill_between(steps, [min(each) for each in losses], [max(each) for each in losses], alpha=0.2)
+    axes.set(xlabel="optimizer step, all stages", ylabel="held-out loss, nats per token")
+    axes.set_title("Held-out loss by arm: mean of the seeds, their range shaded")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+stage_curves = Measurement("loss-by-step", _take, _draw)

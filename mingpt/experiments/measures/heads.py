@@ -1,0 +1,76 @@
+"""An attention layer with fewer key/value heads: seconds of reading and of writing, operations, bytes kept."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mingpt.attention.layers import GroupedQueryAttention
+from mingpt.benchmarks import grouped
+from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.experiments.measures.timing import spread
+from mingpt.lm import ModelConfig
+from mingpt.probe import measure
+from mingpt.utils import pick_device
+
+HEADS, REPEATS = 6, 51
+
+
+def _take(lab: Lab) -> list[Row]:
+    """Reading (a whole prompt, no gradients) is timed here; training and writing by `chargpt bench grouped`."""
+    device, width, length = pick_device("auto"), 192, 128 if lab.quick else 512
+    options = grouped.Options(heads=HEADS, width=width, length=length, batch=4, rounds=REPEATS)
+    timed = grouped.run(options, lambda line: None)["rows"]
+    torch.manual_seed(0)
+    x = torch.randn(4, length, width, device=device)
+    layers = {count: _layer(width, length, int(count)).to(device) for count in timed}
+    reading = measure({count: partial(_read, layer, x) for count, layer in layers.items()}, device, rounds=REPEATS)
+    size = {"width": width, "length": length, "batch": 4, "device": str(device)}
+    return [
+        {
+            "key_heads": int(count),
+            "prefill_ms": spread(reading[count], 1e-3),
+            "training_ms": timed[count]["ms"],
+            "token_us": timed[count]["token_us"],
+            "cache_bytes": timed[count]["cache_bytes"],
+            "kv_projection_flops_per_token": 2 * (layer.k_proj.weight.numel() + layer.v_proj.weight.numel()),
+            "repeats": REPEATS,
+            **size,
+        }
+        for count, layer in layers.items()
+    ]
+
+
+def _layer(width: int, length: int, key_heads: int) -> GroupedQueryAttention:
+    config = ModelConfig(n_embd=width, n_query_head=HEADS, n_kv_head=key_heads, rope=True, block_size=length)
+    return GroupedQueryAttention(config)
+
+
+@torch.no_grad()
+def _read(layer: nn.Module, x: Tensor) -> None:
+    layer(x)
+
+
+def _draw(rows: list[Row], figure: Any) -> None:
+    counts = [str(row["key_heads"]) for row in rows]
+    for axes, key, title in zip(
+        figure.subplots(1, 3),
+        ("prefill_ms", "token_us", "cache_bytes"),
+        ("reading a prompt, ms", "writing a token, µs", "cache, bytes"),
+        strict=True,
+    ):
+        values = [row[key] for row in rows]
+        if isinstance(values[0], dict):
+            middle = [value["median"] for value in values]
+            below = [max(value["median"] - value["q1"], 0) for value in values]
+            above = [max(value["q3"] - value["median"], 0) for value in values]
+            axes.bar(counts, middle, yerr=[below, above], capsize=3, color="#0b5cad")
+        else:
+            axes.bar(counts, values, color="#0b5cad")
+        axes.set(title=title, xlabel="key/value heads")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"Attention layer alone: median and quartiles of {rows[0]['repeats']} repeats")
+
+
+head_times = Measurement("head-times", _take, _draw)

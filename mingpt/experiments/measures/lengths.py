@@ -1,0 +1,114 @@
+"""Trained models beyond the length that they were trained at, and along it; and what they write."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from mingpt import fitting, run
+from mingpt.checkpoint import newest
+from mingpt.evaluate import held_out_loss
+from mingpt.experiments.base import Cell, Lab, Measurement, Row
+from mingpt.lm import LanguageModel
+from mingpt.text.corpus import Corpus, prepare
+from mingpt.zoo import build
+
+PROMPT = "Fie, what madness doth unfold?"
+TIMES = (1, 2, 4)  # the trained length
+TOKENS = 16384  # of held-out text that a length is judged on
+BLOCKS = 64
+
+
+def _silent(line: str) -> None:
+    """Nobody needs to hear it here."""
+
+
+def _last_runs(lab: Lab) -> Iterator[tuple[Cell, run.Run, Corpus]]:
+    """Each cell's last stage, with its text."""
+    for cell in lab.cells:
+        trained = run.load(cell.folders[-1])
+        yield cell, trained, prepare(trained.config.data, _silent)
+
+
+def longer(trained: run.Run, block_size: int) -> LanguageModel:
+    """The same weights for a longer block; learned positions beyond the trained ones are new, as at a start."""
+    torch.manual_seed(0)
+    model = build(replace(trained.model.config, block_size=block_size))
+    fitting.start_from(model, newest(trained.folder, _silent), trained.tokenizer, _silent)
+    return model.to(trained.model.device).eval()
+
+
+def _extrapolation(lab: Lab) -> list[Row]:
+    rows = []
+    for cell, trained, corpus in _last_runs(lab):
+        size = trained.model.config.block_size
+        for times in TIMES:
+            loss = held_out_loss(longer(trained, times * size), corpus.data.held_out, trained.tokenizer, at_most=TOKENS)
+            rows.append({"arm": cell.arm, "seed": cell.seed, "trained": size, "block": times * size, "nats": loss.nats})
+    return rows
+
+
+def _draw_extrapolation(rows: list[Row], figure: Any) -> None:
+    axes = figure.subplots()
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        own = [row for row in rows if row["arm"] == arm]
+        blocks = sorted({row["block"] for row in own})
+        losses = [[row["nats"] for row in own if row["block"] == block] for block in blocks]
+        axes.plot(blocks, [float(np.mean(each)) for each in losses], marker="o", label=f"{arm} (n = {len(losses[0])})")
+        axes.fill_between(blocks, [min(each) for each in losses], [max(each) for each in losses], alpha=0.2)
+    axes.set_xscale("log", base=2)
+    axes.set(xlabel="block length when judged", ylabel="held-out loss, nats per token")
+    axes.set_title(f"Beyond the trained length, {rows[0]['trained']}")
+    axes.legend(frameon=False)
+
+
+@torch.no_grad()
+def _by_position(lab: Lab) -> list[Row]:
+    """Mean loss of the targets at each position of a held-out block: how far back a model makes use of what it read."""
+    rows = []
+    for cell, trained, corpus in _last_runs(lab):
+        size, ids = trained.model.config.block_size, corpus.data.held_out
+        starts = np.linspace(0, len(ids) - size - 1, min(BLOCKS, max(len(ids) // size, 1))).astype(int)
+        windows = torch.from_numpy(np.stack([ids[at : at + size + 1] for at in starts]).astype(np.int64))
+        windows = windows.to(trained.model.device)
+        logits = trained.model(windows[:, :-1]).logits
+        nats = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten(), reduction="none").view(len(starts), size)
+        means = nats.double().mean(0).tolist()
+        rows.append({"arm": cell.arm, "seed": cell.seed, "blocks": len(starts), "nats": means})
+    return rows
+
+
+def _draw_by_position(rows: list[Row], figure: Any) -> None:
+    axes = figure.subplots()
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        nats = np.mean([row["nats"] for row in rows if row["arm"] == arm], axis=0)
+        edges = np.unique(np.geomspace(1, len(nats) + 1, 24).astype(int))
+        binned = [nats[a - 1 : b - 1].mean() for a, b in itertools.pairwise(edges)]
+        axes.plot(edges[:-1], binned, marker="o", ms=3, label=arm)
+    axes.set(xscale="log", xlabel="position in the block, from 1", ylabel="held-out loss, nats per token")
+    axes.set_title("Loss by position: mean over seeds and blocks")
+    axes.legend(frameon=False)
+
+
+def _side_by_side(lab: Lab) -> list[Row]:
+    """What each arm's first seed writes after one prompt; its spelled part, where the text lacks a character of it."""
+    rows = []
+    for cell, trained, _ in _last_runs(lab):
+        if cell.seed == min(each.seed for each in lab.cells):
+            prompt = "".join(letter for letter in PROMPT if letter in known(trained))
+            rows.append({"arm": cell.arm, "prompt": prompt, "text": trained.generate(prompt, 300, seed=0)})
+    return rows
+
+
+def known(trained: run.Run) -> set[str]:
+    """Every character that the vocabulary decodes to."""
+    return {letter for token in range(trained.tokenizer.vocab_size) for letter in trained.tokenizer.decode([token])}
+
+
+extrapolation = Measurement("extrapolation", _extrapolation, _draw_extrapolation)
+loss_by_position = Measurement("loss-by-position", _by_position, _draw_by_position)
+side_by_side = Measurement("samples", _side_by_side)

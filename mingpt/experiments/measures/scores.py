@@ -1,0 +1,153 @@
+"""Score functions beside each other: cost, what they can't see, what they can say, and what folds into what."""
+
+import math
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mingpt.attention.layers import GroupedQueryAttention
+from mingpt.attention.maps import attention_weights
+from mingpt.attention.scores import SCORES, Multiplicative, Score
+from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.experiments.measures.timing import spread
+from mingpt.lm import ModelConfig
+from mingpt.model import GPT
+from mingpt.probe import measure, peak_bytes
+from mingpt.utils import pick_device
+
+D, H = 16, 4  # head width, heads
+
+
+def _layer(score: str, length: int = 64) -> GroupedQueryAttention:
+    torch.manual_seed(0)
+    return GroupedQueryAttention(
+        ModelConfig(n_embd=D * H, n_query_head=H, score=score, position="none", block_size=length)
+    )
+
+
+def _costs(lab: Lab) -> list[Row]:
+    """Forward and backward of one layer, its parameters and operations."""
+    device, length = pick_device("auto"), 64 if lab.quick else 256
+    x = torch.randn(8, length, D * H, generator=torch.Generator().manual_seed(0)).to(device)
+    layers = {score: _layer(score, length).to(device) for score in SCORES}
+    calls = {score: partial(_both_ways, layer, x) for score, layer in layers.items()}
+    seconds = measure(calls, device, rounds=15)
+    return [
+        {
+            "score": score,
+            "length": length,
+            "ms": spread(seconds[score], 1e-3),
+            "peak_bytes": peak_bytes(calls[score], device),
+            "parameters": sum(p.numel() for p in layer.parameters()),
+            "flops_per_token": layer.flops_per_token(length),
+        }
+        for score, layer in layers.items()
+    ]
+
+
+def _both_ways(layer: nn.Module, x: Tensor) -> None:
+    layer(x).output.sum().backward()
+
+
+def _draw_costs(rows: list[Row], figure: Any) -> None:
+    axes = figure.subplots()
+    middle = [row["ms"]["median"] for row in rows]
+    spans = [
+        [row["ms"]["median"] - row["ms"]["q1"] for row in rows],
+        [row["ms"]["q3"] - m for row, m in zip(rows, middle, strict=True)],
+    ]
+    axes.bar([row["score"] for row in rows], middle, yerr=spans, capsize=3, color="#0b5cad")
+    axes.set(ylabel="forward and backward of a layer, ms", title=f"Median and quartiles, {rows[0]['length']} positions")
+
+
+def _blindness(lab: Lab) -> list[Row]:
+    """By how much the weights of two queries on the keys that both see differ, up to normalisation: 0, if no query
+    decides them."""
+    rows = []
+    for score in SCORES:
+        torch.manual_seed(0)
+        config = ModelConfig(n_layer=1, n_embd=D * H, n_query_head=H, score=score, position="none", block_size=32)
+        model = GPT(config).double()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.normal_(0, 0.5)
+        weights = attention_weights(model, torch.arange(32)[None])[0][0]  # (h, t, t)
+        last = weights[:, -1]
+        shared = torch.stack([last.where(torch.arange(32) <= i, 0.0) for i in range(32)], dim=1)
+        expected = shared / shared.sum(-1, keepdim=True)
+        rows.append({"score": score, "largest_difference": float((weights - expected).abs().max())})
+    return rows
+
+
+def _folding(lab: Lab) -> list[Row]:
+    """k^T W q as a scaled dot product of k and a q whose projection has W in it: the largest difference, float64."""
+    layer = _layer("multiplicative").double()
+    plain = _layer("scaled_dot").double()
+    plain.load_state_dict({name: value for name, value in layer.state_dict().items() if not name.startswith("score.")})
+    assert isinstance(layer.score, Multiplicative)
+    with torch.no_grad():
+        layer.score.weight.normal_(0, 0.5)
+        for proj, bias in ((layer.q_proj.weight, False), (layer.q_proj.bias, True)):
+            by_head = proj.view(H, D) if bias else proj.view(H, D, -1)
+            folded = math.sqrt(D) * (
+                torch.einsum("hij,hj->hi" if bias else "hij,hje->hie", layer.score.weight, by_head)
+            )
+            (plain.q_proj.bias if bias else plain.q_proj.weight).copy_(folded.reshape(proj.shape))
+        x = torch.randn(2, 64, D * H, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        difference = (layer(x).output - plain(x).output).abs().max()
+    return [{"largest_difference": float(difference), "dtype": "float64"}]
+
+
+class _Settings:
+    n_query_head, head_width = 1, D
+
+
+def _angles(lab: Lab) -> list[Row]:
+    """Share of the variance of cos(q, k) that a score explains, trained to tell it of unit vectors with no projection
+    before it: on fresh vectors, for three seeds."""
+    rows = []
+    for name in SCORES:
+        for seed in range(3):
+            torch.manual_seed(seed)
+            score, scale = SCORES[name](_Settings()), nn.Parameter(torch.tensor([1.0, 0.0]))
+            optimizer = torch.optim.Adam([*score.parameters(), scale], lr=1e-2)
+            for _ in range(300 if lab.quick else 2000):
+                loss = _miss(score, scale).square().mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            with torch.no_grad():
+                q, k = _unit(256), _unit(256)
+                target = q @ k.mT
+                missed = (scale[0] * score.logits(score.prepare(q), k) + scale[1] - target).square().mean()
+                rows.append({"score": name, "seed": seed, "explained": float(1 - missed / target.var())})
+    return rows
+
+
+def _miss(score: Score, scale: Tensor) -> Tensor:
+    q, k = _unit(32), _unit(32)
+    return scale[0] * score.logits(score.prepare(q), k) + scale[1] - q @ k.mT
+
+
+def _unit(count: int) -> Tensor:
+    return F.normalize(torch.randn(1, 1, count, D), dim=-1)
+
+
+def _draw_angles(rows: list[Row], figure: Any) -> None:
+    axes = figure.subplots()
+    names = list(dict.fromkeys(row["score"] for row in rows))
+    for at, name in enumerate(names):
+        own = [row["explained"] for row in rows if row["score"] == name]
+        axes.plot([at] * len(own), own, "o", color="#0b5cad")
+    axes.set_xticks(range(len(names)), names)
+    axes.set(ylabel="share of the variance of cos(q, k) told", title="Can a score learn an angle? A dot a seed")
+    axes.axhline(0, color="#9aa7b8", lw=0.8)
+
+
+score_costs = Measurement("score-costs", _costs, _draw_costs)
+query_blindness = Measurement("query-blindness", _blindness)
+folding = Measurement("folding", _folding)
+angle = Measurement("angle", _angles, _draw_angles)

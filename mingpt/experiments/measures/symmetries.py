@@ -1,0 +1,78 @@
+"""The matrix of scores S = X W_q^T W_k X^T and its softmax A, head by head, before mask and positions, in float64."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mingpt.attention.layers import GroupedQueryAttention
+from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.lm import ModelConfig
+
+T, E, H = 24, 32, 4
+D = E // H
+# (W_q, W_k), each (h, d, e) -> the (h, e, e) matrix between two inputs
+PRODUCTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "W_q, W_k free": lambda q, k: q.mT @ k,
+    "W_q = W_k": lambda q, k: q.mT @ q,
+    "W_q^T W_k symmetrised": lambda q, k: (q.mT @ k + k.mT @ q) / 2,
+}
+
+
+def _asymmetry(lab: Lab) -> list[Row]:
+    """max |S - S^T| and max |A - A^T| of each head; and of free weights on inputs in whose span the antisymmetric part
+    of the product vanishes."""
+    rows = []
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        q, k = torch.randn(2, H, D, E, dtype=torch.float64, generator=generator)
+        x = torch.randn(T, E, dtype=torch.float64, generator=generator)
+        for name, product in PRODUCTS.items():
+            rows += _rows(name, seed, x, product(q, k))
+        free = PRODUCTS["W_q, W_k free"](q, k)
+        line = x[:, :1] * torch.randn(E, dtype=torch.float64, generator=generator)  # all inputs on one line
+        rows += _rows("free, inputs on one line", seed, line, free)
+    return rows
+
+
+def _rows(name: str, seed: int, x: Tensor, product: Tensor) -> list[Row]:
+    scores = x @ product @ x.mT / D**0.5
+    weights = scores.softmax(-1)
+    of_scores, of_weights = ((m - m.mT).abs().amax((1, 2)).tolist() for m in (scores, weights))
+    return [
+        {"case": name, "seed": seed, "head": head, "scores": s, "weights": w}
+        for head, (s, w) in enumerate(zip(of_scores, of_weights, strict=True))
+    ]
+
+
+def _draw(rows: list[Row], figure: Any) -> None:
+    names = list(dict.fromkeys(row["case"] for row in rows))
+    for axes, key, title in zip(
+        figure.subplots(1, 2), ("scores", "weights"), ("max |S - Sᵀ|", "max |A - Aᵀ|"), strict=True
+    ):
+        for at, name in enumerate(names):
+            values = [max(row[key], 1e-17) for row in rows if row["case"] == name]
+            axes.plot([at] * len(values), values, "o", ms=3, color="#0b5cad")
+        axes.set_xticks(range(len(names)), names, rotation=20, ha="right", fontsize=7)
+        axes.set(yscale="log", title=f"{title}, a dot a head")
+
+
+@torch.no_grad()
+def _equivariance(lab: Lab) -> list[Row]:
+    """How far attention of permuted inputs is from permuted attention: nothing without positions and mask."""
+    rows = []
+    for mask, position in (("full", "none"), ("causal", "none"), ("full", "rope")):
+        torch.manual_seed(0)
+        config = ModelConfig(n_embd=E, n_query_head=H, mask=mask, position=position, block_size=T)
+        layer = GroupedQueryAttention(config).double().eval()
+        for parameter in layer.parameters():
+            parameter.normal_(0, 0.5)
+        x, order = torch.randn(1, T, E, dtype=torch.float64), torch.randperm(T)
+        difference = (layer(x).output[:, order] - layer(x[:, order]).output).abs().max()
+        rows.append({"mask": mask, "position": position, "largest_difference": float(difference)})
+    return rows
+
+
+asymmetry = Measurement("asymmetry", _asymmetry, _draw)
+equivariance = Measurement("equivariance", _equivariance)

@@ -1,0 +1,81 @@
+"""A window in several ways: seconds and live bytes against the length, and what a decoder keeps."""
+
+from typing import Any
+
+from mingpt.attention.layers import GroupedQueryAttention
+from mingpt.benchmarks import attention
+from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.experiments.measures.timing import banded_lines, spread
+from mingpt.lm import ModelConfig
+from mingpt.probe import measure, peak_bytes
+from mingpt.utils import pick_device
+
+WAYS = ("full", "loop", "reference", "banded")  # reference: a product of all pairs, and a mask
+SHORTEST, REPEATS = 256, 9
+
+
+def _times(lab: Lab) -> list[Row]:
+    """Forward and backward, one row a way and length; a way ends where it takes too long (attention.LIMITS)."""
+    device, rows, length = pick_device("auto"), [], SHORTEST
+    options = attention.Options(
+        length=4096 if lab.quick else 32768, window=64, heads=4, width=32, rounds=5 if lab.quick else REPEATS
+    )
+    while length <= options.length:
+        calls = {name: call for name, call in attention.calls(options, length, device).items() if name in WAYS}
+        full_ends = 4096 if lab.quick else 16384
+        calls = {name: call for name, call in calls.items() if name != "full" or length <= full_ends}
+        for name, seconds in measure(calls, device, rounds=options.rounds, warmup=1).items():
+            peak = peak_bytes(calls[name], device)
+            rows.append({"way": name, "length": length, "window": 64, "ms": spread(seconds, 1e-3), "peak_bytes": peak})
+        length *= 2
+    return rows
+
+
+def _draw_times(rows: list[Row], figure: Any) -> None:
+    time, memory = figure.subplots(1, 2)
+    banded_lines(time, rows, "way", "length", "ms")
+    time.set(xscale="log", yscale="log", xlabel="positions", ylabel="forward and backward, ms")
+    for way in dict.fromkeys(row["way"] for row in rows):
+        own = [row for row in rows if row["way"] == way and row["peak_bytes"]]
+        if own:
+            memory.plot([row["length"] for row in own], [row["peak_bytes"] / 1e6 for row in own], marker="o", ms=3)
+    memory.set(xscale="log", yscale="log", xlabel="positions", ylabel="live memory at its peak, MB")
+    slopes = ", ".join(f"{way} N^{exponent:.2f}" for way, exponent in time_slopes(rows).items())
+    figure.suptitle(f"Window {rows[0]['window']}; time grows as {slopes} from the middle on", fontsize=10)
+
+
+def time_slopes(rows: list[Row]) -> dict[str, float]:
+    """Exponent of N by least squares on logarithms, over the longer half of each way's lengths."""
+    slopes = {}
+    for way in dict.fromkeys(row["way"] for row in rows):
+        own = sorted((row for row in rows if row["way"] == way), key=lambda row: row["length"])
+        late = own[len(own) // 2 :] if len(own) > 3 else own
+        if len(late) > 1:
+            slopes[way] = attention.slope([row["length"] for row in late], [row["ms"]["median"] for row in late])
+    return slopes
+
+
+def _bytes(lab: Lab) -> list[Row]:
+    """Of one layer's keys and values, in float32, for a single text."""
+    rows = []
+    for window in (None, 16, 64, 256):
+        for length in (256, 1024, 4096):
+            config = ModelConfig(n_embd=128, n_query_head=4, rope=True, window=window, block_size=length)
+            kept = GroupedQueryAttention(config).new_state(1, length).bytes
+            rows.append({"window": window, "length": length, "cache_bytes": kept})
+    return rows
+
+
+def _draw_bytes(rows: list[Row], figure: Any) -> None:
+    axes = figure.subplots()
+    for window in dict.fromkeys(row["window"] for row in rows):
+        own = [row for row in rows if row["window"] == window]
+        label = "no window" if window is None else f"window {window}"
+        axes.plot([row["length"] for row in own], [row["cache_bytes"] for row in own], marker="o", label=label)
+    axes.set(xscale="log", yscale="log", xlabel="tokens there is room for", ylabel="bytes kept by one layer")
+    axes.set_title("A decoder with a window keeps the window")
+    axes.legend(frameon=False)
+
+
+window_times = Measurement("window-times", _times, _draw_times)
+window_bytes = Measurement("window-bytes", _bytes, _draw_bytes)

@@ -1,0 +1,86 @@
+"""Writing with and without a cache: whether it is the same text, and what a token takes at each position."""
+
+import time
+from typing import Any
+
+import torch
+
+from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.experiments.measures.timing import banded_lines, spread
+from mingpt.generate import Sampling, generate
+from mingpt.lm import ModelConfig
+from mingpt.model import GPT
+from mingpt.probe import Spread
+from mingpt.utils import pick_device, synchronise
+
+ARMS: dict[str, dict[str, Any]] = {
+    "learned positions": {"rope": False},
+    "RoPE": {"rope": True},
+    "RoPE, window 32": {"rope": True, "window": 32},
+    "RoPE, 1 key head": {"rope": True, "n_kv_head": 1},
+}
+REPEATS = 5
+
+
+def _model(block_size: int, **settings: Any) -> GPT:
+    """Untrained: what a token costs does not depend on what was learned."""
+    torch.manual_seed(0)
+    sizes = {"n_layer": 4, "n_embd": 128, "n_query_head": 4, "vocab_size": 65, "norm": "layernorm", "mlp": "gelu"}
+    return GPT(ModelConfig(**{**sizes, "init": "gpt2", "bias": True, "block_size": block_size, **settings})).eval()
+
+
+def _same(lab: Lab) -> list[Row]:
+    """Tokens that differ, of texts drawn at several temperatures past the end of the block; in float64, so that no tie
+    is broken by rounding."""
+    rows, tokens, prompts = [], 40 if lab.quick else 400, (1, 50) if lab.quick else (1, 16, 60)
+    for name, settings in ARMS.items():
+        model = _model(64, **settings).double()
+        for prompt in prompts:
+            for temperature in (0.0, 0.8):
+                start = torch.arange(prompt)[None] % 65
+                texts = [
+                    torch.stack(list(generate(model, start, tokens, Sampling(temperature=temperature), cache=cache)))
+                    for cache in (True, False)
+                ]
+                differing = int((texts[0] != texts[1]).sum())
+                where = {"arm": name, "prompt": prompt, "temperature": temperature}
+                rows.append({**where, "tokens": tokens, "differing": differing})
+    return rows
+
+
+def _times(lab: Lab) -> list[Row]:
+    """Milliseconds of the token at each of some positions, the device synchronised before and after it."""
+    length, device = 256 if lab.quick else 1024, pick_device("auto")
+    positions = [p for p in (8, 16, 32, 64, 128, 192, 256, 512, 768, 1024) if p <= length]
+    rows = []
+    for name, settings in ARMS.items():
+        model = _model(length, **settings).to(device)
+        for cache in (True, False):
+            seconds = [_each(model, length - 1, cache, device) for _ in range(REPEATS)]
+            for position in positions:
+                # Neighbours stand in for more repeats of one position.
+                near = [run[p] for run in seconds for p in range(position - 6, position - 1)]
+                way = f"{name}, {'cache' if cache else 'no cache'}"
+                rows.append({"way": way, "position": position, "ms": spread(Spread(tuple(near)), 1e-3)})
+    return rows
+
+
+def _each(model: GPT, tokens: int, cache: bool, device: torch.device) -> list[float]:
+    seconds, before = [], time.perf_counter()
+    start = torch.zeros(1, 1, dtype=torch.long)
+    for _ in generate(model, start, tokens, Sampling(), cache=cache):
+        synchronise(device)
+        seconds.append(time.perf_counter() - before)
+        before = time.perf_counter()
+    return seconds
+
+
+def _draw_times(rows: list[Row], figure: Any) -> None:
+    axes = figure.subplots()
+    banded_lines(axes, rows, "way", "position", "ms")
+    axes.set(yscale="log", xlabel="position of the token", ylabel="ms for this token")
+    axes.set_title("Writing one token: median and quartiles")
+
+
+same_text = Measurement("same-text", _same)
+token_times = Measurement("token-times", _times, _draw_times)

@@ -1,0 +1,201 @@
+"""From an experiment to cells: which runs it takes, with which settings, in which folders.
+
+out/experiments/NAME/
+    record.json          what is asked, and every arm's settings
+    text.txt             the text's beginning, where quick
+    training-part.txt    all but the held-out tail: what learning rates are chosen on
+    learning-rates/ARM/0.001/    a run each
+    cells/ARM/seed-1/            a run each; stage-1/, stage-2/ inside where there are stages
+    logs/  claims/
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mingpt import settings
+from mingpt.errors import UsageError
+from mingpt.experiments.base import Cell, Experiment, Say, Settings
+from mingpt.files import write_atomic
+from mingpt.settings import Config
+from mingpt.text.corpora import read_text
+from mingpt.text.corpus import prepare
+
+RECORD = "record.json"
+RATE = "trainer.learning_rate"
+JUDGED_ON = 0.05  # of the training part, its end
+RATES_SEED = 0  # cells begin at 1, so that no arm is judged by the seed that its learning rate was chosen with
+NO_PART = ("system.seed", "system.work_dir", "model.pretrained_folder", "trainer.resume", "trainer.resume_changed")
+LONGEST_NAME = 100
+
+
+@dataclass(frozen=True)
+class Text:
+    """What all cells read."""
+
+    path: str
+    sha256: str
+    characters: int
+
+
+def text_of(experiment: Experiment, folder: Path, data: str, quick: bool, say: Say) -> Text:
+    """The text at `data`; quick: its first characters, kept in the folder.
+
+    Raises:
+        DataError: there is none.
+    """
+    text = read_text(data, say)
+    limit = experiment.quick_characters if quick else None
+    if limit is None or len(text.content) <= limit:
+        return Text(data, text.sha256, len(text.content))
+    content = text.content[:limit].encode()
+    path = folder / "text.txt"
+    if not (folder / RECORD).exists():  # else another text is refused, and the cells' own must stay
+        path.unlink(missing_ok=True)
+    keep(path, content)
+    return Text(str(path), hashlib.sha256(content).hexdigest(), limit)
+
+
+def config_of(values: Settings) -> Config:
+    """The configuration of these settings, checked.
+
+    Raises:
+        UsageError: names setting, value and rule.
+    """
+    return settings.parse(words_of(values))
+
+
+def words_of(values: Settings) -> list[str]:
+    """Settings as the command line has them."""
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items()]
+
+
+def cells(
+    experiment: Experiment, folder: Path, text: Text, seeds: Iterable[int], quick: bool, rates: Mapping[str, float]
+) -> list[Cell]:
+    """Every arm with every seed, all of them checked; seed by seed, so that a stopped experiment compares something.
+
+    Args:
+        rates: the learning rate that each arm took; none where none was to choose.
+    """
+    made = []
+    for seed in seeds:
+        for arm, stages in experiment.stages(quick).items():
+            home = folder / "cells" / folder_name(arm) / f"seed-{seed}"
+            homes = [home] if len(stages) == 1 else [home / f"stage-{n}" for n in range(1, len(stages) + 1)]
+            own: dict[str, Any] = {"system.seed": seed, "data.path": text.path, "wandb.mode": "disabled"}
+            own |= {RATE: rates[arm]} if arm in rates else {}
+            configs = []
+            for number, (stage, place) in enumerate(zip(stages, homes, strict=True)):
+                start = {"model.pretrained_folder": str(homes[number - 1])} if number else {}
+                configs.append(config_of({**stage, **own, **start, "system.work_dir": str(place)}))
+            made.append(Cell(arm, seed, tuple(configs), tuple(homes)))
+    return made
+
+
+def trials(experiment: Experiment, folder: Path, text: Text, quick: bool) -> dict[str, dict[float, Cell]]:
+    """The runs that choose every arm's learning rate: its first stage on the training part alone.
+
+    They are judged on the last twentieth of that part, so the choice has not seen what the arms are compared by.
+    """
+    if experiment.learning_rates is None:
+        return {}
+    found: dict[str, dict[float, Cell]] = {}
+    for arm, stages in experiment.stages(quick).items():
+        first = config_of({**stages[0], "data.path": text.path})
+        part = _training_part(folder, first)
+        found[arm] = {}
+        for rate in experiment.learning_rates:
+            home = folder / "learning-rates" / folder_name(arm) / f"{rate:g}"
+            own = {"data.path": str(part), "data.val_fraction": JUDGED_ON, "wandb.mode": "disabled", RATE: rate}
+            config = config_of({**stages[0], **own, "system.seed": RATES_SEED, "system.work_dir": str(home)})
+            found[arm][rate] = Cell(f"{arm}, learning rate {rate:g},", RATES_SEED, (config,), (home,))
+    return found
+
+
+def _training_part(folder: Path, config: Config) -> Path:
+    """A file of exactly the text that the arm's cells will train on."""
+    corpus = prepare(config.data, lambda line: None)
+    content = corpus.tokenizer.decode(corpus.data.train)
+    while not corpus.text.content.startswith(content):  # a byte tokenizer's border can lie inside a character
+        content = content[:-1]
+    path = folder / "training-part.txt"
+    if path.exists() and path.read_bytes() != content.encode():  # arms that cut the text in other places
+        path = folder / f"training-part-{hashlib.sha256(content.encode()).hexdigest()[:8]}.txt"
+    keep(path, content.encode())
+    return path
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Write a file that is not there yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        write_atomic(path, content)
+
+
+def folder_name(arm: str) -> str:
+    """An arm's name as one folder's: unlike for unlike arms."""
+    plain = re.sub(r"[^\w.,=+ -]", "_", arm)
+    if arm and plain == arm and len(arm) <= LONGEST_NAME and not arm.startswith("."):
+        return arm
+    return f"{plain[:LONGEST_NAME].strip('. ')}-{hashlib.sha256(arm.encode()).hexdigest()[:8]}"
+
+
+def defined(experiment: Experiment, text: Text, quick: bool) -> dict[str, Any]:
+    """What makes an experiment this one: JSON values, each arm's settings in full.
+
+    Raises:
+        UsageError: a setting breaks a rule; names the arm.
+    """
+    arms: dict[str, Any] = {}
+    for arm, stages in experiment.stages(quick).items():
+        try:
+            found = [config_of({**stage, "data.path": text.path, "wandb.mode": "disabled"}) for stage in stages]
+        except UsageError as wrong:
+            raise UsageError(f"{wrong} (in the combination {arm})") from None
+        arms[arm] = [{key: value for key, value in each.flat().items() if _counts(key)} for each in found]
+    return {
+        **{name: getattr(experiment, name) for name in ("name", "question", "hypothesis", "metric")},
+        "quick": quick,
+        "text": {"path": text.path, "sha256": text.sha256, "characters": text.characters},
+        "learning_rates": list(experiment.learning_rates) if experiment.learning_rates else None,
+        "arms": arms,
+        "measurements": [each.name for each in experiment.measurements],
+    }
+
+
+def _counts(key: str) -> bool:
+    return key not in NO_PART and not key.startswith("wandb.")
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """`window=16 stage 1 model.window was 8, is 16`, ...: all that would make two records' cells differ."""
+    said = [
+        f"{name} was {before.get(name)}, is {now[name]}"
+        for name in ("name", "metric", "quick", "learning_rates")
+        if before.get(name) != now[name]
+    ]
+    if before["text"]["sha256"] != now["text"]["sha256"]:
+        said.append(f"the text was {before['text']['path']}, is {now['text']['path']}, another one")
+    said += [f"arm {arm} is gone" for arm in before["arms"].keys() - now["arms"].keys()]
+    said += [f"arm {arm} is new" for arm in now["arms"].keys() - before["arms"].keys()]
+    for arm in [arm for arm in now["arms"] if arm in before["arms"]]:
+        theirs, ours = before["arms"][arm], now["arms"][arm]
+        if len(theirs) != len(ours):
+            said.append(f"arm {arm} had {len(theirs)} stages, has {len(ours)}")
+            continue
+        for number, (there, here) in enumerate(zip(theirs, ours, strict=True), start=1):
+            there = {**DEFAULTS, **there}  # what was no setting yet is as its default has it
+            said += [
+                f"arm {arm} stage {number}: {key} was {there.get(key)}, is {value}"
+                for key, value in here.items()
+                if there.get(key) != value and key != "data.path"
+            ]
+    return said
+
+
+DEFAULTS = Config().flat()

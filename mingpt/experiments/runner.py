@@ -1,0 +1,229 @@
+"""Carrying an experiment out: record, learning rates, cells, measurements, conclusion; and going on with one.
+
+Everything that is finished is skipped, so the same command continues a stopped experiment, and several processes may
+work in one folder.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mingpt.errors import CheckpointError, UsageError, require
+from mingpt.experiments import plan
+from mingpt.experiments.base import Cell, Experiment, Lab, Measurement, Row, Say
+from mingpt.experiments.crew import AGAIN_S, Crew, Launch, Outcome, done, in_process_of_its_own, threads_for
+from mingpt.experiments.plan import RECORD, Text
+from mingpt.files import locked, write_atomic
+from mingpt.runlog import read_lines
+
+MEASURED, FIGURES = "measurements.jsonl", "figures"
+Conclude = Callable[[Experiment, Path, Sequence[Cell], Say], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """How an experiment is to be carried out.
+
+    Attributes:
+        folder: of the experiment.
+        command: what a person typed.
+        data: the text.
+        seeds: cells per arm; None: as many as the record says, or else the experiment.
+        quick: its small form.
+        jobs: cells at once.
+        fresh: put what is there aside, and begin anew.
+    """
+
+    folder: Path
+    command: str
+    data: str = "input.txt"
+    seeds: int | None = None
+    quick: bool = False
+    jobs: int = 1
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.seeds is None or self.seeds >= 1, "seeds", self.seeds, "must be at least 1")
+        require(self.jobs >= 1, "jobs", self.jobs, "must be at least 1")
+        require(self.data != "", "data", "''", "must name a text file")
+
+
+def carry_out(
+    experiment: Experiment, wish: Wish, *, say: Say, conclude: Conclude, launch: Launch | None = None
+) -> Outcome:
+    """Run what is not finished yet, measure, and conclude from the cells that are finished.
+
+    Args:
+        conclude: (experiment, folder, finished cells, say) writes statistics and page.
+        launch: trains one run; None: in a process of its own.
+
+    Raises:
+        UsageError: a wrong setting, or another definition than the folder's record; nothing has run then.
+        DataError: no such text.
+        CheckpointError: `fresh` while another process works in the folder.
+    """
+    launch = launch or partial(in_process_of_its_own, threads=threads_for(wish.jobs))
+    if wish.fresh:
+        _put_aside(wish.folder, say)
+    existed = wish.folder.exists()
+    text = plan.text_of(experiment, wish.folder, wish.data, wish.quick, say)
+    definition = plan.defined(experiment, text, wish.quick)
+    seeds = _record(experiment, wish, definition)
+    say(f"{'going on in' if existed else 'folder:'} {wish.folder}")
+    crew = Crew(wish.folder, wish.jobs, say, launch)
+    rates, outcome = _learning_rates(experiment, wish, text, crew)
+    if outcome.stopped or outcome.failed:
+        return outcome
+    cells = plan.cells(experiment, wish.folder, text, range(1, seeds + 1), wish.quick, rates)
+    outcome = crew.do(cells)
+    if outcome.stopped:
+        return outcome
+    whole = [cell for cell in cells if done(cell)]
+    _measure(experiment.measurements, Lab(wish.folder, whole, wish.quick, say))
+    conclude(experiment, wish.folder, whole, say)
+    return outcome
+
+
+def _record(experiment: Experiment, wish: Wish, definition: dict[str, Any]) -> int:
+    """Write record.json, or check that the one there says the same; returns the number of seeds."""
+    wish.folder.mkdir(parents=True, exist_ok=True)
+    with waited_for(wish.folder):
+        before = read_record(wish.folder)
+        if before is not None:
+            differing = plan.changes(before, definition)
+            if differing:
+                shown = "; ".join(differing[:4]) + ("; ..." if len(differing) > 4 else "")
+                raise UsageError(f"{wish.folder}: holds another experiment: {shown}; --fresh puts it aside")
+        usual = experiment.quick_seeds if wish.quick else experiment.seeds
+        seeds: int = wish.seeds or (before or {}).get("seeds") or usual
+        chosen = (before or {}).get("chosen_learning_rates", {})
+        _write_record(
+            wish.folder, {**definition, "command": wish.command, "seeds": seeds, "chosen_learning_rates": chosen}
+        )
+    return seeds
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The record of the experiment in `folder`; None where there is none."""
+    path = folder / RECORD
+    record: dict[str, Any] | None = json.loads(path.read_bytes()) if path.exists() else None
+    return record
+
+
+def _write_record(folder: Path, record: dict[str, Any]) -> None:
+    write_atomic(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def _learning_rates(experiment: Experiment, wish: Wish, text: Text, crew: Crew) -> tuple[dict[str, float], Outcome]:
+    """What every arm takes, chosen once and written into the record; empty where there is nothing to choose."""
+    if experiment.learning_rates is None:
+        return {}, Outcome()
+    record = read_record(wish.folder) or {}
+    if record["chosen_learning_rates"]:
+        return {arm: each["chosen"] for arm, each in record["chosen_learning_rates"].items()}, Outcome()
+    trials = plan.trials(experiment, wish.folder, text, wish.quick)
+    outcome = crew.do([cell for by_rate in trials.values() for cell in by_rate.values()])
+    chosen: dict[str, Any] = {}
+    for arm, by_rate in trials.items():
+        losses = {rate: _loss(cell) for rate, cell in by_rate.items()}
+        best = min(losses, key=lambda rate: losses[rate])
+        finite = {f"{rate:g}": loss if math.isfinite(loss) else None for rate, loss in losses.items()}
+        chosen[arm] = {"chosen": best, "losses": finite}
+        if all(done(cell) or outcome.hopeless(cell) for cell in by_rate.values()) and done(by_rate[best]):
+            for cell in by_rate.values():
+                outcome.failed.pop(cell, None)
+    if outcome.stopped or outcome.failed:
+        return {}, outcome
+    with waited_for(wish.folder):
+        _write_record(wish.folder, {**(read_record(wish.folder) or {}), "chosen_learning_rates": chosen})
+    for arm, each in chosen.items():
+        crew.say(f"{arm}: learning rate {each['chosen']:g} of {', '.join(each['losses'])}")
+    return {arm: each["chosen"] for arm, each in chosen.items()}, outcome
+
+
+def _loss(cell: Cell) -> float:
+    """By which learning rates are chosen; infinite where the run came to no end."""
+    if not done(cell):
+        return math.inf
+    record = read_lines(cell.folders[-1] / "metrics.jsonl")[-1]
+    loss: float = record["val_loss"] if "val_loss" in record else record["train_loss"]
+    return loss
+
+
+def _measure(measurements: Sequence[Measurement], lab: Lab) -> None:
+    """Take what has not been taken yet, and draw everything from what is written."""
+    (lab.folder / "claims" / "measurements").mkdir(parents=True, exist_ok=True)
+    for measurement in measurements:
+        with waited_for(lab.folder / "claims" / "measurements"):
+            if not measured(lab.folder, measurement.name):
+                lab.say(f"measuring {measurement.name}")
+                began = time.monotonic()
+                rows = measurement.take(lab)
+                _append(lab.folder / MEASURED, [{"measurement": measurement.name, **row} for row in rows])
+                lab.say(f"measured {measurement.name} in {time.monotonic() - began:.0f} s")
+            draw(measurement, lab.folder, lab.quick)
+
+
+def measured(folder: Path, name: str) -> list[Row]:
+    """The rows of one measurement."""
+    return [row for row in read_lines(folder / MEASURED) if row["measurement"] == name]
+
+
+def _append(path: Path, rows: Sequence[Row]) -> None:
+    """All rows or none."""
+    before = path.read_bytes() if path.exists() else b""
+    write_atomic(path, before + "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def draw(measurement: Measurement, folder: Path, quick: bool) -> None:
+    """figures/NAME.svg, from the rows."""
+    from matplotlib.figure import Figure  # 0.5 s, and only where a picture is drawn
+
+    rows = measured(folder, measurement.name)
+    if measurement.draw is None or not rows:
+        return
+    (folder / FIGURES).mkdir(exist_ok=True)
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    measurement.draw(rows, figure)
+    if quick:
+        figure.text(0.995, 0.005, "quick: small models, short training", ha="right", va="bottom", fontsize=7)
+    figure.savefig(folder / FIGURES / f"{measurement.name}.svg")
+
+
+def _put_aside(folder: Path, say: Say) -> None:
+    if not folder.exists():
+        return
+    for claim in sorted((folder / "claims").glob("*")):
+        try:
+            with locked(claim):
+                pass
+        except CheckpointError:
+            raise CheckpointError(f"{folder}: another process is at work in this folder; wait for it") from None
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.before-{number}")).exists():
+        number += 1
+    folder.rename(aside)
+    say(f"what was there is now {aside}")
+
+
+@contextmanager
+def waited_for(folder: Path) -> Iterator[None]:
+    """Hold `folder`'s lock, however long another process has it."""
+    while True:
+        lock = locked(folder)
+        try:
+            lock.__enter__()
+        except CheckpointError:
+            time.sleep(AGAIN_S)
+            continue
+        break
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)

@@ -1,0 +1,199 @@
+"""`chargpt experiment` and `chargpt sweep`: words in, an exit code out; what a person should read goes to `say`."""
+
+import itertools
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mingpt.errors import UsageError, require
+from mingpt.experiments.base import EXPERIMENTS, Experiment, Say
+from mingpt.experiments.crew import Outcome
+from mingpt.experiments.grid import experiment_of
+from mingpt.experiments.runner import Conclude, Wish, carry_out, read_record
+from mingpt.flags import Flags
+from mingpt.folders import HOME
+from mingpt.interrupt import EXIT_CODES
+from mingpt.registry import did_you_mean
+
+SWITCHES = ("--quick", "--fresh")
+ACTIONS = ("list", "run", "show")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Carry an experiment out, or go on with it.
+
+    Attributes:
+        quick: its small form: minutes instead of hours
+        seeds: runs per arm; null: as many as before, or as the experiment says
+        jobs: runs at once; the threads are divided among them
+        data: the text
+        fresh: put aside what is there, and begin anew
+    """
+
+    quick: bool = False
+    seeds: int | None = None
+    jobs: int = 1
+    data: str = "input.txt"
+    fresh: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowOptions:
+    """Say what an experiment asks, and what it found.
+
+    Attributes:
+        quick: its small form
+    """
+
+    quick: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """Train every combination of settings.
+
+    Attributes:
+        seeds: runs per combination
+        jobs: runs at once; the threads are divided among them
+        folder: where; one that holds the same sweep goes on; null: the first free of out/sweeps/1, 2, ...
+    """
+
+    seeds: int = 3
+    jobs: int = 1
+    folder: str | None = None
+
+
+def experiment(words: Sequence[str], say: Say, program: str, conclude: Conclude) -> int:
+    """`list`, `run NAME`, `show NAME`."""
+    action, rest = (words[0], list(words[1:])) if words else ("list", [])
+    if action in ("--help", "-h"):
+        say(_usage(program))
+        return 0
+    if action not in ACTIONS:
+        raise UsageError(f"{action!r}: must be one of {', '.join(ACTIONS)}{did_you_mean(action, ACTIONS)}")
+    if action == "list":
+        if rest:
+            raise UsageError(f"{rest[0]!r}: `experiment list` takes nothing more")
+        width = max(len(name) for name in EXPERIMENTS)
+        say("\n".join(f"{name:{width}}  {EXPERIMENTS[name].question}" for name in EXPERIMENTS))
+        return 0
+    if not rest or rest[0] in ("--help", "-h"):
+        say(_usage(program))
+        return 0
+    if rest[0].startswith("--"):
+        raise UsageError(f"{rest[0]!r}: name an experiment first, one of {', '.join(EXPERIMENTS)}")
+    chosen, given = EXPERIMENTS[rest[0]], _switched(rest[1:])
+    if action == "show":
+        shown: ShowOptions = Flags(f"{program} experiment show", "Show.", {"": ShowOptions}).parse(given)[""]
+        say(show(chosen, shown.quick))
+        return 0
+    options: RunOptions = Flags(f"{program} experiment run NAME", "Run.", {"": RunOptions}).parse(given)[""]
+    wish = Wish(
+        folder=folder_of(chosen, options.quick),
+        command=shlex.join([*program.split(), "experiment", *words]),
+        data=options.data,
+        seeds=options.seeds,
+        quick=options.quick,
+        jobs=options.jobs,
+        fresh=options.fresh,
+    )
+    return _ended(carry_out(chosen, wish, say=say, conclude=conclude), wish, say)
+
+
+def sweep(words: Sequence[str], say: Say, program: str, conclude: Conclude) -> int:
+    """Every combination of the settings that have several values."""
+    about = (
+        "Train every combination of settings: --model.window=16,64,null --model.rope=True,False; all else that "
+        "`train` takes holds for every run. A list is one value, --trainer.betas=0.9,0.95; several stand in brackets, "
+        "--trainer.betas=[0.9,0.95],[0.8,0.99]."
+    )
+    own, settings = _own(words, ("seeds", "jobs", "folder"))
+    options: SweepOptions = Flags(f"{program} sweep", about, {"": SweepOptions}).parse(own)[""]
+    require(options.folder != "", "folder", "''", "must name a folder, or be null")
+    require(options.seeds >= 1, "seeds", options.seeds, "must be at least 1")
+    wanted = experiment_of(settings)
+    say(f"{len(wanted.arms)} combinations x {options.seeds} seeds = {len(wanted.arms) * options.seeds} runs")
+    first = next(iter(wanted.arms.values()))[0]
+    wish = Wish(
+        folder=Path(options.folder) if options.folder else _free(),
+        command=shlex.join([*program.split(), "sweep", *words]),
+        data=str(first["data.path"]),
+        seeds=options.seeds,
+        jobs=options.jobs,
+    )
+    return _ended(carry_out(wanted, wish, say=say, conclude=conclude), wish, say)
+
+
+def show(experiment: Experiment, quick: bool) -> str:
+    """What it asks and expects, its arms, and what its folder holds by now."""
+    folder = folder_of(experiment, quick)
+    seeds = experiment.quick_seeds if quick else experiment.seeds
+    lines = [experiment.question, f"expected: {experiment.hypothesis}", ""]
+    for arm, stages in experiment.stages(quick).items():
+        steps = " + ".join(f"{each['trainer.max_iters']} steps at block {each['data.block_size']}" for each in stages)
+        lines.append(f"  {arm}: {steps}, {seeds} seeds")
+    lines += [f"  measured: {each.name}" for each in experiment.measurements]
+    if read_record(folder) is None:
+        return "\n".join([*lines, "", f"not run yet; it would lie in {folder}"])
+    lines += ["", f"in {folder}:", *(f"  {path.name}" for path in sorted((folder / "figures").glob("*.svg")))]
+    summary = folder / "summary.json"
+    return "\n".join([*lines, json.dumps(json.loads(summary.read_bytes()), indent=1) if summary.exists() else ""])
+
+
+def folder_of(experiment: Experiment, quick: bool) -> Path:
+    """Where it lies."""
+    return HOME / "experiments" / f"{experiment.name}{'-quick' if quick else ''}"
+
+
+def _free() -> Path:
+    home = HOME / "sweeps"
+    return next(home / str(n) for n in itertools.count(1) if not (home / str(n)).exists())
+
+
+def _ended(outcome: Outcome, wish: Wish, say: Say) -> int:
+    if outcome.stopped:
+        named = "--folder" in wish.command or " experiment " in wish.command
+        again = wish.command.replace(" --fresh=True", "").replace(" --fresh", "")
+        again += "" if named else f" {shlex.quote(f'--folder={wish.folder}')}"
+        say(f"stopped by {outcome.stopped}; go on with: {again}")
+        return EXIT_CODES[outcome.stopped]
+    for cell, (_, why) in outcome.failed.items():
+        say(f"{cell.name} failed: {why}")
+    if outcome.failed:
+        say(f"{len(outcome.failed)} cells failed; what they said is in {wish.folder / 'logs'}")
+    return 1 if outcome.failed else 0
+
+
+def _switched(words: Sequence[str]) -> list[str]:
+    """A bare `--quick` as `--quick=True`."""
+    return [
+        f"{word}=True" if word in SWITCHES and (not after or after.startswith("--")) else word
+        for word, after in itertools.zip_longest(words, words[1:], fillvalue="")
+    ]
+
+
+def _own(words: Sequence[str], names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words that are the sweep's own, and those that are settings of its runs."""
+    own: list[str] = []
+    others: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        key, equals, _ = word[2:].partition("=")
+        ours = word in ("--help", "-h") or (word.startswith("--") and key in names)
+        target = own if ours else others
+        target.append(word)
+        if word.startswith("--") and not equals and rest and not rest[0].startswith("--"):
+            target.append(rest.pop(0))
+    return own, others
+
+
+def _usage(program: str) -> str:
+    return (
+        f"usage: {program} experiment list\n"
+        f"       {program} experiment run NAME [--quick] [--seeds=N] [--jobs=N] [--data=TEXT] [--fresh]\n"
+        f"       {program} experiment show NAME [--quick]\n\nthere are: {', '.join(EXPERIMENTS)}"
+    )

@@ -1,0 +1,28 @@
+"""A window of attention: what it costs in time and memory, and what it loses."""
+
+from mingpt.experiments.base import Experiment, register
+from mingpt.experiments.common import GPT, QUICK
+from mingpt.experiments.measures.windows import window_bytes, window_times
+
+
+def _arms(*windows: int) -> dict[str, list[dict[str, int | None]]]:
+    return {"no window": [{"model.window": None}], **{f"window {w}": [{"model.window": w}] for w in windows}}
+
+
+register(
+    Experiment(
+        name="window",
+        question="What does a window of attention cost, and what does it lose?",
+        hypothesis=(
+            "The banded kernel's time and memory grow like N, those of a product with a mask like N^2; a loop over "
+            "queries grows like N or worse, from a far higher start; half the block as window loses less "
+            "than 0.05 nats, since layers reach back a window each."
+        ),
+        arms=_arms(4, 16, 64, 128),
+        common={**GPT, "data.block_size": 256, "model.rope": True},
+        quick={**QUICK, "data.block_size": 128, "trainer.max_iters": 400},
+        quick_arms=_arms(2, 8, 32),
+        quick_seeds=3,
+        measurements=(window_times, window_bytes),
+    )
+)

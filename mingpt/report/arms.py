@@ -1,0 +1,136 @@
+"""Which runs make an arm, the same settings but for the seed and for what can't change a loss; and what is refused."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mingpt.errors import DataError, UsageError
+from mingpt.report.records import RunRecord, is_run, read_run, read_settings
+
+NOT_OF_AN_ARM = (
+    *("system.seed", "system.work_dir", "data.path", "trainer.resume", "trainer.resume_changed"),
+    *("trainer.eval_every", "trainer.eval_tokens", "trainer.sample_every", "trainer.save_every"),
+)
+STARTS_FROM = "model.pretrained_folder"
+MACHINE = ("device", "device_name", "threads")
+
+
+@dataclass(frozen=True)
+class Group:
+    """An arm in the making."""
+
+    name: str
+    runs: list[RunRecord]
+    settings: dict[str, Any]
+
+
+def read_runs(folders: Iterable[str | Path]) -> list[RunRecord]:
+    """Each folder once, however often and by whatever path it is named."""
+    return [read_run(folder) for folder in {Path(each).resolve(): Path(each) for each in folders}.values()]
+
+
+def usable(records: Sequence[RunRecord], keep_going: bool) -> tuple[list[RunRecord], list[tuple[str, str]]]:
+    """Finished runs, and the others with their reasons.
+
+    Raises:
+        UsageError: some are unfinished and `keep_going` is not said, or none is left.
+    """
+    left_out = [(str(run.folder), run.trouble) for run in records if run.trouble]
+    used = [run for run in records if not run.trouble]
+    told = "; ".join(f"{folder}: {why}" for folder, why in left_out)
+    if left_out and not keep_going:
+        raise UsageError(f"{told}; finish or leave out what can't be compared")
+    if not used:
+        raise UsageError(f"nothing to compare: {told or 'no run was named'}")
+    return used, left_out
+
+
+def refuse_other_texts(runs: Sequence[RunRecord]) -> None:
+    """Raises DataError where held-out losses are not of the same text."""
+    first = runs[0]
+    for run in runs[1:]:
+        if run.environment.get("text_sha256") != first.environment.get("text_sha256"):
+            raise DataError(
+                f"{run.folder}: was trained on another text ({run.environment.get('text', 'unknown')}) than "
+                f"{first.folder} ({first.environment.get('text', 'unknown')}); their losses can't be compared"
+            )
+        ours, theirs = (each.settings.get("data.val_fraction") for each in (run, first))
+        if ours != theirs:
+            raise DataError(
+                f"{run.folder}: data.val_fraction={ours}, but {theirs} in {first.folder}: other held-out text"
+            )
+
+
+def refuse_twins(groups: Sequence[Group]) -> None:
+    """Raises UsageError where an arm has a seed twice: equal runs would pass for independent ones."""
+    for group in groups:
+        seen: dict[int, RunRecord] = {}
+        for run in group.runs:
+            if run.seed in seen:
+                raise UsageError(
+                    f"{run.folder}: has the settings and the seed of {seen[run.seed].folder}; a run said twice is no "
+                    "second one, so leave one out"
+                )
+            seen[run.seed] = run
+
+
+def arm_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes an arm: settings without seed, folders, cadences; of the weights it starts from, how they came."""
+    kept = {k: v for k, v in settings.items() if k not in NOT_OF_AN_ARM and not k.startswith("wandb.")}
+    start = kept.get(STARTS_FROM)
+    if start and is_run(Path(start)):
+        del kept[STARTS_FROM]
+        kept |= {f"first stage: {k}": v for k, v in arm_settings(read_settings(Path(start))).items()}
+    return kept
+
+
+def by_settings(runs: Sequence[RunRecord]) -> list[Group]:
+    """Runs of the same settings together, in the order in which their first was named."""
+    found: list[tuple[dict[str, Any], list[RunRecord]]] = []
+    for run in runs:
+        own = arm_settings(run.settings)
+        members = next((there for settings, there in found if not differing([settings, own])), None)
+        if members is None:
+            found.append((own, [run]))
+        else:
+            members.append(run)
+    unlike = differing([settings for settings, _ in found])
+    return [Group(name_of(settings, unlike, runs[0].folder), runs, settings) for settings, runs in found]
+
+
+def grouped(named: Mapping[str, Sequence[RunRecord]], used: Sequence[RunRecord]) -> list[Group]:
+    kept = {name: [run for run in runs if run in used] for name, runs in named.items()}
+    return [Group(name, runs, arm_settings(runs[0].settings)) for name, runs in kept.items() if runs]
+
+
+def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Settings that are not alike in all: their values in each, null where one lacks it."""
+    keys = dict.fromkeys(key for each in settings for key in each)
+    values = {key: [each.get(key) for each in settings] for key in keys}
+    return {key: each for key, each in values.items() if any(value != each[0] for value in each)}
+
+
+def name_of(settings: Mapping[str, Any], differing: Iterable[str], folder: Path) -> str:
+    said = [f"{key}={settings[key]}" for key in differing if key in settings]
+    return " ".join(said) or folder.resolve().name
+
+
+def notes(runs: Sequence[RunRecord], per_byte: bool) -> list[str]:
+    notes = []
+    if per_byte:
+        notes.append("the arms' vocabularies differ, so losses are nats per byte, and n-gram lines are left out")
+    if any("val_loss" not in run.last for run in runs):
+        notes.append("runs without a held-out loss see the tokens that they predict, or were never judged")
+    if any(run.settings.get(STARTS_FROM) for run in runs):
+        notes.append("steps and seconds are those of the last stage; runs began from the weights of another")
+    return notes
+
+
+def notes_on_time(runs: Sequence[RunRecord]) -> list[str]:
+    """Why seconds of these runs can't be compared; [] where they can."""
+    machines = {tuple(run.environment.get(key) for key in MACHINE) for run in runs}
+    if len(machines) > 1:
+        told = "; ".join(sorted(", ".join(str(part) for part in machine) for machine in machines))
+        return [f"the runs had different machines or threads ({told}), so there is no view at equal seconds"]
+    return []

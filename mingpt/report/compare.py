@@ -1,0 +1,262 @@
+"""Runs into arms, arms into a comparison: all that a table, a page or an experiment says, as data.
+
+An **arm** is the runs whose settings differ in nothing but the seed (and in what can't change a loss: folders,
+cadences, the mirror).  Its name says what its settings have that the other arms' don't.  A **comparison** holds two
+views: equal steps, the loss after each arm's last step; and equal seconds, the loss at the longest training time that
+all reached.
+
+Losses are nats per token; nats per byte where the arms' vocabularies differ.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mingpt.report.arms import (
+    Group,
+    by_settings,
+    differing,
+    grouped,
+    notes,
+    notes_on_time,
+    read_runs,
+    refuse_other_texts,
+    refuse_twins,
+    usable,
+)
+from mingpt.report.records import Curve
+from mingpt.report.statistics import Estimate, Losses, Sooner, Verdict, estimate, judge, number, reaches
+
+FEWEST_POINTS = 3  # of a held-out curve that steps are read from; else the training curve has to do
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """Runs that differ in their seeds alone.  Lists are in the order of `seeds`.
+
+    Attributes:
+        settings: those that are not alike in all arms.
+        losses: held-out loss after the last step; None where a run has none.
+        loss, loss_at_seconds: mean and interval over the seeds that have one.
+        flops_per_token: of one forward pass.
+        steps, tokens: of the last step.
+        seconds: of training.
+        curves: held-out loss along each run.
+        training: smoothed training loss along each run.
+        samples: what the first run wrote last.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    runs: list[str]
+    seeds: list[int]
+    losses: list[float | None]
+    loss: Estimate | None
+    bits_per_byte: float | None
+    losses_at_seconds: list[float | None]
+    loss_at_seconds: Estimate | None
+    parameters: int | None
+    flops_per_token: float | None
+    steps: int
+    tokens: int | None
+    seconds: Estimate
+    curves: list[Curve]
+    training: list[Curve]
+    samples: list[dict[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Arms and what may be said of them.
+
+    Attributes:
+        headline: the verdict, in one sentence.
+        unit: of every loss.
+        every_pair: whether all pairs were judged, or each arm against the first.
+        verdicts: after each arm's last step.
+        seconds: the longest training time that all arms reached; None where times can't be compared.
+        verdicts_at_seconds: at that time.
+        differing: setting -> its value in each arm, in the arms' order; None also where an arm hasn't got it.
+        baselines: n-gram losses of the text.
+        left_out: (run, why) of what was given and not used.
+        notes: what a reader must know beside the numbers.
+    """
+
+    headline: str
+    unit: str
+    arms: list[Arm]
+    every_pair: bool
+    verdicts: list[Verdict]
+    seconds: float | None
+    verdicts_at_seconds: list[Verdict]
+    differing: dict[str, list[Any]]
+    baselines: dict[str, float]
+    left_out: list[tuple[str, str]]
+    notes: list[str] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for json.dumps."""
+        return asdict(self)
+
+
+def comparison(
+    runs: Iterable[str | Path] | Mapping[str, Iterable[str | Path]],
+    *,
+    metric: str = "val_loss",
+    every_pair: bool = False,
+    keep_going: bool = False,
+) -> Comparison:
+    """Compare the runs in these folders.
+
+    Args:
+        runs: run folders; or the folders of each arm by its name, where the caller knows what an arm is.
+        metric: of a run's last record, what is compared.
+        every_pair: judge all pairs of arms; else each against the first.
+        keep_going: leave unfinished runs out and say so; else they are refused.
+
+    Raises:
+        UsageError: no run, an unfinished one, or two of the same settings and seed.
+        DataError: runs on different texts, or judged on different parts of one.
+        CheckpointError: a damaged run folder.
+    """
+    named = {name: read_runs(folders) for name, folders in runs.items()} if isinstance(runs, Mapping) else None
+    records = [r for each in named.values() for r in each] if named else read_runs(runs)
+    used, left_out = usable(records, keep_going)
+    refuse_other_texts(used)
+    groups = grouped(named, used) if named else by_settings(used)
+    refuse_twins(groups)
+    per_byte = len({run.environment.get("vocabulary_sha256") for run in used}) > 1 and metric == "val_loss"
+    key, scale = ("bits_per_byte", math.log(2)) if per_byte else (metric, 1.0)
+    seconds = None if notes_on_time(used) else min(run.last.get("seconds", 0.0) for run in used)
+    unlike = differing([group.settings for group in groups])
+    arms = [_arm(group, list(unlike), key, scale, seconds) for group in groups]
+    unit = "nats per byte" if per_byte else "nats"
+    verdicts = judge(
+        {arm.name: _losses(arm, arm.losses) for arm in arms},
+        every_pair=every_pair,
+        unit=unit,
+        sooner=lambda better, other: _sooner(*(next(a for a in arms if a.name == n) for n in (better, other))),
+    )
+    timed = {arm.name: _losses(arm, arm.losses_at_seconds) for arm in arms}
+    return Comparison(
+        headline=_headline(arms, verdicts, unit, used[0].baselines if not per_byte else {}),
+        unit=unit,
+        arms=arms,
+        every_pair=every_pair,
+        verdicts=verdicts,
+        seconds=seconds,
+        verdicts_at_seconds=[] if seconds is None else judge(timed, every_pair=every_pair, unit=unit),
+        differing=unlike,
+        baselines={} if per_byte or metric != "val_loss" else used[0].baselines,
+        left_out=left_out,
+        notes=[*notes(used, per_byte), *notes_on_time(used)],
+        environment=used[0].environment,
+    )
+
+
+def _arm(group: Group, differing: Iterable[str], key: str, scale: float, seconds: float | None) -> Arm:
+    runs = sorted(group.runs, key=lambda run: run.seed)
+    model, last = runs[0].environment.get("model") or {}, runs[0].last
+    curves = [run.held_out(key, scale) for run in runs]
+    losses = [scaled(run.last.get(key), scale) for run in runs]
+    timed = [None if seconds is None else curve.loss_at(seconds) for curve in curves]
+    bits = [run.last["bits_per_byte"] for run in runs if run.last.get("bits_per_byte") is not None]
+    return Arm(
+        name=group.name,
+        settings={name: group.settings.get(name) for name in differing},
+        runs=[str(run.folder) for run in runs],
+        seeds=[run.seed for run in runs],
+        losses=losses,
+        loss=_estimate(losses),
+        bits_per_byte=float(np.mean(bits)) if bits else None,
+        losses_at_seconds=timed,
+        loss_at_seconds=_estimate(timed),
+        parameters=model.get("parameters"),
+        flops_per_token=model.get("flops_per_token"),
+        steps=last["step"],
+        tokens=last.get("tokens"),
+        seconds=estimate([run.last.get("seconds", 0.0) for run in runs]),
+        curves=curves,
+        training=[run.training() for run in runs],
+        samples=runs[0].last_samples(),
+    )
+
+
+def scaled(loss: float | None, scale: float) -> float | None:
+    """A loss in another unit; None stays None, and what is not finite is none."""
+    return None if loss is None or not math.isfinite(loss) else loss * scale
+
+
+def _estimate(losses: Iterable[float | None]) -> Estimate | None:
+    there = [loss for loss in losses if loss is not None]
+    return estimate(there) if there else None
+
+
+def _losses(arm: Arm, losses: Sequence[float | None]) -> Losses:
+    return dict(zip(arm.seeds, losses, strict=True))
+
+
+def mean_curve(curves: Sequence[Curve]) -> Curve:
+    """The mean over runs at the steps that all of them have; its seed is the first's."""
+    common = sorted(set.intersection(*({*curve.steps} for curve in curves)))
+    places = [{step: place for place, step in enumerate(curve.steps)} for curve in curves]
+
+    def mean(values: Sequence[Sequence[float]], step: int) -> float:
+        return float(np.mean([each[place[step]] for each, place in zip(values, places, strict=True)]))
+
+    return Curve(
+        seed=curves[0].seed,
+        steps=common,
+        seconds=[mean([curve.seconds for curve in curves], step) for step in common],
+        losses=[mean([curve.losses for curve in curves], step) for step in common],
+    )
+
+
+def _sooner(better: Arm, other: Arm) -> Sooner | None:
+    """Read from mean curves over the shared seeds: held-out where it was looked at often enough, else training."""
+    shared = {*better.seeds} & {*other.seeds}
+
+    def mean(arm: Arm, curves: Sequence[Curve]) -> Curve:
+        return mean_curve([curve for seed, curve in zip(arm.seeds, curves, strict=True) if seed in shared])
+
+    ours, theirs, name = mean(better, better.curves), mean(other, other.curves), "held-out curve"
+    if len(ours.steps) < FEWEST_POINTS:
+        ours, theirs, name = mean(better, better.training), mean(other, other.training), "smoothed training curve"
+    if not theirs.steps:
+        return None
+    there = reaches(ours.steps, ours.losses, theirs.losses[-1])
+    if there is None or there >= theirs.steps[-1]:
+        return None
+    return Sooner(steps=theirs.steps[-1] - there, curve=name)
+
+
+def _headline(arms: Sequence[Arm], verdicts: Sequence[Verdict], unit: str, baselines: Mapping[str, float]) -> str:
+    if len(verdicts) == 1:
+        return verdicts[0].sentence
+    judged = [(arm.loss.mean, arm) for arm in arms if arm.loss is not None]
+    if not judged:
+        return "no run here has a held-out loss, so there is no verdict"
+    loss, lowest = min(judged, key=lambda pair: pair[0])
+    if not verdicts:
+        below = [name for name, line in baselines.items() if loss < line]
+        beaten = f", below the {below[-1]} line" if below else ", above every n-gram line" if baselines else ""
+        return f"held-out loss {number(loss)} {unit}{_over_seeds(lowest)}{beaten}"
+    first = arms[0].name
+    kinds = [verdict.kind for verdict in verdicts if verdict.first == first]
+    told = {"worse": "better", "better": "worse", "same": "the same within 0.05", "open": "not told apart from it"}
+    told |= {"none": "without a verdict"}
+    counts = ", ".join(f"{kinds.count(kind)} {words}" for kind, words in told.items() if kind in kinds)
+    least = f"lowest held-out loss {number(loss)} {unit}, {lowest.name}"
+    return f"against {first}, of {len(kinds)} other arms: {counts}; {least}"
+
+
+def _over_seeds(arm: Arm) -> str:
+    assert arm.loss is not None
+    if arm.loss.low is None or arm.loss.high is None:
+        return " (1 seed)"
+    return f" (95 % interval {number(arm.loss.low)} to {number(arm.loss.high)}, {arm.loss.n} seeds)"

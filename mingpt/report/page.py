@@ -1,0 +1,213 @@
+"""One HTML page that answers: what was asked, what came out, and how to get it again.  From files alone.
+
+Self-contained: pictures are inside, there is no script, nothing is fetched.  All that comes from files is escaped; a
+picture of a file is shown as an image, where no script of its could run.
+
+A page has parts.  A part is an experiment's folder, or all the runs that were named, compared.
+"""
+
+import base64
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+from mingpt.errors import UsageError
+from mingpt.files import sha256, write_atomic
+from mingpt.report import figures
+from mingpt.report.compare import Comparison, comparison
+from mingpt.report.records import is_run, read_json, read_lines
+from mingpt.report.words import FORMS
+
+TEMPLATE = Path(__file__).with_name("page.html")
+RECORD, SUMMARY = "record.json", "summary.json"  # of an experiment
+OWN_CURVES = "loss-"  # an experiment's figures of this name replace the page's own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A picture: SVG of our own making to stand in the page, or the source of an image."""
+
+    caption: str
+    label: str = ""
+    svg: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of one measurement."""
+
+    name: str
+    columns: list[str]
+    rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """An experiment, or runs that were compared."""
+
+    title: str
+    verdict: str
+    commands: list[str]
+    hypothesis: str = ""
+    notes: list[str] = field(default_factory=list)
+    result: Comparison | None = None
+    figures: list[Figure] = field(default_factory=list)
+    measurements: list[Table] = field(default_factory=list)
+
+    @property
+    def unit(self) -> str:
+        return "nats per token" if self.result is None or self.result.unit == "nats" else self.result.unit
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What is no list, one level deep."""
+        found: dict[str, Any] = {}
+        for key, value in (self.result.environment if self.result else {}).items():
+            found |= {f"{key} {k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+        return {key: value for key, value in found.items() if not isinstance(value, dict | list)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What the template shows."""
+
+    title: str
+    parts: list[Part]
+
+
+def write(folders: Sequence[Path], out: Path) -> Path:
+    """Write the page about these run and experiment folders to `out`, and return it.
+
+    Raises:
+        UsageError: a folder that is neither, nothing finished in it, or `out` can't be written.
+        DataError: runs on different texts.
+        CheckpointError: a damaged folder.
+    """
+    runs = [folder for folder in folders if is_run(folder)]
+    experiments = [folder for folder in folders if not is_run(folder)]
+    for folder in experiments:
+        if not (folder / RECORD).is_file():
+            raise UsageError(f"{folder}: neither a run (no config.yaml) nor an experiment (no {RECORD})")
+    parts = [*([of_runs(runs)] if runs else []), *(of_experiment(folder) for folder in experiments)]
+    title = parts[0].title if len(parts) == 1 else f"{len(parts)} reports"
+    content = render(Page(title=title, parts=parts))
+    if not out.parent.is_dir():
+        raise UsageError(f"out={out}: must lie in a folder that there is")
+    if out.is_dir():
+        raise UsageError(f"out={out}: is a folder; must name a file")
+    write_atomic(out, content.encode())
+    return out
+
+
+def of_runs(folders: Sequence[Path]) -> Part:
+    """All that these runs say; unfinished ones are left out and named."""
+    result = comparison(folders, keep_going=True)
+    named = " ".join(shlex.quote(str(folder)) for folder in folders)
+    runs = [run for arm in result.arms for run in arm.runs]
+    arms = len(result.arms)
+    title = f"The run {runs[0]}" if len(runs) == 1 else f"{len(runs)} runs in {arms} arm{'s' * (arms > 1)}"
+    return Part(
+        title=title,
+        verdict=result.headline,
+        notes=result.notes,
+        result=result,
+        figures=curves(result),
+        commands=[
+            *(shlex.join(["chargpt", f"--config={run}/config.yaml"]) for run in runs),
+            f"chargpt report {named}",
+        ],
+    )
+
+
+def of_experiment(folder: Path) -> Part:
+    """What an experiment found: record.json, its cells, and summary.json's `verdict` and `notes` where it has them."""
+    record, summary = read_json(folder / RECORD), read_json(folder / SUMMARY)
+    cells = _cells(folder, record)
+    every_pair = bool(summary.get("every_pair", True))  # as there, since Holm's correction depends on it
+    metric = record.get("metric", "val_loss")
+    result = comparison(cells, metric=metric, every_pair=every_pair, keep_going=True) if cells else None
+    drawn = sorted((folder / "figures").glob("*.svg"))
+    own = result is not None and not any(path.name.startswith(OWN_CURVES) for path in drawn)
+    notes = ["a quick version: smaller models and fewer steps than the full one"] if record.get("quick") else []
+    rates = {arm: each["chosen"] for arm, each in record.get("chosen_learning_rates", {}).items()}
+    if rates:
+        told = ", ".join(f"{arm} {rate:g}" for arm, rate in rates.items())
+        notes.append(f"learning rates, each arm's best on the end of the training part: {told}")
+    return Part(
+        title=str(record.get("question") or record.get("name") or folder.name),
+        verdict=str(summary.get("verdict") or (result.headline if result else "nothing was found yet")),
+        hypothesis=str(record.get("hypothesis") or ""),
+        notes=[*notes, *map(str, summary.get("notes", [])), *(result.notes if result else [])],
+        result=result,
+        figures=[*(curves(result) if own and result else []), *map(_picture, drawn)],
+        measurements=_measurements(read_lines(folder / "measurements.jsonl")),
+        commands=[str(record.get("command") or f"chargpt experiment {record.get('name', folder.name)}")],
+    )
+
+
+def curves(result: Comparison) -> list[Figure]:
+    """Loss against steps and against seconds; the second only where seconds can be compared."""
+    found = []
+    for over in ("steps", "seconds") if result.seconds is not None else ("steps",):
+        drawn = figures.curves(result, over=over)
+        if drawn:
+            text = f"Thick: the mean of an arm's seeds. Thin: each seed. Against {figures.X_LABELS[over]}."
+            found.append(Figure(svg=drawn, caption=text))
+    return found
+
+
+def render(page: Page) -> str:
+    """The page as HTML."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(FORMS)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(page=page)
+
+
+def _cells(folder: Path, record: Mapping[str, Any]) -> dict[str, list[Path]]:
+    """The last stage of every cell by its arm, in the record's order; cells that have not begun are not there."""
+    arms = list(record.get("arms", {}))
+    homes = sorted((folder / "cells").glob("*/"), key=lambda home: (_place(home.name, arms), home.name))
+    found = {_arm(home.name, arms): [_last_stage(seed) for seed in sorted(home.glob("seed-*"))] for home in homes}
+    begun = {arm: [run for run in runs if is_run(run)] for arm, runs in found.items()}
+    return {arm: runs for arm, runs in begun.items() if runs}
+
+
+def _arm(folder: str, arms: Sequence[str]) -> str:
+    """The arm that lies in a folder of this name, which ends in a digest where the arm's own can't be a folder's."""
+    return next((arm for arm in arms if folder == arm or folder.endswith(sha256(arm.encode())[:8])), folder)
+
+
+def _place(folder: str, arms: Sequence[str]) -> int:
+    return [*arms, _arm(folder, arms)].index(_arm(folder, arms))
+
+
+def _last_stage(cell: Path) -> Path:
+    return max(cell.glob("stage-*"), key=lambda stage: int(stage.name.partition("-")[2]), default=cell)
+
+
+def _picture(path: Path) -> Figure:
+    """A file's picture, as an image; its name for who can't see it is the one inside."""
+    content = path.read_bytes()
+    said = re.search(r"<title>(.*?)</title>", content.decode("utf-8", errors="replace"), re.DOTALL)
+    label = unescape(said[1]) if said else path.stem.replace("-", " ")
+    source = f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"
+    return Figure(caption=path.stem.replace("-", " "), label=label, source=source)
+
+
+def _measurements(rows: Sequence[dict[str, Any]]) -> list[Table]:
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_name.setdefault(str(row.get("measurement", "measurements")), []).append(row)
+    tables = []
+    for name, each in by_name.items():
+        columns = list(dict.fromkeys(key for row in each for key in row if key != "measurement"))
+        full = [{column: row.get(column) for column in columns} for row in each]
+        tables.append(Table(name=name, columns=columns, rows=full))
+    return tables

@@ -1,0 +1,194 @@
+"""What a run folder says, read from its files alone: no torch, nothing loaded, nothing guessed.
+
+config.yaml        settings, flattened to `group.key`
+environment.json   versions, machine, checksums of text and vocabulary, and the model's size where it is told
+metrics.jsonl      one object a step
+samples.jsonl      text drawn along the way
+baselines.json     n-gram losses of the text
+"""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mingpt.errors import CheckpointError, UsageError
+from mingpt.report.curve import smoothed
+
+HOME = Path("out")  # where runs go that no other place is given
+THINNED = 200  # points that a training curve keeps
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A loss along one run: equally long lists of steps, seconds of training, and nats."""
+
+    seed: int
+    steps: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+    def loss_at(self, seconds: float) -> float | None:
+        """The loss after so many seconds, by a straight line between neighbours; None before the first or after the
+        last point."""
+        times = self.seconds
+        if not times or not times[0] <= seconds <= times[-1]:
+            return None
+        after = next(place for place, time in enumerate(times) if time >= seconds)
+        if times[after] == seconds or after == 0:
+            return self.losses[after]
+        share = (seconds - times[after - 1]) / (times[after] - times[after - 1])
+        return self.losses[after - 1] + share * (self.losses[after] - self.losses[after - 1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One run folder's content."""
+
+    folder: Path
+    settings: dict[str, Any]
+    environment: Record
+    metrics: list[Record]
+    samples: list[Record]
+    baselines: dict[str, float]
+
+    @property
+    def seed(self) -> int:
+        return int(self.settings.get("system.seed", 0))
+
+    @property
+    def last(self) -> Record:
+        return self.metrics[-1]
+
+    @property
+    def trouble(self) -> str | None:
+        """Why this run can't be compared, in words; None where it can."""
+        if not self.metrics:
+            return "it has made no step"
+        loss, steps = self.last.get("val_loss"), self.settings.get("trainer.max_iters", 0)
+        if loss is None and self.last["step"] < steps:
+            return f"it is unfinished, at step {self.last['step']:,} of {steps:,}"
+        if loss is not None and not math.isfinite(loss):
+            return f"its held-out loss is {loss}"
+        return None
+
+    def held_out(self, key: str = "val_loss", scale: float = 1.0) -> Curve:
+        """Held-out loss (or `bits_per_byte`) where it was looked at: over a part of that text before the end."""
+        looks = [(line, line.get(key, line.get(f"{key}_part"))) for line in self.metrics]
+        return self._curve([(line, loss * scale) for line, loss in looks if loss is not None and math.isfinite(loss)])
+
+    def training(self) -> Curve:
+        """Training loss, smoothed, thinned to about 200 points; the last step is always one."""
+        lines = [line for line in self.metrics if math.isfinite(line.get("train_loss", math.nan))]
+        if not lines:
+            return Curve(seed=self.seed)
+        losses = smoothed([line["train_loss"] for line in lines])
+        apart = -(-len(lines) // THINNED)
+        return self._curve(list(zip(lines, losses, strict=True))[::-1][::apart][::-1])
+
+    def last_samples(self) -> list[dict[str, str]]:
+        """Prompt and text of what was drawn last."""
+        last = max((line.get("step", 0) for line in self.samples), default=0)
+        return [
+            {"prompt": str(line["prompt"]), "text": str(line["text"])} for line in self.samples if line["step"] == last
+        ]
+
+    def _curve(self, points: list[tuple[Record, float]]) -> Curve:
+        return Curve(
+            seed=self.seed,
+            steps=[line["step"] for line, _ in points],
+            seconds=[line.get("seconds", 0.0) for line, _ in points],
+            losses=[loss for _, loss in points],
+        )
+
+
+def newest_run(home: Path = HOME) -> Path:
+    """The run folder under `home` that was last started.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    runs = [path.parent for path in home.glob("*/config.yaml")]
+    if not runs:
+        raise CheckpointError(f"no run under {home}/: train one with `chargpt`, or name its folder with --run=DIR")
+    return max(runs, key=lambda run: (run / "config.yaml").stat().st_mtime_ns)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether there is a run in it."""
+    return (folder / "config.yaml").is_file()
+
+
+def read_run(folder: Path) -> RunRecord:
+    """What the run in `folder` left.
+
+    Raises:
+        UsageError: no run there.
+        CheckpointError: a damaged file.
+    """
+    if not is_run(folder):
+        raise UsageError(f"{folder}: no run here (it has no config.yaml)")
+    return RunRecord(
+        folder=folder,
+        settings=read_settings(folder),
+        environment=read_json(folder / "environment.json"),
+        metrics=[line for line in read_lines(folder / "metrics.jsonl") if isinstance(line.get("step"), int)],
+        samples=read_lines(folder / "samples.jsonl"),
+        baselines=read_json(folder / "baselines.json"),
+    )
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """config.yaml by key, `{"system.seed": 3407, ...}`.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    path = folder / "config.yaml"
+    try:
+        groups = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
+    except (OSError, ValueError, AttributeError, yaml.YAMLError):
+        raise CheckpointError(f"{path}: can't be read as a run's settings") from None
+
+
+def read_lines(path: Path) -> list[Record]:
+    """The objects of a .jsonl file; [] without one; a last line that a crash cut short is left out.
+
+    Raises:
+        CheckpointError: a line before the last is none.
+    """
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            if not isinstance(record, dict):
+                raise ValueError
+            records.append(record)
+        except ValueError:
+            if number < len(lines):
+                raise CheckpointError(f"{path}: line {number} is no record; mend or remove it") from None
+    return records
+
+
+def read_json(path: Path) -> Record:
+    """A .json file's object; {} without the file.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: can't be read: not a JSON object")
+    return content

@@ -1,0 +1,58 @@
+"""Numbers and values as people read them, in a page as in a terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mingpt.report.statistics import Estimate, number
+
+NONE = "–"  # where there is nothing to say
+
+
+def sentence(text: str) -> str:
+    """Ends in a full stop; begins as it does, since a name may come first."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def estimate(value: Estimate | None) -> str:
+    """`1.603 (1.590 to 1.616)`."""
+    if value is None:
+        return NONE
+    interval = "" if value.low is None or value.high is None else f" ({number(value.low)} to {number(value.high)})"
+    return f"{number(value.mean)}{interval}"
+
+
+def seconds(value: float) -> str:
+    """`0.25 s`, `94 s`, `12 min`."""
+    if value >= 600:
+        return f"{value / 60:,.0f} min"
+    return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
+
+
+def setting(value: Any) -> str:
+    """As a command line would have it."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return NONE if value is None else str(value)
+
+
+def decimals(value: float | None) -> str:
+    """Three of them."""
+    return NONE if value is None else f"{value:.3f}"
+
+
+def whole(value: int | None) -> str:
+    """`16,044`."""
+    return NONE if value is None else f"{value:,}"
+
+
+def mega(value: float | None) -> str:
+    """In millions."""
+    return NONE if value is None else f"{value / 1e6:,.2f}"
+
+
+def lines(losses: Mapping[str, float]) -> str:
+    """`1-gram 3.30, 2-gram 2.49`."""
+    return ", ".join(f"{name} {loss:.2f}" for name, loss in losses.items())
+
+
+FORMS = {form.__name__: form for form in (sentence, estimate, seconds, setting, decimals, whole, mega, lines)}

@@ -1,0 +1,115 @@
+"""Experiments that end in a blink: two steps on 600 characters, trained in this process where that will do."""
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from mingpt import run
+from mingpt.errors import MingptError
+from mingpt.experiments.base import Experiment
+from mingpt.settings import Config
+
+TINY: dict[str, Any] = {
+    "data.block_size": 8,
+    "data.val_fraction": 0.1,
+    "model.n_layer": 1,
+    "model.n_embd": 8,
+    "model.n_query_head": 2,
+    "model.rope": True,
+    "trainer.max_iters": 2,
+    "trainer.batch_size": 2,
+    "trainer.optimizer": "adamw",
+    "trainer.matrix_learning_rate": 0.02,
+    "trainer.device": "cpu",
+    "trainer.eval_every": 0,
+    "trainer.sample_every": 0,
+    "trainer.save_every": 1,
+}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_slow_frills() -> Iterator[None]:
+    """Leaves out what costs most of a tiny run and decides nothing."""
+    with (
+        mock.patch("mingpt.events.SAMPLE_TOKENS", 3),
+        mock.patch("mingpt.run.matrix_rate", return_value=1e9),
+        mock.patch("mingpt.report.curve.draw"),
+        mock.patch("os.fsync"),
+        mock.patch("mingpt.experiments.crew.AGAIN_S", 0.05),
+        mock.patch("mingpt.experiments.runner.AGAIN_S", 0.05),
+    ):
+        yield
+
+
+@pytest.fixture(scope="session")
+def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """600 characters: the last 60 of them, which are held out, have an X that the others have not."""
+    draw = random.Random(3)
+    content = "".join(draw.choice("abcdefg ,\n") for _ in range(540)) + "X" * 60
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def experiment() -> Callable[..., Experiment]:
+    """`experiment(arms=...)`: one of two arms with two seeds, with changes."""
+
+    def make(**changes: Any) -> Experiment:
+        arms = {"RoPE": [{"model.rope": True}], "learned": [{"model.rope": False}]}
+        told = {
+            "name": "tiny",
+            "question": "Which?",
+            "hypothesis": "Neither.",
+            "arms": arms,
+            "common": TINY,
+            "seeds": 2,
+        }
+        return Experiment(**{**told, **changes})
+
+    return make
+
+
+class Trainer:
+    """Trains in this process, and remembers what."""
+
+    def __init__(self) -> None:
+        self.trained: list[Config] = []
+        self.before: Callable[[Config], None] = lambda config: None
+
+    def __call__(self, config: Config, log: Path, stop: Event) -> int:
+        self.trained.append(config)
+        try:
+            self.before(config)
+            run.train(config)
+        except MingptError as error:
+            log.write_text(f"error: {error}\n", encoding="utf-8")
+            return error.exit_code
+        return 0
+
+    @property
+    def seen(self) -> list[str]:
+        """The last two parts of each run's folder, in the order in which they were trained."""
+        return ["/".join(Path(config.system.work_dir or "").parts[-2:]) for config in self.trained]
+
+
+@pytest.fixture(scope="session")
+def tiny() -> dict[str, Any]:
+    """Settings of a run that takes a moment."""
+    return TINY
+
+
+@pytest.fixture
+def here() -> Trainer:
+    return Trainer()
+
+
+@pytest.fixture
+def tiny_flags(text_file: Path) -> list[str]:
+    """TINY, as a person types it."""
+    return [f"--{key}={value}" for key, value in TINY.items() if key != "model.rope"] + [f"--data.path={text_file}"]

@@ -1,0 +1,130 @@
+"""The experiments as they are registered: no default hidden in an arm, none that can't run, none that draws nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from mingpt.experiments import EXPERIMENTS, plan, verbs
+from mingpt.experiments.base import Cell, Experiment, Lab
+from mingpt.experiments.measures import scores, symmetries, windows, writing
+from mingpt.run import train
+from mingpt.runlog import read_lines
+from mingpt.settings import Config
+from mingpt.trainer import UNREAD
+from mingpt.zoo import FAMILIES
+
+CADENCES = ("trainer.resume", "trainer.resume_changed")
+ALL = [(name, quick) for name in EXPERIMENTS for quick in (False, True)]
+
+
+def spelled(settings: dict[str, Any]) -> set[str]:
+    """Settings that a run with these reads, and so has to be given."""
+    reads = FAMILIES[settings["model.type"]].reads - {"block_size"}
+    needed = {f"model.{name}" for name in reads} | {"model.type", "model.pretrained_folder"}
+    needed |= {key for key in Config().flat() if key.startswith(("data.", "trainer.")) and key not in CADENCES}
+    unread = {
+        f"trainer.{name}"
+        for (setting, choice), names in UNREAD.items()
+        if settings[f"trainer.{setting}"] == choice
+        for name in names
+    }
+    return needed - unread
+
+
+@pytest.mark.parametrize(("name", "quick"), ALL)
+def test_arm_counts_on_a_default(name: str, quick: bool) -> None:
+    for arm, stages in EXPERIMENTS[name].stages(quick).items():
+        for stage in stages:
+            assert spelled(stage) - stage.keys() == set(), arm
+            plan.config_of(stage)
+
+
+@pytest.mark.parametrize(("name", "quick"), ALL)
+def test_arms_are_alike(name: str, quick: bool) -> None:
+    arms = EXPERIMENTS[name].stages(quick)
+    assert len({str(stages) for stages in arms.values()}) == len(arms)
+    assert EXPERIMENTS[name].question.endswith("?")
+    assert arms or EXPERIMENTS[name].measurements
+    assert verbs.show(EXPERIMENTS[name], quick).startswith(EXPERIMENTS[name].question)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, text_file: Path, tiny: dict[str, Any]) -> Lab:
+    """Two arms of one seed, trained."""
+    folder = tmp_path_factory.mktemp("lab")
+    arms = {"RoPE": [{"model.rope": True}], "learned": [{"model.rope": False}]}
+    experiment = Experiment(name="t", question="?", hypothesis="", arms=arms, common={**tiny, "trainer.eval_every": 1})
+    text = plan.text_of(experiment, folder, str(text_file), False, print)
+    cells = plan.cells(experiment, folder, text, [1], False, {})
+    for cell in cells:
+        train(cell.configs[0])
+    return Lab(folder, cells, True, lambda line: None)
+
+
+@pytest.mark.parametrize("name", ["loss-by-step", "extrapolation", "loss-by-position", "samples"])
+def test_measurement_of_runs_says_nothing(lab: Lab, name: str) -> None:
+    found = {each.name: each for each in EXPERIMENTS["rope"].measurements}[name]
+    rows = found.take(lab)
+    assert {row["arm"] for row in rows} == {"RoPE", "learned"}
+    if found.draw:
+        figure = Figure()
+        found.draw(rows, figure)
+        assert figure.axes[0].lines
+
+
+def test_extrapolation_is_of_other_weights(lab: Lab) -> None:
+    """At the trained length it is the run's own held-out loss; and learned positions lose beyond it."""
+    rows = {each.name: each for each in EXPERIMENTS["rope"].measurements}["extrapolation"].take(lab)
+    for cell in lab.cells:
+        own = next(row for row in rows if row["arm"] == cell.arm and row["block"] == row["trained"])
+        assert own["nats"] == pytest.approx(read_lines(cell.folders[0] / "metrics.jsonl")[-1]["val_loss"], abs=1e-5)
+    assert sorted({row["block"] for row in rows}) == [8, 16, 32]
+
+
+def test_symmetry_is_where_theory_has_none() -> None:
+    rows = symmetries.asymmetry.take(Lab(Path(), (), True, print))
+    most = {case: max(row["scores"] for row in rows if row["case"] == case) for case in {row["case"] for row in rows}}
+    least = {case: min(row["weights"] for row in rows if row["case"] == case) for case in most}
+    assert most.pop("W_q, W_k free") > 1
+    assert all(value < 1e-11 for value in most.values()), most
+    assert all(value > 1e-3 for value in least.values()), least
+    equal = {(row["mask"], row["position"]): row["largest_difference"] for row in symmetries.equivariance.take(None)}  # type: ignore[arg-type]
+    assert equal.pop(("full", "none")) < 1e-10
+    assert all(value > 1e-3 for value in equal.values())
+
+
+def test_linear_concat_sees_the_query_or_others_do_not() -> None:
+    rows = {row["score"]: row["largest_difference"] for row in scores.query_blindness.take(None)}  # type: ignore[arg-type]
+    assert rows.pop("linear_concat") < 1e-12
+    assert all(value > 1e-3 for value in rows.values())
+    (folded,) = scores.folding.take(None)  # type: ignore[arg-type]
+    assert folded["largest_difference"] < 1e-12
+
+
+def test_bytes_of_a_window_grow() -> None:
+    rows = windows.window_bytes.take(None)  # type: ignore[arg-type]
+    kept = {(row["window"], row["length"]): row["cache_bytes"] for row in rows}
+    assert kept[64, 4096] == kept[64, 1024] == kept[None, 1024] // 16
+
+
+def test_slope_of_a_known_power_is_missed() -> None:
+    rows = [{"way": "x", "length": n, "ms": {"median": 3.0 * n**1.5}} for n in (256, 512, 1024, 2048, 4096)]
+    assert windows.time_slopes(rows) == {"x": pytest.approx(1.5)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gqa", "window", "attention", "cache"])
+def test_timing_leaves_nothing_to_draw(name: str) -> None:
+    for measurement in EXPERIMENTS[name].measurements:
+        rows = measurement.take(Lab(Path(), (), True, print))
+        assert rows
+        if measurement.draw:
+            measurement.draw(rows, Figure())
+
+
+def test_cache_writes_another_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "ARMS", {"window": {"rope": True, "window": 8}})
+    rows = writing.same_text.take(Lab(Path(), [Cell("", 0, (), ())], True, print))
+    assert {row["differing"] for row in rows} == {0}

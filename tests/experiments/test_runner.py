@@ -1,0 +1,358 @@
+"""An experiment ends with all its cells, however it was stopped, and never on another definition than it began with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+
+from mingpt import checkpoint
+from mingpt.errors import CheckpointError, NotFiniteError, UsageError
+from mingpt.experiments import crew as crews
+from mingpt.experiments import plan
+from mingpt.experiments.base import Cell, Experiment, Lab, Measurement
+from mingpt.experiments.crew import claimed, in_process_of_its_own
+from mingpt.experiments.runner import Wish, carry_out, read_record
+from mingpt.files import locked
+from mingpt.run import load
+from mingpt.runlog import read_lines
+from mingpt.settings import Config
+
+Make = Callable[..., Experiment]
+
+
+class Told:
+    """What was said and concluded."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.concluded: list[Cell] = []
+
+    def conclude(self, experiment: Experiment, folder: Path, cells: Any, say: Any) -> None:
+        self.concluded = list(cells)
+
+
+@pytest.fixture
+def go(text_file: Path, tmp_path: Path, here: Any) -> Callable[..., Any]:
+    """`go(experiment, seeds=3)`: carried out in this process; returns (outcome, what was told)."""
+
+    def carry(experiment: Experiment, launch: Any = None, **wishes: Any) -> Any:
+        wish = Wish(**{"folder": tmp_path / "exp", "command": "test", "data": str(text_file), **wishes})
+        told = Told()
+        outcome = carry_out(experiment, wish, say=told.lines.append, conclude=told.conclude, launch=launch or here)
+        return outcome, told
+
+    return carry
+
+
+def test_grid_misses_a_cell_or_mixes_seeds(go: Any, experiment: Make, tmp_path: Path, here: Any) -> None:
+    outcome, told = go(experiment())
+    assert outcome.failed == {}
+    assert sorted(here.seen) == ["RoPE/seed-1", "RoPE/seed-2", "learned/seed-1", "learned/seed-2"]
+    for config in here.trained:
+        arm, seed = Path(config.system.work_dir).parts[-2:]
+        assert config.model.rope == (arm == "RoPE")
+        assert f"seed-{config.system.seed}" == seed
+    assert [(cell.arm, cell.seed) for cell in told.concluded] == [
+        ("RoPE", 1), ("learned", 1), ("RoPE", 2), ("learned", 2),
+    ]  # fmt: skip
+    assert all((tmp_path / "exp/cells" / name / "config.yaml").exists() for name in here.seen)
+
+
+def test_finished_cell_is_trained_again(go: Any, experiment: Make, here: Any) -> None:
+    go(experiment())
+    here.trained.clear()
+    go(experiment())
+    assert here.seen == []
+    go(experiment(), seeds=3)
+    assert sorted(here.seen) == ["RoPE/seed-3", "learned/seed-3"]
+    here.trained.clear()
+    _, told = go(experiment())  # as many seeds as the record says
+    assert (len(told.concluded), here.seen) == (6, [])
+
+
+@pytest.mark.parametrize("lost", ["checkpoints", "a line", "baselines.json"])
+def test_damaged_cell_counts_as_finished(go: Any, experiment: Make, here: Any, tmp_path: Path, lost: str) -> None:
+    one = experiment(arms={"RoPE": [{}]}, seeds=1)
+    go(one)
+    home = tmp_path / "exp/cells/RoPE/seed-1"
+    if lost == "checkpoints":
+        (home / "checkpoints/step_000002").rename(home / "checkpoints/gone")
+    elif lost == "a line":
+        lines = (home / "metrics.jsonl").read_text().splitlines(keepends=True)
+        (home / "metrics.jsonl").write_text("".join(lines[:-1]))
+        (home / "checkpoints/step_000002").rename(home / "checkpoints/gone")
+    else:
+        (home / lost).unlink()
+    here.trained.clear()
+    outcome, told = go(one)
+    assert outcome.failed == {}
+    assert len(here.trained) == 1
+    assert here.trained[0].trainer.resume
+    assert len(told.concluded) == 1
+
+
+def test_half_done_cell_begins_anew(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+    one = experiment(arms={"RoPE": [{"trainer.max_iters": 6}]}, seeds=1)
+
+    def dies(config: Config, log: Path, stop: Event) -> int:
+        killed = replace(config, trainer=replace(config.trainer, max_iters=6))
+
+        def die(trainer: Any, record: Any) -> None:
+            if record["step"] == 4:
+                raise KeyboardInterrupt
+
+        from mingpt import run
+
+        try:
+            run.train(killed, events=[die])
+        except KeyboardInterrupt:
+            return 137
+        return 0
+
+    outcome, _ = go(one, launch=dies)
+    assert [code for code, _ in outcome.failed.values()] == [137]
+    home = tmp_path / "exp/cells/RoPE/seed-1"
+    began = (home / "metrics.jsonl").read_text().splitlines()
+    assert checkpoint.steps(home)[0] == 4
+    go(one)
+    assert here.trained[0].trainer.resume
+    assert (home / "metrics.jsonl").read_text().splitlines()[:4] == began[:4]  # its seconds, too: not made again
+    assert len(read_lines(home / "metrics.jsonl")) == 6
+
+
+def test_crash_of_a_cell_ends_the_others(go: Any, experiment: Make, here: Any) -> None:
+    def crash(config: Config) -> None:
+        if config.model.rope:
+            raise NotFiniteError("boom")
+
+    here.before = crash
+    outcome, told = go(experiment())
+    assert sorted((cell.name, code) for cell, (code, _) in outcome.failed.items()) == [
+        ("RoPE seed 1", 5), ("RoPE seed 2", 5),
+    ]  # fmt: skip
+    assert any("FAILED: error: boom" in line for line in told.lines)
+    assert [cell.arm for cell in told.concluded] == ["learned", "learned"]
+
+
+def test_changed_definition_goes_on(go: Any, experiment: Make, here: Any, tmp_path: Path, text_file: Path) -> None:
+    go(experiment())
+    here.trained.clear()
+    other = {"RoPE": [{"model.rope": True, "model.n_embd": 16}], "learned": [{"model.rope": False}]}
+    with pytest.raises(UsageError, match=r"arm RoPE stage 1: model.n_embd was 8, is 16; --fresh"):
+        go(experiment(arms=other))
+    with pytest.raises(UsageError, match="arm learned is gone"):
+        go(experiment(arms={"RoPE": [{"model.rope": True}]}))
+    changed = tmp_path / "changed.txt"
+    changed.write_text(text_file.read_text() + "a")
+    with pytest.raises(UsageError, match="the text was"):
+        go(experiment(), data=str(changed))
+    assert here.trained == []
+    go(experiment(arms=other), fresh=True)
+    assert len(here.trained) == 4
+    assert (tmp_path / "exp.before-1/record.json").exists()
+
+
+def test_fresh_pulls_the_folder_from_under_another(go: Any, experiment: Make, tmp_path: Path) -> None:
+    go(experiment())
+    with locked(next((tmp_path / "exp/claims").iterdir())), pytest.raises(CheckpointError, match="another process"):
+        go(experiment(), fresh=True)
+    assert (tmp_path / "exp/record.json").exists()
+
+
+def test_wrong_setting_is_found_after_others_ran(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"model.n_embd=7.*in the combination bad"):
+        go(experiment(arms={"good": [{}], "bad": [{"model.n_embd": 7}]}))
+    assert here.trained == []
+    assert not (tmp_path / "exp").exists()
+
+
+def test_second_stage_starts_from_nothing(go: Any, experiment: Make, tmp_path: Path) -> None:
+    stages = [{"trainer.max_iters": 3}, {"data.block_size": 12, "trainer.max_iters": 1, "trainer.learning_rate": 1e-9}]
+    go(experiment(arms={"RoPE": stages}, seeds=1))
+    first, second = (load(tmp_path / "exp/cells/RoPE/seed-1" / f"stage-{n}") for n in (1, 2))
+    assert (first.progress.step, second.progress.step, second.model.config.block_size) == (3, 1, 12)
+    for name, weight in first.model.state_dict().items():
+        assert (second.model.state_dict()[name] - weight).abs().max() < 1e-6, name
+
+
+def test_second_stage_runs_after_a_failed_first(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+    def crash(config: Config) -> None:
+        if (config.system.work_dir or "").endswith("stage-1"):
+            raise NotFiniteError("boom")
+
+    here.before = crash
+    outcome, _ = go(experiment(arms={"RoPE": [{}, {}]}, seeds=1))
+    assert len(outcome.failed) == 1
+    assert here.seen == ["seed-1/stage-1"]
+
+
+def test_learning_rate_is_chosen_on_the_held_out_tail(
+    go: Any, experiment: Make, here: Any, tiny: dict[str, Any], tmp_path: Path, text_file: Path
+) -> None:
+    texts: set[str] = set()
+
+    def look(config: Config) -> None:
+        if "learning-rates" in (config.system.work_dir or ""):
+            texts.add(Path(config.data.path).read_text())
+
+    here.before = look
+    go(experiment(learning_rates=(1e-9, 1e-1), common={**tiny, "trainer.max_iters": 20}))
+    content = text_file.read_text()
+    assert texts == {content[:540]}  # the training part, and not an X of the rest
+    tried = [config for config in here.trained if "learning-rates" in config.system.work_dir]
+    assert {config.data.val_fraction for config in tried} == {0.05}
+    assert {config.system.seed for config in tried} == {0}
+    assert len(tried) == 4
+    chosen = read_record(tmp_path / "exp")["chosen_learning_rates"]  # type: ignore[index]
+    for arm, each in chosen.items():
+        losses = {float(rate): loss for rate, loss in each["losses"].items()}
+        assert each["chosen"] == min(losses, key=lambda rate: losses[rate])
+        cells = [c for c in here.trained if f"cells/{arm}/" in c.system.work_dir]
+        assert [c.trainer.learning_rate for c in cells] == [each["chosen"]] * 2
+        assert all(c.data.path == str(text_file) for c in cells)
+    here.trained.clear()
+    go(experiment(learning_rates=(1e-9, 1e-1), common={**tiny, "trainer.max_iters": 20}))
+    assert here.trained == []
+
+
+def test_learning_rate_that_diverges_ends_the_experiment(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+    def diverge(config: Config) -> None:
+        if config.trainer.learning_rate == 0.1:
+            raise NotFiniteError("boom")
+
+    here.before = diverge
+    outcome, told = go(experiment(learning_rates=(1e-3, 0.1)))
+    assert outcome.failed == {}
+    chosen = read_record(tmp_path / "exp")["chosen_learning_rates"]  # type: ignore[index]
+    assert {arm: each["chosen"] for arm, each in chosen.items()} == {"RoPE": 1e-3, "learned": 1e-3}
+    assert chosen["RoPE"]["losses"]["0.1"] is None
+    assert len(told.concluded) == 4
+
+
+def test_quick_takes_the_whole_text_or_the_long_arms(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+    one = experiment(quick={"trainer.max_iters": 1}, quick_arms={"RoPE": [{}]}, quick_seeds=1, quick_characters=300)
+    go(one, quick=True)
+    assert [config.trainer.max_iters for config in here.trained] == [1]
+    assert len(Path(here.trained[0].data.path).read_text()) == 300
+    assert read_record(tmp_path / "exp")["text"]["characters"] == 300  # type: ignore[index]
+
+
+def test_measurement_is_taken_twice_or_not_drawn(go: Any, experiment: Make, tmp_path: Path) -> None:
+    taken: list[Lab] = []
+
+    def take(lab: Lab) -> list[dict[str, Any]]:
+        taken.append(lab)
+        return [{"x": 1}, {"x": 2}]
+
+    drawn: list[Any] = []
+    measurement = Measurement("numbers", take, lambda rows, figure: drawn.append(rows))
+    one = experiment(arms={}, common={}, measurements=(measurement,))
+    go(one)
+    go(one)
+    assert len(taken) == 1
+    assert drawn[0] == drawn[1] == [{"measurement": "numbers", "x": 1}, {"measurement": "numbers", "x": 2}]
+    assert (tmp_path / "exp/figures/numbers.svg").exists()
+
+
+def test_two_crews_train_one_cell(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+    """The second waits for the cell that the first holds, and then finds it done."""
+    one = experiment(arms={"RoPE": [{}]}, seeds=1)
+    inside, leave = Event(), Event()
+
+    def slow(config: Config) -> None:
+        inside.set()
+        assert leave.wait(20)
+
+    here.before = slow
+    first, second = Thread(target=go, args=(one,)), Thread(target=go, args=(one,))
+    first.start()
+    assert inside.wait(20)
+    second.start()
+    time.sleep(0.3)
+    leave.set()
+    first.join(20)
+    second.join(20)
+    assert len(here.trained) == 1
+
+
+def test_orphan_that_still_trains_is_joined(go: Any, experiment: Make, tmp_path: Path) -> None:
+    go(experiment())
+    home = tmp_path / "exp/cells/RoPE/seed-1"
+    cell = Cell("RoPE", 1, (), (home,))
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(home / ".lock")], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    with holder:
+        assert holder.stdout.readline() == "held\n"
+        with claimed(tmp_path / "exp", cell) as ours:
+            assert not ours
+        holder.kill()
+        holder.wait()
+        with claimed(tmp_path / "exp", cell) as ours:  # and a dead one's lock is gone with it
+            assert ours
+
+
+HOLD = """
+import fcntl, sys, time
+file = open(sys.argv[1], "a+b")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_ctrl_c_loses_steps_or_leaves_a_child(experiment: Make, text_file: Path, tmp_path: Path) -> None:
+    """A signal to the crew: the child of its own process saves and ends, and the same command goes on."""
+    one = experiment(arms={"RoPE": [{"trainer.max_iters": 100_000, "trainer.save_every": 0}]}, seeds=1)
+    home = tmp_path / "exp/cells/RoPE/seed-1"
+    wish = Wish(folder=tmp_path / "exp", command="test", data=str(text_file))
+
+    def interrupt() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and len(read_lines(home / "metrics.jsonl")) < 5:
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    Thread(target=interrupt).start()
+    told = Told()
+    outcome = carry_out(one, wish, say=told.lines.append, conclude=told.conclude)
+    assert outcome.stopped == "SIGINT"
+    assert outcome.failed == {}
+    step = checkpoint.steps(home)[0]
+    assert step >= 5
+    assert len(read_lines(home / "metrics.jsonl")) == step
+    with locked(home):  # nobody trains there any more
+        pass
+
+
+def test_what_a_process_of_its_own_says_is_lost(tiny: dict[str, Any], tmp_path: Path) -> None:
+    wanted = plan.config_of({**tiny, "data.path": str(tmp_path / "none.txt"), "system.work_dir": str(tmp_path / "r")})
+    assert in_process_of_its_own(wanted, tmp_path / "log.txt", Event()) == 3
+    assert "there is no file" in crews._last_line(tmp_path / "log.txt")
+
+
+@pytest.mark.parametrize("arm", ["a/b", "..", "x" * 300, "a:b", ""])
+def test_name_of_an_arm_leaves_the_folder(arm: str) -> None:
+    name = plan.folder_name(arm)
+    assert "/" not in name
+    assert name not in ("", ".", "..")
+    assert len(name) < 120
+    assert plan.folder_name(arm + "!") != name
+
+
+def test_record_lacks_a_setting(go: Any, experiment: Make, tmp_path: Path) -> None:
+    go(experiment())
+    record = json.loads((tmp_path / "exp/record.json").read_bytes())
+    settings = record["arms"]["RoPE"][0]
+    assert settings["model.rope"] is True
+    expected = {key for key in Config().flat() if key not in plan.NO_PART and not key.startswith("wandb.")}
+    assert settings.keys() == expected
+    assert (record["seeds"], record["command"], record["question"]) == (2, "test", "Which?")

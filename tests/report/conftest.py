@@ -1,0 +1,65 @@
+"""Run folders made of their files alone, with whatever losses a test wants."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+MakeRun = Callable[..., Path]
+CURVE = (3.0, 2.0, 1.5)  # held-out, every 10 steps
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """make("a", seed=2, curve=[3, 2, 1.6], rope=True) -> a run folder; its last loss is over all held-out text."""
+
+    def make(
+        name: str,
+        *,
+        seed: int = 1,
+        curve: Sequence[float] = CURVE,
+        steps: int | None = None,
+        second: float = 0.1,
+        text: str = "t",
+        vocabulary: str = "v",
+        bits: float | None = None,
+        sample: str = "ROMEO: ay",
+        environment: dict[str, Any] | None = None,
+        **model: Any,
+    ) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        settings = {
+            "system": {"seed": seed, "work_dir": None},
+            "data": {"path": "t.txt", "val_fraction": 0.1, "block_size": 8},
+            "model": {"rope": False, "pretrained_folder": None, **model},
+            "trainer": {"max_iters": steps or 10 * len(curve), "eval_every": 10},
+        }
+        (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+        lines = []
+        for step in range(1, 10 * len(curve) + 1):
+            line: dict[str, Any] = {"step": step, "tokens": 8 * step, "seconds": second * step}
+            line["train_loss"] = curve[(step - 1) // 10] + 0.1
+            if step % 10 == 0:
+                part = "" if step == (steps or 10 * len(curve)) else "_part"
+                loss = curve[step // 10 - 1]
+                line |= {f"val_loss{part}": loss, f"bits_per_byte{part}": bits or loss / 0.6931471805599453}
+            lines.append(line)
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        told = {
+            "text_sha256": text,
+            "vocabulary_sha256": vocabulary,
+            "device": "cpu",
+            "threads": 2,
+            "text": f"{text}.txt",
+        }
+        told |= {"packages": {"torch": "2.13"}, "model": {"parameters": 16044, "flops_per_token": 2.5e6}}
+        (folder / "environment.json").write_text(json.dumps({**told, **(environment or {})}))
+        (folder / "baselines.json").write_text('{"1-gram": 2.5, "2-gram": 1.8}')
+        (folder / "samples.jsonl").write_text(json.dumps({"step": 30, "prompt": "ROMEO:", "text": sample}) + "\n")
+        return folder
+
+    return make

@@ -1,0 +1,231 @@
+"""Run folders into arms: which runs belong together, what is read off their curves, and what is refused."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mingpt import cli
+from mingpt.errors import DataError, UsageError
+from mingpt.report.compare import comparison
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def six(make_run: Any) -> list[Path]:
+    """Two arms of three seeds: rope ends 0.1 lower, give or take, and is twice as slow."""
+    return [
+        make_run(
+            f"{'rope' if rope else 'learned'}-{seed}",
+            seed=seed,
+            curve=[3.0, 2.0, 1.6 + 0.01 * seed - (0.1 + 0.002 * seed) * rope],
+            second=0.2 if rope else 0.1,
+            rope=rope,
+        )
+        for seed in (1, 2, 3)
+        for rope in (False, True)
+    ]
+
+
+def test_arms_are_not_told_by_what_differs(six: list[Path]) -> None:
+    result = comparison(six)
+    assert [arm.name for arm in result.arms] == ["model.rope=False", "model.rope=True"]
+    assert [arm.seeds for arm in result.arms] == [[1, 2, 3]] * 2
+    assert result.differing == {"model.rope": [False, True]}
+    assert [arm.parameters for arm in result.arms] == [16044] * 2
+    assert result.arms[0].loss.mean == pytest.approx(1.62)
+    assert result.verdicts[0].kind == "worse"
+    assert result.headline.startswith("model.rope=True is better than model.rope=False by 0.104 nats")
+
+
+def test_seed_folder_or_cadence_makes_an_arm(make_run: Any) -> None:
+    folders = [make_run("a", seed=1), make_run("b", seed=2), make_run("c", seed=3)]
+    for folder, line in zip(folders, ("eval_every: 5", "eval_every: 10", "eval_every: 7"), strict=True):
+        text = (folder / "config.yaml").read_text().replace("eval_every: 10", line).replace("t.txt", f"{folder}.txt")
+        (folder / "config.yaml").write_text(text + "wandb:\n  name: " + folder.name + "\n")
+    (arm,) = comparison(folders).arms
+    assert arm.seeds == [1, 2, 3]
+
+
+def test_setting_that_older_runs_lack_is_another_arm_where_it_is_null(make_run: Any) -> None:
+    assert len(comparison([make_run("a", seed=1), make_run("b", seed=2, window=None)]).arms) == 1
+    assert len(comparison([make_run("c", seed=1), make_run("d", seed=2, window=8)]).arms) == 2
+
+
+def test_second_stages_are_arms_of_their_own_for_their_folders(make_run: Any) -> None:
+    first = {(rope, seed): make_run(f"1-{rope}-{seed}", seed=seed, rope=rope) for rope in (0, 1) for seed in (1, 2)}
+    second = [make_run(f"2-{rope}-{seed}", seed=seed, pretrained_folder=str(first[rope, seed])) for rope, seed in first]
+    result = comparison(second)
+    assert [arm.name for arm in result.arms] == ["first stage: model.rope=0", "first stage: model.rope=1"]
+    assert [arm.seeds for arm in result.arms] == [[1, 2]] * 2
+    assert "last stage" in result.notes[0]
+
+
+def test_folder_named_twice_counts_twice(six: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(six[0].parent)
+    assert comparison([*six, six[0].name, six[0]]).arms[0].seeds == [1, 2, 3]
+
+
+def test_names_of_arms_are_not_the_callers(six: list[Path]) -> None:
+    result = comparison({"new": six[1::2], "old": six[::2], "none": []})
+    assert [arm.name for arm in result.arms] == ["new", "old"]
+    assert result.headline.startswith("new is better than old")
+
+
+def test_loss_at_equal_seconds_is_that_at_equal_steps(six: list[Path]) -> None:
+    result = comparison(six)  # learned ends after 3.0 s; rope was then at its 15th step, between 3.0 and 2.0
+    assert result.seconds == pytest.approx(3.0)
+    assert result.arms[0].losses_at_seconds == pytest.approx(result.arms[0].losses)
+    assert result.arms[1].losses_at_seconds == pytest.approx([2.5] * 3)
+    assert result.verdicts_at_seconds[0].kind == "better"
+
+
+def test_loss_before_the_first_look_is_made_up(six: list[Path], make_run: Any) -> None:
+    short = [make_run(f"short-{seed}", seed=seed, curve=[3.0], second=0.05, score="dot") for seed in (1, 2, 3)]
+    result = comparison([*six, *short])
+    assert result.seconds == pytest.approx(0.5)  # the others were first judged after 1 and 2 s
+    assert result.arms[0].losses_at_seconds == [None] * 3
+    assert {verdict.kind for verdict in result.verdicts_at_seconds} == {"none"}
+
+
+def test_steps_sooner_are_read_off_seeds_that_one_arm_lacks(six: list[Path], make_run: Any) -> None:
+    lone = make_run("rope-9", seed=9, curve=[1.0, 0.9, 0.8], rope=True)
+    assert comparison([*six, lone]).verdicts[0].sooner == comparison(six).verdicts[0].sooner
+
+
+def test_seconds_of_two_machines_are_compared(six: list[Path]) -> None:
+    path = six[0] / "environment.json"
+    path.write_text(path.read_text().replace('"threads": 2', '"threads": 8'))
+    result = comparison(six)
+    assert (result.seconds, result.verdicts_at_seconds) == (None, [])
+    assert "no view at equal seconds" in result.notes[0]
+
+
+def test_steps_sooner_are_not_read_off_the_held_out_curve(six: list[Path]) -> None:
+    sooner = comparison(six).verdicts[0].sooner  # rope falls from 2 to 1.516 over steps 20 to 30, and passes 1.62
+    assert sooner.curve == "held-out curve"
+    assert sooner.steps == pytest.approx(30 - (20 + 10 * (2 - 1.62) / (2 - 1.516)))
+
+
+def test_steps_sooner_need_a_held_out_curve(six: list[Path]) -> None:
+    for folder in six:
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        kept = [{key: value for key, value in line.items() if not key.endswith("_part")} for line in lines]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    assert comparison(six).verdicts[0].sooner.curve == "smoothed training curve"
+
+
+def test_losses_of_other_vocabularies_are_compared_by_the_token(make_run: Any) -> None:
+    runs = [make_run(f"a{s}", seed=s, bits=2.0 + s / 50) for s in (1, 2, 3)]
+    runs += [make_run(f"b{s}", seed=s, curve=[5, 4, 3], bits=1.5 + s / 60, vocabulary="w", rope=1) for s in (1, 2, 3)]
+    result = comparison(runs)
+    assert (result.unit, result.baselines) == ("nats per byte", {})
+    assert result.arms[1].loss.mean == pytest.approx(math.log(2) * (1.5 + 2 / 60))
+    assert result.verdicts[0].kind == "worse"
+
+
+def test_runs_that_see_the_answer_are_judged(six: list[Path]) -> None:
+    for folder in six[1::2]:
+        text = (folder / "metrics.jsonl").read_text().replace("val_loss", "x").replace("bits_per_byte", "y")
+        (folder / "metrics.jsonl").write_text(text)
+    result = comparison(six)
+    assert result.arms[1].loss is None
+    assert result.verdicts[0].kind == "none"
+
+
+def test_comparison_is_no_json(six: list[Path]) -> None:
+    told = json.loads(json.dumps(comparison(six, every_pair=True).to_json(), allow_nan=False))
+    assert told["verdicts"][0]["difference"]["seeds"] == [1, 2, 3]
+    assert told["arms"][0]["curves"][0]["losses"][-1] == pytest.approx(1.61)
+
+
+# ---- refused
+
+
+def test_other_text_is_compared(make_run: Any) -> None:
+    with pytest.raises(DataError, match=r"b: was trained on another text \(u.txt\) than .*a \(t.txt\)"):
+        comparison([make_run("a"), make_run("b", text="u", rope=True)])
+
+
+def test_other_held_out_part_is_compared(make_run: Any) -> None:
+    a, b = make_run("a"), make_run("b", rope=True)
+    (b / "config.yaml").write_text((b / "config.yaml").read_text().replace("val_fraction: 0.1", "val_fraction: 0.2"))
+    with pytest.raises(DataError, match=r"data.val_fraction=0.2, but 0.1"):
+        comparison([a, b])
+
+
+def test_unfinished_run_is_compared_or_silently_left_out(make_run: Any, six: list[Path]) -> None:
+    late, broken = make_run("late", seed=4, steps=50), make_run("broken", seed=5, curve=[3.0, 2.0, math.nan])
+    with pytest.raises(
+        UsageError, match=r"late: it is unfinished, at step 30 of 50; .*broken: its held-out loss is nan"
+    ):
+        comparison([*six, late, broken])
+    result = comparison([*six, late, broken], keep_going=True)
+    assert [Path(folder).name for folder, _ in result.left_out] == ["late", "broken"]
+    assert result.arms[0].seeds == [1, 2, 3]
+    with pytest.raises(UsageError, match=r"nothing to compare: .*late"):
+        comparison([late], keep_going=True)
+
+
+def test_same_run_twice_passes_for_two(make_run: Any) -> None:
+    with pytest.raises(UsageError, match=r"b: has the settings and the seed of .*a;"):
+        comparison([make_run("a"), make_run("b")])
+
+
+# ---- chargpt compare
+
+
+def test_compare_prints_no_table_or_no_verdict(six: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compare", *map(str, six)]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    rows = [line.split() for line in out.splitlines()]
+    assert ["model.rope=False", "3"] in [row[:2] for row in rows]
+    assert "16,044" in out
+    assert "2-gram 1.80" in out
+    assert out.splitlines()[-1] == comparison(six).headline
+
+
+def test_json_is_not_all_that_is_printed(six: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compare", "--json", *map(str, six)]) == 0
+    out, err = capsys.readouterr()
+    assert (json.loads(out), err) == (json.loads(json.dumps(comparison(six).to_json())), "")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["learned-1"], 2, "1 run folders: two or more are needed"),
+        ([], 2, "0 run folders"),
+        (["learned-1", "nowhere"], 2, "nowhere: no run here"),
+        (["learned-1", "rope-1", "--jsn"], 2, "--jsn: there is no such setting (did you mean 'json'?)"),
+        (["learned-1", "other"], 3, "another text"),
+        (["learned-1", ""], 2, "folder='': must name a folder"),
+    ],
+)
+def test_refusal_is_no_single_line(
+    six: list[Path], make_run: Any, capsys: Any, monkeypatch: Any, words: list[str], code: int, said: str
+) -> None:
+    make_run("other", text="u")
+    monkeypatch.chdir(six[0].parent)
+    assert cli.main(["compare", *words]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
+def test_compare_or_report_loads_torch(six: list[Path], tmp_path: Path) -> None:
+    script = (
+        "import sys; from mingpt.cli import main\n"
+        f"assert main(['compare', *{list(map(str, six))!r}]) == 0\n"
+        f"assert main(['report', *{list(map(str, six))!r}, '--out', {str(tmp_path / 'r.html')!r}]) == 0\n"
+        "assert 'torch' not in sys.modules, 'torch'"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -1,0 +1,299 @@
+"""The page: whole in itself, safe whatever files say, readable by everyone, on a phone and in the dark."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections import Counter
+from html import escape
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mingpt import cli
+from mingpt.errors import UsageError
+from mingpt.report import figures, page
+from mingpt.report.compare import comparison
+
+HOSTILE = "<script>alert('x')</script>&amp;\"><img src=x onerror=alert(1)>{{ 7*7 }}</pre>"
+BROWSER = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+VOID = {"meta", "img", "br", "link", "input"}
+
+
+class Outline(HTMLParser):
+    """A page's elements, and whether they nest."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.feed(content)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def all(self, *tags: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.elements if tag in tags]
+
+
+@pytest.fixture
+def runs(make_run: Any) -> list[Path]:
+    return [
+        make_run(
+            f"{'rope' if rope else 'learned'}-{seed}",
+            seed=seed,
+            curve=[3, 2, 1.6 + 0.01 * seed - 0.1 * rope],
+            rope=rope,
+        )
+        for seed in (1, 2, 3)
+        for rope in (False, True)
+    ]
+
+
+@pytest.fixture
+def experiment(runs: list[Path], tmp_path: Path) -> Path:
+    """A folder as `chargpt experiment` leaves it."""
+    folder = tmp_path / "out" / "positions-quick"
+    for run in runs:
+        arm, _, seed = run.name.partition("-")
+        shutil.copytree(run, folder / "cells" / arm / f"seed-{seed}")
+    record = {"name": "positions", "question": "RoPE or learned positions?", "hypothesis": "RoPE", "quick": True}
+    record |= {"arms": {"rope": [], "learned": []}, "command": "chargpt experiment positions --quick"}
+    (folder / "record.json").write_text(json.dumps(record))
+    (folder / "measurements.jsonl").write_text('{"measurement": "far", "times": 2, "loss": 2.5}\n')
+    (folder / "figures").mkdir()
+    (folder / "figures" / "far.svg").write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg"><title>Far &lt; near</title>{HOSTILE}</svg>'
+    )
+    return folder
+
+
+def written(folders: list[Path], tmp_path: Path) -> str:
+    return page.write(folders, tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_page_lacks_something(runs: list[Path], tmp_path: Path) -> None:
+    content = written(runs, tmp_path)
+    words = " ".join(Outline(content).text)
+    result = comparison(runs)
+    assert content.index(escape(result.headline, quote=False)) < content.index("<figure")
+    assert content.count("<figure>") == 2
+    for said in ("1.520", "16,044", "2.50", "ROMEO: ay", "model.rope", "packages torch", "2-gram 1.80", "seed 1"):
+        assert said in words, said
+    assert f"chargpt --config={runs[0]}/config.yaml" in words
+
+
+def test_page_needs_something_else(runs: list[Path], experiment: Path, tmp_path: Path) -> None:
+    outline = Outline(written([*runs, experiment], tmp_path))
+    assert outline.all("script", "link", "iframe", "object", "base", "form") == []
+    for _, attributes in outline.elements:
+        for name, value in attributes.items():
+            assert not name.startswith("on"), name
+            if name in ("src", "href", "xlink:href", "data"):
+                assert (value or "").startswith(("#", "data:image/")), value
+    assert "@import" not in written(runs, tmp_path)
+    assert re.findall(r"url\((?!#)", written(runs, tmp_path)) == []
+
+
+def test_page_is_not_for_screen_readers(runs: list[Path], experiment: Path, tmp_path: Path) -> None:
+    outline = Outline(written([*runs, experiment], tmp_path))
+    assert outline.all("html")[0]["lang"] == "en"
+    levels = [int(tag[1]) for tag, _ in outline.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert (levels[0], levels.count(1)) == (1, 1)
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert all(cell.get("scope") in ("col", "row") for cell in outline.all("th"))
+    assert all(picture["alt"] for picture in outline.all("img"))
+    pictures = outline.all("svg")
+    assert len(pictures) == 4
+    for picture in pictures:
+        assert picture["role"] == "img"
+        assert "is better than" in (picture["aria-label"] or "")
+    twice = [name for name, n in Counter(a["id"] for _, a in outline.elements if "id" in a).items() if n > 1]
+    assert twice == []
+
+
+@pytest.mark.parametrize("where", ["sample", "text", "arm", "folder"])
+def test_file_writes_into_the_page(make_run: Any, tmp_path: Path, where: str) -> None:
+    name = HOSTILE.replace("/", "|") if where == "folder" else "plain"
+    sample = HOSTILE if where == "sample" else "x"
+    first = make_run(name, sample=sample, environment={"platform": HOSTILE} if where == "text" else None)
+    second = make_run("b", rope=True)
+    arms = {HOSTILE if where == "arm" else "a": [first], "b": [second]}
+    result = comparison(arms)
+    part = page.Part(title=name, verdict=result.headline, commands=[name], result=result, figures=page.curves(result))
+    outline = Outline(page.render(page.Page(title=name, parts=[part])))
+    assert outline.all("script", "img") == []
+    assert HOSTILE.replace("/", "|" if where == "folder" else "/") in "".join(outline.text)
+
+
+def test_picture_of_a_file_runs_in_the_page(experiment: Path, tmp_path: Path) -> None:
+    outline = Outline(written([experiment], tmp_path))
+    assert outline.all("script") == []
+    (image,) = outline.all("img")
+    assert image["alt"] == "Far < near"
+
+
+def test_experiment_lacks_its_question_verdict_or_command(experiment: Path, tmp_path: Path) -> None:
+    content = written([experiment], tmp_path)
+    words = " ".join(Outline(content).text)
+    for said in (
+        "RoPE or learned positions?",
+        "rope is better than learned",
+        "a quick version",
+        "--quick",
+        "far, 1 row",
+    ):
+        assert said in words, said
+    assert content.index("rope</th>") < content.index("learned</th>")  # as in the record
+    (experiment / "summary.json").write_text('{"verdict": "Rotary wins"}')
+    assert "Rotary wins." in written([experiment], tmp_path)
+
+
+def test_experiment_without_runs_has_no_page(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    (folder / "record.json").write_text('{"name": "cache", "question": "What does a cache change?"}')
+    assert "What does a cache change?" in written([folder], tmp_path)
+
+
+def test_last_stage_is_not_the_one_shown(experiment: Path, make_run: Any) -> None:
+    for seed in (1, 2, 3):
+        cell = experiment / "cells" / "rope" / f"seed-{seed}"
+        stages = {2: 1.5 + seed / 100, 10: 1.2 + seed / 100}
+        shutil.rmtree(cell)
+        for stage, loss in stages.items():
+            shutil.copytree(make_run(f"s{seed}-{stage}", seed=seed, curve=[3, 2, loss]), cell / f"stage-{stage}")
+    assert page.of_experiment(experiment).result.arms[0].loss.mean == pytest.approx(1.22)
+
+
+def test_one_seed_or_one_run_has_no_page(make_run: Any, tmp_path: Path) -> None:
+    content = written([make_run("a")], tmp_path)
+    assert "held-out loss 1.500 nats (1 seed), below the 2-gram line." in content
+    for figure in Outline(content).all("svg"):
+        assert "ends at 1.500" in (figure["aria-label"] or "")
+
+
+@pytest.mark.parametrize("name", ["$\\frac$", "é" * 200, "日本\n語", "a&b<c>"])
+def test_name_stops_the_drawing(make_run: Any, name: str) -> None:
+    drawn = figures.curves(comparison({name: [make_run("a")], "b": [make_run("b", rope=True)]}))
+    assert drawn is not None
+    Outline(drawn)
+
+
+def test_picture_is_another_each_time_or_has_one_scheme(runs: list[Path]) -> None:
+    drawn = figures.curves(comparison(runs))
+    assert drawn == figures.curves(comparison(runs))
+    assert drawn is not None
+    assert "prefers-color-scheme:dark" in drawn
+    body = drawn[drawn.index("</style>") :]
+    assert re.findall(r"#[0-9a-f]{6}\b", body) == []  # each colour is the scheme's
+    assert {"var(--ink)", "var(--arm-0)", "var(--arm-1)"} <= {*re.findall(r"var\(--[\w-]+\)", body)}
+
+
+def contrast(first: str, second: str) -> float:
+    """WCAG 2.2's, of two #rrggbb colours."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    light, dark = sorted((luminance(first), luminance(second)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_colours_can_not_be_seen() -> None:
+    assert all(contrast(colour, "#ffffff") >= 4.5 for colour in (*figures.ARMS, figures.LINE))
+    assert all(contrast(colour, "#15181c") >= 4.5 for colour in (*figures.DARK, figures.LINE_DARK))
+    assert len(figures.ARMS) == len(figures.DARK)
+
+
+# ---- chargpt report
+
+
+def test_report_goes_elsewhere(runs: list[Path], tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["report", str(runs[0])]) == 0
+    assert cli.main(["report", *map(str, runs)]) == 0
+    assert cli.main(["report", "--out", "my page.html", *map(str, runs)]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{runs[0]}/report.html", "report.html", "my page.html"]
+    assert (runs[0] / "report.html").exists()
+    assert (tmp_path / "report.html").read_bytes() == (tmp_path / "my page.html").read_bytes()
+
+
+def test_newest_run_is_not_the_default(make_run: Any, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    make_run("out/chargpt")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["report"]) == 0
+    assert capsys.readouterr() == ("out/chargpt/report.html\n", "run: out/chargpt\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "nowhere: neither a run (no config.yaml) nor an experiment (no record.json)"),
+        (["learned-1", "--out=no/page.html"], "out=no/page.html: must lie in a folder that there is"),
+        (["learned-1", "--out="], "out='': must name a file"),
+        (["learned-1", "--out=learned-1"], "out=learned-1: is a folder"),
+    ],
+)
+def test_refusal_is_no_single_line(
+    runs: list[Path], tmp_path: Path, capsys: Any, monkeypatch: Any, words: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["report", *words]) == UsageError.exit_code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
+# ---- in a browser
+
+
+MEASURE = """<body><iframe style="width:390px;height:2000px;border:0"></iframe><script>
+const frame = document.querySelector("iframe");
+frame.onload = () => {
+  const page = frame.contentDocument, wide = page.documentElement.scrollWidth;
+  const figure = page.querySelector("svg").getBoundingClientRect();
+  document.title = ["measured", wide, Math.round(figure.width), Math.round(figure.height)].join(" ");
+};
+frame.srcdoc = CONTENT;
+</script>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_page_is_wider_than_a_phone(make_run: Any, tmp_path: Path) -> None:
+    long = "model.a_setting_with_a_long_name=" + "x" * 150
+    result = comparison({long: [make_run("y" * 200, sample="z" * 900)], "b": [make_run("b", rope=True)]})
+    part = page.Part(title=long, verdict=result.headline, commands=[long], result=result, figures=page.curves(result))
+    content = page.render(page.Page(title=long, parts=[part]))
+    frame = tmp_path / "frame.html"
+    frame.write_text(MEASURE.replace("CONTENT", json.dumps(content).replace("</", "<\\/")), encoding="utf-8")
+    call = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom"]
+    call += [f"--user-data-dir={tmp_path / 'profile'}", frame.as_uri()]
+    ended = subprocess.run(call, capture_output=True, text=True, timeout=120, check=False)
+    found = re.search(r"<title>measured (\d+) (\d+) (\d+)</title>", ended.stdout)
+    assert found, ended.stderr[-500:]
+    wide, width, height = map(int, found.groups())
+    assert wide <= 390
+    assert 300 < width <= 390
+    assert 0.5 < height / width < 1.2

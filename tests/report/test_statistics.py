@@ -1,0 +1,193 @@
+"""Intervals, tests and verdicts against values worked out by hand or by SciPy, and against chance itself."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mingpt.report.statistics import (
+    Estimate,
+    Sooner,
+    Verdict,
+    chance,
+    difference,
+    estimate,
+    holm,
+    judge,
+    number,
+    reaches,
+    smallest_effect,
+)
+
+A = {1: 1.60, 2: 1.62, 3: 1.61, 4: 1.63, 5: 1.59}
+B = {1: 1.66, 2: 1.65, 3: 1.66, 4: 1.66, 5: 1.64}  # d = -.06 -.03 -.05 -.03 -.05: mean -.044, sd sqrt(.00018)
+
+
+def shifted(by: float, noise: float = 0.0) -> dict[int, float]:
+    """A, higher by `by`, every second seed `noise` up and the others down."""
+    return {seed: loss + by + noise * (-1) ** seed for seed, loss in A.items()}
+
+
+def only(verdicts: list[Verdict]) -> Verdict:
+    (verdict,) = verdicts
+    return verdict
+
+
+def test_interval_is_not_students() -> None:
+    found = estimate([1.0, 2.0, 3.0])  # sd = 1; t(p, 2) = (2p - 1) / sqrt(2p (1 - p))
+    assert found.mean == 2
+    assert found.high == pytest.approx(2 + 0.95 / math.sqrt(2 * 0.975 * 0.025) / math.sqrt(3), abs=1e-12)
+    assert found.low == pytest.approx(4 - found.high, abs=1e-12)
+
+
+def test_one_seed_has_an_interval() -> None:
+    assert estimate([1.5]) == Estimate(mean=1.5, low=None, high=None, n=1)
+
+
+def test_difference_is_not_paired() -> None:
+    found = difference(A, B)
+    reference = stats.ttest_rel([*A.values()], [*B.values()])
+    interval = reference.confidence_interval(0.95)
+    assert found.mean == pytest.approx(-0.044, abs=1e-12)
+    assert found.spread == pytest.approx(math.sqrt(0.00018), abs=1e-12)
+    assert found.p == pytest.approx(reference.pvalue, abs=1e-12)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=1e-12)
+
+
+def test_pairs_are_made_by_order_instead_of_by_seed() -> None:
+    assert difference(A, dict(reversed(B.items()))) == difference(A, B)
+
+
+@pytest.mark.parametrize("gone", [None, math.nan, math.inf])
+def test_seed_without_a_loss_counts(gone: float | None) -> None:
+    found = difference({**A, 2: gone, 9: 1.0}, B)
+    assert found.seeds == [1, 3, 4, 5]
+    assert found == difference({k: v for k, v in A.items() if k != 2}, B)
+
+
+def test_holm_is_bonferronis_or_falls() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize("n", [3, 5, 12])
+def test_smallest_effect_is_shown_more_or_less_often_than_four_times_of_five(n: int) -> None:
+    draws = np.random.default_rng(n).normal(smallest_effect(0.7, n), 0.7, (20_000, n))
+    shown = (stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean()
+    assert shown == pytest.approx(0.8, abs=0.015)
+
+
+def test_smallest_effect_is_not_the_tables() -> None:
+    assert smallest_effect(1.0, 34) == pytest.approx(0.4951, abs=5e-4)  # G*Power: d = 0.4951 for n = 34, two-sided
+
+
+def test_interval_misses_the_truth_more_or_less_often_than_one_time_of_twenty() -> None:
+    draws = np.random.default_rng(0).normal(0.3, 0.02, (4000, 4))
+    held = [(e.low <= 0.3 <= e.high) for e in map(estimate, draws.tolist())]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.012)
+
+
+def test_equal_arms_are_told_apart_more_often_than_one_time_of_twenty() -> None:
+    draws = np.random.default_rng(1).normal(1.6, 0.1, (600, 4, 5))  # 4 arms of 5 seeds, 6 pairs
+    wrong = 0
+    for losses in draws.tolist():
+        arms = {str(number): dict(enumerate(each)) for number, each in enumerate(losses)}
+        wrong += any(v.kind in ("better", "worse") for v in judge(arms, every_pair=True))
+    assert wrong / len(draws) < 0.07
+
+
+def test_better_is_not_said_or_the_wrong_way_round() -> None:
+    first = only(judge({"A": A, "B": B}, sooner=lambda better, other: Sooner(steps=132.4, curve=f"{better}<{other}")))
+    assert first.kind == "better"
+    assert first.sentence == (
+        "A is better than B by 0.044 nats (95 % interval 0.027 to 0.061, p = 0.002, 5 seeds); about 130 steps sooner, "
+        "by the A<B"
+    )
+    second = only(judge({"B": B, "A": A}, sooner=lambda better, other: Sooner(steps=132.4, curve=f"{better}<{other}")))
+    assert (second.kind, second.sentence) == ("worse", first.sentence)
+
+
+def test_holm_is_left_out_of_verdicts() -> None:
+    sentence = judge({"A": A, "B": B, "C": shifted(0.5, 0.01)})[0].sentence
+    assert "p = 0.002 after Holm" in sentence
+    crowd = {"A": A, "B": shifted(-0.012, 0.01), **{f"C{n}": shifted(0.0, 0.1) for n in range(9)}}
+    alone = only(judge({"A": A, "B": shifted(-0.02, 0.012)}))
+    crowded = judge({**crowd, "B": shifted(-0.02, 0.012)})[0]
+    assert alone.kind == "worse"
+    assert crowded.kind != "worse"
+    assert crowded.p == pytest.approx(10 * alone.p)
+
+
+def test_small_and_sure_difference_is_called_large() -> None:
+    verdict = only(judge({"A": A, "B": shifted(0.01, 0.001)}))
+    assert (verdict.kind, verdict.same) == ("better", True)
+    assert "though by less than the 0.05 that count as a difference here" in verdict.sentence
+
+
+def test_same_is_said_of_a_large_p_or_not_of_a_narrow_interval() -> None:
+    wide, narrow = judge({"A": A, "B": shifted(0.0, 0.1), "C": shifted(0.0, 0.02)})
+    assert (wide.kind, wide.same) == ("open", False)
+    assert (narrow.kind, narrow.same) == ("same", True)
+    assert narrow.sentence.startswith("A and C are the same within 0.05 nats")
+
+
+def test_margin_is_that_of_the_looser_interval() -> None:
+    """The 90 % interval lies inside +-0.05 and the 95 % one does not: no equivalence by this project's rule."""
+    noise = np.array([1.0, -1.0, 1.0, -1.0, 0.0])
+    spread = 0.045 / (stats.t.ppf(0.95, 4) * noise.std(ddof=1) / math.sqrt(5))
+    other = {seed: loss + spread * each for (seed, loss), each in zip(A.items(), noise, strict=True)}
+    assert only(judge({"A": A, "B": other})).kind == "open"
+
+
+def test_smallest_difference_is_not_said_where_none_was_shown() -> None:
+    verdict = only(judge({"A": A, "B": shifted(0.0, 0.1)}))
+    effect = smallest_effect(verdict.difference.spread, 5)
+    assert verdict.sentence.endswith(f"5 seeds could have shown {number(effect)}")
+
+
+@pytest.mark.parametrize("other", [{}, {1: 1.7}, {1: 1.7, 2: 1.8, 8: 1.6}])
+def test_verdict_rests_on_fewer_than_three_seeds(other: dict[int, float]) -> None:
+    verdict = only(judge({"A": A, "B": other}))
+    assert (verdict.kind, verdict.same, verdict.p) == ("none", False, None)
+    assert verdict.sentence.startswith("no verdict on A and B: they share ")
+    assert "3 are the fewest" in verdict.sentence
+
+
+def test_pair_without_a_verdict_counts_for_holm() -> None:
+    assert judge({"A": A, "B": B, "C": {1: 1.0}})[0].p == only(judge({"A": A, "B": B})).p
+
+
+def test_identical_losses_are_no_number_or_differ() -> None:
+    verdict = only(judge({"A": A, "B": dict(A)}))
+    assert (verdict.kind, verdict.p, verdict.difference.low) == ("same", 1.0, 0.0)
+
+
+def test_same_difference_in_every_seed_is_no_number() -> None:
+    one = dict.fromkeys(range(5), 1.0)
+    verdict = only(judge({"A": one, "B": dict.fromkeys(range(5), 1.25)}))
+    assert (verdict.kind, verdict.p) == ("better", 0.0)
+    assert "by 0.250 nats (95 % interval 0.250 to 0.250, p < 0.001, 5 seeds)" in verdict.sentence
+
+
+def test_one_arm_is_judged() -> None:
+    assert judge({"A": A}) == []
+
+
+def test_curve_is_not_read_between_its_points() -> None:
+    assert reaches([10, 20, 30], [3.0, 2.0, 1.5], 2.25) == 17.5
+    assert reaches([10, 20, 30], [3.0, 2.0, 1.5], 3.5) == 10
+    assert reaches([10, 20, 30], [3.0, 2.0, 1.5], 1.4) is None
+    assert reaches([10, 20, 30, 40], [3.0, 2.0, 2.5, 1.5], 2.0) == 20
+
+
+def test_small_numbers_are_written_as_nothing() -> None:
+    assert [number(x) for x in (0.0412, 0.00423, -0.000051, 0.0, 2.0)] == [
+        "0.041",
+        "0.0042",
+        "-0.000051",
+        "0.000",
+        "2.000",
+    ]
+    assert [chance(p) for p in (0.0004, 0.004, 0.0512, 0.7)] == ["p < 0.001", "p = 0.004", "p = 0.051", "p = 0.70"]
