@@ -158,7 +158,7 @@ def selftest(argv: Sequence[str]) -> int:
 
 
 def bench(argv: Sequence[str]) -> int:
-    """time train (as without a name), attention or decode"""
+    """time a training step (as without a name), or another work by its name"""
     import json
 
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else PyTorch's profiler writes between the lines of a table

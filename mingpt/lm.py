@@ -54,6 +54,7 @@ class ModelConfig(RecurrentConfig, AttentionConfig):
         type: the model family
         n_layer: blocks, or recurrent layers
         window_pattern: one letter per layer, repeated: w a layer with model.window, f one without; null: all have it
+        norm: normalisation before each half-block
         mlp: the position-wise half of a block
         tie_embeddings: one table embeds tokens and reads them out, as in GPT-2
         init: how weights start; residual writers are the layers whose output is added to the residual stream
@@ -67,6 +68,7 @@ class ModelConfig(RecurrentConfig, AttentionConfig):
     n_query_head: int = 2
     n_embd: int = 128
     window_pattern: str | None = None
+    norm: str = "layernorm"
     mlp: str = "gelu"
     tie_embeddings: bool = False
     init: str = "waves"

@@ -71,7 +71,7 @@ class GPT(LanguageModel):
     reads = frozenset(
         (
             *(field.name for field in fields(AttentionConfig)),
-            *("n_layer", "window_pattern", "mlp", "tie_embeddings", "init", "embd_pdrop"),
+            *("n_layer", "window_pattern", "norm", "mlp", "tie_embeddings", "init", "embd_pdrop"),
         )
     )
 
@@ -81,14 +81,14 @@ class GPT(LanguageModel):
         config.check_attention()
         pattern = config.window_pattern
         letters = pattern is None or (bool(pattern) and set(pattern) <= set("wf"))
-        require(letters, "model.window_pattern", repr(pattern), "must be letters w and f, or null")
+        require(letters, "model.window_pattern", pattern or "''", "must be letters w and f, or null")
         require(
             pattern is None or config.window is not None,
             "model.window_pattern",
             pattern,
             "says which layers have model.window, but that is null",
         )
-        MLPS[config.mlp], INITS[config.init]
+        NORMS[config.norm], MLPS[config.mlp], INITS[config.init]
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -113,11 +113,11 @@ class GPT(LanguageModel):
         Raises:
             ValueError: more than block_size tokens.
         """
-        start = state.length if state else 0
-        if start + idx.shape[1] > self.config.block_size and not (state and self.endless):
+        start = 0 if state is None else state.length
+        if start + idx.shape[1] > self.config.block_size and (state is None or not self.endless):
             raise ValueError(f"{start + idx.shape[1]} tokens: this model sees block_size={self.config.block_size}")
         x = self.embedding_dropout(self.position.embed(self.embedding(idx), start))
-        caches = state.layers if state else [None] * len(self.blocks)
+        caches = [None] * len(self.blocks) if state is None else state.layers
         for block, cache in zip(self.blocks, caches, strict=True):
             x = block(x, cache)
         logits = self.head(self.final_norm(x))
@@ -134,8 +134,8 @@ class GPT(LanguageModel):
     @property
     def endless(self) -> bool:
         limit = self.config.block_size  # what a ring holds at most
-        windows = [block.attention.window for block in self.blocks]  # type: ignore[union-attr]
-        return not self.position.bounded and all(w is not None and w <= limit for w in windows)  # type: ignore[operator]
+        bands = [block.attention.mask.band for block in self.blocks]  # type: ignore[union-attr]
+        return not self.position.bounded and all(band is not None and band <= limit for band in bands)  # type: ignore[operator]
 
     def kernels(self, device: torch.device, dtype: torch.dtype) -> list[dict[str, Any]]:
         """As every model's: one entry per distinct need, with the layers, from 0, that have it."""
@@ -148,8 +148,7 @@ class GPT(LanguageModel):
         return list(found.values())
 
     def flops_per_token(self) -> float:
-        """Two per weight of every product; q k^T and (weights) v over the keys that a layer's mask shows on average."""
+        """Two per weight of every product; scores and weighted sums over the keys that a mask shows on average."""
         products = sum(module.weight.numel() for module in self.modules() if isinstance(module, nn.Linear))
-        size = self.config.block_size
-        pairs = sum(block.attention.mask.pairs(size) for block in self.blocks)  # type: ignore[union-attr,operator]
-        return 2 * products + 4 * self.config.n_embd * pairs / size
+        layers = [block.attention for block in self.blocks]
+        return 2 * products + sum(layer.flops_per_token(self.config.block_size) for layer in layers)  # type: ignore

@@ -36,7 +36,7 @@ class Spread:
     @property
     def quartiles(self) -> tuple[float, float]:
         """First and third."""
-        first, _, third = quantiles(self.values, n=4)
+        first, _, third = quantiles(self.values, n=4, method="inclusive")
         return first, third
 
     def over(self, other: "Spread") -> "Spread":
@@ -77,13 +77,15 @@ def _timed(call: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
-    """The high-water mark of memory that tensors made inside `call` hold at once, exact on the CPU, too."""
+def peak_bytes(call: Callable[[], object], device: torch.device) -> int | None:
+    """The high-water mark of memory that tensors made inside `call` hold at once; None where a device doesn't tell."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         call()
         return torch.cuda.max_memory_allocated(device) - before
+    if device.type != "cpu":
+        return None
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         call()
     results = recorded.profiler.kineto_results

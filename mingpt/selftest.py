@@ -8,7 +8,6 @@ heads and position code.  Dropout is left out, as two kernels don't draw the sam
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -65,16 +64,16 @@ def cases() -> Iterator[AttentionConfig]:
     rules += [{"window": window} for window in WINDOWS]
     for score, rule, groups, position in itertools.product(SCORES, rules, GROUPS, POSITIONS):
         yield _layer(LENGTH, score=score, n_kv_head=groups, position=position, **rule)
-    for groups in GROUPS:
-        yield _layer(LONG, n_kv_head=groups, window=LONG_WINDOW)
+    for groups, window in itertools.product(GROUPS, (LONG_WINDOW, 3)):
+        yield _layer(LONG, n_kv_head=groups, window=window, rope=True)
 
 
-def _layer(length: int, **settings: str | int) -> AttentionConfig:
+def _layer(length: int, **settings: str | int | bool) -> AttentionConfig:
     return AttentionConfig(n_embd=WIDTH, n_query_head=HEADS, block_size=length, **settings)  # type: ignore[arg-type]
 
 
 def run(device: torch.device, say: Callable[[str], None], *, layers: Sequence[AttentionConfig] | None = None) -> bool:
-    """Check every kernel on `device`, in the most exact type there and in the one that training uses.
+    """Check every kernel on `device`: in the most exact type there, in float32, and in the type that training uses.
 
     Args:
         layers: those to look at; None: all of `cases`.
@@ -83,7 +82,7 @@ def run(device: torch.device, say: Callable[[str], None], *, layers: Sequence[At
         Whether all agree with the definition.
     """
     exact = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
-    kinds = dict.fromkeys((exact, training_type(device)))
+    kinds = dict.fromkeys((exact, torch.float32, training_type(device)))  # generation and judging are in float32
     rows = [Row(kernel, dtype) for dtype in kinds for kernel in KERNELS]
     for config in cases() if layers is None else layers:
         for dtype in kinds:
@@ -142,13 +141,12 @@ def _judge(
     config: AttentionConfig,
     device: torch.device,
 ) -> None:
-    """Add one layer to `row`; a kernel that refuses it, or a cache, has said so and is right to."""
+    """Add one layer to `row`; a kernel that refuses it has said so and is right to."""
     try:
         found = _whole(layer, config, device, row.dtype)
         row.served += 1
-        for phase, sizes in CHUNKS.items() if layer.mask.causal else ():
-            with suppress(UsageError):
-                found[phase] = _by_parts(layer, sizes, _inputs(config.block_size, device, row.dtype)[0])
+        for phase, sizes in CHUNKS.items() if layer.mask.causal and KERNELS[row.kernel].serves_cache else ():
+            found[phase] = _by_parts(layer, sizes, _inputs(config.block_size, device, row.dtype)[0])
     except UsageError:
         row.refused += 1
         return

@@ -38,21 +38,23 @@ class KeyValueCache:
         t, before = k.shape[-2], self.length
         if not self.ring and before + t > self.capacity:
             raise ValueError(f"{before + t} tokens: this cache has room for {self.capacity}")
-        self.length = before + t
-        if self.length <= self.capacity:
-            self.keys[:, :, before : self.length] = k
-            self.values[:, :, before : self.length] = v
+        if before + t <= self.capacity:
+            self.keys[:, :, before : before + t] = k
+            self.values[:, :, before : before + t] = v
+            self.length = before + t
             return self.keys[:, :, : self.length], self.values[:, :, : self.length], None
         if t == 1:
             self.keys[:, :, before % self.capacity] = k[:, :, 0]
             self.values[:, :, before % self.capacity] = v[:, :, 0]
+            self.length = before + 1
             return self.keys, self.values, self._positions()
         old = torch.arange(max(before - self.capacity, 0), before, device=k.device)
         slots = old % self.capacity
         all_k = torch.cat((self.keys[:, :, slots], k), dim=2)
         all_v = torch.cat((self.values[:, :, slots], v), dim=2)
-        kept = torch.arange(self.length - self.capacity, self.length, device=k.device) % self.capacity
+        kept = torch.arange(before + t - self.capacity, before + t, device=k.device) % self.capacity
         self.keys[:, :, kept], self.values[:, :, kept] = all_k[:, :, -self.capacity :], all_v[:, :, -self.capacity :]
+        self.length = before + t
         return all_k, all_v, torch.arange(len(old) + t, device=k.device) + (before - len(old))
 
     def _positions(self) -> Tensor:

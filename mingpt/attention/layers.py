@@ -12,13 +12,12 @@ from torch import Tensor, nn
 
 from mingpt.attention.cache import KeyValueCache
 from mingpt.attention.kernels import AUTO, KERNELS, Need, choose, for_cache
-from mingpt.attention.masks import FULL, MASKS, Mask, sliding_window
+from mingpt.attention.masks import FULL, MASKS, Mask, windowed
 from mingpt.attention.positions import POSITIONS, RotaryPositionalEmbeddings
 from mingpt.attention.scores import SCORES
 from mingpt.dropout import Dropout
 from mingpt.errors import require
 from mingpt.initialise import writes_residual
-from mingpt.norms import NORMS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +34,7 @@ class AttentionConfig:
         window: keys that a query sees, its own included; null: all that the mask allows
         kernel: how attention is computed; auto: the first that serves on this device and is worth it
         position: null leaves the choice to model.rope; or the name of a position code
-        bias: whether linear layers and LayerNorm have a bias
-        norm: normalisation before each half-block
+        bias: whether linear layers (and LayerNorm) have a bias
         qk_norm: normalise each head's queries and keys (RMS) before their product
         attn_pdrop: dropout on attention weights, probability
         resid_pdrop: dropout on what is added to the residual stream, or passed between recurrent layers, probability
@@ -53,7 +51,6 @@ class AttentionConfig:
     window: int | None = None
     kernel: str = AUTO
     bias: bool = True
-    norm: str = "layernorm"
     qk_norm: bool = False
     attn_pdrop: float = 0.0
     resid_pdrop: float = 0.0
@@ -98,14 +95,15 @@ class AttentionConfig:
             self.window,
             f"counts keys back from the query's own, which model.mask={self.mask} does not",
         )
+        least = SCORES[self.score].least_width
         require(
-            self.score != "linear_concat" or self.head_width >= 2,
+            self.head_width >= least,
             "model.n_embd",
             self.n_embd,
-            "must give heads of width 2 or more for model.score=linear_concat",
+            f"must give heads of width {least} or more for model.score={self.score}",
         )
-        SCORES[self.score], MASKS[self.mask], self.kernel == AUTO or KERNELS[self.kernel]
-        code, _ = POSITIONS[self.position_code], NORMS[self.norm]
+        MASKS[self.mask], self.kernel == AUTO or KERNELS[self.kernel]
+        code = POSITIONS[self.position_code]
         require(
             not code.needs_even_heads or self.head_width % 2 == 0,
             "model.n_embd",
@@ -126,7 +124,7 @@ class AttentionConfig:
     @property
     def rule(self) -> Mask:
         """The mask, the window included."""
-        return MASKS[self.mask] if self.window is None else sliding_window(self.window)
+        return windowed(MASKS[self.mask], self.window)
 
     @property
     def position_code(self) -> str:
@@ -142,7 +140,7 @@ class AttentionOutput(NamedTuple):
 
 
 class GroupedQueryAttention(nn.Module):
-    """Causal self-attention in which groups of query heads share keys and values (Ainslie et al. 2023).
+    """Self-attention in which groups of query heads share keys and values (Ainslie et al. 2023).
 
     Args:
         config: any object with n_embd, n_query_head, n_kv_head, rope, attn_pdrop, resid_pdrop and block_size;
@@ -175,29 +173,28 @@ class GroupedQueryAttention(nn.Module):
         Args:
             state: keys and values of earlier tokens; x continues after them, and is appended.
         """
-        start = state.length if state else 0
+        start = 0 if state is None else state.length
         q = self.score.prepare(self.q_norm(_by_head(self.q_proj(x), self.d)))
         k = self.k_norm(_by_head(self.k_proj(x), self.d))
         v = _by_head(self.v_proj(x), self.d)
         q, k = (x.to(v.dtype) for x in self.position.rotate(q, k, start))  # norms leave float32 under autocast
         keys_at = None
-        if state:
+        if state is not None:
             k, v, keys_at = state.extend(k, v)
-        need = self.need(q, k.shape[-2], start, keys_at, everything=state is not None and x.shape[1] == 1)
-        y, weights = choose(for_cache(self.kernel) if state else self.kernel, need).attend(q, k, v, need)
+        need = self.need(q, k.shape[-2], start, keys_at, kept=state is not None)
+        y, weights = choose(self.kernel if state is None else for_cache(self.kernel), need).attend(q, k, v, need)
         y = self.out_proj(_side_by_side(y))
         return AttentionOutput(self.resid_dropout(y), weights)
 
-    def need(
-        self, q: Tensor, keys: int, start: int = 0, keys_at: Tensor | None = None, *, everything: bool = False
-    ) -> Need:
+    def need(self, q: Tensor, keys: int, start: int = 0, keys_at: Tensor | None = None, *, kept: bool = False) -> Need:
         """What this layer asks of a kernel.
 
         Args:
-            everything: the keys are all that one new token may read, as a cache holds them.
+            kept: the keys are what a cache holds; of a band, a single new token may then read every one.
         """
         return Need(
-            mask=FULL if everything else self.mask,
+            mask=FULL if kept and q.shape[-2] == 1 and self.mask.band is not None else self.mask,
+            width=self.d,
             score=self.score,
             bias=self.position.bias if self.position.has_bias else None,
             queries=q.shape[-2],
@@ -209,11 +206,23 @@ class GroupedQueryAttention(nn.Module):
             dtype=q.dtype,
         )
 
+    def flops_per_token(self, length: int) -> float:
+        """Of scores and weighted sums, the projections left out: per token, in a text of `length`."""
+        token, pair = self.score.flops(self.d)
+        return self.n_query_head * (token + (pair + 2 * self.d) * self.mask.pairs(length) / length)
+
     def new_state(self, batch: int, capacity: int) -> KeyValueCache:
-        """An empty cache for `batch` rows: `capacity` tokens, or with a window a ring of that many at most."""
-        weight, kept = self.k_proj.weight, min(capacity, self.window or capacity)
-        shape = (batch, self.n_kv_head, kept, self.d)
-        return KeyValueCache(shape, weight.dtype, weight.device, ring=self.window is not None)
+        """An empty cache for `batch` rows: of `capacity` tokens, or of the last w where a window w is no wider.
+
+        Raises:
+            ValueError: a mask that lets tokens read later ones, which a cache hasn't got.
+        """
+        if not self.mask.causal:
+            raise ValueError("a cache holds earlier tokens alone, but this layer's mask lets tokens read later ones")
+        weight, band = self.k_proj.weight, self.mask.band
+        ring = band is not None and band <= capacity
+        shape = (batch, self.n_kv_head, int(band) if band is not None and ring else capacity, self.d)
+        return KeyValueCache(shape, weight.dtype, weight.device, ring=ring)
 
     @property
     def query_rotary_pe(self) -> RotaryPositionalEmbeddings:
@@ -227,7 +236,7 @@ class GroupedQueryAttention(nn.Module):
 
 
 class CausalSelfAttention(GroupedQueryAttention):
-    """Multi-head attention: the case of one key/value head per query head, same code."""
+    """Causal multi-head attention: the case of one key/value head per query head, same code."""
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -237,6 +246,7 @@ class CausalSelfAttention(GroupedQueryAttention):
             self.n_kv_head,
             f"must equal model.n_query_head={self.n_query_head} here; GroupedQueryAttention takes fewer",
         )
+        require(self.mask.causal, "model.mask", getattr(config, "mask", None), "must be causal here")
 
 
 def _by_head(x: Tensor, d: int) -> Tensor:

@@ -148,7 +148,8 @@ class Alibi(PositionCode):
         self.slopes = _slopes(config.n_query_head)
 
     def bias(self, i: Tensor, j: Tensor) -> Tensor:
-        slopes = torch.tensor(self.slopes, dtype=torch.float64, device=i.device)
+        exact = torch.float32 if i.device.type == "mps" else torch.float64  # MPS has no float64
+        slopes = torch.tensor(self.slopes, dtype=exact, device=i.device)
         return slopes[:, None, None] * (j - i)
 
 

@@ -35,6 +35,7 @@ class Score(nn.Module):
     """A dot product.  Base of all scores."""
 
     bilinear: ClassVar[bool] = True
+    least_width: ClassVar[int] = 1  # of a head
 
     def __init__(self, config: ScoreSettings) -> None:
         super().__init__()
@@ -50,6 +51,10 @@ class Score(nn.Module):
         """(b, h, t, d) and (b, g, s, d) -> (b, h, t, s)."""
         q, k = self.fold(q, k)
         return self.scale * q @ repeated(k, q.shape[1]).mT
+
+    def flops(self, d: int) -> tuple[int, int]:
+        """Per query head of width d: operations a token, and a pair of query and key."""
+        return 0, 2 * d
 
 
 SCORES: Registry[type[Score]] = Registry("model.score")
@@ -76,6 +81,9 @@ class Multiplicative(Score):
 
     def prepare(self, q: Tensor) -> Tensor:
         return q @ self.weight.mT
+
+    def flops(self, d: int) -> tuple[int, int]:
+        return 2 * d * d, 2 * d
 
 
 class _Concatenated(Score):
@@ -107,6 +115,9 @@ class Additive(_Concatenated):
         ]
         return torch.cat(parts, dim=-2)
 
+    def flops(self, d: int) -> tuple[int, int]:
+        return 4 * d * d, 4 * d  # a sum, a tanh counted as one, and a product with v
+
 
 def _additive(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return ((q[..., :, None, :] + k[..., None, :, :]).tanh() @ v[..., None]).squeeze(-1)
@@ -118,6 +129,11 @@ class LinearConcat(_Concatenated):
 
     It exists to show that such weights can't depend on the query: softmax over keys cancels the query's term.
     """
+
+    least_width = 2  # the folded pairs are two wide
+
+    def flops(self, d: int) -> tuple[int, int]:
+        return 4 * d, 2 * d
 
     def fold(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         of_query = q @ (self.v @ self.query).mT

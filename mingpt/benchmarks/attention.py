@@ -13,25 +13,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mingpt.attention.kernels import KERNELS, Banded, Need
+from mingpt.attention.kernels import KERNELS, Need
 from mingpt.attention.masks import sliding_window
 from mingpt.attention.scores import ScaledDot
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, parse_peers, ranking, rounded, summary
+from mingpt.benchmarks.base import (
+    BENCHMARKS,
+    Benchmark,
+    Say,
+    Timing,
+    cpu_threads,
+    parse_peers,
+    positive,
+    ranking,
+    rounded,
+    summary,
+    versus,
+)
 from mingpt.benchmarks.worker import Worker
 from mingpt.errors import require
 from mingpt.probe import BYTES, Spread, measure, peak_bytes
-from mingpt.utils import DEVICES, pick_device
+from mingpt.utils import pick_device
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q, k, v (1, h, N, d) -> (1, h, N, d)
 PACKAGES = ("local-attention",)
-LENGTHS = [1 << power for power in range(10, 16)]  # for slopes: 1k to 32k
+SHORTEST = 1024  # positions, for slopes
 # Positions beyond which a way takes too long or too much to be timed; the others have no such end.
-LIMITS = {"masked": 4096, "loop": 1024}
+LIMITS = {"reference": 4096, "sdpa": 4096, "loop": 1024}
 SLOPE_LIMITS = {"full": 8192}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Timing):
     """Time a sliding window, forward and backward in float32, in several ways.
 
     Attributes:
@@ -39,51 +51,39 @@ class Options:
         window: keys that a query sees, its own included
         heads: of queries, and of keys
         width: of a head
-        rounds: times that each takes its turn
         peers: local-attention, the installed package; null: ours alone
-        slopes: whether to time 1k to 32k positions instead, and fit how seconds and bytes grow
-        threads: CPU threads; 0: as many as PyTorch chooses
-        device: where to compute; one of auto, cpu, cuda, mps
+        slopes: whether to time 1k positions, 2k, ... up to length, and fit how seconds and bytes grow
     """
 
     length: int = 16384
     window: int = 256
     heads: int = 4
     width: int = 64
-    rounds: int = 7
     peers: str | None = None
     slopes: bool = False
-    threads: int = 0
-    device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("length", "window", "heads", "width"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        super().__post_init__()
+        positive(self, "length", "window", "heads", "width")
         require(self.window <= self.length, "window", self.window, f"must be at most length={self.length}")
-        require(self.rounds >= 2, "rounds", self.rounds, "must be at least 2, for a spread")
-        require(self.threads >= 0, "threads", self.threads, "must be 0 or more")
-        require(self.device in DEVICES, "device", self.device, f"must be one of {', '.join(DEVICES)}")
+        least = 2 * SHORTEST if self.slopes else 1
+        require(self.length >= least, "length", self.length, f"must be at least {least}, for a slope")
         peers = parse_peers(self.peers, (), PACKAGES)
         require(not peers or self.device in ("auto", "cpu"), "device", self.device, "must be cpu, where peers are")
         require(not (peers and self.slopes), "peers", self.peers, "must be null with slopes=True")
 
 
-def ways(length: int, window: int, width: int, device: torch.device) -> dict[str, Attend]:
-    """Every way that can be timed at this length: full causal attention, and the window in the others."""
+def ways(length: int, window: int, width: int, device: torch.device, dtype: torch.dtype) -> dict[str, Attend]:
+    """Every way that can be timed at this length: full causal attention; the window by hand, and by each kernel."""
+    score = ScaledDot(SimpleNamespace(n_query_head=1, head_width=width))
+    need = Need(sliding_window(window), score, length, length, width, device, dtype)
     all_ways: dict[str, Attend] = {
         "full": partial(F.scaled_dot_product_attention, is_causal=True),
-        "masked": partial(_masked, window=window),
-        "unfold": partial(_unfolded, window=window),
         "loop": partial(_loop, window=window),
-        "banded": partial(_banded, window=window, score=ScaledDot(SimpleNamespace(n_query_head=1, head_width=width))),
+        "unfold": partial(_unfolded, window=window),
+        **{name: partial(_by_kernel, name=name, need=need) for name in KERNELS if not KERNELS[name].refuses(need)},
     }
     return {name: way for name, way in all_ways.items() if length <= LIMITS.get(name, length)}
-
-
-def _masked(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
-    """One product of all pairs, the mask a tensor."""
-    at = torch.arange(q.shape[-2], device=q.device)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=sliding_window(window).sees(at[:, None], at))
 
 
 def _unfolded(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
@@ -111,11 +111,9 @@ def _loop(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
     return torch.cat(rows, dim=2)
 
 
-def _banded(q: Tensor, k: Tensor, v: Tensor, window: int, score: ScaledDot) -> Tensor:
-    """The project's own kernel."""
-    size = q.shape[-2]
-    need = Need(sliding_window(window), score, size, size, q.device, q.dtype)
-    return KERNELS[Banded.name].attend(q, k, v, need)[0]
+def _by_kernel(q: Tensor, k: Tensor, v: Tensor, name: str, need: Need) -> Tensor:
+    """One of the project's own, as `model.kernel` names them."""
+    return KERNELS[name].attend(q, k, v, need)[0]
 
 
 def calls(options: Options, length: int, device: torch.device) -> dict[str, Callable[[], object]]:
@@ -129,7 +127,7 @@ def calls(options: Options, length: int, device: torch.device) -> dict[str, Call
     def both_ways(attend: Attend) -> object:
         return torch.autograd.grad(attend(*inputs), inputs, grad)
 
-    return {name: partial(both_ways, way) for name, way in ways(length, window, options.width, device).items()}
+    return {name: partial(both_ways, way) for name, way in ways(length, window, options.width, device, q.dtype).items()}
 
 
 def run(options: Options, say: Say) -> dict[str, Any]:
@@ -138,14 +136,11 @@ def run(options: Options, say: Say) -> dict[str, Any]:
     Returns:
         What the last line of `chargpt bench attention` prints.
     """
-    device, before = pick_device(options.device, "device"), torch.get_num_threads()
-    torch.set_num_threads(options.threads or before)
-    try:
+    device = pick_device(options.device, "device")
+    with cpu_threads(options.threads):
         rows = _slopes(options, device, say) if options.slopes else _one_length(options, device, say)
         machine = {"device": str(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
-        return {"bench": "attention", **asdict(options), **machine, "rows": rows}
-    finally:
-        torch.set_num_threads(before)
+    return {"bench": "attention", **asdict(options), **machine, "rows": rows}
 
 
 def _one_length(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
@@ -167,8 +162,7 @@ def _one_length(options: Options, device: torch.device, say: Say) -> dict[str, A
         )
         ratio, told = summary(seconds["full"].over(spread)), spread.apart_from(seconds["full"])
         rows[name] = {"ms": ms, "peak_bytes": peak, "ratio": ratio, "apart_from_full": told}
-        beside = f"{ratio['median']:.4g}x ({ratio['q1']:.4g} to {ratio['q3']:.4g})" if told else "not told apart"
-        beside = "" if name == "full" else beside
+        beside = "" if name == "full" else versus(ratio, told)
         between = f"{ms['q1']:.4g} to {ms['q3']:.4g}"
         memory = "?" if peak is None else f"{peak / 1e6:.1f}"
         say(f"{name:15} {ms['median']:10.4g} {between:>21} {memory:>9}   {beside}")
@@ -179,34 +173,38 @@ def _one_length(options: Options, device: torch.device, say: Say) -> dict[str, A
     return rows
 
 
-def _live_bytes(call: Callable[[], object], options: Options, length: int, device: torch.device) -> int:
-    """High-water mark, with q, k, v and the output's gradient, which were there before."""
-    return peak_bytes(call, device) + 4 * BYTES * options.heads * length * options.width
+def _live_bytes(call: Callable[[], object], options: Options, length: int, device: torch.device) -> int | None:
+    """High-water mark, with q, k, v and the output's gradient, which were there before; None: unknown."""
+    made = peak_bytes(call, device)
+    return None if made is None else made + 4 * BYTES * options.heads * length * options.width
 
 
 def _slopes(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
     """Exponents of N by least squares on logarithms, for the ways that reach far enough."""
-    points: dict[str, list[tuple[int, Spread, int]]] = {}
-    for length in LENGTHS:
+    points: dict[str, list[tuple[int, Spread, int | None]]] = {}
+    length = SHORTEST
+    while length <= options.length:
         made = calls(options, length, device)
         made = {name: call for name, call in made.items() if length <= SLOPE_LIMITS.get(name, length)}
         made = {name: call for name, call in made.items() if name not in LIMITS}
         for name, spread in measure(made, device, rounds=options.rounds, warmup=1).items():
             points.setdefault(name, []).append((length, spread, _live_bytes(made[name], options, length, device)))
+        length *= 2
     rows: dict[str, Any] = {}
     for name, found in points.items():
-        lengths = [length for length, _, _ in found]
-        time, memory = ([s.median for _, s, _ in found], [float(peak) for _, _, peak in found])
+        lengths, peaks = [length for length, _, _ in found], [peak for _, _, peak in found if peak is not None]
+        time = slope(lengths, [spread.median for _, spread, _ in found])
+        memory = slope(lengths, peaks) if len(peaks) == len(lengths) else None
         rows[name] = {
             "length": lengths,
             "ms": [summary(spread, 1e-3) for _, spread, _ in found],
-            "peak_bytes": [peak for _, _, peak in found],
-            "time_slope": rounded(slope(lengths, time)),
-            "memory_slope": rounded(slope(lengths, memory)),
+            "peak_bytes": peaks or None,
+            "time_slope": rounded(time),
+            "memory_slope": memory and rounded(memory),
         }
-        say(f"{name}: N^{rows[name]['time_slope']:.3f} in time, N^{rows[name]['memory_slope']:.3f} in memory")
+        say(f"{name}: N^{time:.3f} in time, " + (f"N^{memory:.3f} in memory" if memory else "memory unknown"))
         for length, spread, peak in found:
-            say(f"  {length:6}  {1e3 * spread.median:9.4g} ms  {peak / 1e6:9.1f} MB")
+            say(f"  {length:6}  {1e3 * spread.median:9.4g} ms  {'?' if peak is None else f'{peak / 1e6:9.1f} MB'}")
     return rows
 
 

@@ -1,14 +1,18 @@
 """What a benchmark is, and what all of them print."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mingpt.errors import require
 from mingpt.probe import Spread
 from mingpt.registry import Registry
+from mingpt.utils import DEVICES
 
 Say = Callable[[str], None]
 
@@ -29,6 +33,43 @@ class Benchmark:
 
 
 BENCHMARKS: Registry[Benchmark] = Registry("bench")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How a benchmark times.
+
+    Attributes:
+        rounds: times that each takes its turn
+        threads: CPU threads; 0: as many as PyTorch chooses
+        device: where to compute; one of auto, cpu, cuda, mps
+    """
+
+    rounds: int = 7
+    threads: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        require(self.rounds >= 2, "rounds", self.rounds, "must be at least 2, for a spread")
+        require(self.threads >= 0, "threads", self.threads, "must be 0 or more")
+        require(self.device in DEVICES, "device", self.device, f"must be one of {', '.join(DEVICES)}")
+
+
+def positive(options: object, *names: str) -> None:
+    """Refuse those of the fields `names` that are below 1."""
+    for name in names:
+        require(getattr(options, name) >= 1, name, getattr(options, name), "must be at least 1")
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """As many threads inside; 0: as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def parse_peers(text: str | None, clones: Sequence[str], packages: Sequence[str] = ()) -> dict[str, str]:
@@ -68,3 +109,8 @@ def ranking(seconds: dict[str, Spread]) -> str:
     for before, name in itertools.pairwise(names):
         line += f" {'<' if seconds[before].apart_from(seconds[name]) else '~'} {name}"
     return line
+
+
+def versus(ratio: dict[str, float], told: bool) -> str:
+    """`1.61x (1.54 to 1.8)`, or that the two can't be told apart."""
+    return f"{ratio['median']:.4g}x ({ratio['q1']:.4g} to {ratio['q3']:.4g})" if told else "not told apart"

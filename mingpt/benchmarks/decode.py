@@ -11,14 +11,25 @@ from typing import Any
 
 import torch
 
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, parse_peers, ranking, summary
+from mingpt.benchmarks.base import (
+    BENCHMARKS,
+    Benchmark,
+    Say,
+    Timing,
+    cpu_threads,
+    parse_peers,
+    positive,
+    ranking,
+    summary,
+    versus,
+)
 from mingpt.benchmarks.worker import Worker
 from mingpt.errors import require
 from mingpt.generate import Sampling, generate
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
 from mingpt.probe import measure
-from mingpt.utils import DEVICES, pick_device
+from mingpt.utils import pick_device
 
 CLONES, PACKAGES = ("nanogpt",), ("transformers",)
 BATCHES = (1, 16)
@@ -26,7 +37,7 @@ VOCABULARY = 65
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Timing):
     """Time writing at batch 1 and 16: the first token, which takes the reading of the prompt, and each after it.
 
     Attributes:
@@ -38,9 +49,6 @@ class Options:
         tokens: tokens to write after them
         peers: nanogpt=FOLDER, a clone of karpathy/nanoGPT; transformers, the installed package, its GPT-2 with a
             cache; both with a comma between; null: ours alone
-        rounds: times that each takes its turn
-        threads: CPU threads of each process
-        device: where to compute; one of auto, cpu, cuda, mps; peers take the cpu alone
     """
 
     layers: int = 6
@@ -55,8 +63,8 @@ class Options:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name in ("layers", "heads", "width", "block_size", "prompt", "threads"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        super().__post_init__()
+        positive(self, "layers", "heads", "width", "block_size", "prompt", "threads")
         require(self.tokens >= 2, "tokens", self.tokens, "must be at least 2: the first is timed alone")
         require(
             self.prompt + self.tokens <= self.block_size,
@@ -64,8 +72,6 @@ class Options:
             self.tokens,
             f"must be at most block_size={self.block_size} less prompt={self.prompt}",
         )
-        require(self.rounds >= 2, "rounds", self.rounds, "must be at least 2, for a spread")
-        require(self.device in DEVICES, "device", self.device, f"must be one of {', '.join(DEVICES)}")
         require(not self.peers or self.device == "cpu", "device", self.device, "must be cpu, where peers are")
         parse_peers(self.peers, CLONES, PACKAGES)
 
@@ -90,13 +96,10 @@ def run(options: Options, say: Say) -> dict[str, Any]:
         What the last line of `chargpt bench decode` prints: ms of the first token and of each later one, and ratios of
         those to ours with a cache.
     """
-    device, before = pick_device(options.device, "device"), torch.get_num_threads()
-    torch.set_num_threads(options.threads)
-    try:
+    device = pick_device(options.device, "device")
+    with cpu_threads(options.threads):
         model = GPT(options.model).to(device).eval()
         rows = {f"batch {batch}": _one_batch(options, batch, model, device, say) for batch in BATCHES}
-    finally:
-        torch.set_num_threads(before)
     return {"bench": "decode", **asdict(options), "device": str(device), "torch": torch.__version__, "rows": rows}
 
 
@@ -125,8 +128,7 @@ def _one_batch(options: Options, batch: int, model: GPT, device: torch.device, s
             each[name].apart_from(each["cache"]),
         )
         rows[name] = {"first_ms": summary(first[name], 1e-3), "ms": ms, "ratio": ratio, "apart_from_cache": told}
-        beside = f"{ratio['median']:.4g}x ({ratio['q1']:.4g} to {ratio['q3']:.4g})" if told else "not told apart"
-        beside = "" if name == "cache" else beside
+        beside = "" if name == "cache" else versus(ratio, told)
         between = f"{ms['q1']:.4g} to {ms['q3']:.4g}"
         say(f"{name:13} {1e3 * first[name].median:10.4g} {ms['median']:10.4g} {between:>21}   {beside}")
     say(f"{ranking(each)}   (~: quartiles overlap, so neither is faster)")

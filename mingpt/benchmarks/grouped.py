@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from mingpt.attention.layers import AttentionConfig, GroupedQueryAttention
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, ranking, summary
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, Timing, cpu_threads, positive, ranking, summary
 from mingpt.errors import require
 from mingpt.probe import measure
-from mingpt.utils import DEVICES, pick_device
+from mingpt.utils import pick_device
 
 STEPS = 20  # tokens written in one timing
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Timing):
     """Time an attention layer with fewer and fewer key/value heads.
 
     Attributes:
@@ -26,9 +26,6 @@ class Options:
         width: of the residual stream
         length: positions; a token is written after that many, less the tokens written
         batch: rows
-        rounds: times that each takes its turn
-        threads: CPU threads; 0: as many as PyTorch chooses
-        device: where to compute; one of auto, cpu, cuda, mps
     """
 
     heads: int = 8
@@ -36,19 +33,14 @@ class Options:
     length: int = 512
     batch: int = 8
     rounds: int = 9
-    threads: int = 0
-    device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("heads", "width", "batch"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        super().__post_init__()
+        positive(self, "heads", "width", "batch")
         require(
             self.width % (2 * self.heads) == 0, "width", self.width, f"must be a multiple of 2 x heads={self.heads}"
         )
         require(self.length > STEPS, "length", self.length, f"must be above {STEPS}, the tokens written")
-        require(self.rounds >= 2, "rounds", self.rounds, "must be at least 2, for a spread")
-        require(self.threads >= 0, "threads", self.threads, "must be 0 or more")
-        require(self.device in DEVICES, "device", self.device, f"must be one of {', '.join(DEVICES)}")
 
 
 def run(options: Options, say: Say) -> dict[str, Any]:
@@ -57,14 +49,11 @@ def run(options: Options, say: Say) -> dict[str, Any]:
     Returns:
         What the last line of `chargpt bench grouped` prints, a row per number of key/value heads.
     """
-    device, before = pick_device(options.device, "device"), torch.get_num_threads()
-    torch.set_num_threads(options.threads or before)
-    try:
+    device = pick_device(options.device, "device")
+    with cpu_threads(options.threads):
         rows = _rows(options, device, say)
         machine = {"device": str(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
-        return {"bench": "grouped", **asdict(options), **machine, "rows": rows}
-    finally:
-        torch.set_num_threads(before)
+    return {"bench": "grouped", **asdict(options), **machine, "rows": rows}
 
 
 def _rows(options: Options, device: torch.device, say: Say) -> dict[str, Any]:

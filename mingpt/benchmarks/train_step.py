@@ -4,15 +4,15 @@ A ratio is taken within each round, so that a machine whose speed drifts doesn't
 """
 
 import platform
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, parse_peers
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, parse_peers, ranking, summary, versus
 from mingpt.benchmarks.worker import Worker
 from mingpt.errors import require
+from mingpt.probe import Spread
 from mingpt.registry import Registry
 
 SHAPES: Registry[dict[str, Any]] = Registry("shape")
@@ -71,26 +71,22 @@ def run(options: Options, say: Say) -> dict[str, Any]:
         for _ in range(rounds):
             for kind, worker in workers.items():
                 times[kind].append(median(worker.steps(per_round[kind])))
-    rows = {kind: {"ms": _spread([1e3 * s for s in seconds])} for kind, seconds in times.items()}
-    for kind in peers:
-        rows[kind]["ratio"] = _spread([peer / own for peer, own in zip(times[kind], times["ours"], strict=True)])
-    _table(rows, say)
+    seconds = {kind: Spread(tuple(values)) for kind, values in times.items()}
+    rows: dict[str, Any] = {}
+    say(f"{'':14} {'ms a step':>10} {'quartiles':>17}   times ours (quartiles)")
+    for kind, spread in seconds.items():
+        ms, ratio, told = (
+            summary(spread, 1e-3),
+            summary(spread.over(seconds["ours"])),
+            spread.apart_from(seconds["ours"]),
+        )
+        rows[kind] = {"ms": ms, "ratio": ratio, "apart_from_ours": told}
+        beside = "" if kind == "ours" else versus(ratio, told)
+        between = f"{ms['q1']:.4g} to {ms['q3']:.4g}"
+        say(f"{kind:14} {ms['median']:10.4g} {between:>17}   {beside}")
+    say(f"{ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
     machine = {"machine": platform.machine(), "python": platform.python_version()}
     return {"bench": "train", "shape": options.shape, **settings, "rounds": rounds, **machine, "rows": rows}
 
 
 BENCHMARKS.add("train")(Benchmark("Time a training step against other projects'.", Options, run))
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    low, _, high = quantiles(values, n=4)
-    return {"median": round(median(values), 3), "q1": round(low, 3), "q3": round(high, 3)}
-
-
-def _table(rows: Mapping[str, Mapping[str, Mapping[str, float]]], say: Say) -> None:
-    say(f"{'':14} {'ms a step':>10} {'quartiles':>17}   times ours (quartiles)")
-    for kind, row in rows.items():
-        ms, ratio = row["ms"], row.get("ratio")
-        beside = f"{ratio['median']:.2f}x ({ratio['q1']:.2f} to {ratio['q3']:.2f})" if ratio else ""
-        spread = f"{ms['q1']:.1f} to {ms['q3']:.1f}"
-        say(f"{kind:14} {ms['median']:10.1f} {spread:>17}   {beside}")

@@ -190,10 +190,18 @@ def test_greedy_text_is_that_of_fresh_passes_past_the_block(gpt: MakeGPT, positi
     assert torch.equal(torch.cat((prompt, torch.stack(list(generate(model, prompt, 20, GREEDY)), 1)), 1), text)
 
 
-@pytest.mark.parametrize("settings", [{"position": "learned"}, {"rope": True, "window_pattern": "wf"}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"position": "learned", "window": 3},
+        {"rope": True, "window": 3, "window_pattern": "wf"},
+        {"rope": True, "window": 8},
+    ],
+    ids=str,
+)
 @torch.no_grad()
 def test_what_has_an_end_refuses_to_go_past_it(gpt: MakeGPT, settings: dict[str, Any]) -> None:
-    model, ids = gpt(window=3, **settings), random_ids(8)
+    model, ids = gpt(**settings), random_ids(8)
     assert not model.endless
     state = model.new_state(3)
     model(ids[:, :6], state=state)

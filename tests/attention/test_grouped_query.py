@@ -194,7 +194,6 @@ def test_dropout_acts_in_training_only(name: str) -> None:
         ({"n_embd": 18, "rope": True}, "n_embd=18.*even width"),
         ({"rope": True, "position": "learned"}, "position=learned.*contradicts model.rope=True"),
         ({"position": "rpoe"}, "position=rpoe.*did you mean 'rope'"),
-        ({"norm": "layernrom"}, "norm=layernrom.*did you mean 'layernorm'"),
         ({"attn_pdrop": 1.0}, r"attn_pdrop=1.0.*\[0, 1\)"),
         ({"resid_pdrop": -0.1}, r"resid_pdrop=-0.1.*\[0, 1\)"),
         ({"resid_pdrop": math.nan}, r"resid_pdrop=nan.*\[0, 1\)"),

@@ -5,6 +5,7 @@ other, so that a new kernel is tested with no edit.
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mingpt.attention import kernels
-from mingpt.attention.kernels import AUTO, KERNELS, Kernel, Need, choose, explain
+from mingpt.attention.kernels import AUTO, KERNELS, Kernel, Need, choose, explain, flex
 from mingpt.attention.masks import CAUSAL, FULL, MASKS, Mask, sliding_window
 from mingpt.attention.positions import POSITIONS
 from mingpt.attention.scores import SCORES, Score
@@ -45,7 +46,7 @@ def bias_of(position: str, heads: int) -> Any:
 
 
 def need_of(q: Tensor, k: Tensor, mask: Mask = CAUSAL, score: str = "scaled_dot", **more: Any) -> Need:
-    sizes = {"queries": q.shape[-2], "keys": k.shape[-2], "device": q.device, "dtype": q.dtype}
+    sizes = {"queries": q.shape[-2], "keys": k.shape[-2], "width": q.shape[-1], "device": q.device, "dtype": q.dtype}
     return Need(mask=mask, score=score_of(score, q.shape[1], q.shape[-1]), **sizes | more)
 
 
@@ -169,8 +170,8 @@ def test_keys_from_a_ring_give_the_same_in_any_order(name: str, window: int | No
 @every_other
 def test_a_mask_of_ones_own_is_kept_or_refused(name: str, sees: Callable[[Tensor, Tensor], Tensor]) -> None:
     inputs = drawn(3, 6, 2, 7, 7)
-    assert_same(name, inputs, need_of(*inputs[:2], Mask(sees)))
-    assert_same(name, inputs, need_of(*inputs[:2], Mask(sees) & sliding_window(3)))
+    assert_same(name, inputs, need_of(*inputs[:2], Mask(sees, causal=False)))
+    assert_same(name, inputs, need_of(*inputs[:2], Mask(sees, causal=False) & sliding_window(3)))
 
 
 @pytest.mark.parametrize("mask", [CAUSAL, sliding_window(8)], ids=["causal", "window"])
@@ -219,12 +220,33 @@ def test_the_reference_gives_its_weights_rows_that_sum_to_one_over_what_is_seen(
     torch.testing.assert_close(weights @ inputs[2].repeat_interleave(3, 1), y, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("score", [name for name in SCORES if SCORES[name].bilinear])
+@pytest.mark.parametrize("mask", [*MASKS, "window=3"])
+def test_flex_without_its_compiler_equals_the_reference(monkeypatch: pytest.MonkeyPatch, mask: str, score: str) -> None:
+    """Its rule, scale and heads, on any machine; the kernel that is made of them needs CUDA."""
+    monkeypatch.setattr(flex, "_compiled", lambda: torch.nn.attention.flex_attention.flex_attention)
+    rule = MASKS[mask] if mask in MASKS else sliding_window(3)
+    for heads in HEADS:
+        q, k, v = (x.detach() for x in drawn(3, *heads, 7, 7))
+        need = need_of(q, k, rule, score)
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="flex_attention called without torch.compile")
+            found, right = (KERNELS[name].attend(q, k, v, need)[0] for name in ("flex", "reference"))
+        torch.testing.assert_close(found, right, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in KERNELS if name != "flex"])
+def test_kernel_serves_nothing_here(name: str) -> None:
+    inputs = drawn(2, 4, 2, 9, 9)
+    assert assert_same(name, inputs, need_of(*inputs[:2], sliding_window(3)))
+
+
 # -- the choice
 
 
 def asked(n: int, mask: Mask, score: str = "scaled_dot", device: str = "cpu", **more: Any) -> Need:
-    sizes = {"queries": n, "keys": n, "device": torch.device(device), "dtype": torch.float32}
-    return Need(mask=mask, score=score_of(score, 2, 4), **sizes | more)
+    sizes = {"queries": n, "keys": n, "width": 16, "device": torch.device(device), "dtype": torch.float32}
+    return Need(mask=mask, score=score_of(score, 2, 16), **sizes | more)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +263,10 @@ def asked(n: int, mask: Mask, score: str = "scaled_dot", device: str = "cpu", **
         (asked(4096, sliding_window(256), "additive"), "reference"),
         (asked(4096, sliding_window(256), "linear_concat"), "banded"),
         (asked(4096, sliding_window(256), device="cuda"), "flex"),
-        (asked(4096, sliding_window(256), device="cuda", dropout_p=0.1), "banded"),
+        (asked(4096, sliding_window(256), device="cuda", dropout_p=0.1), "sdpa"),
+        (asked(4096, sliding_window(256), device="cuda", width=8), "sdpa"),
+        (asked(4096, sliding_window(256), device="cuda", dtype=torch.float64), "sdpa"),
+        (asked(128, CAUSAL, dropout_p=0.1), "reference"),
         (asked(4096, CAUSAL, device="cuda"), "sdpa"),
     ],
     ids=lambda value: value.described() if isinstance(value, Need) else value,
@@ -251,19 +276,20 @@ def test_auto_takes_the_first_that_serves_and_is_worth_it_and_says_why_not_the_o
     told = explain(AUTO, need)
     assert told.pop("chosen") == chosen
     assert told.pop("for") == need.described()
-    before = kernels.PREFERRED[: kernels.PREFERRED.index(chosen)]
-    assert tuple(told) == before
-    for name in before:
-        assert told[name] == (KERNELS[name].refuses(need) or "not faster at this size")
+    order = [kernel.name for kernel in kernels.preferred()]
+    assert list(told) == order[: order.index(chosen)]
+    for name, reason in told.items():
+        assert reason
+        assert reason == (KERNELS[name].refuses(need) or KERNELS[name].not_worth(need))
 
 
 def test_auto_knows_every_kernel_and_ends_with_one_that_serves_all() -> None:
-    assert sorted(kernels.PREFERRED) == sorted(KERNELS)
-    last = KERNELS[kernels.PREFERRED[-1]]
+    assert len({KERNELS[name].rank for name in KERNELS}) == len(KERNELS) == len(kernels.preferred())
+    last = kernels.preferred()[-1]
     for score, position, mask in product(SCORES, POSITIONS, (*(MASKS[name] for name in MASKS), sliding_window(3))):
         need = asked(9, mask, score, bias=bias_of(position, 2), dropout_p=0.1, queries=2)
         assert last.refuses(need) is None
-        assert last.worth(need)
+        assert last.not_worth(need) is None
 
 
 @every_kernel
@@ -286,6 +312,9 @@ def test_one_asked_for_by_name_is_taken_or_refused_never_replaced(name: str) -> 
         ("sdpa", asked(9, CAUSAL, "additive"), "scores that are a dot product"),
         ("flex", asked(9, CAUSAL), "CUDA alone"),
         ("flex", asked(9, CAUSAL, device="cuda", dropout_p=0.1), "no dropout"),
+        ("flex", asked(9, CAUSAL, device="cuda", width=8), "heads of width 16 or more"),
+        ("flex", asked(9, CAUSAL, device="cuda", dtype=torch.float64), "float32 and shorter"),
+        ("sdpa", asked(9, sliding_window(3), "additive", queries=1), "scores that are a dot product"),
     ],
 )
 def test_a_refusal_names_kernel_need_and_reason(name: str, need: Need, reason: str) -> None:

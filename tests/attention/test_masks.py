@@ -23,7 +23,7 @@ RULES: dict[str, Mask] = {
     **{name: MASKS[name] for name in MASKS},
     **{f"window={w}": sliding_window(w) for w in (1, 2, 5, N, N + 3)},
 }
-EVEN = Mask(lambda i, j: (i - j) % 2 == 0)  # no band at all
+EVEN = Mask(lambda i, j: (i - j) % 2 == 0, causal=False)  # no band at all
 every_rule = pytest.mark.parametrize("name", RULES)
 
 
@@ -53,9 +53,8 @@ def test_a_window_of_one_sees_itself_alone_and_one_of_all_is_causal() -> None:
 @every_rule
 def test_a_band_is_claimed_only_by_the_rule_that_is_it(name: str) -> None:
     mask = RULES[name]
-    if mask.band is None:
-        assert not mask.causal
-    else:
+    assert mask.causal == (not seen(mask).triu(1).any())
+    if mask.band is not None:
         assert torch.equal(seen(mask), by_pairs(lambda i, j: 0 <= i - j < mask.band))
         assert mask.causal
 
@@ -73,6 +72,8 @@ def test_and_and_or_are_those_of_their_rules_and_keep_their_bands_true(one: str,
     for both in (a & b, a | b):
         if both.band is not None:
             assert torch.equal(seen(both), by_pairs(lambda i, j: 0 <= i - j < both.band))  # noqa: B023
+        assert not (both.causal and seen(both).triu(1).any())
+    assert (a & b).causal == (a.causal or b.causal)
 
 
 def test_a_window_and_causality_are_a_window() -> None:
@@ -105,7 +106,7 @@ def test_a_window_below_one_is_refused(width: int) -> None:
 )
 def test_wrong_setting_is_refused_by_name_value_and_rule(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ModelConfig(**{"n_embd": 8, "n_query_head": 2} | changed)
+        GPT(ModelConfig(**{"n_embd": 8, "n_query_head": 2} | changed))
 
 
 @pytest.mark.parametrize(
@@ -138,3 +139,48 @@ def test_a_full_mask_is_the_same_whichever_end_comes_first() -> None:
     layer = GroupedQueryAttention(SimpleNamespace(**config, rope=False, mask="full")).double()
     x = torch.randn(2, 5, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(layer(x.flip(1))[0], layer(x)[0].flip(1), rtol=0, atol=1e-12)
+
+
+@pytest.fixture
+def sparse(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A mask that is causal and no band: every other earlier position."""
+    monkeypatch.setitem(MASKS._entries, "sparse", CAUSAL & EVEN)
+    return "sparse"
+
+
+@pytest.mark.parametrize("window", [None, 3, 4])
+def test_a_causal_mask_that_is_no_band_is_read_the_same_from_a_cache(sparse: str, window: int | None) -> None:
+    torch.manual_seed(0)
+    layer = GroupedQueryAttention(
+        SimpleNamespace(n_embd=12, n_query_head=3, n_kv_head=1, rope=True, mask=sparse, window=window, block_size=9)
+    ).double()
+    x = torch.randn(2, 9, 12, dtype=torch.float64)
+    whole, state = layer(x)[0], layer.new_state(2, 9)
+    steps = torch.cat([layer(part, state)[0] for part in x.split([4, 1, 1, 2, 1], dim=1)], dim=1)
+    torch.testing.assert_close(steps, whole, rtol=0, atol=1e-12)
+    weights = layer.eval().mask.sees(torch.arange(9)[:, None], torch.arange(9))
+    assert weights.sum() < 9 * 5
+
+
+def test_a_window_is_kept_beside_a_mask_that_has_a_band_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MASKS._entries, "near", sliding_window(5))
+    for window, band in ((None, 5), (3, 3), (8, 5)):
+        assert AttentionConfig(n_embd=8, n_query_head=2, mask="near", window=window).rule.band == band
+
+
+def test_a_ring_smaller_than_the_window_forgets_keys_in_silence() -> None:
+    layer = GroupedQueryAttention(
+        SimpleNamespace(n_embd=8, n_query_head=2, n_kv_head=1, rope=True, window=20, block_size=99)
+    )
+    state = layer.new_state(1, 7)
+    layer(torch.zeros(1, 7, 8), state)
+    with pytest.raises(ValueError, match="8 tokens: this cache has room for 7"):
+        layer(torch.zeros(1, 1, 8), state)
+
+
+def test_a_cache_is_made_for_a_mask_that_reads_later_tokens() -> None:
+    layer = GroupedQueryAttention(
+        SimpleNamespace(n_embd=8, n_query_head=2, n_kv_head=1, rope=True, mask="full", block_size=9)
+    )
+    with pytest.raises(ValueError, match="lets tokens read later ones"):
+        layer.new_state(1, 9)

@@ -141,7 +141,7 @@ def test_multiplicative_folded_into_the_query_projection_is_the_same_function(ro
 @pytest.mark.parametrize("mask", [CAUSAL, sliding_window(3)], ids=["causal", "window"])
 def test_linear_concat_weighs_keys_the_same_for_every_query_that_sees_them(mask: object) -> None:
     score, q, k, v = large("linear_concat"), drawn(2, 6, 7, 3), drawn(2, 2, 7, 3), drawn(2, 2, 7, 3)
-    need = Need(mask=mask, score=score, queries=7, keys=7, device=CPU, dtype=torch.float64)
+    need = Need(mask=mask, score=score, queries=7, keys=7, width=4, device=CPU, dtype=torch.float64)
     weights = KERNELS["reference"].attend(q, k, v, need)[1]
     other = KERNELS["reference"].attend(drawn(2, 6, 7, 5)[..., :3], k, v, need)[1]
     torch.testing.assert_close(weights, other, rtol=0, atol=1e-12)

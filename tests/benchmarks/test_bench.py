@@ -31,8 +31,8 @@ def parsed(name: str, *words: str) -> Any:
 def test_a_way_computes_another_window_forward_or_backward(window: int) -> None:
     torch.manual_seed(3)
     inputs = [torch.randn(1, 2, 23, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
-    ways = attention.ways(23, window, 4, CPU)
-    assert {"full", "masked", "unfold", "loop", "banded"} == ways.keys()
+    ways = attention.ways(23, window, 4, CPU, torch.float64)
+    assert {"full", "unfold", "loop", "reference", "sdpa", "banded"} == ways.keys()
     results = {}
     for name, way in ways.items():
         output = way(*inputs)
@@ -43,9 +43,12 @@ def test_a_way_computes_another_window_forward_or_backward(window: int) -> None:
         assert (results["full"][0] - results["loop"][0]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize(("length", "left_out"), [(1024, set()), (1025, {"loop"}), (4097, {"loop", "masked"})])
+@pytest.mark.parametrize(
+    ("length", "left_out"), [(1024, set()), (1025, {"loop"}), (4097, {"loop", "reference", "sdpa"})]
+)
 def test_a_way_without_end_is_timed(length: int, left_out: set[str]) -> None:
-    assert attention.ways(64, 8, 4, CPU).keys() - attention.ways(length, 8, 4, CPU).keys() == left_out
+    short, long = (attention.ways(n, 8, 4, CPU, torch.float32) for n in (64, length))
+    assert short.keys() - long.keys() == left_out
 
 
 def test_overlapping_spreads_are_ranked() -> None:
@@ -72,13 +75,22 @@ def test_attention_prints_a_rank_where_there_is_none(monkeypatch: pytest.MonkeyP
     json.dumps(result)
     assert not any(row["apart_from_full"] for row in result["rows"].values())
     assert " < " not in said[-1]
-    assert sum("not told apart" in line for line in said) == 4
+    assert sum("not told apart" in line for line in said) == 5
 
 
 def test_slopes_are_those_of_other_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "LENGTHS", [16, 32, 64])
+    monkeypatch.setattr(attention, "SHORTEST", 16)
     monkeypatch.setattr(attention, "SLOPE_LIMITS", {"full": 32})
-    options = parsed("attention", "--slopes=True", "--window=4", "--heads=1", "--width=4", "--rounds=2", "--device=cpu")
+    options = parsed(
+        "attention",
+        "--slopes=True",
+        "--length=64",
+        "--window=4",
+        "--heads=1",
+        "--width=4",
+        "--rounds=2",
+        "--device=cpu",
+    )
     rows = attention.run(options, lambda line: None)["rows"]
     assert {name: row["length"] for name, row in rows.items()} == {
         "full": [16, 32],
@@ -141,6 +153,7 @@ def test_fewer_key_heads_keep_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("attention", ["--window=0"], "window=0: must be at least 1"),
         ("attention", ["--length=8", "--window=9"], "window=9: must be at most length=8"),
+        ("attention", ["--slopes=True", "--length=1024"], "length=1024: must be at least 2048, for a slope"),
         ("attention", ["--rounds=1"], "rounds=1: must be at least 2"),
         ("decode", ["--tokens=70"], "tokens=70: must be at most block_size=256 less prompt=192"),
         ("decode", ["--device=cuda", "--peers=nanogpt=."], "device=cuda: must be cpu"),

@@ -132,6 +132,7 @@ def test_parameter_count_is_gpt2s_formula(fresh_gpt: MakeGPT) -> None:
         ({"n_layer": 0}, "model.n_layer=0.*at least 1"),
         ({"vocab_size": 0}, "model.vocab_size=0.*at least 1"),
         ({"embd_pdrop": 1.0}, r"model.embd_pdrop=1.0.*\[0, 1\)"),
+        ({"norm": "layernrom"}, "model.norm=layernrom.*did you mean 'layernorm'"),
         ({"mlp": "swiglo"}, "model.mlp=swiglo.*did you mean 'swiglu'"),
         ({"init": "gpt3"}, "model.init=gpt3.*did you mean 'gpt2'"),
         ({"n_query_head": 4, "n_kv_head": 3}, "model.n_kv_head=3.*divide model.n_query_head=4"),

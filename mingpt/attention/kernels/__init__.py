@@ -14,10 +14,27 @@ from mingpt.attention.kernels.reference import Reference
 from mingpt.attention.kernels.sdpa import Sdpa
 from mingpt.errors import UsageError
 
-__all__ = ["AUTO", "KERNELS", "Banded", "Flex", "Kernel", "Need", "Reference", "Sdpa", "choose", "explain", "for_cache"]
+__all__ = [
+    "AUTO",
+    "KERNELS",
+    "Banded",
+    "Flex",
+    "Kernel",
+    "Need",
+    "Reference",
+    "Sdpa",
+    "choose",
+    "explain",
+    "for_cache",
+    "preferred",
+]
 
 AUTO = "auto"
-PREFERRED = ("flex", "banded", "sdpa", "reference")  # of those that serve and are worth it, the first
+
+
+def preferred() -> list[Kernel]:
+    """In the order in which `auto` asks them."""
+    return sorted((KERNELS[name] for name in KERNELS), key=lambda kernel: kernel.rank)
 
 
 def choose(name: str, need: Need) -> Kernel:
@@ -31,7 +48,7 @@ def choose(name: str, need: Need) -> Kernel:
         if reason := kernel.refuses(need):
             raise UsageError(f"model.kernel={name}: can't serve {need.described()}: {reason}")
         return kernel
-    return next(KERNELS[each] for each in PREFERRED if not KERNELS[each].refuses(need) and KERNELS[each].worth(need))
+    return next(kernel for kernel in preferred() if not kernel.refuses(need) and not kernel.not_worth(need))
 
 
 def for_cache(name: str) -> str:
@@ -43,8 +60,8 @@ def explain(name: str, need: Need) -> dict[str, str]:
     """Which kernel `choose` takes, and for each that was passed over, why."""
     chosen = choose(name, need)
     reasons = {"chosen": chosen.name, "for": need.described()}
-    for each in PREFERRED if name == AUTO else ():
-        if KERNELS[each] is chosen:
+    for kernel in preferred() if name == AUTO else ():
+        if kernel is chosen:
             break
-        reasons[each] = KERNELS[each].refuses(need) or "not faster at this size"
+        reasons[kernel.name] = kernel.refuses(need) or kernel.not_worth(need) or ""
     return reasons

@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mingpt.attention.kernels.base import KERNELS, Kernel, Need
-from mingpt.attention.scores import repeated
+from mingpt.attention.kernels.base import KERNELS, Kernel, Need, folded
 
 SHORT = 512  # positions below which one masked product is as fast
 TILE = 1 << 19  # weights held at once: few enough for the cache of a core, many enough to pay for the calls
@@ -65,7 +64,7 @@ class Run(NamedTuple):
 class Banded(Kernel):
     """Causal windows, forward and backward, on any device."""
 
-    name = "banded"
+    name, rank = "banded", 1
     serves_cache = False
 
     def refuses(self, need: Need) -> str | None:
@@ -73,19 +72,20 @@ class Banded(Kernel):
             (not need.score.bilinear, "it takes scores that are a dot product"),
             (need.mask.band in (None, math.inf), "it takes causal masks with a window"),
             (need.bias is not None, "it has no position bias"),
-            (need.queries != need.keys or need.keys_at is not None, "it serves whole sequences, not a cache"),
+            (not need.whole, "it serves whole sequences, not a cache"),
         )
         return next((reason for broken, reason in rules if broken), None)
 
-    def worth(self, need: Need) -> bool:
-        return need.keys >= SHORT and need.mask.band is not None and need.mask.band <= need.keys / 4
+    def not_worth(self, need: Need) -> str | None:
+        if need.device.type != "cpu":
+            return "it makes many small products, which only a CPU is quick at"
+        wide = need.mask.band is None or need.mask.band > need.keys / 4
+        return "one masked product is as fast at this size" if wide or need.keys < SHORT else None
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, need: Need) -> tuple[Tensor, Tensor | None]:
         assert need.mask.band is not None
-        q, k = need.score.fold(q, k)
-        if k.shape[1] != v.shape[1]:
-            v = repeated(v, k.shape[1])
-        seed = int(torch.randint(2**31, ()).item()) if need.dropout_p else 0
+        q, k, v = folded(q, k, v, need)
+        seed = torch.randint(2**31, ()) if need.dropout_p else None
         window = int(min(need.mask.band, need.keys))
         return banded(q, k, v, window, need.score.scale, need.dropout_p, seed), None
 
@@ -94,7 +94,7 @@ KERNELS.add(Banded.name)(Banded())
 
 
 @torch.library.custom_op("mingpt::banded", mutates_args=())
-def banded(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float, dropout_p: float, seed: int) -> Tensor:
+def banded(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float, dropout_p: float, seed: Tensor | None) -> Tensor:
     """softmax(scale q k^T + band) v: position i sees j with 0 <= i - j < window.
 
     Args:
@@ -104,37 +104,39 @@ def banded(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float, dropout_p
         window: keys seen, the query's own included; 1 to N
         scale: of the products
         dropout_p: dropout on the weights
-        seed: of that dropout
+        seed: of that dropout, () on the CPU; a tensor, so that a compiler needn't stop to read it
 
     Returns:
         (b, h, N, d)
     """
     result, keep = q.new_empty(q.shape), _dropout(dropout_p, seed, q.device)
-    for run in _runs(q.shape[2], window):
-        band = run.band(window, q)
-        for out, *row in _rows(q.shape[1], result, q, k, v):
-            queries, keys, values = run.queries_of(row[0]), run.keys_of(row[1]), run.keys_of(row[2])
-            torch.bmm(keep(_weights(queries, keys, band, scale))[0], values, out=run.queries_of(out))
+    with torch.autocast(q.device.type, enabled=False):  # which would make float32 of a softmax alone
+        for run in _runs(q.shape[2], window):
+            band = run.band(window, q)
+            for out, *row in _rows(q.shape[1], result, q, k, v):
+                queries, keys, values = run.queries_of(row[0]), run.keys_of(row[1]), run.keys_of(row[2])
+                torch.bmm(keep(_weights(queries, keys, band, scale))[0], values, out=run.queries_of(out))
     return result
 
 
 @torch.library.custom_op("mingpt::banded_backward", mutates_args=())
 def _banded_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, window: int, scale: float, dropout_p: float, seed: int
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, window: int, scale: float, dropout_p: float, seed: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     dq, dk, dv = q.new_empty(q.shape), k.new_zeros(k.shape), v.new_zeros(v.shape)
     keep = _dropout(dropout_p, seed, q.device)
-    for run in _runs(q.shape[2], window):
-        band = run.band(window, q)
-        for dq_row, dk_row, dv_row, grad_row, *row in _rows(q.shape[1], dq, dk, dv, grad, q, k, v):
-            queries, keys, values = run.queries_of(row[0]), run.keys_of(row[1]), run.keys_of(row[2])
-            of_output = run.queries_of(grad_row)
-            weights = _weights(queries, keys, band, scale)
-            read, of_read = keep(weights, torch.bmm(of_output, values.mT))
-            run.add_to_keys(dv_row, torch.bmm(read.mT, of_output))
-            of_logits = torch._softmax_backward_data(of_read, weights, -1, weights.dtype)
-            torch.bmm(of_logits, keys, out=run.queries_of(dq_row))
-            run.add_to_keys(dk_row, torch.bmm(of_logits.mT, queries))
+    with torch.autocast(q.device.type, enabled=False):
+        for run in _runs(q.shape[2], window):
+            band = run.band(window, q)
+            for dq_row, dk_row, dv_row, grad_row, *row in _rows(q.shape[1], dq, dk, dv, grad, q, k, v):
+                queries, keys, values = run.queries_of(row[0]), run.keys_of(row[1]), run.keys_of(row[2])
+                of_output = run.queries_of(grad_row)
+                weights = _weights(queries, keys, band, scale)
+                read, of_read = keep(weights, torch.bmm(of_output, values.mT))
+                run.add_to_keys(dv_row, torch.bmm(read.mT, of_output))
+                of_logits = torch._softmax_backward_data(of_read, weights, -1, weights.dtype)
+                torch.bmm(of_logits, keys, out=run.queries_of(dq_row))
+                run.add_to_keys(dk_row, torch.bmm(of_logits.mT, queries))
     return dq.mul_(scale), dk.mul_(scale), dv
 
 
@@ -144,17 +146,18 @@ def _(q: Tensor, *rest: Any) -> Tensor:
 
 
 @_banded_backward.register_fake
-def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *settings: float) -> tuple[Tensor, Tensor, Tensor]:
+def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    q, k, v, *ctx.settings = inputs
-    ctx.save_for_backward(q, k, v)
+    q, k, v, *ctx.settings, seed = inputs
+    ctx.save_for_backward(q, k, v, seed)
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    return (*_banded_backward(grad, *ctx.saved_tensors, *ctx.settings), None, None, None, None)
+    q, k, v, seed = ctx.saved_tensors
+    return (*_banded_backward(grad, q, k, v, *ctx.settings, seed), None, None, None, None)
 
 
 banded.register_autograd(_backward, setup_context=_remember)
@@ -188,11 +191,11 @@ def _weights(queries: Tensor, keys: Tensor, band: Tensor, scale: float) -> Tenso
     return torch.baddbmm(band, queries, keys.mT, alpha=scale).softmax(-1)
 
 
-def _dropout(p: float, seed: int, device: torch.device) -> Callable[..., tuple[Tensor, ...]]:
+def _dropout(p: float, seed: Tensor | None, device: torch.device) -> Callable[..., tuple[Tensor, ...]]:
     """What zeroes the same random entries of all its arguments; made again from `seed`, it draws the same again."""
-    if not p:
+    if seed is None:
         return lambda *tensors: tensors
-    generator = torch.Generator(device).manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(int(seed.item()))
 
     def keep(*tensors: Tensor) -> tuple[Tensor, ...]:
         kept = torch.empty_like(tensors[0]).bernoulli_(1 - p, generator=generator).div_(1 - p)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mingpt.attention.masks import Mask
-from mingpt.attention.scores import Score
+from mingpt.attention.scores import Score, repeated
 from mingpt.registry import Registry
 
 Bias = Callable[[Tensor, Tensor], Tensor]  # query and key positions -> (h, t, s), added to the scores
@@ -22,6 +22,7 @@ class Need:
         mask: who may read whom.
         score: gives `scale`, and `logits` where no dot product does.
         queries, keys: t and s.
+        width: d.
         device, dtype: of q, k and v.
         bias: what the position code adds to the scores, or None.
         dropout_p: dropout on the weights, probability.
@@ -33,6 +34,7 @@ class Need:
     score: Score
     queries: int
     keys: int
+    width: int
     device: torch.device
     dtype: torch.dtype
     bias: Bias | None = None
@@ -46,6 +48,11 @@ class Need:
         i = torch.arange(first, first + self.queries, device=self.device)[:, None]
         return i, torch.arange(self.keys, device=self.device) if self.keys_at is None else self.keys_at
 
+    @property
+    def whole(self) -> bool:
+        """Whether the queries are a whole sequence and the keys the same one."""
+        return self.queries == self.keys and self.keys_at is None and self.query_at in (None, 0)
+
     def described(self) -> str:
         """For messages: what makes this need hard to serve."""
         parts = [type(self.score).__name__, f"band {self.mask.band}", f"{self.queries} x {self.keys}"]
@@ -57,19 +64,26 @@ class Kernel:
     """Base of all kernels."""
 
     name: ClassVar[str]
+    rank: ClassVar[int]  # `auto` takes the serving kernel of lowest rank that has nothing against it
     serves_cache: ClassVar[bool] = True  # False: whole sequences alone
 
     def refuses(self, need: Need) -> str | None:
         """Why this kernel can't serve `need`; None: it can."""
         return None
 
-    def worth(self, need: Need) -> bool:
-        """Whether `auto` should take it where it can serve."""
-        return True
+    def not_worth(self, need: Need) -> str | None:
+        """Why `auto` should pass it over, where it could serve; None: it should not."""
+        return None
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, need: Need) -> tuple[Tensor, Tensor | None]:
         """(b, h, t, d) output, and the (b, h, t, s) weights where they were made."""
         raise NotImplementedError
+
+
+def folded(q: Tensor, k: Tensor, v: Tensor, need: Need) -> tuple[Tensor, Tensor, Tensor]:
+    """q and k whose product, times the score's scale, is the score; v with as many heads as k."""
+    q, k = need.score.fold(q, k)
+    return q, k, v if k.shape[1] == v.shape[1] else repeated(v, k.shape[1])
 
 
 KERNELS: Registry[Kernel] = Registry("model.kernel")

@@ -1,6 +1,7 @@
 """Attention by PyTorch's FlexAttention: the mask's own rule, compiled into a kernel that skips what nobody sees.
 
-CUDA only: on the CPU it has no backward pass.  The block mask of a rule and a size is made once.
+CUDA only: on the CPU it has no backward pass.  The block mask of a rule and a size is made once, outside of what
+torch.compile sees of a model: traced, it would be made at every step.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt.attention.kernels.base import KERNELS, Kernel, Need
+from mingpt.attention.kernels.base import KERNELS, Kernel, Need, folded
 from mingpt.attention.masks import Mask
 
 try:
@@ -19,10 +20,13 @@ except ImportError:  # a PyTorch without it
     create_block_mask = flex_attention = None  # type: ignore[assignment]
 
 
+NARROWEST, DTYPES = 16, (torch.float32, torch.bfloat16, torch.float16)
+
+
 class Flex(Kernel):
     """For windows on CUDA, where whole blocks of keys are skipped."""
 
-    name = "flex"
+    name, rank = "flex", 0
     serves_cache = False
 
     def refuses(self, need: Need) -> str | None:
@@ -32,22 +36,30 @@ class Flex(Kernel):
             (not need.score.bilinear, "it takes scores that are a dot product"),
             (need.bias is not None, "it has no position bias here"),
             (need.dropout_p > 0, "it has no dropout"),
-            (need.queries != need.keys or need.keys_at is not None, "it serves whole sequences, not a cache"),
+            (not need.whole, "it serves whole sequences, not a cache"),
+            (need.width < NARROWEST, f"its compiled kernels take heads of width {NARROWEST} or more"),
+            (need.dtype not in DTYPES, "its compiled kernels take float32 and shorter"),
         )
         return next((reason for broken, reason in rules if broken), None)
 
-    def worth(self, need: Need) -> bool:
-        return need.mask.band is not None and need.mask.band <= need.keys / 2
+    def not_worth(self, need: Need) -> str | None:
+        skips = need.mask.band is not None and need.mask.band <= need.keys / 2
+        return None if skips else "it skips too few keys here"
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, need: Need) -> tuple[Tensor, Tensor | None]:
-        q, k = need.score.fold(q, k)
+        q, k, v = folded(q, k, v, need)
         blocks = _block_mask(need.mask, need.queries, need.keys, need.device)
         shared = k.shape[1] != q.shape[1]
         return _compiled()(q, k, v, block_mask=blocks, scale=need.score.scale, enable_gqa=shared), None
 
 
-@lru_cache(maxsize=16)
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _block_mask(mask: Mask, queries: int, keys: int, device: torch.device) -> Any:
+    return _made_block_mask(mask, queries, keys, device)
+
+
+@lru_cache(maxsize=16)
+def _made_block_mask(mask: Mask, queries: int, keys: int, device: torch.device) -> Any:
     def rule(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
         return mask.sees(i, j)
 

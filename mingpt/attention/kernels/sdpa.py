@@ -8,7 +8,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from mingpt.attention.kernels.base import KERNELS, Kernel, Need
+from mingpt.attention.kernels.base import KERNELS, Kernel, Need, folded
 from mingpt.attention.masks import FULL
 from mingpt.attention.scores import repeated
 
@@ -16,21 +16,21 @@ from mingpt.attention.scores import repeated
 class Sdpa(Kernel):
     """softmax(scale q k^T + bias + mask) v for bilinear scores."""
 
-    name = "sdpa"
+    name, rank = "sdpa", 2
 
     def refuses(self, need: Need) -> str | None:
         return None if need.score.bilinear else "it takes scores that are a dot product"
 
-    def worth(self, need: Need) -> bool:
-        # The CPU's fused kernel has no dropout; what stands in for it there is slower than the reference.
-        return need.device.type != "cpu" or need.dropout_p == 0
+    def not_worth(self, need: Need) -> str | None:
+        # What stands in for the fused kernel there is slower than the reference.
+        return "on the CPU it has no fused dropout" if need.device.type == "cpu" and need.dropout_p else None
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, need: Need) -> tuple[Tensor, Tensor | None]:
-        q, k = need.score.fold(q, k)
-        if k.shape[1] != v.shape[1] or _needs_repeats(q, k):
+        q, k, v = folded(q, k, v, need)
+        if _needs_repeats(q, k):
             k, v = repeated(k, q.shape[1]), repeated(v, q.shape[1])
         causal = need.mask.band is not None and need.mask.band >= need.keys
-        flag = causal and need.queries == need.keys and need.keys_at is None and need.bias is None
+        flag = causal and need.whole and need.bias is None
         output = F.scaled_dot_product_attention(
             q,
             k,

@@ -1,0 +1,58 @@
+"""The addition that CONTRIBUTING.md shows is one, and needs nothing else."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DIFF = re.search(
+    r"^```diff\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+)
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with the diff applied."""
+    assert DIFF
+    if shutil.which("git") is None:
+        pytest.skip("needs git, to apply a diff")
+    folder = tmp_path_factory.mktemp("changed")
+    for name in ("mingpt", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("chargpt.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    applied = subprocess.run(["git", "apply", "-"], input=DIFF[1], cwd=folder, capture_output=True, text=True)
+    assert applied.returncode == 0, applied.stderr
+    return folder
+
+
+def test_addition_is_not_listed_or_can_not_be_trained(changed: Path) -> None:
+    (changed / "text.txt").write_text("It was the best of times, it was the worst of times.\n" * 9, encoding="utf-8")
+    small = [
+        "--data.path=text.txt",
+        "--data.block_size=8",
+        "--model.n_layer=1",
+        "--model.n_embd=8",
+        "--wandb.mode=disabled",
+    ]
+    command = [sys.executable, "chargpt.py"]
+    helped = subprocess.run([*command, "train", "--help"], cwd=changed, capture_output=True, text=True, check=True)
+    assert "cosine" in helped.stdout
+    trained = subprocess.run(
+        [*command, "--model.score=cosine", "--trainer.max_iters=2", *small], cwd=changed, capture_output=True, text=True
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert "score: cosine" in (changed / "out/chargpt/config.yaml").read_text(encoding="utf-8")
+
+
+def test_addition_escapes_the_tests_of_its_kind(changed: Path) -> None:
+    tests = ["tests/attention/test_kernels.py", "tests/attention/test_cache.py", "-k", "cosine"]
+    ran = subprocess.run([sys.executable, "-m", "pytest", *tests], cwd=changed, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout
+    passed = re.search(r"(\d+) passed", ran.stdout)
+    assert passed
+    assert int(passed[1]) >= 10
