@@ -135,7 +135,7 @@ def test_bench_without_a_name_is_another_than_train(chargpt: Any) -> None:
     assert "chargpt bench decode" in chargpt("bench", "--help").out
     assert "--peers" in chargpt("bench", "decode", "--help").out
     assert chargpt("bench", "atention").refusal == (
-        "bench=atention: must be one of attention, decode, grouped, train (did you mean 'attention'?)"
+        "bench=atention: must be one of attention, decode, grouped, rnn, train (did you mean 'attention'?)"
     )
 
 
