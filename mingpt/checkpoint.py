@@ -3,6 +3,7 @@
     checkpoints/step_000600/
         model.safetensors      weights by name; tied tensors once
         optimizer.safetensors  `parameter/slot`: what the optimizers remember
+        state.safetensors      what a recurrent model carries into the next step; only in runs that do
         state.json             step, seconds, tokens, model settings, ...
         tokenizer.json
         MANIFEST.json          bytes and sha256 of each of the above, written last
@@ -22,13 +23,15 @@ from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
 from mingpt.errors import CheckpointError
 from mingpt.files import sha256, sync_folder, write_atomic
+from mingpt.lm import LanguageModel
 
 MANIFEST = "MANIFEST.json"
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json")
+CARRIED = "state.safetensors"  # not in every checkpoint; where it is, the manifest lists it
 FORMAT = 1
 _NAME = re.compile(r"step_(\d{6,})")
 
@@ -44,6 +47,7 @@ class Checkpoint:
     optimizer: dict[str, Tensor]
     state: dict[str, Any]
     tokenizer: str
+    carried: dict[str, Tensor]
 
 
 def save(
@@ -53,11 +57,13 @@ def save(
     optimizer: Mapping[str, Tensor],
     state: Mapping[str, Any],
     tokenizer: str,
+    carried: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write `checkpoints/step_NNNNNN` whole, then drop what is older than the last two and not the best.
 
     Args:
         state: JSON values; `step` names the checkpoint, `val_loss` (or None) says which is best.
+        carried: what the next step starts from, beside the weights.
     """
     home = run_dir / "checkpoints"
     home.mkdir(exist_ok=True)
@@ -71,6 +77,8 @@ def save(
         "state.json": (json.dumps(state, indent=1, allow_nan=False) + "\n").encode(),
         "tokenizer.json": tokenizer.encode(),
     }
+    if carried:
+        contents[CARRIED] = safetensors.torch.save(_plain(carried))
     listed = {name: {"bytes": len(content), "sha256": sha256(content)} for name, content in contents.items()}
     contents[MANIFEST] = (json.dumps({"format": FORMAT, "files": listed}, indent=1) + "\n").encode()
     for name, content in contents.items():
@@ -118,6 +126,7 @@ def read(folder: Path) -> Checkpoint:
             optimizer=safetensors.torch.load(contents["optimizer.safetensors"]),
             state=json.loads(contents["state.json"]),
             tokenizer=contents["tokenizer.json"].decode(),
+            carried=safetensors.torch.load(contents[CARRIED]) if CARRIED in contents else {},
         )
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -129,10 +138,10 @@ def _verified(folder: Path) -> dict[str, bytes]:
     if not content.endswith(b"}\n"):
         raise CheckpointError(f"{folder}: {MANIFEST} is cut short")
     manifest = json.loads(content)
-    if manifest["format"] != FORMAT or set(manifest["files"]) != set(FILES):
+    if manifest["format"] != FORMAT or set(manifest["files"]) - {CARRIED} != set(FILES):
         raise CheckpointError(f"{folder}: {MANIFEST} is not of format {FORMAT}")
     contents = {}
-    for name in FILES:
+    for name in manifest["files"]:
         expected = manifest["files"][name]
         if (folder / name).stat().st_size != expected["bytes"]:
             raise CheckpointError(f"{folder}: {name} has not the size that was written")
@@ -150,7 +159,7 @@ def _bytes_of(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
+def load_weights(model: LanguageModel, weights: Mapping[str, Tensor], source: Path) -> None:
     """Copy `weights` into `model`, all or nothing.
 
     Raises:
@@ -166,12 +175,15 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path) 
     differences = [f"{name} is missing there" for name in own.keys() - weights.keys()]
     differences += [f"{name} is unknown here" for name in weights.keys() - own.keys()]
     for name in own.keys() & weights.keys():
-        if own[name].shape != weights[name].shape:
+        if own[name].shape != weights[name].shape and not model.grows(name):
             differences.append(f"{name} is {tuple(weights[name].shape)} there and {tuple(own[name].shape)} here")
     if differences:
         shown = "; ".join(sorted(differences)[:4]) + ("; ..." if len(differences) > 4 else "")
         raise CheckpointError(f"{source}: another model's weights: {shown}")
-    model.load_state_dict(dict(weights))
+    try:
+        model.load_state_dict(dict(weights))
+    except CheckpointError as fault:
+        raise CheckpointError(f"{source}: {fault}") from None
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,12 +10,12 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mingpt.errors import MingptError, UsageError, require
+from mingpt.options import AttentionOptions, EvalOptions, LeaksOptions, SampleOptions, SelftestOptions
 from mingpt.registry import did_you_mean
 from mingpt.version import VERSION
 
@@ -23,82 +23,6 @@ if TYPE_CHECKING:
     from mingpt.report.compare import Comparison
 
 INSTALL = "pip install -r requirements.txt"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleOptions:
-    """Write text with a trained model.
-
-    Attributes:
-        run: a run folder; null: the newest under out/
-        prompt: what the text starts with; empty: as after the end of a line
-        max_new_tokens: tokens to write after it
-        num_samples: texts to write, each from a seed of its own
-        temperature: divides the logits; 0: always the likeliest token
-        top_k: keep the k likeliest tokens; 0: all
-        top_p: keep the fewest likeliest tokens whose probabilities reach p; 1: all
-        seed: of the first text; the next takes the next
-        stream: show each token as it is drawn
-        cache: keep keys and values of earlier tokens; False: recompute them for every token, for the same text
-        device: where to compute; one of auto, cpu, cuda, mps
-    """
-
-    run: str | None = None
-    prompt: str = ""
-    max_new_tokens: int = 500
-    num_samples: int = 1
-    temperature: float = 0.8
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 0
-    stream: bool = True
-    cache: bool = True
-    device: str = "auto"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalOptions:
-    """Judge a trained model on text that it never saw.
-
-    Attributes:
-        run: a run folder; null: the newest under out/
-        text: a UTF-8 file, all of which is scored; null: the run's own held-out text
-        device: where to compute; one of auto, cpu, cuda, mps
-    """
-
-    run: str | None = None
-    text: str | None = None
-    device: str = "auto"
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttentionOptions:
-    """Draw what every head of a trained model reads, of every character of a text.
-
-    Attributes:
-        run: a run folder; null: the newest under out/
-        text: what it reads; at most block_size characters
-        out: the picture; null: attention.png in the run folder
-        layer: the only layer to draw, from 0; null: all
-        device: where to compute; one of auto, cpu, cuda, mps
-    """
-
-    run: str | None = None
-    text: str = "ROMEO:"
-    out: str | None = None
-    layer: int | None = None
-    device: str = "auto"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SelftestOptions:
-    """Check every attention kernel against the definition on this machine.
-
-    Attributes:
-        device: where to compute; one of auto, cpu, cuda, mps
-    """
-
-    device: str = "auto"
 
 
 def train(argv: Sequence[str]) -> int:
@@ -125,10 +49,11 @@ def train(argv: Sequence[str]) -> int:
 
 
 def sample(argv: Sequence[str]) -> int:
-    """write text with a trained model"""
+    """write text with a trained model, or fill gaps in one"""
     from mingpt.flags import Flags
 
     options: SampleOptions = Flags("chargpt sample", "Write text.", {"": SampleOptions}).parse(argv)[""]
+    _require_read(options)
 
     from mingpt import folders, run
     from mingpt.generate import Sampling
@@ -146,6 +71,9 @@ def sample(argv: Sequence[str]) -> int:
     if options.run is None:
         _notice(f"run: {folder}")
     trained = run.load(folder, device=options.device, say=_notice)
+    if options.fill is not None:
+        print(trained.fill(options.fill, options.gap))
+        return 0
     for number, sampling in enumerate(samplings):
         pieces = trained.stream(options.prompt, options.max_new_tokens, sampling, cache=options.cache)
         if number:
@@ -168,9 +96,18 @@ def evaluate(argv: Sequence[str]) -> int:
     _require_names(run=options.run, text=options.text)
     pick_device(options.device, "device")
     trained = run.load(options.run or folders.newest_run(), device=options.device, say=_notice)
+    where = f"{options.text or 'the held-out text'}, {trained.folder}"
+    if trained.model.fills and not trained.model.autoregressive:
+        pseudo = trained.pseudo_likelihood(options.text, say=_notice)
+        print(
+            f"pseudo-likelihood: {pseudo.pseudo_nats:.4f} pseudo-nats per token, {pseudo.pseudo_bits_per_byte:.4f} "
+            f"pseudo-bits per byte\nover {pseudo.tokens:,} tokens, each hidden in turn from its block, of {where}\n"
+            "each guess saw the text on both sides: not comparable with a loss or a perplexity"
+        )
+        return 0
     loss = trained.evaluate(options.text, say=_notice)
     print(f"{loss.nats:.4f} nats per token, {loss.bits_per_byte:.4f} bits per byte, perplexity {loss.perplexity:.3f}")
-    print(f"over {loss.tokens:,} tokens of {options.text or 'the held-out text'}, {trained.folder}")
+    print(f"over {loss.tokens:,} tokens of {where}")
     return 0
 
 
@@ -205,6 +142,28 @@ def report(argv: Sequence[str]) -> int:
     from mingpt import comparing
 
     return comparing.report(argv, say=_notice)
+
+
+def leaks(argv: Sequence[str]) -> int:
+    """draw which inputs move which outputs, and whether a model sees what it predicts"""
+    from mingpt.flags import Flags
+
+    options: LeaksOptions = Flags("chargpt leaks", "Draw what moves what.", {"": LeaksOptions}).parse(argv)[""]
+
+    from mingpt import console, folders, run
+    from mingpt.utils import pick_device
+
+    _require_names(run=options.run, out=options.out)
+    pick_device(options.device, "device")
+    trained = run.load(options.run or folders.newest_run(), device=options.device, say=_notice)
+    out, model = Path(options.out or trained.folder / "leaks.png"), trained.model
+    text = trained.excerpt(say=_notice) if options.text is None else options.text
+    leaking, finding = console.draw_leaks(trained, text, out)
+    name, claim = type(model).__name__, "" if model.autoregressive else "not "
+    print(f"{finding}; {name} says that it is {claim}autoregressive; {out}")
+    if leaking and model.autoregressive:
+        raise MingptError(f"{name} claims to be autoregressive, and is not: {finding}")
+    return 0
 
 
 def selftest(argv: Sequence[str]) -> int:
@@ -253,6 +212,7 @@ VERBS = {
     "train": train,
     "sample": sample,
     "eval": evaluate,
+    "leaks": leaks,
     "attention": attention,
     "compare": compare,
     "report": report,
@@ -310,6 +270,15 @@ def _shown(result: "Comparison") -> None:
     from mingpt import comparing
 
     comparing.show(result, Console(highlight=False))
+
+
+def _require_read(options: SampleOptions) -> None:
+    """Refuse what filling gaps does not read, and what writing does not."""
+    kept = ("run", "device", "fill", "gap") if options.fill is not None else tuple(vars(options))
+    for name, value in vars(options).items():
+        default = getattr(SampleOptions, name)
+        require(name in kept or value == default, name, value, "is not read together with fill")
+    require(options.fill is not None or options.gap == SampleOptions.gap, "gap", repr(options.gap), "needs fill")
 
 
 def _require_names(**names: str | None) -> None:

@@ -9,9 +9,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mingpt.errors import require
 from mingpt.events import prompts_for
+from mingpt.influence import finding, leaks
 from mingpt.probe import matrix_rate
 from mingpt.report import heatmaps
-from mingpt.run import UNJUDGED, Run
+from mingpt.run import UNJUDGED
+from mingpt.trained import Run
 from mingpt.trainer import Record, Trainer
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -73,8 +75,11 @@ class Watch:
 def show_outcome(run: Run, console: Console, program: str) -> None:
     """A sample, the held-out loss beside the n-gram lines, where the curve is, and what to do next."""
     if not run.model.autoregressive:
-        _plain(console, f"{UNJUDGED}; model.mask=causal has both")
+        _plain(console, f"{UNJUDGED}; an autoregressive model has both")
         _plain(console, f"{run.progress.seconds:.0f} s of training; curve: {run.folder / 'loss.png'}")
+        if run.model.fills:
+            gapped = shlex.quote(f"--fill={prompts_for(run.tokenizer)[0][:-1]}_")
+            _plain(console, f"it fills gaps:\n  {program} sample --run={shlex.quote(str(run.folder))} {gapped}")
         return
     prompt = prompts_for(run.tokenizer)[0]
     console.rule("what it writes now", style="dim")
@@ -91,7 +96,8 @@ def show_outcome(run: Run, console: Console, program: str) -> None:
     _plain(console, "\nnext:")
     _plain(console, f"  {program} sample --run={shlex.quote(str(run.folder))} --prompt={shlex.quote(prompt)}")
     again = shlex.quote(f"--config={run.folder / 'config.yaml'}")
-    _plain(console, f"  {program} {again} --model.rope={not run.config.model.rope}")
+    if "rope" in run.model.reads:
+        _plain(console, f"  {program} {again} --model.rope={not run.config.model.rope}")
 
 
 def draw_attention(run: Run, text: str, path: Path, layer: int | None = None) -> Path:
@@ -102,8 +108,7 @@ def draw_attention(run: Run, text: str, path: Path, layer: int | None = None) ->
     """
     maps, model = run.attention(text), run.model.config
     require(layer is None or 0 <= layer < len(maps), "layer", layer, f"must be 0 to {len(maps) - 1}, or null")
-    require(path.suffix in PICTURES, "out", path, f"must end in {', '.join(PICTURES)}")
-    require(path.parent.is_dir(), "out", path, "must lie in a folder that there is")
+    _require_picture(path)
     first, last = (0, len(maps)) if layer is None else (layer, layer + 1)
     return heatmaps.draw(
         [weights[0].float().numpy() for weights in maps[first:last]],
@@ -113,6 +118,24 @@ def draw_attention(run: Run, text: str, path: Path, layer: int | None = None) ->
         path,
         first_layer=first,
     )
+
+
+def draw_leaks(run: Run, text: str, path: Path) -> tuple[bool, str]:
+    """Draw `run.influence(text)` into `path`; returns whether a later input moves an output, and that as a sentence.
+
+    Raises:
+        UsageError: as `run.influence`; a path that can't be a picture.
+    """
+    _require_picture(path)
+    moved = run.influence(text)
+    tokens, found = [run.tokenizer.decode([int(token)]) for token in run.tokenizer.encode(text)], finding(moved)
+    heatmaps.draw_influence(moved.numpy(), tokens, found, path)
+    return bool(leaks(moved)), found
+
+
+def _require_picture(path: Path) -> None:
+    require(path.suffix in PICTURES, "out", path, f"must end in {', '.join(PICTURES)}")
+    require(path.parent.is_dir(), "out", path, "must lie in a folder that there is")
 
 
 def _plain(console: Console, text: str) -> None:

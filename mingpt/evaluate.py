@@ -1,14 +1,20 @@
-"""Held-out loss: what a model has learned, on text that it never saw, every target counted once."""
+"""Held-out loss: what a model has learned, on text that it never saw, every target counted once.
+
+Only a model that does not see what it predicts has one: `require_autoregressive` is the gate, and nothing else in the
+project makes a `HeldOutLoss`.  What fills gaps instead is judged by its pseudo-likelihood, which is another quantity.
+"""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mingpt.errors import UsageError
-from mingpt.lm import LanguageModel
+from mingpt.influence import leaking_position
+from mingpt.lm import LanguageModel, evaluating
 from mingpt.text.tokenizers import Ids, Tokenizer
 
 TOKENS_AT_ONCE = 8192  # bounds the memory of one forward pass
@@ -34,7 +40,44 @@ class HeldOutLoss:
         return math.exp(self.nats)
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class PseudoLikelihood:
+    """How well gaps are filled: no loss and no perplexity, since every guess sees what comes after it.
+
+    The terms don't add up to the probability of a text (Besag 1975; Salazar et al. 2020), so that this is comparable
+    with the same figure of another model that fills gaps, and with nothing else.
+
+    Attributes:
+        pseudo_nats: the mean of -log p(token | all other tokens of its block)
+        pseudo_bits_per_byte: the same per byte of the tokens' UTF-8 text
+        tokens: tokens hidden, one at a time
+    """
+
+    pseudo_nats: float
+    pseudo_bits_per_byte: float
+    tokens: int
+
+
+def require_autoregressive(model: LanguageModel) -> None:
+    """Let a model pass whose predictions depend on what comes before them alone: its own word, and a few passes.
+
+    Raises:
+        UsageError: it says itself that it sees the tokens that it predicts, or it says otherwise and does.
+    """
+    name = type(model).__name__
+    if not model.autoregressive:
+        raise UsageError(
+            f"{name} sees the tokens that it predicts, so it has no held-out loss or perplexity; "
+            "choose an autoregressive model"
+        )
+    position = leaking_position(model)
+    if position is not None:
+        raise UsageError(
+            f"{name} claims to be autoregressive, but its output at position {position} of a random block changes with "
+            "later tokens: it sees what it predicts, so it has no held-out loss or perplexity"
+        )
+
+
 def held_out_loss(model: LanguageModel, ids: Ids, tokenizer: Tokenizer, *, at_most: int | None = None) -> HeldOutLoss:
     """Mean loss over `ids` in non-overlapping blocks in order, the short last one included, dropout off.
 
@@ -43,27 +86,56 @@ def held_out_loss(model: LanguageModel, ids: Ids, tokenizer: Tokenizer, *, at_mo
         at_most: targets to look at: that many, in whole blocks spread evenly over `ids`; None: every one.
 
     Raises:
-        UsageError: the model is not autoregressive, so its loss says nothing of text to come.
+        UsageError: the model is not autoregressive, whatever it says, so its loss says nothing of text to come.
     """
-    if not model.autoregressive:
-        raise UsageError(
-            f"{type(model).__name__} sees the tokens that it predicts, so it has no held-out loss or perplexity; "
-            "choose an autoregressive model"
-        )
-    training, device, nats, spans = model.training, model.device, 0.0, []
-    model.eval()
-    try:
+    require_autoregressive(model)
+    device, nats, spans = model.device, 0.0, []
+    with evaluating(model):
         for windows in _blocks(ids, model.config.block_size, at_most):
             window = torch.from_numpy(windows.astype(np.int64)).to(device)
             loss = model(window[:, :-1], window[:, 1:]).loss
             assert isinstance(loss, Tensor)
             nats += loss.item() * window[:, 1:].numel()
             spans.append(windows[:, 1:].reshape(-1))
-    finally:
-        model.train(training)
     scored = np.concatenate(spans)
-    length = len(tokenizer.decode(scored).encode())
-    return HeldOutLoss(nats / len(scored), nats / math.log(2) / length, len(scored))
+    return HeldOutLoss(nats / len(scored), _bits_per_byte(nats, scored, tokenizer), len(scored))
+
+
+def pseudo_likelihood(
+    model: LanguageModel, ids: Ids, tokenizer: Tokenizer, *, at_most: int | None = None
+) -> PseudoLikelihood:
+    """Hide each token of `ids` in turn and see how well the rest of its block tells it, dropout off.
+
+    Blocks don't overlap, and the short last one is included.  A block of t tokens takes t passes, made in batches.
+
+    Args:
+        ids: one token at least.
+        at_most: tokens to hide: that many, in whole blocks spread evenly over `ids`; None: every one.
+
+    Raises:
+        UsageError: the model does not fill gaps.
+    """
+    nats, spans = 0.0, []
+    with evaluating(model):
+        for windows in _blocks(np.append(ids, ids[:1]), model.config.block_size, at_most):
+            for block in windows[:, :-1]:
+                nats += _hidden_one_by_one(model, torch.from_numpy(block.astype(np.int64)).to(model.device))
+                spans.append(block)
+    hidden = np.concatenate(spans)
+    return PseudoLikelihood(nats / len(hidden), _bits_per_byte(nats, hidden, tokenizer), len(hidden))
+
+
+def _hidden_one_by_one(model: LanguageModel, block: Tensor) -> float:
+    """The sum over the (t,) tokens of -log p(token | all others), in nats."""
+    rows, nats = max(TOKENS_AT_ONCE // len(block), 1), 0.0
+    for gaps in torch.eye(len(block), dtype=torch.bool, device=block.device).split(rows):
+        texts = block.expand(len(gaps), -1)
+        nats += F.cross_entropy(model.fill(texts, gaps)[gaps], texts[gaps], reduction="sum").item()
+    return nats
+
+
+def _bits_per_byte(nats: float, tokens: Ids, tokenizer: Tokenizer) -> float:
+    return nats / math.log(2) / len(tokenizer.decode(tokens).encode())
 
 
 def _blocks(ids: Ids, block_size: int, at_most: int | None) -> list[Ids]:

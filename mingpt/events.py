@@ -31,7 +31,8 @@ class Guard:
         looked_at = any(trainer.due(every) for every in (config.eval_every, config.sample_every, config.save_every))
         if not (trainer.last or looked_at):
             return
-        tensors = (*trainer.model.parameters(), *trainer.optimizer_tensors().values())
+        remembered = (*trainer.optimizer_tensors().values(), *trainer.carried.tensors().values())
+        tensors = (*trainer.model.parameters(), *remembered)
         if not all(bool(tensor.isfinite().all()) for tensor in tensors):
             raise NotFiniteError(
                 f"step {record['step']}: loss {record['train_loss']}, gradient norm {record['grad_norm']}, learning "
@@ -105,6 +106,7 @@ class Saver:
                 self.folder,
                 model=trainer.model.state_dict(),
                 optimizer=trainer.optimizer_tensors(),
+                carried=trainer.carried.tensors(),
                 state={**asdict(trainer.progress), "val_loss": held_out_of(record), **self.state},
                 tokenizer=self.tokenizer.to_json(),
             )

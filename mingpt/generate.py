@@ -1,4 +1,4 @@
-"""Writing text: one token at a time from any autoregressive model."""
+"""Writing text: one token at a time from any autoregressive model, or into the gaps of one that reads both ways."""
 
 import math
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mingpt.errors import NotFiniteError, UsageError, require
-from mingpt.lm import LanguageModel
+from mingpt.lm import LanguageModel, evaluating
 from mingpt.text.tokenizers import Tokenizer
 
 LINE_END = "\n"  # where an empty prompt starts
@@ -75,7 +75,8 @@ def generate(
     """
     require(new_tokens >= 0, "max_new_tokens", new_tokens, "must be 0 or more")
     if not model.autoregressive:
-        raise UsageError(f"{type(model).__name__} needs the text to come to predict it, so it can't write any")
+        remedy = "; it fills gaps: --fill='To b_ or not'" if model.fills else ""
+        raise UsageError(f"{type(model).__name__} needs the text to come to predict it, so it can't write any{remedy}")
     return _draws(model, prompt, new_tokens, sampling, cache)
 
 
@@ -134,6 +135,33 @@ def stream(
 def write(model: LanguageModel, tokenizer: Tokenizer, prompt: str, new_tokens: int, sampling: Sampling) -> str:
     """The prompt and what follows it."""
     return prompt + "".join(stream(model, tokenizer, prompt, new_tokens, sampling))
+
+
+def fill(model: LanguageModel, tokenizer: Tokenizer, text: str, gap: str = "_") -> str:
+    """`text` with one token in the place of each `gap`: always the likeliest, the surest gap first.
+
+    What was put into a gap helps with the others.
+
+    Raises:
+        UsageError: a gap mark that is no single character, a text without it, of more than block_size tokens or with
+            characters outside the vocabulary; a model that does not fill gaps.
+    """
+    size = model.config.block_size
+    require(len(gap) == 1, "gap", repr(gap), "must be one character")
+    require(gap in text, "fill", repr(text), f"has no gap, as {gap!r} marks one")
+    parts = [torch.from_numpy(tokenizer.encode(part).astype("int64")) for part in text.split(gap)]
+    length = sum(map(len, parts)) + len(parts) - 1
+    require(length <= size, "fill", repr(text), f"must be at most {size} tokens, not {length}")
+    ids = torch.cat([piece for part in parts for piece in (part, torch.zeros(1, dtype=torch.int64))][:-1])[None]
+    ends = torch.tensor([len(part) + 1 for part in parts[:-1]]).cumsum(0) - 1
+    gaps = torch.zeros_like(ids, dtype=torch.bool).index_fill(1, ends, True)
+    ids, gaps = ids.to(model.device), gaps.to(model.device)
+    while gaps.any():
+        with evaluating(model):
+            likely, tokens = probabilities(model.fill(ids, gaps)[0], Sampling(temperature=1)).max(-1)
+        surest = int(likely.masked_fill(~gaps[0].cpu(), -1).argmax())
+        ids[0, surest], gaps[0, surest] = int(tokens[surest]), False
+    return tokenizer.decode(ids[0].tolist())
 
 
 def spells(tokenizer: Tokenizer, text: str) -> bool:

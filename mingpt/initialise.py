@@ -35,9 +35,12 @@ def reads_out(layer: nn.Linear) -> nn.Linear:
 
 
 def hidden_matrices(model: nn.Module) -> dict[str, Tensor]:
-    """Weights, by name, of the linear maps from one hidden vector to another."""
+    """Weights, by name, of the linear maps from one hidden vector to another; gates side by side are one map."""
     linears = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear))
-    return {f"{name}.weight": layer.weight for name, layer in linears if not getattr(layer, "is_readout", False)}
+    found = {f"{name}.weight": layer.weight for name, layer in linears if not getattr(layer, "is_readout", False)}
+    gated = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.RNNBase))
+    of_gates = ((f"{name}.{own}", p) for name, module in gated for own, p in module.named_parameters())
+    return found | {name: p for name, p in of_gates if p.ndim == 2}
 
 
 def position_tables(model: nn.Module) -> dict[str, nn.Embedding]:

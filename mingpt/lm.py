@@ -3,6 +3,8 @@
 The trainer, the sampler, the evaluation and the checkpoints speak to this protocol and to nothing below it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from itertools import chain
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -12,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mingpt.attention.layers import AttentionConfig
-from mingpt.errors import require
+from mingpt.errors import UsageError, require
+from mingpt.recurrent.layers import RecurrentConfig
+from mingpt.text.tokenizers import Ids
 
 
 class LMOutput(NamedTuple):
@@ -30,19 +34,32 @@ class State(Protocol):
         """Tokens read so far."""
 
 
+class CarriedState(Protocol):
+    """A state that training takes from one block to the next: the forward pass leaves its tensors detached.
+
+    Attributes:
+        length: tokens read so far
+        layers: for each layer the tensors that it remembers, each with a row per text
+    """
+
+    length: int
+    layers: list[tuple[Tensor, ...]]
+
+
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig(AttentionConfig):
+class ModelConfig(RecurrentConfig, AttentionConfig):
     """Settings of a model.
 
     Attributes:
         type: the model family
-        n_layer: blocks
+        n_layer: blocks, or recurrent layers
         window_pattern: one letter per layer, repeated: w a layer with model.window, f one without; null: all have it
         norm: normalisation before each half-block
         mlp: the position-wise half of a block
         tie_embeddings: one table embeds tokens and reads them out, as in GPT-2
         init: how weights start; residual writers are the layers whose output is added to the residual stream
         embd_pdrop: dropout on the embeddings, probability
+        order: tokens of an n-gram, the predicted one included
         vocab_size: tokens there are; the text's, where a command line makes the model
     """
 
@@ -56,6 +73,7 @@ class ModelConfig(AttentionConfig):
     tie_embeddings: bool = False
     init: str = "waves"
     embd_pdrop: float = 0.0
+    order: int = 6
     vocab_size: int = 256
 
     def __post_init__(self) -> None:
@@ -84,6 +102,8 @@ class LanguageModel(nn.Module):
 
     config: ModelConfig
     reads: ClassVar[frozenset[str]]  # fields of ModelConfig, beside EVERYONE
+    carries_state: ClassVar[bool] = False  # whether `new_state` gives a CarriedState, which training can go on from
+    fits_by_counting: ClassVar[bool] = False  # whether it learns by `fit`, all at once, and not by gradients
 
     @classmethod
     def check(cls, config: ModelConfig) -> None:
@@ -112,6 +132,27 @@ class LanguageModel(nn.Module):
     def new_state(self, batch: int) -> State:
         raise NotImplementedError
 
+    def fit(self, ids: Ids) -> float:
+        """Learn `ids` in one go, where it `fits_by_counting`; returns the mean loss on them, in nats."""
+        raise NotImplementedError
+
+    def grows(self, name: str) -> bool:
+        """Whether the state_dict's `name` is as long as the text made it, so that loading takes any length."""
+        return False
+
+    @property
+    def fills(self) -> bool:
+        """Whether it was trained to say what stands in a gap, from both sides of it."""
+        return False
+
+    def fill(self, idx: Tensor, gaps: Tensor) -> Tensor:
+        """(b, t, v) logits of (b, t) ids, not seeing those where the boolean (b, t) `gaps` are.
+
+        Raises:
+            UsageError: it does not fill gaps.
+        """
+        raise UsageError(f"{type(self).__name__} was not trained to fill gaps")
+
     def kernels(self, device: torch.device, dtype: torch.dtype) -> list[dict[str, Any]]:
         """Which kernel each attention layer takes for a whole block on `device` in `dtype`, and why; [] without any.
 
@@ -133,6 +174,19 @@ class LanguageModel(nn.Module):
     def parameter_count(self) -> int:
         """Numbers that training adjusts."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """No gradients and no dropout; every module is as it was afterwards."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, was in training.items():
+            module.training = was
 
 
 def next_token_loss(logits: Tensor, targets: Tensor | None) -> Tensor | None:

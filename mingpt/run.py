@@ -1,126 +1,38 @@
 """Training a run from its settings, and getting one back from its folder."""
 
-import json
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from mingpt import checkpoint, fitting, folders, runlog
-from mingpt.attention.maps import attention_weights
 from mingpt.checkpoint import Checkpoint
-from mingpt.errors import CheckpointError, DataError, UsageError, require
-from mingpt.evaluate import HeldOutLoss, held_out_loss
+from mingpt.counting import Counting
+from mingpt.errors import CheckpointError, require
+from mingpt.evaluate import require_autoregressive
 from mingpt.events import Guard, Judge, Log, Sampler, Saver
 from mingpt.files import sha256
-from mingpt.generate import Sampling, stream, write
 from mingpt.interrupt import stop_on_signals
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.mirror import WandbMirror
-from mingpt.ngram import additive_losses
+from mingpt.ngram import kneser_ney_losses
 from mingpt.probe import USUAL_SHARE, expected_memory, matrix_rate
 from mingpt.report import curve
 from mingpt.runlog import JsonLines
 from mingpt.settings import Config
 from mingpt.text import tokenizers
-from mingpt.text.batches import Batches, split
-from mingpt.text.corpora import read_text
+from mingpt.text.batches import Batches, Lanes
 from mingpt.text.corpus import Corpus, prepare
-from mingpt.text.tokenizers import Tokenizer
+from mingpt.text.tokenizers import Ids, Tokenizer
+from mingpt.trained import Run, Say, environment, silent
 from mingpt.trainer import Event, Progress, Trainer
 from mingpt.utils import derived_seed, pick_device, training_type
 from mingpt.zoo import build
 
-Say = Callable[[str], None]
 UNJUDGED = "this model sees the tokens that it predicts, so it has no held-out loss and writes no samples"
-
-
-def silent(line: str) -> None:
-    """Where nobody listens."""
-
-
-@dataclass
-class Run:
-    """A trained model with all that belongs to it."""
-
-    folder: Path
-    config: Config
-    model: LanguageModel
-    tokenizer: Tokenizer
-    progress: Progress
-    stopped: str | None = None  # the signal that ended training early
-
-    def generate(self, prompt: str = "", max_new_tokens: int = 200, **sampling: Any) -> str:
-        """The prompt and `max_new_tokens` tokens after it.
-
-        Args:
-            sampling: fields of `Sampling`: temperature, top_k, top_p, seed.
-
-        Raises:
-            UsageError: a character outside the vocabulary, a broken rule of sampling, a model that can't write.
-        """
-        return write(self.model, self.tokenizer, prompt, max_new_tokens, Sampling(**sampling))
-
-    def stream(self, prompt: str, max_new_tokens: int, sampling: Sampling, *, cache: bool = True) -> Iterator[str]:
-        """What follows the prompt, token by token; without a cache the same text, each token from all before it."""
-        return stream(self.model, self.tokenizer, prompt, max_new_tokens, sampling, cache=cache)
-
-    def attention(self, text: str) -> list[Tensor]:
-        """Who reads whom: for each layer its (1, heads, queries, keys) weights on `text`, dropout off.
-
-        The definition's, whatever kernel the layers use; a list as bertviz takes it.
-
-        Raises:
-            UsageError: no text, more than block_size tokens of it, or characters outside the vocabulary.
-        """
-        ids = torch.from_numpy(self.tokenizer.encode(text).astype("int64"))[None]
-        size = self.model.config.block_size
-        shown = text if len(text) <= 40 else f"{text[:40]}..."
-        require(1 <= ids.shape[1] <= size, "text", repr(shown), f"must be 1 to {size} tokens, not {ids.shape[1]}")
-        return attention_weights(self.model, ids.to(self.model.device))
-
-    def evaluate(self, path: str | None = None, say: Say = silent) -> HeldOutLoss:
-        """Loss on the run's own held-out text, or on all of the file at `path`.
-
-        Raises:
-            DataError: no such text, one with unknown characters, or no longer the one that the run began with.
-        """
-        text = read_text(self._own_text() if path is None else path, say)
-        try:
-            ids = self.tokenizer.encode(text.content)
-        except UsageError as unknown:
-            raise DataError(f"{text.source}: {unknown}") from None
-        if path is None:
-            if text.sha256 != _environment(self.folder)["text_sha256"]:
-                raise DataError(
-                    f"{text.source}: no longer the text that {self.folder} began with; --text judges another"
-                )
-            data = self.config.data
-            ids = split(ids, block_size=data.block_size, val_fraction=data.val_fraction).held_out
-        if len(ids) < 2:
-            raise DataError(f"{text.source}: one token has no next one to predict; at least 2 are needed")
-        return held_out_loss(self.model, ids, self.tokenizer)
-
-    def _own_text(self) -> str:
-        """Where the run's text lies, from whatever folder one asks; never a reason to write it anew."""
-        path: str = _environment(self.folder)["text"]
-        if not Path(path).exists():
-            raise DataError(f"{self.folder}: its text is no longer at {path}; name one with --text")
-        return path
-
-    def last_record(self) -> runlog.Record:
-        """The last line of metrics.jsonl."""
-        return runlog.read_lines(self.folder / "metrics.jsonl")[-1]
-
-    def baselines(self) -> dict[str, float]:
-        """n-gram losses of this run's text, in nats per token."""
-        losses: dict[str, float] = json.loads((self.folder / "baselines.json").read_text(encoding="utf-8"))
-        return losses
 
 
 def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) -> Run:
@@ -142,13 +54,7 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) ->
         model = _model(config, corpus.tokenizer)
         if pretrained:
             fitting.start_from(model, pretrained, corpus.tokenizer, say)
-        batches = Batches(
-            corpus.data.train,
-            block_size=config.data.block_size,
-            batch_size=config.trainer.batch_size,
-            seed=derived_seed(config.system.seed, "batches"),
-        )
-        trainer = Trainer(config.trainer, model, batches, seed=config.system.seed, device=device, say=say)
+        trainer = _trainer(config, model, corpus.data.train, device, say)
         if saved:
             _restore(trainer, saved, corpus, folder)
         mirror_id = _mirror_id(saved)
@@ -161,8 +67,24 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) ->
         return Run(folder, config, trainer.model, corpus.tokenizer, trainer.progress, stopped)
 
 
+def _trainer(config: Config, model: LanguageModel, ids: Ids, device: torch.device, say: Say) -> Trainer:
+    """Who teaches `model` the `ids`, in steps or in one."""
+    if model.fits_by_counting:
+        return Counting(config.trainer, model, ids, seed=config.system.seed, device=device, say=say)
+    batches = (Lanes if config.data.stateful else Batches)(
+        ids,
+        block_size=config.data.block_size,
+        batch_size=config.trainer.batch_size,
+        seed=derived_seed(config.system.seed, "batches"),
+    )
+    fresh = batches.fresh if isinstance(batches, Lanes) else None
+    return Trainer(config.trainer, model, batches, fresh=fresh, seed=config.system.seed, device=device, say=say)
+
+
 def _describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus) -> None:
     """Write down what is about to happen, and say it."""
+    if trainer.model.autoregressive:
+        require_autoregressive(trainer.model)  # and again whenever it is judged: fresh weights may hide it
     attention = trainer.model.kernels(trainer.device, training_type(trainer.device))  # before anything is written
     folders.write_config(folder, config)
     vocabulary = sha256(corpus.tokenizer.to_json().encode())
@@ -182,7 +104,7 @@ def _train_in(
     folder: Path, config: Config, trainer: Trainer, corpus: Corpus, mirror_id: str, events: Sequence[Event]
 ) -> None:
     tokenizer, done = corpus.tokenizer, trainer.progress.step
-    told = {**config.flat(), "environment": _environment(folder)}
+    told = {**config.flat(), "environment": environment(folder)}
     state = {"model": fitting.described(trainer.model.config), "wandb_id": mirror_id}
     with (
         closing(JsonLines(folder / "metrics.jsonl", until=done)) as metrics,
@@ -207,7 +129,7 @@ def _train_in(
 def _draw(folder: Path, corpus: Corpus) -> None:
     """The n-gram losses of the text, and the curve against them."""
     if not (folder / "baselines.json").exists():
-        losses = additive_losses(corpus.data.train, corpus.data.held_out, corpus.tokenizer.vocab_size)
+        losses = kneser_ney_losses(corpus.data.train, corpus.data.held_out, corpus.tokenizer.vocab_size)
         folders.write_json(folder, "baselines.json", losses)
     curve.draw(folder)
 
@@ -215,6 +137,10 @@ def _draw(folder: Path, corpus: Corpus) -> None:
 def _announcement(trainer: Trainer) -> str:
     """What is about to be trained, and about what it will take."""
     model, config, left = trainer.model, trainer.config, trainer.config.max_iters - trainer.progress.step
+    if not left:
+        return f"{type(model).__name__}: nothing left to do: the run has made all its steps ({config.max_iters:,})"
+    if model.fits_by_counting:
+        return f"{type(model).__name__}: counts the training text in one step on {trainer.device}"
     tokens = config.batch_size * model.config.block_size
     flops = 3 * model.flops_per_token() * tokens * left
     seconds = flops / (USUAL_SHARE * matrix_rate(trainer.device))
@@ -260,7 +186,7 @@ def _pretrained(config: Config, say: Say) -> Checkpoint | None:
 def _restore(trainer: Trainer, saved: Checkpoint, corpus: Corpus, folder: Path) -> None:
     """Put the trainer where the checkpoint was, once it is known to be the same run's."""
     fitting.refuse_other_vocabulary(saved, corpus.tokenizer)
-    if _environment(folder)["text_sha256"] != corpus.text.sha256:
+    if environment(folder)["text_sha256"] != corpus.text.sha256:
         raise CheckpointError(
             f"{folder}: {corpus.text.source} is no longer the text that it began with (sha256 differs)"
         )
@@ -273,7 +199,7 @@ def _restore(trainer: Trainer, saved: Checkpoint, corpus: Corpus, folder: Path) 
         f"this run has already made {progress.step} steps",
     )
     checkpoint.load_weights(trainer.model, saved.model, saved.folder)
-    trainer.restore(saved.optimizer, progress)
+    trainer.restore(saved.optimizer, saved.carried, progress)
 
 
 def _progress(saved: Checkpoint) -> Progress:
@@ -287,8 +213,3 @@ def _mirror_id(saved: Checkpoint | None) -> str:
     """The same for all of a run, however often it is stopped."""
     there = saved.state.get("wandb_id") if saved else None
     return there if isinstance(there, str) else secrets.token_hex(4)
-
-
-def _environment(folder: Path) -> runlog.Record:
-    environment: runlog.Record = json.loads((folder / "environment.json").read_bytes())
-    return environment

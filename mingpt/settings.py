@@ -13,6 +13,8 @@ from mingpt.attention.kernels import AUTO, KERNELS
 from mingpt.attention.masks import MASKS
 from mingpt.attention.positions import POSITIONS
 from mingpt.attention.scores import SCORES
+from mingpt.carried import refuse_carrying
+from mingpt.counting import refuse_unread
 from mingpt.errors import require
 from mingpt.flags import Flags, to_yaml
 from mingpt.initialise import INITS
@@ -21,16 +23,20 @@ from mingpt.mirror import WANDB_MODES, WandbConfig
 from mingpt.mlps import MLPS
 from mingpt.norms import NORMS
 from mingpt.optim import OPTIMIZERS, SCHEDULES
+from mingpt.recurrent.cells import CELLS
+from mingpt.recurrent.layers import READINGS
 from mingpt.registry import Registry
+from mingpt.rnn import OBJECTIVES, READOUTS
 from mingpt.text.batches import DataConfig
 from mingpt.text.tokenizers import TOKENIZERS
-from mingpt.trainer import COMPILE, TrainerConfig
+from mingpt.training_settings import COMPILE, TrainerConfig
 from mingpt.utils import DEVICES, SystemConfig
 from mingpt.zoo import FAMILIES
 
 DERIVED = ("model.block_size", "model.vocab_size")  # a model's, but the text's and data.block_size's to say
 REGISTRIES: tuple[Registry[Any], ...] = (
     *(FAMILIES, SCORES, MASKS, POSITIONS, NORMS, MLPS, INITS),
+    *(CELLS, READOUTS, READINGS, OBJECTIVES),
     *(OPTIMIZERS, SCHEDULES, TOKENIZERS),
 )
 CHOICES: Mapping[str, Sequence[str]] = {
@@ -61,6 +67,9 @@ class ModelSettings(ModelConfig):
         super().__post_init__()
         FAMILIES[self.type].check(self)
         require(self.pretrained_folder != "", "model.pretrained_folder", "''", "must name a run folder, or be null")
+        if FAMILIES[self.type].fits_by_counting:
+            rule = f"is not read by model.type={self.type}, which counts the text that it is given and no other"
+            require(self.pretrained_folder is None, "model.pretrained_folder", self.pretrained_folder, rule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +81,12 @@ class Config:
     model: ModelSettings = field(default_factory=ModelSettings)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
+
+    def __post_init__(self) -> None:
+        if self.data.stateful:
+            refuse_carrying(FAMILIES[self.model.type], self.trainer.compile)
+        if FAMILIES[self.model.type].fits_by_counting:
+            refuse_unread(self.trainer, self.model.type)
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its key, `{"system.seed": 3407, ...}`."""

@@ -15,96 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt.errors import CheckpointError, NotFiniteError, require
+from mingpt.carried import Carried, refuse_carrying
+from mingpt.errors import CheckpointError, NotFiniteError
 from mingpt.lm import LanguageModel
-from mingpt.optim import OPTIMIZERS, SCHEDULES, SLOTS, rate_at
-from mingpt.utils import DEVICES, derived_seed, synchronise, training_type
+from mingpt.optim import OPTIMIZERS, SLOTS, rate_at
+from mingpt.training_settings import TrainerConfig
+from mingpt.utils import derived_seed, synchronise, training_type
 
 Record = dict[str, Any]
 Event = Callable[["Trainer", Record], None]
 Say = Callable[[str], None]
-COMPILE = ("auto", "always", "never")
-# Settings that a choice leaves unread: refused where they differ from their defaults, instead of ignored.
-UNREAD = {("optimizer", "adamw"): ("matrix_learning_rate",), ("schedule", "constant"): ("decay_from", "final_rate")}
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainerConfig:
-    """How a model is trained.
-
-    Attributes:
-        max_iters: optimizer steps
-        batch_size: blocks per step
-        accumulation: parts that a step's blocks are computed in, one after the other, to save memory
-        optimizer: adamw on everything; muon on the matrices of the blocks and adamw on the rest
-        learning_rate: AdamW's, at its peak
-        matrix_learning_rate: Muon's, at its peak
-        betas: AdamW's decay rates of the averages of gradient and squared gradient
-        weight_decay: fraction (times the learning rate) of matrices and embeddings removed at each step
-        grad_norm_clip: longest gradient, in L2 norm over all parameters; 0: any
-        schedule: how the learning rate falls after warm-up
-        warmup_iters: steps over which it first rises, linearly
-        decay_from: fraction of max_iters after which it begins to fall
-        final_rate: fraction of the peak that it falls towards
-        device: where to train; auto: the first of cuda, mps, cpu that is there
-        compile: torch.compile; auto: on cuda alone
-        eval_every: steps between looks at held-out text; 0: at the end only
-        eval_tokens: held-out tokens that such a look takes, spread evenly; the last look always takes every one
-        sample_every: steps between samples of text; 0: at the end only
-        save_every: steps between checkpoints; 0: at the end only
-        resume: go on in system.work_dir (null: the newest run) from its newest checkpoint
-        resume_changed: accept settings that differ from the ones that the run was started with
-    """
-
-    max_iters: int = 1000
-    batch_size: int = 8
-    accumulation: int = 1
-    optimizer: str = "muon"
-    learning_rate: float = 1e-2
-    matrix_learning_rate: float = 0.02
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.0
-    grad_norm_clip: float = 1.0
-    schedule: str = "linear"
-    warmup_iters: int = 0
-    decay_from: float = 0.0
-    final_rate: float = 0.0
-    device: str = "auto"
-    compile: str = "auto"
-    eval_every: int = 100
-    eval_tokens: int = 16384
-    sample_every: int = 300
-    save_every: int = 300
-    resume: bool = False
-    resume_changed: bool = False
-
-    def __post_init__(self) -> None:
-        def rule(holds: bool, name: str, text: str) -> None:
-            require(holds, f"trainer.{name}", getattr(self, name), text)
-
-        for name in ("max_iters", "batch_size", "accumulation", "eval_tokens"):
-            rule(getattr(self, name) >= 1, name, "must be at least 1")
-        for name in ("warmup_iters", "eval_every", "sample_every", "save_every"):
-            rule(getattr(self, name) >= 0, name, "must be 0 or more")
-        for name in ("learning_rate", "matrix_learning_rate"):
-            rule(math.isfinite(getattr(self, name)) and getattr(self, name) > 0, name, "must be finite and above 0")
-        for name in ("weight_decay", "grad_norm_clip"):
-            rule(math.isfinite(getattr(self, name)) and getattr(self, name) >= 0, name, "must be finite, 0 or more")
-        rule(
-            self.batch_size % self.accumulation == 0,
-            "batch_size",
-            f"must be a multiple of trainer.accumulation={self.accumulation}",
-        )
-        rule(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "betas", "must be two numbers in [0, 1)")
-        for name in ("decay_from", "final_rate"):
-            rule(0 <= getattr(self, name) <= 1, name, "must be in [0, 1]")
-        rule(self.device in DEVICES, "device", f"must be one of {', '.join(DEVICES)}")
-        rule(self.compile in COMPILE, "compile", f"must be one of {', '.join(COMPILE)}")
-        OPTIMIZERS[self.optimizer], SCHEDULES[self.schedule]
-        for (setting, choice), unread in UNREAD.items():
-            for name in unread if getattr(self, setting) == choice else ():
-                default = getattr(type(self), name)
-                rule(getattr(self, name) == default, name, f"is not read by trainer.{setting}={choice}")
 
 
 @dataclass
@@ -124,6 +44,7 @@ class Trainer:
         config: how.
         model: any LanguageModel, moved to `device`.
         batches: step -> (inputs, targets), both (b, t) int64, the same at every call.
+        fresh: where the model's state is carried from step to step, tells which steps begin without; None: all do.
         seed: of dropout.
         device: a torch.device.
         events: called as event(trainer, record) after every step.
@@ -136,6 +57,7 @@ class Trainer:
         model: LanguageModel,
         batches: Callable[[int], tuple[Tensor, Tensor]],
         *,
+        fresh: Callable[[int], bool] | None = None,
         seed: int = 0,
         device: torch.device | str = "cpu",
         events: Sequence[Event] = (),
@@ -144,24 +66,22 @@ class Trainer:
         self.config, self.batches, self.seed, self.events, self.say = config, batches, seed, list(events), say
         self.device = torch.device(device)
         self.model = model.to(self.device)
-        self.optimizers = OPTIMIZERS[config.optimizer](
-            self.model,
-            lr=config.learning_rate,
-            matrix_lr=config.matrix_learning_rate,
-            betas=config.betas,
-            weight_decay=config.weight_decay,
-        )
+        self.optimizers = _optimizers(config, self.model)
         for group in self._groups():
             group["peak_lr"] = group["lr"]
+        if fresh:
+            refuse_carrying(type(model), config.compile)
+        part = config.batch_size // config.accumulation
+        self.carried = Carried(fresh, self.model, parts=config.accumulation, rows=part)
         self.progress = Progress()
         self.stop_reason: str | None = None
         self._stopping = False
-        self._forward = self._compiled() if _wanted(config.compile, self.device) else self.model
+        compiling = fresh is None and _wanted(config.compile, self.device)
+        self._forward = self._compiled(part) if compiling else self.model
 
-    def _compiled(self) -> Callable[..., Any]:
+    def _compiled(self, part: int) -> Callable[..., Any]:
         """The model, compiled and tried once forward and backward; where that fails, the model itself."""
         compiled: Callable[..., Any] = torch.compile(self.model)
-        part = self.config.batch_size // self.config.accumulation
         inputs, targets = (tensor[:part].to(self.device) for tensor in self.batches(0))
         try:
             self.model.train()
@@ -213,7 +133,7 @@ class Trainer:
         number = self.progress.step
         torch.manual_seed(derived_seed(self.seed, "dropout", number))
         inputs, targets = self.batches(number)
-        loss = self._gradients(inputs, targets)
+        loss = self._gradients(number, inputs, targets)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm_clip or math.inf).item()
         rate = self._set_rates(number)
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -238,12 +158,12 @@ class Trainer:
             "tokens_per_second": targets.numel() / seconds,
         }
 
-    def _gradients(self, inputs: Tensor, targets: Tensor) -> float:
-        """Leave the batch's mean gradient in the parameters and return its mean loss, in nats."""
+    def _gradients(self, number: int, inputs: Tensor, targets: Tensor) -> float:
+        """Leave the mean gradient of step `number`'s batch in the parameters and return its mean loss, in nats."""
         parts, total = self.config.accumulation, 0.0
-        for x, y in zip(inputs.chunk(parts), targets.chunk(parts), strict=True):
+        for x, y, state in zip(inputs.chunk(parts), targets.chunk(parts), self.carried.into(number), strict=True):
             with _autocast(self.device):
-                loss = self._forward(x.to(self.device), y.to(self.device)).loss / parts
+                loss = self._forward(x.to(self.device), y.to(self.device), state=state).loss / parts
             loss.backward()
             total += loss.item()
         return total
@@ -271,12 +191,15 @@ class Trainer:
         named = self.model.named_parameters()
         return {f"{name}/{slot}": value for name, p in named for slot, value in memory.get(p, {}).items()}
 
-    def restore(self, optimizer_tensors: dict[str, Tensor], progress: Progress) -> None:
-        """Take back what `optimizer_tensors` gave and where the run was; the weights are the model's own affair.
+    def restore(
+        self, optimizer_tensors: dict[str, Tensor], carried_tensors: dict[str, Tensor], progress: Progress
+    ) -> None:
+        """Take back what the optimizers and the carried state gave, and where the run was; weights are the model's own.
 
         Raises:
-            CheckpointError: it remembers parameters that this model or optimizer hasn't.
+            CheckpointError: they remember what this model or optimizer hasn't.
         """
+        self.carried.restore(carried_tensors)
         parameters = dict(self.model.named_parameters())
         owners = {p: optimizer for optimizer in self.optimizers for g in optimizer.param_groups for p in g["params"]}
         for key, value in optimizer_tensors.items():
@@ -292,6 +215,18 @@ class Trainer:
                 if slots.keys() != needed:
                     raise CheckpointError(f"another optimizer's memory: {sorted(slots)} there, {sorted(needed)} here")
         self.progress = progress
+
+
+def _optimizers(config: TrainerConfig, model: LanguageModel) -> list[torch.optim.Optimizer]:
+    if not model.parameter_count:
+        return []
+    return OPTIMIZERS[config.optimizer](
+        model,
+        lr=config.learning_rate,
+        matrix_lr=config.matrix_learning_rate,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+    )
 
 
 def _wanted(compile_setting: str, device: torch.device) -> bool:

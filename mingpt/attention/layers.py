@@ -37,7 +37,7 @@ class AttentionConfig:
         bias: whether linear layers (and LayerNorm) have a bias
         qk_norm: normalise each head's queries and keys (RMS) before their product
         attn_pdrop: dropout on attention weights, probability
-        resid_pdrop: dropout on what is added to the residual stream, probability
+        resid_pdrop: dropout on what is added to the residual stream, or passed between recurrent layers, probability
         block_size: tokens seen at once
     """
 

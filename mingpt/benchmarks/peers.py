@@ -31,7 +31,8 @@ def ours(shape: dict[str, Any]) -> Step:
     from mingpt.lm import ModelConfig
     from mingpt.model import GPT
     from mingpt.text.batches import Batches
-    from mingpt.trainer import Trainer, TrainerConfig
+    from mingpt.trainer import Trainer
+    from mingpt.training_settings import TrainerConfig
 
     dropout, block = shape["dropout"], shape["block_size"]
     model = GPT(

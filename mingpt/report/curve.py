@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 TITLE = "Held-out loss against what counting characters reaches"
+UNJUDGED = "Training loss; there is no held-out loss to compare with anything"
 
 
 def draw(run_dir: Path) -> Path:
@@ -13,13 +14,16 @@ def draw(run_dir: Path) -> Path:
     from matplotlib.ticker import MaxNLocator
 
     records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    lines: dict[str, float] = json.loads((run_dir / "baselines.json").read_text(encoding="utf-8"))
+    judged = [(r["step"], r.get("val_loss", r.get("val_loss_part"))) for r in records]
+    judged = [point for point in judged if point[1] is not None]
+    baselines: dict[str, float] = json.loads((run_dir / "baselines.json").read_text(encoding="utf-8"))
+    lines = baselines if judged else {}  # they are of held-out text
     figure = Figure(figsize=(9, 5), dpi=120, layout="constrained")
     axes = figure.subplots()
     steps = [record["step"] for record in records]
-    axes.plot(steps, smoothed([r["train_loss"] for r in records]), color="#9aa7b8", lw=1.2, label="training, smoothed")
-    judged = [(r["step"], r.get("val_loss", r.get("val_loss_part"))) for r in records]
-    judged = [point for point in judged if point[1] is not None]
+    smooth = smoothed([r["train_loss"] for r in records])
+    alone = len(steps) == 1  # a model that counts makes one step: no line, but a point
+    axes.plot(steps, smooth, "o" if alone else "-", ms=4, color="#9aa7b8", lw=1.2, label="training, smoothed")
     if judged:
         axes.plot(*zip(*judged, strict=True), color="#0b5cad", lw=2, marker="o", ms=4, label="held out")
         axes.annotate(
@@ -35,12 +39,14 @@ def draw(run_dir: Path) -> Path:
     for loss in lines.values():
         axes.axhline(loss, color="#b4642d", lw=0.8, ls="--", zorder=0)
     axes.set_ylim(bottom=min([*lines.values(), axes.get_ylim()[0] + 0.1]) - 0.1)
+    if alone:
+        axes.set_xlim(steps[0] - 1, steps[0] + 1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for height, text in labels(lines, apart=0.04 * (axes.get_ylim()[1] - axes.get_ylim()[0])):
         axes.annotate(
             text, (1.01, height), xycoords=("axes fraction", "data"), va="center", color="#8a4416", fontsize=9
         )
-    axes.set(xlabel="optimizer step", ylabel="nats per token", title=TITLE)
+    axes.set(xlabel="optimizer step", ylabel="nats per token", title=TITLE if judged else UNJUDGED)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper center")
     figure.savefig(run_dir / "loss.png")

@@ -1,4 +1,4 @@
-"""Who reads whom, drawn: one square per layer and head, rows the queries, columns the keys.  From arrays alone."""
+"""Who reads whom and which input moves which output, drawn as squares of positions.  From arrays alone."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,11 @@ from numpy.typing import NDArray
 
 TICKS = 40  # characters that still fit along a square
 PANEL, LARGEST = 2.6, 28.0  # inches: of a square, and of a whole picture
+FAINTEST = 1e-5  # total variation distance with the palest colour
+SIDES = {
+    True: "total variation distance when an earlier input, or its own, is replaced",
+    False: "when a later input is replaced",
+}
 NAMES = {"\n": "\\n", " ": "\u2423", "\t": "\\t"}  # of what can't be seen
 
 
@@ -54,6 +59,52 @@ def draw(
                     axes.set_ylabel(f"layer {first_layer + row}", fontsize=8)
     figure.savefig(path)
     return path
+
+
+def draw_influence(moved: NDArray[np.floating[Any]], tokens: Sequence[str], finding: str, path: Path) -> Path:
+    """Draw one square, rows outputs, columns inputs, into `path`, and return it.
+
+    An output above the diagonal has moved with an input that comes later: that half is pink, and what is there red.
+    Colours follow the logarithm, so that a hundred-thousandth is seen; what is exactly 0 has none.
+
+    Args:
+        moved: (t, t) numbers in [0, 1].
+        tokens: what stands at each position.
+        finding: the title.
+    """
+    from matplotlib.colors import ListedColormap, LogNorm
+    from matplotlib.figure import Figure
+
+    size = len(moved)
+    later = np.triu(np.ones((size, size), dtype=bool), 1)
+    figure = Figure(figsize=(7.6, 6.8), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    axes.set_facecolor("#e3e3e3")
+    axes.imshow(np.ma.masked_array(later, ~later), cmap=ListedColormap(["#fbe9e7"]), interpolation="nearest")
+    scale = LogNorm(FAINTEST, 1.0, clip=True)
+    for half, colours in ((~later, "Blues"), (later, "Reds")):
+        shown = np.ma.masked_array(moved, ~half | (moved == 0))
+        image = axes.imshow(shown, cmap=_from_a_quarter(colours), norm=scale, interpolation="nearest")
+        if half[0, 0] or shown.count():
+            bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
+            bar.set_label(SIDES[bool(half[0, 0])], fontsize=8)
+            bar.ax.tick_params(labelsize=7)
+    edge = np.arange(size + 1)
+    axes.step(edge - 0.5, edge - 0.5, where="pre", color="#333333", lw=1.0)
+    _ticks(axes, tokens, rows=True)
+    axes.set_xlabel("input that is replaced (grey, pink: not a bit of the output moves)", fontsize=9)
+    axes.set_ylabel("output: the prediction made after reading this token", fontsize=9)
+    axes.set_title(finding, fontsize=10)
+    figure.savefig(path)
+    return path
+
+
+def _from_a_quarter(name: str) -> Any:
+    """A colour map without its palest quarter, which looks like nothing."""
+    import matplotlib
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(matplotlib.colormaps[name](np.linspace(0.25, 1, 256)))
 
 
 def _title(head: int, group: int, *, grouped: bool) -> str:

@@ -1,6 +1,7 @@
 """What step s sees: a pure function of (seed, s), whatever came before it.
 
-Ids stay in one compact array; a batch is one gather of windows at uniformly drawn starts, with replacement.
+Ids stay in one compact array; a batch is one gather of windows.  They start at uniformly drawn places, with
+replacement (`Batches`), or each where the same row's last one ended (`Lanes`), for models that remember what they read.
 """
 
 from dataclasses import dataclass
@@ -23,12 +24,15 @@ class DataConfig:
         tokenizer: how text becomes ids
         block_size: tokens that a model sees at once
         val_fraction: part of the text held out, taken from its end
+        stateful: blocks follow one another in the text and the model goes on from the state that the last one left;
+            gradients stop at a block's edge (truncated back-propagation through time); for recurrent models
     """
 
     path: str = "input.txt"
     tokenizer: str = "char"
     block_size: int = 128
     val_fraction: float = 0.1
+    stateful: bool = False
 
     def __post_init__(self) -> None:
         require(self.path != "", "data.path", "''", "must name a text file")
@@ -80,3 +84,42 @@ class Batches:
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         windows = torch.from_numpy(self.ids[self.starts(step)[:, None] + self._offsets].astype(np.int64))
         return windows[:, :-1], windows[:, 1:]
+
+
+class Lanes(Batches):
+    """Batches of which row r at step s + 1 goes on where row r at step s ended.
+
+    The text is cut into b lanes of one length, (len(ids) - 1) // b, a row each, and read block by block.  When a lane
+    has no whole block left, every row begins again, and a model's memory with it: that is an epoch, in which no target
+    comes twice.  Each epoch passes over a number of tokens first, equally likely to be any that leaves room, so that
+    gradients aren't cut at the same places again and the tokens that no block covers aren't always the same.
+
+    Args:
+        ids: the training part.
+
+    Raises:
+        DataError: lanes shorter than a block.
+    """
+
+    def __init__(self, ids: Ids, *, block_size: int, batch_size: int, seed: int) -> None:
+        super().__init__(ids, block_size=block_size, batch_size=batch_size, seed=seed)
+        needed = batch_size * block_size + 1
+        if len(ids) < needed:
+            raise DataError(
+                f"the text is too short: data.stateful=True with trainer.batch_size={batch_size} and "
+                f"data.block_size={block_size} needs {needed} tokens to train on, found {len(ids)}"
+            )
+        self.lane = (len(ids) - 1) // batch_size
+        self.epoch = self.lane // block_size  # steps
+
+    def fresh(self, step: int) -> bool:
+        """Whether nothing is carried into step `step`."""
+        return step % self.epoch == 0
+
+    def starts(self, step: int) -> np.ndarray:
+        """(b,) first positions of step `step`, one in each lane."""
+        epoch, block = divmod(step, self.epoch)
+        firsts = np.arange(self.batch_size) * self.lane
+        room = len(self.ids) - 1 - firsts[-1] - self.epoch * self.block_size
+        draws = np.random.Generator(np.random.Philox(key=[self.seed, 1], counter=[0, 0, 0, epoch]))
+        return firsts + draws.integers(room + 1) + block * self.block_size

@@ -102,7 +102,7 @@ def test_model_that_sees_what_it_predicts_ends_in_an_error(
     folder = tmp_path / "run"
     ended = chargpt(*tiny, f"--data.path={text_file}", f"--system.work_dir={folder}", "--model.mask=full")
     assert (ended.code, ended.err) == (0, "")
-    assert "writes no samples; model.mask=causal has both" in ended.out
+    assert "writes no samples; an autoregressive model has both" in ended.out
     for verb, *words in (("sample", "--prompt=R"), ("eval", f"--text={text_file}")):
         refused = chargpt(verb, f"--run={folder}", *words)
         assert (refused.code, bool(refused.refusal)) == (2, True)
@@ -135,7 +135,7 @@ def test_bench_without_a_name_is_another_than_train(chargpt: Any) -> None:
     assert "chargpt bench decode" in chargpt("bench", "--help").out
     assert "--peers" in chargpt("bench", "decode", "--help").out
     assert chargpt("bench", "atention").refusal == (
-        "bench=atention: must be one of attention, decode, grouped, train (did you mean 'attention'?)"
+        "bench=atention: must be one of attention, decode, grouped, rnn, train (did you mean 'attention'?)"
     )
 
 

@@ -16,7 +16,7 @@ import mingpt
 from mingpt.cli import SampleOptions
 from mingpt.console import Watch, show_outcome
 from mingpt.flags import Flags
-from mingpt.trainer import TrainerConfig
+from mingpt.training_settings import TrainerConfig
 
 ODD = "shapes [1, 2] and [/bold] [red]at[/red] :warning: out/[a] " + "x" * 100
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

@@ -20,7 +20,7 @@ from mingpt.norms import NORMS
 from mingpt.optim import OPTIMIZERS, SCHEDULES
 from mingpt.settings import Config, ModelSettings, parse, read
 from mingpt.text.batches import DataConfig
-from mingpt.trainer import TrainerConfig
+from mingpt.training_settings import TrainerConfig
 from mingpt.utils import SystemConfig
 
 WHOLE, FINITE, NO_KEY = "must be a whole number", "must be a finite number", "there is no such setting"

@@ -16,7 +16,7 @@ from mingpt.checkpoint import MANIFEST
 from mingpt.errors import CheckpointError, DataError, UsageError
 from mingpt.files import sha256
 from mingpt.generate import Sampling
-from mingpt.ngram import additive_losses
+from mingpt.ngram import kneser_ney_losses
 from mingpt.report import curve
 from mingpt.run import Run
 from mingpt.runlog import read_lines
@@ -101,8 +101,8 @@ def test_samples_lack_a_field_or_a_time(finished: Run) -> None:
 def test_baselines_are_of_another_text(finished: Run, text_file: Path) -> None:
     text = text_file.read_text(encoding="utf-8")
     ids = split(finished.tokenizer.encode(text), block_size=8, val_fraction=0.1)
-    assert finished.baselines() == additive_losses(ids.train, ids.held_out, finished.tokenizer.vocab_size)
-    assert list(finished.baselines()) == [f"{n}-gram" for n in range(1, 6)]
+    assert finished.baselines() == kneser_ney_losses(ids.train, ids.held_out, finished.tokenizer.vocab_size)
+    assert list(finished.baselines()) == [f"{n}-gram" for n in range(1, 7)]
 
 
 def test_environment_names_another_text_or_no_version(finished: Run, text_file: Path) -> None:

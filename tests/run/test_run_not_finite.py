@@ -17,7 +17,10 @@ from mingpt.runlog import read_lines
 
 
 def spoil_loss(model: torch.nn.Module, value: float) -> None:
-    model.register_forward_hook(lambda module, inputs, output: output._replace(loss=output.loss * value))
+    def spoiled(module: torch.nn.Module, inputs: Any, output: Any) -> Any:
+        return output if output.loss is None else output._replace(loss=output.loss * value)
+
+    model.register_forward_hook(spoiled)
 
 
 def spoil_gradient(model: torch.nn.Module, value: float) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from mingpt import checkpoint, run
 from mingpt.interrupt import EXIT_CODES
-from mingpt.model import GPT
 from mingpt.text.batches import Batches
+from mingpt.trainer import Trainer
 
 ROOT = Path(run.__file__).parents[1]
 
@@ -38,8 +38,8 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, moment: str, number: int) -> l
             lambda folder, **what: (send() if what["state"]["step"] == 5 else None, save(folder, **what))[1],
         )
     elif moment == "before the first step":
-        train = GPT.train
-        monkeypatch.setattr(GPT, "train", lambda self, mode=True: (send(), monkeypatch.undo(), train(self, mode))[2])
+        train = Trainer.run
+        monkeypatch.setattr(Trainer, "run", lambda self: (send(), train(self))[1])
     else:
         events.append(lambda trainer, record: send() if record["step"] == 5 else None)
     return events

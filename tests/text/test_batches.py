@@ -10,14 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mingpt.errors import DataError
-from mingpt.text.batches import Batches, DataConfig, split
+from mingpt.text.batches import Batches, DataConfig, Lanes, split
 
 
 def batches(length: int = 101, *, block_size: int = 7, batch_size: int = 5, seed: int = 3) -> Batches:
     return Batches(np.arange(length, dtype=np.uint16), block_size=block_size, batch_size=batch_size, seed=seed)
 
 
-def test_a_step_is_the_same_whatever_came_before_it() -> None:
+def lanes(length: int = 101, *, block_size: int = 7, batch_size: int = 3, seed: int = 3) -> Lanes:
+    return Lanes(np.arange(length, dtype=np.uint16), block_size=block_size, batch_size=batch_size, seed=seed)
+
+
+@pytest.mark.parametrize("batches", [batches, lanes])
+def test_a_step_is_the_same_whatever_came_before_it(batches: Callable[..., Batches]) -> None:
     forward, backward = batches(), batches()
     there = {step: forward(step) for step in range(20)}
     for step in reversed(range(20)):
@@ -25,7 +30,8 @@ def test_a_step_is_the_same_whatever_came_before_it() -> None:
             assert torch.equal(one, other)
 
 
-def test_global_random_state_is_neither_read_nor_moved() -> None:
+@pytest.mark.parametrize("batches", [batches, lanes])
+def test_global_random_state_is_neither_read_nor_moved(batches: Callable[..., Batches]) -> None:
     torch.manual_seed(1)
     before, first = torch.get_rng_state(), batches()(4)[0]
     assert torch.equal(torch.get_rng_state(), before)
@@ -114,3 +120,65 @@ def test_a_text_barely_long_enough_trains(block_size: int, extra: int) -> None:
 def test_wrong_setting_is_refused_by_name_value_and_rule(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DataConfig(**changed)
+
+
+# ---- lanes, for a state that is carried
+
+SHAPES = {"length": st.integers(2, 400), "block_size": st.integers(1, 17), "batch_size": st.integers(1, 11)}
+
+
+@given(**SHAPES, seed=st.integers(0, 2**63 - 1))
+@settings(deadline=None, max_examples=200)
+def test_lane_jumps_or_repeats_or_leaves_the_text(length: int, block_size: int, batch_size: int, seed: int) -> None:
+    """The text counts upwards, so that a token is its position."""
+    if length < batch_size * block_size + 1:
+        return
+    ours = lanes(length, block_size=block_size, batch_size=batch_size, seed=seed)
+    assert ours.epoch == (length - 1) // batch_size // block_size
+    for epoch in range(3):
+        seen = np.empty((batch_size, 0), np.int64)
+        for step in range(epoch * ours.epoch, (epoch + 1) * ours.epoch):
+            assert ours.fresh(step) == (step == epoch * ours.epoch)
+            inputs, targets = ours(step)
+            assert inputs.shape == targets.shape == (batch_size, block_size)
+            assert torch.equal(targets, inputs + 1)
+            seen = np.concatenate((seen, targets.numpy()), axis=1)
+        assert (np.diff(seen, axis=1) == 1).all()  # a lane's blocks go on where they ended
+        assert len(np.unique(seen)) == seen.size  # every target of an epoch once
+        assert seen.min() >= 1
+        assert seen.max() < length
+        assert length - 1 - seen.size < batch_size * block_size + batch_size  # no block that would fit is left out
+
+
+def test_lanes_of_another_shift_take_another_part_of_what_is_left() -> None:
+    ours = lanes(3 * (4 * 7 + 5) + 3)  # 5 tokens of a lane are left over, and 2 of the text
+    starts = np.stack([ours.starts(epoch * ours.epoch) for epoch in range(200)])
+    assert (np.diff(starts, axis=1) == 33).all()
+    assert set(starts[:, 0]) == set(range(5 + 2 + 1))
+
+
+def test_shifts_are_uniform_over_all_that_fit(chi_square_p: Callable[[Any, Any], float]) -> None:
+    ours = lanes(3 * (7 + 5) + 3)
+    shifts = np.array([ours.starts(epoch)[0] for epoch in range(8000)])
+    assert chi_square_p(np.bincount(shifts, minlength=8), np.full(8, 1 / 8)) > 1e-4
+
+
+def test_lanes_that_fit_exactly_never_move() -> None:
+    ours = lanes(3 * 4 * 7 + 1)
+    assert {tuple(ours.starts(epoch * 4)) for epoch in range(9)} == {(0, 28, 56)}
+
+
+def test_every_seed_shifts_anew() -> None:
+    ours = [lanes(60_000, block_size=40_000, batch_size=1, seed=seed) for seed in range(20)]
+    assert len({int(one.starts(epoch)[0]) for one in ours for epoch in range(5)}) > 95
+
+
+def test_steps_of_a_lane_of_any_size() -> None:
+    assert lanes(seed=2**63 - 1)(2**40)[0].max() < 101
+
+
+@pytest.mark.parametrize("length", [2, 20, 21])
+def test_text_too_short_for_its_lanes_is_not_counted(length: int) -> None:
+    with pytest.raises(DataError, match=rf"batch_size=3.*block_size=7 needs 22 tokens to train on, found {length}$"):
+        lanes(length)
+    assert lanes(22).epoch == 1

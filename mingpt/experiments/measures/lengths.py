@@ -15,6 +15,7 @@ from mingpt.evaluate import held_out_loss
 from mingpt.experiments.base import Cell, Lab, Measurement, Row
 from mingpt.lm import LanguageModel
 from mingpt.text.corpus import Corpus, prepare
+from mingpt.trained import Run
 from mingpt.zoo import build
 
 PROMPT = "Fie, what madness doth unfold?"
@@ -27,14 +28,14 @@ def _silent(line: str) -> None:
     """Nobody needs to hear it here."""
 
 
-def _last_runs(lab: Lab) -> Iterator[tuple[Cell, run.Run, Corpus]]:
+def _last_runs(lab: Lab) -> Iterator[tuple[Cell, Run, Corpus]]:
     """Each cell's last stage, with its text."""
     for cell in lab.cells:
         trained = run.load(cell.folders[-1])
         yield cell, trained, prepare(trained.config.data, _silent)
 
 
-def longer(trained: run.Run, block_size: int) -> LanguageModel:
+def longer(trained: Run, block_size: int) -> LanguageModel:
     """The same weights for a longer block; learned positions beyond the trained ones are new, as at a start."""
     torch.manual_seed(0)
     model = build(replace(trained.model.config, block_size=block_size))
@@ -104,7 +105,7 @@ def _side_by_side(lab: Lab) -> list[Row]:
     return rows
 
 
-def known(trained: run.Run) -> set[str]:
+def known(trained: Run) -> set[str]:
     """Every character that the vocabulary decodes to."""
     return {letter for token in range(trained.tokenizer.vocab_size) for letter in trained.tokenizer.decode([token])}
 

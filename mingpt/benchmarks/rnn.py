@@ -1,0 +1,118 @@
+"""Cost of a recurrence, forward and backward, beside PyTorch's: all of them make (b, t, e) hidden vectors of as many
+inputs, and the gradients of inputs and weights."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, ranking, summary
+from mingpt.errors import require
+from mingpt.probe import measure
+from mingpt.recurrent.activations import SLIDE, slide
+from mingpt.recurrent.scan import scan
+from mingpt.utils import DEVICES, pick_device
+
+BASELINE = "nn.RNN relu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Time a recurrence beside PyTorch's own.
+
+    Attributes:
+        width: of inputs and of hidden vectors
+        length: steps
+        batch: rows
+        rounds: times that each takes its turn
+        threads: CPU threads; 0: as many as PyTorch chooses
+        device: where to compute; one of auto, cpu, cuda, mps
+    """
+
+    width: int = 256
+    length: int = 128
+    batch: int = 32
+    rounds: int = 15
+    threads: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("width", "length", "batch"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        require(self.rounds >= 2, "rounds", self.rounds, "must be at least 2, for a spread")
+        require(self.threads >= 0, "threads", self.threads, "must be 0 or more")
+        require(self.device in DEVICES, "device", self.device, f"must be one of {', '.join(DEVICES)}")
+
+
+def run(options: Options, say: Say) -> dict[str, Any]:
+    """Time every way, alternating.
+
+    Returns:
+        What the last line of `chargpt bench rnn` prints, a row per way, each with its time over nn.RNN's, by round.
+    """
+    device, before = pick_device(options.device, "device"), torch.get_num_threads()
+    torch.set_num_threads(options.threads or before)
+    try:
+        rows = _rows(options, device, say)
+        machine = {"device": str(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
+        return {"bench": "rnn", **asdict(options), **machine, "rows": rows}
+    finally:
+        torch.set_num_threads(before)
+
+
+def _rows(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
+    torch.manual_seed(0)
+    x = torch.randn(options.batch, options.length, options.width, device=device, requires_grad=True)
+    contestants = {name: partial(_both_ways, way, x) for name, way in ways(options.width, device).items()}
+    seconds = measure(contestants, device, rounds=options.rounds)
+    say(f"{'':>16} {'both ways, ms':>14} {'takes':>7}")
+    rows = {}
+    for name, spread in seconds.items():
+        ms, ratio = summary(spread, 1e-3), summary(spread.over(seconds[BASELINE]))
+        rows[name] = {"ms": ms, "ratio": ratio}
+        say(f"{name:>16} {ms['median']:14.4g} {ratio['median']:6.3g}x")
+    say(f"{ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
+    return rows
+
+
+def ways(width: int, device: torch.device) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Name -> (b, t, e) inputs to (b, t, e) hidden vectors; scan and loop compute the same, with the same weights."""
+    relu = nn.RNN(width, width, nonlinearity="relu", batch_first=True).to(device)
+    gated = {"nn.GRU": nn.GRU(width, width, batch_first=True), "nn.LSTM": nn.LSTM(width, width, batch_first=True)}
+    w_input, w_hidden, bias, _ = relu.parameters()
+    weights = (w_input, bias, w_hidden)
+    return {
+        "scan slide": partial(_scanned, weights),
+        BASELINE: lambda x: relu(x)[0],
+        "loop slide": partial(_looped, weights),
+        **{name: partial(_first, layer.to(device)) for name, layer in gated.items()},
+    }
+
+
+def _scanned(weights: tuple[Tensor, Tensor, Tensor], x: Tensor) -> Tensor:
+    w_input, bias, w_hidden = weights
+    return scan(x, x.new_zeros(len(x), len(w_hidden)), w_input, bias, w_hidden, SLIDE)
+
+
+def _looped(weights: tuple[Tensor, Tensor, Tensor], x: Tensor) -> Tensor:
+    """As one writes it down."""
+    w_input, bias, w_hidden = weights
+    h, steps = x.new_zeros(len(x), len(w_hidden)), []
+    for x_t in x.unbind(1):
+        h = slide(x_t @ w_input.T + bias + h @ w_hidden.T)
+        steps.append(h)
+    return torch.stack(steps, 1)
+
+
+def _first(layer: nn.Module, x: Tensor) -> Tensor:
+    return layer(x)[0]
+
+
+def _both_ways(way: Callable[[Tensor], Tensor], x: Tensor) -> None:
+    way(x).sum().backward()
+
+
+BENCHMARKS.add("rnn")(Benchmark("Time a recurrence beside PyTorch's.", Options, run))

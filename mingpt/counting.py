@@ -1,0 +1,78 @@
+"""The one step of a model that learns by counting, in the place of a training loop.
+
+It is a Trainer to everyone else, so that judging, sampling, logging, saving and resuming are the same code.
+"""
+
+import time
+from dataclasses import fields, replace
+
+import torch
+from torch import Tensor
+
+from mingpt.errors import require
+from mingpt.lm import LanguageModel
+from mingpt.text.tokenizers import Ids
+from mingpt.trainer import Record, Say, Trainer
+from mingpt.training_settings import TrainerConfig
+from mingpt.utils import synchronise
+
+# What such a run reads of its settings; the rest say how gradients are taken and used.
+READS = ("device", "eval_every", "eval_tokens", "sample_every", "save_every", "resume", "resume_changed")
+
+
+def refuse_unread(config: TrainerConfig, family: str) -> None:
+    """Refuse settings of a training loop, where there is none.
+
+    Raises:
+        UsageError: names the setting, its value and the rule.
+    """
+    for field in fields(config):
+        if field.name not in READS:
+            value, rule = getattr(config, field.name), f"is not read by model.type={family}, which counts in one step"
+            require(value == field.default, f"trainer.{field.name}", value, rule)
+
+
+class Counting(Trainer):
+    """Fits `model` to `ids`, all at once.
+
+    Args:
+        config: how often to look, and where; what concerns gradients is not read.
+        model: one that `fits_by_counting`, moved to `device`.
+        ids: what it counts.
+        seed: of the samples.
+        device: a torch.device.
+        say: told, in one line, what a person should know.
+    """
+
+    def __init__(
+        self,
+        config: TrainerConfig,
+        model: LanguageModel,
+        ids: Ids,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        say: Say = lambda line: None,
+    ) -> None:
+        once = replace(config, max_iters=1, compile="never")
+        super().__init__(once, model, _no_batches, seed=seed, device=device, say=say)
+        self.ids = ids
+
+    def step(self) -> Record:
+        """Count everything; a record as of any other step, without a learning rate and a gradient."""
+        began = time.perf_counter()
+        loss = self.model.fit(self.ids)
+        synchronise(self.device)
+        seconds = time.perf_counter() - began
+        self.progress.step, self.progress.tokens, self.progress.seconds = 1, len(self.ids), seconds
+        return {
+            "step": 1,
+            "tokens": len(self.ids),
+            "seconds": seconds,
+            "train_loss": loss,
+            "tokens_per_second": len(self.ids) / seconds,
+        }
+
+
+def _no_batches(step: int) -> tuple[Tensor, Tensor]:
+    raise AssertionError("counting takes no batches")

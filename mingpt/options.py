@@ -1,0 +1,100 @@
+"""What each verb but `train` and `bench` may be told: names, defaults and, for help, what they mean."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """Write text with a trained model.
+
+    Attributes:
+        run: a run folder; null: the newest under out/
+        prompt: what the text starts with; empty: as after the end of a line
+        max_new_tokens: tokens to write after it
+        num_samples: texts to write, each from a seed of its own
+        temperature: divides the logits; 0: always the likeliest token
+        top_k: keep the k likeliest tokens; 0: all
+        top_p: keep the fewest likeliest tokens whose probabilities reach p; 1: all
+        seed: of the first text; the next takes the next
+        fill: instead, a text whose gaps are filled, by a model that was trained to: the likeliest token each
+        gap: the character that marks a gap in it
+        stream: show each token as it is drawn
+        cache: keep keys and values of earlier tokens; False: recompute them for every token, for the same text
+        device: where to compute; one of auto, cpu, cuda, mps
+    """
+
+    run: str | None = None
+    prompt: str = ""
+    max_new_tokens: int = 500
+    num_samples: int = 1
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+    fill: str | None = None
+    gap: str = "_"
+    stream: bool = True
+    cache: bool = True
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions:
+    """Judge a trained model on text that it never saw: held-out loss, or pseudo-likelihood of one that fills gaps.
+
+    Attributes:
+        run: a run folder; null: the newest under out/
+        text: a UTF-8 file, all of which is scored; null: the run's own held-out text
+        device: where to compute; one of auto, cpu, cuda, mps
+    """
+
+    run: str | None = None
+    text: str | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionOptions:
+    """Draw what every head of a trained model reads, of every character of a text.
+
+    Attributes:
+        run: a run folder; null: the newest under out/
+        text: what it reads; at most block_size characters
+        out: the picture; null: attention.png in the run folder
+        layer: the only layer to draw, from 0; null: all
+        device: where to compute; one of auto, cpu, cuda, mps
+    """
+
+    run: str | None = None
+    text: str = "ROMEO:"
+    out: str | None = None
+    layer: int | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaksOptions:
+    """Draw which inputs of a trained model move which outputs, and whether any moves an earlier one.
+
+    Attributes:
+        run: a run folder; null: the newest under out/
+        text: what it reads; at most block_size tokens; null: some of the run's own held-out text
+        out: the picture; null: leaks.png in the run folder
+        device: where to compute; one of auto, cpu, cuda, mps
+    """
+
+    run: str | None = None
+    text: str | None = None
+    out: str | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelftestOptions:
+    """Check every attention kernel against the definition on this machine.
+
+    Attributes:
+        device: where to compute; one of auto, cpu, cuda, mps
+    """
+
+    device: str = "auto"

@@ -1,0 +1,168 @@
+"""A trained model with all that belongs to it: what one may ask of a run."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mingpt import runlog
+from mingpt.attention.maps import attention_weights
+from mingpt.errors import DataError, UsageError, require
+from mingpt.evaluate import HeldOutLoss, PseudoLikelihood, held_out_loss, pseudo_likelihood
+from mingpt.generate import Sampling, fill, stream, write
+from mingpt.influence import influence
+from mingpt.lm import LanguageModel
+from mingpt.settings import Config
+from mingpt.text.batches import split
+from mingpt.text.corpora import read_text
+from mingpt.text.tokenizers import Ids, Tokenizer
+from mingpt.trainer import Progress
+
+PSEUDO_TOKENS = 16384  # hidden one at a time, each at the cost of a pass over its block
+EXCERPT = 32  # tokens: as many as a picture has room for
+Say = Callable[[str], None]
+
+
+def silent(line: str) -> None:
+    """Where nobody listens."""
+
+
+@dataclass
+class Run:
+    """A trained model with all that belongs to it."""
+
+    folder: Path
+    config: Config
+    model: LanguageModel
+    tokenizer: Tokenizer
+    progress: Progress
+    stopped: str | None = None  # the signal that ended training early
+
+    def generate(self, prompt: str = "", max_new_tokens: int = 200, **sampling: Any) -> str:
+        """The prompt and `max_new_tokens` tokens after it.
+
+        Args:
+            sampling: fields of `Sampling`: temperature, top_k, top_p, seed.
+
+        Raises:
+            UsageError: a character outside the vocabulary, a broken rule of sampling, a model that can't write.
+        """
+        return write(self.model, self.tokenizer, prompt, max_new_tokens, Sampling(**sampling))
+
+    def stream(self, prompt: str, max_new_tokens: int, sampling: Sampling, *, cache: bool = True) -> Iterator[str]:
+        """What follows the prompt, token by token; without a cache the same text, each token from all before it."""
+        return stream(self.model, self.tokenizer, prompt, max_new_tokens, sampling, cache=cache)
+
+    def fill(self, text: str, gap: str = "_") -> str:
+        """`text` with the likeliest token in the place of each gap; see `mingpt.generate.fill`.
+
+        Raises:
+            UsageError: no gap, too long a text, a character outside the vocabulary, a model that does not fill gaps.
+        """
+        return fill(self.model, self.tokenizer, text, gap)
+
+    def attention(self, text: str) -> list[Tensor]:
+        """Who reads whom: for each layer its (1, heads, queries, keys) weights on `text`, dropout off.
+
+        The definition's, whatever kernel the layers use; a list as bertviz takes it.
+
+        Raises:
+            UsageError: no text, more than block_size tokens of it, characters outside the vocabulary, or no attention.
+        """
+        maps = attention_weights(self.model, self._ids(text))
+        if not maps:
+            raise UsageError(
+                f"{type(self.model).__name__} has no attention to show; `chargpt leaks` shows what it reads"
+            )
+        return maps
+
+    def influence(self, text: str) -> Tensor:
+        """Which inputs move which outputs: (t, t), rows outputs, columns inputs; see `mingpt.influence`.
+
+        Raises:
+            UsageError: no text, more than block_size tokens of it, or characters outside the vocabulary.
+        """
+        return influence(self.model, self._ids(text))
+
+    def evaluate(self, path: str | None = None, say: Say = silent) -> HeldOutLoss:
+        """Loss on the run's own held-out text, or on all of the file at `path`.
+
+        Raises:
+            UsageError: the model sees what it predicts.
+            DataError: no such text, one with unknown characters, or no longer the one that the run began with.
+        """
+        ids = self._judged_on(path, say)
+        if len(ids) < 2:
+            raise DataError(f"{path or self.folder}: one token has no next one to predict; at least 2 are needed")
+        return held_out_loss(self.model, ids, self.tokenizer)
+
+    def pseudo_likelihood(
+        self, path: str | None = None, say: Say = silent, *, at_most: int | None = PSEUDO_TOKENS
+    ) -> PseudoLikelihood:
+        """How well each token is told from those around it, on the texts of `evaluate`; no loss, no perplexity.
+
+        Args:
+            at_most: tokens to hide, spread evenly; None: every one.
+
+        Raises:
+            UsageError: the model does not fill gaps.
+            DataError: as `evaluate`.
+        """
+        return pseudo_likelihood(self.model, self._judged_on(path, say), self.tokenizer, at_most=at_most)
+
+    def excerpt(self, characters: int = EXCERPT, say: Say = silent) -> str:
+        """The beginning of the run's own held-out text: at most so many tokens, and no more than a block.
+
+        Raises:
+            DataError: that text is gone or changed.
+        """
+        ids = self._judged_on(None, say)
+        return self.tokenizer.decode(ids[: min(characters, self.model.config.block_size)].tolist())
+
+    def _ids(self, text: str) -> Tensor:
+        """(1, t) ids of a text no longer than a block, where the model is."""
+        ids = torch.from_numpy(self.tokenizer.encode(text).astype("int64"))[None]
+        size = self.model.config.block_size
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        require(1 <= ids.shape[1] <= size, "text", repr(shown), f"must be 1 to {size} tokens, not {ids.shape[1]}")
+        return ids.to(self.model.device)
+
+    def _judged_on(self, path: str | None, say: Say) -> Ids:
+        """The run's own held-out part, or all of the file at `path`."""
+        text = read_text(self._own_text() if path is None else path, say)
+        try:
+            ids = self.tokenizer.encode(text.content)
+        except UsageError as unknown:
+            raise DataError(f"{text.source}: {unknown}") from None
+        if path is not None:
+            return ids
+        if text.sha256 != environment(self.folder)["text_sha256"]:
+            raise DataError(f"{text.source}: no longer the text that {self.folder} began with; --text judges another")
+        data = self.config.data
+        return split(ids, block_size=data.block_size, val_fraction=data.val_fraction).held_out
+
+    def _own_text(self) -> str:
+        """Where the run's text lies, from whatever folder one asks; never a reason to write it anew."""
+        path: str = environment(self.folder)["text"]
+        if not Path(path).exists():
+            raise DataError(f"{self.folder}: its text is no longer at {path}; name one with --text")
+        return path
+
+    def last_record(self) -> runlog.Record:
+        """The last line of metrics.jsonl."""
+        return runlog.read_lines(self.folder / "metrics.jsonl")[-1]
+
+    def baselines(self) -> dict[str, float]:
+        """n-gram losses of this run's text, in nats per token."""
+        losses: dict[str, float] = json.loads((self.folder / "baselines.json").read_text(encoding="utf-8"))
+        return losses
+
+
+def environment(folder: Path) -> runlog.Record:
+    """What environment.json says of the run in `folder`."""
+    written: runlog.Record = json.loads((folder / "environment.json").read_bytes())
+    return written

@@ -1,0 +1,91 @@
+"""How a model is trained, as data: every setting of the loop, with its default and its rules."""
+
+import math
+from dataclasses import dataclass
+
+from mingpt.errors import require
+from mingpt.optim import OPTIMIZERS, SCHEDULES
+from mingpt.utils import DEVICES
+
+COMPILE = ("auto", "always", "never")
+# Settings that a choice leaves unread: refused where they differ from their defaults, instead of ignored.
+UNREAD = {("optimizer", "adamw"): ("matrix_learning_rate",), ("schedule", "constant"): ("decay_from", "final_rate")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """How a model is trained.
+
+    Attributes:
+        max_iters: optimizer steps
+        batch_size: blocks per step
+        accumulation: parts that a step's blocks are computed in, one after the other, to save memory
+        optimizer: adamw on everything; muon on the matrices of the blocks and adamw on the rest
+        learning_rate: AdamW's, at its peak
+        matrix_learning_rate: Muon's, at its peak
+        betas: AdamW's decay rates of the averages of gradient and squared gradient
+        weight_decay: fraction (times the learning rate) of matrices and embeddings removed at each step
+        grad_norm_clip: longest gradient, in L2 norm over all parameters; 0: any
+        schedule: how the learning rate falls after warm-up
+        warmup_iters: steps over which it first rises, linearly
+        decay_from: fraction of max_iters after which it begins to fall
+        final_rate: fraction of the peak that it falls towards
+        device: where to train; auto: the first of cuda, mps, cpu that is there
+        compile: torch.compile; auto: on cuda alone, without data.stateful
+        eval_every: steps between looks at held-out text; 0: at the end only
+        eval_tokens: held-out tokens that such a look takes, spread evenly; the last look always takes every one
+        sample_every: steps between samples of text; 0: at the end only
+        save_every: steps between checkpoints; 0: at the end only
+        resume: go on in system.work_dir (null: the newest run) from its newest checkpoint
+        resume_changed: accept settings that differ from the ones that the run was started with
+    """
+
+    max_iters: int = 1000
+    batch_size: int = 8
+    accumulation: int = 1
+    optimizer: str = "muon"
+    learning_rate: float = 1e-2
+    matrix_learning_rate: float = 0.02
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.0
+    grad_norm_clip: float = 1.0
+    schedule: str = "linear"
+    warmup_iters: int = 0
+    decay_from: float = 0.0
+    final_rate: float = 0.0
+    device: str = "auto"
+    compile: str = "auto"
+    eval_every: int = 100
+    eval_tokens: int = 16384
+    sample_every: int = 300
+    save_every: int = 300
+    resume: bool = False
+    resume_changed: bool = False
+
+    def __post_init__(self) -> None:
+        def rule(holds: bool, name: str, text: str) -> None:
+            require(holds, f"trainer.{name}", getattr(self, name), text)
+
+        for name in ("max_iters", "batch_size", "accumulation", "eval_tokens"):
+            rule(getattr(self, name) >= 1, name, "must be at least 1")
+        for name in ("warmup_iters", "eval_every", "sample_every", "save_every"):
+            rule(getattr(self, name) >= 0, name, "must be 0 or more")
+        for name in ("learning_rate", "matrix_learning_rate"):
+            rule(math.isfinite(getattr(self, name)) and getattr(self, name) > 0, name, "must be finite and above 0")
+        for name in ("weight_decay", "grad_norm_clip"):
+            rule(math.isfinite(getattr(self, name)) and getattr(self, name) >= 0, name, "must be finite, 0 or more")
+        rule(
+            self.batch_size % self.accumulation == 0,
+            "batch_size",
+            f"must be a multiple of trainer.accumulation={self.accumulation}",
+        )
+        rule(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "betas", "must be two numbers in [0, 1)")
+        for name in ("decay_from", "final_rate"):
+            rule(0 <= getattr(self, name) <= 1, name, "must be in [0, 1]")
+        rule(self.device in DEVICES, "device", f"must be one of {', '.join(DEVICES)}")
+        rule(self.compile in COMPILE, "compile", f"must be one of {', '.join(COMPILE)}")
+        OPTIMIZERS[self.optimizer], SCHEDULES[self.schedule]
+        for (setting, choice), unread in UNREAD.items():
+            for name in unread if getattr(self, setting) == choice else ():
+                default = getattr(type(self), name)
+                rule(getattr(self, name) == default, name, f"is not read by trainer.{setting}={choice}")

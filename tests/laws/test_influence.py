@@ -1,0 +1,53 @@
+"""What `influence` says of every variant: the same as the laws, and the gate of the held-out loss believes it."""
+
+import numpy as np
+import pytest
+import torch
+from families import ALL, BLOCK, VOCABULARY, Variant, every_control, every_variant, random_ids
+
+from mingpt.evaluate import held_out_loss
+from mingpt.influence import finding, influence, leaking_position, leaks
+from mingpt.text.tokenizers import CharTokenizer
+
+LETTERS = CharTokenizer("abcdefghijk")
+IDS = np.arange(20) % VOCABULARY
+
+
+@every_variant
+def test_variant_is_said_to_leak_or_not_to_read_what_it_reads(variant: Variant) -> None:
+    model = variant.exact()
+    moved = influence(model, random_ids(1))
+    surely, at_most = (min(each, ALL) for each in (variant.of.surely(model), variant.of.at_most(model)))
+    back = torch.arange(BLOCK)[:, None] - torch.arange(BLOCK)
+    assert (moved[(back >= 0) & (back <= surely)] > 0).all()
+    assert not moved[back > at_most].any()
+    assert leaks(moved) == []
+    assert finding(moved) == "no output moves with a later input"
+    assert leaking_position(model) is None
+
+
+@every_variant
+def test_variant_in_the_numbers_of_training_leaks(variant: Variant) -> None:
+    """In float32 at a length at which other kernels may serve."""
+    model = variant.fresh(block_size=67)
+    assert leaking_position(model) is None
+    assert held_out_loss(model, IDS, LETTERS).tokens == 19
+
+
+@every_control
+def test_control_is_said_not_to_leak_or_is_judged(control: Variant) -> None:
+    model = control.exact()
+    moved = influence(model, random_ids(1))
+    assert leaks(moved) == [(i, j) for i in range(BLOCK) for j in range(i + 1, BLOCK)]
+    assert finding(moved) == "6 of 6 later inputs move an earlier output: this model sees what it predicts"
+    assert leaking_position(model) == 0
+    with pytest.raises(ValueError, match="sees the tokens that it predicts"):
+        held_out_loss(model, IDS, LETTERS)
+
+
+@every_control
+def test_control_that_denies_it_is_judged(control: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = control.fresh(block_size=67)
+    monkeypatch.setattr(type(model), "autoregressive", True)
+    with pytest.raises(ValueError, match=r"claims to be autoregressive, but its output at position 0 .* sees what it"):
+        held_out_loss(model, IDS, LETTERS)

@@ -1,0 +1,310 @@
+"""Recurrent models: what a prediction has read, what a state carries, what each read-out and objective can learn."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode, addmm_flop, baddbmm_flop
+
+from mingpt.errors import UsageError
+from mingpt.generate import Sampling, generate
+from mingpt.lm import LanguageModel, ModelConfig
+from mingpt.optim import OPTIMIZERS
+from mingpt.recurrent import layers
+from mingpt.recurrent.cells import CELLS
+from mingpt.rnn import RNN, BidirectionalRNN
+from mingpt.zoo import build
+
+SIZES: dict[str, Any] = {"n_layer": 2, "n_embd": 9, "block_size": 7, "vocab_size": 11}
+READS = {"rnn": {"type": "rnn"}, "prefix": {"type": "birnn", "reading": "prefix"}}
+FULL = {"type": "birnn", "reading": "full"}
+MASKED = {"type": "birnn", "objective": "masked"}
+every_cell = pytest.mark.parametrize("cell", CELLS)
+autoregressive = pytest.mark.parametrize("kind", READS.values(), ids=READS)
+
+# Products that the counter doesn't know.
+IN_PLACE = {torch.ops.aten.addmm_: addmm_flop.__wrapped__, torch.ops.aten.baddbmm_: baddbmm_flop.__wrapped__}
+
+
+def model_of(**settings: Any) -> Any:
+    """A model in float64, as it starts."""
+    torch.manual_seed(5)
+    return build(ModelConfig(**SIZES | settings)).double().eval()
+
+
+def random_ids(batch: int = 3, length: int = 7) -> Tensor:
+    return torch.randint(11, (batch, length), generator=torch.Generator().manual_seed(length))
+
+
+def sees_ahead(model: LanguageModel) -> bool:
+    """Whether another token j alters any bit of a logit before j; it must alter those from j on."""
+    ids = random_ids()
+    logits, ahead = model(ids).logits, False
+    for j in range(ids.shape[1]):
+        other = ids.clone()
+        other[:, j] = (other[:, j] + 1) % 11
+        again = model(other).logits
+        ahead |= not torch.equal(again[:, :j], logits[:, :j])
+        assert (again[:, j:] != logits[:, j:]).any(-1).all(), "a token has no effect on what follows it"
+    return ahead
+
+
+@every_cell
+@autoregressive
+@torch.no_grad()
+def test_prediction_sees_a_later_token(kind: dict[str, Any], cell: str) -> None:
+    model = model_of(**kind, cell=cell)
+    assert model.autoregressive
+    assert not sees_ahead(model)
+
+
+@every_cell
+@torch.no_grad()
+def test_full_reading_passes_for_one_that_sees_nothing_later(cell: str) -> None:
+    model = model_of(**FULL, cell=cell)
+    assert not model.autoregressive
+    assert sees_ahead(model)
+    with pytest.raises(UsageError, match="needs the text to come"):
+        generate(model, random_ids(), 1, Sampling())
+    with pytest.raises(UsageError, match=r"model\.reading=full: reads all of a text at once"):
+        model.new_state(1)
+
+
+@every_cell
+@torch.no_grad()
+def test_prefixes_are_not_what_the_full_reading_ends_in(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "PREFIXES_AT_ONCE", 3)  # two whole groups and a short one
+    prefix, full, ids = model_of(**READS["prefix"], cell=cell), model_of(**FULL, cell=cell), random_ids()
+    full.load_state_dict(prefix.state_dict())
+    ends = torch.stack([full(ids[:, : t + 1]).logits[:, -1] for t in range(7)], 1)
+    torch.testing.assert_close(prefix(ids).logits, ends, rtol=0, atol=1e-12)
+
+
+@every_cell
+@torch.no_grad()
+def test_backward_cell_reads_onwards(cell: str) -> None:
+    model, x = model_of(**FULL, cell=cell).layers.layers[0], torch.randn(2, 5, 9, dtype=torch.float64)
+    turned = torch.arange(4, -1, -1).expand(2, -1)
+    there, back = model.onwards(x)[0], model.backwards(x.flip(1))[0].flip(1)
+    expected = model.join(torch.cat((there, back), -1) - model.centre)
+    torch.testing.assert_close(model(x, turned), expected, rtol=0, atol=1e-12)
+
+
+@every_cell
+@autoregressive
+@torch.no_grad()
+def test_carried_state_changes_a_prediction(kind: dict[str, Any], cell: str) -> None:
+    model, ids = model_of(**kind, cell=cell), random_ids()
+    whole = model(ids).logits
+    for chunk in (1, 2, 4, 7):
+        state, parts = model.new_state(3), []
+        for part in ids.split(chunk, 1):
+            parts.append(model(part, state=state).logits)
+        assert state.length == 7
+        torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=0, atol=1e-12)
+
+
+@every_cell
+def test_state_grows_or_keeps_the_graph_or_the_block(cell: str) -> None:
+    model = model_of(type="rnn", cell=cell)
+    state = model.new_state(3)
+    before = [[each.shape for each in hidden] for hidden in state.layers]
+    for _ in range(3):  # past block_size
+        model(random_ids(), state=state)
+    assert model.endless
+    assert state.length == 21
+    assert [[each.shape for each in hidden] for hidden in state.layers] == before
+    for each in (each for hidden in state.layers for each in hidden):
+        assert not each.requires_grad
+        assert each.untyped_storage().nbytes() == each.numel() * each.element_size()
+
+
+@torch.no_grad()
+def test_text_without_end_is_cropped_or_a_prefix_is_not() -> None:
+    rnn, birnn, ids = model_of(type="rnn"), model_of(**READS["prefix"]), random_ids(1, 20)
+    assert rnn(ids).logits.shape == (1, 20, 11)
+    with pytest.raises(ValueError, match="8 tokens: this model sees block_size=7"):
+        birnn(ids[:, :8])
+    state = birnn.new_state(1)
+    birnn(ids[:, :5], state=state)
+    with pytest.raises(ValueError, match="8 tokens: this model sees block_size=7"):
+        birnn(ids[:, :3], state=state)
+    assert state.length == 5
+
+
+@autoregressive
+@torch.no_grad()
+def test_greedy_text_is_that_of_another_pass(kind: dict[str, Any]) -> None:
+    model, text = model_of(**kind), random_ids(length=2)
+    written = torch.stack(list(generate(model, text, 12, Sampling(temperature=0))), 1)
+    for _ in range(12):
+        seen = text if model.endless else text[:, -7:]
+        text = torch.cat((text, model(seen).logits[:, -1:].argmax(-1)), 1)
+    assert torch.equal(written, text[:, 2:])
+
+
+@every_cell
+@pytest.mark.parametrize("kind", [*READS.values(), FULL, MASKED], ids=[*READS, "full", "masked"])
+def test_first_loss_is_not_that_of_a_guess(kind: dict[str, Any], cell: str) -> None:
+    model = model_of(**kind, cell=cell, vocab_size=65, n_embd=64).train()
+    ids = torch.randint(65, (8, 8), generator=torch.Generator().manual_seed(0))
+    assert model(ids[:, :-1], ids[:, 1:]).loss.item() == pytest.approx(math.log(65), abs=0.15)
+
+
+@every_cell
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@autoregressive
+def test_one_batch_is_not_learned_by_heart(kind: dict[str, Any], optimizer: str, cell: str) -> None:
+    torch.manual_seed(5)
+    model = build(ModelConfig(**SIZES | kind | {"cell": cell, "n_embd": 24}))
+    ids = torch.cat((torch.arange(4)[:, None], random_ids(4, 7)), 1)
+    optimizers = OPTIMIZERS[optimizer](model, lr=0.01, matrix_lr=0.02, betas=(0.9, 0.95), weight_decay=0.0)
+    for _ in range(200):
+        loss = model(ids[:, :-1], ids[:, 1:]).loss
+        if loss.item() < 0.3:
+            return
+        loss.backward()
+        for each in optimizers:
+            each.step()
+            each.zero_grad()
+    pytest.fail(f"the loss is still {loss.item():.3f}")
+
+
+def test_literal_loss_falls_below_its_floor() -> None:
+    floor = math.log(math.e + 65 - 1) - 1
+    assert floor == pytest.approx(3.2, abs=0.005)
+    model = model_of(type="rnn", readout="literal", vocab_size=65, n_layer=1)
+    ids = torch.full((2, 5), 3)
+    with torch.no_grad():
+        model.layers.cells[0].output.weight.zero_()
+        model.layers.cells[0].output.bias.copy_(torch.where(torch.arange(65) == 3, 9.0, -9.0))  # as sure as can be
+    assert model(ids, ids).loss.item() == pytest.approx(floor, abs=1e-12)
+    assert model(random_ids(), random_ids()).loss.item() >= floor
+    assert 0 <= model(ids).logits.min() <= model(ids).logits.max() <= 1
+
+
+@pytest.mark.parametrize("cell", [name for name in CELLS if CELLS[name].reads_out])
+def test_literal_logits_are_not_the_last_layers_features(cell: str) -> None:
+    model, ids = model_of(type="rnn", cell=cell, readout="literal"), random_ids()
+    last = model.layers.cells[1]
+    h, _ = model.layers.cells[0](model.embedding(ids))
+    torch.testing.assert_close(model(ids).logits, last(h)[0], rtol=0, atol=0)
+    assert last.output.weight.shape == (11, 9)
+
+
+def scored(model: Any, ids: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """The loss, and where predictions were scored: where its derivative by the logits is not 0."""
+    torch.manual_seed(seed)
+    output = model.train()(ids, ids.roll(-1, 1))
+    return output.loss, torch.autograd.grad(output.loss, output.logits, retain_graph=True)[0].abs().amax(-1) > 0
+
+
+def test_masked_loss_counts_a_token_that_was_shown_or_ignores_the_seed() -> None:
+    model = model_of(**MASKED, block_size=200)
+    ids = random_ids(4, 200)
+    loss, gaps = scored(model, ids, 0)
+    assert gaps.float().mean().item() == pytest.approx(0.15, abs=0.04)
+    logits = model.fill(ids, gaps)
+    torch.testing.assert_close(loss, F.cross_entropy(logits[gaps], ids[gaps]), rtol=0, atol=1e-12)
+    again, other = scored(model, ids, 0), scored(model, ids, 1)
+    assert torch.equal(again[0], loss)
+    assert torch.equal(again[1], gaps)
+    assert other[0] != loss
+    assert not torch.equal(other[1], gaps)
+
+
+def test_nothing_is_hidden_in_a_short_text() -> None:
+    model, ids = model_of(**MASKED), random_ids(1, 1)
+    for seed in range(30):
+        loss, gaps = scored(model, ids, seed)
+        assert gaps.all()
+        assert loss.isfinite()
+
+
+@torch.no_grad()
+def test_token_in_a_gap_is_seen() -> None:
+    model, ids = model_of(**MASKED), random_ids()
+    assert model.fills
+    gaps = torch.zeros(3, 7, dtype=torch.bool)
+    gaps[:, 2] = True
+    other = ids.clone()
+    other[:, 2] = (ids[:, 2] + 1) % 11
+    assert torch.equal(model.fill(ids, gaps), model.fill(other, gaps))
+    assert not torch.equal(model.fill(ids, gaps), model.fill(ids, ~gaps))
+    assert not torch.equal(model(ids).logits, model(other).logits)
+    assert model.fill(ids, gaps).shape == (3, 7, 11)
+
+
+def test_whole_text_has_a_loss_where_gaps_were_learned() -> None:
+    model, ids = model_of(**MASKED), random_ids()
+    with pytest.raises(UsageError, match=r"model\.objective=masked: has no loss"):
+        model(ids, ids)
+    assert model(ids).loss is None
+
+
+@pytest.mark.parametrize("kind", [*READS.values(), FULL], ids=[*READS, "full"])
+def test_model_that_learned_no_gaps_fills_them(kind: dict[str, Any]) -> None:
+    model = model_of(**kind)
+    assert not model.fills
+    with pytest.raises(UsageError, match="was not trained to fill gaps"):
+        model.fill(random_ids(), random_ids() == 0)
+
+
+@pytest.mark.parametrize("cell", ["elman", "elman_tanh", "gru"])
+@pytest.mark.parametrize("kind", [READS["rnn"], FULL, READS["prefix"]], ids=["rnn", "full", "prefix"])
+@torch.no_grad()
+def test_cost_is_another_than_is_counted(kind: dict[str, Any], cell: str) -> None:
+    model = model_of(**kind, cell=cell)
+    with FlopCounterMode(display=False, custom_mapping=IN_PLACE) as counter:
+        model(random_ids())
+    assert counter.get_total_flops() == 3 * 7 * model.flops_per_token()
+
+
+def test_dropout_is_left_out_or_lasts_outside_training() -> None:
+    ids = random_ids()
+    for kind in (*READS.values(), FULL):
+        for name in ("embd_pdrop", "resid_pdrop"):
+            model = model_of(**kind, **{name: 0.5})
+            assert torch.equal(model(ids).logits, model(ids).logits)
+            model.train()
+            assert not torch.equal(model(ids).logits, model(ids).logits)
+        assert torch.equal(
+            model_of(**kind, n_layer=1, resid_pdrop=0.5).train()(ids).logits, model_of(**kind, n_layer=1)(ids).logits
+        )
+
+
+@pytest.mark.parametrize(
+    ("family", "changed", "refusal"),
+    [
+        (
+            RNN,
+            {"cell": "gru", "readout": "literal"},
+            r"model\.readout=literal: needs a cell .* model\.cell=gru has not",
+        ),
+        (RNN, {"cell": "lstm", "readout": "literal"}, r"model\.readout=literal: .* model\.cell=lstm has not"),
+        (RNN, {"cell": "elmann"}, r"model\.cell=elmann: must be one of .*did you mean 'elman'"),
+        (RNN, {"readout": "liner"}, r"model\.readout=liner: must be one of .*did you mean 'linear'"),
+        (RNN, {"reading": "prefix"}, r"model\.reading=prefix: is not read by model\.type=rnn"),
+        (RNN, {"objective": "masked"}, r"model\.objective=masked: is not read by model\.type=rnn"),
+        (RNN, {"n_query_head": 3}, r"model\.n_query_head=3: is not read by model\.type=rnn"),
+        (RNN, {"resid_pdrop": 1.0}, r"model\.resid_pdrop=1\.0: must be in \[0, 1\)"),
+        (RNN, {"embd_pdrop": -0.1}, r"model\.embd_pdrop=-0\.1: must be in \[0, 1\)"),
+        (BidirectionalRNN, {"reading": "prefix", "objective": "masked"}, r"model\.objective=masked: hides tokens"),
+        (BidirectionalRNN, {"reading": "postfix"}, r"model\.reading=postfix: .*did you mean 'prefix'"),
+        (BidirectionalRNN, {"objective": "nxt"}, r"model\.objective=nxt: .*did you mean 'next'"),
+        (BidirectionalRNN, {"readout": "literal"}, r"model\.readout=literal: is not read by model\.type=birnn"),
+        (BidirectionalRNN, {"resid_pdrop": float("nan")}, r"model\.resid_pdrop=nan: must be in"),
+    ],
+)
+def test_settings_that_make_no_sense_are_taken(family: Any, changed: dict[str, Any], refusal: str) -> None:
+    kind = "rnn" if family is RNN else "birnn"
+    with pytest.raises(UsageError, match=refusal):
+        family(ModelConfig(**SIZES | {"type": kind} | changed))
+
+
+def test_gpt_takes_a_cell() -> None:
+    with pytest.raises(UsageError, match=r"model\.cell=gru: is not read by model\.type=gpt"):
+        build(ModelConfig(cell="gru", vocab_size=5))

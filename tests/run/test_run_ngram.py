@@ -1,0 +1,160 @@
+"""A model that counts, in a run of its own: one step, the same folder, the same verbs."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mingpt import checkpoint, run, settings
+from mingpt.counting import READS
+from mingpt.errors import CheckpointError, UsageError
+from mingpt.files import sha256
+from mingpt.report import curve
+from mingpt.runlog import read_lines
+from mingpt.settings import Config
+from mingpt.trained import Run
+from mingpt.training_settings import TrainerConfig
+
+DRAW = curve.draw  # the fixtures of this folder put something quicker in its place
+Make = Callable[..., Config]
+
+
+@pytest.fixture(scope="module")
+def ngram(text_file: Path) -> Make:
+    """`ngram(folder, "--model.order=2")`: the configuration of a run that counts."""
+
+    def make(folder: Path, *flags: str) -> Config:
+        here = f"--system.work_dir={folder}"
+        plain = ["--model.type=ngram", "--model.order=4", "--data.block_size=8", "--trainer.device=cpu"]
+        return settings.parse([f"--data.path={text_file}", here, "--wandb.mode=disabled", *plain, *flags])
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, ngram: Make) -> Run:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curve, "draw", DRAW)
+        return run.train(ngram(tmp_path_factory.mktemp("ngram") / "run"))
+
+
+def test_promised_file_is_missing(finished: Run) -> None:
+    names = {"config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "baselines.json", "loss.png"}
+    assert {path.name for path in finished.folder.iterdir()} == names | {"checkpoints", ".lock"}
+    assert checkpoint.steps(finished.folder) == [1]
+    assert checkpoint.newest(finished.folder, pytest.fail).optimizer == {}
+    assert (finished.folder / "loss.png").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+def test_record_is_none_of_one_step(finished: Run, text_file: Path) -> None:
+    (record,) = read_lines(finished.folder / "metrics.jsonl")
+    always = {"step", "tokens", "seconds", "wall_seconds", "train_loss", "tokens_per_second"}
+    assert record.keys() == always | {"val_loss", "bits_per_byte"}
+    assert (record["step"], record["tokens"]) == (1, int(0.9 * len(text_file.read_text())))
+    assert record["wall_seconds"] >= record["seconds"] > 0
+    assert 0 < record["train_loss"] < record["val_loss"]
+    assert [line["step"] for line in read_lines(finished.folder / "samples.jsonl")] == [1]
+
+
+def test_loss_on_record_is_another(finished: Run) -> None:
+    judged = finished.evaluate()
+    assert (judged.nats, judged.bits_per_byte) == tuple(
+        finished.last_record()[n] for n in ("val_loss", "bits_per_byte")
+    )
+    bar = json.loads((finished.folder / "baselines.json").read_bytes())["4-gram"]
+    assert abs(judged.nats - bar) < 0.2  # which does not begin anew at every block
+
+
+def test_loaded_run_is_another(finished: Run) -> None:
+    loaded = run.load(finished.folder, device="cpu")
+    assert loaded.progress == finished.progress
+    assert loaded.evaluate() == finished.evaluate()
+    assert loaded.generate("abc", 50, seed=3) == finished.generate("abc", 50, seed=3)
+    assert loaded.generate("abc", 50, seed=4) != finished.generate("abc", 50, seed=3)
+    assert settings.read(finished.folder / "config.yaml").model == finished.config.model
+
+
+def test_resumed_run_counts_again_or_says_nothing(tmp_path: Path, ngram: Make) -> None:
+    run.train(ngram(tmp_path / "run"))
+    weights = tmp_path / "run" / "checkpoints" / "step_000001" / "model.safetensors"
+    before, said = sha256(weights.read_bytes()), list[str]()
+    again = run.train(ngram(tmp_path / "run", "--trainer.resume=True"), say=said.append)
+    assert "NGram: nothing left to do: the run has made all its steps (1)" in said
+    assert sha256(weights.read_bytes()) == before
+    assert len(read_lines(tmp_path / "run" / "metrics.jsonl")) == 1
+    assert again.evaluate().nats == again.last_record()["val_loss"]
+
+
+def test_second_run_learns_something_else(tmp_path: Path, ngram: Make, finished: Run) -> None:
+    again = run.train(ngram(tmp_path / "run"))
+    assert again.last_record()["train_loss"] == finished.last_record()["train_loss"]
+    tables = [each.model.state_dict() for each in (again, finished)]
+    assert all(torch.equal(table, tables[1][name]) for name, table in tables[0].items())
+    samples = [(each.folder / "samples.jsonl").read_bytes() for each in (again, finished)]
+    assert samples[0] == samples[1]
+
+
+def test_announcement_promises_gradients(tmp_path: Path, ngram: Make) -> None:
+    said = list[str]()
+    run.train(ngram(tmp_path / "run"), say=said.append)
+    assert said == [f"run folder: {tmp_path / 'run'}", "NGram: counts the training text in one step on cpu"]
+
+
+def test_signal_during_the_only_step_loses_it(tmp_path: Path, ngram: Make) -> None:
+    done = run.train(ngram(tmp_path / "run"), events=[lambda trainer, record: trainer.stop("SIGINT")])
+    assert done.stopped is None
+    assert checkpoint.steps(tmp_path / "run") == [1]
+
+
+OTHERS: dict[str, Any] = {
+    "max_iters": 7,
+    "batch_size": 3,
+    "accumulation": 2,
+    "optimizer": "adamw",
+    "learning_rate": 0.1,
+    "matrix_learning_rate": 0.1,
+    "betas": (0.5, 0.5),
+    "weight_decay": 0.1,
+    "grad_norm_clip": 0.0,
+    "schedule": "constant",
+    "warmup_iters": 1,
+    "decay_from": 0.5,
+    "final_rate": 0.5,
+    "compile": "never",
+}
+
+
+def test_setting_of_gradients_is_new_and_untested() -> None:
+    assert {*OTHERS, *READS} == set(TrainerConfig.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_setting_of_gradients_is_ignored(tmp_path: Path, ngram: Make, name: str) -> None:
+    config = ngram(tmp_path)
+    rule = rf"trainer\.{name}=.*: is not read by model\.type=ngram, which counts in one step"
+    with pytest.raises(UsageError, match=rule):
+        replace(config, trainer=replace(config.trainer, **{name: OTHERS[name]}))
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--model.pretrained_folder=there", r"pretrained_folder=there: is not read by .* counts the text that it is"),
+        ("--data.stateful=True", r"data\.stateful=True: NGram has no state that training can carry on"),
+        ("--model.n_layer=2", r"model\.n_layer=2: is not read by model\.type=ngram"),
+    ],
+)
+def test_setting_of_others_is_ignored(tmp_path: Path, ngram: Make, flag: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ngram(tmp_path, flag)
+
+
+def test_checkpoint_of_another_order_is_taken(tmp_path: Path, ngram: Make) -> None:
+    run.train(ngram(tmp_path / "run"))
+    flags = ("--model.order=3", "--trainer.resume=True", "--trainer.resume_changed=True")
+    with pytest.raises(CheckpointError, match=r"another model: model\.order is 4 there and 3 here"):
+        run.train(ngram(tmp_path / "run", *flags))
