@@ -8,6 +8,7 @@ from typing import Any
 # GPT-2's block, as small as two cores bear; trained as the setting that this project started from.
 GPT: dict[str, Any] = {
     "data.path": "input.txt",
+    "data.stateful": False,
     "data.tokenizer": "char",
     "data.block_size": 128,
     "data.val_fraction": 0.1,

@@ -12,7 +12,7 @@ from mingpt.experiments.measures import scores, symmetries, windows, writing
 from mingpt.run import train
 from mingpt.runlog import read_lines
 from mingpt.settings import Config
-from mingpt.trainer import UNREAD
+from mingpt.training_settings import UNREAD
 from mingpt.zoo import FAMILIES
 
 CADENCES = ("trainer.resume", "trainer.resume_changed")
