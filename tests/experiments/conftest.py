@@ -32,7 +32,7 @@ TINY: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def no_slow_frills() -> Iterator[None]:
     """Leaves out what costs most of a tiny run and decides nothing."""
     with (
@@ -46,7 +46,7 @@ def no_slow_frills() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """600 characters: the last 60 of them, which are held out, have an X that the others have not."""
     draw = random.Random(3)
@@ -98,7 +98,7 @@ class Trainer:
         return ["/".join(Path(config.system.work_dir or "").parts[-2:]) for config in self.trained]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def tiny() -> dict[str, Any]:
     """Settings of a run that takes a moment."""
     return TINY
