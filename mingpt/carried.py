@@ -68,7 +68,7 @@ class Carried:
         for part, state in enumerate(states):
             state.length = int(tensors[f"{part}/length"])
             state.layers = [
-                tuple(tensors[f"{part}/{layer}.{number}"].to(empty.device) for number, empty in enumerate(hidden))
+                tuple(tensors[f"{part}/{layer}.{number}"].to(empty) for number, empty in enumerate(hidden))
                 for layer, hidden in enumerate(state.layers)
             ]
         self._states = states
@@ -88,7 +88,7 @@ def _named(states: Sequence[CarriedState]) -> dict[str, Tensor]:
 
 
 def _described(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Shapes and kinds; floating-point types may differ, since a step can leave its state in another than it began."""
+    """Shapes and kinds; floating-point types may differ, since autocast leaves a state in another than it began."""
     return {
         name: f"{'floating' if tensor.is_floating_point() else 'whole'} {tuple(tensor.shape)}"
         for name, tensor in tensors.items()

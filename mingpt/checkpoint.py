@@ -3,7 +3,7 @@
     checkpoints/step_000600/
         model.safetensors      weights by name; tied tensors once
         optimizer.safetensors  `parameter/slot`: what the optimizers remember
-        state.safetensors      what a recurrent model carries into the next step; only in runs that do
+        carried.safetensors    what a recurrent model carries into the next step; only in runs that do
         state.json             step, seconds, tokens, model settings, ...
         tokenizer.json
         MANIFEST.json          bytes and sha256 of each of the above, written last
@@ -31,7 +31,7 @@ from mingpt.lm import LanguageModel
 
 MANIFEST = "MANIFEST.json"
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json")
-CARRIED = "state.safetensors"  # not in every checkpoint; where it is, the manifest lists it
+CARRIED = "carried.safetensors"  # not in every checkpoint; where it is, the manifest lists it
 FORMAT = 1
 _NAME = re.compile(r"step_(\d{6,})")
 

@@ -101,7 +101,8 @@ def evaluate(argv: Sequence[str]) -> int:
         pseudo = trained.pseudo_likelihood(options.text, say=_notice)
         print(
             f"pseudo-likelihood: {pseudo.pseudo_nats:.4f} pseudo-nats per token, {pseudo.pseudo_bits_per_byte:.4f} "
-            f"pseudo-bits per byte\nover {pseudo.tokens:,} tokens, each hidden in turn from its block, of {where}\n"
+            f"pseudo-bits per byte\nover {pseudo.tokens:,} of {pseudo.of:,} tokens, each hidden in turn from its block"
+            f", of {where}\n"
             "each guess saw the text on both sides: not comparable with a loss or a perplexity"
         )
         return 0

@@ -12,7 +12,7 @@ from mingpt.events import prompts_for
 from mingpt.influence import finding, leaks
 from mingpt.probe import matrix_rate
 from mingpt.report import heatmaps
-from mingpt.run import UNJUDGED
+from mingpt.run import unjudged
 from mingpt.trained import Run
 from mingpt.trainer import Record, Trainer
 
@@ -34,15 +34,23 @@ class Watch:
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
         loss = record.get("val_loss", record.get("val_loss_part"))
+        pseudo = record.get("pseudo_nats", record.get("pseudo_nats_part"))
         if loss is not None:
             self._held_out = f" · held out {loss:.3f}"
+        elif pseudo is not None:
+            self._held_out = f" · pseudo-nats {pseudo:.3f}"
         text = (
             f"loss {record['train_loss']:.3f}{self._held_out} · {record['tokens_per_second']:,.0f} tokens/s"
             f"{self._share(trainer, record)}"
         )
         if self.console.is_terminal:
             self._show(trainer, record["step"], text)
-        elif trainer.last or loss is not None or record["step"] % max(trainer.config.max_iters // LINES, 1) == 0:
+        elif (
+            trainer.last
+            or loss is not None
+            or pseudo is not None
+            or record["step"] % max(trainer.config.max_iters // LINES, 1) == 0
+        ):
             left = record["seconds"] / record["step"] * (trainer.config.max_iters - record["step"])
             self.say(f"step {record['step']:,}/{trainer.config.max_iters:,} · {text} · {left:.0f} s left")
 
@@ -75,7 +83,8 @@ class Watch:
 def show_outcome(run: Run, console: Console, program: str) -> None:
     """A sample, the held-out loss beside the n-gram lines, where the curve is, and what to do next."""
     if not run.model.autoregressive:
-        _plain(console, f"{UNJUDGED}; an autoregressive model has both")
+        _plain(console, unjudged(run.model))
+        _show_pseudo_likelihood(run, console)
         _plain(console, f"{run.progress.seconds:.0f} s of training; curve: {run.folder / 'loss.png'}")
         if run.model.fills:
             gapped = shlex.quote(f"--fill={prompts_for(run.tokenizer)[0][:-1]}_")
@@ -91,6 +100,8 @@ def show_outcome(run: Run, console: Console, program: str) -> None:
         loss = {"val_loss": judged.nats, "bits_per_byte": judged.bits_per_byte}
     lines = " · ".join(f"{name} {loss:.2f}" for name, loss in run.baselines().items())
     _plain(console, f"held-out loss {loss['val_loss']:.3f} nats per token, {loss['bits_per_byte']:.3f} bits per byte")
+    if "val_loss_carried" in loss:
+        _plain(console, f"{loss['val_loss_carried']:.3f} nats per token with the state carried from block to block")
     _plain(console, f"counting alone: {lines}")
     _plain(console, f"{run.progress.seconds:.0f} s of training; curve: {run.folder / 'loss.png'}")
     _plain(console, "\nnext:")
@@ -98,6 +109,12 @@ def show_outcome(run: Run, console: Console, program: str) -> None:
     again = shlex.quote(f"--config={run.folder / 'config.yaml'}")
     if "rope" in run.model.reads:
         _plain(console, f"  {program} {again} --model.rope={not run.config.model.rope}")
+
+
+def _show_pseudo_likelihood(run: Run, console: Console) -> None:
+    pseudo = run.last_record().get("pseudo_nats")
+    if pseudo is not None:
+        _plain(console, f"pseudo-likelihood: {pseudo:.3f} pseudo-nats per token hidden; no loss, no perplexity")
 
 
 def draw_attention(run: Run, text: str, path: Path, layer: int | None = None) -> Path:

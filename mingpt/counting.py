@@ -17,7 +17,7 @@ from mingpt.training_settings import TrainerConfig
 from mingpt.utils import synchronise
 
 # What such a run reads of its settings; the rest say how gradients are taken and used.
-READS = ("device", "eval_every", "eval_tokens", "sample_every", "save_every", "resume", "resume_changed")
+READS = ("device", "resume", "resume_changed")
 
 
 def refuse_unread(config: TrainerConfig, family: str) -> None:

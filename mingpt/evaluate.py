@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mingpt.errors import UsageError
-from mingpt.influence import leaking_position
-from mingpt.lm import LanguageModel, evaluating
+from mingpt.influence import SOME_CUTS, leaking_position
+from mingpt.lm import LanguageModel, State, evaluating
 from mingpt.text.tokenizers import Ids, Tokenizer
 
 TOKENS_AT_ONCE = 8192  # bounds the memory of one forward pass
@@ -45,21 +45,27 @@ class PseudoLikelihood:
     """How well gaps are filled: no loss and no perplexity, since every guess sees what comes after it.
 
     The terms don't add up to the probability of a text (Besag 1975; Salazar et al. 2020), so that this is comparable
-    with the same figure of another model that fills gaps, and with nothing else.
+    with the same figure of another model that fills gaps, at the same block_size and over the same blocks, and with
+    nothing else: a longer block tells more of each token.
 
     Attributes:
         pseudo_nats: the mean of -log p(token | all other tokens of its block)
         pseudo_bits_per_byte: the same per byte of the tokens' UTF-8 text
         tokens: tokens hidden, one at a time
+        of: tokens of the text
     """
 
     pseudo_nats: float
     pseudo_bits_per_byte: float
     tokens: int
+    of: int
 
 
-def require_autoregressive(model: LanguageModel) -> None:
+def require_autoregressive(model: LanguageModel, *, cuts: int | None = None, seed: int = 0) -> None:
     """Let a model pass whose predictions depend on what comes before them alone: its own word, and a few passes.
+
+    Args:
+        cuts, seed: of `leaking_position`; None: the full look.
 
     Raises:
         UsageError: it says itself that it sees the tokens that it predicts, or it says otherwise and does.
@@ -70,7 +76,7 @@ def require_autoregressive(model: LanguageModel) -> None:
             f"{name} sees the tokens that it predicts, so it has no held-out loss or perplexity; "
             "choose an autoregressive model"
         )
-    position = leaking_position(model)
+    position = leaking_position(model, cuts=cuts, seed=seed)
     if position is not None:
         raise UsageError(
             f"{name} claims to be autoregressive, but its output at position {position} of a random block changes with "
@@ -78,27 +84,55 @@ def require_autoregressive(model: LanguageModel) -> None:
         )
 
 
-def held_out_loss(model: LanguageModel, ids: Ids, tokenizer: Tokenizer, *, at_most: int | None = None) -> HeldOutLoss:
+def held_out_loss(
+    model: LanguageModel, ids: Ids, tokenizer: Tokenizer, *, at_most: int | None = None, seed: int = 0
+) -> HeldOutLoss:
     """Mean loss over `ids` in non-overlapping blocks in order, the short last one included, dropout off.
+
+    Each block starts from nothing.  The loss is that of the logits, which are what is looked at for leaks, and not one
+    that the model says: over all of `ids` after the full look, over a part after a quick one.
 
     Args:
         ids: two tokens at least; all but the first are targets.
         at_most: targets to look at: that many, in whole blocks spread evenly over `ids`; None: every one.
+        seed: of the places that are looked at for leaks.
 
     Raises:
         UsageError: the model is not autoregressive, whatever it says, so its loss says nothing of text to come.
     """
-    require_autoregressive(model)
-    device, nats, spans = model.device, 0.0, []
+    require_autoregressive(model, cuts=None if at_most is None else SOME_CUTS, seed=seed)
+    nats, spans = 0.0, []
     with evaluating(model):
         for windows in _blocks(ids, model.config.block_size, at_most):
-            window = torch.from_numpy(windows.astype(np.int64)).to(device)
-            loss = model(window[:, :-1], window[:, 1:]).loss
-            assert isinstance(loss, Tensor)
-            nats += loss.item() * window[:, 1:].numel()
+            nats += _nats(model, windows)
             spans.append(windows[:, 1:].reshape(-1))
     scored = np.concatenate(spans)
     return HeldOutLoss(nats / len(scored), _bits_per_byte(nats, scored, tokenizer), len(scored))
+
+
+def carried_loss(model: LanguageModel, ids: Ids) -> float:
+    """Nats per token over the blocks of `held_out_loss`, each read with the state that the one before it left.
+
+    Args:
+        model: one that `carries_state`.
+        ids: two tokens at least.
+
+    Raises:
+        UsageError: as `held_out_loss`.
+    """
+    assert model.carries_state
+    require_autoregressive(model)
+    with evaluating(model):
+        state = model.new_state(1)
+        blocks = (window[None] for windows in _blocks(ids, model.config.block_size, None) for window in windows)
+        return sum(_nats(model, block, state) for block in blocks) / (len(ids) - 1)
+
+
+def _nats(model: LanguageModel, windows: Ids, state: State | None = None) -> float:
+    """The sum over (b, t+1) windows of -log p(token | those before it), the first of each window given."""
+    window = torch.from_numpy(windows.astype(np.int64)).to(model.device)
+    logits = model(window[:, :-1], state=state).logits
+    return F.cross_entropy(logits.flatten(0, 1), window[:, 1:].flatten(), reduction="sum").item()
 
 
 def pseudo_likelihood(
@@ -107,6 +141,7 @@ def pseudo_likelihood(
     """Hide each token of `ids` in turn and see how well the rest of its block tells it, dropout off.
 
     Blocks don't overlap, and the short last one is included.  A block of t tokens takes t passes, made in batches.
+    To be compared only at equal block_size and over equal blocks, so with equal `ids` and `at_most`.
 
     Args:
         ids: one token at least.
@@ -122,7 +157,7 @@ def pseudo_likelihood(
                 nats += _hidden_one_by_one(model, torch.from_numpy(block.astype(np.int64)).to(model.device))
                 spans.append(block)
     hidden = np.concatenate(spans)
-    return PseudoLikelihood(nats / len(hidden), _bits_per_byte(nats, hidden, tokenizer), len(hidden))
+    return PseudoLikelihood(nats / len(hidden), _bits_per_byte(nats, hidden, tokenizer), len(hidden), len(ids))
 
 
 def _hidden_one_by_one(model: LanguageModel, block: Tensor) -> float:

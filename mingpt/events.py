@@ -11,7 +11,7 @@ from typing import Any
 
 from mingpt import checkpoint
 from mingpt.errors import NotFiniteError
-from mingpt.evaluate import held_out_loss
+from mingpt.evaluate import carried_loss, held_out_loss, pseudo_likelihood
 from mingpt.generate import Sampling, spells, write
 from mingpt.mirror import WandbMirror
 from mingpt.runlog import JsonLines
@@ -43,20 +43,40 @@ class Guard:
 @dataclass
 class Judge:
     """Adds the held-out loss: `val_loss` and `bits_per_byte` over all of that text after the last step; before that,
-    every `eval_every` steps, `val_loss_part` and `bits_per_byte_part` over evenly spread blocks of it."""
+    every `eval_every` steps, `val_loss_part` and `bits_per_byte_part` over evenly spread blocks of it.
+
+    With `carries`, after the last step also `val_loss_carried`: the same with the state taken from block to block, as
+    in training.
+
+    A model that fills gaps gets `pseudo_nats` instead of all these, over `eval_tokens` tokens after the last step; and
+    before that `pseudo_nats_part`, over the block_size-th part of them: a token hidden costs the pass of a block.
+    """
 
     held_out: Ids
     tokenizer: Tokenizer
+    carries: bool = False
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
         if not trainer.due(trainer.config.eval_every):
             return
-        part = "" if trainer.finished else "_part"
-        at_most = trainer.config.eval_tokens if part else None
-        loss = held_out_loss(trainer.model, self.held_out, self.tokenizer, at_most=at_most)
-        if not math.isfinite(loss.nats):
-            raise NotFiniteError(f"step {record['step']}: held-out loss {loss.nats}, lr {record['lr']:g}: not finite")
-        record[f"val_loss{part}"], record[f"bits_per_byte{part}"] = loss.nats, loss.bits_per_byte
+        model, some, part = trainer.model, trainer.config.eval_tokens, "" if trainer.finished else "_part"
+        if model.fills:
+            hidden = max(some // model.config.block_size, 1) if part else some
+            pseudo = pseudo_likelihood(model, self.held_out, self.tokenizer, at_most=hidden)
+            record[f"pseudo_nats{part}"] = _finite(pseudo.pseudo_nats, "pseudo-nats per token", record)
+            return
+        at_most = some if part else None
+        loss = held_out_loss(model, self.held_out, self.tokenizer, at_most=at_most, seed=record["step"])
+        record[f"val_loss{part}"] = _finite(loss.nats, "held-out loss", record)
+        record[f"bits_per_byte{part}"] = loss.bits_per_byte
+        if self.carries and trainer.finished:
+            record["val_loss_carried"] = _finite(carried_loss(model, self.held_out), "held-out loss, carried,", record)
+
+
+def _finite(nats: float, name: str, record: Record) -> float:
+    if not math.isfinite(nats):
+        raise NotFiniteError(f"step {record['step']}: {name} {nats}, lr {record['lr']:g}: not finite")
+    return nats
 
 
 @dataclass

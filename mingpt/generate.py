@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mingpt.errors import NotFiniteError, UsageError, require
-from mingpt.lm import LanguageModel, evaluating
+from mingpt.lm import LanguageModel, State, evaluating
 from mingpt.text.tokenizers import Tokenizer
 
 LINE_END = "\n"  # where an empty prompt starts
@@ -64,8 +64,8 @@ def generate(
 ) -> Iterator[Tensor]:
     """Yield `new_tokens` times the (b,) ids that continue the (b, t) prompt, t >= 1.
 
-    Earlier tokens are kept in the model's state up to block_size; from there on each token is drawn from a fresh pass
-    over the last block_size tokens.  The draws come from a generator of their own, one independent draw a row.
+    Earlier tokens are kept in the model's state; past block_size, where that is not endless, each token is drawn from a
+    fresh pass over the last block_size tokens.  The draws come from a generator of their own, an independent one a row.
 
     Args:
         cache: False: nothing is kept, and every token takes a fresh pass over all that it may read.
@@ -83,20 +83,26 @@ def generate(
 def _draws(model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Sampling, cache: bool) -> Iterator[Tensor]:
     device, block_size = model.device, model.config.block_size
     generator = torch.Generator().manual_seed(sampling.seed)
-    seen = prompt[:, -block_size:].to(device)
+    seen = (prompt if model.endless else prompt[:, -block_size:]).to(device)
     state, fresh = model.new_state(len(seen)), seen
     for _ in range(new_tokens):
         with _evaluating(model):
             if cache and (model.endless or state.length + fresh.shape[1] <= block_size):
-                logits = model(fresh, state=state).logits[:, -1]
+                logits = _after(model, fresh, state)
             else:
-                again = model.new_state(len(seen)) if model.endless else None  # only a state may pass block_size
-                logits = model(seen, state=again).logits[:, -1]
+                logits = _after(model, seen, model.new_state(len(seen)) if model.endless else None)
         drawn = torch.multinomial(probabilities(logits, sampling), 1, generator=generator).to(device)
         seen, fresh = torch.cat((seen, drawn), dim=1), drawn
-        if cache or not model.endless:
+        if not model.endless:
             seen = seen[:, -block_size:]
         yield drawn[:, 0]
+
+
+def _after(model: LanguageModel, ids: Tensor, state: State | None) -> Tensor:
+    """(b, v) logits after (b, t) ids; a block at a time, as more of them than one need a state anyway."""
+    for part in ids.split(model.config.block_size, dim=1):
+        logits = model(part, state=state).logits[:, -1]
+    return logits
 
 
 @contextmanager

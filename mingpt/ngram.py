@@ -77,6 +77,7 @@ class NGram(LanguageModel):
         Returns:
             The mean of -log p(token | all before it), in nats, over `ids` themselves but the first.
         """
+        assert len(ids) >= 2
         self.count(ids)
         return self.losses(ids)[-1]
 
@@ -84,24 +85,36 @@ class NGram(LanguageModel):
         """`fit` without its loss."""
         self._take(*count(ids, self.config.vocab_size, self.config.order))
 
-    @torch.no_grad()
-    def losses(self, ids: Ids) -> list[float]:
-        """Nats per token of `ids`, all but the first a target, in one go, under the models of order 1, 2, ..., `order`.
+    def losses(self, ids: Ids, block_size: int | None = None) -> list[float]:
+        """Nats per token of `ids`, all but the first a target, under the models of order 1, 2, ..., `order`.
 
         One fit has them all: the count of a gram is the same in each, and so is what is below it.
+
+        Args:
+            ids: two at least.
+            block_size: predictions made in a row, after which all that was read is forgotten; None: all, in one go.
         """
-        read = torch.from_numpy(ids.astype(np.int64))[None].to(self.device)
-        nodes = [places[0] for places in self._places(read, self.new_state(1), self.config.order)]
-        below = torch.full_like(read[0, 1:], 1 / self.config.vocab_size, dtype=self._exact)
+        t = block_size or len(ids) - 1
+        whole = (len(ids) - 1) // t * t
+        windows = np.lib.stride_tricks.sliding_window_view(ids, t + 1)[::t] if whole else ids[None, :0]
+        parts = [part for part in (windows, ids[None, whole:]) if part.shape[1] > 1]
+        return [sum(nats) / (len(ids) - 1) for nats in zip(*map(self._sums, parts), strict=True)]
+
+    @torch.no_grad()
+    def _sums(self, windows: Ids) -> list[float]:
+        """`losses` of (b, t+1) windows, each read from nothing; nats in all."""
+        read = torch.from_numpy(windows.astype(np.int64)).to(self.device)
+        nodes = self._places(read, self.new_state(len(read)), self.config.order)
+        below = torch.full_like(read[:, 1:], 1 / self.config.vocab_size, dtype=self._exact)
         chances, nats = below, []
         for n in range(1, self.config.order + 1):
-            contexts, grams = nodes[n - 1][:-1], nodes[n][1:]
-            enough = torch.arange(len(grams), device=self.device) >= n - 2  # else this order takes the shorter one
+            contexts, grams = nodes[n - 1][:, :-1], nodes[n][:, 1:]
+            enough = torch.arange(grams.shape[1], device=self.device) >= n - 2  # else this order takes the shorter one
             by_row = [self._weights(n, row, contexts) for row in (TOP, BELOW)]
             shares = [self._share(n, row, contexts, grams).where(grams >= 0, 0.0) for row in (TOP, BELOW)]
             chances = (shares[TOP] + by_row[TOP] * below).where(enough, chances)
             below = shares[BELOW] + by_row[BELOW] * below
-            nats.append(-chances.log().mean().item())
+            nats.append(-chances.log().sum().item())
         return nats
 
     @torch.no_grad()
@@ -222,15 +235,17 @@ class NGram(LanguageModel):
         super()._load_from_state_dict(state_dict, prefix, *others)
 
 
-def kneser_ney_losses(train: Ids, held_out: Ids, vocab_size: int) -> dict[str, float]:
+def kneser_ney_losses(train: Ids, held_out: Ids, vocab_size: int, block_size: int) -> dict[str, float]:
     """Nats per held-out token of n-grams, n = 1..6, as bars: a model above the 4-gram's knows less than it does.
 
-    Every token of `held_out` but the first is a target; the first ones, with fewer before them, take what there is.
+    They are judged as every model is (`held_out_loss`): in blocks that don't overlap, each read from nothing, so that
+    its first predictions, with fewer tokens before them, take what there is.
 
     Args:
         train: ids that are counted, two at least.
-        held_out: at least two ids that are scored.
+        held_out: at least two ids; all but the first are targets.
+        block_size: predictions of a block.
     """
     model = NGram(ModelConfig(type="ngram", order=6, vocab_size=vocab_size))
     model.count(train)
-    return {f"{n}-gram": nats for n, nats in enumerate(model.losses(held_out), start=1)}
+    return {f"{n}-gram": nats for n, nats in enumerate(model.losses(held_out, block_size), start=1)}

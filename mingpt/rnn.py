@@ -201,8 +201,8 @@ class BidirectionalRNN(LanguageModel):
     def forward(self, idx: Tensor, targets: Tensor | None = None, *, state: TextState | None = None) -> LMOutput:
         """(b, t) ids -> (b, t, v) logits, and the mean loss in nats that the objective makes of (b, t) targets.
 
-        objective=masked hides 15 % of idx and scores these against idx itself, whatever the targets; that many draws
-        of PyTorch's global generator.
+        objective=masked hides 15 % of each row of idx and scores these against idx itself, whatever the targets; one
+        draw a token of PyTorch's global generator.
 
         Args:
             state: the text before idx, extended by idx in place; together at most block_size tokens.
@@ -219,8 +219,9 @@ class BidirectionalRNN(LanguageModel):
     def _with_gaps(self, idx: Tensor) -> LMOutput:
         if not self.training:
             raise UsageError("model.objective=masked: has no loss of whole text, in which nothing is hidden")
-        draws = torch.rand(idx.shape, device=idx.device)
-        gaps = draws <= draws.min().clamp(min=MASKED_SHARE)  # one at least
+        hidden = max(round(MASKED_SHARE * idx.shape[1]), 1)  # in every row, so that parts of a batch weigh alike
+        chosen = torch.rand(idx.shape, device=idx.device).topk(hidden, dim=1).indices
+        gaps = torch.zeros_like(idx, dtype=torch.bool).scatter_(1, chosen, True)
         logits = self.fill(idx, gaps)
         return LMOutput(logits, F.cross_entropy(logits.flatten(0, 1), idx.masked_fill(~gaps, -100).flatten()))
 
@@ -270,6 +271,12 @@ class BidirectionalRNN(LanguageModel):
 
 def _check_sizes(config: ModelConfig) -> None:
     require(0 <= config.resid_pdrop < 1, "model.resid_pdrop", config.resid_pdrop, "must be in [0, 1)")
+    require(
+        config.resid_pdrop == 0 or config.n_layer > 1,
+        "model.resid_pdrop",
+        config.resid_pdrop,
+        "drops between layers, and model.n_layer=1 has none",
+    )
     CELLS[config.cell]
 
 

@@ -33,6 +33,10 @@ from mingpt.utils import derived_seed, pick_device, training_type
 from mingpt.zoo import build
 
 UNJUDGED = "this model sees the tokens that it predicts, so it has no held-out loss and writes no samples"
+FILLS = (
+    "this model tells hidden tokens from those on both sides, so it has no held-out loss and writes no samples; it is "
+    "judged by its pseudo-likelihood"
+)
 
 
 def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) -> Run:
@@ -59,12 +63,19 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) ->
             _restore(trainer, saved, corpus, folder)
         mirror_id = _mirror_id(saved)
         say(f"run folder: {folder}")
+        if trainer.model.autoregressive:
+            require_autoregressive(trainer.model)  # and again whenever it is judged: fresh weights may hide it
         _describe(folder, config, trainer, corpus)
         _train_in(folder, config, trainer, corpus, mirror_id, events)
         stopped = None if trainer.finished else trainer.stop_reason
         if not stopped:
-            _draw(folder, corpus)
+            _draw(folder, corpus, config.data.block_size)
         return Run(folder, config, trainer.model, corpus.tokenizer, trainer.progress, stopped)
+
+
+def unjudged(model: LanguageModel) -> str:
+    """Why a model that is not autoregressive has no held-out loss, and what it has instead."""
+    return FILLS if model.fills else f"{UNJUDGED}: its training loss is all there is to see"
 
 
 def _trainer(config: Config, model: LanguageModel, ids: Ids, device: torch.device, say: Say) -> Trainer:
@@ -83,8 +94,6 @@ def _trainer(config: Config, model: LanguageModel, ids: Ids, device: torch.devic
 
 def _describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus) -> None:
     """Write down what is about to happen, and say it."""
-    if trainer.model.autoregressive:
-        require_autoregressive(trainer.model)  # and again whenever it is judged: fresh weights may hide it
     attention = trainer.model.kernels(trainer.device, training_type(trainer.device))  # before anything is written
     folders.write_config(folder, config)
     vocabulary = sha256(corpus.tokenizer.to_json().encode())
@@ -97,7 +106,7 @@ def _describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus) ->
     folders.write_json(folder, "environment.json", environment)
     trainer.say(_announcement(trainer))
     if not trainer.model.autoregressive:
-        trainer.say(f"{UNJUDGED}: its training loss is all there is to see")
+        trainer.say(unjudged(trainer.model))
 
 
 def _train_in(
@@ -114,10 +123,10 @@ def _train_in(
     ):
         for line in runlog.read_lines(folder / "samples.jsonl"):  # the mirror's table is sent whole, at the end
             mirror.sample(line["step"], line["prompt"], line["text"])
-        writes = trainer.model.autoregressive
+        writes, judged = trainer.model.autoregressive, trainer.model.autoregressive or trainer.model.fills
         trainer.events = [
             Guard(),
-            *([Judge(corpus.data.held_out, tokenizer)] if writes else []),
+            *([Judge(corpus.data.held_out, tokenizer, carries=config.data.stateful)] if judged else []),
             Log(metrics, mirror),
             *([Sampler(samples, mirror, tokenizer)] if writes else []),
             Saver(folder, tokenizer, metrics, state),
@@ -126,10 +135,11 @@ def _train_in(
         trainer.run()
 
 
-def _draw(folder: Path, corpus: Corpus) -> None:
+def _draw(folder: Path, corpus: Corpus, block_size: int) -> None:
     """The n-gram losses of the text, and the curve against them."""
     if not (folder / "baselines.json").exists():
-        losses = kneser_ney_losses(corpus.data.train, corpus.data.held_out, corpus.tokenizer.vocab_size)
+        data, vocab_size = corpus.data, corpus.tokenizer.vocab_size
+        losses = kneser_ney_losses(data.train, data.held_out, vocab_size, block_size)
         folders.write_json(folder, "baselines.json", losses)
     curve.draw(folder)
 

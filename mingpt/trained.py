@@ -84,9 +84,11 @@ class Run:
         """Which inputs move which outputs: (t, t), rows outputs, columns inputs; see `mingpt.influence`.
 
         Raises:
-            UsageError: no text, more than block_size tokens of it, or characters outside the vocabulary.
+            UsageError: fewer than 2 tokens, more than block_size, or characters outside the vocabulary.
         """
-        return influence(self.model, self._ids(text))
+        ids = self._ids(text)
+        require(ids.shape[1] >= 2, "text", repr(text), "must be at least 2 tokens: one alone has none after it")
+        return influence(self.model, ids)
 
     def evaluate(self, path: str | None = None, say: Say = silent) -> HeldOutLoss:
         """Loss on the run's own held-out text, or on all of the file at `path`.
@@ -110,9 +112,12 @@ class Run:
 
         Raises:
             UsageError: the model does not fill gaps.
-            DataError: as `evaluate`.
+            DataError: as `evaluate`, but one token is enough.
         """
-        return pseudo_likelihood(self.model, self._judged_on(path, say), self.tokenizer, at_most=at_most)
+        ids = self._judged_on(path, say)
+        if not len(ids):
+            raise DataError(f"{path or self.folder}: has no token to hide; at least 1 is needed")
+        return pseudo_likelihood(self.model, ids, self.tokenizer, at_most=at_most)
 
     def excerpt(self, characters: int = EXCERPT, say: Say = silent) -> str:
         """The beginning of the run's own held-out text: at most so many tokens, and no more than a block.

@@ -25,7 +25,8 @@ class DataConfig:
         block_size: tokens that a model sees at once
         val_fraction: part of the text held out, taken from its end
         stateful: blocks follow one another in the text and the model goes on from the state that the last one left;
-            gradients stop at a block's edge (truncated back-propagation through time); for recurrent models
+            gradients stop at a block's edge (truncated back-propagation through time); for recurrent models;
+            val_loss still starts each block from nothing, val_loss_carried does not
     """
 
     path: str = "input.txt"

@@ -16,6 +16,7 @@ from matplotlib.image import imread
 
 import mingpt
 from mingpt.attention.kernels import Sdpa
+from mingpt.errors import DataError
 from mingpt.report import curve, heatmaps
 from mingpt.trained import Run
 
@@ -100,6 +101,7 @@ def test_own_text_is_not_the_beginning_of_what_was_held_out(
     [
         (["--text=ROMEO: what"], 2, "must be 1 to 8 tokens, not 11"),
         (["--text="], 2, "must be 1 to 8 tokens, not 0"),
+        (["--text=R"], 2, "text='R': must be at least 2 tokens: one alone has none after it"),
         (["--text=é"], 2, "U+00E9"),
         (["--out=a.doc"], 2, "out=a.doc: must end in .png, .svg, .pdf"),
         (["--out=nowhere/a.png"], 2, "must lie in a folder that there is"),
@@ -170,9 +172,32 @@ def test_pseudo_likelihood_is_called_a_loss_or_a_perplexity(
         assert third == "each guess saw the text on both sides: not comparable with a loss or a perplexity"
         if not words:
             assert f"{pseudo.pseudo_nats:.4f} pseudo-nats per token" in first
-            assert f"over {pseudo.tokens:,} tokens" in second
+            assert f"over {pseudo.tokens:,} of {pseudo.of:,} tokens" in second
         assert "loss" not in first + second
         assert "perplexity" not in first + second
+
+
+def test_run_that_fills_gaps_has_no_signal_or_is_told_something_false(
+    chargpt: Any, text_file: Path, tmp_path: Path
+) -> None:
+    words = (*LEARNED, *MASKED, "--trainer.max_iters=2", "--trainer.eval_every=1", "--trainer.eval_tokens=64")
+    ended = chargpt(*words, f"--data.path={text_file}", f"--system.work_dir={tmp_path / 'run'}")
+    assert (ended.code, ended.err) == (0, "")
+    first, last = (json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    run = mingpt.load(tmp_path / "run")
+    assert last["pseudo_nats"] == run.pseudo_likelihood(at_most=64).pseudo_nats
+    assert "pseudo_nats_part" in first
+    assert "pseudo_nats" not in first
+    assert f"pseudo-nats {first['pseudo_nats_part']:.3f}" in ended.out
+    assert f"pseudo-likelihood: {last['pseudo_nats']:.3f} pseudo-nats per token hidden" in ended.out
+    assert ended.out.count("this model tells hidden tokens from those on both sides") == 2
+    assert "sees the tokens that it predicts" not in ended.out
+
+
+def test_text_without_tokens_has_a_pseudo_likelihood(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Run, "_judged_on", lambda run, path, say: np.zeros(0, dtype=np.uint8))
+    with pytest.raises(DataError, match="has no token to hide; at least 1 is needed"):
+        mingpt.load(runs["masked"]).pseudo_likelihood()
 
 
 @pytest.mark.parametrize("name", ["full", "masked"])
@@ -202,6 +227,7 @@ def test_model_that_denies_that_it_leaks_is_trained(chargpt: Any, tiny: tuple[st
     ended = chargpt(*tiny, f"--data.path={text_file}")
     assert ended.code == 2
     assert "error: GPT claims to be autoregressive, but its output at position 0" in ended.err
+    assert "MFLOP" not in ended.out  # it is refused before anything is said of it
 
 
 @pytest.mark.usefixtures("leaky", "cwd")

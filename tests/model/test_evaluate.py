@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 
 from mingpt import evaluate
-from mingpt.evaluate import held_out_loss, pseudo_likelihood, require_autoregressive
+from mingpt import influence as influence_module
+from mingpt.evaluate import carried_loss, held_out_loss, pseudo_likelihood, require_autoregressive
 from mingpt.influence import influence, leaking_position, leaks
 from mingpt.lm import LanguageModel, LMOutput, ModelConfig
 from mingpt.model import GPT
-from mingpt.rnn import BidirectionalRNN
+from mingpt.rnn import RNN, BidirectionalRNN
 from mingpt.text.tokenizers import CharTokenizer
 
 MakeGPT = Callable[..., GPT]
@@ -41,7 +42,7 @@ def blocks_read(monkeypatch: pytest.MonkeyPatch) -> Callable[[GPT], list[list[in
         model.register_forward_hook(lambda module, inputs, output: seen.extend(inputs[0].tolist()))
         return seen
 
-    monkeypatch.setattr(evaluate, "require_autoregressive", lambda model: None)
+    monkeypatch.setattr(evaluate, "require_autoregressive", lambda model, **where: None)
     return start
 
 
@@ -140,6 +141,21 @@ def test_a_failure_half_way_leaves_the_model_training(gpt: MakeGPT) -> None:
     assert model.training
 
 
+@pytest.mark.parametrize("length", [2, 7, 8, 9, 50])
+def test_carried_loss_is_not_that_of_the_text_in_one_go(length: int) -> None:
+    torch.manual_seed(1)
+    config = ModelConfig(type="rnn", cell="gru", n_layer=2, n_embd=6, block_size=7, vocab_size=11)
+    model, ids = RNN(config).double().train(), random_ids(length)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.7)
+    text = torch.from_numpy(ids.astype(np.int64))[None]
+    found = carried_loss(model, ids)
+    assert found == pytest.approx(model(text[:, :-1], text[:, 1:]).loss.item(), rel=1e-12)
+    assert model.training
+    assert (found == pytest.approx(held_out_loss(model, ids, LETTERS).nats, rel=1e-9)) == (length <= 8)
+
+
 # ---- who is judged
 
 
@@ -165,19 +181,56 @@ class Peeping(LanguageModel):
         for output, inputs in self.edges.items():
             if inputs < idx.shape[1]:
                 logits[:, output, 3] += self.by * self.table[idx[:, inputs], 0]
-        return LMOutput(logits, None if targets is None else F.cross_entropy(logits.flatten(0, 1), targets.flatten()))
+        return LMOutput(logits, None if targets is None else torch.zeros(()))  # says that it knows everything
+
+    def flops_per_token(self) -> float:
+        return 1.0
+
+    def new_state(self, batch: int) -> Any:
+        return None
 
 
-@pytest.mark.parametrize("edges", [{0: 1}, {2: 3}, {5: 6}, {0: 6}, {3: 6}, {1: 4}, {0: 2}], ids=str)
+@pytest.mark.parametrize("edges", [{0: 1}, {1: 2}, {2: 3}, {4: 5}, {5: 6}, {0: 6}, {3: 6}, {1: 4}, {0: 2}], ids=str)
 def test_a_model_that_denies_that_it_sees_the_future_is_refused(edges: dict[int, int]) -> None:
     """Next to each other at the start, in the middle, at the end, or far apart."""
     model = Peeping(edges, by=1e-9)
     assert leaks(influence(model, torch.arange(7))) == list(edges.items())
-    assert held_out_loss(Peeping({}), random_ids(30), LETTERS).tokens == 29
+    assert held_out_loss(Peeping({}), random_ids(30), LETTERS).nats > 1  # whatever it says itself
     found = leaking_position(model)
     assert found == next(iter(edges))
     with pytest.raises(ValueError, match=f"Peeping claims to be autoregressive, but its output at position {found} of"):
         held_out_loss(model, random_ids(30), LETTERS)
+
+
+@pytest.mark.parametrize("block", [7, 67, 128])
+def test_leak_at_one_cut_alone_is_not_found(block: int) -> None:
+    """At each cut of the block in turn: in the middle of a chunk, at its edges, and in the last, which is short."""
+    for at in range(block - 1):
+        assert leaking_position(Peeping({at: at + 1}, block, by=1e-9)) == at
+
+
+def test_long_block_or_large_model_is_not_looked_at_where_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert leaking_position(Peeping({126: 127}, 1000)) == 126
+    assert leaking_position(Peeping({3: 999}, 1000)) == 3  # by any cut of the whole block
+    monkeypatch.setattr(Peeping, "flops_per_token", lambda model: 1e12)
+    assert leaking_position(Peeping({14: 15}, 128)) == 14
+    assert leaking_position(Peeping({3: 127}, 128)) == 3
+
+
+def test_quick_looks_are_all_at_the_same_places() -> None:
+    found = [leaking_position(Peeping({4: 5}, 12), cuts=3, seed=seed) for seed in range(40)]
+    assert set(found) == {4, None}
+    assert found == [leaking_position(Peeping({4: 5}, 12), cuts=3, seed=seed) for seed in range(40)]
+    with pytest.raises(ValueError, match="Peeping claims to be autoregressive"):
+        held_out_loss(Peeping({0: 6}), random_ids(30), LETTERS, at_most=7, seed=5)
+
+
+def test_kernels_that_do_not_repeat_pass_for_a_leak_or_hide_one() -> None:
+    before = torch.zeros(1, 3, 2)
+    after = torch.tensor([[[0.0, 1e-7], [math.nan, 0.0], [2e-7, 0.0]]])
+    assert influence_module._changed(before, after).tolist() == [[True, True, True]]
+    assert influence_module._changed(before, after, noise=1e-7).tolist() == [[False, True, True]]
+    assert influence_module._largest_difference(before, after) == pytest.approx(2e-7)
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 4])
@@ -279,7 +332,7 @@ def test_token_is_not_hidden_once_or_from_more_than_itself(
     monkeypatch.setattr(evaluate, "TOKENS_AT_ONCE", at_once)
     model, ids = filler(), random_ids(length)
     found, nats = pseudo_likelihood(model, ids, LETTERS), hidden_by_hand(model.eval(), ids)
-    assert found.tokens == length
+    assert (found.tokens, found.of) == (length, length)
     assert found.pseudo_nats == pytest.approx(sum(nats) / length, rel=1e-12)
     assert found.pseudo_bits_per_byte == pytest.approx(found.pseudo_nats / math.log(2), rel=1e-12)
 
@@ -287,7 +340,7 @@ def test_token_is_not_hidden_once_or_from_more_than_itself(
 def test_part_of_the_text_is_another_than_whole_blocks_spread_evenly() -> None:
     model, ids = filler(), random_ids(70)
     found, nats = pseudo_likelihood(model, ids, LETTERS, at_most=21), hidden_by_hand(model.eval(), ids)
-    assert found.tokens == 21
+    assert (found.tokens, found.of) == (21, 70)
     read = [nats[start : start + 7] for start in (0, 28, 63)]
     assert found.pseudo_nats == pytest.approx(np.mean(read), rel=1e-12)
 
@@ -298,7 +351,7 @@ def test_pseudo_likelihood_trains_or_draws_or_passes_for_a_loss(gpt: MakeGPT) ->
     found = pseudo_likelihood(model, random_ids(9), LETTERS)
     assert torch.equal(torch.get_rng_state(), before)
     assert model.training
-    assert {name.removeprefix("pseudo_") for name in vars(found)} == {"nats", "bits_per_byte", "tokens"}
+    assert {name.removeprefix("pseudo_") for name in vars(found)} == {"nats", "bits_per_byte", "tokens", "of"}
     assert not {"nats", "bits_per_byte", "perplexity", "loss"} & {*dir(found)}
     with pytest.raises(ValueError, match="GPT was not trained to fill gaps"):
         pseudo_likelihood(gpt(), random_ids(9), LETTERS)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mingpt.generate import Sampling, generate, probabilities, stream, write
-from mingpt.lm import LanguageModel, LMOutput
+from mingpt.lm import LanguageModel, LMOutput, ModelConfig
 from mingpt.model import GPT
+from mingpt.rnn import RNN
 from mingpt.text.tokenizers import CharTokenizer
 
 MakeGPT = Callable[..., GPT]
@@ -273,3 +274,15 @@ def test_an_empty_prompt_where_there_are_no_lines_starts_after_the_first_token(g
 def test_unknown_characters_of_a_prompt_come_with_code_points(gpt: MakeGPT) -> None:
     with pytest.raises(ValueError, match=r"'П' \(U\+041F\).*'🤗' \(U\+1F917\)"):
         write(gpt(), LETTERS, "abПc🤗", 3, PLAIN)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_prompt_longer_than_a_block_is_cut_for_a_model_that_needs_no_cut(cache: bool) -> None:
+    torch.manual_seed(0)
+    model = RNN(ModelConfig(type="rnn", n_layer=1, n_embd=8, vocab_size=11, block_size=3)).double()
+    prompt = torch.randint(11, (2, 10), generator=torch.Generator().manual_seed(1))
+    written, text = torch.stack(list(generate(model, prompt, 6, Sampling(temperature=0), cache=cache)), 1), prompt
+    with torch.no_grad():
+        for _ in range(6):
+            text = torch.cat((text, model(text).logits[:, -1:].argmax(-1)), 1)
+    assert torch.equal(written, text[:, 10:])

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from mingpt import checkpoint, grams
 from mingpt.errors import CheckpointError, UsageError
-from mingpt.generate import Sampling, generate
+from mingpt.evaluate import held_out_loss
 from mingpt.lm import ModelConfig
 from mingpt.ngram import NGram, kneser_ney_losses
+from mingpt.text.tokenizers import CharTokenizer
 
 Gram = tuple[int, ...]
 
@@ -180,16 +181,6 @@ def test_future_token_or_one_beyond_the_order_changes_a_prediction(order: int) -
         assert order == 1 or not torch.equal(again[0, j], logits[0, j])
 
 
-def test_same_seed_writes_another_text() -> None:
-    model, prompt = fitted(drawn(5, 97), 5, 4), torch.tensor([[1, 2], [0, 3]])
-    texts = [
-        torch.stack(list(generate(model, prompt, 30, Sampling(seed=seed), cache=cache)))
-        for seed, cache in ((3, True), (3, False), (4, True))
-    ]
-    assert torch.equal(texts[0], texts[1])
-    assert not torch.equal(texts[0], texts[2])
-
-
 def test_loss_is_not_that_of_the_targets() -> None:
     model, idx = fitted(drawn(5, 97), 5, 4), torch.from_numpy(drawn(5, 24, 4).astype(np.int64)).view(2, 12)
     loss = model(idx[:, :-1], idx[:, 1:]).loss
@@ -200,12 +191,22 @@ def test_loss_is_not_that_of_the_targets() -> None:
 @pytest.mark.parametrize(("v", "train", "held_out"), [(3, 149, 29), (11, 53, 17), (5, 3, 7), (5, 7, 2), (1, 11, 5)])
 def test_bars_of_all_orders_are_not_those_of_each(v: int, train: int, held_out: int) -> None:
     ids = drawn(v, train + held_out, v)
-    losses = kneser_ney_losses(ids[:train], ids[train:], v)
+    losses = kneser_ney_losses(ids[:train], ids[train:], v, len(ids))
     assert list(losses) == [f"{n}-gram" for n in range(1, 7)]
     read = torch.from_numpy(ids[train:].astype(np.int64))[None]
     for n in range(1, 7):
         own = fitted(ids[:train], v, n)  # fitted for this order alone
         assert losses[f"{n}-gram"] == pytest.approx(own(read[:, :-1], read[:, 1:]).loss.item(), rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize("block_size", [1, 2, 5, 7, 14, 15, 16, 28, 30])
+def test_bars_are_judged_by_other_rules_than_models(block_size: int) -> None:
+    ids, letters = drawn(3, 149 + 29, 3), CharTokenizer("abc")
+    losses = kneser_ney_losses(ids[:149], ids[149:], 3, block_size)
+    for n in range(1, 7):
+        own = NGram(ModelConfig(type="ngram", order=n, vocab_size=3, block_size=block_size)).double()
+        own.count(ids[:149])
+        assert losses[f"{n}-gram"] == pytest.approx(held_out_loss(own, ids[149:], letters).nats, rel=1e-12)
 
 
 def test_loss_of_fitting_is_another() -> None:

@@ -1,6 +1,7 @@
 """A state that training carries from block to block: as if the text were not cut, and nobody else's."""
 
 import dataclasses
+import io
 import json
 import os
 import shutil
@@ -12,17 +13,20 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from rich.console import Console
 
 from mingpt import checkpoint, run, settings
 from mingpt.checkpoint import CARRIED, MANIFEST
+from mingpt.console import show_outcome
 from mingpt.errors import CheckpointError, DataError, UsageError
+from mingpt.evaluate import carried_loss
 from mingpt.files import sha256
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
 from mingpt.rnn import RNN
 from mingpt.runlog import read_lines
 from mingpt.settings import ModelSettings
-from mingpt.text.batches import Lanes
+from mingpt.text.batches import Lanes, split
 from mingpt.trainer import Trainer
 from mingpt.training_settings import TrainerConfig
 
@@ -287,6 +291,21 @@ def test_carrying_can_be_switched_off_on_the_way_and_not_on(copy: Path) -> None:
     back = dataclasses.replace(back, data=dataclasses.replace(back.data, stateful=True))
     with pytest.raises(CheckpointError, match="carried state"):
         run.train(back)
+
+
+def test_carried_state_is_not_judged_or_a_run_without_it_is(saved: Path, tmp_path: Path, tiny: Any) -> None:
+    done = run.load(saved)
+    *earlier, last = read_lines(saved / "metrics.jsonl")
+    ids = done.tokenizer.encode(Path(done.config.data.path).read_text(encoding="utf-8"))
+    ids = split(ids, block_size=8, val_fraction=0.1).held_out
+    assert last["val_loss_carried"] == carried_loss(done.model, ids)
+    assert last["val_loss"] == done.evaluate().nats != last["val_loss_carried"]
+    assert not any("val_loss_carried" in record for record in earlier)
+    console = Console(file=io.StringIO(), width=200)
+    show_outcome(done, console, "chargpt")
+    assert f"\n{last['val_loss_carried']:.3f} nats per token with the state carried" in console.file.getvalue()
+    other = run.train(tiny(tmp_path / "run", STATEFUL | FOUR | {"data.stateful": False}))
+    assert "val_loss_carried" not in other.last_record()
 
 
 # ---- refusals
