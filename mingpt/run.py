@@ -102,7 +102,8 @@ def _describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus) ->
         "text_sha256": corpus.text.sha256,
         "vocabulary_sha256": vocabulary,
     }
-    environment = runlog.environment(trainer.device, **text, attention=attention)
+    model = {"parameters": trainer.model.parameter_count, "flops_per_token": trainer.model.flops_per_token()}
+    environment = runlog.environment(trainer.device, **text, model=model, attention=attention)
     folders.write_json(folder, "environment.json", environment)
     trainer.say(_announcement(trainer))
     if not trainer.model.autoregressive:
