@@ -1,5 +1,7 @@
-"""Cost of a recurrence, forward and backward, beside PyTorch's: all of them make (b, t, e) hidden vectors of as many
-inputs, and the gradients of inputs and weights."""
+"""Cost of a recurrence, forward and backward, beside PyTorch's.
+
+All of them make (b, t, e) hidden vectors of as many inputs, and the gradients of inputs and weights.
+"""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -9,42 +11,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, ranking, summary
-from mingpt.errors import require
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, Timing, cpu_threads, positive, ranking, summary
 from mingpt.probe import measure
 from mingpt.recurrent.activations import SLIDE, slide
 from mingpt.recurrent.scan import scan
-from mingpt.utils import DEVICES, pick_device
+from mingpt.utils import pick_device
 
 BASELINE = "nn.RNN relu"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Timing):
     """Time a recurrence beside PyTorch's own.
 
     Attributes:
         width: of inputs and of hidden vectors
         length: steps
         batch: rows
-        rounds: times that each takes its turn
-        threads: CPU threads; 0: as many as PyTorch chooses
-        device: where to compute; one of auto, cpu, cuda, mps
     """
 
     width: int = 256
     length: int = 128
     batch: int = 32
     rounds: int = 15
-    threads: int = 0
-    device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("width", "length", "batch"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
-        require(self.rounds >= 2, "rounds", self.rounds, "must be at least 2, for a spread")
-        require(self.threads >= 0, "threads", self.threads, "must be 0 or more")
-        require(self.device in DEVICES, "device", self.device, f"must be one of {', '.join(DEVICES)}")
+        super().__post_init__()
+        positive(self, "width", "length", "batch")
 
 
 def run(options: Options, say: Say) -> dict[str, Any]:
@@ -53,14 +46,11 @@ def run(options: Options, say: Say) -> dict[str, Any]:
     Returns:
         What the last line of `chargpt bench rnn` prints, a row per way, each with its time over nn.RNN's, by round.
     """
-    device, before = pick_device(options.device, "device"), torch.get_num_threads()
-    torch.set_num_threads(options.threads or before)
-    try:
+    device = pick_device(options.device, "device")
+    with cpu_threads(options.threads):
         rows = _rows(options, device, say)
         machine = {"device": str(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
-        return {"bench": "rnn", **asdict(options), **machine, "rows": rows}
-    finally:
-        torch.set_num_threads(before)
+    return {"bench": "rnn", **asdict(options), **machine, "rows": rows}
 
 
 def _rows(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
