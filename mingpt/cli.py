@@ -12,15 +12,11 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mingpt.errors import MingptError, UsageError, require
 from mingpt.options import AttentionOptions, EvalOptions, LeaksOptions, SampleOptions, SelftestOptions
 from mingpt.registry import did_you_mean
 from mingpt.version import VERSION
-
-if TYPE_CHECKING:
-    from mingpt.report.compare import Comparison
 
 INSTALL = "pip install -r requirements.txt"
 
@@ -197,16 +193,18 @@ def bench(argv: Sequence[str]) -> int:
 def experiment(argv: Sequence[str]) -> int:
     """answer a question with a grid of runs: list, run NAME, show NAME"""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # as for `bench`
+    from mingpt import comparing
     from mingpt.experiments import conclude, verbs
 
-    return verbs.experiment(argv, print, _program(), partial(conclude.conclude, show=_shown))
+    return verbs.experiment(argv, print, _program(), partial(conclude.conclude, show=comparing.show))
 
 
 def sweep(argv: Sequence[str]) -> int:
     """train every combination of settings, and compare"""
+    from mingpt import comparing
     from mingpt.experiments import conclude, verbs
 
-    return verbs.sweep(argv, print, _program(), partial(conclude.conclude, show=_shown))
+    return verbs.sweep(argv, print, _program(), partial(conclude.conclude, show=comparing.show))
 
 
 VERBS = {
@@ -263,14 +261,6 @@ def _dispatch(given: list[str]) -> int:
         return VERBS[verb](rest)
     except SystemExit as done:  # `VERB --help` and `--print_config`
         return int(done.code or 0)
-
-
-def _shown(result: "Comparison") -> None:
-    from rich.console import Console
-
-    from mingpt import comparing
-
-    comparing.show(result, Console(highlight=False))
 
 
 def _require_read(options: SampleOptions) -> None:

@@ -54,7 +54,7 @@ def compare(argv: Sequence[str]) -> int:
     if options.json:
         print(json.dumps(result.to_json(), allow_nan=False))
     else:
-        show(result, Console(highlight=False))
+        show(result)
     return 0
 
 
@@ -86,17 +86,16 @@ def split_words(argv: Sequence[str], bare: Sequence[str] = ()) -> tuple[list[str
             folders.append(word)
         elif word in bare:
             flags.append(f"{word}=True")
-        elif (
-            "=" not in word and word not in ("--help", "-h", "--print_config") and rest and not rest[0].startswith("-")
-        ):
+        elif "=" not in word and word not in ALONE and rest and not rest[0].startswith("-"):
             flags.append(f"{word}={rest.pop(0)}")
         else:
             flags.append(word)
     return folders, flags
 
 
-def show(result: Comparison, console: Console) -> None:
-    """The arms as a table, and what may be said of them."""
+def show(result: Comparison, console: Console | None = None) -> None:
+    """The arms as a table, and what may be said of them; on standard output where no other console is given."""
+    console = console or Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, PIPED_WIDTH)
     console.print(table(result))

@@ -264,7 +264,7 @@ SENTENCES = {"better": _better, "worse": _better, "same": _same, "open": _open}
 
 
 def _too_few(first: str, second: str, seeds: Sequence[int]) -> str:
-    shared = {0: "no seed with a held-out loss", 1: "1 seed"}.get(len(seeds), f"{len(seeds)} seeds")
+    shared = {0: "no seed whose held-out loss is known of both", 1: "1 seed"}.get(len(seeds), f"{len(seeds)} seeds")
     return (
         f"no verdict on {first} and {second}: they share {shared}, and {FEWEST} are the fewest that tell a difference "
         "from chance"
