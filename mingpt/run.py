@@ -21,6 +21,7 @@ from mingpt.mirror import WandbMirror
 from mingpt.ngram import kneser_ney_losses
 from mingpt.probe import USUAL_SHARE, expected_memory, matrix_rate
 from mingpt.report import curve
+from mingpt.report.records import read_lines
 from mingpt.runlog import JsonLines
 from mingpt.settings import Config
 from mingpt.text import tokenizers
@@ -122,7 +123,7 @@ def _train_in(
         closing(WandbMirror(config.wandb, folder, mirror_id, told, trainer.say)) as mirror,
         stop_on_signals(trainer.stop),
     ):
-        for line in runlog.read_lines(folder / "samples.jsonl"):  # the mirror's table is sent whole, at the end
+        for line in read_lines(folder / "samples.jsonl"):  # the mirror's table is sent whole, at the end
             mirror.sample(line["step"], line["prompt"], line["text"])
         writes, judged = trainer.model.autoregressive, trainer.model.autoregressive or trainer.model.fills
         trainer.events = [

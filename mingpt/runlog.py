@@ -10,8 +10,8 @@ from typing import Any, TextIO
 
 import torch
 
-from mingpt.errors import CheckpointError
 from mingpt.files import write_atomic
+from mingpt.report.records import read_lines
 from mingpt.version import VERSION
 
 Record = dict[str, Any]
@@ -41,23 +41,6 @@ class JsonLines:
 
     def close(self) -> None:
         self._file.close()
-
-
-def read_lines(path: Path) -> list[Record]:
-    """The objects of a .jsonl file; a last line that a crash cut short is left out.
-
-    Raises:
-        CheckpointError: a line before the last is none.
-    """
-    records = []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    for number, line in enumerate(lines, start=1):
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            if number < len(lines):
-                raise CheckpointError(f"{path}: line {number} is no JSON; mend or remove it") from None
-    return records
 
 
 def environment(device: torch.device, **more: Any) -> Record:

@@ -16,6 +16,7 @@ from mingpt.evaluate import HeldOutLoss, PseudoLikelihood, held_out_loss, pseudo
 from mingpt.generate import Sampling, fill, stream, write
 from mingpt.influence import influence
 from mingpt.lm import LanguageModel
+from mingpt.report.records import read_lines
 from mingpt.settings import Config
 from mingpt.text.batches import split
 from mingpt.text.corpora import read_text
@@ -159,7 +160,7 @@ class Run:
 
     def last_record(self) -> runlog.Record:
         """The last line of metrics.jsonl."""
-        return runlog.read_lines(self.folder / "metrics.jsonl")[-1]
+        return read_lines(self.folder / "metrics.jsonl")[-1]
 
     def baselines(self) -> dict[str, float]:
         """n-gram losses of this run's text, in nats per token."""

@@ -21,7 +21,7 @@ from mingpt.experiments.base import Cell, Say
 from mingpt.experiments.plan import folder_name, words_of
 from mingpt.files import locked
 from mingpt.interrupt import stop_on_signals
-from mingpt.runlog import read_lines
+from mingpt.report.records import read_lines
 from mingpt.settings import Config
 
 LOOK_S = 0.1  # between looks at a running process

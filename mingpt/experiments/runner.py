@@ -20,7 +20,7 @@ from mingpt.experiments.base import Cell, Experiment, Lab, Measurement, Row, Say
 from mingpt.experiments.crew import AGAIN_S, Crew, Launch, Outcome, done, in_process_of_its_own, threads_for
 from mingpt.experiments.plan import RECORD, Text
 from mingpt.files import locked, write_atomic
-from mingpt.runlog import read_lines
+from mingpt.report.records import read_lines
 
 MEASURED, FIGURES = "measurements.jsonl", "figures"
 Conclude = Callable[[Experiment, Path, Sequence[Cell], Say], None]

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from mingpt.experiments import EXPERIMENTS, plan, verbs
 from mingpt.experiments.base import Cell, Experiment, Lab
 from mingpt.experiments.measures import scores, symmetries, windows, writing
+from mingpt.report.records import read_lines
 from mingpt.run import train
-from mingpt.runlog import read_lines
 from mingpt.settings import Config
 from mingpt.training_settings import UNREAD
 from mingpt.zoo import FAMILIES

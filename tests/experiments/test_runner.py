@@ -22,8 +22,8 @@ from mingpt.experiments.base import Cell, Experiment, Lab, Measurement
 from mingpt.experiments.crew import claimed, in_process_of_its_own
 from mingpt.experiments.runner import Wish, carry_out, read_record
 from mingpt.files import locked
+from mingpt.report.records import read_lines
 from mingpt.run import load
-from mingpt.runlog import read_lines
 from mingpt.settings import Config
 
 Make = Callable[..., Experiment]

@@ -13,7 +13,7 @@ import mingpt
 from mingpt import run
 from mingpt.errors import UsageError
 from mingpt.generate import Sampling
-from mingpt.runlog import read_lines
+from mingpt.report.records import read_lines
 from mingpt.settings import Config
 
 Tiny = Callable[..., Config]

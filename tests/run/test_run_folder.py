@@ -18,8 +18,8 @@ from mingpt.files import sha256
 from mingpt.generate import Sampling
 from mingpt.ngram import kneser_ney_losses
 from mingpt.report import curve
+from mingpt.report.records import read_lines
 from mingpt.run import Run
-from mingpt.runlog import read_lines
 from mingpt.text.batches import split
 
 ROOT = Path(run.__file__).parents[1]

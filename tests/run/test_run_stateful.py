@@ -23,8 +23,8 @@ from mingpt.evaluate import carried_loss
 from mingpt.files import sha256
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
+from mingpt.report.records import read_lines
 from mingpt.rnn import RNN
-from mingpt.runlog import read_lines
 from mingpt.settings import ModelSettings
 from mingpt.text.batches import Lanes, split
 from mingpt.trainer import Trainer
