@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mingpt.errors import NotFiniteError, UsageError, require
 from mingpt.lm import LanguageModel, State, evaluating
+from mingpt.stepping import Step, compiled_step
 from mingpt.text.tokenizers import Tokenizer
 
 LINE_END = "\n"  # where an empty prompt starts
@@ -60,7 +61,13 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
 
 
 def generate(
-    model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Sampling, *, cache: bool = True
+    model: LanguageModel,
+    prompt: Tensor,
+    new_tokens: int,
+    sampling: Sampling,
+    *,
+    cache: bool = True,
+    compile: bool = False,
 ) -> Iterator[Tensor]:
     """Yield `new_tokens` times the (b,) ids that continue the (b, t) prompt, t >= 1.
 
@@ -69,18 +76,22 @@ def generate(
 
     Args:
         cache: False: nothing is kept, and every token takes a fresh pass over all that it may read.
+        compile: compile the step of one token that the cache allows; worth it for thousands of tokens.
 
     Raises:
-        UsageError: a model that is not autoregressive; a negative number of tokens.
+        UsageError: a model that is not autoregressive; a negative number of tokens; nothing to compile with.
     """
+    require(cache or not compile, "compile", compile, "needs cache=True: it is the step that a cache allows")
     require(new_tokens >= 0, "max_new_tokens", new_tokens, "must be 0 or more")
     if not model.autoregressive:
         remedy = "; it fills gaps: --fill='To b_ or not'" if model.fills else ""
         raise UsageError(f"{type(model).__name__} needs the text to come to predict it, so it can't write any{remedy}")
-    return _draws(model, prompt, new_tokens, sampling, cache)
+    return _draws(model, prompt, new_tokens, sampling, cache, compiled_step() if compile else _after)
 
 
-def _draws(model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Sampling, cache: bool) -> Iterator[Tensor]:
+def _draws(
+    model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Sampling, cache: bool, step: Step
+) -> Iterator[Tensor]:
     device, block_size = model.device, model.config.block_size
     generator = torch.Generator().manual_seed(sampling.seed)
     seen = (prompt if model.endless else prompt[:, -block_size:]).to(device)
@@ -88,7 +99,7 @@ def _draws(model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Samp
     for _ in range(new_tokens):
         with _evaluating(model):
             if cache and (model.endless or state.length + fresh.shape[1] <= block_size):
-                logits = _after(model, fresh, state)
+                logits = (step if fresh.shape[1] == 1 else _after)(model, fresh, state)
             else:
                 logits = _after(model, seen, model.new_state(len(seen)) if model.endless else None)
         drawn = torch.multinomial(probabilities(logits, sampling), 1, generator=generator).to(device)
@@ -127,6 +138,7 @@ def stream(
     sampling: Sampling,
     *,
     cache: bool = True,
+    compile: bool = False,
 ) -> Iterator[str]:
     """What follows the prompt, token by token.  An empty prompt starts as after the end of a line.
 
@@ -134,7 +146,8 @@ def stream(
         UsageError: a prompt with characters outside the vocabulary.
     """
     ids = tokenizer.encode(prompt or (LINE_END if spells(tokenizer, LINE_END) else tokenizer.decode([0])))
-    drawn = generate(model, torch.from_numpy(ids.astype("int64"))[None], new_tokens, sampling, cache=cache)
+    start = torch.from_numpy(ids.astype("int64"))[None]
+    drawn = generate(model, start, new_tokens, sampling, cache=cache, compile=compile)
     return (tokenizer.decode(token.tolist()) for token in drawn)  # refused above, before the first is asked for
 
 

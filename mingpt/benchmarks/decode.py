@@ -47,6 +47,7 @@ class Options(Timing):
         block_size: tokens seen at once; 0 < prompt + tokens <= block_size
         prompt: tokens that are there
         tokens: tokens to write after them
+        compile: time the compiled step, too (see `mingpt.stepping`)
         peers: nanogpt=FOLDER, a clone of karpathy/nanoGPT; transformers, the installed package, its GPT-2 with a
             cache; both with a comma between; null: ours alone
     """
@@ -57,6 +58,7 @@ class Options(Timing):
     block_size: int = 256
     prompt: int = 192
     tokens: int = 64
+    compile: bool = False
     peers: str | None = None
     rounds: int = 5
     threads: int = 2
@@ -106,12 +108,14 @@ def run(options: Options, say: Say) -> dict[str, Any]:
 def _one_batch(options: Options, batch: int, model: GPT, device: torch.device, say: Say) -> dict[str, Any]:
     shape = {"n_layer": options.layers, "n_head": options.heads, "n_embd": options.width, "batch": batch}
     shape |= {name: getattr(options, name) for name in ("block_size", "prompt", "threads")}
-    names = ["cache", "no cache", *parse_peers(options.peers, CLONES, PACKAGES)]
+    own = {"cache": {"cache": True}, "no cache": {"cache": False}}
+    own |= {"compiled": {"compile": True}} if options.compile else {}
+    names = [*own, *parse_peers(options.peers, CLONES, PACKAGES)]
     with ExitStack() as stack:
         writers: dict[str, Callable[[], object]] = {}
         for tokens in (1, options.tokens):
-            for name, cache in (("cache", True), ("no cache", False)):
-                writers[f"{name} {tokens}"] = partial(_write, model, batch, options.prompt, tokens, cache)
+            for name, how in own.items():
+                writers[f"{name} {tokens}"] = partial(_write, model, batch, options.prompt, tokens, **how)
             for kind, path in parse_peers(options.peers, CLONES, PACKAGES).items():
                 worker = Worker(f"{kind}-writing", path, shape | {"tokens": tokens})
                 stack.callback(worker.close)
@@ -135,8 +139,8 @@ def _one_batch(options: Options, batch: int, model: GPT, device: torch.device, s
     return rows
 
 
-def _write(model: GPT, batch: int, prompt: int, tokens: int, cache: bool) -> None:
-    for _ in generate(model, torch.zeros(batch, prompt, dtype=torch.long), tokens, Sampling(), cache=cache):
+def _write(model: GPT, batch: int, prompt: int, tokens: int, **how: bool) -> None:
+    for _ in generate(model, torch.zeros(batch, prompt, dtype=torch.long), tokens, Sampling(), **how):
         pass
 
 

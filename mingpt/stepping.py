@@ -1,0 +1,65 @@
+"""The step of one token, compiled: what a long text is written with once a minute of compiling pays.
+
+Uncompiled, such a step of a small model is mostly Python between operations, and on the CPU a product of one row with a
+matrix, for which the usual library is far from the rate at which weights can be read.
+"""
+
+import functools
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from mingpt.errors import UsageError
+from mingpt.lm import LanguageModel, State
+
+Step = Callable[[LanguageModel, Tensor, State], Tensor]
+
+
+class RowProducts(TorchFunctionMode):
+    """Inside it, a linear layer of a single row on the CPU is written as the sum that it is.
+
+    A compiler makes one loop of that, which reads the weights once at the rate of the memory.  Not meant for anything
+    else: uncompiled, the sum makes a copy of the weights.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is F.linear and args[0].numel() == args[0].shape[-1] and args[0].device.type == "cpu":
+            return _row_times(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _row_times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(..., i) of a single row, (o, i) -> (..., o)."""
+    row = (weight * x.reshape(-1)).sum(-1)
+    return (row if bias is None else row + bias).view(*x.shape[:-1], -1)
+
+
+def step(model: LanguageModel, ids: Tensor, state: State) -> Tensor:
+    """(b, v) logits after (b, 1) ids and what `state` has read, which they extend."""
+    with RowProducts():
+        return model(ids, state=state).logits[:, -1]
+
+
+@functools.cache
+def compiled_step() -> Step:
+    """`step`, compiled at its first call for a kind of model and batch, and once more as the state grows.
+
+    Compiling takes half a minute or so on two cores; what PyTorch keeps on disk makes it seconds the next time.
+    """
+    compiled = torch.compile(step)
+
+    def guarded(model: LanguageModel, ids: Tensor, state: State) -> Tensor:
+        try:
+            return compiled(model, ids, state)
+        except (torch._dynamo.exc.TorchDynamoException, subprocess.SubprocessError, OSError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise UsageError(f"compile=True: torch.compile fails here ({reason}); write without it") from None
+
+    return guarded

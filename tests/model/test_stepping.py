@@ -1,0 +1,81 @@
+"""The compiled step of one token is the step."""
+
+import shutil
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mingpt.errors import UsageError
+from mingpt.generate import Sampling, generate
+from mingpt.lm import ModelConfig
+from mingpt.model import GPT
+from mingpt.stepping import RowProducts, compiled_step
+
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+
+
+@pytest.mark.parametrize("shape", [(7,), (1, 7), (1, 1, 7)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_row_product_is_the_linear_layer(shape, bias):
+    x, weight = torch.randn(*shape, dtype=torch.float64), torch.randn(5, 7, dtype=torch.float64)
+    b = torch.randn(5, dtype=torch.float64) if bias else None
+    expected = F.linear(x, weight, b)
+    with RowProducts():
+        ours = F.linear(x, weight, bias=b)
+    assert ours.shape == expected.shape
+    assert torch.allclose(ours, expected, rtol=0, atol=1e-13)
+
+
+def test_several_rows_stay_a_matrix_product():
+    x, weight = torch.randn(2, 7), torch.randn(5, 7)
+    with RowProducts():
+        assert torch.equal(F.linear(x, weight), x @ weight.T)
+
+
+@needs_compiler
+@pytest.mark.filterwarnings("ignore")  # compilers warn of what is theirs
+def test_compiled_steps_past_the_window_equal_a_full_pass():
+    torch.manual_seed(0)
+    config = ModelConfig(
+        n_layer=1, n_query_head=2, n_kv_head=1, n_embd=12, block_size=16, vocab_size=11, rope=True, window=5
+    )
+    model = GPT(config).double().eval()
+    ids = torch.randint(11, (1, 12))
+    state = model.new_state(1)
+    with torch.no_grad():
+        model(ids[:, :2], state=state)
+        ours = torch.cat([compiled_step()(model, ids[:, at : at + 1], state) for at in range(2, 12)])
+        expected = model(ids).logits[0, 2:]
+    assert torch.allclose(ours, expected, rtol=0, atol=1e-10)
+
+
+@needs_compiler
+@pytest.mark.filterwarnings("ignore")
+def test_compiling_changes_no_text():
+    torch.manual_seed(0)
+    model = GPT(ModelConfig(n_layer=1, n_query_head=2, n_embd=8, block_size=8, vocab_size=11)).eval()
+    prompt = torch.randint(11, (1, 3))
+    plain, compiled = (
+        torch.stack(list(generate(model, prompt, 12, Sampling(), compile=wish))) for wish in (False, True)
+    )
+    assert torch.equal(plain, compiled)
+
+
+def test_no_compiler_is_one_line_that_says_what_to_do(monkeypatch):
+    def fails(model, ids, state):
+        raise torch._dynamo.exc.BackendCompilerFailed(None, RuntimeError("no C++ compiler"), None)
+
+    monkeypatch.setattr(torch, "compile", lambda step: fails)
+    compiled_step.cache_clear()
+    try:
+        with pytest.raises(UsageError, match=r"compile=True: torch\.compile fails here .*; write without it"):
+            compiled_step()(None, None, None)
+    finally:
+        compiled_step.cache_clear()
+
+
+def test_compiling_without_a_cache_is_refused():
+    model = GPT(ModelConfig(n_layer=1, n_query_head=2, n_embd=8, block_size=8, vocab_size=11))
+    with pytest.raises(UsageError, match="compile=True: needs cache=True"):
+        generate(model, torch.zeros(1, 3, dtype=torch.long), 1, Sampling(), cache=False, compile=True)
