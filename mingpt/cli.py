@@ -6,17 +6,22 @@ A verb's modules are loaded when it is called, so that `chargpt --help` costs no
 """
 
 import itertools
+import json
 import os
 import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mingpt.errors import MingptError, UsageError, require
+from mingpt.errors import MingptError, UsageError
 from mingpt.options import AttentionOptions, EvalOptions, LeaksOptions, SampleOptions, SelftestOptions
 from mingpt.registry import did_you_mean
 from mingpt.version import VERSION
+
+if TYPE_CHECKING:
+    from mingpt.trained import Run
 
 INSTALL = "pip install -r requirements.txt"
 
@@ -49,24 +54,16 @@ def sample(argv: Sequence[str]) -> int:
     from mingpt.flags import Flags
 
     options: SampleOptions = Flags("chargpt sample", "Write text.", {"": SampleOptions}).parse(argv)[""]
-    _require_read(options)
 
-    from mingpt import folders, run
     from mingpt.generate import Sampling
-    from mingpt.utils import pick_device
 
-    _require_names(run=options.run)
-    pick_device(options.device, "device")
-    require(options.max_new_tokens >= 0, "max_new_tokens", options.max_new_tokens, "must be 0 or more")
-    require(options.num_samples >= 1, "num_samples", options.num_samples, "must be at least 1")
     samplings = [
         Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, seed=options.seed + n)
         for n in range(options.num_samples)
     ]
-    folder = options.run or folders.newest_run()
+    trained = _load(options)
     if options.run is None:
-        _notice(f"run: {folder}")
-    trained = run.load(folder, device=options.device, say=_notice)
+        _notice(f"run: {trained.folder}")
     if options.fill is not None:
         print(trained.fill(options.fill, options.gap))
         return 0
@@ -86,12 +83,7 @@ def evaluate(argv: Sequence[str]) -> int:
 
     options: EvalOptions = Flags("chargpt eval", "Judge a model.", {"": EvalOptions}).parse(argv)[""]
 
-    from mingpt import folders, run
-    from mingpt.utils import pick_device
-
-    _require_names(run=options.run, text=options.text)
-    pick_device(options.device, "device")
-    trained = run.load(options.run or folders.newest_run(), device=options.device, say=_notice)
+    trained = _load(options)
     where = f"{options.text or 'the held-out text'}, {trained.folder}"
     if trained.model.fills and not trained.model.autoregressive:
         pseudo = trained.pseudo_likelihood(options.text, say=_notice)
@@ -116,12 +108,9 @@ def attention(argv: Sequence[str]) -> int:
         ""
     ]
 
-    from mingpt import console, folders, run
-    from mingpt.utils import pick_device
+    from mingpt import console
 
-    _require_names(run=options.run, out=options.out)
-    pick_device(options.device, "device")
-    trained = run.load(options.run or folders.newest_run(), device=options.device, say=_notice)
+    trained = _load(options)
     out = Path(options.out or trained.folder / "attention.png")
     print(console.draw_attention(trained, options.text, out, options.layer))
     return 0
@@ -147,19 +136,16 @@ def leaks(argv: Sequence[str]) -> int:
 
     options: LeaksOptions = Flags("chargpt leaks", "Draw what moves what.", {"": LeaksOptions}).parse(argv)[""]
 
-    from mingpt import console, folders, run
-    from mingpt.utils import pick_device
+    from mingpt import console
 
-    _require_names(run=options.run, out=options.out)
-    pick_device(options.device, "device")
-    trained = run.load(options.run or folders.newest_run(), device=options.device, say=_notice)
+    trained = _load(options)
     out, model = Path(options.out or trained.folder / "leaks.png"), trained.model
     text = trained.excerpt(say=_notice) if options.text is None else options.text
-    leaking, finding = console.draw_leaks(trained, text, out)
+    found = console.draw_leaks(trained, text, out)
     name, claim = type(model).__name__, "" if model.autoregressive else "not "
-    print(f"{finding}; {name} says that it is {claim}autoregressive; {out}")
-    if leaking and model.autoregressive:
-        raise MingptError(f"{name} claims to be autoregressive, and is not: {finding}")
+    print(f"{found.sentence}; {name} says that it is {claim}autoregressive; {out}")
+    if found.broken:
+        raise MingptError(f"{name} {found.broken}: {found.sentence}")
     return 0
 
 
@@ -175,17 +161,18 @@ def selftest(argv: Sequence[str]) -> int:
 
 def bench(argv: Sequence[str]) -> int:
     """time a training step (as without a name), or another work by its name"""
-    import json
-
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else PyTorch's profiler writes between the lines of a table
     from mingpt.benchmarks import BENCHMARKS
+    from mingpt.benchmarks.base import listing
     from mingpt.flags import Flags
 
     named = bool(argv) and not argv[0].startswith("-")
+    if not named and {"--help", "-h"} & set(argv):
+        print(listing(f"{_program()} bench"))
+        return 0
     name, rest = (argv[0], argv[1:]) if named else ("train", argv)
     benchmark = BENCHMARKS[name]
-    about = f"{benchmark.about} There are: {', '.join(f'chargpt bench {each}' for each in BENCHMARKS)}."
-    options = Flags(f"chargpt bench {name}", about, {"": benchmark.options}).parse(rest)[""]
+    options = Flags(f"chargpt bench {name}", benchmark.about, {"": benchmark.options}).parse(rest)[""]
     print(json.dumps(benchmark.run(options, print)))
     return 0
 
@@ -263,18 +250,15 @@ def _dispatch(given: list[str]) -> int:
         return int(done.code or 0)
 
 
-def _require_read(options: SampleOptions) -> None:
-    """Refuse what filling gaps does not read, and what writing does not."""
-    kept = ("run", "device", "fill", "gap") if options.fill is not None else tuple(vars(options))
-    for name, value in vars(options).items():
-        default = getattr(SampleOptions, name)
-        require(name in kept or value == default, name, value, "is not read together with fill")
-    require(options.fill is not None or options.gap == SampleOptions.gap, "gap", repr(options.gap), "needs fill")
+def _load(options: SampleOptions | EvalOptions | AttentionOptions | LeaksOptions) -> "Run":
+    """The run that is named, or the newest that has something to load."""
+    from mingpt import run
+    from mingpt.utils import pick_device
 
-
-def _require_names(**names: str | None) -> None:
-    for field, name in names.items():
-        require(name != "", field, "''", "must name a file or folder, or be null")
+    pick_device(options.device, "device")
+    if options.run is not None:
+        return run.load(options.run, device=options.device, say=_notice)
+    return run.load_newest(device=options.device, say=_notice)
 
 
 def _refuse(error: object, code: int, debug: bool) -> int:

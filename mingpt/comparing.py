@@ -122,16 +122,19 @@ def table(result: Comparison) -> Table:
     timed = [] if result.seconds is None else [f"at {words.seconds(result.seconds)}"]
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     drawn.add_column("arm", overflow="fold")
-    for column in ("seeds", f"held-out, {unit}", *timed, "bits/byte", "parameters", "MFLOP/token", "steps", "seconds"):
+    hidden = ["pseudo-nats, no loss"] if any(arm.pseudo_nats for arm in result.arms) else []
+    rest = ("bits/byte", "parameters", "MFLOP/token", "steps", "seconds")
+    for column in ("seeds", f"held-out, {unit}", *timed, *hidden, *rest):
         drawn.add_column(column, justify="right")
     for arm in result.arms:
         drawn.add_row(
             Text(arm.name),
             str(len(arm.seeds)),
-            words.estimate(arm.loss),
-            *([words.estimate(arm.loss_at_seconds)] if timed else []),
+            words.estimate(arm.loss, len(arm.seeds)),
+            *([words.estimate(arm.loss_at_seconds, len(arm.seeds))] if timed else []),
+            *([words.estimate(arm.pseudo_nats, len(arm.seeds))] if hidden else []),
             words.decimals(arm.bits_per_byte),
-            words.whole(arm.parameters),
+            words.parameters(arm.parameters),
             words.mega(arm.flops_per_token),
             words.whole(arm.steps),
             words.seconds(arm.seconds.mean),

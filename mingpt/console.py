@@ -1,22 +1,24 @@
 """What a person sees while a model trains: a progress bar in a terminal, plain lines elsewhere, and the outcome."""
 
 import shlex
+import textwrap
 from pathlib import Path
 from types import TracebackType
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mingpt.errors import require
 from mingpt.events import prompts_for
-from mingpt.influence import finding, leaks
+from mingpt.influence import Finding, finding
 from mingpt.probe import matrix_rate
 from mingpt.report import heatmaps
-from mingpt.run import unjudged
 from mingpt.trained import Run
 from mingpt.trainer import Record, Trainer
 
 PICTURES = (".png", ".svg", ".pdf")
+TITLE = 90  # characters that fit over a picture
 LINES = 20  # of a whole run, where the output is no terminal
 
 
@@ -82,8 +84,7 @@ class Watch:
 
 def show_outcome(run: Run, console: Console, program: str) -> None:
     """A sample, the held-out loss beside the n-gram lines, where the curve is, and what to do next."""
-    if not run.model.autoregressive:
-        _plain(console, unjudged(run.model))
+    if not run.model.autoregressive:  # why that is so has been said at the start
         _show_pseudo_likelihood(run, console)
         _plain(console, f"{run.progress.seconds:.0f} s of training; curve: {run.folder / 'loss.png'}")
         if run.model.fills:
@@ -137,17 +138,19 @@ def draw_attention(run: Run, text: str, path: Path, layer: int | None = None) ->
     )
 
 
-def draw_leaks(run: Run, text: str, path: Path) -> tuple[bool, str]:
-    """Draw `run.influence(text)` into `path`; returns whether a later input moves an output, and that as a sentence.
+def draw_leaks(run: Run, text: str, path: Path) -> Finding:
+    """Draw `run.influence(text)` into `path`; returns what is found, which is also its title.
 
     Raises:
         UsageError: as `run.influence`; a path that can't be a picture.
     """
     _require_picture(path)
-    moved = run.influence(text)
-    tokens, found = [run.tokenizer.decode([int(token)]) for token in run.tokenizer.encode(text)], finding(moved)
-    heatmaps.draw_influence(moved.numpy(), tokens, found, path)
-    return bool(leaks(moved)), found
+    moved, ids = run.influence(text), run.tokenizer.encode(text)
+    found = finding(run.model, torch.from_numpy(ids.astype("int64")), moved)
+    heatmaps.draw_influence(
+        moved.numpy(), [run.tokenizer.decode([int(token)]) for token in ids], textwrap.fill(found.sentence, TITLE), path
+    )
+    return found
 
 
 def _require_picture(path: Path) -> None:

@@ -5,6 +5,8 @@ project makes a `HeldOutLoss`.  What fills gaps instead is judged by its pseudo-
 """
 
 import math
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +20,13 @@ from mingpt.lm import LanguageModel, State, evaluating
 from mingpt.text.tokenizers import Ids, Tokenizer
 
 TOKENS_AT_ONCE = 8192  # bounds the memory of one forward pass
+LONG = 5.0  # seconds; a judgement that takes longer says so
+
+Say = Callable[[str], None]
+
+
+def silent(line: str) -> None:
+    """Where nobody listens."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,13 @@ def require_autoregressive(model: LanguageModel, *, cuts: int | None = None, see
 
 
 def held_out_loss(
-    model: LanguageModel, ids: Ids, tokenizer: Tokenizer, *, at_most: int | None = None, seed: int = 0
+    model: LanguageModel,
+    ids: Ids,
+    tokenizer: Tokenizer,
+    *,
+    at_most: int | None = None,
+    seed: int = 0,
+    say: Say = silent,
 ) -> HeldOutLoss:
     """Mean loss over `ids` in non-overlapping blocks in order, the short last one included, dropout off.
 
@@ -96,6 +111,7 @@ def held_out_loss(
         ids: two tokens at least; all but the first are targets.
         at_most: targets to look at: that many, in whole blocks spread evenly over `ids`; None: every one.
         seed: of the places that are looked at for leaks.
+        say: told how long it will take, where that is long.
 
     Raises:
         UsageError: the model is not autoregressive, whatever it says, so its loss says nothing of text to come.
@@ -103,7 +119,8 @@ def held_out_loss(
     require_autoregressive(model, cuts=None if at_most is None else SOME_CUTS, seed=seed)
     nats, spans = 0.0, []
     with evaluating(model):
-        for windows in _blocks(ids, model.config.block_size, at_most):
+        groups = _blocks(ids, model.config.block_size, at_most)
+        for windows in _announced(groups, "judging the held-out text", say):
             nats += _nats(model, windows)
             spans.append(windows[:, 1:].reshape(-1))
     scored = np.concatenate(spans)
@@ -136,7 +153,7 @@ def _nats(model: LanguageModel, windows: Ids, state: State | None = None) -> flo
 
 
 def pseudo_likelihood(
-    model: LanguageModel, ids: Ids, tokenizer: Tokenizer, *, at_most: int | None = None
+    model: LanguageModel, ids: Ids, tokenizer: Tokenizer, *, at_most: int | None = None, say: Say = silent
 ) -> PseudoLikelihood:
     """Hide each token of `ids` in turn and see how well the rest of its block tells it, dropout off.
 
@@ -146,16 +163,18 @@ def pseudo_likelihood(
     Args:
         ids: one token at least.
         at_most: tokens to hide: that many, in whole blocks spread evenly over `ids`; None: every one.
+        say: told how long it will take, where that is long.
 
     Raises:
         UsageError: the model does not fill gaps.
     """
     nats, spans = 0.0, []
     with evaluating(model):
-        for windows in _blocks(np.append(ids, ids[:1]), model.config.block_size, at_most):
-            for block in windows[:, :-1]:
-                nats += _hidden_one_by_one(model, torch.from_numpy(block.astype(np.int64)).to(model.device))
-                spans.append(block)
+        groups = _blocks(np.append(ids, ids[:1]), model.config.block_size, at_most)
+        blocks = [block for windows in groups for block in windows[:, :-1]]
+        for block in _announced(blocks, f"hiding each of {sum(map(len, blocks)):,} tokens in turn", say):
+            nats += _hidden_one_by_one(model, torch.from_numpy(block.astype(np.int64)).to(model.device))
+            spans.append(block)
     hidden = np.concatenate(spans)
     return PseudoLikelihood(nats / len(hidden), _bits_per_byte(nats, hidden, tokenizer), len(hidden), len(ids))
 
@@ -167,6 +186,17 @@ def _hidden_one_by_one(model: LanguageModel, block: Tensor) -> float:
         texts = block.expand(len(gaps), -1)
         nats += F.cross_entropy(model.fill(texts, gaps)[gaps], texts[gaps], reduction="sum").item()
     return nats
+
+
+def _announced(parts: Sequence[Ids], doing: str, say: Say) -> Iterator[Ids]:
+    """`parts`, of about equal work; once the first is done, how long the others will take, where that is long."""
+    began = time.perf_counter()
+    for number, part in enumerate(parts):
+        if number == 1:
+            left = (time.perf_counter() - began) * (len(parts) - 1)
+            if left > LONG:
+                say(f"{doing}: about {left:,.0f} s")
+        yield part
 
 
 def _bits_per_byte(nats: float, tokens: Ids, tokenizer: Tokenizer) -> float:

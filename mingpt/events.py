@@ -11,7 +11,7 @@ from typing import Any
 
 from mingpt import checkpoint
 from mingpt.errors import NotFiniteError
-from mingpt.evaluate import carried_loss, held_out_loss, pseudo_likelihood
+from mingpt.evaluate import carried_loss, held_out_loss, pseudo_likelihood, silent
 from mingpt.generate import Sampling, spells, write
 from mingpt.mirror import WandbMirror
 from mingpt.runlog import JsonLines
@@ -60,13 +60,14 @@ class Judge:
         if not trainer.due(trainer.config.eval_every):
             return
         model, some, part = trainer.model, trainer.config.eval_tokens, "" if trainer.finished else "_part"
+        say = silent if part else trainer.say
         if model.fills:
             hidden = max(some // model.config.block_size, 1) if part else some
-            pseudo = pseudo_likelihood(model, self.held_out, self.tokenizer, at_most=hidden)
+            pseudo = pseudo_likelihood(model, self.held_out, self.tokenizer, at_most=hidden, say=say)
             record[f"pseudo_nats{part}"] = _finite(pseudo.pseudo_nats, "pseudo-nats per token", record)
             return
         at_most = some if part else None
-        loss = held_out_loss(model, self.held_out, self.tokenizer, at_most=at_most, seed=record["step"])
+        loss = held_out_loss(model, self.held_out, self.tokenizer, at_most=at_most, seed=record["step"], say=say)
         record[f"val_loss{part}"] = _finite(loss.nats, "held-out loss", record)
         record[f"bits_per_byte{part}"] = loss.bits_per_byte
         if self.carries and trainer.finished:

@@ -181,6 +181,20 @@ class Flags:
         return {field.name: _key(prefix, field.name) for field in fields(self.groups[prefix])}
 
 
+def blaming(error: UsageError, argv: Sequence[str]) -> UsageError:
+    """`error`, beginning with a setting that stands in `argv` where it began with another that doesn't.
+
+    A rule of two settings names the one that it belongs to first, which may be a default that nobody has typed.
+    """
+    typed = {word[2:].partition("=")[0] for word in argv if word.startswith("--")}
+    begins = re.match(r"([a-z_]+\.[a-z_]+)=(.*?): ", str(error))
+    named = re.findall(r"(?<![\w.])([a-z_]+\.[a-z_]+)=([^\s,;:)]+)", str(error)[begins.end() :]) if begins else []
+    others = [f"{key}={value}" for key, value in named if key in typed]
+    if begins is None or begins[1] in typed or not others:
+        return error
+    return UsageError(f"{others[0]}: {begins[1]}={begins[2]} {str(error)[begins.end() :]}")
+
+
 def to_yaml(values: Mapping[str, Any]) -> str:
     """Settings by their keys as the YAML that `--config` takes back."""
     nested: dict[str, Any] = {}

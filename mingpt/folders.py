@@ -31,6 +31,20 @@ DEFAULT_NAME = "chargpt"
 OWN_FILES = ("config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "baselines.json")
 
 
+def newest_first(home: Path = HOME) -> list[Path]:
+    """Every run folder under `home`, the one that was last started first.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    newest_run(home)
+    return sorted((path.parent for path in home.glob("*/config.yaml")), key=_started, reverse=True)
+
+
+def _started(folder: Path) -> int:
+    return (folder / "config.yaml").stat().st_mtime_ns
+
+
 @contextlib.contextmanager
 def opened(config: Config, say: Callable[[str], None]) -> Iterator[tuple[Path, Checkpoint | None]]:
     """The folder of the run that `config` asks for, locked, and the checkpoint that it goes on from, if it does.

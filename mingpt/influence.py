@@ -9,6 +9,7 @@ same order, and whatever differs at a position has come from the token that was 
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -126,9 +127,65 @@ def _distances(before: Tensor, after: Tensor) -> Tensor:
     return distances.clamp_min(smallest) * _changed(before, after)[0]
 
 
-def finding(moved: Tensor) -> str:
-    """What `influence` found, in one sentence."""
+def own_influence(model: LanguageModel, idx: Tensor, *, replacements: int = 3) -> list[int]:
+    """Positions whose own token moves their own prediction while it is hidden: none, in a model that fills gaps fairly.
+
+    Bit by bit, as `influence`.
+
+    Args:
+        model: one that `fills`; it is left as it was, with dropout off meanwhile.
+        idx: (t,) or (1, t) token ids.
+        replacements: other tokens tried at each position.
+    """
+    idx, size = idx.reshape(1, -1).to(model.device), model.config.vocab_size
+    seen = []
+    with evaluating(model):
+        for j in range(idx.shape[1]):
+            gaps = torch.zeros_like(idx, dtype=torch.bool)
+            gaps[:, j] = True
+            before = model.fill(idx, gaps)
+            others = (torch.where(gaps, (idx + step) % size, idx) for step in _steps(replacements, size))
+            if any(bool(_changed(before, model.fill(other, gaps))[0, j]) for other in others):
+                seen.append(j)
+    return seen
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a look at a model's inputs and outputs came to.
+
+    Attributes:
+        sentence: for people
+        broken: what the model claims and does not keep; None: it is what it says
+    """
+
+    sentence: str
+    broken: str | None = None
+
+
+def finding(model: LanguageModel, idx: Tensor, moved: Tensor) -> Finding:
+    """What is to be said of `model`, which `influence` found to be moved so by (t,) or (1, t) `idx`.
+
+    One that fills gaps is meant to read what comes later; it sees what it predicts only where a hidden token shows.
+    """
     later, length = {j for _, j in leaks(moved)}, len(moved)
+    count = (
+        f"{len(later)} of {length - 1} later inputs move an earlier output"
+        if later
+        else ("no output moves with a later input")
+    )
+    if model.fills:
+        seen = own_influence(model, idx)
+        if seen:
+            shown = f"{len(seen)} of {length} hidden tokens move their own prediction"
+            return Finding(f"{shown}: this model sees what it predicts", "claims to hide what it fills, and does not")
+        return Finding(
+            f"{count}, as is meant: this model predicts hidden tokens from both sides, and none of {length}, hidden, "
+            "moves its own prediction"
+        )
     if not later:
-        return "no output moves with a later input"
-    return f"{len(later)} of {length - 1} later inputs move an earlier output: this model sees what it predicts"
+        return Finding(count)
+    return Finding(
+        f"{count}: this model sees what it predicts",
+        "claims to be autoregressive, and is not" if model.autoregressive else None,
+    )

@@ -10,9 +10,9 @@ is what the discounts D took, so that it all adds up to 1; where nothing was see
 Letters: b batch, t positions, v vocabulary, n tokens of a gram.  `grams.py` has the tree that holds the counts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ class NGram(LanguageModel):
     seen: Tensor  # (2, g) their counts, rows TOP and BELOW
     starts: Tensor  # (contexts + 1,) the first child of each node that may have one, and the end of the last's
     sums: Tensor  # (2, contexts, 4) children counted once, twice, more often; and the sum of all counts
-    discounts: Tensor  # (2, order, 4) by row, order, and the count up to 3; never rounded by `.to(dtype)`
+    discounts: Tensor  # (2, order, 4) by row, order, and the count up to 3; where it computes, in `_exact`
     dtype_of: Tensor  # what `.to(dtype)` says
 
     @classmethod
@@ -185,7 +185,7 @@ class NGram(LanguageModel):
         return (counts - less) / totals.clamp(min=1)
 
     def _discounts(self, n: int, rows: Tensor | int) -> Tensor:
-        return self.discounts.to(self.device, self._exact)[rows, n - 1]
+        return self.discounts[rows, n - 1]
 
     def _first_order(self) -> Tensor:
         """(v,) probabilities with nothing before: counts where order is 1, else what stands below every order."""
@@ -221,7 +221,18 @@ class NGram(LanguageModel):
             self.register_buffer(name, torch.from_numpy(table).to(device), persistent=self.grows(name))
         levels = [slice(low - 1, high - 1) for low, high in pairwise(bounds[1:])]
         discounts = [[estimated_discounts(counts[level]) for level in levels] for counts in seen]
-        self.discounts = torch.tensor(discounts, dtype=torch.float64)
+        self._exact_discounts = torch.tensor(discounts, dtype=torch.float64)
+        self._place_discounts()
+
+    def _place_discounts(self) -> None:
+        """No buffer: `.to(dtype)` would round it, and a second `.to` could not undo that."""
+        self.discounts = self._exact_discounts.to(self.device, self._exact)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What `.to`, `.cuda` and their like do to every buffer."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._place_discounts()
+        return self
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *others: Any) -> None:
         """Make room for tables of any length first, and refuse what `fit` can't have written."""

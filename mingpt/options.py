@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass
 
+from mingpt.errors import require
+
+WITH_FILL = ("run", "device", "fill", "gap")  # what filling gaps reads of `sample`'s options
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
     """Write text with a trained model.
 
     Attributes:
-        run: a run folder; null: the newest under out/
+        run: a run folder; null: the newest under out/ that has a checkpoint
         prompt: what the text starts with; empty: as after the end of a line
         max_new_tokens: tokens to write after it
         num_samples: texts to write, each from a seed of its own
@@ -37,13 +41,22 @@ class SampleOptions:
     cache: bool = True
     device: str = "auto"
 
+    def __post_init__(self) -> None:
+        _require_names(run=self.run)
+        require(self.max_new_tokens >= 0, "max_new_tokens", self.max_new_tokens, "must be 0 or more")
+        require(self.num_samples >= 1, "num_samples", self.num_samples, "must be at least 1")
+        for name, value in vars(self).items() if self.fill is not None else ():
+            told = name in WITH_FILL or value == getattr(type(self), name)
+            require(told, name, value, "is not read together with fill")
+        require(self.fill is not None or self.gap == type(self).gap, "gap", repr(self.gap), "needs fill")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions:
     """Judge a trained model on text that it never saw: held-out loss, or pseudo-likelihood of one that fills gaps.
 
     Attributes:
-        run: a run folder; null: the newest under out/
+        run: a run folder; null: the newest under out/ that has a checkpoint
         text: a UTF-8 file, all of which is scored; null: the run's own held-out text
         device: where to compute; one of auto, cpu, cuda, mps
     """
@@ -52,13 +65,16 @@ class EvalOptions:
     text: str | None = None
     device: str = "auto"
 
+    def __post_init__(self) -> None:
+        _require_names(run=self.run, text=self.text)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionOptions:
     """Draw what every head of a trained model reads, of every character of a text.
 
     Attributes:
-        run: a run folder; null: the newest under out/
+        run: a run folder; null: the newest under out/ that has a checkpoint
         text: what it reads; at most block_size characters
         out: the picture; null: attention.png in the run folder
         layer: the only layer to draw, from 0; null: all
@@ -71,13 +87,16 @@ class AttentionOptions:
     layer: int | None = None
     device: str = "auto"
 
+    def __post_init__(self) -> None:
+        _require_names(run=self.run, out=self.out)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LeaksOptions:
     """Draw which inputs of a trained model move which outputs, and whether any moves an earlier one.
 
     Attributes:
-        run: a run folder; null: the newest under out/
+        run: a run folder; null: the newest under out/ that has a checkpoint
         text: what it reads; at most block_size tokens; null: some of the run's own held-out text
         out: the picture; null: leaks.png in the run folder
         device: where to compute; one of auto, cpu, cuda, mps
@@ -87,6 +106,9 @@ class LeaksOptions:
     text: str | None = None
     out: str | None = None
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        _require_names(run=self.run, out=self.out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,3 +120,8 @@ class SelftestOptions:
     """
 
     device: str = "auto"
+
+
+def _require_names(**names: str | None) -> None:
+    for field, name in names.items():
+        require(name != "", field, "''", "must name a file or folder, or be null")

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import torch
 
-from mingpt import checkpoint, fitting, folders, runlog
+from mingpt import checkpoint, counting, fitting, folders, runlog
 from mingpt.checkpoint import Checkpoint
 from mingpt.counting import Counting
 from mingpt.errors import CheckpointError, require
-from mingpt.evaluate import require_autoregressive
+from mingpt.evaluate import Say, require_autoregressive, silent
 from mingpt.events import Guard, Judge, Log, Sampler, Saver
 from mingpt.files import sha256
 from mingpt.interrupt import stop_on_signals
-from mingpt.lm import LanguageModel, ModelConfig
+from mingpt.lm import EVERYONE, LanguageModel, ModelConfig
 from mingpt.mirror import WandbMirror
 from mingpt.ngram import kneser_ney_losses
 from mingpt.probe import USUAL_SHARE, expected_memory, matrix_rate
@@ -27,9 +27,10 @@ from mingpt.settings import Config
 from mingpt.text import tokenizers
 from mingpt.text.batches import Batches, Lanes
 from mingpt.text.corpus import Corpus, prepare
-from mingpt.text.tokenizers import Ids, Tokenizer
-from mingpt.trained import Run, Say, environment, silent
+from mingpt.text.tokenizers import Tokenizer
+from mingpt.trained import Run, environment
 from mingpt.trainer import Event, Progress, Trainer
+from mingpt.training_settings import TrainerConfig
 from mingpt.utils import derived_seed, pick_device, training_type
 from mingpt.zoo import build
 
@@ -59,7 +60,7 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) ->
         model = _model(config, corpus.tokenizer)
         if pretrained:
             fitting.start_from(model, pretrained, corpus.tokenizer, say)
-        trainer = _trainer(config, model, corpus.data.train, device, say)
+        trainer = _trainer(config, model, corpus, device, say)
         if saved:
             _restore(trainer, saved, corpus, folder)
         mirror_id = _mirror_id(saved)
@@ -79,17 +80,18 @@ def unjudged(model: LanguageModel) -> str:
     return FILLS if model.fills else f"{UNJUDGED}: its training loss is all there is to see"
 
 
-def _trainer(config: Config, model: LanguageModel, ids: Ids, device: torch.device, say: Say) -> Trainer:
-    """Who teaches `model` the `ids`, in steps or in one."""
+def _trainer(config: Config, model: LanguageModel, corpus: Corpus, device: torch.device, say: Say) -> Trainer:
+    """Who teaches `model` the text, in steps or in one."""
+    ids = corpus.data.train
     if model.fits_by_counting:
         return Counting(config.trainer, model, ids, seed=config.system.seed, device=device, say=say)
-    batches = (Lanes if config.data.stateful else Batches)(
-        ids,
-        block_size=config.data.block_size,
-        batch_size=config.trainer.batch_size,
-        seed=derived_seed(config.system.seed, "batches"),
-    )
-    fresh = batches.fresh if isinstance(batches, Lanes) else None
+    cut: dict[str, int] = {
+        "block_size": config.data.block_size,
+        "batch_size": config.trainer.batch_size,
+        "seed": derived_seed(config.system.seed, "batches"),
+    }
+    lanes = Lanes(ids, **cut, source=corpus.text.source) if config.data.stateful else None
+    batches, fresh = (lanes, lanes.fresh) if lanes else (Batches(ids, **cut), None)
     return Trainer(config.trainer, model, batches, fresh=fresh, seed=config.system.seed, device=device, say=say)
 
 
@@ -103,12 +105,22 @@ def _describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus) ->
         "text_sha256": corpus.text.sha256,
         "vocabulary_sha256": vocabulary,
     }
-    model = {"parameters": trainer.model.parameter_count, "flops_per_token": trainer.model.flops_per_token()}
+    model = {
+        "parameters": trainer.model.parameter_count,
+        "flops_per_token": trainer.model.flops_per_token(),
+        "reads": _reads(trainer.model),
+    }
     environment = runlog.environment(trainer.device, **text, model=model, attention=attention)
     folders.write_json(folder, "environment.json", environment)
     trainer.say(_announcement(trainer))
     if not trainer.model.autoregressive:
         trainer.say(unjudged(trainer.model))
+
+
+def _reads(model: LanguageModel) -> list[str]:
+    """Settings of model and trainer that a run of this family reads, by which a comparison names it."""
+    trainers = counting.READS if model.fits_by_counting else {field.name for field in fields(TrainerConfig)}
+    return sorted([*(f"model.{name}" for name in model.reads | EVERYONE), *(f"trainer.{name}" for name in trainers)])
 
 
 def _train_in(
@@ -162,6 +174,21 @@ def _announcement(trainer: Trainer) -> str:
         f"token; {left:,} steps of {tokens:,} tokens on {trainer.device} with {torch.get_num_threads()} threads: "
         f"about {seconds:,.0f} s and {memory / 1e9:.1f} GB"
     )
+
+
+def load_newest(*, device: str = "auto", say: Say = silent) -> Run:
+    """The last started run under out/ that has something to load; says which newer ones have not, and why.
+
+    Raises:
+        CheckpointError: none has a valid checkpoint.
+    """
+    runs = folders.newest_first()
+    for folder in runs:
+        try:
+            return load(folder, device=device, say=say)
+        except CheckpointError as nothing:
+            say(f"passed over: {nothing}")
+    raise CheckpointError(f"no run under {folders.HOME}/ has a checkpoint that can be loaded; the newest is {runs[0]}")
 
 
 def load(run_dir: str | Path, *, device: str = "auto", say: Say = silent) -> Run:

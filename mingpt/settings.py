@@ -15,8 +15,8 @@ from mingpt.attention.positions import POSITIONS
 from mingpt.attention.scores import SCORES
 from mingpt.carried import refuse_carrying
 from mingpt.counting import refuse_unread
-from mingpt.errors import require
-from mingpt.flags import Flags, to_yaml
+from mingpt.errors import UsageError, require
+from mingpt.flags import Flags, blaming, to_yaml
 from mingpt.initialise import INITS
 from mingpt.lm import ModelConfig
 from mingpt.mirror import WANDB_MODES, WandbConfig
@@ -124,7 +124,10 @@ def parse(argv: Sequence[str]) -> Config:
     Raises:
         UsageError: names setting, value and rule.
     """
-    return Config(**flags().parse(argv))
+    try:
+        return Config(**flags().parse(argv))
+    except UsageError as error:
+        raise blaming(error, argv) from None
 
 
 def read(path: Path) -> Config:

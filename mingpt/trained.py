@@ -1,7 +1,7 @@
 """A trained model with all that belongs to it: what one may ask of a run."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor
 from mingpt import runlog
 from mingpt.attention.maps import attention_weights
 from mingpt.errors import DataError, UsageError, require
-from mingpt.evaluate import HeldOutLoss, PseudoLikelihood, held_out_loss, pseudo_likelihood
+from mingpt.evaluate import HeldOutLoss, PseudoLikelihood, Say, held_out_loss, pseudo_likelihood, silent
 from mingpt.generate import Sampling, fill, stream, write
 from mingpt.influence import influence
 from mingpt.lm import LanguageModel
@@ -25,11 +25,6 @@ from mingpt.trainer import Progress
 
 PSEUDO_TOKENS = 16384  # hidden one at a time, each at the cost of a pass over its block
 EXCERPT = 32  # tokens: as many as a picture has room for
-Say = Callable[[str], None]
-
-
-def silent(line: str) -> None:
-    """Where nobody listens."""
 
 
 @dataclass
@@ -52,10 +47,12 @@ class Run:
         Raises:
             UsageError: a character outside the vocabulary, a broken rule of sampling, a model that can't write.
         """
+        self._encoded(prompt, "prompt")
         return write(self.model, self.tokenizer, prompt, max_new_tokens, Sampling(**sampling))
 
     def stream(self, prompt: str, max_new_tokens: int, sampling: Sampling, *, cache: bool = True) -> Iterator[str]:
         """What follows the prompt, token by token; without a cache the same text, each token from all before it."""
+        self._encoded(prompt, "prompt")
         return stream(self.model, self.tokenizer, prompt, max_new_tokens, sampling, cache=cache)
 
     def fill(self, text: str, gap: str = "_") -> str:
@@ -64,6 +61,7 @@ class Run:
         Raises:
             UsageError: no gap, too long a text, a character outside the vocabulary, a model that does not fill gaps.
         """
+        self._encoded(text.replace(gap, "") if gap else "", "fill")
         return fill(self.model, self.tokenizer, text, gap)
 
     def attention(self, text: str) -> list[Tensor]:
@@ -101,7 +99,7 @@ class Run:
         ids = self._judged_on(path, say)
         if len(ids) < 2:
             raise DataError(f"{path or self.folder}: one token has no next one to predict; at least 2 are needed")
-        return held_out_loss(self.model, ids, self.tokenizer)
+        return held_out_loss(self.model, ids, self.tokenizer, say=say)
 
     def pseudo_likelihood(
         self, path: str | None = None, say: Say = silent, *, at_most: int | None = PSEUDO_TOKENS
@@ -118,7 +116,7 @@ class Run:
         ids = self._judged_on(path, say)
         if not len(ids):
             raise DataError(f"{path or self.folder}: has no token to hide; at least 1 is needed")
-        return pseudo_likelihood(self.model, ids, self.tokenizer, at_most=at_most)
+        return pseudo_likelihood(self.model, ids, self.tokenizer, at_most=at_most, say=say)
 
     def excerpt(self, characters: int = EXCERPT, say: Say = silent) -> str:
         """The beginning of the run's own held-out text: at most so many tokens, and no more than a block.
@@ -131,11 +129,18 @@ class Run:
 
     def _ids(self, text: str) -> Tensor:
         """(1, t) ids of a text no longer than a block, where the model is."""
-        ids = torch.from_numpy(self.tokenizer.encode(text).astype("int64"))[None]
+        ids = torch.from_numpy(self._encoded(text, "text").astype("int64"))[None]
         size = self.model.config.block_size
         shown = text if len(text) <= 40 else f"{text[:40]}..."
         require(1 <= ids.shape[1] <= size, "text", repr(shown), f"must be 1 to {size} tokens, not {ids.shape[1]}")
         return ids.to(self.model.device)
+
+    def _encoded(self, text: str, name: str) -> Ids:
+        """The ids of what a person gave as the setting `name`, which an error begins with."""
+        try:
+            return self.tokenizer.encode(text)
+        except UsageError as unknown:
+            raise UsageError(f"{name}: {unknown}") from None
 
     def _judged_on(self, path: str | None, say: Say) -> Ids:
         """The run's own held-out part, or all of the file at `path`."""
@@ -149,7 +154,8 @@ class Run:
         if text.sha256 != environment(self.folder)["text_sha256"]:
             raise DataError(f"{text.source}: no longer the text that {self.folder} began with; --text judges another")
         data = self.config.data
-        return split(ids, block_size=data.block_size, val_fraction=data.val_fraction).held_out
+        parts = split(ids, block_size=data.block_size, val_fraction=data.val_fraction, source=text.source)
+        return parts.held_out
 
     def _own_text(self) -> str:
         """Where the run's text lies, from whatever folder one asks; never a reason to write it anew."""

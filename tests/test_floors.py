@@ -20,7 +20,15 @@ FLOORS: list[list[list[str]]] = [
         [
             *("errors", "version", "registry", "files", "interrupt", "utils", "initialise", "norms", "dropout"),
             *("report.curve", "report.heatmaps", "report.statistics", "report.words", "report.records"),
-            *("report.arms", "report.compare", "report.figures", "report.page", "report"),
+            *(
+                "report.arms",
+                "report.compare",
+                "report.figures",
+                "report.page",
+                "report.published",
+                "report.index",
+                "report",
+            ),
         ],
     ],
     [

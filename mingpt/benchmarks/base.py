@@ -35,6 +35,15 @@ class Benchmark:
 BENCHMARKS: Registry[Benchmark] = Registry("bench")
 
 
+def listing(program: str) -> str:
+    """What there is to time, a line each, as help for `program`, which is how they are called."""
+    lines = "\n".join(f"  {name:11}{BENCHMARKS[name].about}" for name in BENCHMARKS)
+    return (
+        f"usage: {program} [NAME] [--KEY=VALUE ...]\n\nnames:\n{lines}\n\n"
+        f"Without a name: train. `{program} NAME --help` lists its settings."
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Timing:
     """How a benchmark times.

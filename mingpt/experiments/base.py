@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mingpt import counting
+from mingpt.lm import EVERYONE, LanguageModel
 from mingpt.registry import Registry
 from mingpt.settings import Config
+from mingpt.zoo import FAMILIES
 
 Settings = Mapping[str, Any]  # `{"model.window": 16}`
 Stages = Sequence[Settings]
@@ -35,7 +38,7 @@ class Cell:
     @property
     def tokens(self) -> int:
         """Of all its steps: what its time is guessed from."""
-        return sum(c.trainer.max_iters * c.trainer.batch_size * c.data.block_size for c in self.configs)
+        return sum(steps_of(c) * c.trainer.batch_size * c.data.block_size for c in self.configs)
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,13 @@ class Measurement:
         name: of its rows in measurements.jsonl and of its figure.
         take: gives the rows.
         draw: (rows, matplotlib Figure) draws them, from the rows alone; None: no picture.
+        finding: what the rows say, in one sentence; None: the numbers alone are given.
     """
 
     name: str
     take: Callable[[Lab], list[Row]]
     draw: Callable[[list[Row], Any], None] | None = None
+    finding: Callable[[list[Row]], str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +77,11 @@ class Experiment:
         question: in one sentence.
         hypothesis: what is expected, said before anything ran.
         arms: the stages of each.
-        common: what all arms share, every setting spelled out, since defaults move.
+        common: what all arms share, every setting spelled out, since defaults move; of it an arm takes what its family
+            of models reads, so that unlike families may stand side by side.
         seeds: how many cells an arm has.
         metric: of a run's last record, what arms are compared by.
-        learning_rates: each arm takes the best of these; None: what `common` says.
+        learning_rates: each arm that has a learning rate takes the best of these; None: what `common` says.
         quick: what is other where it must be over in minutes.
         quick_arms: the arms then; None: the same.
         quick_seeds: how many cells an arm then has.
@@ -98,10 +104,35 @@ class Experiment:
     measurements: tuple[Measurement, ...] = ()
 
     def stages(self, quick: bool) -> dict[str, list[dict[str, Any]]]:
-        """Every arm's settings in full: common, then what quick changes, then the arm's own."""
+        """Every arm's settings in full: common, then what quick changes, as far as its family reads them; then the
+        arm's own, all of them, so that one that is not read is refused."""
         arms = self.quick_arms if quick and self.quick_arms is not None else self.arms
         shared = {**self.common, **(self.quick if quick else {})}
-        return {arm: [{**shared, **stage} for stage in stages] for arm, stages in arms.items()}
+        return {arm: [_in_full(shared, stage) for stage in stages] for arm, stages in arms.items()}
+
+
+def _in_full(shared: Settings, own: Settings) -> dict[str, Any]:
+    family = FAMILIES[{**DEFAULTS, **shared, **own}["model.type"]]
+    return {**{key: value for key, value in shared.items() if read_by(family, key)}, **own}
+
+
+def read_by(family: type[LanguageModel], key: str) -> bool:
+    """Whether a run of this family reads the setting; True for what is none, so that it is refused where it is used."""
+    group, _, name = key.partition(".")
+    by_gradients = not family.fits_by_counting
+    reads = {
+        "model": name in family.reads | EVERYONE or (name == "pretrained_folder" and by_gradients),
+        "trainer": name in counting.READS or by_gradients,
+    }
+    return key not in DEFAULTS or reads.get(group, True)
+
+
+def steps_of(config: Config) -> int:
+    """Steps of a whole run: one where it learns by counting."""
+    return 1 if FAMILIES[config.model.type].fits_by_counting else config.trainer.max_iters
+
+
+DEFAULTS = Config().flat()
 
 
 EXPERIMENTS: Registry[Experiment] = Registry("experiment")

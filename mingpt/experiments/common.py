@@ -92,3 +92,20 @@ QUICK_SEED: dict[str, Any] = {
     "trainer.learning_rate": 2e-3,
     "trainer.save_every": 300,
 }
+# The text and the steps of GPT, for families that read nothing else of it.
+TRAINED: dict[str, Any] = {key: value for key, value in GPT.items() if not key.startswith("model.")}
+# What recurrent families read; which cell, and how many of what width, is an arm's to say.
+RECURRENT: dict[str, Any] = {
+    "model.readout": "linear",
+    "model.embd_pdrop": 0.0,
+    "model.resid_pdrop": 0.0,
+    "model.pretrained_folder": None,
+}
+BOTH_WAYS: dict[str, Any] = {
+    "model.objective": "next",
+}
+# A table of counts: no step and no learning rate, so of the settings above it takes the text's alone.
+SIX_GRAM: dict[str, Any] = {
+    "model.type": "ngram",
+    "model.order": 6,
+}

@@ -3,8 +3,10 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mingpt.experiments.base import Cell, Experiment, Say
+from mingpt.experiments.runner import measured
 from mingpt.files import write_atomic
 from mingpt.report import page
 from mingpt.report.compare import Comparison, comparison
@@ -15,7 +17,8 @@ Show = Callable[[Comparison], None]
 def conclude(experiment: Experiment, folder: Path, cells: Sequence[Cell], say: Say, *, show: Show) -> None:
     """Write summary.json and report.html from the finished cells; every pair of arms is judged.
 
-    Of an arm in stages the last one's runs are compared.
+    Of an arm in stages the last one's runs are compared.  What was measured beside them says its finding; it is the
+    verdict where no arms are.
 
     Args:
         show: puts the comparison before a person.
@@ -23,9 +26,18 @@ def conclude(experiment: Experiment, folder: Path, cells: Sequence[Cell], say: S
     arms: dict[str, list[str | Path]] = {}
     for cell in cells:
         arms.setdefault(cell.arm, []).append(cell.folders[-1])
+    summary: dict[str, Any] = {"findings": findings(experiment, folder)}
     if arms:
         result = comparison(arms, metric=experiment.metric, every_pair=True)
-        summary = {"verdict": result.headline, "every_pair": True, **result.to_json()}
-        write_atomic(folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+        summary = {"verdict": result.headline, "every_pair": True, **summary, **result.to_json()}
         show(result)
+    if arms or summary["findings"]:
+        write_atomic(folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
     say(f"page: {page.write([folder], folder / 'report.html')}")
+
+
+def findings(experiment: Experiment, folder: Path) -> list[str]:
+    """What each measurement says of its rows."""
+    taken = [(each.finding, measured(folder, each.name)) for each in experiment.measurements]
+    said = [finding(rows) for finding, rows in taken if finding and rows]
+    return [f"{sentence[:1].upper()}{sentence[1:]}" for sentence in said]

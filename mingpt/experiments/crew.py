@@ -17,7 +17,7 @@ from threading import Event
 
 from mingpt import checkpoint
 from mingpt.errors import CheckpointError, NotFiniteError
-from mingpt.experiments.base import Cell, Say
+from mingpt.experiments.base import Cell, Say, steps_of
 from mingpt.experiments.plan import folder_name, words_of
 from mingpt.files import locked
 from mingpt.interrupt import stop_on_signals
@@ -49,7 +49,7 @@ class Outcome:
 
 def finished(config: Config, folder: Path) -> bool:
     """Whether the run in `folder` has made all its steps, and left what it should."""
-    lines, last = read_lines(folder / "metrics.jsonl"), config.trainer.max_iters
+    lines, last = read_lines(folder / "metrics.jsonl"), steps_of(config)
     complete = bool(lines) and lines[-1]["step"] == last and checkpoint.steps(folder)[:1] == [last]
     return complete and (folder / "baselines.json").exists()
 

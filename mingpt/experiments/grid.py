@@ -89,7 +89,7 @@ def experiment_of(words: Sequence[str]) -> Experiment:
         arms[name] = (_of_arm(config),)
     return Experiment(
         name="sweep",
-        question=f"What do {', '.join(values)} change?",
+        question=f"What {'does' if len(values) == 1 else 'do'} {' and '.join(values)} change?",
         hypothesis="none was written down before",
         arms=arms,
         quick_characters=None,

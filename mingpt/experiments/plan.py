@@ -19,11 +19,12 @@ from typing import Any
 
 from mingpt import settings
 from mingpt.errors import UsageError
-from mingpt.experiments.base import Cell, Experiment, Say, Settings
+from mingpt.experiments.base import DEFAULTS, Cell, Experiment, Say, Settings, read_by
 from mingpt.files import write_atomic
 from mingpt.settings import Config
 from mingpt.text.corpora import read_text
 from mingpt.text.corpus import prepare
+from mingpt.zoo import FAMILIES
 
 RECORD = "record.json"
 RATE = "trainer.learning_rate"
@@ -101,12 +102,15 @@ def trials(experiment: Experiment, folder: Path, text: Text, quick: bool) -> dic
     """The runs that choose every arm's learning rate: its first stage on the training part alone.
 
     They are judged on the last twentieth of that part, so the choice has not seen what the arms are compared by.
+    An arm that reads no learning rate has none to choose.
     """
     if experiment.learning_rates is None:
         return {}
     found: dict[str, dict[float, Cell]] = {}
     for arm, stages in experiment.stages(quick).items():
         first = config_of({**stages[0], "data.path": text.path})
+        if not read_by(FAMILIES[first.model.type], RATE):
+            continue
         part = _training_part(folder, first)
         found[arm] = {}
         for rate in experiment.learning_rates:
@@ -196,6 +200,3 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
                 if there.get(key) != value and key != "data.path"
             ]
     return said
-
-
-DEFAULTS = Config().flat()

@@ -20,7 +20,8 @@ from mingpt.experiments.base import Cell, Experiment, Lab, Measurement, Row, Say
 from mingpt.experiments.crew import AGAIN_S, Crew, Launch, Outcome, done, in_process_of_its_own, threads_for
 from mingpt.experiments.plan import RECORD, Text
 from mingpt.files import locked, write_atomic
-from mingpt.report.records import read_lines
+from mingpt.report import figures
+from mingpt.report.records import baselines_of, read_json, read_lines, smallness
 
 MEASURED, FIGURES = "measurements.jsonl", "figures"
 Conclude = Callable[[Experiment, Path, Sequence[Cell], Say], None]
@@ -167,7 +168,7 @@ def _measure(measurements: Sequence[Measurement], lab: Lab) -> None:
                 rows = measurement.take(lab)
                 _append(lab.folder / MEASURED, [{"measurement": measurement.name, **row} for row in rows])
                 lab.say(f"measured {measurement.name} in {time.monotonic() - began:.0f} s")
-            draw(measurement, lab.folder, lab.quick)
+            draw(measurement, lab.folder)
 
 
 def measured(folder: Path, name: str) -> list[Row]:
@@ -181,19 +182,16 @@ def _append(path: Path, rows: Sequence[Row]) -> None:
     write_atomic(path, before + "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
-def draw(measurement: Measurement, folder: Path, quick: bool) -> None:
-    """figures/NAME.svg, from the rows."""
-    from matplotlib.figure import Figure  # 0.5 s, and only where a picture is drawn
-
+def draw(measurement: Measurement, folder: Path) -> None:
+    """figures/NAME.svg, from the folder's files alone: its rows, its record, the n-gram lines of its last stage."""
     rows = measured(folder, measurement.name)
     if measurement.draw is None or not rows:
         return
     (folder / FIGURES).mkdir(exist_ok=True)
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    measurement.draw(rows, figure)
-    if quick:
-        figure.text(0.995, 0.005, "quick: small models, short training", ha="right", va="bottom", fontsize=7)
-    figure.savefig(folder / FIGURES / f"{measurement.name}.svg")
+    lines, small = baselines_of(folder), smallness(read_json(folder / RECORD))
+    finding = measurement.finding(rows) if measurement.finding else ""
+    content = figures.measured(measurement.draw, rows, lines=lines, small=small, finding=finding)
+    write_atomic(folder / FIGURES / f"{measurement.name}.svg", content.encode())
 
 
 def _put_aside(folder: Path, say: Say) -> None:

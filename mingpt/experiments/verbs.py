@@ -8,17 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mingpt.errors import UsageError, require
-from mingpt.experiments.base import EXPERIMENTS, Experiment, Say
+from mingpt.experiments.base import EXPERIMENTS, Experiment, Say, Settings
+from mingpt.experiments.conclude import findings
 from mingpt.experiments.crew import Outcome
 from mingpt.experiments.grid import experiment_of
-from mingpt.experiments.runner import Conclude, Wish, carry_out, read_record
+from mingpt.experiments.runner import Conclude, Wish, carry_out, draw, read_record
+from mingpt.files import write_atomic
 from mingpt.flags import Flags
 from mingpt.folders import HOME
 from mingpt.interrupt import EXIT_CODES
 from mingpt.registry import did_you_mean
+from mingpt.report import index
+from mingpt.report.index import RESULTS
+from mingpt.report.page import SUMMARY
+from mingpt.report.published import publish, unfinished
+from mingpt.report.records import read_json
 
 SWITCHES = ("--quick", "--fresh")
-ACTIONS = ("list", "run", "show")
+ACTIONS = ("list", "run", "show", "publish")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +59,17 @@ class ShowOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PublishOptions:
+    """Keep the records of finished experiments in results/, and draw the pages and the README's table from there.
+
+    Attributes:
+        quick: their small forms
+    """
+
+    quick: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweepOptions:
     """Train every combination of settings.
 
@@ -67,7 +85,7 @@ class SweepOptions:
 
 
 def experiment(words: Sequence[str], say: Say, program: str, conclude: Conclude) -> int:
-    """`list`, `run NAME`, `show NAME`."""
+    """`list`, `run NAME`, `show NAME`, `publish [NAME ...]`."""
     action, rest = (words[0], list(words[1:])) if words else ("list", [])
     if action in ("--help", "-h"):
         say(_usage(program))
@@ -80,6 +98,8 @@ def experiment(words: Sequence[str], say: Say, program: str, conclude: Conclude)
         width = max(len(name) for name in EXPERIMENTS)
         say("\n".join(f"{name:{width}}  {EXPERIMENTS[name].question}" for name in EXPERIMENTS))
         return 0
+    if action == "publish":
+        return _publish(rest, say, program)
     if not rest or rest[0] in ("--help", "-h"):
         say(_usage(program))
         return 0
@@ -133,7 +153,7 @@ def show(experiment: Experiment, quick: bool) -> str:
     seeds = experiment.quick_seeds if quick else experiment.seeds
     lines = [experiment.question, f"expected: {experiment.hypothesis}", ""]
     for arm, stages in experiment.stages(quick).items():
-        steps = " + ".join(f"{each['trainer.max_iters']} steps at block {each['data.block_size']}" for each in stages)
+        steps = " + ".join(_told(each) for each in stages)
         lines.append(f"  {arm}: {steps}, {seeds} seeds")
     lines += [f"  measured: {each.name}" for each in experiment.measurements]
     if read_record(folder) is None:
@@ -141,6 +161,46 @@ def show(experiment: Experiment, quick: bool) -> str:
     lines += ["", f"in {folder}:", *(f"  {path.name}" for path in sorted((folder / "figures").glob("*.svg")))]
     summary = folder / "summary.json"
     return "\n".join([*lines, json.dumps(json.loads(summary.read_bytes()), indent=1) if summary.exists() else ""])
+
+
+def _told(stage: Settings) -> str:
+    made = f"{stage['trainer.max_iters']} steps" if "trainer.max_iters" in stage else "counts once"
+    return f"{made} at block {stage['data.block_size']}"
+
+
+def _publish(words: Sequence[str], say: Say, program: str) -> int:
+    """The named experiments, or all that are finished in either form; and everything that is made from results/."""
+    names = [word for word in words if not word.startswith("-")]
+    given = _switched([word for word in words if word.startswith("-")])
+    about = "Keep the records of finished experiments in results/; those named, or all."
+    options: PublishOptions = Flags(f"{program} experiment publish [NAME ...]", about, {"": PublishOptions}).parse(
+        given
+    )[""]
+    forms = [(EXPERIMENTS[name], quick) for name in names or EXPERIMENTS for quick in (False, True)]
+    forms = [each for each in forms if each[1] == options.quick or (not names and not options.quick)]
+    for experiment, quick in forms:
+        folder, target = folder_of(experiment, quick), RESULTS / folder_of(experiment, quick).name
+        why = unfinished(folder)
+        if names or not why:
+            publish(folder, target)
+            say(f"{folder} -> {target}")
+        elif folder.exists():
+            say(f"left out: {folder}: {why}")
+    redraw(RESULTS)
+    for path in index.write(RESULTS):
+        say(str(path))
+    return 0
+
+
+def redraw(results: Path) -> None:
+    """The figures and findings of all measurements in `results`, from their rows."""
+    for folder in index.published(results):
+        known = read_record(folder) or {}
+        if known.get("name") in EXPERIMENTS:
+            for measurement in EXPERIMENTS[known["name"]].measurements:
+                draw(measurement, folder)
+            summary = {**read_json(folder / SUMMARY), "findings": findings(EXPERIMENTS[known["name"]], folder)}
+            write_atomic(folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
 
 
 def folder_of(experiment: Experiment, quick: bool) -> Path:
@@ -195,5 +255,6 @@ def _usage(program: str) -> str:
     return (
         f"usage: {program} experiment list\n"
         f"       {program} experiment run NAME [--quick] [--seeds=N] [--jobs=N] [--data=TEXT] [--fresh]\n"
-        f"       {program} experiment show NAME [--quick]\n\nthere are: {', '.join(EXPERIMENTS)}"
+        f"       {program} experiment show NAME [--quick]\n"
+        f"       {program} experiment publish [NAME ...] [--quick]\n\nthere are: {', '.join(EXPERIMENTS)}"
     )

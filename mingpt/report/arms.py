@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from mingpt.errors import DataError, UsageError
-from mingpt.report.records import RunRecord, is_run, read_run, read_settings
+from mingpt.report.records import STARTS_FROM, RunRecord, is_run, read_run, read_settings
 
 NOT_OF_AN_ARM = (
     *("system.seed", "system.work_dir", "data.path", "trainer.resume", "trainer.resume_changed"),
     *("trainer.eval_every", "trainer.eval_tokens", "trainer.sample_every", "trainer.save_every"),
 )
-STARTS_FROM = "model.pretrained_folder"
 MACHINE = ("device", "device_name", "threads")
 
 
@@ -96,7 +95,7 @@ def by_settings(runs: Sequence[RunRecord]) -> list[Group]:
         else:
             members.append(run)
     unlike = differing([settings for settings, _ in found])
-    return [Group(name_of(settings, unlike, runs[0].folder), runs, settings) for settings, runs in found]
+    return [Group(name_of(settings, unlike, runs[0]), runs, settings) for settings, runs in found]
 
 
 def grouped(named: Mapping[str, Sequence[RunRecord]], used: Sequence[RunRecord]) -> list[Group]:
@@ -111,9 +110,10 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {key: each for key, each in values.items() if any(value != each[0] for value in each)}
 
 
-def name_of(settings: Mapping[str, Any], differing: Iterable[str], folder: Path) -> str:
-    said = [f"{key}={settings[key]}" for key in differing if key in settings]
-    return " ".join(said) or folder.resolve().name
+def name_of(settings: Mapping[str, Any], differing: Iterable[str], run: RunRecord) -> str:
+    """`model.type=rnn model.cell=gru`: what differs, as far as the run's family reads it."""
+    said = [f"{key}={settings[key]}" for key in differing if key in settings and run.reads(key)]
+    return " ".join(said) or run.folder.resolve().name
 
 
 def notes(runs: Sequence[RunRecord], per_byte: bool) -> list[str]:

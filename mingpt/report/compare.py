@@ -28,7 +28,7 @@ from mingpt.report.arms import (
     refuse_twins,
     usable,
 )
-from mingpt.report.records import Curve
+from mingpt.report.records import Curve, RunRecord
 from mingpt.report.statistics import Estimate, Losses, Sooner, Verdict, estimate, judge, number, reaches
 
 FEWEST_POINTS = 3  # of a held-out curve that steps are read from; else the training curve has to do
@@ -48,6 +48,7 @@ class Arm:
         curves: held-out loss along each run.
         training: smoothed training loss along each run.
         samples: what the first run wrote last.
+        pseudo_nats: of a model that fills gaps, per token hidden, in place of a loss; no loss.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Arm:
     curves: list[Curve]
     training: list[Curve]
     samples: list[dict[str, str]]
+    pseudo_nats: Estimate | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,7 @@ def comparison(
     refuse_twins(groups)
     per_byte = len({run.environment.get("vocabulary_sha256") for run in used}) > 1 and metric == "val_loss"
     key, scale = ("bits_per_byte", math.log(2)) if per_byte else (metric, 1.0)
-    seconds = None if notes_on_time(used) else min(run.last.get("seconds", 0.0) for run in used)
+    seconds = None if notes_on_time(used) else _reached_by_all(used)
     unlike = differing([group.settings for group in groups])
     arms = [_arm(group, list(unlike), key, scale, seconds) for group in groups]
     unit = "nats per byte" if per_byte else "nats"
@@ -159,12 +161,26 @@ def comparison(
     )
 
 
+def _reached_by_all(runs: Sequence[RunRecord]) -> float:
+    """Seconds; runs that counted don't shorten them, since more time would have changed nothing there."""
+    by_gradients = [run for run in runs if not run.counted]
+    return min(run.last.get("seconds", 0.0) for run in by_gradients or runs)
+
+
+def _at(seconds: float | None, run: RunRecord, curve: Curve, last: float | None) -> float | None:
+    """The loss after so many seconds; counting, once done, stays as it is."""
+    if seconds is None:
+        return None
+    ended = run.counted and run.last.get("seconds", 0.0) <= seconds
+    return last if ended else curve.loss_at(seconds)
+
+
 def _arm(group: Group, differing: Iterable[str], key: str, scale: float, seconds: float | None) -> Arm:
     runs = sorted(group.runs, key=lambda run: run.seed)
     model, last = runs[0].environment.get("model") or {}, runs[0].last
     curves = [run.held_out(key, scale) for run in runs]
     losses = [scaled(run.last.get(key), scale) for run in runs]
-    timed = [None if seconds is None else curve.loss_at(seconds) for curve in curves]
+    timed = [_at(seconds, run, curve, loss) for run, curve, loss in zip(runs, curves, losses, strict=True)]
     bits = [run.last["bits_per_byte"] for run in runs if run.last.get("bits_per_byte") is not None]
     return Arm(
         name=group.name,
@@ -184,6 +200,7 @@ def _arm(group: Group, differing: Iterable[str], key: str, scale: float, seconds
         curves=curves,
         training=[run.training() for run in runs],
         samples=runs[0].last_samples(),
+        pseudo_nats=_estimate([scaled(run.last.get("pseudo_nats"), 1.0) for run in runs]),
     )
 
 
@@ -219,6 +236,8 @@ def mean_curve(curves: Sequence[Curve]) -> Curve:
 
 def _sooner(better: Arm, other: Arm) -> Sooner | None:
     """Read from mean curves over the shared seeds: held-out where it was looked at often enough, else training."""
+    if 1 in (better.steps, other.steps):  # counting has a single one: no step of training is like it
+        return None
     shared = {*better.seeds} & {*other.seeds}
 
     def mean(arm: Arm, curves: Sequence[Curve]) -> Curve:

@@ -42,7 +42,8 @@ def draw(run_dir: Path) -> Path:
     if alone:
         axes.set_xlim(steps[0] - 1, steps[0] + 1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for height, text in labels(lines, apart=0.04 * (axes.get_ylim()[1] - axes.get_ylim()[0])):
+    low, high = axes.get_ylim()
+    for height, text in labels(lines, apart=0.04 * (high - low), low=low, high=high):
         axes.annotate(
             text, (1.01, height), xycoords=("axes fraction", "data"), va="center", color="#8a4416", fontsize=9
         )
@@ -53,13 +54,28 @@ def draw(run_dir: Path) -> Path:
     return run_dir / "loss.png"
 
 
-def labels(lines: Mapping[str, float], apart: float) -> list[tuple[float, str]]:
-    """Where to write each line's name: at its height, or `apart` below the label above it where they would collide."""
-    placed: list[tuple[float, str]] = []
-    for name, loss in sorted(lines.items(), key=lambda line: -line[1]):
-        height = min(loss, placed[-1][0] - apart) if placed else loss
-        placed.append((height, f"{name} {loss:.2f}"))
-    return placed
+def labels(lines: Mapping[str, float], *, apart: float, low: float, high: float) -> list[tuple[float, str]]:
+    """Where to write each line's name, from the lowest: at its height; those that would collide spread about their
+    middle, `apart` from each other, all within `low` to `high` as far as there is room.
+    """
+    ordered = sorted(lines.items(), key=lambda line: line[1])
+    crowds: list[list[float]] = []  # heights of lines whose labels stand in one column
+    for _, loss in ordered:
+        crowds.append([loss])
+        while len(crowds) > 1 and _column(crowds[-1], apart, low, high)[0] < (
+            _column(crowds[-2], apart, low, high)[-1] + apart
+        ):
+            last = crowds.pop()
+            crowds[-1] += last
+    heights = [height for crowd in crowds for height in _column(crowd, apart, low, high)]
+    return [(height, f"{name} {loss:.2f}") for height, (name, loss) in zip(heights, ordered, strict=True)]
+
+
+def _column(losses: Sequence[float], apart: float, low: float, high: float) -> list[float]:
+    """Heights of labels `apart` from each other about the middle of their lines, moved to within the borders."""
+    length = apart * (len(losses) - 1)
+    bottom = max(min(sum(losses) / len(losses) - length / 2, high - length), low)
+    return [bottom + apart * place for place in range(len(losses))]
 
 
 def smoothed(values: Sequence[float], keep: float = 0.9) -> list[float]:

@@ -8,7 +8,7 @@ enough.
 import hashlib
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -21,8 +21,11 @@ INK, PAPER = "#010203", "#fdfeff"  # stand for the reader's text and page
 ARMS = ("#0072b2", "#c2570c", "#00805a", "#a8327d", "#7a6a00", "#5b4fc4", "#b3261e", "#4d6273")  # 4.5:1 on white
 DARK = ("#5db8f5", "#f0954e", "#3fc79a", "#ea86c4", "#d3bd3b", "#a79df5", "#ff8a80", "#a4bac9")  # 7:1 on black
 LINE, LINE_DARK = "#8a4416", "#e0a070"  # what counting reaches
+ALIKE = {"#0b5cad": ARMS[0], "#9aa7b8": LINE, "#000000": INK}  # colours that measurements name, and what they become
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 WIDTH, HEIGHT, LEGEND_ROW = 4.5, 3.1, 0.19  # inches
+MEASURED = (5.6, 3.9)  # inches, of a measurement's figure
+LOSS = "held-out loss, nats"  # begins the label of an axis that n-gram lines belong to
 LONGEST = 64  # characters of a name in a legend
 
 
@@ -33,17 +36,23 @@ def new_figure(rows: int = 0) -> Any:
     return Figure(figsize=(WIDTH, HEIGHT + LEGEND_ROW * rows), layout="constrained")
 
 
-def svg(figure: Any, label: str) -> str:
+def svg(figure: Any, label: str, *, paper: bool = False) -> str:
     """The figure as one `<svg>` element that scales, follows the scheme, and is called `label`.
 
     Its ids are its own: several such pictures may stand in one page.
+
+    Args:
+        paper: with a ground of its own, for a file that may be shown on any.
     """
     from matplotlib import rc_context
 
     prefix = "f" + hashlib.sha256(label.encode()).hexdigest()[:8]
     content = io.StringIO()
     with rc_context({"svg.hashsalt": prefix, "svg.fonttype": "path"}):
-        figure.savefig(content, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        ground = {"facecolor": PAPER} if paper else {"transparent": True}
+        for axes in figure.axes:
+            axes.patch.set_visible(False)
+        figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None}, **ground)
     drawn = content.getvalue()
     drawn = drawn[drawn.index("<svg") :]
     view = re.search(r'viewBox="([^"]+)"', drawn)
@@ -51,6 +60,7 @@ def svg(figure: Any, label: str) -> str:
     body = re.sub(r"<metadata>.*?</metadata>", "", drawn[drawn.index(">") + 1 :], flags=re.DOTALL)
     body = re.sub(r'\bid="', f'id="{prefix}-', body)
     body = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}-", body)
+    body = re.sub(r'\bd="[^"]+"', _shorter, body)
     for colour, name in _variables().items():
         body = body.replace(colour, name)
     said = escape(label, {'"': "&quot;"})
@@ -61,9 +71,15 @@ def svg(figure: Any, label: str) -> str:
     )
 
 
+def _shorter(path: re.Match[str]) -> str:
+    """A path's numbers to a hundredth of a point: half of the file."""
+    return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", path[0])
+
+
 def _variables() -> dict[str, str]:
     names = {colour: f"var(--arm-{place})" for place, colour in enumerate(ARMS)}
-    return {INK: "var(--ink)", PAPER: "var(--paper)", LINE: "var(--line)", **names}
+    known = {INK: "var(--ink)", PAPER: "var(--paper)", LINE: "var(--line)", **names}
+    return {**known, **{colour: known[like] for colour, like in ALIKE.items()}}
 
 
 def _scheme() -> str:
@@ -107,11 +123,15 @@ def legend(figure: Any, rows: int) -> None:
         found.set_in_layout(True)
 
 
-def curves(result: Comparison, *, over: str = "steps") -> str | None:
+def curves(result: Comparison, *, over: str = "steps", small: str = "", paper: bool = False) -> str | None:
     """Loss against `steps` or `seconds` of training: the mean of each arm thick, each seed thin, n-gram lines named.
 
     Held-out loss where it was looked at along the way, else smoothed training loss, and the picture says which.
     None without a curve.
+
+    Args:
+        small: how the runs are smaller than they should be; said in the picture.
+        paper: as for `svg`.
     """
     held_out = any(len(curve.steps) > 1 for arm in result.arms for curve in arm.curves)
     drawn = [(arm, arm.curves if held_out else arm.training) for arm in result.arms]
@@ -127,7 +147,8 @@ def curves(result: Comparison, *, over: str = "steps") -> str | None:
     kind = "held-out loss" if held_out else "training loss, smoothed"
     finish(axes, xlabel=X_LABELS[over], ylabel=f"{kind}, {_unit(result, held_out)}")
     legend(figure, len(drawn))
-    return svg(figure, _alt(result, kind, over, lines))
+    _say_small(figure, small)
+    return svg(figure, " ".join(filter(None, [_alt(result, kind, over, lines), _said(small)])), paper=paper)
 
 
 X_LABELS = {"steps": "optimizer step", "seconds": "seconds of training"}
@@ -154,7 +175,7 @@ def _baselines(axes: Any, lines: Mapping[str, float]) -> None:
         axes.axhline(loss, color=LINE, lw=0.8, ls=(0, (4, 3)), zorder=0)
     axes.set_ylim(min([low, *(loss - 0.02 * (high - low) for loss in near.values())]), high)
     low, high = axes.get_ylim()
-    for height, text in labels(near, apart=0.055 * (high - low)):
+    for height, text in labels(near, apart=0.055 * (high - low), low=low, high=high):
         axes.annotate(
             plain(text), (1.01, height), xycoords=("axes fraction", "data"), va="center", color=LINE, fontsize=9
         )
@@ -186,3 +207,69 @@ def bars(values: Mapping[str, tuple[float, float | None, float | None]], xlabel:
     axes.set_ylim(len(values) - 0.4, -0.6)
     finish(axes, xlabel=xlabel)
     return svg(figure, label)
+
+
+def measured(
+    draw: Callable[[list[dict[str, Any]], Any], None],
+    rows: list[dict[str, Any]],
+    *,
+    lines: Mapping[str, float],
+    small: str = "",
+    finding: str = "",
+) -> str:
+    """A measurement's figure in the look of all others, on a ground of its own.
+
+    Args:
+        draw: (rows, matplotlib Figure) draws it.
+        lines: what counting reaches, for axes of held-out loss.
+        small: how it is smaller than it should be; said in the picture.
+        finding: what it shows, said to who can't see it beside its titles.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(_look()):
+        figure = Figure(figsize=MEASURED, layout="constrained")
+        draw(rows, figure)
+        for axes in figure.axes:
+            if axes.get_ylabel().startswith(LOSS) and axes.get_yscale() == "linear":
+                _baselines(axes, lines)
+        _say_small(figure, small)
+        titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
+        axes_ = [f"{axes.get_ylabel()} against {axes.get_xlabel()}" for axes in figure.axes if axes.get_xlabel()]
+        said = [_said(text) for text in dict.fromkeys([finding, *titles, *axes_, small]) if text]
+        return svg(figure, " ".join(said), paper=True)
+
+
+def _look() -> Any:
+    """matplotlib's settings under which a drawing that names no colours has ours."""
+    from matplotlib.rcsetup import cycler
+
+    dashes = [DASHES[place % len(DASHES)] for place in range(len(ARMS))]
+    coloured = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+    sizes = dict.fromkeys(("font.size", "axes.titlesize", "figure.titlesize"), 9.5)
+    return {
+        "axes.prop_cycle": cycler(color=list(ARMS), linestyle=dashes),
+        "axes.facecolor": "none",
+        "figure.facecolor": PAPER,
+        "legend.fontsize": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        **dict.fromkeys(coloured, INK),
+        **sizes,
+    }
+
+
+def _say_small(figure: Any, small: str) -> None:
+    """Below everything else."""
+    if small:
+        room = 0.2 / figure.get_figheight()
+        figure.set_figheight(figure.get_figheight() + 0.2)
+        figure.get_layout_engine().set(rect=(0, room, 1, 1 - room))
+        figure.text(0.995, 0.03 / figure.get_figheight(), small, ha="right", va="bottom", fontsize=8, color=INK)
+
+
+def _said(text: str) -> str:
+    """As a sentence of a description."""
+    line = " ".join(text.split())
+    return f"{line[:1].upper()}{line[1:]}{'' if line.endswith('.') or not line else '.'}"

@@ -41,9 +41,9 @@ def draw(
 
     layers, heads = len(maps), len(maps[0])
     panel = min(PANEL, LARGEST / max(heads, layers))
-    figure = Figure(figsize=(panel * heads + 1.2, panel * layers + 1.2), dpi=110)
+    figure = Figure(figsize=(panel * heads + 1.9, panel * layers + 1.2), dpi=110)
     width, height = figure.get_size_inches()
-    edges = {"left": 0.8 / width, "right": 1 - 0.2 / width, "bottom": 0.4 / height, "top": 1 - 0.7 / height}
+    edges = {"left": 0.8 / width, "right": 1 - 0.9 / width, "bottom": 0.4 / height, "top": 1 - 0.7 / height}
     groups = figure.add_gridspec(layers, key_heads, **edges, wspace=0.12, hspace=0.28)
     figure.suptitle("how much each query (row) takes of each key (column)", fontsize=8)
     for row, weights in enumerate(maps):
@@ -52,11 +52,14 @@ def draw(
             inner = groups[row, group].subgridspec(1, shared, wspace=0.06)
             for place in range(shared):
                 head, axes = group * shared + place, figure.add_subplot(inner[place])
-                _square(axes, weights[head], windows[row])
+                image = _square(axes, weights[head], windows[row])
                 _ticks(axes, tokens, rows=head == 0)
                 axes.set_title(_title(head, group, grouped=shared > 1), fontsize=7, pad=3)
                 if head == 0:
                     axes.set_ylabel(f"layer {first_layer + row}", fontsize=8)
+    beside = figure.add_axes((1 - 0.75 / width, edges["bottom"], 0.12 / width, edges["top"] - edges["bottom"]))
+    figure.colorbar(image, cax=beside).set_label("attention weight (grey: none)", fontsize=7)
+    beside.tick_params(labelsize=6)
     figure.savefig(path)
     return path
 
@@ -111,14 +114,16 @@ def _title(head: int, group: int, *, grouped: bool) -> str:
     return f"head {head} (keys {group})" if grouped else f"head {head}"
 
 
-def _square(axes: Any, weights: NDArray[np.floating[Any]], window: int | None) -> None:
+def _square(axes: Any, weights: NDArray[np.floating[Any]], window: int | None) -> Any:
+    """One head's weights, in colours that mean the same in every square; returns what a colour bar is made of."""
     size = len(weights)
     unseen = np.ma.masked_equal(weights, 0.0)
     axes.set_facecolor("#e3e3e3")
-    axes.imshow(unseen, cmap="Blues", vmin=0, vmax=max(float(weights.max()), 1e-9), interpolation="nearest")
+    image = axes.imshow(unseen, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     if window is not None and window < size:
         below = np.arange(window, size + 1)  # the first row that misses the first key, and so on
         axes.step(below - window - 0.5, below - 0.5, where="post", color="#b4642d", lw=0.8)
+    return image
 
 
 def _ticks(axes: Any, tokens: Sequence[str], *, rows: bool) -> None:

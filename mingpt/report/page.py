@@ -10,7 +10,7 @@ import base64
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from mingpt.errors import UsageError
 from mingpt.files import sha256, write_atomic
 from mingpt.report import figures
 from mingpt.report.compare import Comparison, comparison
-from mingpt.report.records import is_run, read_json, read_lines
+from mingpt.report.records import is_run, last_stage, read_json, read_lines, smallness
 from mingpt.report.words import FORMS
 
-TEMPLATE = Path(__file__).with_name("page.html")
-RECORD, SUMMARY = "record.json", "summary.json"  # of an experiment
-OWN_CURVES = "loss-"  # an experiment's figures of this name replace the page's own
+RECORD, SUMMARY, PAGE = "record.json", "summary.json", "report.html"  # of an experiment
+OWN_CURVES = "loss-by-step"  # an experiment's figure of this name replaces the page's own
+ARMS_FIGURE = "held-out-by-"  # and so are called copies of the page's own, for those who want files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,8 @@ class Part:
     verdict: str
     commands: list[str]
     hypothesis: str = ""
+    small: str = ""
+    findings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     result: Comparison | None = None
     figures: list[Figure] = field(default_factory=list)
@@ -95,7 +97,7 @@ def write(folders: Sequence[Path], out: Path) -> Path:
             raise UsageError(f"{folder}: neither a run (no config.yaml) nor an experiment (no {RECORD})")
     parts = [*([of_runs(runs)] if runs else []), *(of_experiment(folder) for folder in experiments)]
     title = parts[0].title if len(parts) == 1 else f"{len(parts)} reports"
-    content = render(Page(title=title, parts=parts))
+    content = render("page.html", page=Page(title=title, parts=parts))
     if not out.parent.is_dir():
         raise UsageError(f"out={out}: must lie in a folder that there is")
     if out.is_dir():
@@ -131,50 +133,74 @@ def of_experiment(folder: Path) -> Part:
     every_pair = bool(summary.get("every_pair", True))  # as there, since Holm's correction depends on it
     metric = record.get("metric", "val_loss")
     result = comparison(cells, metric=metric, every_pair=every_pair, keep_going=True) if cells else None
-    drawn = sorted((folder / "figures").glob("*.svg"))
-    own = result is not None and not any(path.name.startswith(OWN_CURVES) for path in drawn)
-    notes = ["a quick version: smaller models and fewer steps than the full one"] if record.get("quick") else []
+    result = _from_within(folder, result) if result else None
+    drawn = [path for path in pictures(folder) if not path.name.startswith(ARMS_FIGURE)]
+    first = [picture(path) for path in drawn if path.stem == OWN_CURVES]
+    others = [picture(path) for path in drawn if path.stem != OWN_CURVES]
+    small, notes = smallness(record), []
+    findings = [str(finding) for finding in summary.get("findings", [])]
     rates = {arm: each["chosen"] for arm, each in record.get("chosen_learning_rates", {}).items()}
     if rates:
         told = ", ".join(f"{arm} {rate:g}" for arm, rate in rates.items())
         notes.append(f"learning rates, each arm's best on the end of the training part: {told}")
     return Part(
         title=str(record.get("question") or record.get("name") or folder.name),
-        verdict=str(summary.get("verdict") or (result.headline if result else "nothing was found yet")),
+        verdict=str(summary.get("verdict") or (result.headline if result else _shown(findings, others))),
         hypothesis=str(record.get("hypothesis") or ""),
-        notes=[*notes, *map(str, summary.get("notes", [])), *(result.notes if result else [])],
+        small=small,
+        findings=findings if result else findings[1:],
+        notes=list(dict.fromkeys([*notes, *map(str, summary.get("notes", [])), *(result.notes if result else [])])),
         result=result,
-        figures=[*(curves(result) if own and result else []), *map(_picture, drawn)],
+        figures=[*first, *(curves(result, small, VIEWS[len(first) :]) if result else []), *others],
         measurements=_measurements(read_lines(folder / "measurements.jsonl")),
         commands=[str(record.get("command") or f"chargpt experiment {record.get('name', folder.name)}")],
     )
 
 
-def curves(result: Comparison) -> list[Figure]:
+def _from_within(folder: Path, result: Comparison) -> Comparison:
+    """Its runs named from the experiment's folder, wherever that lies."""
+
+    def inside(run: str) -> str:
+        return Path(run).relative_to(folder).as_posix() if Path(run).is_relative_to(folder) else run
+
+    arms = [replace(arm, runs=[inside(run) for run in arm.runs]) for arm in result.arms]
+    return replace(result, arms=arms, left_out=[(inside(run), why) for run, why in result.left_out])
+
+
+def _shown(findings: Sequence[str], drawn: Sequence[Figure]) -> str:
+    """What stands for a verdict where nothing was compared."""
+    return next(iter([*findings, *(figure.label for figure in drawn)]), "nothing was found yet")
+
+
+def curves(result: Comparison, small: str = "", views: Sequence[str] = ("steps", "seconds")) -> list[Figure]:
     """Loss against steps and against seconds; the second only where seconds can be compared."""
     found = []
-    for over in ("steps", "seconds") if result.seconds is not None else ("steps",):
-        drawn = figures.curves(result, over=over)
+    for over in [each for each in VIEWS if each in views and (each == "steps" or result.seconds is not None)]:
+        drawn = figures.curves(result, over=over, small=small)
         if drawn:
             text = f"Thick: the mean of an arm's seeds. Thin: each seed. Against {figures.X_LABELS[over]}."
             found.append(Figure(svg=drawn, caption=text))
     return found
 
 
-def render(page: Page) -> str:
-    """The page as HTML."""
+VIEWS = ("steps", "seconds")
+
+
+def render(template: str, **told: Any) -> str:
+    """One of this folder's templates as HTML."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(FORMS)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(page=page)
+    content, look = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in (template, "look.css"))
+    return environment.from_string(content).render(look=look, **told)
 
 
 def _cells(folder: Path, record: Mapping[str, Any]) -> dict[str, list[Path]]:
     """The last stage of every cell by its arm, in the record's order; cells that have not begun are not there."""
     arms = list(record.get("arms", {}))
     homes = sorted((folder / "cells").glob("*/"), key=lambda home: (_place(home.name, arms), home.name))
-    found = {_arm(home.name, arms): [_last_stage(seed) for seed in sorted(home.glob("seed-*"))] for home in homes}
+    found = {_arm(home.name, arms): [last_stage(seed) for seed in sorted(home.glob("seed-*"))] for home in homes}
     begun = {arm: [run for run in runs if is_run(run)] for arm, runs in found.items()}
     return {arm: runs for arm, runs in begun.items() if runs}
 
@@ -188,11 +214,12 @@ def _place(folder: str, arms: Sequence[str]) -> int:
     return [*arms, _arm(folder, arms)].index(_arm(folder, arms))
 
 
-def _last_stage(cell: Path) -> Path:
-    return max(cell.glob("stage-*"), key=lambda stage: int(stage.name.partition("-")[2]), default=cell)
+def pictures(folder: Path) -> list[Path]:
+    """An experiment's figures, by name."""
+    return sorted((folder / "figures").glob("*.svg"))
 
 
-def _picture(path: Path) -> Figure:
+def picture(path: Path) -> Figure:
     """A file's picture, as an image; its name for who can't see it is the one inside."""
     content = path.read_bytes()
     said = re.search(r"<title>(.*?)</title>", content.decode("utf-8", errors="replace"), re.DOTALL)

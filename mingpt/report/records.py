@@ -9,6 +9,7 @@ baselines.json     n-gram losses of the text
 
 import json
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from mingpt.errors import CheckpointError, UsageError
 from mingpt.report.curve import smoothed
 
 HOME = Path("out")  # where runs go that no other place is given
-THINNED = 200  # points that a training curve keeps
+THINNED = 100  # points that a training curve keeps
+SMOOTHED = "train_loss_smoothed"  # in records that were thinned for publishing
+
+STARTS_FROM = "model.pretrained_folder"
 
 Record = dict[str, Any]
 
@@ -61,9 +65,19 @@ class RunRecord:
     def seed(self) -> int:
         return int(self.settings.get("system.seed", 0))
 
+    def reads(self, key: str) -> bool:
+        """Whether a run of its family reads this setting; True where its environment doesn't say."""
+        known = (self.environment.get("model") or {}).get("reads")
+        return known is None or not key.startswith(("model.", "trainer.")) or key in known
+
     @property
     def last(self) -> Record:
         return self.metrics[-1]
+
+    @property
+    def counted(self) -> bool:
+        """Whether it learned all at once, by counting: no learning rate is on record."""
+        return bool(self.metrics) and self.last["step"] == 1 and "lr" not in self.last
 
     @property
     def trouble(self) -> str | None:
@@ -84,12 +98,8 @@ class RunRecord:
 
     def training(self) -> Curve:
         """Training loss, smoothed, thinned to about 200 points; the last step is always one."""
-        lines = [line for line in self.metrics if math.isfinite(line.get("train_loss", math.nan))]
-        if not lines:
-            return Curve(seed=self.seed)
-        losses = smoothed([line["train_loss"] for line in lines])
-        apart = -(-len(lines) // THINNED)
-        return self._curve(list(zip(lines, losses, strict=True))[::-1][::apart][::-1])
+        kept = [(line, line[SMOOTHED]) for line in self.metrics if SMOOTHED in line]
+        return self._curve(kept or thinned(self.metrics))
 
     def last_samples(self) -> list[dict[str, str]]:
         """Prompt and text of what was drawn last."""
@@ -105,6 +115,16 @@ class RunRecord:
             seconds=[line.get("seconds", 0.0) for line, _ in points],
             losses=[loss for _, loss in points],
         )
+
+
+def thinned(metrics: Sequence[Record]) -> list[tuple[Record, float]]:
+    """About 100 records with their training loss, smoothed over all of them; the last is always one."""
+    lines = [line for line in metrics if math.isfinite(line.get("train_loss", math.nan))]
+    if not lines:
+        return []
+    losses = smoothed([line["train_loss"] for line in lines])
+    apart = -(-len(lines) // THINNED)
+    return list(zip(lines, losses, strict=True))[::-1][::apart][::-1]
 
 
 def newest_run(home: Path = HOME) -> Path:
@@ -135,12 +155,48 @@ def read_run(folder: Path) -> RunRecord:
         raise UsageError(f"{folder}: no run here (it has no config.yaml)")
     return RunRecord(
         folder=folder,
-        settings=read_settings(folder),
+        settings=_found_again(read_settings(folder), folder),
         environment=read_json(folder / "environment.json"),
         metrics=[line for line in read_lines(folder / "metrics.jsonl") if isinstance(line.get("step"), int)],
         samples=read_lines(folder / "samples.jsonl"),
         baselines=read_json(folder / "baselines.json"),
     )
+
+
+def _found_again(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Settings whose first stage is named from here: a published run names it from its own folder."""
+    start = settings.get(STARTS_FROM)
+    if start and not is_run(Path(start)) and is_run(folder / start):
+        return {**settings, STARTS_FROM: str(folder / start)}
+    return settings
+
+
+def baselines_of(folder: Path) -> dict[str, float]:
+    """N-gram losses of an experiment's text, as its last stage cut it; {} without a run."""
+    found = sorted((folder / "cells").glob("*/seed-*"))
+    return read_json(last_stage(found[0]) / "baselines.json") if found else {}
+
+
+def last_stage(cell: Path) -> Path:
+    """Of an experiment's cell: the run that is compared."""
+    return max(cell.glob("stage-*"), key=lambda stage: int(stage.name.partition("-")[2]), default=cell)
+
+
+def smallness(record: Mapping[str, Any]) -> str:
+    """`Quick form: 600 steps of a 2-layer model, 3 seeds`; nothing of a full experiment."""
+    if not record.get("quick"):
+        return ""
+    arms = [arm for arm in record.get("arms", {}).values() if arm]
+    steps = _range(sum(stage.get("trainer.max_iters") or 0 for stage in arm) for arm in arms)
+    layers = _range(stage.get("model.n_layer") or 0 for arm in arms for stage in arm)
+    told = f"{steps} steps of a {layers}-layer model, {record.get('seeds', '?')} seeds" if steps and layers else ""
+    return f"Quick form: {told or 'small sizes, few repeats'}"
+
+
+def _range(numbers: Iterable[int]) -> str:
+    """`600`, `300 to 600`; of what is not 0."""
+    there = sorted({number for number in numbers if number})
+    return " to ".join(f"{number:,}" for number in dict.fromkeys([there[0], there[-1]])) if there else ""
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

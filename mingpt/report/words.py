@@ -13,12 +13,13 @@ def sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def estimate(value: Estimate | None) -> str:
-    """`1.603 (1.590 to 1.616)`."""
+def estimate(value: Estimate | None, seeds: int | None = None) -> str:
+    """`1.603 (1.590 to 1.616)`; with the number it is of where it is fewer than all `seeds`: `1.603, 2 of 3 seeds`."""
     if value is None:
         return NONE
     interval = "" if value.low is None or value.high is None else f" ({number(value.low)} to {number(value.high)})"
-    return f"{number(value.mean)}{interval}"
+    fewer = f", {value.n} of {seeds} seeds" if seeds is not None and value.n < seeds else ""
+    return f"{number(value.mean)}{interval}{fewer}"
 
 
 def seconds(value: float) -> str:
@@ -45,6 +46,11 @@ def whole(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
 
 
+def parameters(value: int | None) -> str:
+    """`16,044`; of a model that has none, why."""
+    return "none: counts" if value == 0 else whole(value)
+
+
 def mega(value: float | None) -> str:
     """In millions."""
     return NONE if value is None else f"{value / 1e6:,.2f}"
@@ -55,4 +61,6 @@ def lines(losses: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {loss:.2f}" for name, loss in losses.items())
 
 
-FORMS = {form.__name__: form for form in (sentence, estimate, seconds, setting, decimals, whole, mega, lines)}
+FORMS = {
+    form.__name__: form for form in (sentence, estimate, seconds, setting, decimals, whole, parameters, mega, lines)
+}

@@ -49,15 +49,18 @@ class Split(NamedTuple):
     held_out: Ids
 
 
-def split(ids: Ids, *, block_size: int, val_fraction: float) -> Split:
+def split(ids: Ids, *, block_size: int, val_fraction: float, source: str = "the text") -> Split:
     """The first part to train on, the last to judge by; each has at least two tokens.
+
+    Args:
+        source: what the ids are of, for the error.
 
     Raises:
         DataError: fewer than block_size + 1 tokens (4 at least).
     """
     needed = max(block_size + 1, 4)
     if len(ids) < needed:
-        raise DataError(f"the text is too short: data.block_size={block_size} needs {needed} tokens, found {len(ids)}")
+        raise DataError(f"{source}: too short: data.block_size={block_size} needs {needed} tokens, found {len(ids)}")
     border = min(max(int(len(ids) * (1 - val_fraction)), 2), len(ids) - 2)
     return Split(ids[:border], ids[border:])
 
@@ -97,17 +100,18 @@ class Lanes(Batches):
 
     Args:
         ids: the training part.
+        source: what the ids are of, for the error.
 
     Raises:
         DataError: lanes shorter than a block.
     """
 
-    def __init__(self, ids: Ids, *, block_size: int, batch_size: int, seed: int) -> None:
+    def __init__(self, ids: Ids, *, block_size: int, batch_size: int, seed: int, source: str = "the text") -> None:
         super().__init__(ids, block_size=block_size, batch_size=batch_size, seed=seed)
         needed = batch_size * block_size + 1
         if len(ids) < needed:
             raise DataError(
-                f"the text is too short: data.stateful=True with trainer.batch_size={batch_size} and "
+                f"{source}: too short: data.stateful=True with trainer.batch_size={batch_size} and "
                 f"data.block_size={block_size} needs {needed} tokens to train on, found {len(ids)}"
             )
         self.lane = (len(ids) - 1) // batch_size

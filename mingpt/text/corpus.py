@@ -26,4 +26,5 @@ def prepare(config: DataConfig, say: Callable[[str], None]) -> Corpus:
     text = read_text(config.path, say)
     tokenizer = TOKENIZERS[config.tokenizer].of(text.content)
     ids = tokenizer.encode(text.content)
-    return Corpus(text, tokenizer, split(ids, block_size=config.block_size, val_fraction=config.val_fraction))
+    data = split(ids, block_size=config.block_size, val_fraction=config.val_fraction, source=text.source)
+    return Corpus(text, tokenizer, data)

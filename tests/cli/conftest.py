@@ -5,11 +5,16 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
+import torch.nn.functional as F
+from leaking import FULL, LEARNED, MASKED
+from matplotlib.figure import Figure
 
 from mingpt import cli
+from mingpt.attention.kernels import Sdpa
 from mingpt.errors import DataError
 
 TEXT = "ROMEO:\nAy me, [sad] hours seem long!\n\nJULIET:\nWhat's in a name? That which we call a rose\n" * 6
@@ -112,3 +117,33 @@ def trained(chargpt: Chargpt, text_file: Path, tmp_path_factory: pytest.TempPath
     ended = chargpt(*TINY, f"--data.path={text_file}", f"--system.work_dir={folder}")
     assert (ended.code, ended.err) == (0, "")
     return folder
+
+
+@pytest.fixture(scope="session")
+def runs(
+    chargpt: Any, tiny: tuple[str, ...], trained: Path, text_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """A run of a GPT, of one that reads the whole block, and of a network that fills gaps."""
+    home = tmp_path_factory.mktemp("leaking")
+    for name, words in {"full": (*tiny, *FULL), "masked": (*LEARNED, *MASKED, "--model.n_layer=1")}.items():
+        ended = chargpt(*words, f"--data.path={text_file}", f"--system.work_dir={home / name}")
+        assert (ended.code, ended.err) == (0, "")
+    return {"causal": trained, "full": home / "full", "masked": home / "masked"}
+
+
+@pytest.fixture
+def leaky(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention that sees the future, in a model that says otherwise."""
+
+    def attend(kernel: Sdpa, q: Any, k: Any, v: Any, need: Any) -> tuple[Any, None]:
+        return F.scaled_dot_product_attention(q, k, v, enable_gqa=True), None
+
+    monkeypatch.setattr(Sdpa, "attend", attend)
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Filled with what is drawn from now on, instead of files."""
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path: drawn.append(self))
+    return drawn

@@ -9,6 +9,7 @@ import pytest
 from matplotlib.image import imread
 
 from mingpt import selftest
+from mingpt.benchmarks import BENCHMARKS
 from mingpt.report import heatmaps
 
 
@@ -27,7 +28,7 @@ def test_picture_is_not_where_it_was_asked_for(chargpt: Any, trained: Path, tmp_
     [
         (["--text=ROMEO: what"], 2, "must be 1 to 8 tokens, not 11"),
         (["--text="], 2, "must be 1 to 8 tokens, not 0"),
-        (["--text=é"], 2, "U+00E9"),
+        (["--text=é"], 2, "text: unknown to this vocabulary of"),
         (["--layer=1"], 2, "layer=1: must be 0 to 0, or null"),
         (["--out=a.doc"], 2, "out=a.doc: must end in .png, .svg, .pdf"),
         (["--out=nowhere/a.png"], 2, "must lie in a folder that there is"),
@@ -130,9 +131,19 @@ def test_bench_ends_in_something_else_than_json(chargpt: Any) -> None:
     assert json.loads(ended.out.splitlines()[-1])["length"] == 16
 
 
+@pytest.mark.parametrize("words", [("--help",), ("-h",), ("--rounds=3", "--help")])
+def test_help_of_bench_hides_what_there_is_to_time(chargpt: Any, words: tuple[str, ...]) -> None:
+    ended = chargpt("bench", *words)
+    assert (ended.code, ended.err) == (0, "")
+    lines = dict(line.split(maxsplit=1) for line in ended.out.splitlines() if line.startswith("  "))
+    assert lines == {name: BENCHMARKS[name].about for name in BENCHMARKS}
+    assert len(lines) > 3
+    assert "--shape" not in ended.out
+
+
 def test_bench_without_a_name_is_another_than_train(chargpt: Any) -> None:
-    assert "--shape" in chargpt("bench", "--help").out
-    assert "chargpt bench decode" in chargpt("bench", "--help").out
+    assert "--shape" in chargpt("bench", "train", "--help").out
+    assert chargpt("bench", "--shape=Z").refusal.startswith("shape=Z: must be one of A, B, C")
     assert "--peers" in chargpt("bench", "decode", "--help").out
     assert chargpt("bench", "atention").refusal == (
         "bench=atention: must be one of attention, decode, grouped, rnn, train (did you mean 'attention'?)"

@@ -69,6 +69,7 @@ def test_unknown_characters_are_not_listed_or_the_prompt_is_printed_all_the_same
     assert ended.code == 2
     for character in "Привет🤗":
         assert f"{character!r} (U+{ord(character):04X})" in ended.refusal
+    assert ended.refusal.startswith("prompt: unknown to this vocabulary of ")
     assert "U+0020" not in ended.refusal
 
 

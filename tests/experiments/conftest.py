@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -11,7 +12,10 @@ import pytest
 
 from mingpt import run
 from mingpt.errors import MingptError
+from mingpt.experiments import EXPERIMENTS, conclude
 from mingpt.experiments.base import Experiment
+from mingpt.experiments.runner import Wish, carry_out
+from mingpt.report import page
 from mingpt.settings import Config
 
 TINY: dict[str, Any] = {
@@ -113,3 +117,41 @@ def here() -> Trainer:
 def tiny_flags(text_file: Path) -> list[str]:
     """TINY, as a person types it."""
     return [f"--{key}={value}" for key, value in TINY.items() if key != "model.rope"] + [f"--data.path={text_file}"]
+
+
+@pytest.fixture
+def small_form() -> Callable[[str], Experiment]:
+    """`small_form("rnn")`: a registered experiment's quick form, its own arms one layer of 8 wide, three steps."""
+
+    def make(name: str) -> Experiment:
+        found = EXPERIMENTS[name]
+        assert found.quick_arms is not None
+        arms = {
+            arm: [{key: 8 if key == "model.n_embd" else value for key, value in stage.items()} for stage in stages]
+            for arm, stages in found.quick_arms.items()
+        }
+        small = {"model.n_layer": 1, "model.n_embd": 8, "data.block_size": 12, "trainer.max_iters": 3}
+        small |= {"trainer.batch_size": 2, "trainer.warmup_iters": 0, "trainer.eval_every": 1, "trainer.save_every": 3}
+        quick = {**found.quick, **small, "trainer.device": "cpu"}
+        return replace(found, quick=quick, quick_arms=arms, quick_seeds=1, learning_rates=(1e-3,))
+
+    return make
+
+
+@pytest.fixture
+def carried_out(text_file: Path, here: Trainer) -> Callable[[Experiment, Path], str]:
+    """`carried_out(experiment, folder)`: all of its quick form; returns the page, made again from the files alone."""
+
+    def carry(experiment: Experiment, folder: Path) -> str:
+        outcome = carry_out(
+            experiment,
+            Wish(folder=folder, command="test", data=str(text_file), quick=True),
+            say=lambda line: None,
+            conclude=lambda *told: conclude.conclude(*told, show=lambda result: None),
+            launch=here,
+        )
+        assert outcome.failed == {}
+        assert {path.stem for path in (folder / "figures").iterdir()} == {m.name for m in experiment.measurements}
+        return page.write([folder], folder / "again.html").read_text(encoding="utf-8")
+
+    return carry

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from mingpt.experiments import EXPERIMENTS, plan, verbs
-from mingpt.experiments.base import Cell, Experiment, Lab
+from mingpt.experiments.base import Cell, Experiment, Lab, read_by
 from mingpt.experiments.measures import scores, symmetries, windows, writing
 from mingpt.report.records import read_lines
 from mingpt.run import train
@@ -24,10 +24,11 @@ def spelled(settings: dict[str, Any]) -> set[str]:
     reads = FAMILIES[settings["model.type"]].reads - {"block_size"}
     needed = {f"model.{name}" for name in reads} | {"model.type", "model.pretrained_folder"}
     needed |= {key for key in Config().flat() if key.startswith(("data.", "trainer.")) and key not in CADENCES}
+    needed = {key for key in needed if read_by(FAMILIES[settings["model.type"]], key)}
     unread = {
         f"trainer.{name}"
         for (setting, choice), names in UNREAD.items()
-        if settings[f"trainer.{setting}"] == choice
+        if settings.get(f"trainer.{setting}") == choice
         for name in names
     }
     return needed - unread
@@ -39,6 +40,14 @@ def test_arm_counts_on_a_default(name: str, quick: bool) -> None:
         for stage in stages:
             assert spelled(stage) - stage.keys() == set(), arm
             plan.config_of(stage)
+
+
+@pytest.mark.parametrize(("name", "quick"), ALL)
+def test_shared_setting_is_read_by_no_arm(name: str, quick: bool) -> None:
+    found = EXPERIMENTS[name]
+    read = {key for stages in found.stages(quick).values() for stage in stages for key in stage}
+    if found.arms:
+        assert {*found.common, *(found.quick if quick else ())} <= read
 
 
 @pytest.mark.parametrize(("name", "quick"), ALL)

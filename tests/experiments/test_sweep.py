@@ -126,7 +126,7 @@ def test_sweep_with_its_folder_begins_anew(sweep: Any, tiny_flags: list[str], he
     ("words", "complaint"),
     [
         (["experiment", "run", "rope-gaq"], "experiment=rope-gaq: must be one of .* (did you mean 'rope-gqa'?)"),
-        (["experiment", "shw"], "'shw': must be one of list, run, show (did you mean 'show'?)"),
+        (["experiment", "shw"], "'shw': must be one of list, run, show, publish (did you mean 'show'?)"),
         (["experiment", "run", "--quick"], "name an experiment first"),
         (["experiment", "list", "more"], "takes nothing more"),
         (["experiment", "run", "gqa", "--seeds=0"], "seeds=0: must be at least 1"),

@@ -6,7 +6,7 @@ import torch
 from families import ALL, BLOCK, VOCABULARY, Variant, every_control, every_variant, random_ids
 
 from mingpt.evaluate import held_out_loss
-from mingpt.influence import finding, influence, leaking_position, leaks
+from mingpt.influence import Finding, finding, influence, leaking_position, leaks
 from mingpt.text.tokenizers import CharTokenizer
 
 LETTERS = CharTokenizer("abcdefghijk")
@@ -16,13 +16,14 @@ IDS = np.arange(20) % VOCABULARY
 @every_variant
 def test_variant_is_said_to_leak_or_not_to_read_what_it_reads(variant: Variant) -> None:
     model = variant.exact()
-    moved = influence(model, random_ids(1))
+    idx = random_ids(1)
+    moved = influence(model, idx)
     surely, at_most = (min(each, ALL) for each in (variant.of.surely(model), variant.of.at_most(model)))
     back = torch.arange(BLOCK)[:, None] - torch.arange(BLOCK)
     assert (moved[(back >= 0) & (back <= surely)] > 0).all()
     assert not moved[back > at_most].any()
     assert leaks(moved) == []
-    assert finding(moved) == "no output moves with a later input"
+    assert finding(model, idx, moved) == Finding("no output moves with a later input")
     assert leaking_position(model) is None
 
 
@@ -37,9 +38,11 @@ def test_variant_in_the_numbers_of_training_leaks(variant: Variant) -> None:
 @every_control
 def test_control_is_said_not_to_leak_or_is_judged(control: Variant) -> None:
     model = control.exact()
-    moved = influence(model, random_ids(1))
+    idx = random_ids(1)
+    moved = influence(model, idx)
     assert leaks(moved) == [(i, j) for i in range(BLOCK) for j in range(i + 1, BLOCK)]
-    assert finding(moved) == "6 of 6 later inputs move an earlier output: this model sees what it predicts"
+    said = "6 of 6 later inputs move an earlier output: this model sees what it predicts"
+    assert finding(model, idx, moved) == Finding(said)
     assert leaking_position(model) == 0
     with pytest.raises(ValueError, match="sees the tokens that it predicts"):
         held_out_loss(model, IDS, LETTERS)

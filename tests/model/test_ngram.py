@@ -266,6 +266,14 @@ def test_missing_or_unknown_tables_are_loaded() -> None:
         checkpoint.load_weights(model, {**model.state_dict(), "sums": model.sums}, Path("there"))
 
 
+def test_discounts_are_copied_to_the_device_at_every_call_or_rounded() -> None:
+    model = fitted(drawn(5, 97), 5, 4)
+    exact = model.discounts.clone()
+    assert torch.equal(model.to(torch.bfloat16).double().discounts, exact)
+    there = model.to("meta")
+    assert there.discounts.device == there.grams.device == torch.device("meta")
+
+
 # ---- settings
 
 

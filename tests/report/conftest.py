@@ -63,3 +63,40 @@ def make_run(tmp_path: Path) -> MakeRun:
         return folder
 
     return make
+
+
+@pytest.fixture
+def experiment_folder(make_run: MakeRun, tmp_path: Path) -> Path:
+    """out/experiments/positions-quick, finished, in two stages; what it holds names this machine's folders."""
+    folder = tmp_path / "out" / "experiments" / "positions-quick"
+    for seed in (1, 2, 3):
+        for arm, rope in (("rope", True), ("learned", False)):
+            home = folder / "cells" / arm / f"seed-{seed}"
+            text = {"text": f"{tmp_path}/out/t.txt"}
+            first = make_run(str(home / "stage-1"), seed=seed, rope=rope, environment=text)
+            curve = [2.5, 2.0, 1.6 + 0.01 * seed - 0.1 * rope]
+            second = home / "stage-2"
+            start = {"pretrained_folder": str(first), "rope": rope}
+            make_run(str(second), seed=seed, curve=curve, environment=text, sample="a/b /c/d |*_", **start)
+            (second / "checkpoints").mkdir()
+            (second / "checkpoints" / "model.safetensors").write_bytes(b"0")
+    stage = {"trainer.max_iters": 30, "model.n_layer": 2}
+    record = {
+        "name": "positions",
+        "question": "RoPE | learned?",
+        "hypothesis": "RoPE.",
+        "quick": True,
+        "seeds": 3,
+        "arms": {"rope": [stage, stage], "learned": [stage, stage]},
+        "measurements": ["far"],
+        "command": f"chargpt experiment run positions --quick --data={tmp_path}/t.txt",
+        "text": {"path": f"{tmp_path}/t.txt"},
+    }
+    (folder / "record.json").write_text(json.dumps(record))
+    (folder / "measurements.jsonl").write_text('{"measurement": "far", "times": 2, "loss": 2.123456789}\n')
+    (folder / "text.txt").write_text("the text")
+    (folder / "logs").mkdir()
+    (folder / "report.html").write_text("old")
+    summary = {"verdict": "Rotary wins", "every_pair": True, "findings": ["far is far"], "arms": []}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return folder

@@ -15,7 +15,7 @@ import pytest
 
 from mingpt import cli
 from mingpt.errors import UsageError
-from mingpt.report import figures, page
+from mingpt.report import figures, index, page
 from mingpt.report.compare import comparison
 
 HOSTILE = "<script>alert('x')</script>&amp;\"><img src=x onerror=alert(1)>{{ 7*7 }}</pre>"
@@ -139,7 +139,7 @@ def test_file_writes_into_the_page(make_run: Any, tmp_path: Path, where: str) ->
     arms = {HOSTILE if where == "arm" else "a": [first], "b": [second]}
     result = comparison(arms)
     part = page.Part(title=name, verdict=result.headline, commands=[name], result=result, figures=page.curves(result))
-    outline = Outline(page.render(page.Page(title=name, parts=[part])))
+    outline = Outline(page.render("page.html", page=page.Page(title=name, parts=[part])))
     assert outline.all("script", "img") == []
     assert HOSTILE.replace("/", "|" if where == "folder" else "/") in "".join(outline.text)
 
@@ -157,7 +157,7 @@ def test_experiment_lacks_its_question_verdict_or_command(experiment: Path, tmp_
     for said in (
         "RoPE or learned positions?",
         "rope is better than learned",
-        "a quick version",
+        "Quick form: small sizes",
         "--quick",
         "far, 1 row",
     ):
@@ -273,19 +273,15 @@ MEASURE = """<body><iframe style="width:390px;height:2000px;border:0"></iframe><
 const frame = document.querySelector("iframe");
 frame.onload = () => {
   const page = frame.contentDocument, wide = page.documentElement.scrollWidth;
-  const figure = page.querySelector("svg").getBoundingClientRect();
+  const figure = page.querySelector("svg, img").getBoundingClientRect();
   document.title = ["measured", wide, Math.round(figure.width), Math.round(figure.height)].join(" ");
 };
 frame.srcdoc = CONTENT;
 </script>"""
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
-def test_page_is_wider_than_a_phone(make_run: Any, tmp_path: Path) -> None:
-    long = "model.a_setting_with_a_long_name=" + "x" * 150
-    result = comparison({long: [make_run("y" * 200, sample="z" * 900)], "b": [make_run("b", rope=True)]})
-    part = page.Part(title=long, verdict=result.headline, commands=[long], result=result, figures=page.curves(result))
-    content = page.render(page.Page(title=long, parts=[part]))
+def measured_on_a_phone(content: str, tmp_path: Path) -> tuple[int, int, int]:
+    """The page's width, and its first figure's width and height, in pixels, in a frame 390 wide."""
     frame = tmp_path / "frame.html"
     frame.write_text(MEASURE.replace("CONTENT", json.dumps(content).replace("</", "<\\/")), encoding="utf-8")
     call = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom"]
@@ -294,6 +290,40 @@ def test_page_is_wider_than_a_phone(make_run: Any, tmp_path: Path) -> None:
     found = re.search(r"<title>measured (\d+) (\d+) (\d+)</title>", ended.stdout)
     assert found, ended.stderr[-500:]
     wide, width, height = map(int, found.groups())
+    return wide, width, height
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_page_is_wider_than_a_phone(make_run: Any, tmp_path: Path) -> None:
+    long = "model.a_setting_with_a_long_name=" + "x" * 150
+    result = comparison({long: [make_run("y" * 200, sample="z" * 900)], "b": [make_run("b", rope=True)]})
+    part = page.Part(title=long, verdict=result.headline, commands=[long], result=result, figures=page.curves(result))
+    content = page.render("page.html", page=page.Page(title=long, parts=[part]))
+    wide, width, height = measured_on_a_phone(content, tmp_path)
     assert wide <= 390
     assert 300 < width <= 390
     assert 0.5 < height / width < 1.2
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_index_is_wider_than_a_phone(experiment: Path, tmp_path: Path) -> None:
+    record = json.loads((experiment / "record.json").read_text())
+    (experiment / "record.json").write_text(json.dumps({**record, "question": "y" * 300}))
+    (experiment / "summary.json").write_text(json.dumps({"verdict": "model.a_setting=" + "x" * 300}))
+    index.write(experiment.parent, tmp_path / "none", tmp_path / "none")
+    content = (experiment.parent / "index.html").read_text(encoding="utf-8")
+    wide, width, height = measured_on_a_phone(content, tmp_path)
+    assert wide <= 390
+    assert 280 < width <= 390
+    assert 0.5 < height / width < 1.2
+
+
+def test_index_needs_something_else_or_is_not_for_screen_readers(experiment: Path, tmp_path: Path) -> None:
+    index.write(experiment.parent, tmp_path / "none", tmp_path / "none")
+    outline = Outline((experiment.parent / "index.html").read_text(encoding="utf-8"))
+    assert outline.all("script", "link", "iframe", "object", "base", "form") == []
+    assert {each["href"] for each in outline.all("a")} == {"positions-quick/report.html"}
+    (image,) = outline.all("img")
+    assert (image["src"] or "").startswith("data:image/svg+xml;base64,")
+    assert "Rope is better than learned" in (image["alt"] or "")
+    assert [tag for tag, _ in outline.elements if re.fullmatch(r"h[1-6]", tag)] == ["h1", "h2"]

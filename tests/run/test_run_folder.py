@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -176,10 +177,32 @@ def test_default_folders_collide(tmp_path: Path, tiny: Any, monkeypatch: pytest.
     assert folders.newest_run() == Path("out/chargpt")
 
 
+def test_newest_run_without_a_checkpoint_is_loaded(tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has only begun, and one whose only checkpoint is damaged, are newer than the one that can be loaded."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="no run under out/: train one"):
+        run.load_newest()
+    for name in ("good", "damaged", "begun"):
+        run.train(tiny(Path("out", name), {"trainer.max_iters": 1}))
+    shutil.rmtree(Path("out/begun/checkpoints"))
+    (weights,) = Path("out/damaged").glob("checkpoints/*/model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1])
+    said: list[str] = []
+    assert run.load_newest(say=said.append).folder == Path("out/good")
+    passed = [line.removeprefix("passed over: ") for line in said if line.startswith("passed over: ")]
+    assert [line.startswith(f"out/{name}") for line, name in zip(passed, ("begun", "damaged"), strict=True)] == [
+        True
+    ] * 2
+    assert folders.newest_run() == Path("out/begun")  # which is what `resume` goes on with
+    shutil.rmtree(Path("out/good"))
+    with pytest.raises(CheckpointError, match=r"no run under out/ has a checkpoint .*; the newest is out/begun"):
+        run.load_newest()
+
+
 def test_refused_run_leaves_a_folder(tmp_path: Path, tiny: Any) -> None:
     short = tmp_path / "short.txt"
     short.write_text("abcdefgh")
-    with pytest.raises(ValueError, match="the text is too short"):
+    with pytest.raises(ValueError, match=rf"{re.escape(str(short))}: too short: data\.block_size=\d+ needs"):
         run.train(tiny(tmp_path / "run", {"data.path": str(short)}))
     assert not (tmp_path / "run").exists()
 

@@ -1,9 +1,5 @@
 """A state that training carries from block to block: as if the text were not cut, and nobody else's."""
 
-import dataclasses
-import io
-import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,39 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
-from rich.console import Console
+from stateful import DEFAULTS, EPOCH, STATEFUL, STEPS, on
 
-from mingpt import checkpoint, run, settings
+from mingpt import checkpoint, run
 from mingpt.checkpoint import CARRIED, MANIFEST
-from mingpt.console import show_outcome
-from mingpt.errors import CheckpointError, DataError, UsageError
-from mingpt.evaluate import carried_loss
-from mingpt.files import sha256
+from mingpt.errors import DataError, UsageError
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
 from mingpt.report.records import read_lines
 from mingpt.rnn import RNN
-from mingpt.settings import ModelSettings
-from mingpt.text.batches import Lanes, split
+from mingpt.text.batches import Lanes
 from mingpt.trainer import Trainer
 from mingpt.training_settings import TrainerConfig
-
-STEPS, EPOCH = 12, 5
-DEFAULTS = {f"model.{field.name}": field.default for field in dataclasses.fields(ModelSettings)}
-STATEFUL = {  # 20 lanes of 40 tokens: every fifth step begins anew
-    **DEFAULTS,
-    "model.type": "rnn",
-    "model.cell": "lstm",
-    "model.n_layer": 2,
-    "model.n_embd": 6,
-    "model.embd_pdrop": 0.1,
-    "model.resid_pdrop": 0.2,
-    "data.stateful": True,
-    "trainer.batch_size": 20,
-    "trainer.max_iters": STEPS,
-}
 
 
 @pytest.fixture(scope="module", params=["lstm", "elman"])
@@ -57,37 +33,6 @@ def stations(request: Any, tmp_path_factory: pytest.TempPathFactory, tiny: Any) 
 
     run.train(tiny(home / "whole", STATEFUL | {"model.cell": request.param, "trainer.save_every": 1}), events=[keep])
     return home
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory, tiny: Any) -> Path:
-    """A run with checkpoints of steps 2 and 4, in the middle of its first epoch."""
-    folder = tmp_path_factory.mktemp("saved") / "run"
-    run.train(tiny(folder, STATEFUL | FOUR))
-    return folder
-
-
-FOUR = {"trainer.max_iters": 4, "trainer.save_every": 2, "trainer.schedule": "constant"}
-
-
-@pytest.fixture
-def copy(saved: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(saved, tmp_path / "run"))
-
-
-@pytest.fixture
-def newest(copy: Path) -> Path:
-    return copy / "checkpoints" / "step_000004"
-
-
-def on(folder: Path, **trainer: Any) -> Any:
-    """The configuration that `folder` was made with, to be resumed there with other `trainer` settings."""
-    config = settings.read(folder / "config.yaml")
-    return dataclasses.replace(
-        config,
-        system=dataclasses.replace(config.system, work_dir=str(folder)),
-        trainer=dataclasses.replace(config.trainer, **{"resume": True, **trainer}),
-    )
 
 
 @pytest.fixture
@@ -199,113 +144,6 @@ def test_saved_state_is_that_of_all_parts(stations: Path) -> None:
     assert len(carried) == 2 * (1 + 2 * len(memories))  # of two parts the length, and two layers
     assert {int(carried[f"{part}/length"]) for part in range(2)} == {STEPS % EPOCH * 8}
     assert {tuple(value.shape) for name, value in carried.items() if "length" not in name} == {(10, 6)}
-
-
-# ---- damage
-
-
-def damaged(path: Path, how: str) -> None:
-    content = path.read_bytes()
-    if how == "missing":
-        path.unlink()
-    elif how == "a link":
-        shutil.move(path, path.parent.parent / "elsewhere")
-        path.symlink_to(path.parent.parent / "elsewhere")
-    elif how == "cut":
-        os.truncate(path, len(content) // 2)
-    else:
-        path.write_bytes(content[:-1] + bytes([content[-1] ^ 16]))
-
-
-@pytest.mark.parametrize("how", ["missing", "a link", "cut", "a bit flipped"])
-def test_damaged_state_is_used(copy: Path, newest: Path, trace: Any, how: str) -> None:
-    whole, said = trace(copy), list[str]()
-    damaged(newest / CARRIED, how)
-    run.train(on(copy), say=said.append)
-    assert "step_000004" in said[0]
-    assert "falling back" in said[0]
-    assert trace(copy) == whole
-
-
-def forge(folder: Path, content: bytes | None) -> None:
-    """Replace the carried state of a checkpoint by one that its manifest vouches for, or leave it out."""
-    manifest = json.loads((folder / MANIFEST).read_bytes())
-    if content is None:
-        (folder / CARRIED).unlink()
-        del manifest["files"][CARRIED]
-    else:
-        (folder / CARRIED).write_bytes(content)
-        manifest["files"][CARRIED] = {"bytes": len(content), "sha256": sha256(content)}
-    (folder / MANIFEST).write_text(json.dumps(manifest) + "\n")
-
-
-def changed(carried: dict[str, torch.Tensor], name: str, value: torch.Tensor | None) -> dict[str, torch.Tensor]:
-    return {key: kept for key, kept in {**carried, name: value}.items() if kept is not None}
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("0/1.0", None, r"0/1\.0 is missing there and floating \(10, 6\) here"),
-        ("1/length", None, r"1/length is missing there and whole \(\) here"),
-        ("0/0.0", torch.zeros(10, 7), r"0/0\.0 is floating \(10, 7\) there and floating \(10, 6\) here"),
-        ("1/0.1", torch.zeros(1, 6), r"1/0\.1 is floating \(1, 6\) there"),
-        ("1/0.1", torch.zeros(10, 6, dtype=torch.long), r"1/0\.1 is whole \(10, 6\) there"),
-        ("2/0.0", torch.zeros(10, 6), r"2/0\.0 is floating \(10, 6\) there and unknown here"),
-        ("../evil", torch.zeros(1), r"\.\./evil is floating \(1,\) there and unknown here"),
-    ],
-)
-def test_state_of_another_shape_is_taken(copy: Path, newest: Path, name: str, value: Any, message: str) -> None:
-    forge(newest, safetensors.torch.save(changed(checkpoint.read(newest).carried, name, value)))
-    with pytest.raises(CheckpointError, match=f"another run's carried state: {message}") as refused:
-        run.train(on(copy, max_iters=6))
-    assert refused.value.exit_code == 4
-
-
-def test_state_that_was_never_saved_is_taken_for_an_empty_one(copy: Path, newest: Path) -> None:
-    forge(newest, None)
-    assert checkpoint.read(newest).carried == {}
-    with pytest.raises(CheckpointError, match=r"carried state: 0/0\.0 is missing there"):
-        run.train(on(copy, max_iters=6))
-    assert run.load(copy, device="cpu").progress.step == 4  # whoever doesn't train needs none
-
-
-@pytest.mark.parametrize("content", [b"", b"\x80\x04.", b"\xff" * 40], ids=["empty", "a pickle", "a long header"])
-def test_hostile_state_breaks_the_reader(copy: Path, newest: Path, content: bytes) -> None:
-    forge(newest, content)
-    assert checkpoint.newest(copy, lambda line: None).state["step"] == 2
-
-
-def test_forced_change_of_the_rows_takes_a_state_of_others(copy: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"is floating \(10, 6\) there and floating \(20, 6\) here"):
-        run.train(on(copy, max_iters=6, batch_size=40, resume_changed=True))
-
-
-def test_carrying_can_be_switched_off_on_the_way_and_not_on(copy: Path) -> None:
-    off = on(copy, max_iters=6)
-    off = dataclasses.replace(off, data=dataclasses.replace(off.data, stateful=False))
-    with pytest.raises(UsageError, match=r"data\.stateful was True, is False"):
-        run.train(off)
-    run.train(dataclasses.replace(off, trainer=dataclasses.replace(off.trainer, resume_changed=True)))
-    back = on(copy, max_iters=8, resume_changed=True)
-    back = dataclasses.replace(back, data=dataclasses.replace(back.data, stateful=True))
-    with pytest.raises(CheckpointError, match="carried state"):
-        run.train(back)
-
-
-def test_carried_state_is_not_judged_or_a_run_without_it_is(saved: Path, tmp_path: Path, tiny: Any) -> None:
-    done = run.load(saved)
-    *earlier, last = read_lines(saved / "metrics.jsonl")
-    ids = done.tokenizer.encode(Path(done.config.data.path).read_text(encoding="utf-8"))
-    ids = split(ids, block_size=8, val_fraction=0.1).held_out
-    assert last["val_loss_carried"] == carried_loss(done.model, ids)
-    assert last["val_loss"] == done.evaluate().nats != last["val_loss_carried"]
-    assert not any("val_loss_carried" in record for record in earlier)
-    console = Console(file=io.StringIO(), width=200)
-    show_outcome(done, console, "chargpt")
-    assert f"\n{last['val_loss_carried']:.3f} nats per token with the state carried" in console.file.getvalue()
-    other = run.train(tiny(tmp_path / "run", STATEFUL | FOUR | {"data.stateful": False}))
-    assert "val_loss_carried" not in other.last_record()
 
 
 # ---- refusals

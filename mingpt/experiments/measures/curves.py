@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.experiments.base import Lab, Measurement, Row, steps_of
 from mingpt.report.records import read_lines
 
 
@@ -16,7 +16,7 @@ def _take(lab: Lab) -> list[Row]:
                 if loss is not None:
                     where = {"arm": cell.arm, "seed": cell.seed, "stage": number}
                     rows.append({**where, "step": before + record["step"], "held_out": loss})
-            before += config.trainer.max_iters
+            before += steps_of(config)
     return rows
 
 

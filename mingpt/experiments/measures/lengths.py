@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from mingpt import fitting, run
 from mingpt.checkpoint import newest
@@ -21,14 +22,14 @@ from mingpt.zoo import build
 PROMPT = "Fie, what madness doth unfold?"
 TIMES = (1, 2, 4)  # the trained length
 TOKENS = 16384  # of held-out text that a length is judged on
-BLOCKS = 64
+BLOCKS, AT_ONCE = 256, 64
 
 
 def _silent(line: str) -> None:
     """Nobody needs to hear it here."""
 
 
-def _last_runs(lab: Lab) -> Iterator[tuple[Cell, Run, Corpus]]:
+def last_runs(lab: Lab) -> Iterator[tuple[Cell, Run, Corpus]]:
     """Each cell's last stage, with its text."""
     for cell in lab.cells:
         trained = run.load(cell.folders[-1])
@@ -45,7 +46,7 @@ def longer(trained: Run, block_size: int) -> LanguageModel:
 
 def _extrapolation(lab: Lab) -> list[Row]:
     rows = []
-    for cell, trained, corpus in _last_runs(lab):
+    for cell, trained, corpus in last_runs(lab):
         size = trained.model.config.block_size
         for times in TIMES:
             loss = held_out_loss(longer(trained, times * size), corpus.data.held_out, trained.tokenizer, at_most=TOKENS)
@@ -71,16 +72,26 @@ def _draw_extrapolation(rows: list[Row], figure: Any) -> None:
 def _by_position(lab: Lab) -> list[Row]:
     """Mean loss of the targets at each position of a held-out block: how far back a model makes use of what it read."""
     rows = []
-    for cell, trained, corpus in _last_runs(lab):
-        size, ids = trained.model.config.block_size, corpus.data.held_out
-        starts = np.linspace(0, len(ids) - size - 1, min(BLOCKS, max(len(ids) // size, 1))).astype(int)
-        windows = torch.from_numpy(np.stack([ids[at : at + size + 1] for at in starts]).astype(np.int64))
-        windows = windows.to(trained.model.device)
-        logits = trained.model(windows[:, :-1]).logits
-        nats = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten(), reduction="none").view(len(starts), size)
+    for cell, trained, corpus in last_runs(lab):
+        windows = held_out_windows(trained, corpus, BLOCKS)
+        nats = torch.cat([_nats(trained.model, part) for part in windows.split(AT_ONCE)])
         means = nats.double().mean(0).tolist()
-        rows.append({"arm": cell.arm, "seed": cell.seed, "blocks": len(starts), "nats": means})
+        rows.append({"arm": cell.arm, "seed": cell.seed, "blocks": len(windows), "nats": means})
     return rows
+
+
+def _nats(model: LanguageModel, windows: Tensor) -> Tensor:
+    """(b, t) losses of (b, t+1) windows."""
+    logits, targets = model(windows[:, :-1]).logits, windows[:, 1:]
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
+
+
+def held_out_windows(trained: Run, corpus: Corpus, at_most: int) -> Tensor:
+    """(b, t+1) ids where the model is: blocks with their targets, spread evenly over the held-out text."""
+    size, ids = trained.model.config.block_size, corpus.data.held_out
+    starts = np.linspace(0, len(ids) - size - 1, min(at_most, max(len(ids) // size, 1))).astype(int)
+    windows = np.stack([ids[at : at + size + 1] for at in starts]).astype(np.int64)
+    return torch.from_numpy(windows).to(trained.model.device)
 
 
 def _draw_by_position(rows: list[Row], figure: Any) -> None:
@@ -98,7 +109,7 @@ def _draw_by_position(rows: list[Row], figure: Any) -> None:
 def _side_by_side(lab: Lab) -> list[Row]:
     """What each arm's first seed writes after one prompt; its spelled part, where the text lacks a character of it."""
     rows = []
-    for cell, trained, _ in _last_runs(lab):
+    for cell, trained, _ in last_runs(lab):
         if cell.seed == min(each.seed for each in lab.cells):
             prompt = "".join(letter for letter in PROMPT if letter in known(trained))
             rows.append({"arm": cell.arm, "prompt": prompt, "text": trained.generate(prompt, 300, seed=0)})

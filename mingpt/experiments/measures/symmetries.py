@@ -74,5 +74,18 @@ def _equivariance(lab: Lab) -> list[Row]:
     return rows
 
 
-asymmetry = Measurement("asymmetry", _asymmetry, _draw)
-equivariance = Measurement("equivariance", _equivariance)
+def _found(rows: list[Row]) -> str:
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    s, a = ({name: max(row[key] for row in rows if row["case"] == name) for name in cases} for key in OF)
+    told = "; ".join(f"{name} {s[name]:.1g}, its softmax {a[name]:.1g}" for name in cases)
+    return f"the largest difference between S and its transpose over all heads: {told}"
+
+
+def _found_equivariance(rows: list[Row]) -> str:
+    told = [f"{row['mask']} mask, position {row['position']}: {row['largest_difference']:.1g}" for row in rows]
+    return f"attention of permuted inputs and permuted attention differ by: {'; '.join(told)}"
+
+
+OF = ("scores", "weights")
+asymmetry = Measurement("asymmetry", _asymmetry, _draw, _found)
+equivariance = Measurement("equivariance", _equivariance, finding=_found_equivariance)

@@ -77,5 +77,17 @@ def _draw_bytes(rows: list[Row], figure: Any) -> None:
     axes.legend(frameon=False)
 
 
-window_times = Measurement("window-times", _times, _draw_times)
-window_bytes = Measurement("window-bytes", _bytes, _draw_bytes)
+def _found_times(rows: list[Row]) -> str:
+    slopes = ", ".join(f"{way} N^{exponent:.2f}" for way, exponent in time_slopes(rows).items())
+    return f"with a window of {rows[0]['window']}, time grows with the length N as: {slopes}"
+
+
+def _found_bytes(rows: list[Row]) -> str:
+    length = max(row["length"] for row in rows)
+    at = {row["window"]: row["cache_bytes"] for row in rows if row["length"] == length}
+    told = [f"{kept:,} with {'no window' if w is None else f'a window of {w}'}" for w, kept in at.items()]
+    return f"bytes that one layer keeps of {length:,} tokens: {', '.join(told)}"
+
+
+window_times = Measurement("window-times", _times, _draw_times, _found_times)
+window_bytes = Measurement("window-bytes", _bytes, _draw_bytes, _found_bytes)

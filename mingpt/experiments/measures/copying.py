@@ -1,0 +1,121 @@
+"""Whether a trained model copies its answers: its training loss, and which inputs move which of its outputs."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.experiments.measures.lengths import last_runs
+from mingpt.influence import influence, leaks
+from mingpt.report.compare import mean_curve
+from mingpt.report.figures import INK, plain, style
+from mingpt.report.heatmaps import NAMES
+from mingpt.report.records import Curve, read_run
+
+SHOWN = 24  # tokens of a map
+FAINTEST = 1e-5  # total variation distance with the palest colour
+
+
+def _losses(lab: Lab) -> list[Row]:
+    """Training loss of every run, smoothed; held-out loss where the run has one."""
+    rows = []
+    for cell in lab.cells:
+        run = read_run(cell.folders[-1])
+        for kind, curve in (("training", run.training()), ("held out", run.held_out())):
+            if curve.steps:
+                where = {"arm": cell.arm, "seed": cell.seed, "loss": kind}
+                rows.append({**where, "steps": curve.steps, "nats": [round(loss, 5) for loss in curve.losses]})
+    return rows
+
+
+def _draw_losses(rows: list[Row], figure: Any) -> None:
+    figure.suptitle("Loss by step; thick: mean of the seeds, thin: each", fontsize=11)
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("training", "held out"), strict=True):
+        for place, arm in enumerate(arms):
+            own = [row for row in rows if (row["arm"], row["loss"]) == (arm, kind)]
+            curves = [
+                Curve(seed=row["seed"], steps=row["steps"], seconds=row["steps"], losses=row["nats"]) for row in own
+            ]
+            for curve in curves:
+                axes.plot(curve.steps, curve.losses, color=style(place)["color"], lw=0.7, alpha=0.4)
+            if curves:
+                middle = mean_curve(curves)
+                label = f"{arm} (n = {len(curves)})" if kind == "training" else None
+                axes.plot(middle.steps, middle.losses, lw=1.9, label=label, **style(place))
+        without = [arm for arm in arms if (arm, kind) not in {(row["arm"], row["loss"]) for row in rows}]
+        title = f"{kind} loss" + "".join(f"; none for\n{arm}:\nit sees its answers" for arm in without)
+        axes.set_title(title, fontsize=8.5)
+        axes.set(xlabel="optimizer step", ylim=(0, None))
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("nats per token")
+    figure.axes[0].legend(frameon=False, fontsize=8)
+
+
+def _leaks(lab: Lab) -> list[Row]:
+    """For each arm's first seed, a row an output: how far each input, replaced, moves it."""
+    rows = []
+    for cell, trained, corpus in last_runs(lab):
+        if cell.seed != min(each.seed for each in lab.cells):
+            continue
+        ids = corpus.data.held_out[: min(SHOWN, trained.model.config.block_size)]
+        map_ = influence(trained.model, torch.from_numpy(ids.astype("int64")))
+        for output, moved in enumerate(map_.tolist()):
+            where = {"arm": cell.arm, "seed": cell.seed, "output": output}
+            token = trained.tokenizer.decode(ids[output : output + 1].tolist())
+            later = sum(i == output for i, _ in leaks(map_))
+            rows.append(
+                {**where, "token": token, "later_inputs": later, "moved": [float(f"{each:.3g}") for each in moved]}
+            )
+    return rows
+
+
+def _draw_leaks(rows: list[Row], figure: Any) -> None:
+    from matplotlib.colors import LogNorm
+
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    figure.set_figheight(3.4)
+    figure.suptitle("Which inputs (columns) move which predictions (rows)\nred: moved by a later input", fontsize=9.5)
+    scale, image = LogNorm(FAINTEST, 1.0, clip=True), None
+    panels = figure.subplots(1, len(arms), squeeze=False)[0]
+    for axes, arm in zip(panels, arms, strict=True):
+        own = sorted((row for row in rows if row["arm"] == arm), key=lambda row: row["output"])
+        moved = np.array([row["moved"] for row in own])
+        later = np.triu(np.ones_like(moved, dtype=bool), 1)
+        axes.set_facecolor("#e3e3e3")
+        for half, colours in ((~later, "Blues"), (later, "Reds")):
+            shown = np.ma.masked_array(moved, ~half | (moved == 0))
+            drawn = axes.imshow(shown, cmap=colours, norm=scale, interpolation="nearest")
+            image = image or drawn
+        edge = np.arange(len(moved) + 1)
+        axes.step(edge - 0.5, edge - 0.5, where="pre", color=INK, lw=0.8)
+        names = [plain(str(NAMES.get(row["token"], row["token"]))) for row in own]
+        axes.set_xticks(range(len(names)), names, fontsize=5)
+        axes.set_yticks(range(len(names)), names, fontsize=5)
+        axes.tick_params(length=0, pad=1)
+        count = sum(row["later_inputs"] for row in own)
+        axes.set_title(f"{arm}:\n{count or 'none'} by a later input", fontsize=8.5)
+    bar = figure.colorbar(image, ax=panels, fraction=0.03, pad=0.01, orientation="horizontal")
+    bar.set_label("total variation distance (blue and red alike); grey: not a bit moves", fontsize=8)
+
+
+def _found_losses(rows: list[Row]) -> str:
+    ends: dict[str, list[float]] = {}
+    for row in rows:
+        if row["loss"] == "training":
+            ends.setdefault(row["arm"], []).append(row["nats"][-1])
+    return f"training loss ends at, nats: {'; '.join(f'{arm} {np.mean(nats):.3f}' for arm, nats in ends.items())}"
+
+
+def _found_leaks(rows: list[Row]) -> str:
+    counts = dict.fromkeys((row["arm"] for row in rows), 0)
+    for row in rows:
+        counts[row["arm"]] += row["later_inputs"]
+    size = max(row["output"] for row in rows) + 1
+    told = "; ".join(f"{arm} {count}" for arm, count in counts.items())
+    return f"pairs of a prediction and a later input that moves it, of {size * (size - 1) // 2}: {told}"
+
+
+training_loss = Measurement("loss-in-training", _losses, _draw_losses, _found_losses)
+leak_map = Measurement("leak-map", _leaks, _draw_leaks, _found_leaks)

@@ -1,0 +1,206 @@
+"""A task that is nothing but memory: tell a symbol again after a number of others.
+
+A text is a key, one of KEYS; then fillers, drawn from as many others; then a sign that asks.  The key stands `distance`
+places before what is asked, and the answer is all that is scored, so that distance is the only difficulty.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mingpt.errors import NotFiniteError
+from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.lm import LanguageModel, ModelConfig, evaluating
+from mingpt.report.figures import INK, style
+from mingpt.trainer import Record, Trainer
+from mingpt.training_settings import TrainerConfig
+from mingpt.utils import derived_seed, pick_device
+from mingpt.zoo import FAMILIES, build
+
+KEYS, FILLERS = 8, 8
+ASK = KEYS + FILLERS
+NOT_SCORED = -100  # a target that the loss leaves out
+FRESH = 1024  # texts that accuracy is of
+TOLD = 0.9  # of the answers, from where on a distance counts as reached
+LEARNED, LAST = 0.05, 10  # nats, the mean of so many steps below which training ends
+
+# As many parameters as GPT within 3 %; GPT has a row for each of 65 positions.
+MODELS: dict[str, dict[str, Any]] = {
+    "GPT": {"type": "gpt", "n_layer": 2, "n_embd": 32, "n_query_head": 4, "init": "gpt2"},
+    "Elman slide": {"type": "rnn", "cell": "elman", "n_layer": 1, "n_embd": 92},
+    "Elman tanh": {"type": "rnn", "cell": "elman_tanh", "n_layer": 1, "n_embd": 92},
+    "GRU": {"type": "rnn", "cell": "gru", "n_layer": 1, "n_embd": 66},
+    "LSTM": {"type": "rnn", "cell": "lstm", "n_layer": 1, "n_embd": 58},
+    "6-gram": {"type": "ngram", "order": 6},
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How long it takes."""
+
+    distances: Sequence[int]
+    steps: int
+    batch: int = 32
+    seeds: Sequence[int] = (1, 2, 3)
+    rates: Sequence[float] = (1e-3, 3e-3, 1e-2)
+
+
+QUICK, FULL = Size((4, 8, 16, 32), 400, rates=(3e-3, 1e-2)), Size((4, 8, 16, 32, 64), 2000)
+
+
+def texts(count: int, distance: int, seed: int) -> tuple[Tensor, Tensor]:
+    """(count, distance + 1) ids, and the (count,) keys that each asks for."""
+    draws = torch.Generator().manual_seed(seed)
+    keys = torch.randint(KEYS, (count, 1), generator=draws)
+    fillers = KEYS + torch.randint(FILLERS, (count, distance - 1), generator=draws)
+    return torch.cat((keys, fillers, torch.full((count, 1), ASK)), 1), keys[:, 0]
+
+
+def batch(size: Size, distance: int, seed: int, step: int) -> tuple[Tensor, Tensor]:
+    """Inputs and targets, as a trainer takes them."""
+    idx, keys = texts(size.batch, distance, derived_seed(seed, "recall", distance, step))
+    targets = torch.full_like(idx, NOT_SCORED)
+    targets[:, -1] = keys
+    return idx, targets
+
+
+@dataclass
+class Until:
+    """An event that ends training once the answers are known."""
+
+    losses: list[float] = field(default_factory=list)
+
+    def __call__(self, trainer: Trainer, record: Record) -> None:
+        self.losses = [*self.losses, record["train_loss"]][-LAST:]
+        if len(self.losses) == LAST and sum(self.losses) / LAST < LEARNED:
+            trainer.stop("learned")
+
+
+def taught(settings: dict[str, Any], size: Size, distance: int, seed: int, rate: float) -> tuple[LanguageModel, int]:
+    """A model after as many steps as it takes, or as there are; and how many these were.  One that counts sees all the
+    texts of all the steps at once, each with its answer after it."""
+    torch.manual_seed(derived_seed(seed, "weights"))
+    model = build(ModelConfig(**settings, block_size=max(FULL.distances) + 1, vocab_size=ASK + 1))
+    batches = partial(batch, size, distance, seed)
+    if model.fits_by_counting:
+        pairs = [batches(step) for step in range(size.steps)]
+        answered = [torch.cat((idx, targets[:, -1:]), 1).flatten() for idx, targets in pairs]
+        model.fit(torch.cat(answered).numpy())
+        return model, 1
+    how = TrainerConfig(
+        max_iters=size.steps,
+        batch_size=size.batch,
+        optimizer="adamw",
+        learning_rate=rate,
+        schedule="constant",
+        compile="never",
+    )
+    trainer = Trainer(how, model, batches, seed=seed, device=pick_device("auto"), events=[Until()])
+    with suppress(NotFiniteError):  # it is judged as it then is
+        trainer.run()
+    return model, trainer.progress.step
+
+
+def accuracy(model: LanguageModel, distance: int) -> float:
+    """Share of fresh texts whose key it finds likeliest."""
+    idx, keys = texts(FRESH, distance, derived_seed(0, "fresh", distance))
+    with evaluating(model):
+        likeliest = model(idx.to(model.device)).logits[:, -1].argmax(-1).cpu()
+    return (likeliest == keys).double().mean().item()
+
+
+def _row(settings: dict[str, Any], size: Size, distance: int, seed: int, rate: float) -> Row:
+    model, steps = taught(settings, size, distance, seed, rate)
+    return {
+        "distance": distance,
+        "seed": seed,
+        "accuracy": accuracy(model, distance),
+        "steps": steps,
+        "learning_rate": None if model.fits_by_counting else rate,
+        "parameters": model.parameter_count,
+        "chance": 1 / KEYS,
+    }
+
+
+def best_rate(rates: Sequence[float], row: Callable[[float], Row]) -> float:
+    """The learning rate of highest accuracy, of equal ones that of the fewest steps; a seed of its own decides."""
+
+    def rank(rate: float) -> tuple[float, int]:
+        tried = row(rate)
+        return tried["accuracy"], -tried["steps"]
+
+    return max(rates, key=rank)
+
+
+def _take(lab: Lab) -> list[Row]:
+    return measured(QUICK if lab.quick else FULL)
+
+
+def measured(size: Size) -> list[Row]:
+    """A row a model, distance and seed."""
+    rows = []
+    for name, settings in MODELS.items():
+        for distance in size.distances:
+            choose = partial(_row, settings, size, distance, 0)
+            counts = FAMILIES[settings["type"]].fits_by_counting
+            rate = size.rates[0] if counts else best_rate(size.rates, choose)
+            rows += [{"model": name, **_row(settings, size, distance, seed, rate)} for seed in size.seeds]
+    return rows
+
+
+def _draw(rows: list[Row], figure: Any) -> None:
+    axes = figure.subplots()
+    names = list(dict.fromkeys(row["model"] for row in rows))
+    for place, name in enumerate(names):
+        own, look = [row for row in rows if row["model"] == name], style(place)
+        at = sorted({row["distance"] for row in own})
+        means = [np.mean([row["accuracy"] for row in own if row["distance"] == distance]) for distance in at]
+        axes.plot(at, means, label=name, lw=1.9, **look)
+        beside = 2 ** (0.05 * (place - len(names) / 2))  # so that no dot hides another
+        axes.plot(
+            [row["distance"] * beside for row in own],
+            [row["accuracy"] for row in own],
+            "o",
+            ms=3.5,
+            color=look["color"],
+        )
+    axes.axhline(rows[0]["chance"], color=INK, lw=1, ls=":")
+    axes.annotate(
+        f"chance, 1 in {round(1 / rows[0]['chance'])}",
+        (1, rows[0]["chance"]),
+        xycoords=("axes fraction", "data"),
+        ha="right",
+        va="bottom",
+        fontsize=8,
+    )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(at, [str(each) for each in at])
+    axes.set(xlabel="places from the symbol to the question", ylabel="share told correctly", ylim=(0, 1.03))
+    axes.set_title(
+        "Telling a symbol again after others\n"
+        f"line: mean; a dot a seed; at most {max(row['steps'] for row in rows)} steps",
+        fontsize=10,
+    )
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _found(rows: list[Row]) -> str:
+    reached = {row["model"]: 0 for row in rows}
+    for row in rows:
+        name, distance = row["model"], row["distance"]
+        told = [each["accuracy"] for each in rows if (each["model"], each["distance"]) == (name, distance)]
+        if np.mean(told) >= TOLD:
+            reached[name] = max(reached[name], distance)
+    named = "; ".join(f"{name} {distance or 'nowhere'}" for name, distance in reached.items())
+    return f"a symbol is told again nine times in ten, in the mean of the seeds, as far as: {named}"
+
+
+recall = Measurement("recall", _take, _draw, _found)

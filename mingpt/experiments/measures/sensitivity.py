@@ -1,0 +1,93 @@
+"""How far back a trained model looks: replace the token so many places back, and see how far its prediction moves.
+
+It asks for nothing but predictions, so that counts are measured as networks are.
+"""
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.experiments.measures.lengths import held_out_windows, last_runs
+from mingpt.lm import LanguageModel, evaluating
+from mingpt.report.figures import style
+
+PLACES = 64  # of held-out text, a prediction each
+ROUNDING = 1e-7  # of float32: what is below says nothing
+DISTANCES = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # 1: the last token that was read
+
+
+def predicted(model: LanguageModel, idx: Tensor) -> Tensor:
+    """(b, v) probabilities of what follows (b, t) idx, float64, on the CPU."""
+    with evaluating(model):
+        return model(idx).logits[:, -1].cpu().double().softmax(-1)
+
+
+def moved(model: LanguageModel, idx: Tensor, distance: int, before: Tensor) -> Tensor:
+    """(b,) total variation distances, 0 to 1, float64, between the predictions of what follows (b, t) idx before and
+    after the token `distance` places before that is replaced: by the next row's at that place, or the next token of the
+    vocabulary where that is the same.  Exactly 0 where nothing changed.
+
+    Args:
+        idx: two rows or more.
+        distance: 1 to t.
+        before: what was `predicted` for idx.
+    """
+    other, at = idx.clone(), idx.shape[1] - distance
+    other[:, at] = idx[:, at].roll(1)
+    other[:, at] += other[:, at] == idx[:, at]
+    other[:, at] %= model.config.vocab_size
+    return (before - predicted(model, other)).abs().sum(-1) / 2
+
+
+def _take(lab: Lab) -> list[Row]:
+    rows = []
+    for cell, trained, corpus in last_runs(lab):
+        idx = held_out_windows(trained, corpus, PLACES)[:, :-1]
+        before = predicted(trained.model, idx)
+        for distance in (each for each in DISTANCES if each <= idx.shape[1]):
+            distances = moved(trained.model, idx, distance, before)
+            where = {"arm": cell.arm, "seed": cell.seed, "distance": distance, "places": len(idx)}
+            rows.append({**where, "moved": distances.mean().item(), "largest": distances.max().item()})
+    return rows
+
+
+def _draw(rows: list[Row], figure: Any) -> None:
+    axes = figure.subplots()
+    for place, arm in enumerate(dict.fromkeys(row["arm"] for row in rows)):
+        own = [row for row in rows if row["arm"] == arm]
+        at = sorted({row["distance"] for row in own})
+        by_seed = [[row["moved"] for row in own if row["distance"] == distance] for distance in at]
+        means = np.array([np.mean(each) for each in by_seed])
+        shown = np.where(means > 0, means, np.nan)
+        axes.plot(at, shown, marker="o", ms=3, label=f"{arm} (n = {len(by_seed[0])})", **style(place))
+        spans = [[each(values) or np.nan for values in by_seed] for each in (min, max)]
+        axes.fill_between(at, *spans, alpha=0.15, color=style(place)["color"])
+    axes.set(xscale="log", yscale="log", xlabel="places back; 1 is the last token that was read")
+    axes.set_ylabel("total variation distance, 0 to 1")
+    axes.set_ylim(ROUNDING, 1.5)
+    axes.set_title(
+        "How far a prediction moves when one token before it is another\n"
+        f"mean of {rows[0]['places']} held-out places, range of the seeds shaded\n"
+        f"a line that ends: exactly 0 from there on, or below {ROUNDING:.0e}, which is rounding",
+        fontsize=8.5,
+    )
+    ticks = [each for each in (1, 2, 4, 8, 16, 32, 64, 128) if each <= max(row["distance"] for row in rows)]
+    axes.set_xticks(ticks, [str(each) for each in ticks])
+    axes.minorticks_off()
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _found(rows: list[Row]) -> str:
+    far = max(row["distance"] for row in rows)
+    at_far: dict[str, list[float]] = {}
+    for row in rows:
+        if row["distance"] == far:
+            at_far.setdefault(row["arm"], []).append(row["moved"])
+    told = "; ".join(f"{arm} {np.mean(moved):.2g}" for arm, moved in at_far.items())
+    return f"another token {far} places back moves a prediction by, in total variation distance (0 to 1): {told}"
+
+
+sensitivity = Measurement("sensitivity-by-distance", _take, _draw, _found)

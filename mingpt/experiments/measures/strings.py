@@ -1,0 +1,153 @@
+"""Readings of a bidirectional layer: whether their predictions make a probability of strings, and what they cost."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.experiments.measures.timing import banded_lines, spread
+from mingpt.experiments.measures.windows import time_slopes
+from mingpt.lm import LanguageModel, ModelConfig, evaluating
+from mingpt.probe import measure
+from mingpt.recurrent.layers import READINGS
+from mingpt.report.figures import INK, style
+from mingpt.trainer import Trainer
+from mingpt.training_settings import TrainerConfig
+from mingpt.utils import derived_seed, pick_device
+from mingpt.zoo import build
+
+V, LONGEST, SEEDS = 3, 5, 3
+STEPS = {True: 200, False: 1000}  # of training on random strings, by whether to be quick
+LENGTHS = {True: (32, 64, 128, 256, 512), False: (32, 64, 128, 256, 512, 1024)}  # of texts whose reading is timed
+WAYS: dict[str, dict[str, Any]] = {
+    "both ways on whole text": {"type": "birnn", "reading": "full"},
+    "both ways on each prefix": {"type": "birnn", "reading": "prefix"},
+    "one way": {"type": "rnn"},
+}
+
+
+def total(model: LanguageModel, length: int) -> float:
+    """The sum over all strings of `length` tokens after a first one of the product of what `model` gives each token: 1
+    for anything that is a probability of strings."""
+    strings = torch.cartesian_prod(*[torch.arange(model.config.vocab_size)] * length).view(-1, length)
+    text = torch.cat((torch.zeros_like(strings[:, :1]), strings), 1)
+    with evaluating(model):
+        nats = model(text[:, :-1]).logits.log_softmax(-1).gather(-1, text[:, 1:, None])
+    return nats.sum((1, 2)).exp().sum().item()
+
+
+def _model(settings: dict[str, Any], seed: int, spread_: float) -> LanguageModel:
+    """In float64, its weights drawn as wide as said."""
+    torch.manual_seed(derived_seed(seed, "weights"))
+    config = ModelConfig(**settings, cell="gru", n_layer=1, n_embd=16, vocab_size=V, block_size=LONGEST)
+    model = build(config).double()
+    with torch.no_grad():
+        for parameter in model.parameters() if spread_ else ():
+            parameter.normal_(0, spread_)
+    return model
+
+
+def _random_strings(seed: int, step: int) -> tuple[Tensor, Tensor]:
+    """Of every length in turn; nothing in them can be predicted, so all that is learned is to copy."""
+    draws = torch.Generator().manual_seed(derived_seed(seed, "strings", step))
+    text = torch.randint(V, (32, 2 + step % LONGEST), generator=draws)
+    return text[:, :-1], text[:, 1:]
+
+
+def _trained(settings: dict[str, Any], seed: int, steps: int) -> LanguageModel:
+    model = _model(settings, seed, 0.0)
+    how = TrainerConfig(
+        max_iters=steps, batch_size=32, optimizer="adamw", learning_rate=1e-2, schedule="constant", compile="never"
+    )
+    Trainer(how, model, partial(_random_strings, seed), seed=seed).run()
+    return model
+
+
+def _sums(lab: Lab) -> list[Row]:
+    """Of each way to read, with random weights and taught to predict random strings: the sum for each length."""
+    rows = []
+    for way, settings in WAYS.items():
+        for seed in range(SEEDS):
+            models = {
+                "random weights": _model(settings, seed, 0.5),
+                "trained on random strings": _trained(settings, seed, STEPS[lab.quick]),
+            }
+            for weights, model in models.items():
+                for length in range(1, LONGEST + 1):
+                    where = {"way": way, "weights": weights, "seed": seed, "length": length, "vocabulary": V}
+                    found = total(model, length)
+                    rows.append({**where, "sum": found, "off_by": abs(found - 1), "dtype": "float64"})
+    return rows
+
+
+def _draw_sums(rows: list[Row], figure: Any) -> None:
+    figure.suptitle(
+        f"Products of predictions, summed over all strings of {rows[0]['vocabulary']} symbols; a dot a seed"
+    )
+    kinds, ways = (list(dict.fromkeys(row[key] for row in rows)) for key in ("weights", "way"))
+    lengths = sorted({row["length"] for row in rows})
+    copied = [rows[0]["vocabulary"] ** (length - 1) for length in lengths]
+    for axes, weights in zip(figure.subplots(1, len(kinds), sharey=True), kinds, strict=True):
+        axes.plot(lengths, copied, color=INK, lw=1, ls=":", label="if all but the last are copied")
+        for place, way in enumerate(ways):
+            own = [row for row in rows if (row["way"], row["weights"]) == (way, weights)]
+            beside = [row["length"] + 0.08 * (place - 1) for row in own]  # so that no dot hides another
+            axes.plot(beside, [row["sum"] for row in own], "o", ms=4, label=way, color=style(place)["color"])
+        axes.axhline(1, color=INK, lw=0.8)
+        axes.set(yscale="log", xlabel="symbols in a string", title=weights)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("sum; 1 for a probability")
+    found = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*found, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+
+
+def _costs(lab: Lab) -> list[Row]:
+    """A forward pass over one text, without gradients, by its length."""
+    device, rows = pick_device("auto"), []
+    for length in LENGTHS[lab.quick]:
+        sizes: dict[str, Any] = {"cell": "gru", "n_layer": 1, "n_embd": 64, "vocab_size": 65, "block_size": length}
+        models = {way: build(ModelConfig(**settings, **sizes)).to(device).eval() for way, settings in WAYS.items()}
+        idx = torch.randint(65, (1, length), generator=torch.Generator().manual_seed(0)).to(device)
+        calls = {way: partial(_read, model, idx) for way, model in models.items()}
+        for way, seconds in measure(calls, device, rounds=7, warmup=1).items():
+            reading = WAYS[way].get("reading")
+            steps = READINGS[reading].work(length) if reading else length
+            rows.append({"way": way, "length": length, "ms": spread(seconds, 1e-3), "positions_read": steps})
+    return rows
+
+
+@torch.no_grad()
+def _read(model: LanguageModel, idx: Tensor) -> None:
+    model(idx)
+
+
+def _draw_costs(rows: list[Row], figure: Any) -> None:
+    axes, slopes = figure.subplots(), time_slopes(rows)
+    told = {way: f"{way}: grows as T^{exponent:.2f}" for way, exponent in slopes.items()}
+    banded_lines(axes, [{**row, "way": told.get(row["way"], row["way"])} for row in rows], "way", "length", "ms")
+    axes.set(xscale="log", yscale="log", xlabel="tokens T", ylabel="reading one text, ms")
+    ticks = sorted({row["length"] for row in rows})
+    axes.set_xticks(ticks, [str(each) for each in ticks])
+    axes.minorticks_off()
+    axes.set_title("Time to predict every token of a text of T tokens: median and quartiles", fontsize=9.5)
+
+
+def _found_sums(rows: list[Row]) -> str:
+    longest = max(row["length"] for row in rows)
+    told = []
+    for way in dict.fromkeys(row["way"] for row in rows):
+        own = [row for row in rows if row["way"] == way]
+        off, ends = max(row["off_by"] for row in own), [row["sum"] for row in own if row["length"] == longest]
+        told.append(f"{way} 1 within {off:.0e}" if off < 1e-9 else f"{way} {min(ends):.3g} to {max(ends):.3g}")
+    return f"products of predictions, summed over all strings of {longest} symbols, make: {'; '.join(told)}"
+
+
+def _found_costs(rows: list[Row]) -> str:
+    slopes = "; ".join(f"{way} T^{exponent:.2f}" for way, exponent in time_slopes(rows).items())
+    return f"time to predict every token of a text of T tokens grows as: {slopes}"
+
+
+string_sums = Measurement("string-sums", _sums, _draw_sums, _found_sums)
+prefix_cost = Measurement("prefix-cost", _costs, _draw_costs, _found_costs)

@@ -1,0 +1,231 @@
+"""All published experiments at a glance, made from results/ alone: the same files give the same bytes, each time.
+
+    results/NAME/report.html, figures/held-out-by-*.svg
+    results/index.html    a question, a verdict and a figure each
+    results/README.md     the same where HTML isn't rendered, with numbers
+    README.md             its table, between <!-- results --> and <!-- /results -->
+    docs/ideas/*.md       a verdict, between <!-- verdict: NAME --> and <!-- /verdict -->
+
+A full experiment stands before its quick form, and alone where only one is shown.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib import metadata
+from pathlib import Path
+
+from mingpt.errors import UsageError
+from mingpt.files import write_atomic
+from mingpt.report import figures, page, words
+from mingpt.report.page import ARMS_FIGURE, OWN_CURVES, PAGE, RECORD, Figure, Part
+from mingpt.report.records import read_json
+
+RESULTS, README, IDEAS = Path("results"), Path("README.md"), Path("docs/ideas")
+BEGIN, END = "<!-- results -->", "<!-- /results -->"
+VERDICT = re.compile(r"(<!-- verdict: (?P<name>[\w-]+) -->)(?P<old>.*?)(<!-- /verdict -->)", re.DOTALL)
+HINT = "<!-- Made by `chargpt experiment publish` from results/; changes here are lost. -->"
+SHOWN_WIDTH = 380  # pixels of a figure in a table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One published experiment.
+
+    Attributes:
+        name: of its folder, `rope-quick`; `of` is the experiment's own, `rope`.
+        figure: the file that tells most, if there is one; picture: it, for a page.
+    """
+
+    name: str
+    of: str
+    folder: Path
+    part: Part
+    figure: Path | None
+    picture: Figure | None
+
+
+def published(results: Path) -> list[Path]:
+    """Folders of experiments, the full form before the quick one."""
+    return sorted((path.parent for path in results.glob(f"*/{RECORD}")), key=lambda folder: folder.name)
+
+
+def write(results: Path = RESULTS, readme: Path = README, ideas: Path = IDEAS) -> list[Path]:
+    """Write everything that is made from `results`; returns what was written.
+
+    A README or a page of `ideas` without marks is left as it is.
+
+    Raises:
+        UsageError: a README with one mark and not the other.
+        CheckpointError: a damaged file.
+    """
+    entries = [_entry(folder) for folder in published(results)]
+    if not entries:
+        return []
+    made = {entry.folder / PAGE: _page(entry) for entry in entries}
+    made[results / "index.html"] = page.render("index.html", entries=entries)
+    made[results / "README.md"] = _markdown(entries)
+    if readme.is_file():
+        made[readme] = with_results(readme.read_text(encoding="utf-8"), table(_one_each(entries), readme.parent))
+    for path in sorted(ideas.glob("*.md")):
+        made[path] = with_verdicts(path.read_text(encoding="utf-8"), _one_each(entries), path.parent)
+    written = []
+    for path, content in made.items():
+        if not path.is_file() or path.read_bytes() != content.encode():
+            write_atomic(path, content.encode())
+            written.append(path)
+    return written
+
+
+def _entry(folder: Path) -> Entry:
+    """What is known of it; the figures of its arms are written on the way."""
+    part, record = page.of_experiment(folder), read_json(folder / RECORD)
+    for over in page.VIEWS if part.result else ():
+        assert part.result
+        drawn = figures.curves(part.result, over=over, small=part.small, paper=True)
+        if drawn and (over == "steps" or part.result.seconds is not None):
+            (folder / "figures").mkdir(exist_ok=True)
+            write_atomic(folder / "figures" / f"{ARMS_FIGURE}{over}.svg", drawn.encode())
+    key = _key_figure(folder, record.get("measurements", []))
+    return Entry(
+        name=folder.name,
+        of=str(record.get("name", folder.name)),
+        folder=folder,
+        part=part,
+        figure=key,
+        picture=page.picture(key) if key else None,
+    )
+
+
+def _key_figure(folder: Path, measurements: Sequence[str]) -> Path | None:
+    """The loss by steps over all stages, the loss of the arms, or else the first that was measured."""
+    names = (OWN_CURVES, f"{ARMS_FIGURE}steps", *measurements)
+    paths = [folder / "figures" / f"{name}.svg" for name in names]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _page(entry: Entry) -> str:
+    return page.render("page.html", page=page.Page(title=entry.part.title, parts=[entry.part]))
+
+
+def _one_each(entries: Sequence[Entry]) -> list[Entry]:
+    """The full form of an experiment, or else its quick one."""
+    chosen: dict[str, Entry] = {}
+    for entry in entries:
+        chosen.setdefault(entry.of, entry)
+    return list(chosen.values())
+
+
+def table(entries: Sequence[Entry], home: Path) -> str:
+    """A row an experiment, for a Markdown file in `home`."""
+    rows = []
+    for entry in entries:
+        shown = f"{_image(entry, home, SHOWN_WIDTH)}" if entry.figure else ""
+        small = f" {_cell(words.sentence(entry.part.small))}" if entry.part.small else ""
+        links = f"[numbers]({_link(entry.folder.parent / 'README.md', home)}#{entry.name.lower()})"
+        links += f", [page]({_link(entry.folder / PAGE, home)})"
+        said = f"**{_cell(entry.part.title)}** {_cell(words.sentence(entry.part.verdict))}{small} {links}"
+        rows.append(f"| {said} | {shown} |")
+    return "\n".join([HINT, "", "| question and answer | |", "|---|---|", *rows])
+
+
+def _markdown(entries: Sequence[Entry]) -> str:
+    """results/README.md."""
+    home = entries[0].folder.parent
+    said = [
+        "# What the experiments found",
+        HINT,
+        "Each folder is the record of one experiment: its question and settings (`record.json`), every run's numbers "
+        "(`cells/`), what was measured beside them (`measurements.jsonl`), and `report.html`, a page to open in a "
+        "browser; [index.html](index.html) leads to all. `chargpt report results/NAME` draws a page anew; figures "
+        f"here are by matplotlib {metadata.version('matplotlib')}.",
+        *(_section(entry, home) for entry in entries),
+    ]
+    return "\n\n".join(said) + "\n"
+
+
+def _section(entry: Entry, home: Path) -> str:
+    part = entry.part
+    said = [f"## {entry.name}", f"**{_cell(part.title)}** {_cell(words.sentence(part.verdict))}"]
+    said += [f"Expected beforehand: {_cell(words.sentence(part.hypothesis))}"] if part.hypothesis else []
+    said += [_cell(words.sentence(part.small))] if part.small else []
+    said += ["\n".join(f"- {_cell(words.sentence(finding))}" for finding in part.findings)] if part.findings else []
+    said += [_image(entry, home, 2 * SHOWN_WIDTH)] if entry.figure else []
+    said += [_arms(part)] if part.result else []
+    others = [path for path in page.pictures(entry.folder) if path != entry.figure]
+    links = [f"[{path.stem.replace('-', ' ')}]({_link(path, home)})" for path in others]
+    figures_ = f" Figures: {', '.join(links)}." if links else ""
+    said += [f"[Page]({_link(entry.folder / PAGE, home)}).{figures_}"]
+    said += [f"```sh\n{part.commands[0]}\n```"]
+    return "\n\n".join(filter(None, said))
+
+
+def _arms(part: Part) -> str:
+    """The arms' numbers as a Markdown table."""
+    result = part.result
+    assert result
+    timed = result.seconds is not None
+    at = [f"loss at {words.seconds(result.seconds)}"] if result.seconds is not None else []
+    heads = ["arm", "seeds", f"held-out loss, {part.unit}", *at, "parameters", "MFLOP per token"]
+    rows = [
+        [
+            _cell(arm.name),
+            str(len(arm.seeds)),
+            words.estimate(arm.loss, len(arm.seeds)),
+            *([words.estimate(arm.loss_at_seconds, len(arm.seeds))] if timed else []),
+            words.parameters(arm.parameters),
+            words.mega(arm.flops_per_token),
+        ]
+        for arm in result.arms
+    ]
+    counted = f"\n\nCounting alone reaches: {words.lines(result.baselines)}." if result.baselines else ""
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + counted
+
+
+def with_results(text: str, content: str) -> str:
+    """`text` with `content` between its marks; as it is without marks.
+
+    Raises:
+        UsageError: one mark is missing, or a mark stands there twice.
+    """
+    if BEGIN not in text and END not in text:
+        return text
+    if (text.count(BEGIN), text.count(END)) != (1, 1) or text.index(BEGIN) > text.index(END):
+        raise UsageError(f"README: must hold {BEGIN} and then {END}, once each")
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}\n{content}\n{END}{rest.partition(END)[2]}"
+
+
+def with_verdicts(text: str, entries: Sequence[Entry], home: Path) -> str:
+    """`text` of a file in `home` with each verdict that is known between its marks."""
+    known = {entry.of: entry for entry in entries} | {entry.name: entry for entry in entries}
+
+    def said(found: re.Match[str]) -> str:
+        entry = known.get(found["name"])
+        if entry is None:
+            return found[0]
+        small = f" {_cell(words.sentence(entry.part.small))}" if entry.part.small else ""
+        link = f"[numbers and figures]({_link(entry.folder.parent / 'README.md', home)}#{entry.name.lower()})"
+        return f"{found[1]}\n{_cell(words.sentence(entry.part.verdict))}{small} {link}\n{found[4]}"
+
+    return VERDICT.sub(said, text)
+
+
+def _image(entry: Entry, home: Path, width: int) -> str:
+    assert entry.figure
+    assert entry.picture
+    alt = " ".join(escape(entry.picture.label).split()).replace("|", "&#124;")  # no Markdown inside an attribute
+    return f'<img src="{_link(entry.figure, home)}" width="{width}" alt="{alt}">'
+
+
+def _link(path: Path, home: Path) -> str:
+    return os.path.relpath(path, home).replace(os.sep, "/").replace(" ", "%20")
+
+
+def _cell(text: str) -> str:
+    """In one line, and nothing in it that ends a cell or begins an element or emphasis."""
+    line = " ".join(text.split()).replace("<", "&lt;").replace("\\", "\\\\")
+    return re.sub(r"([|*_`\[\]])", r"\\\1", line)

@@ -1,0 +1,163 @@
+"""What of a finished experiment is kept for everyone: its record, small, and without a word of the machine's folders.
+
+    out/experiments/NAME  ->  results/NAME
+    record.json  summary.json  measurements.jsonl    as they are; no curves in the summary, which the runs have
+    cells/ARM/seed-S/[stage-N/]
+        config.yaml  environment.json  baselines.json
+        metrics.jsonl    about a hundred lines: where held-out text was judged, and the smoothed training loss between
+        samples.jsonl    what was written last
+
+Never weights, logs, claims or texts.  All that a page draws is there, so the page of the copy is the page of the
+original.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mingpt.errors import UsageError
+from mingpt.files import write_atomic
+from mingpt.report.page import PAGE, RECORD, SUMMARY
+from mingpt.report.records import (
+    SMOOTHED,
+    STARTS_FROM,
+    Record,
+    is_run,
+    last_stage,
+    read_json,
+    read_lines,
+    read_run,
+    thinned,
+)
+
+MEASURED = "measurements.jsonl"
+DIGITS = 6  # of a number
+OF_A_STEP = ("step", "tokens", "seconds")
+JUDGED = ("val_loss", "val_loss_part", "bits_per_byte", "bits_per_byte_part", "pseudo_nats", "pseudo_nats_part")
+OF_RUNS = ("curves", "training", "samples")  # of an arm in summary.json: the runs' own files have them
+ABSOLUTE = re.compile(r"(?<![\w.:/~-])(?:~|[A-Za-z]:(?=\\))?(?:[/\\][^\s'\"=,:;/\\]+)+[/\\]([^\s'\"=,:;/\\]+)")
+
+
+def unfinished(folder: Path) -> str | None:
+    """Why the experiment in `folder` can't be published, in words; None where it can."""
+    if not (folder / RECORD).is_file():
+        return f"no experiment here (it has no {RECORD})"
+    record = read_json(folder / RECORD)
+    wanted = len(record.get("arms", {})) * int(record.get("seeds", 0))
+    runs = [last_stage(cell) for cell in _cells(folder)]
+    done = [run for run in runs if is_run(run) and not read_run(run).trouble]
+    if len(done) < wanted:
+        return f"it is unfinished: {len(done)} of {wanted} runs"
+    taken = {row.get("measurement") for row in read_lines(folder / MEASURED)}
+    missing = [name for name in record.get("measurements", []) if name not in taken]
+    if missing:
+        return f"it is unfinished: {', '.join(missing)} not measured"
+    return None if (folder / PAGE).is_file() else "it is unfinished: nothing was concluded"
+
+
+def publish(folder: Path, target: Path) -> None:
+    """Copy the record of the experiment in `folder` to `target`, in the place of what was there.
+
+    Figures are not copied, since they are drawn again from what is.
+
+    Raises:
+        UsageError: it is not finished.
+        CheckpointError: a damaged file.
+    """
+    why = unfinished(folder)
+    if why:
+        raise UsageError(f"{folder}: {why}")
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    _write_json(target / RECORD, portable(read_json(folder / RECORD)))
+    summary = read_json(folder / SUMMARY)
+    if summary:
+        arms = [{k: v for k, v in arm.items() if k not in OF_RUNS} for arm in summary.get("arms", [])]
+        arms = [{**arm, "runs": [_inside(run, folder) for run in arm.get("runs", [])]} for arm in arms]
+        _write_json(target / SUMMARY, shorter(portable({**summary, "arms": arms})))
+    rows = read_lines(folder / MEASURED)
+    if rows:
+        _write_lines(target / MEASURED, [shorter(portable(row)) for row in rows])
+    for cell in _cells(folder):
+        for run in sorted(cell.glob("stage-*")) or [cell]:
+            if is_run(run):
+                _publish_run(run, target / run.relative_to(folder))
+
+
+def _publish_run(run: Path, target: Path) -> None:
+    target.mkdir(parents=True)
+    record = read_run(run)
+    groups: dict[str, dict[str, Any]] = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    groups.pop("wandb", None)  # names of a person's own account
+    group, _, name = STARTS_FROM.partition(".")
+    start = groups.get(group, {}).get(name)
+    if start:
+        groups[group][name] = os.path.relpath(Path(start).resolve(), run.resolve()).replace(os.sep, "/")
+    groups = {group: {key: portable(value) for key, value in values.items()} for group, values in groups.items()}
+    settings = yaml.safe_dump(groups, sort_keys=False, allow_unicode=True)
+    write_atomic(target / "config.yaml", settings.encode())
+    _write_json(target / "environment.json", portable(record.environment))
+    _write_json(target / "baselines.json", record.baselines)
+    _write_lines(target / "metrics.jsonl", thin(record.metrics))
+    last = max((line.get("step", 0) for line in record.samples), default=0)
+    kept = [line for line in record.samples if line.get("step") == last]
+    _write_lines(target / "samples.jsonl", [{k: line[k] for k in ("step", "prompt", "text")} for line in kept])
+
+
+def thin(metrics: Sequence[Record]) -> list[Record]:
+    """Records that a page draws, in numbers of six digits; of the last, everything."""
+    smooth = {id(line): loss for line, loss in thinned(metrics)}
+    found = []
+    for line in metrics:
+        end = line is metrics[-1]
+        if not end and id(line) not in smooth and not any(key in line for key in JUDGED):
+            continue
+        kept = line if end else {key: line[key] for key in (*OF_A_STEP, *JUDGED) if key in line}
+        kept = {**kept, SMOOTHED: smooth[id(line)]} if id(line) in smooth else kept
+        found.append(shorter(kept))
+    return found
+
+
+def shorter(value: Any) -> Any:
+    """Numbers to six significant digits, in lists and objects, too."""
+    if isinstance(value, dict):
+        return {key: shorter(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [shorter(each) for each in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def portable(value: Any) -> Any:
+    """Absolute paths without their folders, which only this machine has: `--data=/home/me/a.txt` as `--data=a.txt`."""
+    if isinstance(value, dict):
+        return {key: portable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(each) for each in value]
+    if not isinstance(value, str) or "\n" in value:  # what a model wrote is no path
+        return value
+    here = f"{Path.cwd().as_posix()}/"
+    return ABSOLUTE.sub(r"\1", value.replace(here, "") if len(here) > 2 else value)
+
+
+def _cells(folder: Path) -> list[Path]:
+    return sorted((folder / "cells").glob("*/seed-*"))
+
+
+def _inside(run: str, folder: Path) -> str:
+    """Whether it was named from the experiment's folder or from around it."""
+    path = Path(run)
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
+
+
+def _write_json(path: Path, content: Any) -> None:
+    write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _write_lines(path: Path, records: Sequence[Record]) -> None:
+    write_atomic(path, "".join(json.dumps(record) + "\n" for record in records).encode())

@@ -1,0 +1,172 @@
+"""What training, `eval` and `sample --fill` do with models that see what they predict."""
+
+import json
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from leaking import LEARNED, MASKED
+from matplotlib.figure import Figure
+
+import mingpt
+from mingpt.errors import DataError
+from mingpt.report import curve
+from mingpt.trained import Run
+
+# ---- eval
+
+
+def test_pseudo_likelihood_is_called_a_loss_or_a_perplexity(
+    chargpt: Any, runs: dict[str, Path], text_file: Path
+) -> None:
+    pseudo = mingpt.load(runs["masked"]).pseudo_likelihood()
+    for words, where in (((), "the held-out text"), ((f"--text={text_file}",), str(text_file))):
+        ended = chargpt("eval", f"--run={runs['masked']}", *words)
+        assert (ended.code, ended.err) == (0, "")
+        first, second, third = ended.out.splitlines()
+        assert first.startswith("pseudo-likelihood: ")
+        assert second.endswith(f"each hidden in turn from its block, of {where}, {runs['masked']}")
+        assert third == "each guess saw the text on both sides: not comparable with a loss or a perplexity"
+        if not words:
+            assert f"{pseudo.pseudo_nats:.4f} pseudo-nats per token" in first
+            assert f"over {pseudo.tokens:,} of {pseudo.of:,} tokens" in second
+        assert "loss" not in first + second
+        assert "perplexity" not in first + second
+
+
+def test_run_that_fills_gaps_has_no_signal_or_is_told_something_false(
+    chargpt: Any, text_file: Path, tmp_path: Path
+) -> None:
+    words = (*LEARNED, *MASKED, "--trainer.max_iters=2", "--trainer.eval_every=1", "--trainer.eval_tokens=64")
+    ended = chargpt(*words, f"--data.path={text_file}", f"--system.work_dir={tmp_path / 'run'}")
+    assert (ended.code, ended.err) == (0, "")
+    first, last = (json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    run = mingpt.load(tmp_path / "run")
+    assert last["pseudo_nats"] == run.pseudo_likelihood(at_most=64).pseudo_nats
+    assert "pseudo_nats_part" in first
+    assert "pseudo_nats" not in first
+    assert f"pseudo-nats {first['pseudo_nats_part']:.3f}" in ended.out
+    assert f"pseudo-likelihood: {last['pseudo_nats']:.3f} pseudo-nats per token hidden" in ended.out
+    assert ended.out.count("this model tells hidden tokens from those on both sides") == 1
+    assert "sees the tokens that it predicts" not in ended.out
+
+
+def test_text_without_tokens_has_a_pseudo_likelihood(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Run, "_judged_on", lambda run, path, say: np.zeros(0, dtype=np.uint8))
+    with pytest.raises(DataError, match="has no token to hide; at least 1 is needed"):
+        mingpt.load(runs["masked"]).pseudo_likelihood()
+
+
+@pytest.mark.parametrize("name", ["full", "masked"])
+def test_run_of_a_model_that_sees_what_it_predicts_reports_a_held_out_loss(
+    chargpt: Any, runs: dict[str, Path], figures: list[Figure], name: str
+) -> None:
+    folder = runs[name]
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    states = [json.loads(path.read_text()) for path in folder.glob("checkpoints/*/state.json")]
+    assert records
+    assert states
+    assert not any("val" in key or "bits" in key for record in records for key in record)
+    assert [state["val_loss"] for state in states] == [None] * len(states)
+    with pytest.raises(ValueError, match="has no held-out loss or perplexity"):
+        mingpt.load(folder).evaluate()
+    curve.draw(folder)
+    (axes,) = figures[-1].axes
+    assert axes.get_title() == "Training loss; there is no held-out loss to compare with anything"
+    assert len(axes.lines) == 1  # the training loss alone, no line of counting to beat
+    if name == "full":
+        ended = chargpt("eval", f"--run={folder}")
+        assert (ended.code, "choose an autoregressive model" in ended.refusal) == (2, True)
+
+
+@pytest.mark.usefixtures("leaky", "untouched")
+def test_model_that_denies_that_it_leaks_is_trained(chargpt: Any, tiny: tuple[str, ...], text_file: Path) -> None:
+    ended = chargpt(*tiny, f"--data.path={text_file}")
+    assert ended.code == 2
+    assert "error: GPT claims to be autoregressive, but its output at position 0" in ended.err
+    assert "MFLOP" not in ended.out  # it is refused before anything is said of it
+
+
+@pytest.mark.usefixtures("leaky", "cwd")
+def test_model_whose_leak_shows_only_later_is_judged(chargpt: Any, tiny: tuple[str, ...], text_file: Path) -> None:
+    with mock.patch("mingpt.run.require_autoregressive"):
+        ended = chargpt(*tiny, f"--data.path={text_file}", "--system.work_dir=run")
+    assert ended.code == 2
+    assert "error: GPT claims to be autoregressive" in ended.err
+    assert not list(Path("run").glob("checkpoints/*"))
+    assert "val_loss" not in Path("run/metrics.jsonl").read_text()
+
+
+@pytest.mark.usefixtures("leaky")
+def test_run_that_denies_that_it_leaks_is_judged(chargpt: Any, trained: Path) -> None:
+    ended = chargpt("eval", f"--run={trained}")
+    assert ended.code == 2
+    assert "GPT claims to be autoregressive, but" in ended.refusal
+
+
+# ---- fill
+
+
+def test_gaps_are_not_filled_or_something_else_changes(chargpt: Any, runs: dict[str, Path]) -> None:
+    ended = chargpt("sample", f"--run={runs['masked']}", "--fill=R_MEO:\nAy m_")
+    assert (ended.code, ended.err) == (0, "")
+    text = ended.out.removesuffix("\n")
+    assert (text[0], text[2:-1]) == ("R", "MEO:\nAy m")
+    assert "_" not in text
+    loaded = mingpt.load(runs["masked"])
+    assert text == loaded.fill("R_MEO:\nAy m_") == loaded.fill("R#MEO:\nAy m#", gap="#")
+    assert chargpt("sample", f"--run={runs['masked']}", "--fill=R#MEO:\nAy m#", "--gap=#").out == ended.out
+
+
+def test_text_that_was_learned_is_not_restored(runs: dict[str, Path], text_file: Path) -> None:
+    text, loaded = text_file.read_text(encoding="utf-8")[:160], mingpt.load(runs["masked"])
+    blocks = [text[start : start + 16] for start in range(0, 160, 16)]
+    right = sum(loaded.fill(f"{block[:n]}_{block[n + 1 :]}") == block for block in blocks for n in range(16))
+    assert right > 80  # a guess of the commonest character has some 25
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        (["--fill=ROMEO"], "fill='ROMEO': has no gap, as '_' marks one"),
+        (["--fill=ROME__", "--gap=__"], "gap='__': must be one character"),
+        (["--fill=ROME_", "--gap="], "gap='': must be one character"),
+        (["--fill=" + "_" * 17], "must be at most 16 tokens, not 17"),
+        (["--fill=é_"], "fill: unknown to this vocabulary of"),
+        (["--fill=R_", "--seed=3"], "seed=3: is not read together with fill"),
+        (["--fill=R_", "--prompt=R"], "prompt=R: is not read together with fill"),
+        (["--gap=#"], "gap='#': needs fill"),
+        (["--prompt=R"], "so it can't write any; it fills gaps: --fill="),
+    ],
+)
+def test_nonsense_is_filled(chargpt: Any, runs: dict[str, Path], words: list[str], refusal: str) -> None:
+    ended = chargpt("sample", f"--run={runs['masked']}", *words)
+    assert (ended.code, refusal in ended.refusal) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["causal", "full"])
+def test_model_that_was_not_trained_to_fills_gaps(chargpt: Any, runs: dict[str, Path], name: str) -> None:
+    ended = chargpt("sample", f"--run={runs[name]}", "--fill=R_")
+    assert (ended.code, ended.refusal) == (2, "GPT was not trained to fill gaps")
+    assert "fill" not in chargpt("sample", f"--run={runs['full']}", "--prompt=R").refusal
+
+
+def test_surest_gap_is_not_filled_first_or_what_it_got_is_not_read(runs: dict[str, Path]) -> None:
+    """A model that knows of the second gap more than of the first, and then the first from it."""
+    run = mingpt.load(runs["masked"])
+    seen: list[list[bool]] = []
+
+    def fill(idx: Any, gaps: Any) -> Any:
+        seen.append(gaps[0].tolist())
+        logits = torch.zeros(*idx.shape, run.tokenizer.vocab_size)
+        logits[0, 2, 5] = 9.0
+        logits[0, 0, 7 if idx[0, 2] == 5 else 6] = 1.0
+        return logits
+
+    with mock.patch.object(run.model, "fill", fill):
+        text = run.fill("_R_")
+    assert seen == [[True, False, True], [True, False, False]]
+    assert run.tokenizer.encode(text).tolist()[::2] == [7, 5]

@@ -1,0 +1,231 @@
+"""What a value of a setting means, on the command line and in a file, and that it comes back as it was."""
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from mingpt.attention.positions import POSITIONS
+from mingpt.errors import UsageError
+from mingpt.initialise import INITS
+from mingpt.mirror import WANDB_MODES, WandbConfig
+from mingpt.mlps import MLPS
+from mingpt.norms import NORMS
+from mingpt.optim import OPTIMIZERS, SCHEDULES
+from mingpt.settings import Config, ModelSettings, parse, read
+from mingpt.text.batches import DataConfig
+from mingpt.training_settings import TrainerConfig
+from mingpt.utils import SystemConfig
+
+# ---- what a value means
+
+# Texts that YAML 1.1, YAML 1.2 or a library on top of them reads as a number, a date, nothing, a list, a comment, ...
+ODD_NAMES = (
+    *("123", "1e3", "1e-3", "0E0", "0x1f", "1_000", "0o7", "12:30", "2020-01-01", "nan", ".inf", "True", "yes", "off"),
+    *(
+        "[a]",
+        "[1]",
+        "{}",
+        "{a: 1}",
+        "a: b",
+        "a,b",
+        "- x",
+        "-",
+        "--x",
+        "---",
+        "...",
+        "?",
+        "!x",
+        "&a",
+        "*a",
+        "%",
+        "`",
+        "@",
+    ),
+    *("=", "<<", "#", "#1", "'", "'q'", '"', " ", "\t", "\n", "\r\n", "\x85", "\u2028", "\ufeff", "a\ufeff", "\x7f"),
+)
+NULLS = ("null", "None", "~")
+
+
+@pytest.mark.parametrize("key", ["rope", "bias"])  # one whose default is False, one whose default is True
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("True", True), ("true", True), ("yes", True), ("False", False), ("false", False), ("no", False)],
+)
+def test_false_is_true_because_it_is_not_empty(key: str, word: str, value: bool, tmp_path: Path) -> None:
+    assert getattr(parse([f"--model.{key}={word}"]).model, key) is value
+    assert getattr(parse([f"--model.{key}", word]).model, key) is value
+    (tmp_path / "c").write_text(f"model:\n  {key}: {word}\n")
+    assert getattr(parse([f"--config={tmp_path / 'c'}"]).model, key) is value
+
+
+@pytest.mark.parametrize("word", ["None", "null"])
+@pytest.mark.parametrize(
+    "key", ["model.n_kv_head", "model.position", "model.pretrained_folder", "system.work_dir", "wandb.name"]
+)
+def test_none_becomes_a_name(key: str, word: str) -> None:
+    assert parse([f"--{key}=2" if key == "model.n_kv_head" else f"--{key}=rope", f"--{key}={word}"]).flat()[key] is None
+
+
+@pytest.mark.parametrize("path", ["a=b.txt", "two words.txt", "é’😀", *ODD_NAMES])
+def test_path_is_read_as_something_else(path: str) -> None:
+    config = parse([f"--data.path={path}", f"--wandb.project={path}"])
+    assert (config.data.path, config.wandb.project) == (path, path)
+
+
+@pytest.mark.parametrize("word", ["0.8,0.9", "[0.8,0.9]", "[0.8, 0.9]"])
+def test_betas_need_one_spelling(word: str) -> None:
+    assert parse([f"--trainer.betas={word}"]).trainer.betas == (0.8, 0.9)
+
+
+def test_number_without_a_point_in_its_mantissa_is_a_text() -> None:
+    config = parse(["--trainer.learning_rate=1e-3", "--trainer.weight_decay=0"])
+    assert (config.trainer.learning_rate, config.trainer.weight_decay) == (0.001, 0.0)
+    assert isinstance(config.trainer.weight_decay, float)
+
+
+# ---- there and back
+
+
+@pytest.mark.usefixtures("untouched")
+def test_printed_settings_are_not_those_that_were_given(chargpt: Any, tmp_path: Path) -> None:
+    words = [
+        "--data.path=a=b c.txt",
+        "--model.rope=yes",
+        "--trainer.betas=0.8,0.9",
+        "--wandb.name=1e3",
+        "--model.n_kv_head=2",
+    ]
+    printed = chargpt("--print_config", *words)
+    assert (printed.code, printed.err) == (0, "")
+    (tmp_path / "c").write_text(printed.out, encoding="utf-8")
+    assert read(tmp_path / "c") == parse(words)
+    assert parse(words) != Config()
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1) | st.sampled_from(ODD_NAMES)
+SHARES = st.floats(0, 1, exclude_max=True)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    """Any settings that break no rule."""
+    heads = draw(st.integers(1, 12))
+    key_heads = draw(st.none() | st.sampled_from([n for n in range(1, heads + 1) if heads % n == 0]))
+    rope = draw(st.booleans())
+    accumulation = draw(st.integers(1, 5))
+    positive = st.floats(0, 1e300, exclude_min=True)
+    positions = st.none() | st.sampled_from(["rope"] if rope else list(POSITIONS))
+    return Config(
+        system=SystemConfig(
+            seed=draw(st.integers(0, 2**63 - 1)), work_dir=draw(st.none() | NAMES), threads=draw(st.integers(0, 1024))
+        ),
+        data=DataConfig(
+            path=draw(NAMES), block_size=draw(st.integers(1, 10**6)), val_fraction=draw(st.floats(1e-9, 1 - 1e-9))
+        ),
+        model=ModelSettings(
+            n_layer=draw(st.integers(1, 99)),
+            n_query_head=heads,
+            n_kv_head=key_heads,
+            n_embd=2 * heads * draw(st.integers(1, 99)),
+            rope=rope,
+            position=draw(positions),
+            bias=draw(st.booleans()),
+            norm=draw(st.sampled_from(list(NORMS))),
+            mlp=draw(st.sampled_from(list(MLPS))),
+            init=draw(st.sampled_from(list(INITS))),
+            embd_pdrop=draw(SHARES),
+            attn_pdrop=draw(SHARES),
+            pretrained_folder=draw(st.none() | NAMES),
+        ),
+        trainer=TrainerConfig(
+            max_iters=draw(st.integers(1, 10**12)),
+            accumulation=accumulation,
+            batch_size=accumulation * draw(st.integers(1, 9)),
+            optimizer=draw(st.sampled_from(list(OPTIMIZERS))),
+            schedule=draw(st.sampled_from(list(SCHEDULES))),
+            learning_rate=draw(positive),
+            betas=(draw(SHARES), draw(SHARES)),
+            weight_decay=draw(st.just(0.0) | positive),
+            resume_changed=draw(st.booleans()),
+        ),
+        wandb=WandbConfig(mode=draw(st.sampled_from(WANDB_MODES)), project=draw(NAMES), name=draw(st.none() | NAMES)),
+    )
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("settings") / "config.yaml"
+
+
+@pytest.mark.parametrize("name", [*ODD_NAMES, *NULLS])
+def test_odd_name_comes_back_from_the_run_folder_as_something_else(scratch: Path, name: str) -> None:
+    config = Config(data=DataConfig(path=name), system=SystemConfig(work_dir=name), wandb=WandbConfig(name=name))
+    scratch.write_bytes(config.to_yaml().encode())
+    assert read(scratch) == config
+
+
+WITHOUT_SHRINKING = [Phase.explicit, Phase.reuse, Phase.generate]  # a failing search would take minutes
+
+
+@settings(max_examples=30, deadline=None, phases=WITHOUT_SHRINKING)
+@given(config=configs())
+def test_saved_settings_come_back_changed(scratch: Path, config: Config) -> None:
+    scratch.write_bytes(config.to_yaml().encode())
+    assert read(scratch) == config
+
+
+@settings(max_examples=25, deadline=None, phases=WITHOUT_SHRINKING)
+@given(config=configs())
+def test_settings_as_flags_come_back_changed(config: Config) -> None:
+    flat = config.flat()
+    words = [f"--{key}={'null' if value is None else value}" for key, value in flat.items()]
+    ambiguous = {*NULLS} & {config.system.work_dir, config.wandb.name, config.model.pretrained_folder}
+    if not ambiguous:
+        random.Random(0).shuffle(words)
+        assert parse(words) == config
+
+
+KEYS, OPTIONS = sorted(Config().flat()), ("config", "temperature", "run", "prompt", "text", "top_k")
+VALUES = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    st.integers().map(str),
+    st.floats().map(str),
+    st.sampled_from(
+        ["True", "null", "[", "]", "{", "0.9,0.95", "[0.9, 0.95]", "!!x", "&a", "*a", "--", "=", "\n", "\0", "auto"]
+    ),
+)
+WORDS = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    st.builds("--{}={}".format, st.sampled_from([*KEYS, *OPTIONS]), VALUES),
+    st.builds("--{}".format, st.sampled_from(KEYS)),
+    st.builds("--{}={}".format, st.text(max_size=6).filter(str.isprintable), VALUES),
+    st.sampled_from(["train", "sample", "eval", "--help", "-h", "--version", "--", "--print_config", "--model"]),
+)  # fmt: skip
+
+
+@settings(max_examples=80, deadline=None, phases=WITHOUT_SHRINKING)
+@given(words=st.lists(WORDS, max_size=5), verb=st.sampled_from([[], ["train"], ["sample"], ["eval"]]))
+def test_garbage_ends_in_a_traceback(accepts: Any, words: list[str], verb: list[str]) -> None:
+    ended = accepts(*verb, *words)
+    assert ended.code in (0, 2, 3)
+    if ended.code:
+        assert (ended.refusal == "accepted") is (ended.code == 3)
+    else:
+        assert ended.err == ""
+        assert ended.out != ""
+
+
+def test_frozen_settings_are_rewritten_by_their_rules() -> None:
+    config = parse(["--model.rope=True"])
+    assert (config.model.position, config.model.n_kv_head) == (None, None)
+    assert yaml.safe_load(config.to_yaml())["model"]["position"] is None
+    with pytest.raises(AttributeError):
+        config.model.rope = False  # type: ignore[misc]
+    with pytest.raises(UsageError, match=r"model\.attn_pdrop=nan"):
+        ModelSettings(attn_pdrop=math.nan)

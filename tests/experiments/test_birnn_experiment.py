@@ -1,0 +1,71 @@
+"""Reading from both ends: what sums to one, what leaks, and an experiment with an arm that has no held-out loss."""
+
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from matplotlib.figure import Figure
+
+from mingpt.experiments import runner
+from mingpt.experiments.base import Lab
+from mingpt.experiments.measures import strings
+from mingpt.report.records import read_json
+
+WHOLE, PREFIX, ONE = "both ways on whole text", "both ways on each prefix", "one way"
+
+
+@pytest.fixture(scope="module")
+def quick_strings() -> Any:
+    with (
+        mock.patch.object(strings, "STEPS", {True: 3}),
+        mock.patch.object(strings, "SEEDS", 2),
+        mock.patch.object(strings, "LENGTHS", {True: (2, 4, 8)}),
+    ):
+        yield
+
+
+def test_prefixes_make_no_probability_or_the_whole_text_does(quick_strings: None) -> None:
+    rows = strings.string_sums.take(Lab(Path(), (), True, print))
+    assert len(rows) == 3 * 2 * 2 * 5
+    for row in rows:
+        if row["way"] != WHOLE or row["length"] == 1:  # one token is predicted from the first alone
+            assert row["off_by"] < 1e-12, row
+        elif row["weights"] == "random weights":
+            assert row["off_by"] > 1e-3, row
+    figure = Figure()
+    strings.string_sums.draw(rows, figure)  # type: ignore[misc]
+    assert len(figure.axes) == 2
+
+
+def test_copying_all_but_the_last_sums_to_less_than_it_must() -> None:
+    """The whole-text reading taught to copy: a sum of about 3^(length - 1), its largest."""
+    model = strings._trained(strings.WAYS[WHOLE], 0, 200)
+    for length in (2, 3, 5):
+        assert 0.9 * 3 ** (length - 1) < strings.total(model, length) <= 3 ** (length - 1)
+
+
+def test_birnn_experiment_breaks_on_an_arm_without_a_loss(
+    quick_strings: None, tmp_path: Path, small_form: Any, carried_out: Any
+) -> None:
+    folder = tmp_path / "exp"
+    page = carried_out(small_form("birnn"), folder)
+    assert all(arm in page for arm in (WHOLE, PREFIX, ONE))
+    arms = {arm["name"]: arm for arm in read_json(folder / "summary.json")["arms"]}
+    assert arms[WHOLE]["loss"] is None
+    assert arms[PREFIX]["loss"] is not None
+    losses = runner.measured(folder, "loss-in-training")
+    assert {(row["arm"], row["loss"]) for row in losses} == {
+        (WHOLE, "training"),
+        *((arm, kind) for arm in (PREFIX, ONE) for kind in ("training", "held out")),
+    }
+    later = dict.fromkeys((WHOLE, PREFIX, ONE), 0)
+    for row in runner.measured(folder, "leak-map"):
+        later[row["arm"]] += row["later_inputs"]
+        assert any(row["moved"][: row["output"] + 1])
+    assert later[PREFIX] == later[ONE] == 0
+    assert later[WHOLE] == 12 * 11 // 2
+    read = {
+        row["length"]: row["positions_read"] for row in runner.measured(folder, "prefix-cost") if row["way"] == PREFIX
+    }
+    assert read == {2: 4, 4: 16, 8: 64}

@@ -1,0 +1,185 @@
+"""Recurrent models beside GPT and counting: arms of one size, and a memory measured where there is one."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from mingpt.experiments import EXPERIMENTS, plan, runner
+from mingpt.experiments.base import Experiment, Lab
+from mingpt.experiments.measures import recall, sensitivity
+from mingpt.experiments.runner import Wish, carry_out
+from mingpt.lm import LanguageModel, ModelConfig
+from mingpt.report.compare import comparison
+from mingpt.zoo import build
+
+
+def parameters(settings: dict[str, Any]) -> int:
+    own = {key.removeprefix("model."): value for key, value in settings.items() if key.startswith("model.")}
+    del own["pretrained_folder"]
+    with torch.device("meta"):
+        model = build(ModelConfig(**own, vocab_size=65, block_size=settings["data.block_size"]))
+    return model.parameter_count
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("name", ["rnn", "birnn"])
+def test_arms_are_of_unlike_sizes(name: str, quick: bool) -> None:
+    arms = {arm: stages[-1] for arm, stages in EXPERIMENTS[name].stages(quick).items()}
+    sizes = {arm: parameters(stage) for arm, stage in arms.items() if stage["model.type"] != "ngram"}
+    assert len(sizes) >= 3
+    assert max(sizes.values()) < 1.02 * min(sizes.values()), sizes
+
+
+def test_recall_is_of_unlike_sizes() -> None:
+    shape = {"vocab_size": recall.ASK + 1, "block_size": max(recall.FULL.distances) + 1}
+    sizes = {name: build(ModelConfig(**own, **shape)).parameter_count for name, own in recall.MODELS.items()}
+    assert sizes.pop("6-gram") == 0
+    assert all(abs(size / sizes["GPT"] - 1) < 0.03 for size in sizes.values()), sizes
+
+
+def test_shared_settings_reach_a_family_that_reads_none_or_own_ones_are_dropped() -> None:
+    arms = {"network": [{"model.type": "gpt"}], "counts": [{"model.type": "ngram", "model.order": 2}]}
+    shared = {"trainer.max_iters": 7, "model.n_embd": 8, "data.block_size": 4, "model.cell": "gru"}
+    made = Experiment(name="t", question="?", hypothesis="", arms=arms, common=shared).stages(False)
+    assert made["counts"] == [{"data.block_size": 4, **arms["counts"][0]}]
+    assert made["network"] == [{**{k: v for k, v in shared.items() if k != "model.cell"}, "model.type": "gpt"}]
+    refused = Experiment(
+        name="t", question="?", hypothesis="", arms={"c": [{**arms["counts"][0], "trainer.max_iters": 7}]}
+    )
+    with pytest.raises(Exception, match=r"trainer.max_iters=7: is not read by model.type=ngram"):
+        plan.config_of(refused.stages(False)["c"][0])
+    wrong = Experiment(name="t", question="?", hypothesis="", arms=arms, common={"model.n_embdd": 8})
+    with pytest.raises(Exception, match="no such setting"):
+        plan.config_of(wrong.stages(False)["counts"][0])
+
+
+class Remembers(LanguageModel):
+    """Predicts the token `back` places back, the last one being 1, with certainty."""
+
+    def __init__(self, back: int) -> None:
+        super().__init__()
+        self.config, self.back = ModelConfig(vocab_size=5), back
+        self.register_buffer("unused", torch.zeros(()))
+
+    def forward(self, idx: torch.Tensor, targets: Any = None, *, state: Any = None) -> Any:
+        seen = idx.roll(self.back - 1, 1)
+        return mock.Mock(logits=torch.nn.functional.one_hot(seen, 5).double() * 1e3)
+
+
+def test_distance_is_off_by_one_or_a_token_is_replaced_by_itself() -> None:
+    idx = torch.tensor([[0, 1, 2, 3], [0, 0, 2, 4], [1, 1, 2, 3]])
+    for back in (1, 2, 3, 4):
+        model = Remembers(back)
+        before = sensitivity.predicted(model, idx)
+        moved = [sensitivity.moved(model, idx, distance, before).tolist() for distance in (1, 2, 3, 4)]
+        assert moved == [[1.0] * 3 if distance == back else [0.0] * 3 for distance in (1, 2, 3, 4)]
+
+
+def test_key_is_elsewhere_or_asked_for_another() -> None:
+    idx, keys = recall.texts(50, 6, seed=1)
+    assert idx.shape == (50, 7)
+    assert torch.equal(idx[:, 0], keys)
+    assert (idx[:, -1] == recall.ASK).all()
+    fillers = idx[:, 1:-1]
+    assert ((fillers >= recall.KEYS) & (fillers < recall.ASK)).all()
+    inputs, targets = recall.batch(recall.QUICK, 6, 1, 3)
+    assert (targets[:, :-1] == recall.NOT_SCORED).all()
+    assert torch.equal(targets[:, -1], inputs[:, 0])
+    assert not torch.equal(inputs, recall.batch(recall.QUICK, 6, 1, 4)[0])
+
+
+def test_near_key_is_not_learned_or_a_far_one_is_by_counting() -> None:
+    """Beside the key: any model tells it.  Beyond what a trigram sees: no more than chance."""
+    size = recall.Size((1,), 150, 16, (1,))
+    model, steps = recall.taught({"type": "rnn", "cell": "gru", "n_layer": 1, "n_embd": 16}, size, 1, 1, 1e-2)
+    assert recall.accuracy(model, 1) == 1.0
+    assert steps < 150  # ended once it knew
+    near, _ = recall.taught({"type": "ngram", "order": 3}, size, 1, 1, 0.0)
+    far, _ = recall.taught({"type": "ngram", "order": 3}, size, 4, 1, 0.0)
+    assert recall.accuracy(near, 1) == 1.0
+    assert recall.accuracy(far, 4) < 0.25
+
+
+def test_rate_is_not_the_best_or_the_slower() -> None:
+    told = {1e-3: (0.9, 50), 3e-3: (1.0, 60), 1e-2: (1.0, 40)}
+    assert recall.best_rate(list(told), lambda rate: {"accuracy": told[rate][0], "steps": told[rate][1]}) == 1e-2
+
+
+@pytest.fixture(scope="module")
+def small_recall() -> Any:
+    with (
+        mock.patch.object(recall, "QUICK", recall.Size((2, 3), 2, 4, (1,), (1e-3,))),
+        mock.patch.object(recall, "FRESH", 16),
+    ):
+        yield
+
+
+def test_rnn_experiment_loses_an_arm(
+    small_recall: None, tmp_path: Path, here: Any, small_form: Any, carried_out: Any
+) -> None:
+    experiment = small_form("rnn")
+    folder = tmp_path / "exp"
+    page = carried_out(experiment, folder)
+    arms = list(experiment.stages(True))
+    assert all(arm in page for arm in arms)
+    for name in ("loss-by-position", "sensitivity-by-distance"):
+        assert {row["arm"] for row in runner.measured(folder, name)} == set(arms), name
+    far = [row for row in runner.measured(folder, "sensitivity-by-distance") if row["arm"] == "6-gram"]
+    assert {row["largest"] for row in far if row["distance"] > 5} == {0.0}
+    assert any(row["largest"] > 0 for row in far if row["distance"] <= 5)
+    assert {row["model"] for row in runner.measured(folder, "recall")} == set(recall.MODELS)
+    record = runner.read_record(folder) or {}
+    assert "6-gram" not in record["chosen_learning_rates"]
+    assert set(record["chosen_learning_rates"]) == set(arms) - {"6-gram"}
+    here.trained.clear()
+    carried_out(experiment, folder)
+    assert here.trained == []  # what counts is finished after its one step, too
+
+
+def test_counting_shortens_the_view_at_equal_seconds(
+    text_file: Path, tmp_path: Path, here: Any, small_form: Any
+) -> None:
+    experiment = replace(small_form("rnn"), learning_rates=None, measurements=())
+    kept = {arm: stages for arm, stages in (experiment.quick_arms or {}).items() if arm in ("GRU", "6-gram")}
+    experiment = replace(experiment, quick_arms=kept, quick_seeds=1)
+    wish = Wish(folder=tmp_path / "exp", command="test", data=str(text_file), quick=True)
+    cells: list[Any] = []
+    carry_out(experiment, wish, say=print, conclude=lambda e, f, c, s: cells.extend(c), launch=here)
+    found = comparison({cell.arm: cell.folders for cell in cells})
+    network, counts = found.arms
+    assert found.seconds == pytest.approx(network.seconds.mean)
+    if counts.seconds.mean <= network.seconds.mean:
+        assert counts.losses_at_seconds == counts.losses
+    assert all(verdict.sooner is None for verdict in found.verdicts)
+
+
+@pytest.mark.parametrize("measurement", EXPERIMENTS["rnn"].measurements[1:], ids=lambda each: each.name)
+def test_figure_says_nothing(measurement: Any) -> None:
+    rows = {
+        "sensitivity-by-distance": [
+            {"arm": arm, "seed": 1, "distance": k, "places": 3, "moved": m, "largest": m}
+            for arm in ("a", "b")
+            for k, m in ((1, 0.5), (2, 0.0))
+        ],
+        "recall": [
+            {"model": "a", "distance": d, "seed": 1, "accuracy": 0.5, "steps": 3, "chance": 0.125} for d in (2, 4)
+        ],
+    }[measurement.name]
+    figure = Figure()
+    measurement.draw(rows, figure)
+    (axes,) = figure.axes
+    assert axes.get_title()
+    if measurement.name == "recall":
+        assert any("chance, 1 in 8" in text.get_text() for text in axes.texts)
+    else:
+        assert math.isnan(axes.lines[0].get_ydata()[1])  # exactly 0 has no place on a log axis
+
+
+def test_lab_of_a_measurement_is_asked_for_its_cells() -> None:
+    assert sensitivity.sensitivity.take(Lab(Path(), (), True, print)) == []

@@ -1,0 +1,255 @@
+"""What is kept of experiments: small, of no machine, and enough to make every page, table and figure again."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pytest
+
+from mingpt import cli
+from mingpt.errors import UsageError
+from mingpt.experiments import verbs
+from mingpt.report import index, page
+from mingpt.report.compare import comparison
+from mingpt.report.curve import labels
+from mingpt.report.published import portable, publish, thin, unfinished
+from mingpt.report.records import RunRecord, read_lines, smallness
+
+ROOT = Path(__file__).parents[2]
+MARKED = "# x\n\n<!-- results -->\nold\n<!-- /results -->\nend\n"
+
+
+@pytest.fixture
+def results(experiment_folder: Path, tmp_path: Path) -> Path:
+    publish(experiment_folder, tmp_path / "results" / "positions-quick")
+    (tmp_path / "README.md").write_text(MARKED)
+    (tmp_path / "ideas").mkdir()
+    marks = "a\n<!-- verdict: positions -->\n<!-- /verdict -->\nb <!-- verdict: other -->none<!-- /verdict -->\n"
+    (tmp_path / "ideas" / "rope.md").write_text(marks)
+    return tmp_path / "results"
+
+
+def made(results: Path) -> dict[str, bytes]:
+    """All that is made from `results`, anew."""
+    index.write(results, results.parent / "README.md", results.parent / "ideas")
+    home = results.parent
+    paths = [*results.rglob("*.html"), *results.rglob("*.svg"), *results.rglob("README.md"), *home.glob("README.md")]
+    paths += (home / "ideas").glob("*.md")
+    return {str(path): path.read_bytes() for path in paths}
+
+
+def all_text(folder: Path) -> str:
+    return "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*") if path.is_file())
+
+
+def test_weights_or_texts_are_published_or_what_a_page_needs_is_not(results: Path) -> None:
+    names = {path.relative_to(results / "positions-quick").as_posix() for path in results.rglob("*") if path.is_file()}
+    run = ("baselines.json", "config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl")
+    runs = {
+        f"cells/{a}/seed-{s}/stage-{n}/{f}" for a in ("rope", "learned") for s in (1, 2, 3) for n in (1, 2) for f in run
+    }
+    assert names == {"record.json", "summary.json", "measurements.jsonl", *runs}
+
+
+def test_folder_of_this_machine_is_published(results: Path, tmp_path: Path) -> None:
+    assert made(results)
+    assert "t.txt" in (results / "positions-quick" / "record.json").read_text()
+    for where in (str(tmp_path), str(Path.home()), str(Path.cwd())):
+        assert where not in all_text(results).replace(":/", "")
+    assert "a/b /c/d |*_" in all_text(results)  # what a model wrote is no path
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("--data=/home/me/a.txt --x", "--data=a.txt --x"),
+        ("'~/my/a.txt'", "'a.txt'"),
+        (r"C:\Users\me\a.txt", "a.txt"),
+        ("key/value heads, and/or 1/2", "key/value heads, and/or 1/2"),
+        ("out/experiments/a", "out/experiments/a"),
+        ("https://a.org/b/c", "https://a.org/b/c"),
+        (["/a/b", {"c": "/d/e"}, 1.5, None], ["b", {"c": "e"}, 1.5, None]),
+    ],
+)
+def test_path_stays_or_what_is_none_goes(said: Any, kept: Any) -> None:
+    assert portable(said) == kept
+
+
+def test_published_runs_say_something_else(experiment_folder: Path, results: Path) -> None:
+    ours, theirs = (page.of_experiment(folder) for folder in (results / "positions-quick", experiment_folder))
+    assert (ours.verdict, ours.figures) == (theirs.verdict, theirs.figures)
+    assert ours.result is not None
+    assert theirs.result is not None
+    assert [v.sentence for v in ours.result.verdicts] == [v.sentence for v in theirs.result.verdicts]
+    assert (
+        ours.result.differing
+        == theirs.result.differing
+        == {"first stage: model.rope": [True, False]} | {"model.rope": [True, False]}
+    )
+    assert ours.result.arms[0].runs == [f"cells/rope/seed-{seed}/stage-2" for seed in (1, 2, 3)]
+
+
+def test_thinned_training_curve_is_another_curve() -> None:
+    metrics = [{"step": s, "seconds": s / 8, "train_loss": 3 + 1 / s, "grad_norm": 0.1} for s in range(1, 1001)]
+    metrics[499]["val_loss_part"] = 3.0
+    metrics[-1]["val_loss"] = 2.5
+    kept = thin(metrics)
+    assert 100 <= len(kept) <= 102
+    assert kept[-1].items() >= metrics[-1].items()
+    told = {"folder": Path(), "settings": {}, "environment": {}, "samples": [], "baselines": {}}
+    whole, small = (RunRecord(metrics=lines, **told) for lines in (metrics, kept))
+    assert whole.training().steps == small.training().steps
+    assert whole.training().losses == pytest.approx(small.training().losses, rel=1e-5)
+    assert whole.held_out() == small.held_out()
+
+
+def test_unfinished_experiment_is_published(experiment_folder: Path, tmp_path: Path) -> None:
+    (experiment_folder / "measurements.jsonl").unlink()
+    assert unfinished(experiment_folder) == "it is unfinished: far not measured"
+    (experiment_folder / "cells" / "rope" / "seed-1" / "stage-2" / "metrics.jsonl").unlink()
+    with pytest.raises(UsageError, match="5 of 6 runs"):
+        publish(experiment_folder, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+# ---- what is made from results/
+
+
+def test_same_files_give_other_bytes(results: Path, tmp_path: Path) -> None:
+    first = made(results)
+    assert len(first) == 1 + 1 + 1 + 2 + 1 + 1  # page, index, two READMEs, two figures, an idea
+    assert {path.partition("/results/")[2] for path in first if path.endswith("svg")} == {
+        "positions-quick/figures/held-out-by-seconds.svg",
+        "positions-quick/figures/held-out-by-steps.svg",
+    }
+    assert index.write(results, tmp_path / "README.md", tmp_path / "ideas") == []
+    for path in first:
+        if not path.endswith(("/x/README.md", "rope.md", f"{tmp_path.name}/README.md")):
+            Path(path).unlink()
+    assert made(results) == first
+
+
+def test_report_of_the_copy_is_another_page(results: Path, monkeypatch: Any, capsys: Any) -> None:
+    first = made(results)
+    monkeypatch.chdir(results.parent)
+    assert cli.main(["report", "results/positions-quick"]) == 0
+    assert made(results) == first
+
+
+def test_readme_lacks_question_verdict_or_figure(results: Path) -> None:
+    files = made(results)
+    text = files[str(results.parent / "README.md")].decode()
+    assert text.startswith("# x\n\n<!-- results -->\n")
+    assert text.endswith("\n<!-- /results -->\nend\n")
+    assert "old" not in text
+    assert r"**RoPE \| learned?** Rotary wins. Quick form: 60 steps of a 2-layer model, 3 seeds." in text
+    assert "](results/README.md#positions-quick)" in text
+    (shown,) = re.findall(r'<img src="(.*?)" width="\d+" alt="(.*?)">', text)
+    assert (results.parent / shown[0]).is_file()
+    assert "Rope is better than learned by 0.100 nats" in shown[1]
+    assert "|" not in shown[1]
+    numbers = files[str(results / "README.md")].decode()
+    assert "| rope | 3 | 1.520 (1.495 to 1.545) |" in numbers
+    assert "- far is far." in numbers
+
+
+def test_idea_lacks_its_verdict_or_another_gets_one(results: Path) -> None:
+    text = made(results)[str(results.parent / "ideas" / "rope.md")].decode()
+    assert "<!-- verdict: positions -->\nRotary wins. Quick form" in text
+    assert "](../results/README.md#positions-quick)\n<!-- /verdict -->" in text
+    assert "<!-- verdict: other -->none<!-- /verdict -->" in text
+
+
+@pytest.mark.parametrize("text", ["<!-- results -->", "<!-- /results --> <!-- results -->", MARKED + MARKED])
+def test_half_marked_readme_is_written(text: str) -> None:
+    with pytest.raises(UsageError, match="once each"):
+        index.with_results(text, "new")
+    assert index.with_results("none", "new") == "none"
+
+
+def test_full_form_is_hidden_by_the_quick_one(results: Path, experiment_folder: Path) -> None:
+    record = json.loads((experiment_folder / "record.json").read_text())
+    (experiment_folder / "record.json").write_text(json.dumps({**record, "quick": False}))
+    publish(experiment_folder, results / "positions")
+    files = made(results)
+    assert "#positions)" in files[str(results.parent / "README.md")].decode()
+    assert "#positions-quick)" not in files[str(results.parent / "README.md")].decode()
+    content = files[str(results / "index.html")].decode()
+    assert content.index('id="positions"') < content.index('id="positions-quick"')
+
+
+def test_published_page_needs_torch(results: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from mingpt.report import index\n"
+        f"index.write(Path({str(results)!r}), Path('none'), Path('none'))\n"
+        "assert 'torch' not in sys.modules"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_committed_pages_are_older_than_their_files(tmp_path: Path) -> None:
+    """Fails where results/, the README's table or docs/ideas were changed without `chargpt experiment publish`."""
+    if not index.published(ROOT / "results"):
+        pytest.skip("nothing is published yet")
+    if matplotlib.__version__ not in (ROOT / "results" / "README.md").read_text(encoding="utf-8"):
+        pytest.skip("drawn by another matplotlib than the one here")
+    for name in ("results", "docs/ideas"):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "README.md", tmp_path / "README.md")
+    verbs.redraw(tmp_path / "results")
+    index.write(tmp_path / "results", tmp_path / "README.md", tmp_path / "docs" / "ideas")
+    files = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
+    other = [str(path) for path in files if (ROOT / path).read_bytes() != (tmp_path / path).read_bytes()]
+    assert other == []
+
+
+# ---- small things
+
+
+def test_smallness_is_not_told() -> None:
+    assert smallness({"quick": False}) == ""
+    assert smallness({"quick": True}) == "Quick form: small sizes, few repeats"
+    arms = {"a": [{"trainer.max_iters": 300, "model.n_layer": 2}] * 2, "b": [{"trainer.max_iters": 1200}]}
+    told = smallness({"quick": True, "arms": arms, "seeds": 3})
+    assert told == "Quick form: 600 to 1,200 steps of a 2-layer model, 3 seeds"
+
+
+def test_labels_collide_or_leave_the_picture() -> None:
+    lines = {"1-gram": 3.3, "4-gram": 1.74, "5-gram": 1.70, "6-gram": 1.68, "2-gram": 3.32}
+    for low, high in ((1.5, 3.5), (1.66, 3.33)):
+        placed = labels(lines, apart=0.1, low=low, high=high)
+        heights = [height for height, _ in placed]
+        assert [text.split()[0] for _, text in placed] == ["6-gram", "5-gram", "4-gram", "1-gram", "2-gram"]
+        assert all(b - a >= 0.1 - 1e-9 for a, b in pairwise(heights))
+        assert low - 1e-9 <= heights[0]
+        assert heights[-1] <= high + 1e-9
+    assert labels({"a": 1.0, "b": 2.0}, apart=0.1, low=0, high=3) == [(1.0, "a 1.00"), (2.0, "b 2.00")]
+
+
+def test_arm_is_named_by_what_its_family_ignores(make_run: Any) -> None:
+    both = {"model": {"parameters": 0, "flops_per_token": 1, "reads": ["model.type", "model.cell"]}}
+    one = {"model": {"parameters": 5, "flops_per_token": 1, "reads": ["model.type", "model.n_layer"]}}
+    runs = [make_run("r", type="rnn", cell="gru", n_layer=4, environment=both)]
+    runs.append(make_run("g", type="gpt", cell="elman", n_layer=2, environment=one))
+    assert [arm.name for arm in comparison(runs).arms] == [
+        "model.cell=gru model.type=rnn",
+        "model.n_layer=2 model.type=gpt",
+    ]
+
+
+def test_fewer_seeds_or_pseudo_nats_or_no_parameters_are_not_told(make_run: Any, tmp_path: Path) -> None:
+    runs = [make_run(f"a{seed}", seed=seed, environment={"model": {"parameters": 0}}) for seed in (1, 2, 3)]
+    path = runs[2] / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"val_loss": 1.5', '"pseudo_nats": 0.5').replace("val_loss", "x"))
+    assert len(read_lines(path)) == 30
+    words = page.write(runs, tmp_path / "page.html").read_text()
+    for said in ("2 of 3 seeds", "none: counts", "pseudo-nats per token hidden", "0.500, 1 of 3 seeds"):
+        assert said in words, said
