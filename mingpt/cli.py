@@ -68,7 +68,8 @@ def sample(argv: Sequence[str]) -> int:
         print(trained.fill(options.fill, options.gap))
         return 0
     for number, sampling in enumerate(samplings):
-        pieces = trained.stream(options.prompt, options.max_new_tokens, sampling, cache=options.cache)
+        how = {"cache": options.cache, "compile": options.compile}
+        pieces = trained.stream(options.prompt, options.max_new_tokens, sampling, **how)
         if number:
             print("\n" + "-" * 40)
         for piece in itertools.chain([options.prompt], pieces if options.stream else ["".join(pieces)]):

@@ -24,6 +24,7 @@ class SampleOptions:
         gap: the character that marks a gap in it
         stream: show each token as it is drawn
         cache: keep keys and values of earlier tokens; False: recompute them for every token, for the same text
+        compile: compile the step of one token, for the same text: pays from some tens of thousands of tokens on
         device: where to compute; one of auto, cpu, cuda, mps
     """
 
@@ -39,6 +40,7 @@ class SampleOptions:
     gap: str = "_"
     stream: bool = True
     cache: bool = True
+    compile: bool = False
     device: str = "auto"
 
     def __post_init__(self) -> None:

@@ -50,10 +50,12 @@ class Run:
         self._encoded(prompt, "prompt")
         return write(self.model, self.tokenizer, prompt, max_new_tokens, Sampling(**sampling))
 
-    def stream(self, prompt: str, max_new_tokens: int, sampling: Sampling, *, cache: bool = True) -> Iterator[str]:
-        """What follows the prompt, token by token; without a cache the same text, each token from all before it."""
+    def stream(
+        self, prompt: str, max_new_tokens: int, sampling: Sampling, *, cache: bool = True, compile: bool = False
+    ) -> Iterator[str]:
+        """What follows the prompt, token by token; without a cache, or compiled, the same text (see `generate`)."""
         self._encoded(prompt, "prompt")
-        return stream(self.model, self.tokenizer, prompt, max_new_tokens, sampling, cache=cache)
+        return stream(self.model, self.tokenizer, prompt, max_new_tokens, sampling, cache=cache, compile=compile)
 
     def fill(self, text: str, gap: str = "_") -> str:
         """`text` with the likeliest token in the place of each gap; see `mingpt.generate.fill`.
