@@ -76,16 +76,19 @@ def generate(
 
     Args:
         cache: False: nothing is kept, and every token takes a fresh pass over all that it may read.
-        compile: compile the step of one token that the cache allows; worth it for thousands of tokens.
+        compile: compile the step of one token that the cache allows (see `mingpt.stepping`).
 
     Raises:
-        UsageError: a model that is not autoregressive; a negative number of tokens; nothing to compile with.
+        UsageError: a model that is not autoregressive; a negative number of tokens; nothing to compile or no compiler.
     """
     require(cache or not compile, "compile", compile, "needs cache=True: it is the step that a cache allows")
     require(new_tokens >= 0, "max_new_tokens", new_tokens, "must be 0 or more")
     if not model.autoregressive:
         remedy = "; it fills gaps: --fill='To b_ or not'" if model.fills else ""
         raise UsageError(f"{type(model).__name__} needs the text to come to predict it, so it can't write any{remedy}")
+    fits = model.endless or prompt.shape[1] + new_tokens - 1 <= model.config.block_size
+    rule = f"needs prompt and tokens within block_size={model.config.block_size}, past which all is read anew for each"
+    require(fits or not compile, "compile", compile, f"{rule}, or a model with an endless state")
     return _draws(model, prompt, new_tokens, sampling, cache, compiled_step() if compile else _after)
 
 
@@ -103,9 +106,9 @@ def _draws(
             else:
                 logits = _after(model, seen, model.new_state(len(seen)) if model.endless else None)
         drawn = torch.multinomial(probabilities(logits, sampling), 1, generator=generator).to(device)
-        seen, fresh = torch.cat((seen, drawn), dim=1), drawn
-        if not model.endless:
-            seen = seen[:, -block_size:]
+        fresh = drawn
+        if not (cache and model.endless):  # the state holds all that it needs
+            seen = torch.cat((seen, drawn), dim=1)[:, None if model.endless else -block_size :]
         yield drawn[:, 0]
 
 

@@ -24,7 +24,7 @@ class SampleOptions:
         gap: the character that marks a gap in it
         stream: show each token as it is drawn
         cache: keep keys and values of earlier tokens; False: recompute them for every token, for the same text
-        compile: compile the step of one token, for the same text: pays from some tens of thousands of tokens on
+        compile: compile the step of one token, half a minute the first time: the same text to rounding, for long ones
         device: where to compute; one of auto, cpu, cuda, mps
     """
 

@@ -1,4 +1,4 @@
-"""The step of one token, compiled: what a long text is written with once a minute of compiling pays.
+"""The step of one token, compiled: for long texts, as compiling takes half a minute the first time.
 
 Uncompiled, such a step of a small model is mostly Python between operations, and on the CPU a product of one row with a
 matrix, for which the usual library is far from the rate at which weights can be read.

@@ -53,7 +53,7 @@ class Run:
     def stream(
         self, prompt: str, max_new_tokens: int, sampling: Sampling, *, cache: bool = True, compile: bool = False
     ) -> Iterator[str]:
-        """What follows the prompt, token by token; without a cache, or compiled, the same text (see `generate`)."""
+        """What follows the prompt, token by token; without a cache the same text (see `generate`)."""
         self._encoded(prompt, "prompt")
         return stream(self.model, self.tokenizer, prompt, max_new_tokens, sampling, cache=cache, compile=compile)
 
