@@ -17,6 +17,7 @@ from mingpt.utils import multiplies_bfloat16, synchronise
 # Of the matrix rate, what a step of the default model reached on two cores (LOG.md, 2026-11-22); printed as "about".
 USUAL_SHARE = 0.36
 BYTES = 4  # of a float32
+READ_BYTES = 2**28  # of an array that no cache of common machines holds
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,12 @@ def matrix_rate(device: torch.device) -> float:
     size, dtype = (8192, torch.bfloat16) if multiplies_bfloat16(device) else (768, torch.float32)
     a = torch.rand(size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     return 2 * size**3 / measure({"product": lambda: a @ a}, device, rounds=5)["product"].median
+
+
+def memory_rate(device: torch.device) -> float:
+    """Bytes per second that come from memory: those of an array larger than the caches over the time of its sum."""
+    array = torch.ones(READ_BYTES // BYTES, device=device)
+    return BYTES * array.numel() / measure({"sum": array.sum}, device, rounds=5)["sum"].median
 
 
 def expected_memory(model: LanguageModel, tokens: int) -> int:

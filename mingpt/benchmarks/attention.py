@@ -213,4 +213,12 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
     return linear_regression([math.log(value) for value in x], [math.log(value) for value in y]).slope
 
 
-BENCHMARKS.add("attention")(Benchmark("Time a sliding window in several ways.", Options, run))
+BENCHMARKS.add("attention")(
+    Benchmark(
+        "Time a sliding window in several ways.",
+        Options,
+        run,
+        ratio="time of full attention, over this way's",
+        packages=PACKAGES,
+    )
+)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from mingpt.errors import require
+from mingpt.lm import ModelConfig
 from mingpt.probe import Spread
 from mingpt.registry import Registry
 from mingpt.utils import DEVICES
@@ -25,14 +26,29 @@ class Benchmark:
         about: one sentence, for help.
         options: the dataclass of its settings.
         run: (options, say) -> what its last line prints as JSON.
+        ratio: what a row's "ratio" is, for a figure.
+        clones, packages: peers that it can be given, as folders and as installed packages.
+        lengthy: whether it takes so long that `bench all` leaves it out unless asked.
     """
 
     about: str
     options: type
     run: Callable[[Any, Say], dict[str, Any]]
+    ratio: str = "ratio"
+    clones: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    lengthy: bool = False
 
 
 BENCHMARKS: Registry[Benchmark] = Registry("bench")
+VOCABULARY = 65  # tokens, as many as tinyshakespeare has characters
+# GPT-2's block, whatever our defaults become.
+GPT2 = {"norm": "layernorm", "mlp": "gelu", "bias": True, "qk_norm": False, "rope": False, "init": "gpt2"}
+
+
+def gpt2(*, n_head: int, **sizes: Any) -> ModelConfig:
+    """The model that is timed beside other people's GPT-2s."""
+    return ModelConfig(n_query_head=n_head, vocab_size=VOCABULARY, **GPT2, **sizes)  # type: ignore[arg-type]
 
 
 def listing(program: str) -> str:

@@ -17,23 +17,24 @@ from mingpt.benchmarks.base import (
     Say,
     Timing,
     cpu_threads,
+    gpt2,
     parse_peers,
     positive,
     ranking,
+    rounded,
     summary,
     versus,
 )
 from mingpt.benchmarks.worker import Worker
 from mingpt.errors import require
 from mingpt.generate import Sampling, generate
-from mingpt.lm import ModelConfig
+from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.model import GPT
-from mingpt.probe import measure
+from mingpt.probe import BYTES, Spread, measure, memory_rate
 from mingpt.utils import pick_device
 
-CLONES, PACKAGES = ("nanogpt",), ("transformers",)
+CLONES, PACKAGES = ("nanogpt",), ("transformers", "x-transformers")
 BATCHES = (1, 16)
-VOCABULARY = 65
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class Options(Timing):
         tokens: tokens to write after them
         compile: time the compiled step, too (see `mingpt.stepping`)
         peers: nanogpt=FOLDER, a clone of karpathy/nanoGPT; transformers, the installed package, its GPT-2 with a
-            cache; both with a comma between; null: ours alone
+            cache; x-transformers, likewise, without its filter of likely tokens; commas between; null: ours alone
     """
 
     layers: int = 6
@@ -79,33 +80,43 @@ class Options(Timing):
 
     @property
     def model(self) -> ModelConfig:
-        """GPT-2's block, whatever our defaults become."""
-        parts = {"norm": "layernorm", "mlp": "gelu", "bias": True, "qk_norm": False, "rope": False, "init": "gpt2"}
-        return ModelConfig(
-            n_layer=self.layers,
-            n_query_head=self.heads,
-            n_embd=self.width,
-            block_size=self.block_size,
-            vocab_size=VOCABULARY,
-            **parts,  # type: ignore[arg-type]
-        )
+        """GPT-2's block, in these sizes."""
+        return gpt2(n_layer=self.layers, n_head=self.heads, n_embd=self.width, block_size=self.block_size)
 
 
 def run(options: Options, say: Say) -> dict[str, Any]:
     """Time every writer at every batch, alternating.
 
     Returns:
-        What the last line of `chargpt bench decode` prints: ms of the first token and of each later one, and ratios of
-        those to ours with a cache.
+        What the last line of `chargpt bench decode` prints: ms of the first token and of each later one, ratios of
+        those to ours with a cache, and for each later one the share of the memory rate that reading its bytes takes.
     """
     device = pick_device(options.device, "device")
     with cpu_threads(options.threads):
         model = GPT(options.model).to(device).eval()
-        rows = {f"batch {batch}": _one_batch(options, batch, model, device, say) for batch in BATCHES}
-    return {"bench": "decode", **asdict(options), "device": str(device), "torch": torch.__version__, "rows": rows}
+        rate = memory_rate(device)
+        rows = {f"batch {batch}": _one_batch(options, batch, model, device, rate, say) for batch in BATCHES}
+        say(
+            f"of rate: (weights + keys and values, read once) / time / {rate / 1e9:.1f} GB/s, the memory's rate in this"
+        )
+        say("run; above 100 % where a cache of the processor holds them")
+    floor = {f"batch {batch}": least_bytes(model, batch, options.prompt, options.tokens) for batch in BATCHES}
+    machine = {"device": str(device), "torch": torch.__version__, "memory_rate": rounded(rate)}
+    return {"bench": "decode", **asdict(options), **machine, "bytes_per_step": floor, "rows": rows}
 
 
-def _one_batch(options: Options, batch: int, model: GPT, device: torch.device, say: Say) -> dict[str, Any]:
+def least_bytes(model: LanguageModel, batch: int, prompt: int, tokens: int) -> float:
+    """What a step after the first must read: all weights but tables, the head once for all rows; each row's own cache.
+
+    Of a table only the rows looked up are read, which is next to nothing.  The cache is as long as on average.
+    """
+    tables = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Embedding))
+    config, length = model.config, prompt + tokens / 2
+    kept = 2 * config.n_layer * config.key_heads * (config.n_embd // config.n_query_head) * length
+    return BYTES * (model.parameter_count - tables + batch * kept)
+
+
+def _one_batch(options: Options, batch: int, model: GPT, device: torch.device, rate: float, say: Say) -> dict[str, Any]:
     shape = {"n_layer": options.layers, "n_head": options.heads, "n_embd": options.width, "batch": batch}
     shape |= {name: getattr(options, name) for name in ("block_size", "prompt", "threads")}
     own = {"cache": {"cache": True}, "no cache": {"cache": False}}
@@ -123,18 +134,25 @@ def _one_batch(options: Options, batch: int, model: GPT, device: torch.device, s
         seconds = measure(writers, device, rounds=options.rounds, warmup=1)
     first = {name: seconds[f"{name} 1"] for name in names}
     each = {name: seconds[f"{name} {options.tokens}"].less(first[name]).divided(options.tokens - 1) for name in names}
-    say(f"batch {batch:<7} {'first, ms':>10} {'each, ms':>10} {'quartiles':>21}   takes of cache (quartiles)")
+    floor = least_bytes(model, batch, options.prompt, options.tokens) / rate
+    return _table(f"batch {batch}", first, each, floor, say)
+
+
+def _table(title: str, first: dict[str, Spread], each: dict[str, Spread], floor: float, say: Say) -> dict[str, Any]:
+    """A row per writer; `floor`: seconds that reading the bytes of a step takes."""
+    say(f"{title:14} {'first, ms':>10} {'each, ms':>10} {'quartiles':>21} {'of rate':>8}   takes of cache (quartiles)")
     rows = {}
-    for name in names:
+    for name, spread in each.items():
         ms, ratio, told = (
-            summary(each[name], 1e-3),
-            summary(each[name].over(each["cache"])),
-            each[name].apart_from(each["cache"]),
+            summary(spread, 1e-3),
+            summary(spread.over(each["cache"])),
+            spread.apart_from(each["cache"]),
         )
-        rows[name] = {"first_ms": summary(first[name], 1e-3), "ms": ms, "ratio": ratio, "apart_from_cache": told}
+        row = {"first_ms": summary(first[name], 1e-3), "ms": ms, "ratio": ratio, "apart_from_cache": told}
+        rows[name] = row | {"memory_share": rounded(floor / spread.median)}
         beside = "" if name == "cache" else versus(ratio, told)
-        between = f"{ms['q1']:.4g} to {ms['q3']:.4g}"
-        say(f"{name:13} {1e3 * first[name].median:10.4g} {ms['median']:10.4g} {between:>21}   {beside}")
+        between, share = f"{ms['q1']:.4g} to {ms['q3']:.4g}", f"{floor / spread.median:.1%}"
+        say(f"{name:14} {1e3 * first[name].median:10.4g} {ms['median']:10.4g} {between:>21} {share:>8}   {beside}")
     say(f"{ranking(each)}   (~: quartiles overlap, so neither is faster)")
     return rows
 
@@ -144,4 +162,13 @@ def _write(model: GPT, batch: int, prompt: int, tokens: int, **how: bool) -> Non
         pass
 
 
-BENCHMARKS.add("decode")(Benchmark("Time writing, with and without a cache.", Options, run))
+BENCHMARKS.add("decode")(
+    Benchmark(
+        "Time writing, with and without a cache.",
+        Options,
+        run,
+        ratio="time of a token, over ours with a cache",
+        clones=CLONES,
+        packages=PACKAGES,
+    )
+)

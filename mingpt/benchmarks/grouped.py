@@ -108,4 +108,11 @@ def _writer(layer: GroupedQueryAttention, x: Tensor) -> Callable[[], object]:
     return write
 
 
-BENCHMARKS.add("grouped")(Benchmark("Time a layer with fewer key/value heads.", Options, run))
+BENCHMARKS.add("grouped")(
+    Benchmark(
+        "Time a layer with fewer key/value heads.",
+        Options,
+        run,
+        ratio="time both ways by number of key/value heads, over all of them",
+    )
+)

@@ -28,31 +28,15 @@ def ours(shape: dict[str, Any]) -> Step:
     """The project's own Trainer, its checks and records included."""
     import numpy as np
 
-    from mingpt.lm import ModelConfig
+    from mingpt.benchmarks.base import gpt2
     from mingpt.model import GPT
     from mingpt.text.batches import Batches
     from mingpt.trainer import Trainer
     from mingpt.training_settings import TrainerConfig
 
-    dropout, block = shape["dropout"], shape["block_size"]
-    model = GPT(
-        ModelConfig(
-            n_layer=shape["n_layer"],
-            n_query_head=shape["n_head"],
-            n_embd=shape["n_embd"],
-            block_size=block,
-            vocab_size=VOCABULARY,
-            rope=False,  # from here on GPT-2's block, whatever our defaults become
-            norm="layernorm",
-            mlp="gelu",
-            bias=True,
-            qk_norm=False,
-            init="gpt2",
-            embd_pdrop=dropout,
-            resid_pdrop=dropout,
-            attn_pdrop=dropout,
-        )
-    )
+    block, sizes = shape["block_size"], {name: shape[name] for name in ("n_layer", "n_head", "n_embd", "block_size")}
+    dropouts = dict.fromkeys(("embd_pdrop", "resid_pdrop", "attn_pdrop"), shape["dropout"])
+    model = GPT(gpt2(**sizes, **dropouts))
     config = TrainerConfig(
         max_iters=1_000_000,
         batch_size=shape["batch_size"],
@@ -164,6 +148,26 @@ def transformers_writing(shape: dict[str, Any]) -> Step:
     return lambda: model.generate(prompt, attention_mask=everything, pad_token_id=0, **settings)
 
 
+def x_transformers_writing(shape: dict[str, Any]) -> Step:
+    """lucidrains/x-transformers: its own `generate`, with its cache, its block in GPT-2's sizes, but few biases.
+
+    Its default of dropping nine tenths of the vocabulary before a draw is off: no other here does that.
+    """
+    peer = importlib.import_module("x_transformers")
+    layers = peer.Decoder(
+        dim=shape["n_embd"],
+        depth=shape["n_layer"],
+        heads=shape["n_head"],
+        attn_dim_head=shape["n_embd"] // shape["n_head"],
+        attn_flash=True,
+    )
+    net = peer.TransformerWrapper(num_tokens=VOCABULARY, max_seq_len=shape["block_size"], attn_layers=layers)
+    model = peer.AutoregressiveWrapper(net).eval()
+    prompt = torch.randint(VOCABULARY, (shape["batch"], shape["prompt"]))
+    settings = {"temperature": 0.8, "filter_logits_fn": lambda logits: logits, "cache_kv": True}
+    return lambda: model.generate(prompt, shape["tokens"], **settings)
+
+
 def local_attention(shape: dict[str, Any]) -> Step:
     """lucidrains/local-attention, forward and backward: buckets of w queries read their own and the one before."""
     peer = importlib.import_module("local_attention")
@@ -198,6 +202,7 @@ KINDS = {
     "nanogpt": nanogpt,
     "nanogpt-writing": nanogpt_writing,
     "transformers-writing": transformers_writing,
+    "x-transformers-writing": x_transformers_writing,
     "local-attention": local_attention,
 }
 

@@ -9,10 +9,24 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, parse_peers, ranking, summary, versus
+import torch
+
+from mingpt.benchmarks.base import (
+    BENCHMARKS,
+    Benchmark,
+    Say,
+    cpu_threads,
+    gpt2,
+    parse_peers,
+    ranking,
+    rounded,
+    summary,
+    versus,
+)
 from mingpt.benchmarks.worker import Worker
 from mingpt.errors import require
-from mingpt.probe import Spread
+from mingpt.model import GPT
+from mingpt.probe import Spread, matrix_rate
 from mingpt.registry import Registry
 
 SHAPES: Registry[dict[str, Any]] = Registry("shape")
@@ -53,7 +67,8 @@ def run(options: Options, say: Say) -> dict[str, Any]:
     """Time `options.rounds` rounds of a few steps each, ours and every peer in turn.
 
     Returns:
-        What the last line of `chargpt bench` prints: medians in ms, and ratios peer/ours by round.
+        What the last line of `chargpt bench` prints: medians in ms, ratios peer/ours by round, and the share of the
+        machine's matrix rate that the model's arithmetic takes, each round's of the rate measured in it.
 
     Raises:
         UsageError: a peer that does not start.
@@ -68,25 +83,51 @@ def run(options: Options, say: Say) -> dict[str, Any]:
             workers[kind] = worker
         per_round = {kind: max(int(1.0 / median(worker.steps(3))), 2) for kind, worker in workers.items()}
         times: dict[str, list[float]] = {kind: [] for kind in workers}
-        for _ in range(rounds):
-            for kind, worker in workers.items():
-                times[kind].append(median(worker.steps(per_round[kind])))
-    seconds = {kind: Spread(tuple(values)) for kind, values in times.items()}
+        rates: list[float] = []
+        with cpu_threads(options.threads):
+            for _ in range(rounds):
+                rates.append(matrix_rate(torch.device("cpu")))
+                for kind, worker in workers.items():
+                    times[kind].append(median(worker.steps(per_round[kind])))
+    seconds, rate = {kind: Spread(tuple(values)) for kind, values in times.items()}, Spread(tuple(rates))
+    flops = step_flops(options.shape)
+    rows = _table(seconds, Spread(tuple(flops / r for r in rates)), say)
+    say(
+        f"of rate: {flops / 1e9:.3g} GFLOP of products a step / time / {rate.median / 1e9:.3g} GFLOP/s, the matrix rate"
+    )
+    machine = {"machine": platform.machine(), "python": platform.python_version()}
+    work = {"flops_per_step": rounded(flops), "matrix_rate": summary(rate)}
+    return {"bench": "train", "shape": options.shape, **settings, "rounds": rounds, **machine, **work, "rows": rows}
+
+
+def step_flops(shape: str) -> float:
+    """Floating-point operations of the products of one step, forward and backward, in all of them alike."""
+    sizes = dict(SHAPES[shape])
+    tokens = sizes.pop("batch_size") * sizes["block_size"]
+    return 3 * GPT(gpt2(**sizes)).flops_per_token() * tokens
+
+
+def _table(seconds: dict[str, Spread], floor: Spread, say: Say) -> dict[str, Any]:
+    """A row per kind; `floor`: seconds that a step's products take at the matrix rate, by round."""
     rows: dict[str, Any] = {}
-    say(f"{'':14} {'ms a step':>10} {'quartiles':>17}   times ours (quartiles)")
+    say(f"{'':14} {'ms a step':>10} {'quartiles':>17} {'of rate':>8}   times ours (quartiles)")
     for kind, spread in seconds.items():
         ms, ratio, told = (
             summary(spread, 1e-3),
             summary(spread.over(seconds["ours"])),
             spread.apart_from(seconds["ours"]),
         )
-        rows[kind] = {"ms": ms, "ratio": ratio, "apart_from_ours": told}
+        share = summary(floor.over(spread))
+        rows[kind] = {"ms": ms, "ratio": ratio, "apart_from_ours": told, "matrix_share": share}
         beside = "" if kind == "ours" else versus(ratio, told)
         between = f"{ms['q1']:.4g} to {ms['q3']:.4g}"
-        say(f"{kind:14} {ms['median']:10.4g} {between:>17}   {beside}")
+        say(f"{kind:14} {ms['median']:10.4g} {between:>17} {share['median']:8.1%}   {beside}")
     say(f"{ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
-    machine = {"machine": platform.machine(), "python": platform.python_version()}
-    return {"bench": "train", "shape": options.shape, **settings, "rounds": rounds, **machine, "rows": rows}
+    return rows
 
 
-BENCHMARKS.add("train")(Benchmark("Time a training step against other projects'.", Options, run))
+BENCHMARKS.add("train")(
+    Benchmark(
+        "Time a training step against other projects'.", Options, run, ratio="time of a step, over ours", clones=PEERS
+    )
+)

@@ -1,0 +1,149 @@
+"""One training from its first step to its last, and the judgement of what came of it, in a process of its own.
+
+    python contenders.py KIND ASK       KIND: of KINDS; ASK: JSON, as `ask` of each says
+
+The last thing that it prints is a line of JSON: `loss`, nats per token of the held-out text in blocks of BLOCK tokens,
+by the project's own evaluation, whoever trained; `seconds` of training, evaluation left out; `steps`.
+"""
+
+import importlib
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mingpt import run, settings
+from mingpt.evaluate import held_out_loss
+from mingpt.lm import LanguageModel, LMOutput, ModelConfig, next_token_loss
+from mingpt.text.batches import DataConfig
+from mingpt.text.corpus import Corpus, prepare
+from mingpt.text.tokenizers import Ids
+from mingpt.trainer import Record, Trainer
+
+BLOCK = 64  # tokens: of the peer's training, and of every judgement
+# karpathy/nanoGPT's README, "I only have a macbook": its Shakespeare config with what it overrides for a CPU.  Its
+# loop makes one step more, as it counts past the last; these are the steps that it is asked for.
+STEPS, BATCH = 2000, 12
+SIZES = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": BLOCK, "dropout": 0.0, "bias": False}
+PEAK, FLOOR, WARMUP = 1e-3, 1e-4, 100  # learning rate, and steps over which it rises
+WEIGHT_DECAY, BETAS, CLIP = 0.1, (0.9, 0.99), 1.0
+
+Outcome = dict[str, float]
+
+
+class Guest(LanguageModel):
+    """Another project's model, as our evaluation, and its look for leaks, takes one."""
+
+    def __init__(self, model: nn.Module, vocab_size: int) -> None:
+        super().__init__()
+        self.model, self.config = model, ModelConfig(vocab_size=vocab_size, block_size=BLOCK)
+
+    def forward(self, idx: Tensor, targets: Tensor | None = None, *, state: Any = None) -> LMOutput:
+        logits = self.model(idx, idx.contiguous())[0]  # without targets it would give those of the last place alone
+        return LMOutput(logits, next_token_loss(logits, targets))
+
+    def flops_per_token(self) -> float:
+        """About: two per weight, by which the look for leaks chooses its size."""
+        return 2 * self.parameter_count
+
+
+def ours(ask: dict[str, Any]) -> Outcome:
+    """An ordinary run, as `chargpt train --config` makes it.
+
+    Its seconds are those of its metrics; where the step is compiled, all that went before the first one as well.
+
+    Args:
+        ask: config: a file of all its settings.
+    """
+    config = settings.read(Path(ask["config"]))
+    ends: list[tuple[float, float]] = []
+
+    def note(trainer: Trainer, record: Record) -> None:
+        ends.append((time.perf_counter(), record["seconds"]))
+
+    began = time.perf_counter()
+    result = run.train(config, say=_to_stderr, events=[note])
+    if result.stopped:
+        raise KeyboardInterrupt(result.stopped)
+    before_first = ends[0][0] - began - ends[0][1]
+    record, model = result.last_record(), result.model
+    model.config = replace(model.config, block_size=BLOCK)
+    corpus = prepare(config.data, _to_stderr)
+    seconds = record["seconds"] + (before_first if config.trainer.compile == "always" else 0.0)
+    return {"loss": _judged(model, corpus), "seconds": seconds, "steps": record["step"]}
+
+
+def nanogpt(ask: dict[str, Any]) -> Outcome:
+    """karpathy/nanoGPT's CPU recipe: its model and optimizer, its loop written out, without its printing.
+
+    Args:
+        ask: path: a clone; seed; threads; data: settings of DataConfig.
+    """
+    sys.path.insert(0, ask["path"])
+    torch.set_num_threads(ask["threads"])
+    torch.manual_seed(ask["seed"])
+    corpus = prepare(DataConfig(**ask["data"]), _to_stderr)
+    peer, vocab_size = importlib.import_module("model"), corpus.tokenizer.vocab_size
+    model = peer.GPT(peer.GPTConfig(vocab_size=vocab_size, **SIZES))
+    optimizer = model.configure_optimizers(WEIGHT_DECAY, PEAK, BETAS, "cpu")
+    model.train()
+    began = time.perf_counter()
+    for step in range(STEPS):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step)
+        _, loss = model(*random_blocks(corpus.data.train))
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    seconds = time.perf_counter() - began
+    return {"loss": _judged(Guest(model, vocab_size), corpus), "seconds": seconds, "steps": STEPS}
+
+
+def learning_rate(step: int) -> float:
+    """As nanoGPT's train.py has it: linear to PEAK over WARMUP steps, then a cosine that ends at FLOOR."""
+    if step < WARMUP:
+        return PEAK * (step + 1) / (WARMUP + 1)
+    done = (step - WARMUP) / (STEPS - WARMUP)
+    return FLOOR + 0.5 * (1 + math.cos(math.pi * done)) * (PEAK - FLOOR)
+
+
+def random_blocks(ids: Ids) -> tuple[Tensor, Tensor]:
+    """As its `get_batch`: (b, t) inputs and targets from places drawn anywhere, with replacement."""
+    starts = torch.randint(len(ids) - BLOCK, (BATCH,))
+    windows = torch.stack([torch.from_numpy(ids[i : i + BLOCK + 1].astype(np.int64)) for i in starts])
+    return windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
+
+
+def _judged(model: LanguageModel, corpus: Corpus) -> float:
+    return held_out_loss(model, corpus.data.held_out, corpus.tokenizer).nats
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def data_settings(config: DataConfig) -> dict[str, Any]:
+    """The text of `config`, cut for the peer."""
+    return asdict(replace(config, block_size=BLOCK, stateful=False))
+
+
+KINDS: dict[str, Callable[[dict[str, Any]], Outcome]] = {"ours": ours, "nanogpt": nanogpt}
+
+
+def main(kind: str, ask: str) -> None:
+    """Print the outcome; what a peer prints goes elsewhere."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+    print(json.dumps(KINDS[kind](json.loads(ask))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

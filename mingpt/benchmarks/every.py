@@ -1,0 +1,140 @@
+"""Every benchmark in turn with its defaults, and a picture of what takes how much of what."""
+
+import math
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, parse_peers, positive
+from mingpt.errors import require
+from mingpt.files import write_atomic
+from mingpt.report import figures
+from mingpt.report.figures import measured
+
+ROW, PANEL, WIDTH = 0.24, 0.75, 6.4  # inches: a bar, what a panel has around its bars, the picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Time everything that there is to time, each with its own defaults.
+
+    Attributes:
+        threads: CPU threads
+        peers: KIND or KIND=FOLDER with commas between, given to each benchmark that knows the kind; null: ours alone
+        speedrun: also train to a loss, which takes a quarter of an hour with a peer
+        figure: an .svg file to draw the ratios in, with their quartiles; null: none
+    """
+
+    threads: int = 2
+    peers: str | None = None
+    speedrun: bool = False
+    figure: str | None = None
+
+    def __post_init__(self) -> None:
+        positive(self, "threads")
+        known = _timed(lengthy=True).values()
+        clones = dict.fromkeys(kind for benchmark in known for kind in benchmark.clones)
+        packages = dict.fromkeys(kind for benchmark in known for kind in benchmark.packages)
+        parse_peers(self.peers, tuple(clones), tuple(packages))
+        if self.figure is not None:
+            path = Path(self.figure)
+            require(path.suffix == ".svg", "figure", path, "must end in .svg")
+            require(path.parent.is_dir(), "figure", path, "must lie in a folder that there is")
+
+
+def _timed(*, lengthy: bool) -> dict[str, Benchmark]:
+    """All but this one; the lengthy ones only where wanted."""
+    found = {name: BENCHMARKS[name] for name in BENCHMARKS if BENCHMARKS[name].options is not Options}
+    return {name: benchmark for name, benchmark in found.items() if lengthy or not benchmark.lengthy}
+
+
+def run(options: Options, say: Say) -> dict[str, Any]:
+    """Run them one after the other.
+
+    Returns:
+        What the last line of `chargpt bench all` prints: what each of theirs would, by its name.
+    """
+    chosen = _timed(lengthy=options.speedrun)
+    prepared = {name: _options_of(benchmark, options) for name, benchmark in chosen.items()}  # refused before any time
+    results: dict[str, Any] = {}
+    for name, benchmark in chosen.items():
+        say(f"== {name}: {benchmark.about}")
+        results[name] = benchmark.run(prepared[name], say)
+    left_out = sorted(_timed(lengthy=True).keys() - chosen.keys())
+    for name in left_out:
+        say(f"== {name}: left out, as it takes a quarter of an hour; --speedrun=True has it")
+    if options.figure is not None:
+        draw(results, Path(options.figure))
+        say(f"figure: {options.figure}")
+    machine = {"machine": platform.machine(), "python": platform.python_version(), "torch": torch.__version__}
+    return {"bench": "all", **asdict(options), **machine, "left_out": left_out, "results": results}
+
+
+def _options_of(benchmark: Benchmark, options: Options) -> Any:
+    """Its defaults, with our threads and with those of our peers that it knows."""
+    takes = {field.name for field in fields(benchmark.options)}
+    given = [part for part in (options.peers or "").split(",") if part]
+    known = [part for part in given if part.partition("=")[0] in (*benchmark.clones, *benchmark.packages)]
+    wanted = {"threads": options.threads, "peers": ",".join(known) or None}
+    return benchmark.options(**{name: value for name, value in wanted.items() if name in takes})
+
+
+def ratios(rows: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, float]]]:
+    """Every row that has a ratio: its name, after those of the rows around it, and median and quartiles."""
+    for name, row in rows.items():
+        if isinstance(row, Mapping):
+            if row.get("ratio"):
+                yield prefix + name, row["ratio"]
+            yield from ratios({k: v for k, v in row.items() if k != "ratio"}, f"{prefix}{name}, ")
+
+
+def draw(results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Horizontal bars, a panel per benchmark, as each has a baseline of its own."""
+    rows = [
+        {"bench": bench, "name": name, "xlabel": f"{bench}: {BENCHMARKS[bench].ratio}", **ratio}
+        for bench, result in results.items()
+        for name, ratio in ratios(result["rows"])
+    ]
+    best = [f"{row['bench']}, {row['name']}: {row['median']:.3g}" for row in rows]
+    write_atomic(path, measured(_panels, rows, lines={}, finding="; ".join(best)).encode())
+
+
+def _panels(rows: list[dict[str, Any]], figure: Any) -> None:
+    """Medians as bars from 1, quartiles as a line, on a logarithmic axis: twice and half as much look alike."""
+    panels = {name: [row for row in rows if row["bench"] == name] for name in dict.fromkeys(r["bench"] for r in rows)}
+    if not panels:
+        return
+    heights = [PANEL + ROW * len(found) for found in panels.values()]
+    figure.set_size_inches(WIDTH, sum(heights))
+    all_axes = figure.subplots(len(panels), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    for place, (axes, found) in enumerate(zip(all_axes, panels.values(), strict=True)):
+        colour, places = figures.style(place)["color"], range(len(found))
+        medians = [row["median"] for row in found]
+        axes.barh(places, [m - 1 for m in medians], left=1, height=0.6, color=colour, alpha=0.55)
+        for y, row in zip(places, found, strict=True):
+            axes.plot([row["q1"], row["q3"]], [y, y], color=figures.INK, ls="-", lw=1.6, solid_capstyle="butt")
+            axes.annotate(f"{row['median']:.3g}", (1.01, y), xycoords=("axes fraction", "data"), va="center")
+        axes.set_xscale("log")
+        _ticks(axes, min(row["q1"] for row in found), max(row["q3"] for row in found))
+        axes.axvline(1, color=figures.INK, ls="-", lw=0.8)
+        axes.set_yticks(places, [figures.plain(row["name"]) for row in found])
+        axes.set_ylim(len(found) - 0.4, -0.6)
+        figures.finish(axes, xlabel=found[0]["xlabel"])
+
+
+def _ticks(axes: Any, low: float, high: float) -> None:
+    """From half to twice, or farther where the data go, at 1, 2, 5 times powers of ten."""
+    low, high = min(low / 1.2, 0.5), max(1.2 * high, 2.0)
+    axes.set_xlim(low, high)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+
+
+BENCHMARKS.add("all")(Benchmark("Run each of the others, one after the other.", Options, run))

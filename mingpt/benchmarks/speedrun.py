@@ -1,0 +1,167 @@
+"""Time to a loss: whole trainings, ours and nanoGPT's by its own CPU recipe, in turn, judged alike.
+
+A ratio of seconds is taken only within a round in which ours reached the loss that the peer ended at.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mingpt import settings
+from mingpt.benchmarks import contenders
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, parse_peers, positive, rounded, summary
+from mingpt.benchmarks.contenders import BLOCK, Outcome, data_settings
+from mingpt.errors import UsageError, require
+from mingpt.probe import Spread
+from mingpt.settings import Config
+
+CLONES = ("nanogpt",)
+SCRIPT = Path(contenders.__file__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Train to nanoGPT's final CPU-recipe loss, on the CPU, next to nanoGPT where you have a clone of it.
+
+    Both are judged on the whole held-out part in blocks of 64 tokens that don't overlap. Seconds are those of training.
+
+    Attributes:
+        seeds: rounds, with seeds 0, 1, ...; in each, ours and the peer train once
+        peers: nanogpt=FOLDER, a clone of karpathy/nanoGPT; null: ours alone
+        recipe: a file of our settings, as `chargpt train --config` takes
+        data: the text, as `data.path`
+        threads: CPU threads of each process
+    """
+
+    seeds: int = 5
+    peers: str | None = None
+    recipe: str = "configs/speedrun.yaml"
+    data: str = "tinyshakespeare"
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        positive(self, "seeds", "threads")
+        require(Path(self.recipe).is_file(), "recipe", self.recipe, "must be a file of settings")
+        parse_peers(self.peers, CLONES)
+
+
+def our_config(options: Options) -> Config:
+    """The recipe on this text, on the CPU, mirrored nowhere.
+
+    Raises:
+        UsageError: the recipe breaks a rule, or its loss could not stand beside the peer's.
+    """
+    config = settings.parse([f"--config={options.recipe}", f"--data.path={options.data}", "--wandb.mode=disabled"])
+    for name, value, rule in (
+        ("tokenizer", config.data.tokenizer, "char"),
+        ("val_fraction", config.data.val_fraction, 0.1),
+    ):
+        require(value == rule, f"data.{name}", value, f"must be {rule} in a speedrun, as the peer's is")
+    require(config.data.block_size >= BLOCK, "data.block_size", config.data.block_size, f"must be at least {BLOCK}")
+    device = config.trainer.device
+    require(device in ("auto", "cpu"), "trainer.device", device, "must be cpu in a speedrun, where the peer trains")
+    return replace(config, trainer=replace(config.trainer, device="cpu"))
+
+
+def run(options: Options, say: Say) -> dict[str, Any]:
+    """Train each contender once per seed, in turn, every other round in the other order.
+
+    Returns:
+        What the last line of `chargpt bench speedrun` prints: every outcome, and medians with quartiles.
+
+    Raises:
+        UsageError: settings that can't be compared; a contender that fails.
+    """
+    config, peers = our_config(options), parse_peers(options.peers, CLONES)
+    say(f"training seconds from first step to last; loss on all held-out targets, in blocks of {BLOCK}")
+    rounds: list[dict[str, Outcome]] = []
+    for seed in range(options.seeds):
+        asks: dict[str, dict[str, Any]] = {"ours": {}}
+        common = {"seed": seed, "threads": options.threads, "data": data_settings(config.data)}
+        asks |= {kind: {**common, "path": str(Path(path).absolute())} for kind, path in peers.items()}
+        done: dict[str, Outcome] = {}
+        for kind in list(asks)[:: -1 if seed % 2 else 1]:
+            done[kind] = _ours(config, seed, options.threads) if kind == "ours" else enter(kind, asks[kind])
+            told = done[kind]
+            say(f"seed {seed}  {kind:8} {told['steps']:6,} steps  {told['seconds']:8.1f} s  {told['loss']:.4f} nats")
+        rounds.append(done)
+    rows = {kind: _row(kind, rounds, say) for kind in ("ours", *peers)}
+    machine = {"device": "cpu", "torch": torch.__version__, "block_size": BLOCK}
+    return {"bench": "speedrun", **asdict(options), **machine, "rounds": rounds, "rows": rows}
+
+
+def _ours(config: Config, seed: int, threads: int) -> Outcome:
+    """An ordinary run in a folder of its own, which goes with it."""
+    with tempfile.TemporaryDirectory() as folder:
+        system = replace(config.system, seed=seed, threads=threads, work_dir=f"{folder}/run")
+        written = Path(folder, "config.yaml")
+        written.write_text(replace(config, system=system).to_yaml(), encoding="utf-8")
+        return enter("ours", {"config": str(written)})
+
+
+def enter(kind: str, ask: dict[str, Any]) -> Outcome:
+    """One training in a fresh process.
+
+    Raises:
+        UsageError: it failed; its last words.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])}
+    command = [sys.executable, str(SCRIPT), kind, json.dumps(ask)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if ended.returncode:
+        raise UsageError(f"{kind}: {(ended.stderr.strip().splitlines() or ['no reason given'])[-1]}")
+    outcome: Outcome = json.loads(ended.stdout.splitlines()[-1])
+    return outcome
+
+
+def _row(kind: str, rounds: Sequence[dict[str, Outcome]], say: Say) -> dict[str, Any]:
+    """Over the seeds: loss and seconds of `kind`; of a peer also how often ours reached its loss, and how much sooner.
+
+    The ratio is null where ours reached it in no round.
+    """
+    outcomes = [done[kind] for done in rounds]
+    seconds, loss = (over_seeds([outcome[name] for outcome in outcomes]) for name in ("seconds", "loss"))
+    assert seconds
+    assert loss
+    say(f"{kind:8} {_told(seconds)} s   {_told(loss)} nats")
+    row: dict[str, Any] = {"seconds": seconds, "loss": loss}
+    if kind == "ours":
+        return row
+    reached = [done for done in rounds if done["ours"]["loss"] <= done[kind]["loss"]]
+    ratio = over_seeds([done[kind]["seconds"] / done["ours"]["seconds"] for done in reached])
+    missed = len(rounds) - len(reached)
+    say(f"ours reached {kind}'s loss of the same round in {len(reached)} of {len(rounds)}; {missed} did not")
+    if ratio:
+        say(f"{kind} takes {_told(ratio)} times our seconds, over the rounds in which ours reached its loss")
+    return row | {"reached": len(reached), "missed": missed, "ratio": ratio}
+
+
+def over_seeds(values: Sequence[float]) -> dict[str, float] | None:
+    """Median and quartiles; of one value, that value; of none, None."""
+    if len(values) < 2:
+        return dict.fromkeys(("median", "q1", "q3"), rounded(values[0])) if values else None
+    return summary(Spread(tuple(values)))
+
+
+def _told(spread: dict[str, float]) -> str:
+    return f"{spread['median']:.4g} ({spread['q1']:.4g} to {spread['q3']:.4g})"
+
+
+BENCHMARKS.add("speedrun")(
+    Benchmark(
+        "Time whole trainings to a loss.",
+        Options,
+        run,
+        ratio="seconds to nanoGPT's final loss, over ours",
+        clones=CLONES,
+        lengthy=True,
+    )
+)

@@ -1,0 +1,80 @@
+"""Shares of the machine's own rates: the arithmetic and the bytes are counted, not guessed."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from mingpt import probe
+from mingpt.benchmarks import BENCHMARKS, decode, train_step
+from mingpt.benchmarks.base import gpt2
+from mingpt.flags import Flags
+from mingpt.model import GPT
+from mingpt.probe import Spread
+
+
+def parsed(name: str, *words: str) -> Any:
+    return Flags(name, "", {"": BENCHMARKS[name].options}).parse(words)[""]
+
+
+def test_memory_rate_is_of_other_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    summed: list[float] = []
+
+    def measured(contestants: Any, device: Any, *, rounds: int) -> dict[str, Spread]:
+        summed.append(contestants["sum"]().item())
+        return {"sum": Spread((0.5, 0.25, 1.0))}
+
+    monkeypatch.setattr(probe, "READ_BYTES", 4096)
+    monkeypatch.setattr(probe, "measure", measured)
+    assert probe.memory_rate(torch.device("cpu")) == 4096 / 0.5
+    assert summed == [1024]
+
+
+def test_step_has_other_flops() -> None:
+    layers, width, length, tokens, vocabulary = 4, 128, 64, 12 * 64, 65
+    products = 2 * (layers * 12 * width**2 + width * vocabulary)
+    scores = layers * 4 * width * (length + 1) / 2  # a query sees half of the keys, and its own
+    assert train_step.step_flops("B") == pytest.approx(3 * tokens * (products + scores))
+
+
+def test_writing_reads_other_bytes() -> None:
+    layers, width, batch, prompt, tokens = 2, 12, 3, 5, 4
+    model = GPT(gpt2(n_layer=layers, n_head=3, n_embd=width, block_size=16))
+    weights = layers * (12 * width**2 + 13 * width) + 2 * width + 65 * width  # no row of the two tables
+    lengths = [prompt + step for step in range(1, tokens)]  # keys that each token after the first sees
+    cache = 2 * layers * width * sum(lengths) / len(lengths)
+    found = decode.least_bytes(model, batch, prompt, tokens)
+    assert found == pytest.approx(4 * (weights + batch * cache))
+
+
+def test_share_of_matrix_rate_is_not_that_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Worker:
+        def __init__(self, *words: Any) -> None:
+            self.rounds = iter([1.0, 1.0, 2.0, 4.0])
+
+        def steps(self, count: int) -> list[float]:
+            return [next(self.rounds)]
+
+        def close(self) -> None:
+            pass
+
+    rates = iter([8e9, 4e9, 2e9])  # as the machine slows, so do the steps
+    monkeypatch.setattr(train_step, "Worker", Worker)
+    monkeypatch.setattr(train_step, "matrix_rate", lambda device: next(rates))
+    monkeypatch.setattr(train_step, "step_flops", lambda shape: 4e9)
+    said: list[str] = []
+    result = train_step.run(parsed("train", "--rounds=3"), said.append)
+    json.dumps(result)
+    assert result["rows"]["ours"]["matrix_share"] == {"median": 0.5, "q1": 0.5, "q3": 0.5}
+    assert (result["matrix_rate"]["median"], result["flops_per_step"]) == (4e9, 4e9)
+    assert "50.0%" in said[1]
+
+
+def test_share_of_memory_rate_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "memory_rate", lambda device: 1e9)
+    monkeypatch.setattr(decode, "BATCHES", (2,))
+    sizes = ("--layers=1", "--heads=2", "--width=8", "--block_size=8", "--prompt=3", "--tokens=4", "--threads=1")
+    result = decode.run(parsed("decode", *sizes, "--rounds=2"), lambda line: None)
+    row, floor = result["rows"]["batch 2"]["cache"], result["bytes_per_step"]["batch 2"] / 1e9
+    assert row["memory_share"] == pytest.approx(floor / (1e-3 * row["ms"]["median"]), rel=2e-3)
