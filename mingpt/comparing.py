@@ -10,12 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from mingpt.errors import UsageError, require
-from mingpt.flags import Flags
+from mingpt.flags import Flags, split_words
 from mingpt.report import page, words
 from mingpt.report.compare import Comparison, comparison
-from mingpt.report.records import newest_run
+from mingpt.report.records import PAGE, newest_first, read_run
 
-ALONE = ("--help", "-h", "--print_config")  # take no value
 PIPED_WIDTH = 160  # characters, where the output is no terminal
 
 
@@ -64,33 +63,18 @@ def report(argv: Sequence[str], say: Callable[[str], None]) -> int:
     about = "One page about runs, compared, or about experiments; of the newest run, where none is named."
     options: ReportOptions = Flags("chargpt report [FOLDER ...]", about, {"": ReportOptions}).parse(flags)[""]
     require(options.out != "", "out", "''", "must name a file, or be null")
-    folders = [Path(name) for name in named] or [newest_run()]
+    folders = [Path(name) for name in named] or [_newest()]
     if not named:
         say(f"run: {folders[0]}")
     home = folders[0] if len(folders) == 1 else Path()
-    print(page.write(folders, Path(options.out) if options.out else home / "report.html"))
+    print(page.write(folders, Path(options.out) if options.out else home / PAGE))
     return 0
 
 
-def split_words(argv: Sequence[str], bare: Sequence[str] = ()) -> tuple[list[str], list[str]]:
-    """Folders and settings of a line: `a --out f b` is (a, b) and (--out=f); `bare` ones need no value.
-
-    Raises:
-        UsageError: an empty folder name.
-    """
-    folders, flags, rest = [], [], list(argv)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("-"):
-            require(word != "" and "\0" not in word, "folder", repr(word), "must name a folder")
-            folders.append(word)
-        elif word in bare:
-            flags.append(f"{word}=True")
-        elif "=" not in word and word not in ALONE and rest and not rest[0].startswith("-"):
-            flags.append(f"{word}={rest.pop(0)}")
-        else:
-            flags.append(word)
-    return folders, flags
+def _newest() -> Path:
+    """The run last started of those that can be compared; the last of all, where none can."""
+    runs = newest_first()
+    return next((run for run in runs if not read_run(run).trouble), runs[0])
 
 
 def show(result: Comparison, console: Console | None = None) -> None:
@@ -129,7 +113,7 @@ def table(result: Comparison) -> Table:
     for arm in result.arms:
         drawn.add_row(
             Text(arm.name),
-            str(len(arm.seeds)),
+            f"{len(arm.seeds)}{', alike' if arm.deterministic else ''}",
             words.estimate(arm.loss, len(arm.seeds)),
             *([words.estimate(arm.loss_at_seconds, len(arm.seeds))] if timed else []),
             *([words.estimate(arm.pseudo_nats, len(arm.seeds))] if hidden else []),

@@ -18,9 +18,11 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
-from mingpt.errors import UsageError
+from mingpt.errors import UsageError, require
 from mingpt.registry import did_you_mean
 
+ALONE = ("--help", "-h", "--print_config")  # take no value
+SWITCHED = ("True", "False", "true", "false")  # what follows a switch that is no name
 PARSER_FLAGS = ("config", "help", "print_config")
 WORDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text", types.NoneType: "null"}
 
@@ -179,6 +181,30 @@ class Flags:
 
     def _names(self, prefix: str) -> dict[str, str]:
         return {field.name: _key(prefix, field.name) for field in fields(self.groups[prefix])}
+
+
+def split_words(argv: Sequence[str], bare: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """Names and settings of a line, each setting with its value: `a --out f b` is (a, b) and (--out=f).
+
+    Args:
+        bare: settings that are switched on by their name alone; a value that follows them is theirs all the same.
+
+    Raises:
+        UsageError: an empty name.
+    """
+    names, flags, rest = [], [], list(argv)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-"):
+            require(word != "" and "\0" not in word, "folder", repr(word), "must name a folder")
+            names.append(word)
+        elif word in bare:
+            flags.append(f"{word}={rest.pop(0) if rest and rest[0] in SWITCHED else True}")
+        elif "=" not in word and word not in ALONE and rest and not rest[0].startswith("-"):
+            flags.append(f"{word}={rest.pop(0)}")
+        else:
+            flags.append(word)
+    return names, flags
 
 
 def blaming(error: UsageError, argv: Sequence[str]) -> UsageError:

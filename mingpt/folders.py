@@ -24,25 +24,12 @@ from mingpt.checkpoint import Checkpoint
 from mingpt.errors import CheckpointError, UsageError, require
 from mingpt.files import locked, remove_drafts, write_atomic
 from mingpt.report.records import HOME as HOME
+from mingpt.report.records import newest_first as newest_first
 from mingpt.report.records import newest_run as newest_run
 from mingpt.settings import Config
 
 DEFAULT_NAME = "chargpt"
 OWN_FILES = ("config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "baselines.json")
-
-
-def newest_first(home: Path = HOME) -> list[Path]:
-    """Every run folder under `home`, the one that was last started first.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    newest_run(home)
-    return sorted((path.parent for path in home.glob("*/config.yaml")), key=_started, reverse=True)
-
-
-def _started(folder: Path) -> int:
-    return (folder / "config.yaml").stat().st_mtime_ns
 
 
 @contextlib.contextmanager

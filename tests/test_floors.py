@@ -19,7 +19,15 @@ FLOORS: list[list[list[str]]] = [
     [
         [
             *("errors", "version", "registry", "files", "interrupt", "utils", "initialise", "norms", "dropout"),
-            *("report.curve", "report.heatmaps", "report.statistics", "report.words", "report.records"),
+            *(
+                "report.curve",
+                "report.heatmaps",
+                "report.statistics",
+                "report.headline",
+                "report.tidy",
+                "report.words",
+                "report.records",
+            ),
             *(
                 "report.arms",
                 "report.compare",

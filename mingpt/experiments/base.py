@@ -60,12 +60,15 @@ class Measurement:
         take: gives the rows.
         draw: (rows, matplotlib Figure) draws them, from the rows alone; None: no picture.
         finding: what the rows say, in one sentence; None: the numbers alone are given.
+        beside_counts: whether its y axis is a held-out loss of the text in blocks as trained on, so that the n-gram
+            lines, which are one, may stand beside it.
     """
 
     name: str
     take: Callable[[Lab], list[Row]]
     draw: Callable[[list[Row], Any], None] | None = None
     finding: Callable[[list[Row]], str] | None = None
+    beside_counts: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

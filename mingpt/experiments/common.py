@@ -3,6 +3,7 @@
 Left out are settings that a choice here leaves unread, as a final learning rate under a constant schedule.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 # GPT-2's block, as small as two cores bear; trained as the setting that this project started from.
@@ -104,8 +105,28 @@ RECURRENT: dict[str, Any] = {
 BOTH_WAYS: dict[str, Any] = {
     "model.objective": "next",
 }
+# How a measurement trains a small model on a task of its own; how long, at which rate and on how much is its to say.
+TASK: dict[str, Any] = {
+    **{key: value for key, value in SEED.items() if key.startswith("trainer.")},
+    "trainer.weight_decay": 0.0,
+    "trainer.compile": "never",
+    "trainer.eval_every": 0,
+    "trainer.save_every": 0,
+}
 # A table of counts: no step and no learning rate, so of the settings above it takes the text's alone.
 SIX_GRAM: dict[str, Any] = {
     "model.type": "ngram",
     "model.order": 6,
 }
+
+
+def of_group(group: str, settings: Mapping[str, Any], **others: Any) -> dict[str, Any]:
+    """`{"n_layer": 4, ...}` of `{"model.n_layer": 4, ...}`, with others: what a model or a trainer is made of directly.
+
+    Args:
+        group: model or trainer.
+        others: take the place of what settings say.
+    """
+    own = {key.partition(".")[2]: value for key, value in settings.items() if key.startswith(f"{group}.")}
+    own.pop("pretrained_folder", None)  # says where weights come from, not what they are
+    return {**own, **others}

@@ -1,4 +1,4 @@
-"""The end of an experiment: its arms compared, and the page; the one place that hands over to `mingpt.report`."""
+"""The end of an experiment: its arms compared, what was measured, and the page."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ from mingpt.experiments.runner import measured
 from mingpt.files import write_atomic
 from mingpt.report import page
 from mingpt.report.compare import Comparison, comparison
+from mingpt.report.records import PAGE, SUMMARY
 
 Show = Callable[[Comparison], None]
 
@@ -26,14 +27,15 @@ def conclude(experiment: Experiment, folder: Path, cells: Sequence[Cell], say: S
     arms: dict[str, list[str | Path]] = {}
     for cell in cells:
         arms.setdefault(cell.arm, []).append(cell.folders[-1])
-    summary: dict[str, Any] = {"findings": findings(experiment, folder)}
+    taken = [each.name for each in experiment.measurements]
+    summary: dict[str, Any] = {"findings": findings(experiment, folder), "measured": taken}
     if arms:
         result = comparison(arms, metric=experiment.metric, every_pair=True)
         summary = {"verdict": result.headline, "every_pair": True, **summary, **result.to_json()}
         show(result)
-    if arms or summary["findings"]:
-        write_atomic(folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
-    say(f"page: {page.write([folder], folder / 'report.html')}")
+    if arms or taken:
+        write_atomic(folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
+    say(f"page: {page.write([folder], folder / PAGE)}")
 
 
 def findings(experiment: Experiment, folder: Path) -> list[str]:

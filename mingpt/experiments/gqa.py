@@ -17,8 +17,8 @@ register(
         ),
         arms=ARMS,
         common={**GPT, **HEADS, "model.n_embd": 192, "model.rope": True},
-        quick={**QUICK, "model.n_embd": 96},
-        quick_seeds=3,
+        quick={**QUICK, "model.n_embd": 96, "trainer.max_iters": 1000},
+        quick_seeds=5,
         measurements=(head_times,),
     )
 )

@@ -21,12 +21,12 @@ from mingpt import settings
 from mingpt.errors import UsageError
 from mingpt.experiments.base import DEFAULTS, Cell, Experiment, Say, Settings, read_by
 from mingpt.files import write_atomic
+from mingpt.report.records import RECORD as RECORD
 from mingpt.settings import Config
 from mingpt.text.corpora import read_text
 from mingpt.text.corpus import prepare
 from mingpt.zoo import FAMILIES
 
-RECORD = "record.json"
 RATE = "trainer.learning_rate"
 JUDGED_ON = 0.05  # of the training part, its end
 RATES_SEED = 0  # cells begin at 1, so that no arm is judged by the seed that its learning rate was chosen with
@@ -150,7 +150,7 @@ def folder_name(arm: str) -> str:
 
 
 def defined(experiment: Experiment, text: Text, quick: bool) -> dict[str, Any]:
-    """What makes an experiment this one: JSON values, each arm's settings in full.
+    """What makes an experiment this one: JSON values, each arm's settings in full, as far as its family reads them.
 
     Raises:
         UsageError: a setting breaks a rule; names the arm.
@@ -161,7 +161,7 @@ def defined(experiment: Experiment, text: Text, quick: bool) -> dict[str, Any]:
             found = [config_of({**stage, "data.path": text.path, "wandb.mode": "disabled"}) for stage in stages]
         except UsageError as wrong:
             raise UsageError(f"{wrong} (in the combination {arm})") from None
-        arms[arm] = [{key: value for key, value in each.flat().items() if _counts(key)} for each in found]
+        arms[arm] = [_read(each) for each in found]
     return {
         **{name: getattr(experiment, name) for name in ("name", "question", "hypothesis", "metric")},
         "quick": quick,
@@ -170,6 +170,12 @@ def defined(experiment: Experiment, text: Text, quick: bool) -> dict[str, Any]:
         "arms": arms,
         "measurements": [each.name for each in experiment.measurements],
     }
+
+
+def _read(config: Config) -> dict[str, Any]:
+    """Settings that make an arm, without those that its family would not read."""
+    family = FAMILIES[config.model.type]
+    return {key: value for key, value in config.flat().items() if _counts(key) and read_by(family, key)}
 
 
 def _counts(key: str) -> bool:

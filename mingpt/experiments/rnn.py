@@ -30,10 +30,11 @@ register(
         question="How do recurrent models hold context?",
         hypothesis=(
             "At equal parameters and steps the gated cells, GRU and LSTM, lose least, GPT is within 0.1 nats of them, "
-            "the Elman cells are behind, slide last, since its slope is small everywhere.  The 6-gram is best early in "
-            "the block and gains nothing after its fifth token.  Replacing a token far back moves the predictions of "
-            "the gated cells and of GPT, those of the Elman cells hardly, the 6-gram's not by a bit.  Recall: GPT at "
-            "any distance, gates to some tens of symbols, Elman cells to about ten, counting below six alone."
+            "the Elman cells are behind, slide last, since a unit at a wall passes no gradient.  The 6-gram is best "
+            "early in the block and gains nothing after its fifth token.  Replacing a token far back moves the "
+            "predictions of the gated cells and of GPT, those of the Elman cells hardly, the 6-gram's not by a bit.  "
+            "Recall: GPT at any distance, gates to some tens of symbols, Elman cells to about ten, counting up to five "
+            "back, the token last read being one back."
         ),
         arms=_arms(layers=2, elman=360, gru=256, lstm=222),
         common={**GPT, **RECURRENT},

@@ -7,7 +7,7 @@ work in one folder.
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +21,10 @@ from mingpt.experiments.crew import AGAIN_S, Crew, Launch, Outcome, done, in_pro
 from mingpt.experiments.plan import RECORD, Text
 from mingpt.files import locked, write_atomic
 from mingpt.report import figures
-from mingpt.report.records import baselines_of, read_json, read_lines, smallness
+from mingpt.report.records import MEASURED, baselines_of, read_json, read_lines, read_run, smallness
 
-MEASURED, FIGURES = "measurements.jsonl", "figures"
+FIGURES = "figures"
+HELD_OUT, TRAINING = "loss on the end of the training part", "training loss, smoothed"  # what may choose a rate
 Conclude = Callable[[Experiment, Path, Sequence[Cell], Say], None]
 
 
@@ -132,10 +133,7 @@ def _learning_rates(experiment: Experiment, wish: Wish, text: Text, crew: Crew) 
     outcome = crew.do([cell for by_rate in trials.values() for cell in by_rate.values()])
     chosen: dict[str, Any] = {}
     for arm, by_rate in trials.items():
-        losses = {rate: _loss(cell) for rate, cell in by_rate.items()}
-        best = min(losses, key=lambda rate: losses[rate])
-        finite = {f"{rate:g}": loss if math.isfinite(loss) else None for rate, loss in losses.items()}
-        chosen[arm] = {"chosen": best, "losses": finite}
+        chosen[arm], best = _choice(by_rate)
         if all(done(cell) or outcome.hopeless(cell) for cell in by_rate.values()) and done(by_rate[best]):
             for cell in by_rate.values():
                 outcome.failed.pop(cell, None)
@@ -144,17 +142,40 @@ def _learning_rates(experiment: Experiment, wish: Wish, text: Text, crew: Crew) 
     with waited_for(wish.folder):
         _write_record(wish.folder, {**(read_record(wish.folder) or {}), "chosen_learning_rates": chosen})
     for arm, each in chosen.items():
-        crew.say(f"{arm}: learning rate {each['chosen']:g} of {', '.join(each['losses'])}")
+        crew.say(f"{arm}: learning rate {each['chosen']:g} of {', '.join(each['losses'])}, by the {_why(each)}")
     return {arm: each["chosen"] for arm, each in chosen.items()}, outcome
 
 
-def _loss(cell: Cell) -> float:
-    """By which learning rates are chosen; infinite where the run came to no end."""
+def _choice(by_rate: Mapping[float, Cell]) -> tuple[dict[str, Any], float]:
+    """What an arm's trials say, as the record has it; and the learning rate of the lowest loss."""
+    judged = {rate: _loss(cell) for rate, cell in by_rate.items()}
+    losses = {rate: loss for rate, (loss, _) in judged.items()}
+    best, rates = min(losses, key=lambda rate: losses[rate]), sorted(losses)
+    return {
+        "chosen": best,
+        "losses": {f"{rate:g}": loss if math.isfinite(loss) else None for rate, loss in losses.items()},
+        "decided_by": judged[best][1],
+        "end_of_grid": {rates[-1]: "highest", rates[0]: "lowest"}.get(best) if len(rates) > 1 else None,
+    }, best
+
+
+def _loss(cell: Cell) -> tuple[float, str]:
+    """By which learning rates are chosen, and its name; infinite where the run came to no end.
+
+    Of a run that has no held-out loss it is the training loss, smoothed, since one step's depends on its batch.
+    """
     if not done(cell):
-        return math.inf
-    record = read_lines(cell.folders[-1] / "metrics.jsonl")[-1]
-    loss: float = record["val_loss"] if "val_loss" in record else record["train_loss"]
-    return loss
+        return math.inf, ""
+    run = read_run(cell.folders[-1])
+    if "val_loss" in run.last:
+        return run.last["val_loss"], HELD_OUT
+    return run.training().losses[-1], TRAINING
+
+
+def _why(choice: Mapping[str, Any]) -> str:
+    """What decided, and whether a learning rate beyond those tried might be better still."""
+    end = f"; the {choice['end_of_grid']} that was tried" if choice["end_of_grid"] else ""
+    return f"{choice['decided_by']}{end}"
 
 
 def _measure(measurements: Sequence[Measurement], lab: Lab) -> None:
@@ -183,12 +204,13 @@ def _append(path: Path, rows: Sequence[Row]) -> None:
 
 
 def draw(measurement: Measurement, folder: Path) -> None:
-    """figures/NAME.svg, from the folder's files alone: its rows, its record, the n-gram lines of its last stage."""
+    """figures/NAME.svg, from the folder's files alone: its rows, its record, n-gram lines where they belong."""
     rows = measured(folder, measurement.name)
     if measurement.draw is None or not rows:
         return
     (folder / FIGURES).mkdir(exist_ok=True)
-    lines, small = baselines_of(folder), smallness(read_json(folder / RECORD))
+    lines = baselines_of(folder) if measurement.beside_counts else {}
+    small = smallness(read_json(folder / RECORD))
     finding = measurement.finding(rows) if measurement.finding else ""
     content = figures.measured(measurement.draw, rows, lines=lines, small=small, finding=finding)
     write_atomic(folder / FIGURES / f"{measurement.name}.svg", content.encode())

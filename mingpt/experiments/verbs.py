@@ -14,15 +14,14 @@ from mingpt.experiments.crew import Outcome
 from mingpt.experiments.grid import experiment_of
 from mingpt.experiments.runner import Conclude, Wish, carry_out, draw, read_record
 from mingpt.files import write_atomic
-from mingpt.flags import Flags
+from mingpt.flags import Flags, split_words
 from mingpt.folders import HOME
 from mingpt.interrupt import EXIT_CODES
 from mingpt.registry import did_you_mean
-from mingpt.report import index
+from mingpt.report import index, page
 from mingpt.report.index import RESULTS
-from mingpt.report.page import SUMMARY
-from mingpt.report.published import publish, unfinished
-from mingpt.report.records import read_json
+from mingpt.report.published import publish, summary_form, unfinished
+from mingpt.report.records import SUMMARY, read_json
 
 SWITCHES = ("--quick", "--fresh")
 ACTIONS = ("list", "run", "show", "publish")
@@ -105,7 +104,7 @@ def experiment(words: Sequence[str], say: Say, program: str, conclude: Conclude)
         return 0
     if rest[0].startswith("--"):
         raise UsageError(f"{rest[0]!r}: name an experiment first, one of {', '.join(EXPERIMENTS)}")
-    chosen, given = EXPERIMENTS[rest[0]], _switched(rest[1:])
+    chosen, given = EXPERIMENTS[rest[0]], _flags(rest[1:])
     if action == "show":
         shown: ShowOptions = Flags(f"{program} experiment show", "Show.", {"": ShowOptions}).parse(given)[""]
         say(show(chosen, shown.quick))
@@ -159,7 +158,7 @@ def show(experiment: Experiment, quick: bool) -> str:
     if read_record(folder) is None:
         return "\n".join([*lines, "", f"not run yet; it would lie in {folder}"])
     lines += ["", f"in {folder}:", *(f"  {path.name}" for path in sorted((folder / "figures").glob("*.svg")))]
-    summary = folder / "summary.json"
+    summary = folder / SUMMARY
     return "\n".join([*lines, json.dumps(json.loads(summary.read_bytes()), indent=1) if summary.exists() else ""])
 
 
@@ -170,15 +169,13 @@ def _told(stage: Settings) -> str:
 
 def _publish(words: Sequence[str], say: Say, program: str) -> int:
     """The named experiments, or all that are finished in either form; and everything that is made from results/."""
-    names = [word for word in words if not word.startswith("-")]
-    given = _switched([word for word in words if word.startswith("-")])
+    names, given = split_words(words, bare=SWITCHES)
     about = "Keep the records of finished experiments in results/; those named, or all."
     options: PublishOptions = Flags(f"{program} experiment publish [NAME ...]", about, {"": PublishOptions}).parse(
         given
     )[""]
-    forms = [(EXPERIMENTS[name], quick) for name in names or EXPERIMENTS for quick in (False, True)]
-    forms = [each for each in forms if each[1] == options.quick or (not names and not options.quick)]
-    for experiment, quick in forms:
+    wanted = (True,) if options.quick else (False,) if names else (False, True)
+    for experiment, quick in itertools.product([EXPERIMENTS[name] for name in names or EXPERIMENTS], wanted):
         folder, target = folder_of(experiment, quick), RESULTS / folder_of(experiment, quick).name
         why = unfinished(folder)
         if names or not why:
@@ -193,14 +190,26 @@ def _publish(words: Sequence[str], say: Say, program: str) -> int:
 
 
 def redraw(results: Path) -> None:
-    """The figures and findings of all measurements in `results`, from their rows."""
+    """The figures and findings of all measurements in `results`, from their rows; verdicts, from the runs."""
     for folder in index.published(results):
         known = read_record(folder) or {}
         if known.get("name") in EXPERIMENTS:
             for measurement in EXPERIMENTS[known["name"]].measurements:
                 draw(measurement, folder)
             summary = {**read_json(folder / SUMMARY), "findings": findings(EXPERIMENTS[known["name"]], folder)}
+            result = page.compared(folder)
+            summary |= summary_form({"verdict": result.headline, **result.to_json()}, folder) if result else {}
             write_atomic(folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
+
+
+def _flags(words: Sequence[str]) -> list[str]:
+    """Settings, each with its value.
+
+    Raises:
+        UsageError: a word that is none.
+    """
+    others, flags = split_words(words, bare=SWITCHES)
+    return [*others, *flags]
 
 
 def folder_of(experiment: Experiment, quick: bool) -> Path:
@@ -227,28 +236,11 @@ def _ended(outcome: Outcome, wish: Wish, say: Say) -> int:
     return 1 if outcome.failed else 0
 
 
-def _switched(words: Sequence[str]) -> list[str]:
-    """A bare `--quick` as `--quick=True`."""
-    return [
-        f"{word}=True" if word in SWITCHES and (not after or after.startswith("--")) else word
-        for word, after in itertools.zip_longest(words, words[1:], fillvalue="")
-    ]
-
-
 def _own(words: Sequence[str], names: Sequence[str]) -> tuple[list[str], list[str]]:
     """The words that are the sweep's own, and those that are settings of its runs."""
-    own: list[str] = []
-    others: list[str] = []
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        key, equals, _ = word[2:].partition("=")
-        ours = word in ("--help", "-h") or (word.startswith("--") and key in names)
-        target = own if ours else others
-        target.append(word)
-        if word.startswith("--") and not equals and rest and not rest[0].startswith("--"):
-            target.append(rest.pop(0))
-    return own, others
+    others, flags = split_words(words)
+    ours = [word for word in flags if word in ("--help", "-h") or word[2:].partition("=")[0] in names]
+    return ours, [*others, *(word for word in flags if word not in ours)]
 
 
 def _usage(program: str) -> str:

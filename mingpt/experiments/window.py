@@ -20,7 +20,7 @@ register(
         ),
         arms=_arms(4, 16, 64, 128),
         common={**GPT, "data.block_size": 256, "model.rope": True},
-        quick={**QUICK, "data.block_size": 128, "trainer.max_iters": 400},
+        quick={**QUICK, "data.block_size": 128, "trainer.max_iters": 1500},
         quick_arms=_arms(2, 8, 32),
         quick_seeds=3,
         measurements=(window_times, window_bytes),

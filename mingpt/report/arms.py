@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mingpt.errors import DataError, UsageError
-from mingpt.report.records import STARTS_FROM, RunRecord, is_run, read_run, read_settings
+from mingpt.report.records import FIRST_STAGE, STARTS_FROM, RunRecord, is_run, read_run, read_settings
 
 NOT_OF_AN_ARM = (
     *("system.seed", "system.work_dir", "data.path", "trainer.resume", "trainer.resume_changed"),
@@ -80,7 +80,7 @@ def arm_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     start = kept.get(STARTS_FROM)
     if start and is_run(Path(start)):
         del kept[STARTS_FROM]
-        kept |= {f"first stage: {k}": v for k, v in arm_settings(read_settings(Path(start))).items()}
+        kept |= {f"{FIRST_STAGE}{k}": v for k, v in arm_settings(read_settings(Path(start))).items()}
     return kept
 
 
@@ -108,6 +108,17 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     keys = dict.fromkeys(key for each in settings for key in each)
     values = {key: [each.get(key) for each in settings] for key in keys}
     return {key: each for key, each in values.items() if any(value != each[0] for value in each)}
+
+
+def differing_where_read(groups: Sequence[Group]) -> dict[str, list[Any]]:
+    """As `differing`, of the arms whose family reads a setting; null where one doesn't."""
+    found: dict[str, list[Any]] = {}
+    for key in differing([group.settings for group in groups]):
+        values = [group.settings.get(key) if group.runs[0].reads(key) else None for group in groups]
+        read = [value for value, group in zip(values, groups, strict=True) if group.runs[0].reads(key)]
+        if any(value != read[0] for value in read):
+            found[key] = values
+    return found
 
 
 def name_of(settings: Mapping[str, Any], differing: Iterable[str], run: RunRecord) -> str:

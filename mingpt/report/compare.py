@@ -19,7 +19,7 @@ import numpy as np
 from mingpt.report.arms import (
     Group,
     by_settings,
-    differing,
+    differing_where_read,
     grouped,
     notes,
     notes_on_time,
@@ -28,8 +28,19 @@ from mingpt.report.arms import (
     refuse_twins,
     usable,
 )
+from mingpt.report.curve import reaches
+from mingpt.report.headline import headline
 from mingpt.report.records import Curve, RunRecord
-from mingpt.report.statistics import Estimate, Losses, Sooner, Verdict, estimate, judge, number, reaches
+from mingpt.report.statistics import (
+    Estimate,
+    Losses,
+    Sooner,
+    Verdict,
+    called,
+    estimate,
+    judge,
+    number,
+)
 
 FEWEST_POINTS = 3  # of a held-out curve that steps are read from; else the training curve has to do
 
@@ -39,7 +50,7 @@ class Arm:
     """Runs that differ in their seeds alone.  Lists are in the order of `seeds`.
 
     Attributes:
-        settings: those that are not alike in all arms.
+        settings: those that are not alike in all arms; None where it reads one not.
         losses: held-out loss after the last step; None where a run has none.
         loss, loss_at_seconds: mean and interval over the seeds that have one.
         flops_per_token: of one forward pass.
@@ -49,6 +60,7 @@ class Arm:
         training: smoothed training loss along each run.
         samples: what the first run wrote last.
         pseudo_nats: of a model that fills gaps, per token hidden, in place of a loss; no loss.
+        deterministic: it counts, and no seed changes its loss: there is no interval, and no two such are tested.
     """
 
     name: str
@@ -69,6 +81,7 @@ class Arm:
     training: list[Curve]
     samples: list[dict[str, str]]
     pseudo_nats: Estimate | None = None
+    deterministic: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,14 +148,16 @@ def comparison(
     per_byte = len({run.environment.get("vocabulary_sha256") for run in used}) > 1 and metric == "val_loss"
     key, scale = ("bits_per_byte", math.log(2)) if per_byte else (metric, 1.0)
     seconds = None if notes_on_time(used) else _reached_by_all(used)
-    unlike = differing([group.settings for group in groups])
+    unlike = differing_where_read(groups)
     arms = [_arm(group, list(unlike), key, scale, seconds) for group in groups]
+    certain = [arm.name for arm in arms if arm.deterministic]
     unit = "nats per byte" if per_byte else "nats"
     verdicts = judge(
         {arm.name: _losses(arm, arm.losses) for arm in arms},
         every_pair=every_pair,
         unit=unit,
         sooner=lambda better, other: _sooner(*(next(a for a in arms if a.name == n) for n in (better, other))),
+        certain=certain,
     )
     timed = {arm.name: _losses(arm, arm.losses_at_seconds) for arm in arms}
     return Comparison(
@@ -152,11 +167,13 @@ def comparison(
         every_pair=every_pair,
         verdicts=verdicts,
         seconds=seconds,
-        verdicts_at_seconds=[] if seconds is None else judge(timed, every_pair=every_pair, unit=unit),
+        verdicts_at_seconds=(
+            [] if seconds is None else judge(timed, every_pair=every_pair, unit=unit, certain=certain)
+        ),
         differing=unlike,
         baselines={} if per_byte or metric != "val_loss" else used[0].baselines,
         left_out=left_out,
-        notes=[*notes(used, per_byte), *notes_on_time(used)],
+        notes=[*notes(used, per_byte), *notes_on_time(used), *_notes_on_counting(certain)],
         environment=used[0].environment,
     )
 
@@ -182,16 +199,17 @@ def _arm(group: Group, differing: Iterable[str], key: str, scale: float, seconds
     losses = [scaled(run.last.get(key), scale) for run in runs]
     timed = [_at(seconds, run, curve, loss) for run, curve, loss in zip(runs, curves, losses, strict=True)]
     bits = [run.last["bits_per_byte"] for run in runs if run.last.get("bits_per_byte") is not None]
+    alike = all(run.counted for run in runs) and len({*losses}) == 1
     return Arm(
         name=group.name,
-        settings={name: group.settings.get(name) for name in differing},
+        settings={name: group.settings.get(name) if runs[0].reads(name) else None for name in differing},
         runs=[str(run.folder) for run in runs],
         seeds=[run.seed for run in runs],
         losses=losses,
-        loss=_estimate(losses),
+        loss=_estimate(losses, alike),
         bits_per_byte=float(np.mean(bits)) if bits else None,
         losses_at_seconds=timed,
-        loss_at_seconds=_estimate(timed),
+        loss_at_seconds=_estimate(timed, alike),
         parameters=model.get("parameters"),
         flops_per_token=model.get("flops_per_token"),
         steps=last["step"],
@@ -201,6 +219,7 @@ def _arm(group: Group, differing: Iterable[str], key: str, scale: float, seconds
         training=[run.training() for run in runs],
         samples=runs[0].last_samples(),
         pseudo_nats=_estimate([scaled(run.last.get("pseudo_nats"), 1.0) for run in runs]),
+        deterministic=alike,
     )
 
 
@@ -209,9 +228,15 @@ def scaled(loss: float | None, scale: float) -> float | None:
     return None if loss is None or not math.isfinite(loss) else loss * scale
 
 
-def _estimate(losses: Iterable[float | None]) -> Estimate | None:
+def _estimate(losses: Iterable[float | None], alike: bool = False) -> Estimate | None:
     there = [loss for loss in losses if loss is not None]
+    if alike and there:
+        return Estimate(mean=there[0], low=None, high=None, n=len(there))
     return estimate(there) if there else None
+
+
+def _notes_on_counting(certain: Sequence[str]) -> list[str]:
+    return [f"{called(name)} counts: the same for every seed, so its loss has no interval" for name in certain]
 
 
 def _losses(arm: Arm, losses: Sequence[float | None]) -> Losses:
@@ -255,27 +280,18 @@ def _sooner(better: Arm, other: Arm) -> Sooner | None:
 
 
 def _headline(arms: Sequence[Arm], verdicts: Sequence[Verdict], unit: str, baselines: Mapping[str, float]) -> str:
-    if len(verdicts) == 1:
-        return verdicts[0].sentence
-    judged = [(arm.loss.mean, arm) for arm in arms if arm.loss is not None]
-    if not judged:
-        return "no run here has a held-out loss, so there is no verdict"
-    loss, lowest = min(judged, key=lambda pair: pair[0])
-    if not verdicts:
-        below = [name for name, line in baselines.items() if loss < line]
-        beaten = f", below the {below[-1]} line" if below else ", above every n-gram line" if baselines else ""
-        return f"held-out loss {number(loss)} {unit}{_over_seeds(lowest)}{beaten}"
-    first = arms[0].name
-    kinds = [verdict.kind for verdict in verdicts if verdict.first == first]
-    told = {"worse": "better", "better": "worse", "same": "the same within 0.05", "open": "not told apart from it"}
-    told |= {"none": "without a verdict"}
-    counts = ", ".join(f"{kinds.count(kind)} {words}" for kind, words in told.items() if kind in kinds)
-    least = f"lowest held-out loss {number(loss)} {unit}, {lowest.name}"
-    return f"against {first}, of {len(kinds)} other arms: {counts}; {least}"
+    if verdicts or len(arms) > 1 or arms[0].loss is None:
+        return headline({arm.name: arm.loss.mean if arm.loss else None for arm in arms}, verdicts, unit)
+    loss = arms[0].loss.mean
+    below = [name for name, line in baselines.items() if loss < line]
+    beaten = f", below the {below[-1]} line" if below else ", above every n-gram line" if baselines else ""
+    return f"held-out loss {number(loss)} {unit}{_over_seeds(arms[0])}{beaten}"
 
 
 def _over_seeds(arm: Arm) -> str:
     assert arm.loss is not None
+    if arm.deterministic:
+        return " (counted: the same for every seed)"
     if arm.loss.low is None or arm.loss.high is None:
         return " (1 seed)"
     return f" (95 % interval {number(arm.loss.low)} to {number(arm.loss.high)}, {arm.loss.n} seeds)"

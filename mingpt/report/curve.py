@@ -85,3 +85,14 @@ def smoothed(values: Sequence[float], keep: float = 0.9) -> list[float]:
         smooth = keep * smooth + (1 - keep) * value
         out.append(smooth)
     return out
+
+
+def reaches(steps: Sequence[float], losses: Sequence[float], target: float) -> float | None:
+    """The step at which a curve first comes down to `target`, straight lines between its points; None: never."""
+    for place, (step, loss) in enumerate(zip(steps, losses, strict=True)):
+        if loss <= target:
+            if place == 0:
+                return float(step)
+            before, above = steps[place - 1], losses[place - 1]
+            return before + (step - before) * (above - target) / (above - loss)
+    return None

@@ -16,6 +16,7 @@ from mingpt.report.compare import Arm, Comparison, mean_curve
 from mingpt.report.curve import labels
 from mingpt.report.records import Curve
 from mingpt.report.statistics import number
+from mingpt.report.tidy import tidy
 
 INK, PAPER = "#010203", "#fdfeff"  # stand for the reader's text and page
 ARMS = ("#0072b2", "#c2570c", "#00805a", "#a8327d", "#7a6a00", "#5b4fc4", "#b3261e", "#4d6273")  # 4.5:1 on white
@@ -24,8 +25,7 @@ LINE, LINE_DARK = "#8a4416", "#e0a070"  # what counting reaches
 ALIKE = {"#0b5cad": ARMS[0], "#9aa7b8": LINE, "#000000": INK}  # colours that measurements name, and what they become
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 WIDTH, HEIGHT, LEGEND_ROW = 4.5, 3.1, 0.19  # inches
-MEASURED = (5.6, 3.9)  # inches, of a measurement's figure
-LOSS = "held-out loss, nats"  # begins the label of an axis that n-gram lines belong to
+MEASURED = (5.0, 3.6)  # inches, of a measurement's figure
 LONGEST = 64  # characters of a name in a legend
 
 
@@ -221,7 +221,7 @@ def measured(
 
     Args:
         draw: (rows, matplotlib Figure) draws it.
-        lines: what counting reaches, for axes of held-out loss.
+        lines: what counting reaches, where every axis is a held-out loss of the same text in the same blocks.
         small: how it is smaller than it should be; said in the picture.
         finding: what it shows, said to who can't see it beside its titles.
     """
@@ -231,8 +231,9 @@ def measured(
     with rc_context(_look()):
         figure = Figure(figsize=MEASURED, layout="constrained")
         draw(rows, figure)
+        tidy(figure)
         for axes in figure.axes:
-            if axes.get_ylabel().startswith(LOSS) and axes.get_yscale() == "linear":
+            if lines:
                 _baselines(axes, lines)
         _say_small(figure, small)
         titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]

@@ -75,31 +75,46 @@ def draw_influence(moved: NDArray[np.floating[Any]], tokens: Sequence[str], find
         tokens: what stands at each position.
         finding: the title.
     """
-    from matplotlib.colors import ListedColormap, LogNorm
     from matplotlib.figure import Figure
 
-    size = len(moved)
-    later = np.triu(np.ones((size, size), dtype=bool), 1)
     figure = Figure(figsize=(7.6, 6.8), dpi=120, layout="constrained")
     axes = figure.subplots()
-    axes.set_facecolor("#e3e3e3")
-    axes.imshow(np.ma.masked_array(later, ~later), cmap=ListedColormap(["#fbe9e7"]), interpolation="nearest")
-    scale = LogNorm(FAINTEST, 1.0, clip=True)
-    for half, colours in ((~later, "Blues"), (later, "Reds")):
-        shown = np.ma.masked_array(moved, ~half | (moved == 0))
-        image = axes.imshow(shown, cmap=_from_a_quarter(colours), norm=scale, interpolation="nearest")
-        if half[0, 0] or shown.count():
+    for own, image in influence_square(axes, moved).items():
+        if own or image.get_array().count():
             bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
-            bar.set_label(SIDES[bool(half[0, 0])], fontsize=8)
+            bar.set_label(SIDES[own], fontsize=8)
             bar.ax.tick_params(labelsize=7)
-    edge = np.arange(size + 1)
-    axes.step(edge - 0.5, edge - 0.5, where="pre", color="#333333", lw=1.0)
     _ticks(axes, tokens, rows=True)
     axes.set_xlabel("input that is replaced (grey, pink: not a bit of the output moves)", fontsize=9)
     axes.set_ylabel("output: the prediction made after reading this token", fontsize=9)
     axes.set_title(finding, fontsize=10)
     figure.savefig(path)
     return path
+
+
+def influence_square(axes: Any, moved: NDArray[np.floating[Any]]) -> dict[bool, Any]:
+    """Fill given axes with the square that `draw_influence` describes, without names along it.
+
+    Args:
+        axes: matplotlib's.
+        moved: (t, t) numbers in [0, 1]: rows outputs, columns inputs.
+
+    Returns:
+        What a colour bar is made of: True: for inputs up to the output's own; False: for later ones.
+    """
+    from matplotlib.colors import ListedColormap, LogNorm
+
+    size = len(moved)
+    later = np.triu(np.ones((size, size), dtype=bool), 1)
+    axes.set_facecolor("#e3e3e3")
+    axes.imshow(np.ma.masked_array(later, ~later), cmap=ListedColormap(["#fbe9e7"]), interpolation="nearest")
+    scale, drawn = LogNorm(FAINTEST, 1.0, clip=True), {}
+    for own, half, colours in ((True, ~later, "Blues"), (False, later, "Reds")):
+        shown = np.ma.masked_array(moved, ~half | (moved == 0))
+        drawn[own] = axes.imshow(shown, cmap=_from_a_quarter(colours), norm=scale, interpolation="nearest")
+    edge = np.arange(size + 1)
+    axes.step(edge - 0.5, edge - 0.5, where="pre", color="#333333", lw=1.0)
+    return drawn
 
 
 def _from_a_quarter(name: str) -> Any:

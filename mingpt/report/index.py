@@ -20,8 +20,8 @@ from pathlib import Path
 from mingpt.errors import UsageError
 from mingpt.files import write_atomic
 from mingpt.report import figures, page, words
-from mingpt.report.page import ARMS_FIGURE, OWN_CURVES, PAGE, RECORD, Figure, Part
-from mingpt.report.records import read_json
+from mingpt.report.page import ARMS_FIGURE, OWN_CURVES, Figure, Part
+from mingpt.report.records import PAGE, RECORD, read_json
 
 RESULTS, README, IDEAS = Path("results"), Path("README.md"), Path("docs/ideas")
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
@@ -53,7 +53,7 @@ def published(results: Path) -> list[Path]:
 
 
 def write(results: Path = RESULTS, readme: Path = README, ideas: Path = IDEAS) -> list[Path]:
-    """Write everything that is made from `results`; returns what was written.
+    """Write everything that is made from `results`; returns what was written, of figures, too.
 
     A README or a page of `ideas` without marks is left as it is.
 
@@ -61,7 +61,9 @@ def write(results: Path = RESULTS, readme: Path = README, ideas: Path = IDEAS) -
         UsageError: a README with one mark and not the other.
         CheckpointError: a damaged file.
     """
-    entries = [_entry(folder) for folder in published(results)]
+    parts = {folder: page.of_experiment(folder) for folder in published(results)}
+    written = [path for folder, part in parts.items() for path in _draw_arms(folder, part)]
+    entries = [_entry(folder, part) for folder, part in parts.items()]
     if not entries:
         return []
     made = {entry.folder / PAGE: _page(entry) for entry in entries}
@@ -71,23 +73,31 @@ def write(results: Path = RESULTS, readme: Path = README, ideas: Path = IDEAS) -
         made[readme] = with_results(readme.read_text(encoding="utf-8"), table(_one_each(entries), readme.parent))
     for path in sorted(ideas.glob("*.md")):
         made[path] = with_verdicts(path.read_text(encoding="utf-8"), _one_each(entries), path.parent)
-    written = []
-    for path, content in made.items():
-        if not path.is_file() or path.read_bytes() != content.encode():
-            write_atomic(path, content.encode())
-            written.append(path)
-    return written
+    return [*written, *(path for path, content in made.items() if _written(path, content))]
 
 
-def _entry(folder: Path) -> Entry:
-    """What is known of it; the figures of its arms are written on the way."""
-    part, record = page.of_experiment(folder), read_json(folder / RECORD)
+def _written(path: Path, content: str) -> bool:
+    """Whether it had to be, since something else stood there."""
+    if path.is_file() and path.read_bytes() == content.encode():
+        return False
+    path.parent.mkdir(exist_ok=True)
+    write_atomic(path, content.encode())
+    return True
+
+
+def _draw_arms(folder: Path, part: Part) -> list[Path]:
+    """Files of the figures of its arms; those that had to be written."""
+    made: dict[Path, str] = {}
     for over in page.VIEWS if part.result else ():
         assert part.result
-        drawn = figures.curves(part.result, over=over, small=part.small, paper=True)
-        if drawn and (over == "steps" or part.result.seconds is not None):
-            (folder / "figures").mkdir(exist_ok=True)
-            write_atomic(folder / "figures" / f"{ARMS_FIGURE}{over}.svg", drawn.encode())
+        if over == "steps" or part.result.seconds is not None:
+            drawn = figures.curves(part.result, over=over, small=part.small, paper=True)
+            made |= {folder / "figures" / f"{ARMS_FIGURE}{over}.svg": drawn} if drawn else {}
+    return [path for path, drawn in made.items() if _written(path, drawn)]
+
+
+def _entry(folder: Path, part: Part) -> Entry:
+    record = read_json(folder / RECORD)
     key = _key_figure(folder, record.get("measurements", []))
     return Entry(
         name=folder.name,
@@ -126,7 +136,10 @@ def table(entries: Sequence[Entry], home: Path) -> str:
         small = f" {_cell(words.sentence(entry.part.small))}" if entry.part.small else ""
         links = f"[numbers]({_link(entry.folder.parent / 'README.md', home)}#{entry.name.lower()})"
         links += f", [page]({_link(entry.folder / PAGE, home)})"
-        said = f"**{_cell(entry.part.title)}** {_cell(words.sentence(entry.part.verdict))}{small} {links}"
+        found = "".join(f"<br>• {_cell(words.said(finding))}" for finding in entry.part.short_findings)
+        said = (
+            f"**{_cell(entry.part.title)}** {_cell(words.said(entry.part.verdict))}{found}<br>{small.strip()} {links}"
+        )
         rows.append(f"| {said} | {shown} |")
     return "\n".join([HINT, "", "| question and answer | |", "|---|---|", *rows])
 
@@ -148,10 +161,10 @@ def _markdown(entries: Sequence[Entry]) -> str:
 
 def _section(entry: Entry, home: Path) -> str:
     part = entry.part
-    said = [f"## {entry.name}", f"**{_cell(part.title)}** {_cell(words.sentence(part.verdict))}"]
+    said = [f"## {entry.name}", f"**{_cell(part.title)}** {_cell(words.said(part.verdict))}"]
     said += [f"Expected beforehand: {_cell(words.sentence(part.hypothesis))}"] if part.hypothesis else []
     said += [_cell(words.sentence(part.small))] if part.small else []
-    said += ["\n".join(f"- {_cell(words.sentence(finding))}" for finding in part.findings)] if part.findings else []
+    said += [_list(part.findings)] if part.findings else []
     said += [_image(entry, home, 2 * SHOWN_WIDTH)] if entry.figure else []
     said += [_arms(part)] if part.result else []
     others = [path for path in page.pictures(entry.folder) if path != entry.figure]
@@ -172,7 +185,7 @@ def _arms(part: Part) -> str:
     rows = [
         [
             _cell(arm.name),
-            str(len(arm.seeds)),
+            f"{len(arm.seeds)}{', alike' if arm.deterministic else ''}",
             words.estimate(arm.loss, len(arm.seeds)),
             *([words.estimate(arm.loss_at_seconds, len(arm.seeds))] if timed else []),
             words.parameters(arm.parameters),
@@ -209,9 +222,14 @@ def with_verdicts(text: str, entries: Sequence[Entry], home: Path) -> str:
             return found[0]
         small = f" {_cell(words.sentence(entry.part.small))}" if entry.part.small else ""
         link = f"[numbers and figures]({_link(entry.folder.parent / 'README.md', home)}#{entry.name.lower()})"
-        return f"{found[1]}\n{_cell(words.sentence(entry.part.verdict))}{small} {link}\n{found[4]}"
+        findings = f"\n{_list(entry.part.findings)}\n" if entry.part.findings else ""
+        return f"{found[1]}\n{_cell(words.said(entry.part.verdict))}{small} {link}\n{findings}{found[4]}"
 
     return VERDICT.sub(said, text)
+
+
+def _list(findings: Sequence[str]) -> str:
+    return "\n".join(f"- {_cell(words.said(finding))}" for finding in findings)
 
 
 def _image(entry: Entry, home: Path, width: int) -> str:

@@ -19,11 +19,14 @@ from mingpt.errors import UsageError
 from mingpt.files import sha256, write_atomic
 from mingpt.report import figures
 from mingpt.report.compare import Comparison, comparison
-from mingpt.report.records import is_run, last_stage, read_json, read_lines, smallness
+from mingpt.report.records import MEASURED, RECORD, SUMMARY, is_run, last_stage, read_json, read_lines, smallness
+from mingpt.report.statistics import Verdict, called
 from mingpt.report.words import FORMS
 
-RECORD, SUMMARY, PAGE = "record.json", "summary.json", "report.html"  # of an experiment
+USUAL_CHOICE = "loss on the end of the training part"  # of a learning rate, where a record doesn't say
 OWN_CURVES = "loss-by-step"  # an experiment's figure of this name replaces the page's own
+SHORT = 240  # characters of a finding that stands in a table
+FEW = 3  # verdicts that are shown at once; of more, those on the first arm
 ARMS_FIGURE = "held-out-by-"  # and so are called copies of the page's own, for those who want files
 
 
@@ -64,6 +67,16 @@ class Part:
     @property
     def unit(self) -> str:
         return "nats per token" if self.result is None or self.result.unit == "nats" else self.result.unit
+
+    @property
+    def short_findings(self) -> list[str]:
+        """The first two that fit beside a verdict."""
+        return [finding for finding in self.findings if len(finding) <= SHORT][:2]
+
+    def about_first(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
+        """Those on the arm that the headline compares the others with; all, where they are few."""
+        first = next((arm.name for arm in self.result.arms if arm.loss), None) if self.result else None
+        return [each for each in verdicts if len(verdicts) <= FEW or first in (each.first, each.second)]
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -129,20 +142,13 @@ def of_runs(folders: Sequence[Path]) -> Part:
 def of_experiment(folder: Path) -> Part:
     """What an experiment found: record.json, its cells, and summary.json's `verdict` and `notes` where it has them."""
     record, summary = read_json(folder / RECORD), read_json(folder / SUMMARY)
-    cells = _cells(folder, record)
-    every_pair = bool(summary.get("every_pair", True))  # as there, since Holm's correction depends on it
-    metric = record.get("metric", "val_loss")
-    result = comparison(cells, metric=metric, every_pair=every_pair, keep_going=True) if cells else None
-    result = _from_within(folder, result) if result else None
+    result = compared(folder)
     drawn = [path for path in pictures(folder) if not path.name.startswith(ARMS_FIGURE)]
     first = [picture(path) for path in drawn if path.stem == OWN_CURVES]
     others = [picture(path) for path in drawn if path.stem != OWN_CURVES]
     small, notes = smallness(record), []
     findings = [str(finding) for finding in summary.get("findings", [])]
-    rates = {arm: each["chosen"] for arm, each in record.get("chosen_learning_rates", {}).items()}
-    if rates:
-        told = ", ".join(f"{arm} {rate:g}" for arm, rate in rates.items())
-        notes.append(f"learning rates, each arm's best on the end of the training part: {told}")
+    notes += _rates(record.get("chosen_learning_rates") or {})
     return Part(
         title=str(record.get("question") or record.get("name") or folder.name),
         verdict=str(summary.get("verdict") or (result.headline if result else _shown(findings, others))),
@@ -152,9 +158,34 @@ def of_experiment(folder: Path) -> Part:
         notes=list(dict.fromkeys([*notes, *map(str, summary.get("notes", [])), *(result.notes if result else [])])),
         result=result,
         figures=[*first, *(curves(result, small, VIEWS[len(first) :]) if result else []), *others],
-        measurements=_measurements(read_lines(folder / "measurements.jsonl")),
+        measurements=_measurements(read_lines(folder / MEASURED)),
         commands=[str(record.get("command") or f"chargpt experiment {record.get('name', folder.name)}")],
     )
+
+
+def compared(folder: Path) -> Comparison | None:
+    """The arms of the experiment in `folder`, from its cells as they are; None without any."""
+    record, summary = read_json(folder / RECORD), read_json(folder / SUMMARY)
+    cells = _cells(folder, record)
+    every_pair = bool(summary.get("every_pair", True))  # as there, since Holm's correction depends on it
+    metric = record.get("metric", "val_loss")
+    result = comparison(cells, metric=metric, every_pair=every_pair, keep_going=True) if cells else None
+    return _from_within(folder, result) if result else None
+
+
+def _rates(chosen: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """How each arm came to its learning rate, and where one might want another than any that was tried."""
+    by: dict[str, list[str]] = {}
+    for arm, each in chosen.items():
+        by.setdefault(str(each.get("decided_by") or USUAL_CHOICE), []).append(f"{called(arm)} {each['chosen']:g}")
+    said = [f"learning rates, each arm's best of those tried by its {why}: {', '.join(r)}" for why, r in by.items()]
+    wanting = {"lowest": "less", "highest": "more"}
+    for end, word in wanting.items():
+        arms = [called(arm) for arm, each in chosen.items() if each.get("end_of_grid") == end]
+        said += (
+            [f"the {end} rate tried was the best of {', '.join(arms)}, so {word} might do better still"] if arms else []
+        )
+    return said
 
 
 def _from_within(folder: Path, result: Comparison) -> Comparison:

@@ -14,19 +14,22 @@ original.
 import json
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 
 from mingpt.errors import UsageError
 from mingpt.files import write_atomic
-from mingpt.report.page import PAGE, RECORD, SUMMARY
 from mingpt.report.records import (
+    MEASURED,
+    PAGE,
+    RECORD,
     SMOOTHED,
     STARTS_FROM,
+    SUMMARY,
     Record,
     is_run,
     last_stage,
@@ -36,12 +39,15 @@ from mingpt.report.records import (
     thinned,
 )
 
-MEASURED = "measurements.jsonl"
 DIGITS = 6  # of a number
 OF_A_STEP = ("step", "tokens", "seconds")
 JUDGED = ("val_loss", "val_loss_part", "bits_per_byte", "bits_per_byte_part", "pseudo_nats", "pseudo_nats_part")
 OF_RUNS = ("curves", "training", "samples")  # of an arm in summary.json: the runs' own files have them
-ABSOLUTE = re.compile(r"(?<![\w.:/~-])(?:~|[A-Za-z]:(?=\\))?(?:[/\\][^\s'\"=,:;/\\]+)+[/\\]([^\s'\"=,:;/\\]+)")
+PART, START = r"[^\s'\"=,:;/\\]+", r"(?:~|[A-Za-z]:(?=\\))?"
+SPACED = r"[^'\"=,:;/\\]+"  # where it is plain that a path ends: at a quote, or with the text
+ABSOLUTE = re.compile(rf"(?<![\w.:/~-]){START}(?:[/\\]{PART})+[/\\]({PART})")
+WHOLE = re.compile(rf"((?:--[\w.]+=)?){START}(?:[/\\]{SPACED})+[/\\]({SPACED})")
+QUOTED = re.compile(r"(['\"])(.*?)\1")
 
 
 def unfinished(folder: Path) -> str | None:
@@ -55,6 +61,7 @@ def unfinished(folder: Path) -> str | None:
     if len(done) < wanted:
         return f"it is unfinished: {len(done)} of {wanted} runs"
     taken = {row.get("measurement") for row in read_lines(folder / MEASURED)}
+    taken |= {*read_json(folder / SUMMARY).get("measured", [])}  # those that rightly gave no rows, too
     missing = [name for name in record.get("measurements", []) if name not in taken]
     if missing:
         return f"it is unfinished: {', '.join(missing)} not measured"
@@ -64,7 +71,8 @@ def unfinished(folder: Path) -> str | None:
 def publish(folder: Path, target: Path) -> None:
     """Copy the record of the experiment in `folder` to `target`, in the place of what was there.
 
-    Figures are not copied, since they are drawn again from what is.
+    What was there goes when all of the new record is written.  Figures are not copied, since they are drawn again from
+    what is.
 
     Raises:
         UsageError: it is not finished.
@@ -73,14 +81,21 @@ def publish(folder: Path, target: Path) -> None:
     why = unfinished(folder)
     if why:
         raise UsageError(f"{folder}: {why}")
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as draft:
+        whole = Path(draft) / "new"
+        _copy(folder, whole)
+        if target.exists():
+            target.rename(Path(draft) / "old")
+        whole.rename(target)
+
+
+def _copy(folder: Path, target: Path) -> None:
+    target.mkdir()
     _write_json(target / RECORD, portable(read_json(folder / RECORD)))
     summary = read_json(folder / SUMMARY)
     if summary:
-        arms = [{k: v for k, v in arm.items() if k not in OF_RUNS} for arm in summary.get("arms", [])]
-        arms = [{**arm, "runs": [_inside(run, folder) for run in arm.get("runs", [])]} for arm in arms]
-        _write_json(target / SUMMARY, shorter(portable({**summary, "arms": arms})))
+        _write_json(target / SUMMARY, summary_form(summary, folder))
     rows = read_lines(folder / MEASURED)
     if rows:
         _write_lines(target / MEASURED, [shorter(portable(row)) for row in rows])
@@ -88,6 +103,14 @@ def publish(folder: Path, target: Path) -> None:
         for run in sorted(cell.glob("stage-*")) or [cell]:
             if is_run(run):
                 _publish_run(run, target / run.relative_to(folder))
+
+
+def summary_form(summary: Record, folder: Path) -> Record:
+    """Of what an experiment's `summary` says, what is kept: no curves, and runs named from the experiment's folder."""
+    arms = [{k: v for k, v in arm.items() if k not in OF_RUNS} for arm in summary.get("arms", [])]
+    arms = [{**arm, "runs": [_inside(run, folder) for run in arm.get("runs", [])]} for arm in arms]
+    kept: Record = shorter(portable({**summary, "arms": arms}))
+    return kept
 
 
 def _publish_run(run: Path, target: Path) -> None:
@@ -142,7 +165,16 @@ def portable(value: Any) -> Any:
     if not isinstance(value, str) or "\n" in value:  # what a model wrote is no path
         return value
     here = f"{Path.cwd().as_posix()}/"
-    return ABSOLUTE.sub(r"\1", value.replace(here, "") if len(here) > 2 else value)
+    value = value.replace(here, "") if len(here) > 2 else value
+    if WHOLE.fullmatch(value):
+        return WHOLE.sub(r"\1\2", value)
+    value = QUOTED.sub(lambda said: f"{said[1]}{WHOLE.sub(_last, said[2])}{said[1]}", value)
+    return ABSOLUTE.sub(r"\1", value)
+
+
+def _last(found: re.Match[str]) -> str:
+    """A path's last part, with the setting before it, where all of a quoted text is one."""
+    return f"{found[1]}{found[2]}" if found[0] == found.string else found[0]
 
 
 def _cells(folder: Path) -> list[Path]:

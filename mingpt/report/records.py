@@ -20,10 +20,12 @@ from mingpt.errors import CheckpointError, UsageError
 from mingpt.report.curve import smoothed
 
 HOME = Path("out")  # where runs go that no other place is given
+RECORD, SUMMARY, PAGE, MEASURED = "record.json", "summary.json", "report.html", "measurements.jsonl"  # of an experiment
 THINNED = 100  # points that a training curve keeps
 SMOOTHED = "train_loss_smoothed"  # in records that were thinned for publishing
 
 STARTS_FROM = "model.pretrained_folder"
+FIRST_STAGE = "first stage: "  # before a setting of the run whose weights a run began with
 
 Record = dict[str, Any]
 
@@ -68,6 +70,7 @@ class RunRecord:
     def reads(self, key: str) -> bool:
         """Whether a run of its family reads this setting; True where its environment doesn't say."""
         known = (self.environment.get("model") or {}).get("reads")
+        key = key.removeprefix(FIRST_STAGE)
         return known is None or not key.startswith(("model.", "trainer.")) or key in known
 
     @property
@@ -97,7 +100,7 @@ class RunRecord:
         return self._curve([(line, loss * scale) for line, loss in looks if loss is not None and math.isfinite(loss)])
 
     def training(self) -> Curve:
-        """Training loss, smoothed, thinned to about 200 points; the last step is always one."""
+        """Training loss, smoothed, thinned to about 100 points; the last step is always one."""
         kept = [(line, line[SMOOTHED]) for line in self.metrics if SMOOTHED in line]
         return self._curve(kept or thinned(self.metrics))
 
@@ -127,8 +130,8 @@ def thinned(metrics: Sequence[Record]) -> list[tuple[Record, float]]:
     return list(zip(lines, losses, strict=True))[::-1][::apart][::-1]
 
 
-def newest_run(home: Path = HOME) -> Path:
-    """The run folder under `home` that was last started.
+def newest_first(home: Path = HOME) -> list[Path]:
+    """Every run folder under `home`, the one that was last started first.
 
     Raises:
         CheckpointError: there is none.
@@ -136,7 +139,16 @@ def newest_run(home: Path = HOME) -> Path:
     runs = [path.parent for path in home.glob("*/config.yaml")]
     if not runs:
         raise CheckpointError(f"no run under {home}/: train one with `chargpt`, or name its folder with --run=DIR")
-    return max(runs, key=lambda run: (run / "config.yaml").stat().st_mtime_ns)
+    return sorted(runs, key=lambda run: (run / "config.yaml").stat().st_mtime_ns, reverse=True)
+
+
+def newest_run(home: Path = HOME) -> Path:
+    """The run folder under `home` that was last started.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    return newest_first(home)[0]
 
 
 def is_run(folder: Path) -> bool:

@@ -13,7 +13,7 @@ Fewer than three shared seeds give no verdict.  A loss that is missing or not fi
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -31,7 +31,7 @@ Losses = Mapping[int, float | None]  # seed -> loss
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean over seeds and its 95 % interval; no interval of one seed."""
+    """A mean over seeds and its 95 % interval; no interval of one seed, or where no seed changes anything."""
 
     mean: float
     low: float | None
@@ -153,23 +153,13 @@ def _shift(n: int, power: float, level: float) -> float:
     return float(optimize.brentq(missing, 0.0, 2.0 * critical))
 
 
-def reaches(steps: Sequence[float], losses: Sequence[float], target: float) -> float | None:
-    """The step at which a curve first comes down to `target`, straight lines between its points; None: never."""
-    for place, (step, loss) in enumerate(zip(steps, losses, strict=True)):
-        if loss <= target:
-            if place == 0:
-                return float(step)
-            before, above = steps[place - 1], losses[place - 1]
-            return before + (step - before) * (above - target) / (above - loss)
-    return None
-
-
 def judge(
     arms: Mapping[str, Losses],
     *,
     every_pair: bool = False,
     unit: str = "nats",
     sooner: Callable[[str, str], Sooner | None] | None = None,
+    certain: Collection[str] = (),
 ) -> list[Verdict]:
     """A verdict on each later arm against the first, or on every pair.
 
@@ -177,23 +167,28 @@ def judge(
         arms: final held-out losses by the arm's name, seed -> loss.
         unit: of the losses, for the sentences.
         sooner: asked for (better arm, other arm) where one is better.
+        certain: arms that no seed changes; of two such there is no test, since nothing varies.
     """
     names = list(arms)
     pairs = list(combinations(names, 2)) if every_pair else [(names[0], other) for other in names[1:]]
     differences = [difference(arms[first], arms[second]) for first, second in pairs]
-    tested = [d for d in differences if d is not None and len(d.seeds) >= FEWEST]
+    fixed = [first in certain and second in certain for first, second in pairs]
+    tested = [d for d, f in zip(differences, fixed, strict=True) if d is not None and len(d.seeds) >= FEWEST and not f]
     chances = iter(holm([d.p for d in tested]))
     verdicts = []
-    for (first, second), found in zip(pairs, differences, strict=True):
+    for (first, second), found, no_seed in zip(pairs, differences, fixed, strict=True):
+        if found is not None and no_seed:
+            verdicts.append(_verdict(first, second, "none", None, None, None, _certain(first, second, found, unit)))
+            continue
         if found is None or len(found.seeds) < FEWEST:
-            sentence = _too_few(first, second, shared_seeds(arms[first], arms[second]))
+            sentence = _too_few(called(first), called(second), shared_seeds(arms[first], arms[second]))
             verdicts.append(_verdict(first, second, "none", None, found, None, sentence))
             continue
         p = next(chances)
         kind = _kind(found, p)
         better, other = (second, first) if kind == "worse" else (first, second)
         gain = sooner(better, other) if sooner and kind in ("better", "worse") else None
-        sentence = SENTENCES[kind](better, other, found, p, len(tested), unit, gain)
+        sentence = SENTENCES[kind](called(better), called(other), found, p, len(tested), unit, gain)
         verdicts.append(_verdict(first, second, kind, p, found, gain, sentence))
     return verdicts
 
@@ -213,6 +208,11 @@ def chance(p: float) -> str:
 def inside_margin(found: Difference) -> bool:
     """Whether the 95 % interval lies inside +-0.05."""
     return found.low > -MARGIN and found.high < MARGIN
+
+
+def called(name: str) -> str:
+    """An arm's name in a sentence, in quotes where a comma would part it."""
+    return f"“{name}”" if "," in name else name
 
 
 def _verdict(
@@ -256,7 +256,7 @@ def _open(a: str, b: str, d: Difference, p: float, tests: int, unit: str, gain: 
     return (
         f"no difference between {a} and {b} was shown (difference {number(d.mean)} {unit}, 95 % interval "
         f"{number(d.low)} to {number(d.high)}, {chance(p)}{after}); {len(d.seeds)} seeds could have shown "
-        f"{number(d.smallest)}"
+        f"one of {number(d.smallest)}"
     )
 
 
@@ -269,6 +269,12 @@ def _too_few(first: str, second: str, seeds: Sequence[int]) -> str:
         f"no verdict on {first} and {second}: they share {shared}, and {FEWEST} are the fewest that tell a difference "
         "from chance"
     )
+
+
+def _certain(first: str, second: str, found: Difference, unit: str) -> str:
+    lower, other = (first, second) if found.mean <= 0 else (second, first)
+    by = f"{called(lower)} is lower by {number(abs(found.mean))} {unit}" if found.mean else "their losses are equal"
+    return f"no test of {called(lower)} and {called(other)}, since both count, the same for every seed: {by}"
 
 
 def _spread(values: Sequence[float]) -> float:

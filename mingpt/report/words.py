@@ -1,5 +1,6 @@
 """Numbers and values as people read them, in a page as in a terminal."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,12 @@ NONE = "–"  # where there is nothing to say
 def sentence(text: str) -> str:
     """Ends in a full stop; begins as it does, since a name may come first."""
     return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def said(text: str) -> str:
+    """A sentence of its own: a letter that begins it is a capital, unless it begins a setting's or a file's name."""
+    first = text.split(" ", 1)[0]
+    return sentence(text if re.search(r"[^a-z'’-]", first.rstrip(",:;")) else f"{text[:1].upper()}{text[1:]}")
 
 
 def estimate(value: Estimate | None, seeds: int | None = None) -> str:
@@ -62,5 +69,6 @@ def lines(losses: Mapping[str, float]) -> str:
 
 
 FORMS = {
-    form.__name__: form for form in (sentence, estimate, seconds, setting, decimals, whole, parameters, mega, lines)
+    form.__name__: form
+    for form in (sentence, said, estimate, seconds, setting, decimals, whole, parameters, mega, lines)
 }

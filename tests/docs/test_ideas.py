@@ -13,12 +13,13 @@ import matplotlib
 import pytest
 
 from mingpt import cli
+from mingpt.experiments import EXPERIMENTS
 from mingpt.settings import Config
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "ideas"
 PAGES = sorted(FOLDER.glob("*.md"))
-VERDICTS = ["rnn", "birnn", "attention", "symmetry", "window", "rope", "gqa", "rope-gqa", "cache"]
+VERDICTS = sorted(EXPERIMENTS)
 LARGEST = 60 * 1024  # bytes of a picture
 READ = "error: parsed\n"
 

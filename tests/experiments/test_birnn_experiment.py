@@ -13,6 +13,7 @@ from mingpt.experiments.measures import strings
 from mingpt.report.records import read_json
 
 WHOLE, PREFIX, ONE = "both ways on whole text", "both ways on each prefix", "one way"
+WHOLE_TEXT, EACH_PREFIX = "whole text", "each prefix"  # as the measurements of small layers call them
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def test_prefixes_make_no_probability_or_the_whole_text_does(quick_strings: None
     rows = strings.string_sums.take(Lab(Path(), (), True, print))
     assert len(rows) == 3 * 2 * 2 * 5
     for row in rows:
-        if row["way"] != WHOLE or row["length"] == 1:  # one token is predicted from the first alone
+        if row["way"] != WHOLE_TEXT or row["length"] == 1:  # one token is predicted from the first alone
             assert row["off_by"] < 1e-12, row
         elif row["weights"] == "random weights":
             assert row["off_by"] > 1e-3, row
@@ -38,9 +39,30 @@ def test_prefixes_make_no_probability_or_the_whole_text_does(quick_strings: None
     assert len(figure.axes) == 2
 
 
+def test_two_kinds_of_weights_are_one_range() -> None:
+    rows = [
+        {"way": way, "weights": weights, "length": 5, "sum": total, "off_by": abs(total - 1), "width": 16}
+        for way, weights, total in (
+            (WHOLE_TEXT, "random weights", 1.5),
+            (WHOLE_TEXT, "random weights", 2.0),
+            (WHOLE_TEXT, "trained on random strings", 80.0),
+            (EACH_PREFIX, "random weights", 1.0),
+        )
+    ]
+    found = strings.string_sums.finding(rows)  # type: ignore[misc]
+    assert "whole text 1.5 to 2 with random weights, 80 to 80 trained on random strings; each prefix exactly 1" in found
+    assert "a GRU layer of width 16" in found
+
+
+def test_exponent_is_told_without_what_it_is_fitted_to() -> None:
+    rows = [{"way": EACH_PREFIX, "length": n, "ms": {"median": n**2.0}, "width": 64} for n in (32, 64, 128, 256, 512)]
+    found = strings.prefix_cost.finding(rows)  # type: ignore[misc]
+    assert "fitted to the 3 lengths from 128 to 512: each prefix T^2.0" in found
+
+
 def test_copying_all_but_the_last_sums_to_less_than_it_must() -> None:
     """The whole-text reading taught to copy: a sum of about 3^(length - 1), its largest."""
-    model = strings._trained(strings.WAYS[WHOLE], 0, 200)
+    model = strings._trained(strings.WAYS[WHOLE_TEXT], 0, 200)
     for length in (2, 3, 5):
         assert 0.9 * 3 ** (length - 1) < strings.total(model, length) <= 3 ** (length - 1)
 
@@ -66,6 +88,8 @@ def test_birnn_experiment_breaks_on_an_arm_without_a_loss(
     assert later[PREFIX] == later[ONE] == 0
     assert later[WHOLE] == 12 * 11 // 2
     read = {
-        row["length"]: row["positions_read"] for row in runner.measured(folder, "prefix-cost") if row["way"] == PREFIX
+        row["length"]: row["positions_read"]
+        for row in runner.measured(folder, "prefix-cost")
+        if row["way"] == EACH_PREFIX
     }
     assert read == {2: 4, 4: 16, 8: 64}

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from mingpt import cli
-from mingpt.experiments import conclude
-from mingpt.experiments.base import EXPERIMENTS, Experiment, Measurement
+from mingpt.experiments import conclude, plan
+from mingpt.experiments.base import DEFAULTS, EXPERIMENTS, Experiment, Measurement
 from mingpt.experiments.runner import Wish, carry_out
+from mingpt.report.records import smallness
 
 
 def _draw(rows: list[dict[str, Any]], figure: Any) -> None:
@@ -66,3 +67,34 @@ def test_unfinished_experiment_is_kept_or_silently_left_out(known: Experiment, c
     assert cli.main(["experiment", "publish"]) == 0
     assert "left out: out/experiments/tiny: it is unfinished" in capsys.readouterr().out
     assert not Path("results").exists()
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_smallness_counts_settings_that_no_run_reads(quick: bool) -> None:
+    definition = plan.defined(EXPERIMENTS["rnn"], plan.Text("t.txt", "0", 9), quick)
+    said = smallness({**definition, "seeds": 3})
+    assert said == ("Quick form: 800 steps of a 1 to 2-layer model, 3 seeds" if quick else "")
+    (counting,) = definition["arms"]["6-gram"]
+    assert counting["model.order"] == 6
+    assert not {"model.n_layer", "trainer.max_iters", "model.cell"} & {*counting}
+    whole = {arm: [{**DEFAULTS, **each} for each in stages] for arm, stages in definition["arms"].items()}
+    assert plan.changes({**definition, "arms": whole}, definition) == []  # as older records have it
+
+
+def test_form_that_was_not_meant_is_published(known: Experiment, capsys: Any) -> None:
+    for name in ("tiny", "tiny-quick"):
+        folder = Path("out/experiments") / name
+        folder.mkdir(parents=True)
+        (folder / "record.json").write_text(json.dumps({"name": "tiny", "arms": {"a": []}, "seeds": 2}))
+    said = {}
+    for words in ((), ("--quick",), ("tiny",), ("tiny", "--quick"), ("--quick", "tiny")):
+        cli.main(["experiment", "publish", *words])
+        told = "".join(capsys.readouterr())
+        said[words] = [name for name in ("tiny", "tiny-quick") if f"out/experiments/{name}: it is" in told]
+    assert said == {
+        (): ["tiny", "tiny-quick"],
+        ("--quick",): ["tiny-quick"],
+        ("tiny",): ["tiny"],
+        ("tiny", "--quick"): ["tiny-quick"],
+        ("--quick", "tiny"): ["tiny-quick"],
+    }

@@ -1,5 +1,6 @@
 """Recurrent models beside GPT and counting: arms of one size, and a memory measured where there is one."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 from mingpt.experiments import EXPERIMENTS, plan, runner
-from mingpt.experiments.base import Experiment, Lab
+from mingpt.experiments.base import Experiment
 from mingpt.experiments.measures import recall, sensitivity
 from mingpt.experiments.runner import Wish, carry_out
 from mingpt.lm import LanguageModel, ModelConfig
@@ -82,28 +83,57 @@ def test_distance_is_off_by_one_or_a_token_is_replaced_by_itself() -> None:
 
 
 def test_key_is_elsewhere_or_asked_for_another() -> None:
-    idx, keys = recall.texts(50, 6, seed=1)
-    assert idx.shape == (50, 7)
+    idx, keys = recall.texts(50, 7, seed=1)
+    assert idx.shape == (50, 7)  # the key is 7 back, what asks is 1 back
     assert torch.equal(idx[:, 0], keys)
     assert (idx[:, -1] == recall.ASK).all()
     fillers = idx[:, 1:-1]
     assert ((fillers >= recall.KEYS) & (fillers < recall.ASK)).all()
-    inputs, targets = recall.batch(recall.QUICK, 6, 1, 3)
+    inputs, targets = recall.batch(recall.QUICK, 7, 1, 3)
     assert (targets[:, :-1] == recall.NOT_SCORED).all()
     assert torch.equal(targets[:, -1], inputs[:, 0])
-    assert not torch.equal(inputs, recall.batch(recall.QUICK, 6, 1, 4)[0])
+    assert not torch.equal(inputs, recall.batch(recall.QUICK, 7, 1, 4)[0])
 
 
 def test_near_key_is_not_learned_or_a_far_one_is_by_counting() -> None:
     """Beside the key: any model tells it.  Beyond what a trigram sees: no more than chance."""
-    size = recall.Size((1,), 150, 16, (1,))
-    model, steps = recall.taught({"type": "rnn", "cell": "gru", "n_layer": 1, "n_embd": 16}, size, 1, 1, 1e-2)
-    assert recall.accuracy(model, 1) == 1.0
+    size = recall.Size((2,), 150, 16, (1,))
+    model, steps = recall.taught({"type": "rnn", "cell": "gru", "n_layer": 1, "n_embd": 16}, size, 2, 1, 1e-2)
+    assert recall.accuracy(model, 2, 1) == 1.0
     assert steps < 150  # ended once it knew
-    near, _ = recall.taught({"type": "ngram", "order": 3}, size, 1, 1, 0.0)
-    far, _ = recall.taught({"type": "ngram", "order": 3}, size, 4, 1, 0.0)
-    assert recall.accuracy(near, 1) == 1.0
-    assert recall.accuracy(far, 4) < 0.25
+    near, _ = recall.taught({"type": "ngram", "order": 3}, size, 2, 1, 0.0)
+    far, _ = recall.taught({"type": "ngram", "order": 3}, size, 3, 1, 0.0)
+    assert recall.accuracy(near, 2, 1) == 1.0
+    assert recall.accuracy(far, 3, 1) < 0.25
+
+
+def test_rate_is_chosen_on_the_texts_that_it_is_judged_on() -> None:
+    asked: list[Any] = []
+    with (
+        mock.patch.object(recall, "taught", return_value=(mock.Mock(fits_by_counting=False), 1)),
+        mock.patch.object(recall, "accuracy", lambda model, distance, seed: asked.append(seed) or 1.0),
+        mock.patch.object(recall, "MODELS", {"GRU": recall.MODELS["GRU"]}),
+    ):
+        recall.measured(recall.Size((2,), 1, 1, (1, 2), (1e-3, 1e-2)))
+    assert asked == [0, 0, 1, 2]
+    seen: list[Any] = []
+    with mock.patch.object(recall, "texts", lambda count, distance, seed: seen.append(seed)):
+        for seed in (0, 1):
+            with pytest.raises(TypeError):
+                recall.accuracy(mock.Mock(), 2, seed)
+    assert len({*seen}) == 2
+
+
+def test_reach_has_a_gap_in_it() -> None:
+    assert recall.reach({3: [1.0], 5: [0.8, 0.9], 8: [1.0]}) == 3
+    assert recall.reach({8: [0.9], 3: [1.0]}) == 8
+    assert recall.reach({3: [0.5], 5: [1.0]}) == 0
+
+
+@pytest.mark.parametrize(("moved", "told"), [(0.0, "a 0"), (3.2e-9, "a below 1e-07"), (0.25, "a 0.25")])
+def test_finding_tells_rounding_or_hides_an_exact_zero(moved: float, told: str) -> None:
+    found = sensitivity.sensitivity.finding([{"arm": "a", "distance": 9, "moved": moved}])  # type: ignore[misc]
+    assert found.endswith(f": {told}")
 
 
 def test_rate_is_not_the_best_or_the_slower() -> None:
@@ -142,6 +172,14 @@ def test_rnn_experiment_loses_an_arm(
     assert here.trained == []  # what counts is finished after its one step, too
 
 
+def lasts(cells: list[Any], arm: str, seconds: float) -> None:
+    """Its steps took so long each, whatever this machine says."""
+    for path in [cell.folders[-1] / "metrics.jsonl" for cell in cells if cell.arm == arm]:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        told = [{**line, "seconds": seconds * line["step"]} for line in lines]
+        path.write_text("".join(json.dumps(line) + "\n" for line in told))
+
+
 def test_counting_shortens_the_view_at_equal_seconds(
     text_file: Path, tmp_path: Path, here: Any, small_form: Any
 ) -> None:
@@ -151,17 +189,23 @@ def test_counting_shortens_the_view_at_equal_seconds(
     wish = Wish(folder=tmp_path / "exp", command="test", data=str(text_file), quick=True)
     cells: list[Any] = []
     carry_out(experiment, wish, say=print, conclude=lambda e, f, c, s: cells.extend(c), launch=here)
+    lasts(cells, "GRU", 10.0)
+    lasts(cells, "6-gram", 0.5)
     found = comparison({cell.arm: cell.folders for cell in cells})
     network, counts = found.arms
     assert found.seconds == pytest.approx(network.seconds.mean)
-    if counts.seconds.mean <= network.seconds.mean:
-        assert counts.losses_at_seconds == counts.losses
+    assert counts.losses_at_seconds == counts.losses
     assert all(verdict.sooner is None for verdict in found.verdicts)
+    lasts(cells, "6-gram", 1e3)
+    found = comparison({cell.arm: cell.folders for cell in cells})
+    assert found.seconds == pytest.approx(found.arms[0].seconds.mean)
+    assert found.arms[1].losses_at_seconds != found.arms[1].losses
 
 
-@pytest.mark.parametrize("measurement", EXPERIMENTS["rnn"].measurements[1:], ids=lambda each: each.name)
+@pytest.mark.parametrize("measurement", EXPERIMENTS["rnn"].measurements, ids=lambda each: each.name)
 def test_figure_says_nothing(measurement: Any) -> None:
-    rows = {
+    rows: dict[str, list[dict[str, Any]]] = {
+        "loss-by-position": [{"arm": arm, "seed": 1, "nats": [3.0, 2.0, 2.0, 1.0, 1.0, 1.0]} for arm in ("a", "b")],
         "sensitivity-by-distance": [
             {"arm": arm, "seed": 1, "distance": k, "places": 3, "moved": m, "largest": m}
             for arm in ("a", "b")
@@ -170,16 +214,27 @@ def test_figure_says_nothing(measurement: Any) -> None:
         "recall": [
             {"model": "a", "distance": d, "seed": 1, "accuracy": 0.5, "steps": 3, "chance": 0.125} for d in (2, 4)
         ],
-    }[measurement.name]
+    }
+    own = rows[measurement.name]
     figure = Figure()
-    measurement.draw(rows, figure)
+    measurement.draw(own, figure)
     (axes,) = figure.axes
     assert axes.get_title()
-    if measurement.name == "recall":
-        assert any("chance, 1 in 8" in text.get_text() for text in axes.texts)
-    else:
-        assert math.isnan(axes.lines[0].get_ydata()[1])  # exactly 0 has no place on a log axis
+    shown = {
+        "loss-by-position": list(axes.lines[0].get_ydata()) == [3.0, 2.0, 2.0, 1.0, 1.0, 1.0],
+        "sensitivity-by-distance": math.isnan(axes.lines[0].get_ydata()[1]),  # exactly 0 has no place on a log axis
+        "recall": any("chance, 1 in 8" in text.get_text() for text in axes.texts),
+    }
+    assert shown[measurement.name]
+    told = {
+        "loss-by-position": "first 5 positions of a block and at those from 4 to 6, in nats, mean of the seeds: "
+        "a 1.80 and 1.00; b 1.80 and 1.00",
+        "sensitivity-by-distance": "another token 2 places back moves a prediction by",
+        "recall": "of 2, 4: a nowhere",
+    }
+    assert told[measurement.name] in measurement.finding(own)
 
 
-def test_lab_of_a_measurement_is_asked_for_its_cells() -> None:
-    assert sensitivity.sensitivity.take(Lab(Path(), (), True, print)) == []
+@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+def test_measurement_leaves_the_reader_to_read_numbers(name: str) -> None:
+    assert [each.name for each in EXPERIMENTS[name].measurements if each.finding is None] == []

@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from mingpt import checkpoint
 from mingpt.errors import CheckpointError, NotFiniteError, UsageError
 from mingpt.experiments import crew as crews
-from mingpt.experiments import plan
+from mingpt.experiments import plan, runner
 from mingpt.experiments.base import Cell, Experiment, Lab, Measurement
 from mingpt.experiments.crew import claimed, in_process_of_its_own
 from mingpt.experiments.runner import Wish, carry_out, read_record
@@ -25,6 +26,7 @@ from mingpt.files import locked
 from mingpt.report.records import read_lines
 from mingpt.run import load
 from mingpt.settings import Config
+from mingpt.training_settings import TrainerConfig
 
 Make = Callable[..., Experiment]
 
@@ -224,6 +226,49 @@ def test_learning_rate_is_chosen_on_the_held_out_tail(
     assert here.trained == []
 
 
+def trial(folder: Path, rate: float, losses: list[float], **last: float) -> Cell:
+    """A finished trial with such training losses."""
+    config = Config(trainer=TrainerConfig(max_iters=len(losses), learning_rate=rate))
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(config.to_yaml())
+    lines = [{"step": step, "train_loss": loss} for step, loss in enumerate(losses, start=1)]
+    lines[-1] |= last
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return Cell(f"{rate}", 0, (config,), (folder,))
+
+
+def test_learning_rate_is_chosen_by_the_luck_of_one_batch(tmp_path: Path) -> None:
+    steady, lucky = [2.0] * 9 + [2.1], [3.0] * 9 + [1.0]
+    cells = {
+        1e-2: trial(tmp_path / "a", 1e-2, steady),
+        1e-3: trial(tmp_path / "b", 1e-3, lucky),
+        1e-1: trial(tmp_path / "c", 1e-1, lucky),
+    }
+    with mock.patch.object(runner, "done", return_value=True):
+        choice, best = runner._choice(cells)
+        assert (best, choice["decided_by"], choice["end_of_grid"]) == (1e-2, "training loss, smoothed", None)
+        held_out = {rate: trial(tmp_path / f"{rate}", rate, steady, val_loss=rate) for rate in cells}
+        choice, best = runner._choice(held_out)
+        assert (best, choice["end_of_grid"]) == (1e-3, "lowest")
+        assert choice["decided_by"] == "loss on the end of the training part"
+        told = "loss on the end of the training part; the lowest that was tried"
+        assert runner._why(choice) == told
+
+
+def test_n_gram_lines_are_drawn_where_they_do_not_belong(tmp_path: Path) -> None:
+    (tmp_path / "cells/a/seed-1").mkdir(parents=True)
+    (tmp_path / "cells/a/seed-1/baselines.json").write_text('{"2-gram": 2.5}')
+    (tmp_path / "measurements.jsonl").write_text('{"measurement": "numbers", "x": 1}\n')
+
+    def plot(rows: Any, figure: Any) -> None:
+        figure.subplots().plot([1, 2], [2, 3])
+
+    for belongs in (True, False):
+        with mock.patch("mingpt.report.figures._baselines") as drawn:
+            runner.draw(Measurement("numbers", lambda lab: [], plot, beside_counts=belongs), tmp_path)
+        assert drawn.called is belongs
+
+
 def test_learning_rate_that_diverges_ends_the_experiment(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
     def diverge(config: Config) -> None:
         if config.trainer.learning_rate == 0.1:
@@ -354,5 +399,6 @@ def test_record_lacks_a_setting(go: Any, experiment: Make, tmp_path: Path) -> No
     settings = record["arms"]["RoPE"][0]
     assert settings["model.rope"] is True
     expected = {key for key in Config().flat() if key not in plan.NO_PART and not key.startswith("wandb.")}
+    expected -= {f"model.{name}" for name in ("cell", "readout", "reading", "objective", "order")}  # others' own
     assert settings.keys() == expected
     assert (record["seeds"], record["command"], record["question"]) == (2, "test", "Which?")

@@ -138,6 +138,61 @@ def test_runs_that_see_the_answer_are_judged(six: list[Path]) -> None:
     assert result.verdicts[0].kind == "none"
 
 
+def counted(make_run: Any, name: str, loss: float, seeds: int = 3, **model: Any) -> list[Path]:
+    """Runs of a model that counts: one step, no learning rate, the same loss for every seed."""
+    found = [make_run(f"{name}-{seed}", seed=seed, curve=[loss], steps=1, **model) for seed in range(1, seeds + 1)]
+    for folder in found:
+        line = {"step": 1, "tokens": 80, "seconds": 0.1, "train_loss": 1.0, "val_loss": loss, "bits_per_byte": 2.0}
+        (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    return found
+
+
+def test_counting_the_same_five_times_is_five_samples(make_run: Any, six: list[Path]) -> None:
+    runs = {
+        "six": counted(make_run, "c", 1.68, order=6),
+        "two": counted(make_run, "d", 1.9, order=2),
+        "rope": six[1::2],
+    }
+    result = comparison(runs, every_pair=True)
+    assert [arm.deterministic for arm in result.arms] == [True, True, False]
+    assert (result.arms[0].loss.low, result.arms[0].loss.n) == (None, 3)
+    assert [verdict.kind for verdict in result.verdicts] == ["none", "worse", "worse"]
+    assert "no test of six and two, since both count, the same for every seed" in result.verdicts[0].sentence
+    assert "six counts: the same for every seed" in result.notes[-2]
+
+
+def test_setting_that_a_family_ignores_is_listed(make_run: Any) -> None:
+    def reads(*names: str) -> dict[str, Any]:
+        return {"model": {"parameters": 1, "reads": ["model.type", *names]}}
+
+    runs = [make_run("g", type="gpt", cell="x", n_layer=2, environment=reads("model.n_layer"))]
+    runs += [make_run(c, type="rnn", cell=c, n_layer=1, environment=reads("model.n_layer", "model.cell")) for c in "ab"]
+    runs.append(make_run("n", type="ngram", cell="y", n_layer=4, environment=reads()))
+    found = comparison(runs).differing
+    assert found == {
+        "model.cell": [None, "a", "b", None],
+        "model.n_layer": [2, 1, 1, None],
+        "model.type": ["gpt", "rnn", "rnn", "ngram"],
+    }
+
+
+# ---- the headline
+
+
+def test_arm_without_a_loss_is_what_others_are_compared_with(make_run: Any, six: list[Path]) -> None:
+    blind = [make_run(f"blind-{seed}", seed=seed) for seed in (1, 2, 3)]
+    for folder in blind:
+        (folder / "metrics.jsonl").write_text((folder / "metrics.jsonl").read_text().replace("val_loss", "x"))
+    arms = {"blind": blind, "new": six[1::2], "old": six[::2]}
+    result = comparison(arms, every_pair=True)
+    assert result.headline.startswith("new is better than old by 0.104 nats")
+    third = [make_run(f"t{seed}", seed=seed, curve=[3, 2, 1.7 + (-1) ** seed / 9]) for seed in (1, 2, 3)]
+    said = comparison({**arms, "odd, one": third}, every_pair=True).headline
+    assert said.startswith("compared with new (held-out loss 1.516 nats), old (by 0.104 nats) is worse; ")
+    assert "“odd, one” is not told apart from it (3 seeds could have shown a difference of 0." in said
+    assert said.endswith("; blind is without a held-out loss")
+
+
 def test_comparison_is_no_json(six: list[Path]) -> None:
     told = json.loads(json.dumps(comparison(six, every_pair=True).to_json(), allow_nan=False))
     assert told["verdicts"][0]["difference"]["seeds"] == [1, 2, 3]

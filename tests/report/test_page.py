@@ -186,7 +186,7 @@ def test_last_stage_is_not_the_one_shown(experiment: Path, make_run: Any) -> Non
 
 def test_one_seed_or_one_run_has_no_page(make_run: Any, tmp_path: Path) -> None:
     content = written([make_run("a")], tmp_path)
-    assert "held-out loss 1.500 nats (1 seed), below the 2-gram line." in content
+    assert "Held-out loss 1.500 nats (1 seed), below the 2-gram line." in content
     for figure in Outline(content).all("svg"):
         assert "ends at 1.500" in (figure["aria-label"] or "")
 
@@ -327,3 +327,20 @@ def test_index_needs_something_else_or_is_not_for_screen_readers(experiment: Pat
     assert (image["src"] or "").startswith("data:image/svg+xml;base64,")
     assert "Rope is better than learned" in (image["alt"] or "")
     assert [tag for tag, _ in outline.elements if re.fullmatch(r"h[1-6]", tag)] == ["h1", "h2"]
+
+
+def test_rate_is_said_to_be_chosen_by_what_did_not_choose_it(experiment: Path, tmp_path: Path) -> None:
+    record = json.loads((experiment / "record.json").read_text())
+    older = {"a": {"chosen": 0.01, "losses": {}}}
+    later = {
+        "b": {"chosen": 0.1, "losses": {}, "decided_by": "training loss, smoothed", "end_of_grid": "highest"},
+        "c": {"chosen": 0.001, "losses": {}, "decided_by": page.USUAL_CHOICE, "end_of_grid": None},
+    }
+    (experiment / "record.json").write_text(json.dumps({**record, "chosen_learning_rates": {**older, **later}}))
+    content = page.write([experiment], tmp_path / "page.html").read_text(encoding="utf-8")
+    for said in (
+        "by its loss on the end of the training part: a 0.01, c 0.001.",
+        "by its training loss, smoothed: b 0.1.",
+        "The highest rate tried was the best of b, so more might do better still.",
+    ):
+        assert said in content, said

@@ -13,7 +13,7 @@ import matplotlib
 import pytest
 
 from mingpt import cli
-from mingpt.errors import UsageError
+from mingpt.errors import CheckpointError, UsageError
 from mingpt.experiments import verbs
 from mingpt.report import index, page
 from mingpt.report.compare import comparison
@@ -71,6 +71,10 @@ def test_folder_of_this_machine_is_published(results: Path, tmp_path: Path) -> N
         ("--data=/home/me/a.txt --x", "--data=a.txt --x"),
         ("'~/my/a.txt'", "'a.txt'"),
         (r"C:\Users\me\a.txt", "a.txt"),
+        ("/home/John Doe/a.txt", "a.txt"),
+        ("--data=/home/John Doe/a.txt", "--data=a.txt"),
+        ("chargpt '--data=/home/John Doe/a.txt' --x=/b/c", "chargpt '--data=a.txt' --x=c"),
+        ("it is in /a/b and in /c/d", "it is in b and in d"),
         ("key/value heads, and/or 1/2", "key/value heads, and/or 1/2"),
         ("out/experiments/a", "out/experiments/a"),
         ("https://a.org/b/c", "https://a.org/b/c"),
@@ -118,6 +122,23 @@ def test_unfinished_experiment_is_published(experiment_folder: Path, tmp_path: P
     assert not (tmp_path / "x").exists()
 
 
+def test_damaged_file_destroys_what_was_published(experiment_folder: Path, results: Path) -> None:
+    target = results / "positions-quick"
+    before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
+    (experiment_folder / "cells" / "rope" / "seed-3" / "stage-2" / "environment.json").write_text("{")
+    with pytest.raises(CheckpointError):
+        publish(experiment_folder, target)
+    assert {path: path.read_bytes() for path in target.rglob("*") if path.is_file()} == before
+    assert [path.name for path in results.iterdir()] == [target.name]
+
+
+def test_measurement_without_rows_is_never_published(experiment_folder: Path) -> None:
+    (experiment_folder / "measurements.jsonl").unlink()
+    summary = json.loads((experiment_folder / "summary.json").read_text())
+    (experiment_folder / "summary.json").write_text(json.dumps({**summary, "measured": ["far"]}))
+    assert unfinished(experiment_folder) is None
+
+
 # ---- what is made from results/
 
 
@@ -148,7 +169,8 @@ def test_readme_lacks_question_verdict_or_figure(results: Path) -> None:
     assert text.startswith("# x\n\n<!-- results -->\n")
     assert text.endswith("\n<!-- /results -->\nend\n")
     assert "old" not in text
-    assert r"**RoPE \| learned?** Rotary wins. Quick form: 60 steps of a 2-layer model, 3 seeds." in text
+    told = r"**RoPE \| learned?** Rotary wins.<br>• Far is far.<br>Quick form: 60 steps of a 2-layer model, 3 seeds."
+    assert told in text
     assert "](results/README.md#positions-quick)" in text
     (shown,) = re.findall(r'<img src="(.*?)" width="\d+" alt="(.*?)">', text)
     assert (results.parent / shown[0]).is_file()
@@ -156,13 +178,13 @@ def test_readme_lacks_question_verdict_or_figure(results: Path) -> None:
     assert "|" not in shown[1]
     numbers = files[str(results / "README.md")].decode()
     assert "| rope | 3 | 1.520 (1.495 to 1.545) |" in numbers
-    assert "- far is far." in numbers
+    assert "- Far is far." in numbers
 
 
 def test_idea_lacks_its_verdict_or_another_gets_one(results: Path) -> None:
     text = made(results)[str(results.parent / "ideas" / "rope.md")].decode()
     assert "<!-- verdict: positions -->\nRotary wins. Quick form" in text
-    assert "](../results/README.md#positions-quick)\n<!-- /verdict -->" in text
+    assert "](../results/README.md#positions-quick)\n\n- Far is far.\n<!-- /verdict -->" in text
     assert "<!-- verdict: other -->none<!-- /verdict -->" in text
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from mingpt.report.curve import reaches
 from mingpt.report.statistics import (
     Estimate,
     Sooner,
@@ -16,7 +17,6 @@ from mingpt.report.statistics import (
     holm,
     judge,
     number,
-    reaches,
     smallest_effect,
 )
 
@@ -144,7 +144,7 @@ def test_margin_is_that_of_the_looser_interval() -> None:
 def test_smallest_difference_is_not_said_where_none_was_shown() -> None:
     verdict = only(judge({"A": A, "B": shifted(0.0, 0.1)}))
     effect = smallest_effect(verdict.difference.spread, 5)
-    assert verdict.sentence.endswith(f"5 seeds could have shown {number(effect)}")
+    assert verdict.sentence.endswith(f"5 seeds could have shown one of {number(effect)}")
 
 
 @pytest.mark.parametrize("other", [{}, {1: 1.7}, {1: 1.7, 2: 1.8, 8: 1.6}])

@@ -9,12 +9,12 @@ from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measures.lengths import last_runs
 from mingpt.influence import influence, leaks
 from mingpt.report.compare import mean_curve
-from mingpt.report.figures import INK, plain, style
-from mingpt.report.heatmaps import NAMES
+from mingpt.report.figures import plain, style
+from mingpt.report.heatmaps import NAMES, influence_square
 from mingpt.report.records import Curve, read_run
 
 SHOWN = 24  # tokens of a map
-FAINTEST = 1e-5  # total variation distance with the palest colour
+TITLES = {"training": "training loss, smoothed", "held out": "held-out loss"}
 
 
 def _losses(lab: Lab) -> list[Row]:
@@ -32,7 +32,7 @@ def _losses(lab: Lab) -> list[Row]:
 def _draw_losses(rows: list[Row], figure: Any) -> None:
     figure.suptitle("Loss by step; thick: mean of the seeds, thin: each", fontsize=11)
     arms = list(dict.fromkeys(row["arm"] for row in rows))
-    for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("training", "held out"), strict=True):
+    for axes, kind in zip(figure.subplots(1, 2, sharey=True), TITLES, strict=True):
         for place, arm in enumerate(arms):
             own = [row for row in rows if (row["arm"], row["loss"]) == (arm, kind)]
             curves = [
@@ -45,7 +45,7 @@ def _draw_losses(rows: list[Row], figure: Any) -> None:
                 label = f"{arm} (n = {len(curves)})" if kind == "training" else None
                 axes.plot(middle.steps, middle.losses, lw=1.9, label=label, **style(place))
         without = [arm for arm in arms if (arm, kind) not in {(row["arm"], row["loss"]) for row in rows}]
-        title = f"{kind} loss" + "".join(f"; none for\n{arm}:\nit sees its answers" for arm in without)
+        title = TITLES[kind] + "".join(f"; none for\n{arm}" for arm in without)
         axes.set_title(title, fontsize=8.5)
         axes.set(xlabel="optimizer step", ylim=(0, None))
         axes.spines[["top", "right"]].set_visible(False)
@@ -72,32 +72,22 @@ def _leaks(lab: Lab) -> list[Row]:
 
 
 def _draw_leaks(rows: list[Row], figure: Any) -> None:
-    from matplotlib.colors import LogNorm
-
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     figure.set_figheight(3.4)
     figure.suptitle("Which inputs (columns) move which predictions (rows)\nred: moved by a later input", fontsize=9.5)
-    scale, image = LogNorm(FAINTEST, 1.0, clip=True), None
     panels = figure.subplots(1, len(arms), squeeze=False)[0]
     for axes, arm in zip(panels, arms, strict=True):
         own = sorted((row for row in rows if row["arm"] == arm), key=lambda row: row["output"])
         moved = np.array([row["moved"] for row in own])
-        later = np.triu(np.ones_like(moved, dtype=bool), 1)
-        axes.set_facecolor("#e3e3e3")
-        for half, colours in ((~later, "Blues"), (later, "Reds")):
-            shown = np.ma.masked_array(moved, ~half | (moved == 0))
-            drawn = axes.imshow(shown, cmap=colours, norm=scale, interpolation="nearest")
-            image = image or drawn
-        edge = np.arange(len(moved) + 1)
-        axes.step(edge - 0.5, edge - 0.5, where="pre", color=INK, lw=0.8)
-        names = [plain(str(NAMES.get(row["token"], row["token"]))) for row in own]
+        halves = influence_square(axes, moved)
+        names = [NAMES.get(row["token"]) or plain(str(row["token"])) for row in own]
         axes.set_xticks(range(len(names)), names, fontsize=5)
         axes.set_yticks(range(len(names)), names, fontsize=5)
         axes.tick_params(length=0, pad=1)
         count = sum(row["later_inputs"] for row in own)
         axes.set_title(f"{arm}:\n{count or 'none'} by a later input", fontsize=8.5)
-    bar = figure.colorbar(image, ax=panels, fraction=0.03, pad=0.01, orientation="horizontal")
-    bar.set_label("total variation distance (blue and red alike); grey: not a bit moves", fontsize=8)
+    bar = figure.colorbar(halves[True], ax=panels, fraction=0.03, pad=0.01, orientation="horizontal")
+    bar.set_label("total variation distance (blue and red alike); grey, pink: not a bit moves", fontsize=8)
 
 
 def _found_losses(rows: list[Row]) -> str:
@@ -105,7 +95,8 @@ def _found_losses(rows: list[Row]) -> str:
     for row in rows:
         if row["loss"] == "training":
             ends.setdefault(row["arm"], []).append(row["nats"][-1])
-    return f"training loss ends at, nats: {'; '.join(f'{arm} {np.mean(nats):.3f}' for arm, nats in ends.items())}"
+    told = "; ".join(f"{arm} {np.mean(nats):.3f}" for arm, nats in ends.items())
+    return f"training loss, smoothed, ends at, in nats, mean of the seeds: {told}"
 
 
 def _found_leaks(rows: list[Row]) -> str:

@@ -34,4 +34,17 @@ def _draw(rows: list[Row], figure: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-stage_curves = Measurement("loss-by-step", _take, _draw)
+def _found(rows: list[Row]) -> str:
+    told = []
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        means = []
+        for stage in sorted({row["stage"] for row in rows if row["arm"] == arm}):
+            own = [row for row in rows if (row["arm"], row["stage"]) == (arm, stage)]
+            end = max(row["step"] for row in own)
+            ends = [row["held_out"] for row in own if row["step"] == end]
+            means.append(f"{sum(ends) / len(ends):.2f}")
+        told.append(f"{arm} {', then '.join(means)}")
+    return f"the held-out loss at the end of each stage, in nats, mean of the seeds: {'; '.join(told)}"
+
+
+stage_curves = Measurement("loss-by-step", _take, _draw, _found, beside_counts=True)

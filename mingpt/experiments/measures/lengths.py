@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mingpt import fitting, run
 from mingpt.checkpoint import newest
-from mingpt.evaluate import held_out_loss
+from mingpt.evaluate import held_out_loss, silent
 from mingpt.experiments.base import Cell, Lab, Measurement, Row
 from mingpt.lm import LanguageModel
 from mingpt.text.corpus import Corpus, prepare
@@ -23,24 +23,21 @@ PROMPT = "Fie, what madness doth unfold?"
 TIMES = (1, 2, 4)  # the trained length
 TOKENS = 16384  # of held-out text that a length is judged on
 BLOCKS, AT_ONCE = 256, 64
-
-
-def _silent(line: str) -> None:
-    """Nobody needs to hear it here."""
+EARLY = 5  # positions that a block begins with
 
 
 def last_runs(lab: Lab) -> Iterator[tuple[Cell, Run, Corpus]]:
     """Each cell's last stage, with its text."""
     for cell in lab.cells:
         trained = run.load(cell.folders[-1])
-        yield cell, trained, prepare(trained.config.data, _silent)
+        yield cell, trained, prepare(trained.config.data, silent)
 
 
 def longer(trained: Run, block_size: int) -> LanguageModel:
     """The same weights for a longer block; learned positions beyond the trained ones are new, as at a start."""
     torch.manual_seed(0)
     model = build(replace(trained.model.config, block_size=block_size))
-    fitting.start_from(model, newest(trained.folder, _silent), trained.tokenizer, _silent)
+    fitting.start_from(model, newest(trained.folder, silent), trained.tokenizer, silent)
     return model.to(trained.model.device).eval()
 
 
@@ -116,11 +113,47 @@ def _side_by_side(lab: Lab) -> list[Row]:
     return rows
 
 
+def _found_extrapolation(rows: list[Row]) -> str:
+    short, far = rows[0]["trained"], max(row["block"] for row in rows)
+    told = []
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        at, beyond = (
+            np.mean([row["nats"] for row in rows if (row["arm"], row["block"]) == (arm, block)])
+            for block in (short, far)
+        )
+        told.append(f"{arm} {at:.2f} to {beyond:.2f}")
+    return (
+        f"from blocks of {short} tokens, as trained on, to blocks of {far} the held-out loss goes, in nats, mean of "
+        f"the seeds: {'; '.join(told)}"
+    )
+
+
+def _found_by_position(rows: list[Row]) -> str:
+    told, size = [], len(rows[0]["nats"])
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        nats = np.mean([row["nats"] for row in rows if row["arm"] == arm], axis=0)
+        told.append(f"{arm} {nats[:EARLY].mean():.2f} and {nats[size // 2 :].mean():.2f}")
+    return (
+        f"the held-out loss at the first {min(EARLY, size)} positions of a block and at those from {size // 2 + 1} to "
+        f"{size}, in nats, mean of the seeds: {'; '.join(told)}"
+    )
+
+
+def _found_side_by_side(rows: list[Row]) -> str:
+    told = []
+    for row in rows:
+        words = row["text"].split()
+        told.append(f"{row['arm']} {len(set(words))} of {len(words)}")
+    return f"after one prompt each arm's first seed writes so many different words: {'; '.join(told)}"
+
+
 def known(trained: Run) -> set[str]:
     """Every character that the vocabulary decodes to."""
     return {letter for token in range(trained.tokenizer.vocab_size) for letter in trained.tokenizer.decode([token])}
 
 
-extrapolation = Measurement("extrapolation", _extrapolation, _draw_extrapolation)
-loss_by_position = Measurement("loss-by-position", _by_position, _draw_by_position)
-side_by_side = Measurement("samples", _side_by_side)
+extrapolation = Measurement("extrapolation", _extrapolation, _draw_extrapolation, _found_extrapolation)
+loss_by_position = Measurement(
+    "loss-by-position", _by_position, _draw_by_position, _found_by_position, beside_counts=True
+)
+side_by_side = Measurement("samples", _side_by_side, finding=_found_side_by_side)

@@ -86,8 +86,15 @@ def _found(rows: list[Row]) -> str:
     for row in rows:
         if row["distance"] == far:
             at_far.setdefault(row["arm"], []).append(row["moved"])
-    told = "; ".join(f"{arm} {np.mean(moved):.2g}" for arm, moved in at_far.items())
+    told = "; ".join(f"{arm} {_size(float(np.mean(moved)))}" for arm, moved in at_far.items())
     return f"another token {far} places back moves a prediction by, in total variation distance (0 to 1): {told}"
+
+
+def _size(mean: float) -> str:
+    """A mean as far as it says anything: 0 where not a bit moved."""
+    if mean == 0:
+        return "0"
+    return f"below {ROUNDING:.0e}" if mean < ROUNDING else f"{mean:.2g}"
 
 
 sensitivity = Measurement("sensitivity-by-distance", _take, _draw, _found)

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.experiments.common import BOTH_WAYS, RECURRENT, TASK, of_group
 from mingpt.experiments.measures.timing import banded_lines, spread
-from mingpt.experiments.measures.windows import time_slopes
+from mingpt.experiments.measures.windows import longer_half, time_slopes
 from mingpt.lm import LanguageModel, ModelConfig, evaluating
 from mingpt.probe import measure
 from mingpt.recurrent.layers import READINGS
@@ -19,12 +20,18 @@ from mingpt.utils import derived_seed, pick_device
 from mingpt.zoo import build
 
 V, LONGEST, SEEDS = 3, 5, 3
+EXACT = 1e-9  # what a sum in float64 may be off by
+RANDOM = "random weights"
 STEPS = {True: 200, False: 1000}  # of training on random strings, by whether to be quick
 LENGTHS = {True: (32, 64, 128, 256, 512), False: (32, 64, 128, 256, 512, 1024)}  # of texts whose reading is timed
+WIDTH = {"sums": 16, "costs": 64}
+LAYER: dict[str, Any] = of_group("model", RECURRENT, cell="gru", n_layer=1)
+BOTH: dict[str, Any] = {**LAYER, **of_group("model", BOTH_WAYS), "type": "birnn"}
+# Small layers of their own, and no experiment's arms.
 WAYS: dict[str, dict[str, Any]] = {
-    "both ways on whole text": {"type": "birnn", "reading": "full"},
-    "both ways on each prefix": {"type": "birnn", "reading": "prefix"},
-    "one way": {"type": "rnn"},
+    "whole text": {**BOTH, "reading": "full"},
+    "each prefix": {**BOTH, "reading": "prefix"},
+    "one way": {**LAYER, "type": "rnn"},
 }
 
 
@@ -41,7 +48,7 @@ def total(model: LanguageModel, length: int) -> float:
 def _model(settings: dict[str, Any], seed: int, spread_: float) -> LanguageModel:
     """In float64, its weights drawn as wide as said."""
     torch.manual_seed(derived_seed(seed, "weights"))
-    config = ModelConfig(**settings, cell="gru", n_layer=1, n_embd=16, vocab_size=V, block_size=LONGEST)
+    config = ModelConfig(**settings, n_embd=WIDTH["sums"], vocab_size=V, block_size=LONGEST)
     model = build(config).double()
     with torch.no_grad():
         for parameter in model.parameters() if spread_ else ():
@@ -58,9 +65,7 @@ def _random_strings(seed: int, step: int) -> tuple[Tensor, Tensor]:
 
 def _trained(settings: dict[str, Any], seed: int, steps: int) -> LanguageModel:
     model = _model(settings, seed, 0.0)
-    how = TrainerConfig(
-        max_iters=steps, batch_size=32, optimizer="adamw", learning_rate=1e-2, schedule="constant", compile="never"
-    )
+    how = TrainerConfig(**of_group("trainer", TASK, max_iters=steps, batch_size=32, learning_rate=1e-2))
     Trainer(how, model, partial(_random_strings, seed), seed=seed).run()
     return model
 
@@ -71,20 +76,22 @@ def _sums(lab: Lab) -> list[Row]:
     for way, settings in WAYS.items():
         for seed in range(SEEDS):
             models = {
-                "random weights": _model(settings, seed, 0.5),
+                RANDOM: _model(settings, seed, 0.5),
                 "trained on random strings": _trained(settings, seed, STEPS[lab.quick]),
             }
             for weights, model in models.items():
                 for length in range(1, LONGEST + 1):
                     where = {"way": way, "weights": weights, "seed": seed, "length": length, "vocabulary": V}
                     found = total(model, length)
-                    rows.append({**where, "sum": found, "off_by": abs(found - 1), "dtype": "float64"})
+                    of = {"width": WIDTH["sums"], "dtype": "float64"}
+                    rows.append({**where, "sum": found, "off_by": abs(found - 1), **of})
     return rows
 
 
 def _draw_sums(rows: list[Row], figure: Any) -> None:
     figure.suptitle(
-        f"Products of predictions, summed over all strings of {rows[0]['vocabulary']} symbols; a dot a seed"
+        f"Products of predictions, summed over all strings of {rows[0]['vocabulary']} symbols\n"
+        f"a GRU layer of width {rows[0]['width']}; a dot a seed"
     )
     kinds, ways = (list(dict.fromkeys(row[key] for row in rows)) for key in ("weights", "way"))
     lengths = sorted({row["length"] for row in rows})
@@ -107,14 +114,15 @@ def _costs(lab: Lab) -> list[Row]:
     """A forward pass over one text, without gradients, by its length."""
     device, rows = pick_device("auto"), []
     for length in LENGTHS[lab.quick]:
-        sizes: dict[str, Any] = {"cell": "gru", "n_layer": 1, "n_embd": 64, "vocab_size": 65, "block_size": length}
+        sizes: dict[str, Any] = {"n_embd": WIDTH["costs"], "vocab_size": 65, "block_size": length}
         models = {way: build(ModelConfig(**settings, **sizes)).to(device).eval() for way, settings in WAYS.items()}
         idx = torch.randint(65, (1, length), generator=torch.Generator().manual_seed(0)).to(device)
         calls = {way: partial(_read, model, idx) for way, model in models.items()}
+        of = {"width": WIDTH["costs"]}
         for way, seconds in measure(calls, device, rounds=7, warmup=1).items():
             reading = WAYS[way].get("reading")
             steps = READINGS[reading].work(length) if reading else length
-            rows.append({"way": way, "length": length, "ms": spread(seconds, 1e-3), "positions_read": steps})
+            rows.append({"way": way, "length": length, "ms": spread(seconds, 1e-3), "positions_read": steps, **of})
     return rows
 
 
@@ -125,28 +133,54 @@ def _read(model: LanguageModel, idx: Tensor) -> None:
 
 def _draw_costs(rows: list[Row], figure: Any) -> None:
     axes, slopes = figure.subplots(), time_slopes(rows)
-    told = {way: f"{way}: grows as T^{exponent:.2f}" for way, exponent in slopes.items()}
+    told = {way: f"{way}: grows about as T^{exponent:.1f}" for way, exponent in slopes.items()}
     banded_lines(axes, [{**row, "way": told.get(row["way"], row["way"])} for row in rows], "way", "length", "ms")
     axes.set(xscale="log", yscale="log", xlabel="tokens T", ylabel="reading one text, ms")
     ticks = sorted({row["length"] for row in rows})
     axes.set_xticks(ticks, [str(each) for each in ticks])
     axes.minorticks_off()
-    axes.set_title("Time to predict every token of a text of T tokens: median and quartiles", fontsize=9.5)
+    axes.set_title(
+        "Time to predict every token of a text of T tokens: median and quartiles\n"
+        f"a GRU layer of width {rows[0]['width']}; exponents fitted to {_late(rows)}",
+        fontsize=9.5,
+    )
 
 
 def _found_sums(rows: list[Row]) -> str:
     longest = max(row["length"] for row in rows)
-    told = []
-    for way in dict.fromkeys(row["way"] for row in rows):
-        own = [row for row in rows if row["way"] == way]
-        off, ends = max(row["off_by"] for row in own), [row["sum"] for row in own if row["length"] == longest]
-        told.append(f"{way} 1 within {off:.0e}" if off < 1e-9 else f"{way} {min(ends):.3g} to {max(ends):.3g}")
-    return f"products of predictions, summed over all strings of {longest} symbols, make: {'; '.join(told)}"
+    told = [f"{way} {_sum_of(way, rows, longest)}" for way in dict.fromkeys(row["way"] for row in rows)]
+    return (
+        f"products of predictions of a GRU layer of width {rows[0]['width']}, summed over all strings of {longest} "
+        f"symbols, make, by what is read for each: {'; '.join(told)}"
+    )
+
+
+def _sum_of(way: str, rows: list[Row], longest: int) -> str:
+    """`1 within 2e-15`, whatever the weights; else a range for each kind of weights."""
+    own = [row for row in rows if row["way"] == way]
+    off = max(row["off_by"] for row in own)
+    if off < EXACT:
+        return f"1 within {off:.0e}" if off else "exactly 1"
+    ranges = []
+    for weights in dict.fromkeys(row["weights"] for row in own):
+        ends = [row["sum"] for row in own if (row["weights"], row["length"]) == (weights, longest)]
+        ranges.append(f"{min(ends):.3g} to {max(ends):.3g} {'with ' if weights == RANDOM else ''}{weights}")
+    return ", ".join(ranges)
+
+
+def _late(rows: list[Row]) -> str:
+    """Which lengths `time_slopes` takes, in words."""
+    lengths = sorted({row["length"] for row in rows})
+    late = longer_half(lengths)
+    return f"the {len(late)} lengths from {late[0]:,} to {late[-1]:,}"
 
 
 def _found_costs(rows: list[Row]) -> str:
-    slopes = "; ".join(f"{way} T^{exponent:.2f}" for way, exponent in time_slopes(rows).items())
-    return f"time to predict every token of a text of T tokens grows as: {slopes}"
+    slopes = "; ".join(f"{way} T^{exponent:.1f}" for way, exponent in time_slopes(rows).items())
+    return (
+        f"time to predict every token of a text of T tokens, by what is read for each, grows about as, fitted to "
+        f"{_late(rows)}: {slopes}"
+    )
 
 
 string_sums = Measurement("string-sums", _sums, _draw_sums, _found_sums)

@@ -1,6 +1,7 @@
 """A window in several ways: seconds and live bytes against the length, and what a decoder keeps."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from mingpt.attention.layers import GroupedQueryAttention
 from mingpt.benchmarks import attention
@@ -12,6 +13,7 @@ from mingpt.utils import pick_device
 
 WAYS = ("full", "loop", "reference", "banded")  # reference: a product of all pairs, and a mask
 SHORTEST, REPEATS = 256, 9
+T = TypeVar("T")
 
 
 def _times(lab: Lab) -> list[Row]:
@@ -49,10 +51,15 @@ def time_slopes(rows: list[Row]) -> dict[str, float]:
     slopes = {}
     for way in dict.fromkeys(row["way"] for row in rows):
         own = sorted((row for row in rows if row["way"] == way), key=lambda row: row["length"])
-        late = own[len(own) // 2 :] if len(own) > 3 else own
+        late = longer_half(own)
         if len(late) > 1:
             slopes[way] = attention.slope([row["length"] for row in late], [row["ms"]["median"] for row in late])
     return slopes
+
+
+def longer_half(own: Sequence[T]) -> Sequence[T]:
+    """The later half of what is sorted by length; all where these would be too few to fit a line to."""
+    return own[len(own) // 2 :] if len(own) > 3 else own
 
 
 def _bytes(lab: Lab) -> list[Row]:
@@ -78,8 +85,12 @@ def _draw_bytes(rows: list[Row], figure: Any) -> None:
 
 
 def _found_times(rows: list[Row]) -> str:
-    slopes = ", ".join(f"{way} N^{exponent:.2f}" for way, exponent in time_slopes(rows).items())
-    return f"with a window of {rows[0]['window']}, time grows with the length N as: {slopes}"
+    slopes = ", ".join(f"{way} N^{exponent:.1f}" for way, exponent in time_slopes(rows).items())
+    longest = max(row["length"] for row in rows)
+    return (
+        f"with a window of {rows[0]['window']}, time grows with the length N, fitted to the longer half of each way's "
+        f"lengths from {min(row['length'] for row in rows):,} to at most {longest:,}, about as: {slopes}"
+    )
 
 
 def _found_bytes(rows: list[Row]) -> str:

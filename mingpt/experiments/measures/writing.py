@@ -44,7 +44,7 @@ def _same(lab: Lab) -> list[Row]:
                 ]
                 differing = int((texts[0] != texts[1]).sum())
                 where = {"arm": name, "prompt": prompt, "temperature": temperature}
-                rows.append({**where, "tokens": tokens, "differing": differing})
+                rows.append({**where, "tokens": tokens, "differing": differing, "dtype": "float64", "trained": False})
     return rows
 
 
@@ -84,7 +84,10 @@ def _draw_times(rows: list[Row], figure: Any) -> None:
 
 def _found(rows: list[Row]) -> str:
     differing, tokens = sum(row["differing"] for row in rows), sum(row["tokens"] for row in rows)
-    return f"{differing or 'not one'} of {tokens:,} tokens written with a cache differs from those without"
+    return (
+        f"{differing or 'not one'} of {tokens:,} tokens written with a cache differs from those without, of untrained "
+        "models in float64"
+    )
 
 
 def _found_times(rows: list[Row]) -> str:

@@ -1,0 +1,68 @@
+"""A comparison in one sentence, for the head of a page: what the arms are beside the first that has a loss."""
+
+from collections.abc import Mapping, Sequence
+
+from mingpt.report.statistics import MARGIN, Verdict, called, number
+
+KINDS = {  # of a verdict whose `first` is the arm that the others are compared with: what it makes of `second`
+    "worse": "better",
+    "better": "worse",
+    "same": f"the same within {MARGIN:g} nats",
+    "open": "not told apart from it",
+    "none": "without a verdict",
+}
+MOST_NAMED = 6  # arms that a headline names; of more it gives the number
+
+
+def headline(losses: Mapping[str, float | None], verdicts: Sequence[Verdict], unit: str) -> str:
+    """What may be said, in one sentence.
+
+    Args:
+        losses: of two arms or more by their names, means over seeds; None of one that has none.
+        verdicts: on pairs of them.
+    """
+    told = [verdict for verdict in verdicts if verdict.kind != "none"]
+    if len(verdicts) == 1 or len(told) == 1:
+        return (told or verdicts)[0].sentence
+    judged = {name: loss for name, loss in losses.items() if loss is not None}
+    if not judged:
+        return "no run here has a held-out loss, so there is no verdict"
+    lowest = min(judged, key=lambda name: judged[name])
+    least = f"the lowest held-out loss is {number(judged[lowest])} {unit}, {called(lowest)}"
+    if not told:
+        return f"no verdict on any two of {len(losses)} arms; {least}"
+    first = next(iter(judged))
+    about = [verdict for verdict in verdicts if verdict.first == first and verdict.second in judged]
+    said = [_said(kind, [each for each in about if each.kind == kind], unit) for kind in KINDS]
+    without = [called(name) for name in losses if name not in judged]
+    said += [f"{_listed(without)} {_are(without)} without a held-out loss"] if without else []
+    said += [least] if lowest != first else []
+    return (
+        f"compared with {called(first)} (held-out loss {number(judged[first])} {unit}), {'; '.join(filter(None, said))}"
+    )
+
+
+def _said(kind: str, verdicts: Sequence[Verdict], unit: str) -> str:
+    """`window 2 (by 0.143 nats) and window 8 (by 0.105 nats) are better`; nothing of no verdicts."""
+    if not verdicts:
+        return ""
+    found = [each.difference for each in verdicts if each.difference is not None]
+    sizes = (
+        [f" (by {number(abs(d.mean))} {unit})" for d in found] if kind in ("better", "worse") else [""] * len(verdicts)
+    )
+    named = [called(each.second) + size for each, size in zip(verdicts, sizes, strict=True)]
+    who = _listed(named) if len(named) <= MOST_NAMED else f"{len(named)} arms"
+    shown = ""
+    if kind == "open":
+        seeds, smallest = min(len(d.seeds) for d in found), max(d.smallest for d in found)
+        shown = f" ({seeds} seeds could have shown a difference of {number(smallest)})"
+    return f"{who} {_are(named)} {KINDS[kind]}{shown}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
