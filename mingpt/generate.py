@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -100,7 +99,7 @@ def _draws(
     seen = (prompt if model.endless else prompt[:, -block_size:]).to(device)
     state, fresh = model.new_state(len(seen)), seen
     for _ in range(new_tokens):
-        with _evaluating(model):
+        with evaluating(model) if model.training else torch.no_grad():  # a consumer may train between two tokens
             if cache and (model.endless or state.length + fresh.shape[1] <= block_size):
                 logits = (step if fresh.shape[1] == 1 else _after)(model, fresh, state)
             else:
@@ -117,20 +116,6 @@ def _after(model: LanguageModel, ids: Tensor, state: State | None) -> Tensor:
     for part in ids.split(model.config.block_size, dim=1):
         logits = model(part, state=state).logits[:, -1]
     return logits
-
-
-@contextmanager
-def _evaluating(model: LanguageModel) -> Iterator[None]:
-    """No gradients and no dropout, both as they were afterwards: a consumer may train between two tokens."""
-    was_training = model.training
-    if was_training:
-        model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        if was_training:
-            model.train()
 
 
 def stream(
