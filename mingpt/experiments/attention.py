@@ -18,7 +18,7 @@ register(
         arms={score: [{"model.score": score}] for score in SCORES},
         common={**GPT, "data.block_size": 64, "model.rope": False},
         learning_rates=(5e-4, 1e-3, 2e-3),
-        quick={**QUICK, "data.block_size": 32, "trainer.max_iters": 400},
+        quick={**QUICK, "data.block_size": 32, "trainer.max_iters": 800},
         quick_seeds=3,
         measurements=(score_costs, query_blindness, folding, angle),
     )
