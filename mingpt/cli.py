@@ -174,8 +174,9 @@ def bench(argv: Sequence[str]) -> int:
     name, rest = (argv[0], argv[1:]) if named else ("train", argv)
     benchmark = BENCHMARKS[name]
     options = Flags(f"chargpt bench {name}", benchmark.about, {"": benchmark.options}).parse(rest)[""]
-    print(json.dumps(benchmark.run(options, print)))
-    return 0
+    result = benchmark.run(options, print)
+    print(json.dumps(result))
+    return 1 if result.get("failed") else 0
 
 
 def experiment(argv: Sequence[str]) -> int:

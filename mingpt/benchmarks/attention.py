@@ -22,11 +22,13 @@ from mingpt.benchmarks.base import (
     Say,
     Timing,
     cpu_threads,
+    device_beside,
     parse_peers,
     positive,
     ranking,
     rounded,
     summary,
+    table,
     versus,
 )
 from mingpt.benchmarks.worker import Worker
@@ -69,7 +71,7 @@ class Options(Timing):
         least = 2 * SHORTEST if self.slopes else 1
         require(self.length >= least, "length", self.length, f"must be at least {least}, for a slope")
         peers = parse_peers(self.peers, (), PACKAGES)
-        require(not peers or self.device in ("auto", "cpu"), "device", self.device, "must be cpu, where peers are")
+        device_beside(self.peers, self.device)
         require(not (peers and self.slopes), "peers", self.peers, "must be null with slopes=True")
 
 
@@ -136,7 +138,7 @@ def run(options: Options, say: Say) -> dict[str, Any]:
     Returns:
         What the last line of `chargpt bench attention` prints.
     """
-    device = pick_device(options.device, "device")
+    device = pick_device(device_beside(options.peers, options.device), "device")
     with cpu_threads(options.threads):
         rows = _slopes(options, device, say) if options.slopes else _one_length(options, device, say)
         machine = {"device": str(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
@@ -153,16 +155,12 @@ def _one_length(options: Options, device: torch.device, say: Say) -> dict[str, A
             stack.callback(worker.close)
             contestants[kind] = partial(worker.steps, 1)
         seconds = measure(contestants, device, rounds=options.rounds, warmup=1)
-    rows: dict[str, Any] = {}
+    rows = table(seconds, "full", faster=True)
     say(f"{'':15} {'ms':>10} {'quartiles':>21} {'MB':>9}   times faster than full (quartiles)")
-    for name, spread in seconds.items():
-        ms, peak = (
-            summary(spread, 1e-3),
-            _live_bytes(made[name], options, options.length, device) if name in made else None,
-        )
-        ratio, told = summary(seconds["full"].over(spread)), spread.apart_from(seconds["full"])
-        rows[name] = {"ms": ms, "peak_bytes": peak, "ratio": ratio, "apart_from_full": told}
-        beside = "" if name == "full" else versus(ratio, told)
+    for name, row in rows.items():
+        ms, peak = row["ms"], _live_bytes(made[name], options, options.length, device) if name in made else None
+        row["peak_bytes"] = peak
+        beside = "" if name == "full" else versus(row["ratio"], row["apart"])
         between = f"{ms['q1']:.4g} to {ms['q3']:.4g}"
         memory = "?" if peak is None else f"{peak / 1e6:.1f}"
         say(f"{name:15} {ms['median']:10.4g} {between:>21} {memory:>9}   {beside}")
@@ -218,7 +216,7 @@ BENCHMARKS.add("attention")(
         "Time a sliding window in several ways.",
         Options,
         run,
-        ratio="time of full attention, over this way's",
+        ratio="times faster than full attention",
         packages=PACKAGES,
     )
 )

@@ -26,24 +26,27 @@ class Benchmark:
         about: one sentence, for help.
         options: the dataclass of its settings.
         run: (options, say) -> what its last line prints as JSON.
-        ratio: what a row's "ratio" is, for a figure.
+        ratio: what a figure shows of a row, "times faster": its "ratio", or with `takes` one over it.
+        takes: whether a row's "ratio" is its time over another's, so that more is slower.
         clones, packages: peers that it can be given, as folders and as installed packages.
-        lengthy: whether it takes so long that `bench all` leaves it out unless asked.
+        lengthy: how long it takes, in words, where `bench all` leaves it out for that unless asked; "": not so long.
     """
 
     about: str
     options: type
     run: Callable[[Any, Say], dict[str, Any]]
     ratio: str = "ratio"
+    takes: bool = False
     clones: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
-    lengthy: bool = False
+    lengthy: str = ""
 
 
 BENCHMARKS: Registry[Benchmark] = Registry("bench")
 VOCABULARY = 65  # tokens, as many as tinyshakespeare has characters
-# GPT-2's block, whatever our defaults become.
+# GPT-2's block and its one table for reading in and out, whatever our defaults become.
 GPT2 = {"norm": "layernorm", "mlp": "gelu", "bias": True, "qk_norm": False, "rope": False, "init": "gpt2"}
+GPT2 |= {"tie_embeddings": True}
 
 
 def gpt2(*, n_head: int, **sizes: Any) -> ModelConfig:
@@ -61,22 +64,34 @@ def listing(program: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timing:
-    """How a benchmark times.
+class Rounds:
+    """How often a benchmark times, and with how many threads.
 
     Attributes:
         rounds: times that each takes its turn
         threads: CPU threads; 0: as many as PyTorch chooses
-        device: where to compute; one of auto, cpu, cuda, mps
     """
 
     rounds: int = 7
     threads: int = 0
-    device: str = "auto"
 
     def __post_init__(self) -> None:
         require(self.rounds >= 2, "rounds", self.rounds, "must be at least 2, for a spread")
         require(self.threads >= 0, "threads", self.threads, "must be 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing(Rounds):
+    """How a benchmark times, and where.
+
+    Attributes:
+        device: where to compute; one of auto, cpu, cuda, mps; beside peers auto is cpu, where they compute
+    """
+
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         require(self.device in DEVICES, "device", self.device, f"must be one of {', '.join(DEVICES)}")
 
 
@@ -116,6 +131,16 @@ def parse_peers(text: str | None, clones: Sequence[str], packages: Sequence[str]
     return peers
 
 
+def device_beside(peers: str | None, device: str) -> str:
+    """Where to compute beside `peers`, all of which compute on the CPU.
+
+    Raises:
+        UsageError: there are peers, and another device is asked for.
+    """
+    require(not peers or device in ("auto", "cpu"), "device", device, "must be cpu, where peers are")
+    return "cpu" if peers else device
+
+
 def summary(spread: Spread, unit: float = 1.0) -> dict[str, float]:
     """Median and quartiles, in `unit`s."""
     low, high = spread.quartiles
@@ -134,6 +159,19 @@ def ranking(seconds: dict[str, Spread]) -> str:
     for before, name in itertools.pairwise(names):
         line += f" {'<' if seconds[before].apart_from(seconds[name]) else '~'} {name}"
     return line
+
+
+def table(seconds: dict[str, Spread], baseline: str, *, faster: bool = False) -> dict[str, dict[str, Any]]:
+    """A row for each: `ms`, its `ratio` to the baseline, by round, and whether the two are `apart`.
+
+    Args:
+        faster: the ratio is how many times faster than the baseline it is, else how many times as long it takes.
+    """
+    base, rows = seconds[baseline], {}
+    for name, spread in seconds.items():
+        ratio = base.over(spread) if faster else spread.over(base)
+        rows[name] = {"ms": summary(spread, 1e-3), "ratio": summary(ratio), "apart": spread.apart_from(base)}
+    return rows
 
 
 def versus(ratio: dict[str, float], told: bool) -> str:

@@ -11,7 +11,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from mingpt.lm import LanguageModel, LMOutput, ModelConfig, next_token_loss
 from mingpt.text.batches import DataConfig
 from mingpt.text.corpus import Corpus, prepare
 from mingpt.text.tokenizers import Ids
-from mingpt.trainer import Record, Trainer
+from mingpt.trainer import Trainer
 
 BLOCK = 64  # tokens: of the peer's training, and of every judgement
 # karpathy/nanoGPT's README, "I only have a macbook": its Shakespeare config with what it overrides for a CPU.  Its
@@ -58,27 +59,41 @@ class Guest(LanguageModel):
 def ours(ask: dict[str, Any]) -> Outcome:
     """An ordinary run, as `chargpt train --config` makes it.
 
-    Its seconds are those of its metrics; where the step is compiled, all that went before the first one as well.
+    Its seconds are those of its metrics, and those of compiling the step, where it is, as no other work before the
+    first step is charged to the peer, either.
 
     Args:
         ask: config: a file of all its settings.
     """
     config = settings.read(Path(ask["config"]))
-    ends: list[tuple[float, float]] = []
-
-    def note(trainer: Trainer, record: Record) -> None:
-        ends.append((time.perf_counter(), record["seconds"]))
-
-    began = time.perf_counter()
-    result = run.train(config, say=_to_stderr, events=[note])
+    with _timed_compiling() as compiling:
+        result = run.train(config, say=_to_stderr)
     if result.stopped:
         raise KeyboardInterrupt(result.stopped)
-    before_first = ends[0][0] - began - ends[0][1]
     record, model = result.last_record(), result.model
     model.config = replace(model.config, block_size=BLOCK)
     corpus = prepare(config.data, _to_stderr)
-    seconds = record["seconds"] + (before_first if config.trainer.compile == "always" else 0.0)
+    seconds = record["seconds"] + sum(compiling)
     return {"loss": _judged(model, corpus), "seconds": seconds, "steps": record["step"]}
+
+
+@contextmanager
+def _timed_compiling() -> Iterator[list[float]]:
+    """Collects the seconds in which a Trainer compiles its step; none where it does not."""
+    seconds, compiled = list[float](), Trainer._compiled
+
+    def timed(trainer: Trainer, part: int) -> Callable[..., Any]:
+        began = time.perf_counter()
+        try:
+            return compiled(trainer, part)
+        finally:
+            seconds.append(time.perf_counter() - began)
+
+    Trainer._compiled = timed  # type: ignore[assignment,method-assign]
+    try:
+        yield seconds
+    finally:
+        Trainer._compiled = compiled  # type: ignore[method-assign]
 
 
 def nanogpt(ask: dict[str, Any]) -> Outcome:

@@ -17,12 +17,13 @@ from mingpt.benchmarks.base import (
     Say,
     Timing,
     cpu_threads,
+    device_beside,
     gpt2,
     parse_peers,
     positive,
     ranking,
-    rounded,
     summary,
+    table,
     versus,
 )
 from mingpt.benchmarks.worker import Worker
@@ -75,7 +76,7 @@ class Options(Timing):
             self.tokens,
             f"must be at most block_size={self.block_size} less prompt={self.prompt}",
         )
-        require(not self.peers or self.device == "cpu", "device", self.device, "must be cpu, where peers are")
+        device_beside(self.peers, self.device)
         parse_peers(self.peers, CLONES, PACKAGES)
 
     @property
@@ -89,41 +90,49 @@ def run(options: Options, say: Say) -> dict[str, Any]:
 
     Returns:
         What the last line of `chargpt bench decode` prints: ms of the first token and of each later one, ratios of
-        those to ours with a cache, and for each later one the share of the memory rate that reading its bytes takes.
+        those to ours with a cache, and for each later one the share of the memory rate that reading its bytes takes,
+        each round's of the rate measured in it.
     """
-    device = pick_device(options.device, "device")
+    device = pick_device(device_beside(options.peers, options.device), "device")
     with cpu_threads(options.threads):
         model = GPT(options.model).to(device).eval()
-        rate = memory_rate(device)
-        rows = {f"batch {batch}": _one_batch(options, batch, model, device, rate, say) for batch in BATCHES}
-        say(
-            f"of rate: (weights + keys and values, read once) / time / {rate / 1e9:.1f} GB/s, the memory's rate in this"
-        )
-        say("run; above 100 % where a cache of the processor holds them")
+        rows, rates = {}, {}
+        for title, batch in ((f"batch {batch}", batch) for batch in BATCHES):
+            rows[title], rate = _one_batch(options, batch, model, device, say)
+            rates[title] = summary(rate)
+        told = ", ".join(f"{rate['median'] / 1e9:.1f}" for rate in rates.values())
+        say(f"of rate: (weights + keys and values, read once) / time / the memory's rate in that round ({told} GB/s);")
+        say("above 100 % where a cache of the processor holds them")
     floor = {f"batch {batch}": least_bytes(model, batch, options.prompt, options.tokens) for batch in BATCHES}
-    machine = {"device": str(device), "torch": torch.__version__, "memory_rate": rounded(rate)}
+    machine = {"device": str(device), "torch": torch.__version__, "memory_rate": rates}
     return {"bench": "decode", **asdict(options), **machine, "bytes_per_step": floor, "rows": rows}
 
 
 def least_bytes(model: LanguageModel, batch: int, prompt: int, tokens: int) -> float:
     """What a step after the first must read: all weights but tables, the head once for all rows; each row's own cache.
 
-    Of a table only the rows looked up are read, which is next to nothing.  The cache is as long as on average.
+    Of a table only the rows looked up are read, which is next to nothing, unless it is the head as well.  The cache is
+    as long as on average.
     """
-    tables = sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Embedding))
+    readers = [module for module in model.modules() if not isinstance(module, torch.nn.Embedding)]
+    read = {weight for module in readers for weight in module.parameters(recurse=False)}
     config, length = model.config, prompt + tokens / 2
     kept = 2 * config.n_layer * config.key_heads * (config.n_embd // config.n_query_head) * length
-    return BYTES * (model.parameter_count - tables + batch * kept)
+    return BYTES * (sum(weight.numel() for weight in read) + batch * kept)
 
 
-def _one_batch(options: Options, batch: int, model: GPT, device: torch.device, rate: float, say: Say) -> dict[str, Any]:
+def _one_batch(
+    options: Options, batch: int, model: GPT, device: torch.device, say: Say
+) -> tuple[dict[str, Any], Spread]:
+    """Rows, and the rate of the memory by round."""
     shape = {"n_layer": options.layers, "n_head": options.heads, "n_embd": options.width, "batch": batch}
     shape |= {name: getattr(options, name) for name in ("block_size", "prompt", "threads")}
     own = {"cache": {"cache": True}, "no cache": {"cache": False}}
     own |= {"compiled": {"compile": True}} if options.compile else {}
     names = [*own, *parse_peers(options.peers, CLONES, PACKAGES)]
     with ExitStack() as stack:
-        writers: dict[str, Callable[[], object]] = {}
+        rates: list[float] = []
+        writers: dict[str, Callable[[], object]] = {"": lambda: rates.append(memory_rate(device))}
         for tokens in (1, options.tokens):
             for name, how in own.items():
                 writers[f"{name} {tokens}"] = partial(_write, model, batch, options.prompt, tokens, **how)
@@ -134,24 +143,20 @@ def _one_batch(options: Options, batch: int, model: GPT, device: torch.device, r
         seconds = measure(writers, device, rounds=options.rounds, warmup=1)
     first = {name: seconds[f"{name} 1"] for name in names}
     each = {name: seconds[f"{name} {options.tokens}"].less(first[name]).divided(options.tokens - 1) for name in names}
-    floor = least_bytes(model, batch, options.prompt, options.tokens) / rate
-    return _table(f"batch {batch}", first, each, floor, say)
+    rate, least = Spread(tuple(rates[-options.rounds :])), least_bytes(model, batch, options.prompt, options.tokens)
+    floor = Spread(tuple(least / value for value in rate.values))
+    return _table(f"batch {batch}", first, each, floor, say), rate
 
 
-def _table(title: str, first: dict[str, Spread], each: dict[str, Spread], floor: float, say: Say) -> dict[str, Any]:
-    """A row per writer; `floor`: seconds that reading the bytes of a step takes."""
+def _table(title: str, first: dict[str, Spread], each: dict[str, Spread], floor: Spread, say: Say) -> dict[str, Any]:
+    """A row per writer; `floor`: seconds that reading the bytes of a step takes, by round."""
     say(f"{title:14} {'first, ms':>10} {'each, ms':>10} {'quartiles':>21} {'of rate':>8}   takes of cache (quartiles)")
-    rows = {}
-    for name, spread in each.items():
-        ms, ratio, told = (
-            summary(spread, 1e-3),
-            summary(spread.over(each["cache"])),
-            spread.apart_from(each["cache"]),
-        )
-        row = {"first_ms": summary(first[name], 1e-3), "ms": ms, "ratio": ratio, "apart_from_cache": told}
-        rows[name] = row | {"memory_share": rounded(floor / spread.median)}
-        beside = "" if name == "cache" else versus(ratio, told)
-        between, share = f"{ms['q1']:.4g} to {ms['q3']:.4g}", f"{floor / spread.median:.1%}"
+    rows = table(each, "cache")
+    for name, row in rows.items():
+        ms, took = row["ms"], summary(floor.over(each[name]))
+        row |= {"first_ms": summary(first[name], 1e-3), "memory_share": took}
+        beside = "" if name == "cache" else versus(row["ratio"], row["apart"])
+        between, share = f"{ms['q1']:.4g} to {ms['q3']:.4g}", f"{took['median']:.1%}"
         say(f"{name:14} {1e3 * first[name].median:10.4g} {ms['median']:10.4g} {between:>21} {share:>8}   {beside}")
     say(f"{ranking(each)}   (~: quartiles overlap, so neither is faster)")
     return rows
@@ -167,7 +172,7 @@ BENCHMARKS.add("decode")(
         "Time writing, with and without a cache.",
         Options,
         run,
-        ratio="time of a token, over ours with a cache",
+        ratio="times faster ours writes a token with a cache",
         clones=CLONES,
         packages=PACKAGES,
     )

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, parse_peers, positive
-from mingpt.errors import require
+from mingpt.errors import MingptError, require
 from mingpt.files import write_atomic
 from mingpt.report import figures
 from mingpt.report.figures import measured
@@ -49,29 +49,36 @@ class Options:
 def _timed(*, lengthy: bool) -> dict[str, Benchmark]:
     """All but this one; the lengthy ones only where wanted."""
     found = {name: BENCHMARKS[name] for name in BENCHMARKS if BENCHMARKS[name].options is not Options}
-    return {name: benchmark for name, benchmark in found.items() if lengthy or not benchmark.lengthy}
+    return {name: benchmark for name, benchmark in found.items() if lengthy or benchmark.lengthy == ""}
 
 
 def run(options: Options, say: Say) -> dict[str, Any]:
     """Run them one after the other.
 
     Returns:
-        What the last line of `chargpt bench all` prints: what each of theirs would, by its name.
+        What the last line of `chargpt bench all` prints: what each of theirs would, by its name, or
+        `{"failed": REASON}`; and under "failed" the names of those.
     """
     chosen = _timed(lengthy=options.speedrun)
     prepared = {name: _options_of(benchmark, options) for name, benchmark in chosen.items()}  # refused before any time
     results: dict[str, Any] = {}
     for name, benchmark in chosen.items():
         say(f"== {name}: {benchmark.about}")
-        results[name] = benchmark.run(prepared[name], say)
+        try:
+            results[name] = benchmark.run(prepared[name], say)
+        except MingptError as error:  # a peer that does not start, say: the others have their figures
+            results[name] = {"failed": str(error)}
+            say(f"{name} failed: {error}")
+    failed = [name for name, result in results.items() if "failed" in result]
     left_out = sorted(_timed(lengthy=True).keys() - chosen.keys())
     for name in left_out:
-        say(f"== {name}: left out, as it takes a quarter of an hour; --speedrun=True has it")
+        say(f"== {name}: left out, as it takes {BENCHMARKS[name].lengthy}; --speedrun=True has it")
     if options.figure is not None:
         draw(results, Path(options.figure))
         say(f"figure: {options.figure}")
     machine = {"machine": platform.machine(), "python": platform.python_version(), "torch": torch.__version__}
-    return {"bench": "all", **asdict(options), **machine, "left_out": left_out, "results": results}
+    ended = {"left_out": left_out, "failed": failed}
+    return {"bench": "all", **asdict(options), **machine, **ended, "results": results}
 
 
 def _options_of(benchmark: Benchmark, options: Options) -> Any:
@@ -83,28 +90,40 @@ def _options_of(benchmark: Benchmark, options: Options) -> Any:
     return benchmark.options(**{name: value for name, value in wanted.items() if name in takes})
 
 
-def ratios(rows: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, float]]]:
-    """Every row that has a ratio: its name, after those of the rows around it, and median and quartiles."""
+def ratios(rows: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every row that has a ratio: its name, after those of the rows around it; median, quartiles, and `apart`.
+
+    A row that doesn't say whether it can be told apart from its baseline counts as one that can.
+    """
     for name, row in rows.items():
         if isinstance(row, Mapping):
             if row.get("ratio"):
-                yield prefix + name, row["ratio"]
+                yield prefix + name, {**row["ratio"], "apart": row.get("apart", True)}
             yield from ratios({k: v for k, v in row.items() if k != "ratio"}, f"{prefix}{name}, ")
 
 
+def turned(ratio: Mapping[str, Any]) -> dict[str, Any]:
+    """One over it."""
+    return {**ratio, "median": 1 / ratio["median"], "q1": 1 / ratio["q3"], "q3": 1 / ratio["q1"]}
+
+
 def draw(results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Horizontal bars, a panel per benchmark, as each has a baseline of its own."""
-    rows = [
-        {"bench": bench, "name": name, "xlabel": f"{bench}: {BENCHMARKS[bench].ratio}", **ratio}
-        for bench, result in results.items()
-        for name, ratio in ratios(result["rows"])
-    ]
+    """Horizontal bars, a panel per benchmark, as each has a baseline of its own; longer is faster in all of them."""
+    rows = []
+    for bench, result in results.items():
+        label = f"{bench}: {BENCHMARKS[bench].ratio}"
+        for name, ratio in ratios(result.get("rows", {})):
+            shown = turned(ratio) if BENCHMARKS[bench].takes else ratio
+            rows.append({"bench": bench, "name": name, "xlabel": label, **shown})
     best = [f"{row['bench']}, {row['name']}: {row['median']:.3g}" for row in rows]
     write_atomic(path, measured(_panels, rows, lines={}, finding="; ".join(best)).encode())
 
 
 def _panels(rows: list[dict[str, Any]], figure: Any) -> None:
-    """Medians as bars from 1, quartiles as a line, on a logarithmic axis: twice and half as much look alike."""
+    """Medians as bars from 1, quartiles as a line, on a logarithmic axis: twice and half as much look alike.
+
+    A bar that can't be told apart from its baseline is hollow.  A ratio of 0 reaches the edge.
+    """
     panels = {name: [row for row in rows if row["bench"] == name] for name in dict.fromkeys(r["bench"] for r in rows)}
     if not panels:
         return
@@ -113,13 +132,17 @@ def _panels(rows: list[dict[str, Any]], figure: Any) -> None:
     all_axes = figure.subplots(len(panels), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for place, (axes, found) in enumerate(zip(all_axes, panels.values(), strict=True)):
         colour, places = figures.style(place)["color"], range(len(found))
-        medians = [row["median"] for row in found]
-        axes.barh(places, [m - 1 for m in medians], left=1, height=0.6, color=colour, alpha=0.55)
+        above = [row[key] for row in found for key in ("q1", "median", "q3") if row[key] > 0]
+        low, high = min([*above, 1.0]) / 2, max([*above, 1.0])
         for y, row in zip(places, found, strict=True):
-            axes.plot([row["q1"], row["q3"]], [y, y], color=figures.INK, ls="-", lw=1.6, solid_capstyle="butt")
+            length = max(row["median"], low) - 1
+            bar = axes.barh(y, length, left=1, height=0.6, color=colour, edgecolor=colour, alpha=0.55)
+            bar[0].set_fill(row["apart"])
+            ends = [max(row["q1"], low), max(row["q3"], low)]
+            axes.plot(ends, [y, y], color=figures.INK, ls="-", lw=1.6, solid_capstyle="butt")
             axes.annotate(f"{row['median']:.3g}", (1.01, y), xycoords=("axes fraction", "data"), va="center")
         axes.set_xscale("log")
-        _ticks(axes, min(row["q1"] for row in found), max(row["q3"] for row in found))
+        _ticks(axes, 1.2 * low if min(row["q1"] for row in found) <= 0 else min(above), high)
         axes.axvline(1, color=figures.INK, ls="-", lw=0.8)
         axes.set_yticks(places, [figures.plain(row["name"]) for row in found])
         axes.set_ylim(len(found) - 0.4, -0.6)

@@ -9,7 +9,18 @@ import torch
 from torch import Tensor
 
 from mingpt.attention.layers import AttentionConfig, GroupedQueryAttention
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, Timing, cpu_threads, positive, ranking, summary
+from mingpt.benchmarks.base import (
+    BENCHMARKS,
+    Benchmark,
+    Say,
+    Timing,
+    cpu_threads,
+    positive,
+    ranking,
+    summary,
+    table,
+    versus,
+)
 from mingpt.errors import require
 from mingpt.probe import measure
 from mingpt.utils import pick_device
@@ -64,15 +75,15 @@ def _rows(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
     writers = {g: _writer(layer, x) for g, layer in layers.items()}
     writing = measure(writers, device, rounds=options.rounds)
     most = str(options.heads)
-    say(f"{'key heads':>9} {'both ways, ms':>14} {'takes':>7} {'a token, us':>12} {'takes':>7} {'cache, bytes':>13}")
-    rows = {}
+    rows, tokens = table(training, most), table(writing, most)
+    takes = f"takes of {most}'s"
+    say(f"{'key heads':>9} {'both ways, ms':>14} {takes:>25} {'a token, us':>12} {takes:>25} {'cache, bytes':>13}")
     for g, layer in layers.items():
-        ms, us = summary(training[g], 1e-3), summary(writing[g].divided(STEPS), 1e-6)
-        ratios = [summary(spread[g].over(spread[most])) for spread in (training, writing)]
-        size = layer.new_state(options.batch, options.length).bytes
-        rows[g] = {"ms": ms, "ratio": ratios[0], "token_us": us, "token_ratio": ratios[1], "cache_bytes": size}
-        medians = [ratio["median"] for ratio in ratios]
-        say(f"{g:>9} {ms['median']:14.4g} {medians[0]:6.3g}x {us['median']:12.4g} {medians[1]:6.3g}x {size:13,}")
+        us, size = summary(writing[g].divided(STEPS), 1e-6), layer.new_state(options.batch, options.length).bytes
+        rows[g] |= {"token_us": us, "token_ratio": tokens[g]["ratio"], "token_apart": tokens[g]["apart"]}
+        rows[g]["cache_bytes"] = size
+        both, token = ("" if g == most else versus(found[g]["ratio"], found[g]["apart"]) for found in (rows, tokens))
+        say(f"{g:>9} {rows[g]['ms']['median']:14.4g} {both:>25} {us['median']:12.4g} {token:>25} {size:13,}")
     for what, seconds in (("both ways", training), ("a token", writing)):
         say(f"{what}: {ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
     return rows
@@ -113,6 +124,7 @@ BENCHMARKS.add("grouped")(
         "Time a layer with fewer key/value heads.",
         Options,
         run,
-        ratio="time both ways by number of key/value heads, over all of them",
+        ratio="times faster than with all key/value heads, both ways",
+        takes=True,
     )
 )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, Timing, cpu_threads, positive, ranking, summary
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, Timing, cpu_threads, positive, ranking, table, versus
 from mingpt.probe import measure
 from mingpt.recurrent.activations import SLIDE, slide
 from mingpt.recurrent.scan import scan
@@ -58,12 +58,11 @@ def _rows(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
     x = torch.randn(options.batch, options.length, options.width, device=device, requires_grad=True)
     contestants = {name: partial(_both_ways, way, x) for name, way in ways(options.width, device).items()}
     seconds = measure(contestants, device, rounds=options.rounds)
-    say(f"{'':>16} {'both ways, ms':>14} {'takes':>7}")
-    rows = {}
-    for name, spread in seconds.items():
-        ms, ratio = summary(spread, 1e-3), summary(spread.over(seconds[BASELINE]))
-        rows[name] = {"ms": ms, "ratio": ratio}
-        say(f"{name:>16} {ms['median']:14.4g} {ratio['median']:6.3g}x")
+    rows = table(seconds, BASELINE)
+    say(f"{'':>16} {'both ways, ms':>14}   takes of {BASELINE} (quartiles)")
+    for name, row in rows.items():
+        beside = "" if name == BASELINE else versus(row["ratio"], row["apart"])
+        say(f"{name:>16} {row['ms']['median']:14.4g}   {beside}")
     say(f"{ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
     return rows
 
@@ -106,5 +105,5 @@ def _both_ways(way: Callable[[Tensor], Tensor], x: Tensor) -> None:
 
 
 BENCHMARKS.add("rnn")(
-    Benchmark("Time a recurrence beside PyTorch's.", Options, run, ratio=f"time both ways, over {BASELINE}'s")
+    Benchmark("Time a recurrence beside PyTorch's.", Options, run, ratio=f"times faster than {BASELINE}", takes=True)
 )

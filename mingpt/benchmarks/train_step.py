@@ -14,13 +14,16 @@ import torch
 from mingpt.benchmarks.base import (
     BENCHMARKS,
     Benchmark,
+    Rounds,
     Say,
     cpu_threads,
     gpt2,
     parse_peers,
+    positive,
     ranking,
     rounded,
     summary,
+    table,
     versus,
 )
 from mingpt.benchmarks.worker import Worker
@@ -37,7 +40,7 @@ PEERS = ("mingpt", "mingpt-trainer", "nanogpt")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Rounds):
     """Time a training step, next to other people's where you have clones of them.
 
     Attributes:
@@ -45,20 +48,18 @@ class Options:
         peers: KIND=FOLDER,...: clones of mingpt (karpathy/minGPT, its step), mingpt-trainer (with its own loop and
             loader) or nanogpt (karpathy/nanoGPT); null: ours alone
         dropout: probability, in all of them
-        rounds: times that each takes its turn
         threads: CPU threads of each process
     """
 
     shape: str = "A"
     peers: str | None = None
     dropout: float = 0.0
-    rounds: int = 7
     threads: int = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         SHAPES[self.shape]
-        require(self.rounds >= 2, "rounds", self.rounds, "must be at least 2, for a spread")
-        require(self.threads >= 1, "threads", self.threads, "must be at least 1")
+        positive(self, "threads")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "must be in [0, 1)")
         parse_peers(self.peers, PEERS)
 
@@ -109,17 +110,12 @@ def step_flops(shape: str) -> float:
 
 def _table(seconds: dict[str, Spread], floor: Spread, say: Say) -> dict[str, Any]:
     """A row per kind; `floor`: seconds that a step's products take at the matrix rate, by round."""
-    rows: dict[str, Any] = {}
+    rows = table(seconds, "ours")
     say(f"{'':14} {'ms a step':>10} {'quartiles':>17} {'of rate':>8}   times ours (quartiles)")
     for kind, spread in seconds.items():
-        ms, ratio, told = (
-            summary(spread, 1e-3),
-            summary(spread.over(seconds["ours"])),
-            spread.apart_from(seconds["ours"]),
-        )
-        share = summary(floor.over(spread))
-        rows[kind] = {"ms": ms, "ratio": ratio, "apart_from_ours": told, "matrix_share": share}
-        beside = "" if kind == "ours" else versus(ratio, told)
+        row, share = rows[kind], summary(floor.over(spread))
+        row["matrix_share"], ms = share, row["ms"]
+        beside = "" if kind == "ours" else versus(row["ratio"], row["apart"])
         between = f"{ms['q1']:.4g} to {ms['q3']:.4g}"
         say(f"{kind:14} {ms['median']:10.4g} {between:>17} {share['median']:8.1%}   {beside}")
     say(f"{ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
@@ -128,6 +124,10 @@ def _table(seconds: dict[str, Spread], floor: Spread, say: Say) -> dict[str, Any
 
 BENCHMARKS.add("train")(
     Benchmark(
-        "Time a training step against other projects'.", Options, run, ratio="time of a step, over ours", clones=PEERS
+        "Time a training step against other projects'.",
+        Options,
+        run,
+        ratio="times faster ours makes a step",
+        clones=PEERS,
     )
 )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ class Worker:
     """A process that makes steps, of training or of writing, when asked."""
 
     def __init__(self, kind: str, path: str, shape: Mapping[str, Any]) -> None:
+        self.kind = kind
         command = [sys.executable, str(SCRIPT), kind, path, json.dumps(shape)]
         environment = None if path else {**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])}
         # A file, as a pipe that nobody reads would stop a talkative peer.
@@ -29,11 +31,19 @@ class Worker:
             raise UsageError(f"peers={kind}={path}: does not start: {self._last_words()}")
 
     def steps(self, count: int) -> list[float]:
-        """Seconds of each of `count` steps."""
+        """Seconds of each of `count` steps.
+
+        Raises:
+            UsageError: the process has ended; its last words.
+        """
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{count}\n")
-        self.process.stdin.flush()
-        seconds: list[float] = json.loads(self._answer())
+        with suppress(BrokenPipeError):  # then there is no answer, either
+            self.process.stdin.write(f"{count}\n")
+            self.process.stdin.flush()
+        answer = self._answer()
+        if not answer:
+            raise UsageError(f"peers={self.kind}: stopped: {self._last_words()}")
+        seconds: list[float] = json.loads(answer)
         return seconds
 
     def close(self) -> None:

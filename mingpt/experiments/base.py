@@ -83,7 +83,6 @@ class Experiment:
         common: what all arms share, every setting spelled out, since defaults move; of it an arm takes what its family
             of models reads, so that unlike families may stand side by side.
         seeds: how many cells an arm has.
-        metric: of a run's last record, what arms are compared by.
         learning_rates: each arm that has a learning rate takes the best of these; None: what `common` says.
         quick: what is other where it must be over in minutes.
         quick_arms: the arms then; None: the same.
@@ -98,7 +97,6 @@ class Experiment:
     arms: Mapping[str, Stages] = field(default_factory=dict)
     common: Settings = field(default_factory=dict)
     seeds: int = 5
-    metric: str = "val_loss"
     learning_rates: tuple[float, ...] | None = None
     quick: Settings = field(default_factory=dict)
     quick_arms: Mapping[str, Stages] | None = None

@@ -9,7 +9,7 @@ from mingpt.experiments.base import Cell, Experiment, Say
 from mingpt.experiments.runner import measured
 from mingpt.files import write_atomic
 from mingpt.report import page
-from mingpt.report.compare import Comparison, comparison
+from mingpt.report.compare import Comparison
 from mingpt.report.records import PAGE, SUMMARY
 
 Show = Callable[[Comparison], None]
@@ -24,16 +24,13 @@ def conclude(experiment: Experiment, folder: Path, cells: Sequence[Cell], say: S
     Args:
         show: puts the comparison before a person.
     """
-    arms: dict[str, list[str | Path]] = {}
-    for cell in cells:
-        arms.setdefault(cell.arm, []).append(cell.folders[-1])
     taken = [each.name for each in experiment.measurements]
     summary: dict[str, Any] = {"findings": findings(experiment, folder), "measured": taken}
-    if arms:
-        result = comparison(arms, metric=experiment.metric, every_pair=True)
-        summary = {"verdict": result.headline, "every_pair": True, **summary, **result.to_json()}
+    result = page.compared(folder) if cells else None
+    if result:
+        summary = {"verdict": result.headline, **summary, **result.to_json()}
         show(result)
-    if arms or taken:
+    if result or taken:
         write_atomic(folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
     say(f"page: {page.write([folder], folder / PAGE)}")
 

@@ -9,7 +9,6 @@ out/experiments/NAME/
     logs/  claims/
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -20,7 +19,7 @@ from typing import Any
 from mingpt import settings
 from mingpt.errors import UsageError
 from mingpt.experiments.base import DEFAULTS, Cell, Experiment, Say, Settings, read_by
-from mingpt.files import write_atomic
+from mingpt.files import sha256, write_atomic
 from mingpt.report.records import RECORD as RECORD
 from mingpt.settings import Config
 from mingpt.text.corpora import read_text
@@ -58,7 +57,7 @@ def text_of(experiment: Experiment, folder: Path, data: str, quick: bool, say: S
     if not (folder / RECORD).exists():  # else another text is refused, and the cells' own must stay
         path.unlink(missing_ok=True)
     keep(path, content)
-    return Text(str(path), hashlib.sha256(content).hexdigest(), limit)
+    return Text(str(path), sha256(content), limit)
 
 
 def config_of(values: Settings) -> Config:
@@ -129,7 +128,7 @@ def _training_part(folder: Path, config: Config) -> Path:
         content = content[:-1]
     path = folder / "training-part.txt"
     if path.exists() and path.read_bytes() != content.encode():  # arms that cut the text in other places
-        path = folder / f"training-part-{hashlib.sha256(content.encode()).hexdigest()[:8]}.txt"
+        path = folder / f"training-part-{sha256(content.encode())[:8]}.txt"
     keep(path, content.encode())
     return path
 
@@ -146,7 +145,7 @@ def folder_name(arm: str) -> str:
     plain = re.sub(r"[^\w.,=+ -]", "_", arm)
     if arm and plain == arm and len(arm) <= LONGEST_NAME and not arm.startswith("."):
         return arm
-    return f"{plain[:LONGEST_NAME].strip('. ')}-{hashlib.sha256(arm.encode()).hexdigest()[:8]}"
+    return f"{plain[:LONGEST_NAME].strip('. ')}-{sha256(arm.encode())[:8]}"
 
 
 def defined(experiment: Experiment, text: Text, quick: bool) -> dict[str, Any]:
@@ -163,7 +162,7 @@ def defined(experiment: Experiment, text: Text, quick: bool) -> dict[str, Any]:
             raise UsageError(f"{wrong} (in the combination {arm})") from None
         arms[arm] = [_read(each) for each in found]
     return {
-        **{name: getattr(experiment, name) for name in ("name", "question", "hypothesis", "metric")},
+        **{name: getattr(experiment, name) for name in ("name", "question", "hypothesis")},
         "quick": quick,
         "text": {"path": text.path, "sha256": text.sha256, "characters": text.characters},
         "learning_rates": list(experiment.learning_rates) if experiment.learning_rates else None,
@@ -186,7 +185,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """`window=16 stage 1 model.window was 8, is 16`, ...: all that would make two records' cells differ."""
     said = [
         f"{name} was {before.get(name)}, is {now[name]}"
-        for name in ("name", "metric", "quick", "learning_rates")
+        for name in ("name", "quick", "learning_rates")
         if before.get(name) != now[name]
     ]
     if before["text"]["sha256"] != now["text"]["sha256"]:

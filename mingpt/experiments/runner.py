@@ -35,6 +35,7 @@ class Wish:
     Attributes:
         folder: of the experiment.
         command: what a person typed.
+        again: what goes on with it; "": the same.
         data: the text.
         seeds: cells per arm; None: as many as the record says, or else the experiment.
         quick: its small form.
@@ -44,6 +45,7 @@ class Wish:
 
     folder: Path
     command: str
+    again: str = ""
     data: str = "input.txt"
     seeds: int | None = None
     quick: bool = False
@@ -86,6 +88,7 @@ def carry_out(
     outcome = crew.do(cells)
     if outcome.stopped:
         return outcome
+    _note_hopeless(wish.folder, outcome)
     whole = [cell for cell in cells if done(cell)]
     _measure(experiment.measurements, Lab(wish.folder, whole, wish.quick, say))
     conclude(experiment, wish.folder, whole, say)
@@ -120,6 +123,18 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 def _write_record(folder: Path, record: dict[str, Any]) -> None:
     write_atomic(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def _note_hopeless(folder: Path, outcome: Outcome) -> None:
+    """Into the record: cells that will never end, and why, so that the rest may be published."""
+    found = {
+        f"cells/{plan.folder_name(cell.arm)}/seed-{cell.seed}": why
+        for cell, (_, why) in outcome.failed.items()
+        if outcome.hopeless(cell)
+    }
+    if found:
+        with waited_for(folder):
+            _write_record(folder, {**(read_record(folder) or {}), "hopeless": found})
 
 
 def _learning_rates(experiment: Experiment, wish: Wish, text: Text, crew: Crew) -> tuple[dict[str, float], Outcome]:

@@ -113,6 +113,7 @@ def experiment(words: Sequence[str], say: Say, program: str, conclude: Conclude)
     wish = Wish(
         folder=folder_of(chosen, options.quick),
         command=shlex.join([*program.split(), "experiment", *words]),
+        again=shlex.join([*program.split(), "experiment", "run", chosen.name, *_without("--fresh", given)]),
         data=options.data,
         seeds=options.seeds,
         quick=options.quick,
@@ -136,9 +137,12 @@ def sweep(words: Sequence[str], say: Say, program: str, conclude: Conclude) -> i
     wanted = experiment_of(settings)
     say(f"{len(wanted.arms)} combinations x {options.seeds} seeds = {len(wanted.arms) * options.seeds} runs")
     first = next(iter(wanted.arms.values()))[0]
+    folder = Path(options.folder) if options.folder else _free()
+    there = [*settings, *_without("--folder", own), f"--folder={folder}"]
     wish = Wish(
-        folder=Path(options.folder) if options.folder else _free(),
+        folder=folder,
         command=shlex.join([*program.split(), "sweep", *words]),
+        again=shlex.join([*program.split(), "sweep", *there]),
         data=str(first["data.path"]),
         seeds=options.seeds,
         jobs=options.jobs,
@@ -222,12 +226,14 @@ def _free() -> Path:
     return next(home / str(n) for n in itertools.count(1) if not (home / str(n)).exists())
 
 
+def _without(name: str, flags: Sequence[str]) -> list[str]:
+    """`flags`, each with its value, but for those of this name."""
+    return [flag for flag in flags if flag.partition("=")[0] != name]
+
+
 def _ended(outcome: Outcome, wish: Wish, say: Say) -> int:
     if outcome.stopped:
-        named = "--folder" in wish.command or " experiment " in wish.command
-        again = wish.command.replace(" --fresh=True", "").replace(" --fresh", "")
-        again += "" if named else f" {shlex.quote(f'--folder={wish.folder}')}"
-        say(f"stopped by {outcome.stopped}; go on with: {again}")
+        say(f"stopped by {outcome.stopped}; go on with: {wish.again or wish.command}")
         return EXIT_CODES[outcome.stopped]
     for cell, (_, why) in outcome.failed.items():
         say(f"{cell.name} failed: {why}")

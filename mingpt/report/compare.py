@@ -122,7 +122,6 @@ class Comparison:
 def comparison(
     runs: Iterable[str | Path] | Mapping[str, Iterable[str | Path]],
     *,
-    metric: str = "val_loss",
     every_pair: bool = False,
     keep_going: bool = False,
 ) -> Comparison:
@@ -130,7 +129,6 @@ def comparison(
 
     Args:
         runs: run folders; or the folders of each arm by its name, where the caller knows what an arm is.
-        metric: of a run's last record, what is compared.
         every_pair: judge all pairs of arms; else each against the first.
         keep_going: leave unfinished runs out and say so; else they are refused.
 
@@ -145,8 +143,8 @@ def comparison(
     refuse_other_texts(used)
     groups = grouped(named, used) if named else by_settings(used)
     refuse_twins(groups)
-    per_byte = len({run.environment.get("vocabulary_sha256") for run in used}) > 1 and metric == "val_loss"
-    key, scale = ("bits_per_byte", math.log(2)) if per_byte else (metric, 1.0)
+    per_byte = len({run.environment.get("vocabulary_sha256") for run in used}) > 1
+    key, scale = ("bits_per_byte", math.log(2)) if per_byte else ("val_loss", 1.0)
     seconds = None if notes_on_time(used) else _reached_by_all(used)
     unlike = differing_where_read(groups)
     arms = [_arm(group, list(unlike), key, scale, seconds) for group in groups]
@@ -171,7 +169,7 @@ def comparison(
             [] if seconds is None else judge(timed, every_pair=every_pair, unit=unit, certain=certain)
         ),
         differing=unlike,
-        baselines={} if per_byte or metric != "val_loss" else used[0].baselines,
+        baselines={} if per_byte else used[0].baselines,
         left_out=left_out,
         notes=[*notes(used, per_byte), *notes_on_time(used), *_notes_on_counting(certain)],
         environment=used[0].environment,

@@ -22,27 +22,30 @@ def headline(losses: Mapping[str, float | None], verdicts: Sequence[Verdict], un
         verdicts: on pairs of them.
     """
     told = [verdict for verdict in verdicts if verdict.kind != "none"]
-    if len(verdicts) == 1 or len(told) == 1:
-        return (told or verdicts)[0].sentence
+    if len(verdicts) == 1:
+        return verdicts[0].sentence
     judged = {name: loss for name, loss in losses.items() if loss is not None}
+    without = [called(name) for name in losses if name not in judged]
+    unjudged = [f"{_listed(without)} {_are(without)} without a held-out loss"] if without else []
+    if len(told) == 1 and len(judged) == 2:
+        return "; ".join([told[0].sentence, *unjudged])
     if not judged:
         return "no run here has a held-out loss, so there is no verdict"
     lowest = min(judged, key=lambda name: judged[name])
     least = f"the lowest held-out loss is {number(judged[lowest])} {unit}, {called(lowest)}"
     if not told:
         return f"no verdict on any two of {len(losses)} arms; {least}"
-    first = next(iter(judged))
-    about = [verdict for verdict in verdicts if verdict.first == first and verdict.second in judged]
-    said = [_said(kind, [each for each in about if each.kind == kind], unit) for kind in KINDS]
-    without = [called(name) for name in losses if name not in judged]
-    said += [f"{_listed(without)} {_are(without)} without a held-out loss"] if without else []
+    first = told[0].first  # an arm before it has no verdict at all, and is named as such
+    about = [each for each in verdicts if first in (each.first, each.second) and {each.first, each.second} <= {*judged}]
+    said = [_said(kind, first, [each for each in about if each.kind == kind], unit) for kind in KINDS]
+    said += unjudged
     said += [least] if lowest != first else []
     return (
         f"compared with {called(first)} (held-out loss {number(judged[first])} {unit}), {'; '.join(filter(None, said))}"
     )
 
 
-def _said(kind: str, verdicts: Sequence[Verdict], unit: str) -> str:
+def _said(kind: str, first: str, verdicts: Sequence[Verdict], unit: str) -> str:
     """`window 2 (by 0.143 nats) and window 8 (by 0.105 nats) are better`; nothing of no verdicts."""
     if not verdicts:
         return ""
@@ -50,7 +53,8 @@ def _said(kind: str, verdicts: Sequence[Verdict], unit: str) -> str:
     sizes = (
         [f" (by {number(abs(d.mean))} {unit})" for d in found] if kind in ("better", "worse") else [""] * len(verdicts)
     )
-    named = [called(each.second) + size for each, size in zip(verdicts, sizes, strict=True)]
+    others = [each.second if each.first == first else each.first for each in verdicts]
+    named = [called(other) + size for other, size in zip(others, sizes, strict=True)]
     who = _listed(named) if len(named) <= MOST_NAMED else f"{len(named)} arms"
     shown = ""
     if kind == "open":

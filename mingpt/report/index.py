@@ -25,7 +25,8 @@ from mingpt.report.records import PAGE, RECORD, read_json
 
 RESULTS, README, IDEAS = Path("results"), Path("README.md"), Path("docs/ideas")
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
-VERDICT = re.compile(r"(<!-- verdict: (?P<name>[\w-]+) -->)(?P<old>.*?)(<!-- /verdict -->)", re.DOTALL)
+VERDICT = re.compile(r"(<!-- verdict: (?P<name>[\w-]+) -->)(?:(?!<!-- verdict:).)*?(<!-- /verdict -->)", re.DOTALL)
+OPEN, CLOSE = "<!-- verdict:", "<!-- /verdict -->"
 HINT = "<!-- Made by `chargpt experiment publish` from results/; changes here are lost. -->"
 SHOWN_WIDTH = 380  # pixels of a figure in a table
 
@@ -58,7 +59,7 @@ def write(results: Path = RESULTS, readme: Path = README, ideas: Path = IDEAS) -
     A README or a page of `ideas` without marks is left as it is.
 
     Raises:
-        UsageError: a README with one mark and not the other.
+        UsageError: a README or a page of `ideas` with one mark and not the other.
         CheckpointError: a damaged file.
     """
     parts = {folder: page.of_experiment(folder) for folder in published(results)}
@@ -72,7 +73,7 @@ def write(results: Path = RESULTS, readme: Path = README, ideas: Path = IDEAS) -
     if readme.is_file():
         made[readme] = with_results(readme.read_text(encoding="utf-8"), table(_one_each(entries), readme.parent))
     for path in sorted(ideas.glob("*.md")):
-        made[path] = with_verdicts(path.read_text(encoding="utf-8"), _one_each(entries), path.parent)
+        made[path] = with_verdicts(path.read_text(encoding="utf-8"), entries, path)
     return [*written, *(path for path, content in made.items() if _written(path, content))]
 
 
@@ -212,9 +213,18 @@ def with_results(text: str, content: str) -> str:
     return f"{before}{BEGIN}\n{content}\n{END}{rest.partition(END)[2]}"
 
 
-def with_verdicts(text: str, entries: Sequence[Entry], home: Path) -> str:
-    """`text` of a file in `home` with each verdict that is known between its marks."""
-    known = {entry.of: entry for entry in entries} | {entry.name: entry for entry in entries}
+def with_verdicts(text: str, entries: Sequence[Entry], path: Path) -> str:
+    """`text` of the file `path` with each verdict that is known between its marks; others stay as they are.
+
+    An experiment's name means its full form, or else its quick one; `NAME-quick` that one alone.
+
+    Raises:
+        UsageError: a mark without the other.
+    """
+    if {text.count(OPEN), text.count(CLOSE)} != {len(VERDICT.findall(text))}:
+        raise UsageError(f"{path}: must hold a {CLOSE} after each {OPEN} NAME -->, and none else")
+    home, known = path.parent, {entry.of: entry for entry in _one_each(entries)}
+    known |= {entry.name: entry for entry in entries}
 
     def said(found: re.Match[str]) -> str:
         entry = known.get(found["name"])
@@ -223,7 +233,7 @@ def with_verdicts(text: str, entries: Sequence[Entry], home: Path) -> str:
         small = f" {_cell(words.sentence(entry.part.small))}" if entry.part.small else ""
         link = f"[numbers and figures]({_link(entry.folder.parent / 'README.md', home)}#{entry.name.lower()})"
         findings = f"\n{_list(entry.part.findings)}\n" if entry.part.findings else ""
-        return f"{found[1]}\n{_cell(words.said(entry.part.verdict))}{small} {link}\n{findings}{found[4]}"
+        return f"{found[1]}\n{_cell(words.said(entry.part.verdict))}{small} {link}\n{findings}{found[3]}"
 
     return VERDICT.sub(said, text)
 

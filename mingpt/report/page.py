@@ -16,10 +16,21 @@ from pathlib import Path
 from typing import Any
 
 from mingpt.errors import UsageError
-from mingpt.files import sha256, write_atomic
+from mingpt.files import write_atomic
 from mingpt.report import figures
 from mingpt.report.compare import Comparison, comparison
-from mingpt.report.records import MEASURED, RECORD, SUMMARY, is_run, last_stage, read_json, read_lines, smallness
+from mingpt.report.records import (
+    MEASURED,
+    RECORD,
+    SUMMARY,
+    cells_of,
+    inside,
+    is_run,
+    last_stage,
+    read_json,
+    read_lines,
+    smallness,
+)
 from mingpt.report.statistics import Verdict, called
 from mingpt.report.words import FORMS
 
@@ -27,6 +38,7 @@ USUAL_CHOICE = "loss on the end of the training part"  # of a learning rate, whe
 OWN_CURVES = "loss-by-step"  # an experiment's figure of this name replaces the page's own
 SHORT = 240  # characters of a finding that stands in a table
 FEW = 3  # verdicts that are shown at once; of more, those on the first arm
+VIEWS = ("steps", "seconds")  # what a loss is drawn against
 ARMS_FIGURE = "held-out-by-"  # and so are called copies of the page's own, for those who want files
 
 
@@ -146,9 +158,8 @@ def of_experiment(folder: Path) -> Part:
     drawn = [path for path in pictures(folder) if not path.name.startswith(ARMS_FIGURE)]
     first = [picture(path) for path in drawn if path.stem == OWN_CURVES]
     others = [picture(path) for path in drawn if path.stem != OWN_CURVES]
-    small, notes = smallness(record), []
+    small, notes = smallness(record), _rates(record.get("chosen_learning_rates") or {})
     findings = [str(finding) for finding in summary.get("findings", [])]
-    notes += _rates(record.get("chosen_learning_rates") or {})
     return Part(
         title=str(record.get("question") or record.get("name") or folder.name),
         verdict=str(summary.get("verdict") or (result.headline if result else _shown(findings, others))),
@@ -164,13 +175,17 @@ def of_experiment(folder: Path) -> Part:
 
 
 def compared(folder: Path) -> Comparison | None:
-    """The arms of the experiment in `folder`, from its cells as they are; None without any."""
+    """The arms of the experiment in `folder`, from its cells as they are; None without any.
+
+    Cells whose numbers stopped being numbers are left out with what they said.
+    """
     record, summary = read_json(folder / RECORD), read_json(folder / SUMMARY)
     cells = _cells(folder, record)
     every_pair = bool(summary.get("every_pair", True))  # as there, since Holm's correction depends on it
-    metric = record.get("metric", "val_loss")
-    result = comparison(cells, metric=metric, every_pair=every_pair, keep_going=True) if cells else None
-    return _from_within(folder, result) if result else None
+    if not cells:
+        return None
+    found = _from_within(folder, comparison(cells, every_pair=every_pair, keep_going=True))
+    return replace(found, left_out=[*found.left_out, *record.get("hopeless", {}).items()])
 
 
 def _rates(chosen: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -190,12 +205,8 @@ def _rates(chosen: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _from_within(folder: Path, result: Comparison) -> Comparison:
     """Its runs named from the experiment's folder, wherever that lies."""
-
-    def inside(run: str) -> str:
-        return Path(run).relative_to(folder).as_posix() if Path(run).is_relative_to(folder) else run
-
-    arms = [replace(arm, runs=[inside(run) for run in arm.runs]) for arm in result.arms]
-    return replace(result, arms=arms, left_out=[(inside(run), why) for run, why in result.left_out])
+    arms = [replace(arm, runs=[inside(run, folder) for run in arm.runs]) for arm in result.arms]
+    return replace(result, arms=arms, left_out=[(inside(run, folder), why) for run, why in result.left_out])
 
 
 def _shown(findings: Sequence[str], drawn: Sequence[Figure]) -> str:
@@ -203,7 +214,7 @@ def _shown(findings: Sequence[str], drawn: Sequence[Figure]) -> str:
     return next(iter([*findings, *(figure.label for figure in drawn)]), "nothing was found yet")
 
 
-def curves(result: Comparison, small: str = "", views: Sequence[str] = ("steps", "seconds")) -> list[Figure]:
+def curves(result: Comparison, small: str = "", views: Sequence[str] = VIEWS) -> list[Figure]:
     """Loss against steps and against seconds; the second only where seconds can be compared."""
     found = []
     for over in [each for each in VIEWS if each in views and (each == "steps" or result.seconds is not None)]:
@@ -212,9 +223,6 @@ def curves(result: Comparison, small: str = "", views: Sequence[str] = ("steps",
             text = f"Thick: the mean of an arm's seeds. Thin: each seed. Against {figures.X_LABELS[over]}."
             found.append(Figure(svg=drawn, caption=text))
     return found
-
-
-VIEWS = ("steps", "seconds")
 
 
 def render(template: str, **told: Any) -> str:
@@ -228,21 +236,15 @@ def render(template: str, **told: Any) -> str:
 
 
 def _cells(folder: Path, record: Mapping[str, Any]) -> dict[str, list[Path]]:
-    """The last stage of every cell by its arm, in the record's order; cells that have not begun are not there."""
-    arms = list(record.get("arms", {}))
-    homes = sorted((folder / "cells").glob("*/"), key=lambda home: (_place(home.name, arms), home.name))
-    found = {_arm(home.name, arms): [last_stage(seed) for seed in sorted(home.glob("seed-*"))] for home in homes}
+    """The last stage of every cell by its arm, in the record's order; without cells that have not begun, or never
+    will end."""
+    hopeless = record.get("hopeless", {})
+    found = {
+        arm: [last_stage(cell) for cell in cells if inside(cell, folder) not in hopeless]
+        for arm, cells in cells_of(folder, record).items()
+    }
     begun = {arm: [run for run in runs if is_run(run)] for arm, runs in found.items()}
     return {arm: runs for arm, runs in begun.items() if runs}
-
-
-def _arm(folder: str, arms: Sequence[str]) -> str:
-    """The arm that lies in a folder of this name, which ends in a digest where the arm's own can't be a folder's."""
-    return next((arm for arm in arms if folder == arm or folder.endswith(sha256(arm.encode())[:8])), folder)
-
-
-def _place(folder: str, arms: Sequence[str]) -> int:
-    return [*arms, _arm(folder, arms)].index(_arm(folder, arms))
 
 
 def pictures(folder: Path) -> list[Path]:

@@ -31,6 +31,8 @@ from mingpt.report.records import (
     STARTS_FROM,
     SUMMARY,
     Record,
+    cells_of,
+    inside,
     is_run,
     last_stage,
     read_json,
@@ -51,15 +53,21 @@ QUOTED = re.compile(r"(['\"])(.*?)\1")
 
 
 def unfinished(folder: Path) -> str | None:
-    """Why the experiment in `folder` can't be published, in words; None where it can."""
+    """Why the experiment in `folder` can't be published, in words; None where it can.
+
+    A run has ended, too, where its numbers stopped being numbers: the record says so, and a page leaves it out.
+    """
     if not (folder / RECORD).is_file():
         return f"no experiment here (it has no {RECORD})"
     record = read_json(folder / RECORD)
-    wanted = len(record.get("arms", {})) * int(record.get("seeds", 0))
-    runs = [last_stage(cell) for cell in _cells(folder)]
-    done = [run for run in runs if is_run(run) and not read_run(run).trouble]
-    if len(done) < wanted:
-        return f"it is unfinished: {len(done)} of {wanted} runs"
+    arms = record.get("arms", {})
+    wanted = len(arms) * int(record.get("seeds", 0))
+    cells = [cell for arm, each in cells_of(folder, record).items() if arm in arms for cell in each]
+    runs = {inside(cell, folder): last_stage(cell) for cell in cells}
+    ended = {cell for cell, run in runs.items() if is_run(run) and not read_run(run).trouble}
+    ended |= record.get("hopeless", {}).keys()
+    if len(ended) < wanted:
+        return f"it is unfinished: {len(ended)} of {wanted} runs"
     taken = {row.get("measurement") for row in read_lines(folder / MEASURED)}
     taken |= {*read_json(folder / SUMMARY).get("measured", [])}  # those that rightly gave no rows, too
     missing = [name for name in record.get("measurements", []) if name not in taken]
@@ -92,14 +100,15 @@ def publish(folder: Path, target: Path) -> None:
 
 def _copy(folder: Path, target: Path) -> None:
     target.mkdir()
-    _write_json(target / RECORD, portable(read_json(folder / RECORD)))
+    record = read_json(folder / RECORD)
+    _write_json(target / RECORD, portable(record))
     summary = read_json(folder / SUMMARY)
     if summary:
         _write_json(target / SUMMARY, summary_form(summary, folder))
     rows = read_lines(folder / MEASURED)
     if rows:
         _write_lines(target / MEASURED, [shorter(portable(row)) for row in rows])
-    for cell in _cells(folder):
+    for cell in [cell for each in cells_of(folder, record).values() for cell in each]:
         for run in sorted(cell.glob("stage-*")) or [cell]:
             if is_run(run):
                 _publish_run(run, target / run.relative_to(folder))
@@ -108,7 +117,7 @@ def _copy(folder: Path, target: Path) -> None:
 def summary_form(summary: Record, folder: Path) -> Record:
     """Of what an experiment's `summary` says, what is kept: no curves, and runs named from the experiment's folder."""
     arms = [{k: v for k, v in arm.items() if k not in OF_RUNS} for arm in summary.get("arms", [])]
-    arms = [{**arm, "runs": [_inside(run, folder) for run in arm.get("runs", [])]} for arm in arms]
+    arms = [{**arm, "runs": [inside(run, folder) for run in arm.get("runs", [])]} for arm in arms]
     kept: Record = shorter(portable({**summary, "arms": arms}))
     return kept
 
@@ -175,16 +184,6 @@ def portable(value: Any) -> Any:
 def _last(found: re.Match[str]) -> str:
     """A path's last part, with the setting before it, where all of a quoted text is one."""
     return f"{found[1]}{found[2]}" if found[0] == found.string else found[0]
-
-
-def _cells(folder: Path) -> list[Path]:
-    return sorted((folder / "cells").glob("*/seed-*"))
-
-
-def _inside(run: str, folder: Path) -> str:
-    """Whether it was named from the experiment's folder or from around it."""
-    path = Path(run)
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from mingpt.errors import CheckpointError, UsageError
+from mingpt.files import sha256
 from mingpt.report.curve import smoothed
 
 HOME = Path("out")  # where runs go that no other place is given
@@ -185,8 +186,34 @@ def _found_again(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def baselines_of(folder: Path) -> dict[str, float]:
     """N-gram losses of an experiment's text, as its last stage cut it; {} without a run."""
-    found = sorted((folder / "cells").glob("*/seed-*"))
+    found = sorted(cell for cells in cells_of(folder, read_json(folder / RECORD)).values() for cell in cells)
     return read_json(last_stage(found[0]) / "baselines.json") if found else {}
+
+
+def cells_of(folder: Path, record: Mapping[str, Any]) -> dict[str, list[Path]]:
+    """The cells that there are by their arm, in the record's order: of seeds 1 to its `seeds`; of all without."""
+    arms, seeds = list(record.get("arms", {})), record.get("seeds")
+    homes = sorted((folder / "cells").glob("*/"), key=lambda home: (_place(home.name, arms), home.name))
+    wanted = None if seeds is None else {f"seed-{seed}" for seed in range(1, int(seeds) + 1)}
+    return {
+        arm_of(home.name, arms): [cell for cell in sorted(home.glob("seed-*")) if wanted is None or cell.name in wanted]
+        for home in homes
+    }
+
+
+def arm_of(folder: str, arms: Sequence[str]) -> str:
+    """The arm that lies in a folder of this name, which ends in a digest where the arm's own can't be a folder's."""
+    return next((arm for arm in arms if folder == arm or folder.endswith(sha256(arm.encode())[:8])), folder)
+
+
+def _place(folder: str, arms: Sequence[str]) -> int:
+    return [*arms, arm_of(folder, arms)].index(arm_of(folder, arms))
+
+
+def inside(run: str | Path, folder: Path) -> str:
+    """The path `run` as seen from `folder`, where it lies in there; else as it is."""
+    path = Path(run)
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
 
 
 def last_stage(cell: Path) -> Path:

@@ -1,14 +1,17 @@
 """`bench`: every way computes the same window, slopes are exponents, and what can't be told apart is not ranked."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from mingpt import probe
-from mingpt.benchmarks import BENCHMARKS, attention, base, decode
+from mingpt.benchmarks import BENCHMARKS, attention, base, decode, peers
+from mingpt.benchmarks.worker import Worker
 from mingpt.errors import UsageError
 from mingpt.flags import Flags
 from mingpt.probe import Spread
@@ -74,7 +77,7 @@ def test_attention_prints_a_rank_where_there_is_none(monkeypatch: pytest.MonkeyP
     options = parsed("attention", "--length=32", "--window=5", "--heads=1", "--width=4", "--device=cpu")
     result = attention.run(options, said.append)
     json.dumps(result)
-    assert not any(row["apart_from_full"] for row in result["rows"].values())
+    assert not any(row["apart"] for row in result["rows"].values())
     assert " < " not in said[-1]
     assert sum("not told apart" in line for line in said) == 5
 
@@ -119,6 +122,70 @@ def test_decode_times_another_number_of_writers(monkeypatch: pytest.MonkeyPatch)
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.parametrize("name", ["attention", "decode"])
+@pytest.mark.parametrize(("beside", "found"), [(True, "cpu"), (False, "auto")])
+def test_ours_on_another_device_than_the_peers(
+    name: str, beside: bool, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PickedError(Exception):
+        pass
+
+    def picked(device: str, setting: str) -> torch.device:
+        raise PickedError(device)
+
+    module = {"attention": attention, "decode": decode}[name]
+    monkeypatch.setattr(module, "pick_device", picked)
+    given = {"attention": "--peers=local-attention", "decode": "--peers=transformers"}[name]
+    options = parsed(name, "--device=auto", *([given] if beside else []))
+    with pytest.raises(PickedError, match=f"^{found}$"):
+        module.run(options, lambda line: None)
+
+
+def test_table_turns_a_ratio_or_tells_apart_what_overlaps() -> None:
+    seconds = {"base": Spread((2.0, 2.1, 2.2)), "half": Spread((1.0, 1.05, 1.1)), "alike": Spread((2.1, 2.2, 2.3))}
+    slow, fast = base.table(seconds, "base"), base.table(seconds, "base", faster=True)
+    assert (slow["half"]["ratio"]["median"], fast["half"]["ratio"]["median"]) == (0.5, 2.0)
+    assert [row["apart"] for row in slow.values()] == [False, True, False]
+    assert slow["half"]["ms"]["median"] == 1050
+
+
+def test_transformers_leaves_tokens_out_that_others_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[dict[str, Any]] = []
+
+    class Model:
+        def __init__(self, config: Any) -> None:
+            pass
+
+        def eval(self) -> "Model":
+            return self
+
+        def generate(self, prompt: Any, **settings: Any) -> None:
+            said.append(settings)
+
+    fake = SimpleNamespace(GPT2Config=SimpleNamespace, GPT2LMHeadModel=Model)
+    monkeypatch.setitem(sys.modules, "transformers", fake)
+    sizes = {"block_size": 8, "n_embd": 4, "n_layer": 1, "n_head": 1, "batch": 1, "prompt": 2, "tokens": 3}
+    peers.transformers_writing(sizes)()
+    assert (said[0]["top_k"], said[0]["do_sample"]) == (0, True)
+
+
+def test_peer_that_stops_ends_in_a_traceback(tmp_path: Any) -> None:
+    (tmp_path / "model.py").write_text(
+        "from types import SimpleNamespace as GPTConfig\n"
+        "class GPT:\n"
+        "    def __init__(self, config): pass\n"
+        "    def eval(self): pass\n"
+        "    def generate(self, *words, **settings): raise RuntimeError('no such thing')\n"
+    )
+    shape = {"n_layer": 1, "n_head": 1, "n_embd": 4, "block_size": 8, "batch": 1, "prompt": 2, "tokens": 3}
+    worker = Worker("nanogpt-writing", str(tmp_path), shape | {"threads": 1})
+    try:
+        with pytest.raises(UsageError, match=r"^peers=nanogpt-writing: stopped: RuntimeError: no such thing$"):
+            worker.steps(1)
+    finally:
+        worker.close()
+
+
 def test_peer_that_writes_is_not_timed_or_left_running(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.py").write_text(
         "from types import SimpleNamespace as GPTConfig\n"
@@ -158,6 +225,7 @@ def test_fewer_key_heads_keep_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
         ("attention", ["--rounds=1"], "rounds=1: must be at least 2"),
         ("decode", ["--tokens=70"], "tokens=70: must be at most block_size=256 less prompt=192"),
         ("decode", ["--device=cuda", "--peers=nanogpt=."], "device=cuda: must be cpu"),
+        ("attention", ["--device=cuda", "--peers=local-attention"], "device=cuda: must be cpu"),
         ("decode", ["--peers=mingpt=."], "peers=mingpt=.: must be of nanogpt, transformers"),
         ("decode", ["--peers=nanogpt"], "peers=nanogpt: must be KIND=FOLDER of a clone"),
         ("decode", ["--peers=transformers=."], "peers=transformers=.: must be transformers alone"),

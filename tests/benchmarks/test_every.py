@@ -1,7 +1,7 @@
 """`bench all`: each in turn, what each knows of what is given, and a picture of the ratios."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     registry.add("all")(BENCHMARKS["all"])
     registry.add("plain")(Benchmark("plain", Threads, run("plain"), ratio="over one"))
     registry.add("nested")(Benchmark("nested", Peers, run("nested"), clones=("mine",), packages=("theirs",)))
-    registry.add("long")(Benchmark("long", Peers, run("long"), clones=("mine",), lengthy=True))
+    registry.add("long")(Benchmark("long", Peers, run("long"), clones=("mine",), lengthy="a week"))
     monkeypatch.setattr(every, "BENCHMARKS", registry)
     return ran
 
@@ -61,7 +61,7 @@ def test_peers_or_threads_reach_who_does_not_know_them(few: list[tuple[str, Any]
     assert few == [("plain", Threads(threads=3)), ("nested", Peers(threads=3, peers=f"theirs,mine={tmp_path}"))]
     assert list(json.loads(json.dumps(result))["results"]) == ["plain", "nested"]
     assert result["left_out"] == ["long"]
-    assert "long: left out" in said[-1]
+    assert "long: left out, as it takes a week" in said[-1]
 
 
 def test_lengthy_one_is_left_out_though_asked_for(few: list[tuple[str, Any]], tmp_path: Path) -> None:
@@ -75,14 +75,69 @@ def test_figure_lacks_a_bar(few: list[tuple[str, Any]], tmp_path: Path) -> None:
     every.run(parsed(f"--figure={path}"), lambda line: None)
     drawn = path.read_text(encoding="utf-8")
     assert drawn.startswith("<svg")
-    for words in ("plain, one: 1", "plain, two: 3", "nested, batch 1, one: 0.25", "plain: over one"):
-        assert words in drawn.lower()
     assert "batch 2" not in drawn
+
+
+def bars(figure: Any) -> list[list[tuple[str, float, bool]]]:
+    """Of every panel: what each bar is called, where it ends, and whether it is full."""
+    panels = []
+    for axes in figure.axes:
+        names = [label.get_text() for label in axes.get_yticklabels()]
+        ends = [(bar.get_x() + bar.get_width(), bar.get_fill()) for bar in axes.patches]
+        panels.append([(name, round(end, 6), fill) for name, (end, fill) in zip(names, ends, strict=True)])
+    return panels
+
+
+def test_bar_is_missing_or_turned_or_full_where_nothing_was_told_apart(
+    few: list[tuple[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Any] = []
+
+    def kept(draw: Any, rows: Any, **words: Any) -> str:
+        figure = every.figures.new_figure()
+        draw(rows, figure)
+        figures.append(figure)
+        return ""
+
+    monkeypatch.setattr(every, "measured", kept)
+    plain = {"one": {"ratio": ratio(1.0), "apart": False}, "two": {"ratio": ratio(4.0), "apart": True}}
+    missed = {"peer": {"ratio": {"median": 0.0, "q1": 0.0, "q3": 8.0}}}
+    results = {"plain": {"rows": plain}, "nested": {"failed": "no such peer"}, "long": {"rows": missed}}
+    every.draw(results, tmp_path / "bench.svg")
+    first, last = bars(figures[0])
+    assert first == [("one", 1.0, False), ("two", 4.0, True)]
+    assert last[0][1] < 1
+    registry = every.BENCHMARKS
+    taking: Registry[Benchmark] = Registry("bench")
+    taking.add("plain")(replace(registry["plain"], takes=True))
+    monkeypatch.setattr(every, "BENCHMARKS", taking)
+    every.draw({"plain": {"rows": plain}}, tmp_path / "bench.svg")
+    assert bars(figures[1])[0] == [("one", 1.0, False), ("two", 0.25, True)]
+
+
+def test_one_that_fails_takes_the_others_with_it(
+    few: list[tuple[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(options: Any, say: Any) -> dict[str, Any]:
+        raise UsageError("peers=theirs=: does not start: no such package")
+
+    registry: Registry[Benchmark] = Registry("bench")
+    registry.add("nested")(replace(every.BENCHMARKS["nested"], run=fails))
+    for name in ("plain", "long"):
+        registry.add(name)(every.BENCHMARKS[name])
+    monkeypatch.setattr(every, "BENCHMARKS", registry)
+    said: list[str] = []
+    result = every.run(parsed(f"--figure={tmp_path / 'bench.svg'}"), said.append)
+    assert result["failed"] == ["nested"]
+    assert result["results"]["nested"] == {"failed": "peers=theirs=: does not start: no such package"}
+    assert result["results"]["plain"]["rows"]
+    assert (tmp_path / "bench.svg").is_file()
+    assert any("nested failed: peers=theirs" in line for line in said)
 
 
 def test_ratio_of_a_row_in_a_row_is_lost() -> None:
     rows = {"a": {"ratio": ratio(1), "ms": ratio(7)}, "b": {"c": {"ratio": ratio(2), "token_ratio": ratio(8)}}}
-    assert list(every.ratios(rows)) == [("a", ratio(1)), ("b, c", ratio(2))]
+    assert list(every.ratios(rows)) == [("a", ratio(1) | {"apart": True}), ("b, c", ratio(2) | {"apart": True})]
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,15 @@ def test_finished_cell_is_trained_again(go: Any, experiment: Make, here: Any) ->
     assert (len(told.concluded), here.seen) == (6, [])
 
 
+def test_record_with_a_metric_is_another_experiment(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+    go(experiment())
+    path = tmp_path / "exp/record.json"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "metric": "val_loss"}))  # as it was kept once
+    here.trained.clear()
+    _, told = go(experiment())
+    assert (len(told.concluded), here.seen) == (4, [])
+
+
 @pytest.mark.parametrize("lost", ["checkpoints", "a line", "baselines.json"])
 def test_damaged_cell_counts_as_finished(go: Any, experiment: Make, here: Any, tmp_path: Path, lost: str) -> None:
     one = experiment(arms={"RoPE": [{}]}, seeds=1)
@@ -131,7 +140,7 @@ def test_half_done_cell_begins_anew(go: Any, experiment: Make, here: Any, tmp_pa
     assert len(read_lines(home / "metrics.jsonl")) == 6
 
 
-def test_crash_of_a_cell_ends_the_others(go: Any, experiment: Make, here: Any) -> None:
+def test_crash_of_a_cell_ends_the_others(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
     def crash(config: Config) -> None:
         if config.model.rope:
             raise NotFiniteError("boom")
@@ -143,6 +152,12 @@ def test_crash_of_a_cell_ends_the_others(go: Any, experiment: Make, here: Any) -
     ]  # fmt: skip
     assert any("FAILED: error: boom" in line for line in told.lines)
     assert [cell.arm for cell in told.concluded] == ["learned", "learned"]
+    record = read_record(tmp_path / "exp")
+    assert record is not None
+    assert record["hopeless"] == {f"cells/RoPE/seed-{seed}": "error: boom" for seed in (1, 2)}
+    here.before = lambda config: None
+    go(experiment())
+    assert "hopeless" not in (read_record(tmp_path / "exp") or {})
 
 
 def test_changed_definition_goes_on(go: Any, experiment: Make, here: Any, tmp_path: Path, text_file: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from mingpt import cli
 from mingpt.errors import UsageError
 from mingpt.experiments import EXPERIMENTS, runner, verbs
+from mingpt.experiments.crew import Outcome
 from mingpt.experiments.grid import experiment_of, split, swept
 
 
@@ -156,3 +157,30 @@ def test_list_or_help_lacks_an_experiment(capsys: pytest.CaptureFixture[str]) ->
         assert all(name in listed for name in EXPERIMENTS)
     assert cli.main(["sweep", "--help"]) == 0
     assert "--seeds" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "again"),
+    [
+        ("experiment", ["run", "rope", "--fresh=true"], "experiment run rope"),
+        (
+            "experiment",
+            ["run", "rope", "--quick", "--fresh", "--jobs", "2"],
+            "experiment run rope --quick=True --jobs=2",
+        ),
+        (
+            "sweep",
+            ["--model.rope=True,False", "--data.path=my experiment a.txt", "--seeds", "2"],
+            "sweep --model.rope=True,False '--data.path=my experiment a.txt' --seeds=2 --folder=out/sweeps/1",
+        ),
+        ("sweep", ["--folder", "mine", "--model.rope=True,False"], "sweep --model.rope=True,False --folder=mine"),
+    ],
+)
+def test_command_that_goes_on_is_another(
+    verb: str, words: list[str], again: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    with mock.patch.object(verbs, "carry_out", return_value=Outcome(stopped="SIGINT")):
+        getattr(verbs, verb)(words, said.append, "chargpt", lambda *told: None)
+    assert said[-1] == f"stopped by SIGINT; go on with: chargpt {again}"

@@ -186,11 +186,21 @@ def test_arm_without_a_loss_is_what_others_are_compared_with(make_run: Any, six:
     arms = {"blind": blind, "new": six[1::2], "old": six[::2]}
     result = comparison(arms, every_pair=True)
     assert result.headline.startswith("new is better than old by 0.104 nats")
+    assert result.headline.endswith("; blind is without a held-out loss")
     third = [make_run(f"t{seed}", seed=seed, curve=[3, 2, 1.7 + (-1) ** seed / 9]) for seed in (1, 2, 3)]
     said = comparison({**arms, "odd, one": third}, every_pair=True).headline
     assert said.startswith("compared with new (held-out loss 1.516 nats), old (by 0.104 nats) is worse; ")
     assert "“odd, one” is not told apart from it (3 seeds could have shown a difference of 0." in said
     assert said.endswith("; blind is without a held-out loss")
+
+
+def test_headline_hides_an_arm_of_fewer_seeds(make_run: Any, six: list[Path]) -> None:
+    few = [make_run(f"few-{seed}", seed=seed, curve=[3, 2, 1.1 + seed / 100]) for seed in (4, 5)]
+    for arms in ({"old": six[::2], "new": six[1::2], "few": few}, {"few": few, "old": six[::2], "new": six[1::2]}):
+        said = comparison(arms, every_pair=True).headline
+        assert said.startswith("compared with old (held-out loss 1.620 nats), new (by 0.104 nats) is better; ")
+        assert "few is without a verdict" in said
+        assert said.endswith("the lowest held-out loss is 1.145 nats, few")
 
 
 def test_comparison_is_no_json(six: list[Path]) -> None:

@@ -275,3 +275,50 @@ def test_fewer_seeds_or_pseudo_nats_or_no_parameters_are_not_told(make_run: Any,
     words = page.write(runs, tmp_path / "page.html").read_text()
     for said in ("2 of 3 seeds", "none: counts", "pseudo-nats per token hidden", "0.500, 1 of 3 seeds"):
         assert said in words, said
+
+
+# ---- what was stopped, cut or spoilt
+
+
+def test_spare_seeds_stand_for_missing_ones_or_are_shown(experiment_folder: Path, tmp_path: Path) -> None:
+    record = json.loads((experiment_folder / "record.json").read_text())
+    (experiment_folder / "record.json").write_text(json.dumps({**record, "seeds": 2}))
+    result = page.compared(experiment_folder)
+    assert result is not None
+    assert [arm.seeds for arm in result.arms] == [[1, 2], [1, 2]]
+    publish(experiment_folder, tmp_path / "kept")
+    assert {path.name for path in (tmp_path / "kept").glob("cells/*/*")} == {"seed-1", "seed-2"}
+    shutil.rmtree(experiment_folder / "cells" / "rope" / "seed-2")
+    assert unfinished(experiment_folder) == "it is unfinished: 3 of 4 runs"
+
+
+def test_one_diverged_run_keeps_all_from_being_published(experiment_folder: Path, tmp_path: Path) -> None:
+    path = experiment_folder / "cells" / "rope" / "seed-3" / "stage-2" / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:7]))
+    assert unfinished(experiment_folder) == "it is unfinished: 5 of 6 runs"
+    record = json.loads((experiment_folder / "record.json").read_text())
+    record["hopeless"] = {"cells/rope/seed-3": "error: loss is nan"}
+    (experiment_folder / "record.json").write_text(json.dumps(record))
+    publish(experiment_folder, tmp_path / "kept")
+    for folder in (experiment_folder, tmp_path / "kept"):
+        result = page.compared(folder)
+        assert result is not None
+        assert [arm.seeds for arm in result.arms] == [[1, 2], [1, 2, 3]]
+        assert result.left_out == [("cells/rope/seed-3", "error: loss is nan")]
+
+
+@pytest.mark.parametrize("lost", ["<!-- /verdict -->", "<!-- verdict: b -->"])
+def test_missing_mark_of_a_verdict_deletes_prose(lost: str) -> None:
+    text = "<!-- verdict: a -->x<!-- /verdict -->\nprose\n<!-- verdict: b -->y<!-- /verdict -->\n"
+    assert index.with_verdicts(text, [], Path("a.md")) == text
+    with pytest.raises(UsageError, match=r"a\.md: must hold"):
+        index.with_verdicts(text.replace(lost, "", 1), [], Path("a.md"))
+
+
+def test_quick_form_by_its_name_is_stale_beside_the_full(results: Path, experiment_folder: Path) -> None:
+    publish(experiment_folder, results / "positions")
+    path = results.parent / "ideas" / "rope.md"
+    path.write_text("<!-- verdict: positions-quick -->old<!-- /verdict -->")
+    text = made(results)[str(path)].decode()
+    assert "old" not in text
+    assert "#positions-quick)" in text
