@@ -67,6 +67,8 @@ def sample(argv: Sequence[str]) -> int:
     if options.fill is not None:
         print(trained.fill(options.fill, options.gap))
         return 0
+    if options.compile:
+        _notice("compiling the step of one token: half a minute, the first time")
     for number, sampling in enumerate(samplings):
         how = {"cache": options.cache, "compile": options.compile}
         pieces = trained.stream(options.prompt, options.max_new_tokens, sampling, **how)

@@ -144,4 +144,11 @@ def notes_on_time(runs: Sequence[RunRecord]) -> list[str]:
     if len(machines) > 1:
         told = "; ".join(sorted(", ".join(str(part) for part in machine) for machine in machines))
         return [f"the runs had different machines or threads ({told}), so there is no view at equal seconds"]
+    if unlike_starts(runs):
+        return ["some runs began from the weights of others, so there is no view at equal seconds, and none is sooner"]
     return []
+
+
+def unlike_starts(runs: Sequence[RunRecord]) -> bool:
+    """Whether some went on from others' weights and some began anew, so that their steps and seconds are unlike."""
+    return len({bool(run.settings.get(STARTS_FROM)) for run in runs}) > 1

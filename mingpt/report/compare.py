@@ -11,6 +11,7 @@ Losses are nats per token; nats per byte where the arms' vocabularies differ.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from mingpt.report.arms import (
     read_runs,
     refuse_other_texts,
     refuse_twins,
+    unlike_starts,
     usable,
 )
 from mingpt.report.curve import reaches
@@ -154,7 +156,7 @@ def comparison(
         {arm.name: _losses(arm, arm.losses) for arm in arms},
         every_pair=every_pair,
         unit=unit,
-        sooner=lambda better, other: _sooner(*(next(a for a in arms if a.name == n) for n in (better, other))),
+        sooner=None if unlike_starts(used) else partial(_sooner, {arm.name: arm for arm in arms}),
         certain=certain,
     )
     timed = {arm.name: _losses(arm, arm.losses_at_seconds) for arm in arms}
@@ -257,8 +259,9 @@ def mean_curve(curves: Sequence[Curve]) -> Curve:
     )
 
 
-def _sooner(better: Arm, other: Arm) -> Sooner | None:
+def _sooner(arms: Mapping[str, Arm], better_name: str, other_name: str) -> Sooner | None:
     """Read from mean curves over the shared seeds: held-out where it was looked at often enough, else training."""
+    better, other = arms[better_name], arms[other_name]
     if 1 in (better.steps, other.steps):  # counting has a single one: no step of training is like it
         return None
     shared = {*better.seeds} & {*other.seeds}

@@ -50,8 +50,11 @@ def _said(kind: str, first: str, verdicts: Sequence[Verdict], unit: str) -> str:
     if not verdicts:
         return ""
     found = [each.difference for each in verdicts if each.difference is not None]
+    small = [f", less than {MARGIN:g}" if each.same else "" for each in verdicts]
     sizes = (
-        [f" (by {number(abs(d.mean))} {unit})" for d in found] if kind in ("better", "worse") else [""] * len(verdicts)
+        [f" (by {number(abs(d.mean))} {unit}{less})" for d, less in zip(found, small, strict=True)]
+        if kind in ("better", "worse")
+        else [""] * len(verdicts)
     )
     others = [each.second if each.first == first else each.first for each in verdicts]
     named = [called(other) + size for other, size in zip(others, sizes, strict=True)]

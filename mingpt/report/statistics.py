@@ -7,14 +7,15 @@ said of the differences d = a - b, one a shared seed, in nats:
     better     p of the paired t-test, after Holm's correction (1979) over all pairs that are judged, is below 0.05
     the same   the 95 % interval lies inside +-0.05 nats.  Stricter than two one-sided tests at 5 % (Schuirmann 1987),
                which ask that of the 90 % interval; never corrected over pairs
-    smallest   the difference that n seeds of this spread show with 80 % power at 5 %, two-sided, before any correction
+    smallest   the difference that n seeds of this spread show with 80 % power, two-sided, at 5 % divided among
+               all pairs that are judged, as Holm asks of the first
 
 Fewer than three shared seeds give no verdict.  A loss that is missing or not finite leaves its seed out.
 """
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
 
@@ -46,7 +47,7 @@ class Difference:
     Attributes:
         spread: standard deviation of the differences.
         p: of the paired t-test, two-sided; 1 where all differences are 0, 0 where they are all the same and not 0.
-        smallest: difference that this many seeds would have shown with 80 % power at 5 %.
+        smallest: difference that this many seeds would have shown with 80 % power at 5 %; of many pairs, at its share.
     """
 
     seeds: list[int]
@@ -185,6 +186,8 @@ def judge(
             verdicts.append(_verdict(first, second, "none", None, found, None, sentence))
             continue
         p = next(chances)
+        share = LEVEL / len(tested)
+        found = replace(found, smallest=smallest_effect(found.spread, len(found.seeds), level=share))
         kind = _kind(found, p)
         better, other = (second, first) if kind == "worse" else (first, second)
         gain = sooner(better, other) if sooner and kind in ("better", "worse") else None
@@ -232,10 +235,10 @@ def _kind(found: Difference, p: float) -> str:
 
 def _better(a: str, b: str, d: Difference, p: float, tests: int, unit: str, gain: Sooner | None) -> str:
     low, high = sorted((d.low, d.high) if d.mean > 0 else (-d.high, -d.low))
-    after = " after Holm" if tests > 1 else ""
+    alone, after = (" of this pair alone", " after Holm") if tests > 1 else ("", "")
     text = (
-        f"{a} is better than {b} by {number(abs(d.mean))} {unit} (95 % interval {number(low)} to {number(high)}, "
-        f"{chance(p)}{after}, {len(d.seeds)} seeds)"
+        f"{a} is better than {b} by {number(abs(d.mean))} {unit} (95 % interval{alone} {number(low)} to "
+        f"{number(high)}, {chance(p)}{after}, {len(d.seeds)} seeds)"
     )
     if inside_margin(d):
         text += f", though by less than the {MARGIN:g} that count as a difference here"
@@ -252,9 +255,9 @@ def _same(a: str, b: str, d: Difference, p: float, tests: int, unit: str, gain: 
 
 
 def _open(a: str, b: str, d: Difference, p: float, tests: int, unit: str, gain: Sooner | None) -> str:
-    after = " after Holm" if tests > 1 else ""
+    alone, after = (" of this pair alone", " after Holm") if tests > 1 else ("", "")
     return (
-        f"no difference between {a} and {b} was shown (difference {number(d.mean)} {unit}, 95 % interval "
+        f"no difference between {a} and {b} was shown (difference {number(d.mean)} {unit}, 95 % interval{alone} "
         f"{number(d.low)} to {number(d.high)}, {chance(p)}{after}); {len(d.seeds)} seeds could have shown "
         f"one of {number(d.smallest)}"
     )

@@ -67,7 +67,13 @@ def accepts(chargpt: Chargpt) -> Chargpt:
 
     def call(*words: str) -> Outcome:
         with contextlib.ExitStack() as stack:
-            for name in ("text.corpus.read_text", "run.load", "folders.newest_run", "folders.resume_settings"):
+            for name in (
+                "text.corpus.read_text",
+                "run.load",
+                "run.load_newest",
+                "folders.newest_run",
+                "folders.resume_settings",
+            ):
                 stack.enter_context(mock.patch(f"mingpt.{name}", side_effect=DataError("accepted")))
             return chargpt(*words)
 

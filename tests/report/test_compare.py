@@ -106,6 +106,21 @@ def test_seconds_of_two_machines_are_compared(six: list[Path]) -> None:
     assert "no view at equal seconds" in result.notes[0]
 
 
+def test_steps_and_seconds_of_a_last_stage_are_set_beside_those_of_a_whole_training(make_run: Any) -> None:
+    curves = {seed: [1.9, 1.7 + seed / 100, 1.5 + seed / 100] for seed in (1, 2, 3)}
+    straight = [make_run(f"a{seed}", seed=seed, curve=curve) for seed, curve in curves.items()]
+    first = [make_run(f"b{seed}", seed=seed, rope=True) for seed in curves]
+    second = [
+        make_run(f"c{seed}", seed=seed, curve=[1.2, 1.1, 1.0 + seed / 200], rope=True, pretrained_folder=str(stage))
+        for seed, stage in zip(curves, first, strict=True)
+    ]
+    result = comparison([*straight, *second])
+    assert (result.seconds, result.verdicts_at_seconds) == (None, [])
+    assert result.verdicts[0].kind == "worse"
+    assert result.verdicts[0].sooner is None
+    assert any("none is sooner" in note for note in result.notes)
+
+
 def test_steps_sooner_are_not_read_off_the_held_out_curve(six: list[Path]) -> None:
     sooner = comparison(six).verdicts[0].sooner  # rope falls from 2 to 1.516 over steps 20 to 30, and passes 1.62
     assert sooner.curve == "held-out curve"

@@ -147,6 +147,14 @@ def test_smallest_difference_is_not_said_where_none_was_shown() -> None:
     assert verdict.sentence.endswith(f"5 seeds could have shown one of {number(effect)}")
 
 
+def test_smallest_difference_forgets_how_many_pairs_were_judged() -> None:
+    first, second = judge({"A": A, "B": shifted(0.0, 0.1), "C": shifted(0.0, 0.1)})
+    spread = first.difference.spread
+    assert first.difference.smallest == pytest.approx(smallest_effect(spread, 5, level=0.025))
+    assert first.difference.smallest > smallest_effect(spread, 5)
+    assert "95 % interval of this pair alone" in first.sentence
+
+
 @pytest.mark.parametrize("other", [{}, {1: 1.7}, {1: 1.7, 2: 1.8, 8: 1.6}])
 def test_verdict_rests_on_fewer_than_three_seeds(other: dict[int, float]) -> None:
     verdict = only(judge({"A": A, "B": other}))

@@ -77,8 +77,13 @@ def _equivariance(lab: Lab) -> list[Row]:
 def _found(rows: list[Row]) -> str:
     cases = list(dict.fromkeys(row["case"] for row in rows))
     s, a = ({name: max(row[key] for row in rows if row["case"] == name) for name in cases} for key in OF)
-    told = "; ".join(f"{name} {s[name]:.1g}, its softmax {a[name]:.1g}" for name in cases)
-    return f"the largest difference between S and its transpose over all heads: {told}"
+    alike, unlike = ([name for name in cases if (s[name] < ROUNDING) is wanted] for wanted in (True, False))
+    rows_too = [name for name in cases if a[name] < ROUNDING]
+    return (
+        f"the scores of every head are symmetric within {ROUNDING:g} for {'; '.join(alike) or 'none'}; they are not "
+        f"for {'; '.join(unlike) or 'none'} (off by up to {max(s.values()):.2g}); their softmax is for "
+        f"{'; '.join(rows_too) or 'none of these'}"
+    )
 
 
 def _found_equivariance(rows: list[Row]) -> str:
@@ -87,5 +92,6 @@ def _found_equivariance(rows: list[Row]) -> str:
 
 
 OF = ("scores", "weights")
+ROUNDING = 1e-9  # float64, of scores up to some hundreds
 asymmetry = Measurement("asymmetry", _asymmetry, _draw, _found)
 equivariance = Measurement("equivariance", _equivariance, finding=_found_equivariance)
