@@ -4,7 +4,7 @@ import textwrap
 from typing import Any
 
 LETTERS = 12  # of a title to the inch
-MOST_INSIDE = 4  # rows of a legend that stands among the lines
+MOST_INSIDE = 2  # rows of a legend that stands among the lines
 ROW = 0.19  # inches of a legend's row
 
 

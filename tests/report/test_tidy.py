@@ -46,7 +46,7 @@ def test_legend_lies_on_lines_or_on_what_is_written_below() -> None:
     for name in filter(lambda text: text.get_text(), legend.get_texts()):
         assert not name.get_window_extent().overlaps(small.get_window_extent())
     assert not legend.get_window_extent().overlaps(figure.axes[0].get_window_extent())
-    assert not drawn(4).legends  # a short one stays where it is
+    assert not drawn(2).legends  # a short one stays where it is
 
 
 def test_labels_of_a_logarithmic_axis_collide_or_are_missing() -> None:

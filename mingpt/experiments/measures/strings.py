@@ -107,7 +107,7 @@ def _draw_sums(rows: list[Row], figure: Any) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("sum; 1 for a probability")
     found = figure.axes[0].get_legend_handles_labels()
-    figure.legend(*found, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    figure.axes[0].legend(*found, frameon=False, fontsize=8)
 
 
 def _costs(lab: Lab) -> list[Row]:
