@@ -30,6 +30,8 @@ def conclude(experiment: Experiment, folder: Path, cells: Sequence[Cell], say: S
     if result:
         summary = {"verdict": result.headline, **summary, **result.to_json()}
         show(result)
+    for finding in [] if result else summary["findings"]:  # all that there is to say; else the page has them
+        say(finding)
     if result or taken:
         write_atomic(folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
     say(f"page: {page.write([folder], folder / PAGE)}")

@@ -139,12 +139,7 @@ def comparison(
         DataError: runs on different texts, or judged on different parts of one.
         CheckpointError: a damaged run folder.
     """
-    named = {name: read_runs(folders) for name, folders in runs.items()} if isinstance(runs, Mapping) else None
-    records = [r for each in named.values() for r in each] if named else read_runs(runs)
-    used, left_out = usable(records, keep_going)
-    refuse_other_texts(used)
-    groups = grouped(named, used) if named else by_settings(used)
-    refuse_twins(groups)
+    used, left_out, groups = _into_groups(runs, keep_going)
     per_byte = len({run.environment.get("vocabulary_sha256") for run in used}) > 1
     key, scale = ("bits_per_byte", math.log(2)) if per_byte else ("val_loss", 1.0)
     seconds = None if notes_on_time(used) else _reached_by_all(used)
@@ -176,6 +171,19 @@ def comparison(
         notes=[*notes(used, per_byte), *notes_on_time(used), *_notes_on_counting(certain)],
         environment=used[0].environment,
     )
+
+
+def _into_groups(
+    runs: Iterable[str | Path] | Mapping[str, Iterable[str | Path]], keep_going: bool
+) -> tuple[list[RunRecord], list[tuple[str, str]], list[Group]]:
+    """The runs that can be compared; the others, with why; and the first as they make arms."""
+    named = {name: read_runs(folders) for name, folders in runs.items()} if isinstance(runs, Mapping) else None
+    records = [r for each in named.values() for r in each] if named else read_runs(runs)
+    used, left_out = usable(records, keep_going)
+    refuse_other_texts(used)
+    groups = grouped(named, used) if named else by_settings(used)
+    refuse_twins(groups)
+    return used, left_out, groups
 
 
 def _reached_by_all(runs: Sequence[RunRecord]) -> float:

@@ -7,8 +7,7 @@ said of the differences d = a - b, one a shared seed, in nats:
     better     p of the paired t-test, after Holm's correction (1979) over all pairs that are judged, is below 0.05
     the same   the 95 % interval lies inside +-0.05 nats.  Stricter than two one-sided tests at 5 % (Schuirmann 1987),
                which ask that of the 90 % interval; never corrected over pairs
-    smallest   the difference that n seeds of this spread show with 80 % power, two-sided, at 5 % divided among
-               all pairs that are judged, as Holm asks of the first
+    smallest   the difference that n seeds of this spread show with 80 % power, at 5 % shared among all judged pairs
 
 Fewer than three shared seeds give no verdict.  A loss that is missing or not finite leaves its seed out.
 """
@@ -186,8 +185,7 @@ def judge(
             verdicts.append(_verdict(first, second, "none", None, found, None, sentence))
             continue
         p = next(chances)
-        share = LEVEL / len(tested)
-        found = replace(found, smallest=smallest_effect(found.spread, len(found.seeds), level=share))
+        found = replace(found, smallest=smallest_effect(found.spread, len(found.seeds), level=LEVEL / len(tested)))
         kind = _kind(found, p)
         better, other = (second, first) if kind == "worse" else (first, second)
         gain = sooner(better, other) if sooner and kind in ("better", "worse") else None
