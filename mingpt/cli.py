@@ -159,7 +159,8 @@ def selftest(argv: Sequence[str]) -> int:
     from mingpt.utils import pick_device
 
     options: SelftestOptions = Flags("chargpt selftest", "Check all kernels.", {"": SelftestOptions}).parse(argv)[""]
-    return 0 if selftest.run(pick_device(options.device, "device"), say=print) else 1
+    device, layers = pick_device(options.device, "device"), [*selftest.cases()][:: options.every]
+    return 0 if selftest.run(device, say=print, layers=layers, kernel=options.kernel) else 1
 
 
 def bench(argv: Sequence[str]) -> int:

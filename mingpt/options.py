@@ -119,9 +119,16 @@ class SelftestOptions:
 
     Attributes:
         device: where to compute; one of auto, cpu, cuda, mps
+        kernel: the only one to check, as model.kernel names it; null: all
+        every: look at every so manieth layer alone; for flex, which compiles for ten seconds or more a layer
     """
 
     device: str = "auto"
+    kernel: str | None = None
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.every >= 1, "every", self.every, "must be at least 1")
 
 
 def _require_names(**names: str | None) -> None:

@@ -72,19 +72,27 @@ def _layer(length: int, **settings: str | int | bool) -> AttentionConfig:
     return AttentionConfig(n_embd=WIDTH, n_query_head=HEADS, block_size=length, **settings)  # type: ignore[arg-type]
 
 
-def run(device: torch.device, say: Callable[[str], None], *, layers: Sequence[AttentionConfig] | None = None) -> bool:
-    """Check every kernel on `device`: in the most exact type there, in float32, and in the type that training uses.
+def run(
+    device: torch.device, say: Callable[[str], None], *, layers: Sequence[AttentionConfig], kernel: str | None = None
+) -> bool:
+    """Check kernels on `device`: in the most exact type there, in float32, and in the type that training uses.
 
     Args:
-        layers: those to look at; None: all of `cases`.
+        layers: those to look at, of `cases` or others.
+        kernel: the only one to check; None: all.
 
     Returns:
         Whether all agree with the definition.
+
+    Raises:
+        UsageError: an unknown kernel.
     """
+    if kernel is not None:
+        KERNELS[kernel]
     exact = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
     kinds = dict.fromkeys((exact, torch.float32, training_type(device)))  # generation and judging are in float32
-    rows = [Row(kernel, dtype) for dtype in kinds for kernel in KERNELS]
-    for config in cases() if layers is None else layers:
+    rows = [Row(name, dtype) for dtype in kinds for name in KERNELS if kernel in (None, name)]
+    for config in layers:
         for dtype in kinds:
             truth, layer = _pair(config, device, exact, dtype)
             expected = _whole(truth, config, device, exact)

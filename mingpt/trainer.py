@@ -20,7 +20,7 @@ from mingpt.errors import CheckpointError, NotFiniteError
 from mingpt.lm import LanguageModel
 from mingpt.optim import OPTIMIZERS, SLOTS, rate_at
 from mingpt.training_settings import TrainerConfig
-from mingpt.utils import derived_seed, synchronise, training_type
+from mingpt.utils import derived_seed, moved, synchronise, training_type
 
 Record = dict[str, Any]
 Event = Callable[["Trainer", Record], None]
@@ -82,7 +82,7 @@ class Trainer:
     def _compiled(self, part: int) -> Callable[..., Any]:
         """The model, compiled and tried once forward and backward; where that fails, the model itself."""
         compiled: Callable[..., Any] = torch.compile(self.model)
-        inputs, targets = (tensor[:part].to(self.device) for tensor in self.batches(0))
+        inputs, targets = (moved(tensor[:part], self.device) for tensor in self.batches(0))
         try:
             self.model.train()
             with _autocast(self.device):
@@ -144,7 +144,8 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        synchronise(self.device)
+        if self.progress.step + 1 == self.config.max_iters:
+            synchronise(self.device)  # any other update may go on while the next step begins, whose time has it
         seconds = time.perf_counter() - began
         self.progress.step, self.progress.tokens = number + 1, self.progress.tokens + targets.numel()
         self.progress.seconds += seconds
@@ -160,13 +161,13 @@ class Trainer:
 
     def _gradients(self, number: int, inputs: Tensor, targets: Tensor) -> float:
         """Leave the mean gradient of step `number`'s batch in the parameters and return its mean loss, in nats."""
-        parts, total = self.config.accumulation, 0.0
+        parts, losses = self.config.accumulation, list[Tensor]()
         for x, y, state in zip(inputs.chunk(parts), targets.chunk(parts), self.carried.into(number), strict=True):
             with _autocast(self.device):
-                loss = self._forward(x.to(self.device), y.to(self.device), state=state).loss / parts
+                loss = self._forward(moved(x, self.device), moved(y, self.device), state=state).loss / parts
             loss.backward()
-            total += loss.item()
-        return total
+            losses.append(loss.detach())
+        return math.fsum(loss.item() for loss in losses)  # asked for last: a card would be waited for
 
     def _set_rates(self, number: int) -> float:
         config = self.config

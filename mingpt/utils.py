@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from mingpt.errors import require
 
@@ -55,6 +56,11 @@ def synchronise(device: torch.device) -> None:
     """Wait until `device` has done what it was given."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`; to a CUDA card from page-locked memory, so that the host does not wait for the copy."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def training_type(device: torch.device) -> torch.dtype:

@@ -12,6 +12,7 @@ from mingpt.attention.layers import AttentionConfig
 from mingpt.attention.masks import MASKS
 from mingpt.attention.positions import POSITIONS
 from mingpt.attention.scores import SCORES
+from mingpt.errors import UsageError
 
 CPU = torch.device("cpu")
 SOME = [
@@ -91,3 +92,11 @@ def test_kernel_that_crashes_or_gives_nan_passes(checked: Any, monkeypatch: pyte
     passes, said = checked(SOME[:1])
     assert not passes
     assert any("sdpa, float64, forward: off by inf" in line for line in said)
+
+
+def test_another_kernel_than_the_one_asked_for_is_checked() -> None:
+    said: list[str] = []
+    assert selftest.run(CPU, said.append, layers=SOME[:1], kernel="sdpa")
+    assert [line.split()[0] for line in said[1:-1]] == ["sdpa", "sdpa"]
+    with pytest.raises(UsageError, match=r"model\.kernel=sdqa: must be one of .*did you mean 'sdpa'"):
+        selftest.run(CPU, said.append, layers=SOME[:1], kernel="sdqa")

@@ -29,12 +29,13 @@ from mingpt.benchmarks.base import (
     rounded,
     summary,
     table,
+    told_of,
     versus,
 )
 from mingpt.benchmarks.worker import Worker
 from mingpt.errors import require
-from mingpt.probe import BYTES, Spread, measure, peak_bytes
-from mingpt.utils import pick_device
+from mingpt.probe import Spread, measure, peak_bytes
+from mingpt.utils import pick_device, training_type
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q, k, v (1, h, N, d) -> (1, h, N, d)
 PACKAGES = ("local-attention",)
@@ -46,7 +47,7 @@ SLOPE_LIMITS = {"full": 8192}
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Timing):
-    """Time a sliding window, forward and backward in float32, in several ways.
+    """Time a sliding window, forward and backward in the type that training uses, in several ways.
 
     Attributes:
         length: positions
@@ -122,7 +123,7 @@ def calls(options: Options, length: int, device: torch.device) -> dict[str, Call
     """Each way, forward and backward on the same random numbers."""
     generator = torch.Generator().manual_seed(0)
     shape = (4, 1, options.heads, length, options.width)
-    q, k, v, grad = torch.randn(shape, generator=generator).to(device)
+    q, k, v, grad = torch.randn(shape, generator=generator).to(device, training_type(device))
     inputs = [x.requires_grad_() for x in (q, k, v)]
     window = min(options.window, length)
 
@@ -141,7 +142,7 @@ def run(options: Options, say: Say) -> dict[str, Any]:
     device = pick_device(device_beside(options.peers, options.device), "device")
     with cpu_threads(options.threads):
         rows = _slopes(options, device, say) if options.slopes else _one_length(options, device, say)
-        machine = {"device": str(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    machine = {**told_of(device), "threads": options.threads or torch.get_num_threads()}
     return {"bench": "attention", **asdict(options), **machine, "rows": rows}
 
 
@@ -174,7 +175,7 @@ def _one_length(options: Options, device: torch.device, say: Say) -> dict[str, A
 def _live_bytes(call: Callable[[], object], options: Options, length: int, device: torch.device) -> int | None:
     """High-water mark, with q, k, v and the output's gradient, which were there before; None: unknown."""
     made = peak_bytes(call, device)
-    return None if made is None else made + 4 * BYTES * options.heads * length * options.width
+    return None if made is None else made + 4 * training_type(device).itemsize * options.heads * length * options.width
 
 
 def _slopes(options: Options, device: torch.device, say: Say) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from mingpt.errors import require
 from mingpt.lm import ModelConfig
 from mingpt.probe import Spread
 from mingpt.registry import Registry
-from mingpt.utils import DEVICES
+from mingpt.utils import DEVICES, training_type
 
 Say = Callable[[str], None]
 
@@ -49,9 +49,16 @@ GPT2 = {"norm": "layernorm", "mlp": "gelu", "bias": True, "qk_norm": False, "rop
 GPT2 |= {"tie_embeddings": True}
 
 
-def gpt2(*, n_head: int, **sizes: Any) -> ModelConfig:
+def gpt2(*, n_head: int, vocab_size: int = VOCABULARY, **sizes: Any) -> ModelConfig:
     """The model that is timed beside other people's GPT-2s."""
-    return ModelConfig(n_query_head=n_head, vocab_size=VOCABULARY, **GPT2, **sizes)  # type: ignore[arg-type]
+    return ModelConfig(n_query_head=n_head, vocab_size=vocab_size, **GPT2, **sizes)  # type: ignore[arg-type]
+
+
+def told_of(device: torch.device) -> dict[str, str]:
+    """What a record says of where it was made: the device and a card's name, what it trains in, PyTorch's version."""
+    card = {"card": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+    kind = str(training_type(device)).removeprefix("torch.")
+    return {"device": str(device), **card, "dtype": kind, "torch": torch.__version__}
 
 
 def listing(program: str) -> str:

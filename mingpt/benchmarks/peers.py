@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,7 +35,8 @@ def ours(shape: dict[str, Any]) -> Step:
     from mingpt.trainer import Trainer
     from mingpt.training_settings import TrainerConfig
 
-    block, sizes = shape["block_size"], {name: shape[name] for name in ("n_layer", "n_head", "n_embd", "block_size")}
+    block, names = shape["block_size"], ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
+    sizes = {name: shape[name] for name in names if name in shape}
     dropouts = dict.fromkeys(("embd_pdrop", "resid_pdrop", "attn_pdrop"), shape["dropout"])
     model = GPT(gpt2(**sizes, **dropouts))
     config = TrainerConfig(
@@ -46,10 +48,16 @@ def ours(shape: dict[str, Any]) -> Step:
         weight_decay=WEIGHT_DECAY,
         grad_norm_clip=CLIP,
         schedule="constant",
+        compile="always" if shape["compile"] else "never",
     )
-    ids = np.random.default_rng(0).integers(VOCABULARY, size=100_000).astype(np.uint8)
-    trainer = Trainer(config, model.train(), Batches(ids, block_size=block, batch_size=shape["batch_size"], seed=0))
-    return trainer.step
+    vocabulary = model.config.vocab_size
+    ids = np.random.default_rng(0).integers(vocabulary, size=1_000_000).astype(np.min_scalar_type(vocabulary))
+    batches = Batches(ids, block_size=block, batch_size=shape["batch_size"], seed=0)
+    return Trainer(config, model.train(), batches, device=shape["device"], say=_refuse).step
+
+
+def _refuse(line: str) -> None:
+    raise RuntimeError(line)  # that the step could not be compiled: another would be timed
 
 
 def mingpt(shape: dict[str, Any]) -> Step:
@@ -112,11 +120,13 @@ def _mingpt_model(shape: dict[str, Any]) -> Any:
 
 
 def nanogpt(shape: dict[str, Any]) -> Step:
-    """karpathy/nanoGPT: its model and optimizer, its loop written out."""
+    """karpathy/nanoGPT: its model and optimizer, its loop written out; on CUDA with its settings there."""
     peer = importlib.import_module("model")
-    names = ("n_layer", "n_head", "n_embd", "block_size", "dropout")
-    model = peer.GPT(peer.GPTConfig(vocab_size=VOCABULARY, bias=True, **{name: shape[name] for name in names}))
-    return _plain_step(model, model.configure_optimizers(WEIGHT_DECAY, LEARNING_RATE, BETAS, "cpu"), shape)
+    names, vocabulary = ("n_layer", "n_head", "n_embd", "block_size", "dropout"), shape.get("vocab_size", VOCABULARY)
+    model = peer.GPT(peer.GPTConfig(vocab_size=vocabulary, bias=True, **{name: shape[name] for name in names}))
+    model.to(shape["device"])
+    optimizer = model.configure_optimizers(WEIGHT_DECAY, LEARNING_RATE, BETAS, shape["device"])
+    return _plain_step(torch.compile(model) if shape["compile"] else model, optimizer, shape)
 
 
 def nanogpt_writing(shape: dict[str, Any]) -> Step:
@@ -181,12 +191,22 @@ def local_attention(shape: dict[str, Any]) -> Step:
 
 
 def _plain_step(model: Any, optimizer: torch.optim.Optimizer, shape: dict[str, Any]) -> Step:
-    size = (shape["batch_size"], shape["block_size"] + 1)
+    size, vocabulary = (shape["batch_size"], shape["block_size"] + 1), shape.get("vocab_size", VOCABULARY)
+    cuda = shape["device"] == "cuda"
     model.train()
 
+    def batch() -> list[torch.Tensor]:
+        windows = torch.randint(vocabulary, size)
+        parts = windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
+        return [part.pin_memory().to("cuda", non_blocking=True) if cuda else part for part in parts]
+
+    ready = batch()
+
     def step() -> None:
-        windows = torch.randint(VOCABULARY, size)
-        _, loss = model(windows[:, :-1].contiguous(), windows[:, 1:].contiguous())
+        nonlocal ready
+        with torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext():
+            _, loss = model(*ready)
+        ready = batch()  # as nanoGPT's loop, while a card is busy
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
@@ -215,15 +235,23 @@ def main(kind: str, path: str, shape: str) -> None:
     settings = json.loads(shape)
     torch.set_num_threads(settings["threads"])
     torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # as nanoGPT's train.py, for all
     step = KINDS[kind](settings)
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
-        seconds = []
-        for _ in range(int(line)):
-            began = time.perf_counter()
-            step()
-            seconds.append(time.perf_counter() - began)
+        together = settings.get("device") == "cuda"  # whose steps run ahead of the host: their mean is all to be had
+        seconds = [_timed(step, int(line))] if together else [_timed(step, 1) for _ in range(int(line))]
         print(json.dumps(seconds), file=answers, flush=True)
+
+
+def _timed(step: Step, count: int) -> float:
+    """Mean seconds of `count` steps."""
+    began = time.perf_counter()
+    for _ in range(count):
+        step()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return (time.perf_counter() - began) / count
 
 
 if __name__ == "__main__":

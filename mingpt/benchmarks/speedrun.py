@@ -5,7 +5,6 @@ Our recipe was chosen on the held-out tail that it is judged on, so its loss the
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from mingpt import settings
 from mingpt.benchmarks import contenders
 from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, parse_peers, positive, rounded, summary
 from mingpt.benchmarks.contenders import BLOCK, Outcome, data_settings
+from mingpt.benchmarks.worker import with_ours
 from mingpt.errors import UsageError, require
 from mingpt.probe import Spread
 from mingpt.settings import Config
@@ -119,9 +119,8 @@ def enter(kind: str, ask: dict[str, Any]) -> Outcome:
     Raises:
         UsageError: it failed; its last words.
     """
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])}
     command = [sys.executable, str(SCRIPT), kind, json.dumps(ask)]
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
+    ended = subprocess.run(command, capture_output=True, text=True, env=with_ours())
     if ended.returncode:
         raise UsageError(f"{kind}: {(ended.stderr.strip().splitlines() or ['no reason given'])[-1]}")
     outcome: Outcome = json.loads(ended.stdout.splitlines()[-1])

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-import torch
-
 from mingpt.benchmarks.base import (
     BENCHMARKS,
     Benchmark,
@@ -24,6 +22,7 @@ from mingpt.benchmarks.base import (
     rounded,
     summary,
     table,
+    told_of,
     versus,
 )
 from mingpt.benchmarks.worker import Worker
@@ -31,12 +30,17 @@ from mingpt.errors import require
 from mingpt.model import GPT
 from mingpt.probe import Spread, matrix_rate
 from mingpt.registry import Registry
+from mingpt.utils import pick_device
 
 SHAPES: Registry[dict[str, Any]] = Registry("shape")
 SHAPES.add("A")({"n_layer": 6, "n_head": 6, "n_embd": 192, "block_size": 16, "batch_size": 64})
 SHAPES.add("B")({"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "batch_size": 12})
 SHAPES.add("C")({"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 8})
-PEERS = ("mingpt", "mingpt-trainer", "nanogpt")
+# GPT-2's smallest, 124M parameters, its vocabulary rounded up as nanoGPT does.
+GPT2_124M = {"n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "batch_size": 32, "vocab_size": 50304}
+SHAPES.add("gpt2")(GPT2_124M)
+PEERS, CUDA_PEERS = ("mingpt", "mingpt-trainer", "nanogpt"), ("nanogpt",)
+COMPILED = "-compiled"  # ends the name of who compiles its step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +48,21 @@ class Options(Rounds):
     """Time a training step, next to other people's where you have clones of them.
 
     Attributes:
-        shape: A: 6 layers of width 192, block 16, batch 64; B: 4, 128, 64, 12; C: 6, 384, 256, 8
+        shape: A: 6 layers of width 192, block 16, batch 64; B: 4, 128, 64, 12; C: 6, 384, 256, 8; gpt2: the 124M of
+            GPT-2, block 1024, batch 32
         peers: KIND=FOLDER,...: clones of mingpt (karpathy/minGPT, its step), mingpt-trainer (with its own loop and
             loader) or nanogpt (karpathy/nanoGPT); null: ours alone
+        compile: time compiled steps, too, ours and nanogpt's; on cuda all are, in bfloat16, and no others are timed
         dropout: probability, in all of them
+        device: where to train: cpu or cuda, where nanogpt is the only peer
         threads: CPU threads of each process
     """
 
     shape: str = "A"
     peers: str | None = None
+    compile: bool = False
     dropout: float = 0.0
+    device: str = "cpu"
     threads: int = 2
 
     def __post_init__(self) -> None:
@@ -61,7 +70,19 @@ class Options(Rounds):
         SHAPES[self.shape]
         positive(self, "threads")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "must be in [0, 1)")
-        parse_peers(self.peers, PEERS)
+        require(self.device in ("cpu", "cuda"), "device", self.device, "must be cpu or cuda")
+        parse_peers(self.peers, PEERS if self.device == "cpu" else CUDA_PEERS)
+
+
+def contestants(options: Options) -> dict[str, str]:
+    """Each kind that is timed, and the folder of its clone."""
+    clones = {"ours": "", **parse_peers(options.peers, PEERS)}
+    compiled = {kind + COMPILED: path for kind, path in clones.items() if kind in ("ours", "nanogpt")}
+    return {**({} if options.device == "cuda" else clones), **(compiled if _compiles(options) else {})}
+
+
+def _compiles(options: Options) -> bool:
+    return options.compile or options.device == "cuda"
 
 
 def run(options: Options, say: Say) -> dict[str, Any]:
@@ -74,12 +95,13 @@ def run(options: Options, say: Say) -> dict[str, Any]:
     Raises:
         UsageError: a peer that does not start.
     """
-    rounds, peers = options.rounds, parse_peers(options.peers, PEERS)
-    settings = {**SHAPES[options.shape], "threads": options.threads, "dropout": options.dropout}
+    rounds, device = options.rounds, pick_device(options.device, "device")
+    settings = {**SHAPES[options.shape], **{name: getattr(options, name) for name in ("threads", "dropout", "device")}}
     with ExitStack() as stack:
         workers = {}
-        for kind, path in {"ours": "", **peers}.items():
-            worker = Worker(kind, path, settings)
+        for kind, path in contestants(options).items():
+            compiles = kind.endswith(COMPILED)
+            worker = Worker(kind.removesuffix(COMPILED), path, {**settings, "compile": compiles})
             stack.callback(worker.close)
             workers[kind] = worker
         per_round = {kind: max(int(1.0 / median(worker.steps(3))), 2) for kind, worker in workers.items()}
@@ -87,16 +109,16 @@ def run(options: Options, say: Say) -> dict[str, Any]:
         rates: list[float] = []
         with cpu_threads(options.threads):
             for _ in range(rounds):
-                rates.append(matrix_rate(torch.device("cpu")))
+                rates.append(matrix_rate(device))
                 for kind, worker in workers.items():
                     times[kind].append(median(worker.steps(per_round[kind])))
     seconds, rate = {kind: Spread(tuple(values)) for kind, values in times.items()}, Spread(tuple(rates))
     flops = step_flops(options.shape)
-    rows = _table(seconds, Spread(tuple(flops / r for r in rates)), say)
+    rows = _table(next(iter(workers)), seconds, Spread(tuple(flops / r for r in rates)), say)
     say(
         f"of rate: {flops / 1e9:.3g} GFLOP of products a step / time / {rate.median / 1e9:.3g} GFLOP/s, the matrix rate"
     )
-    machine = {"machine": platform.machine(), "python": platform.python_version()}
+    machine = {"machine": platform.machine(), "python": platform.python_version(), **told_of(device)}
     work = {"flops_per_step": rounded(flops), "matrix_rate": summary(rate)}
     return {"bench": "train", "shape": options.shape, **settings, "rounds": rounds, **machine, **work, "rows": rows}
 
@@ -108,16 +130,16 @@ def step_flops(shape: str) -> float:
     return 3 * GPT(gpt2(**sizes)).flops_per_token() * tokens
 
 
-def _table(seconds: dict[str, Spread], floor: Spread, say: Say) -> dict[str, Any]:
-    """A row per kind; `floor`: seconds that a step's products take at the matrix rate, by round."""
-    rows = table(seconds, "ours")
-    say(f"{'':14} {'ms a step':>10} {'quartiles':>17} {'of rate':>8}   times ours (quartiles)")
+def _table(ours: str, seconds: dict[str, Spread], floor: Spread, say: Say) -> dict[str, Any]:
+    """A row per kind, beside that of `ours`; `floor`: seconds of a step's products at the matrix rate, by round."""
+    rows = table(seconds, ours)
+    say(f"{'':16} {'ms a step':>10} {'quartiles':>17} {'of rate':>8}   times {ours} (quartiles)")
     for kind, spread in seconds.items():
         row, share = rows[kind], summary(floor.over(spread))
         row["matrix_share"], ms = share, row["ms"]
-        beside = "" if kind == "ours" else versus(row["ratio"], row["apart"])
+        beside = "" if kind == ours else versus(row["ratio"], row["apart"])
         between = f"{ms['q1']:.4g} to {ms['q3']:.4g}"
-        say(f"{kind:14} {ms['median']:10.4g} {between:>17} {share['median']:8.1%}   {beside}")
+        say(f"{kind:16} {ms['median']:10.4g} {between:>17} {share['median']:8.1%}   {beside}")
     say(f"{ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
     return rows
 

@@ -15,13 +15,19 @@ from mingpt.errors import UsageError
 SCRIPT = Path(__file__).with_name("peers.py")
 
 
+def with_ours() -> dict[str, str]:
+    """The environment of a process that imports this project, as this one did."""
+    paths = (str(SCRIPT.parents[2]), os.environ.get("PYTHONPATH", ""))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
 class Worker:
     """A process that makes steps, of training or of writing, when asked."""
 
     def __init__(self, kind: str, path: str, shape: Mapping[str, Any]) -> None:
         self.kind = kind
         command = [sys.executable, str(SCRIPT), kind, path, json.dumps(shape)]
-        environment = None if path else {**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])}
+        environment = None if path else with_ours()
         # A file, as a pipe that nobody reads would stop a talkative peer.
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
         self.process = subprocess.Popen(

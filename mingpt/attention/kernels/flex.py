@@ -21,6 +21,8 @@ except ImportError:  # a PyTorch without it
 
 
 NARROWEST, DTYPES = 16, (torch.float32, torch.bfloat16, torch.float16)
+VARIANTS = 1000  # compiled at most in one process; one more is an error
+LIMITS = {"recompile_limit": VARIANTS, "accumulated_recompile_limit": VARIANTS, "fail_on_recompile_limit_hit": True}
 
 
 class Flex(Kernel):
@@ -50,7 +52,8 @@ class Flex(Kernel):
         q, k, v = folded(q, k, v, need)
         blocks = _block_mask(need.mask, need.queries, need.keys, need.device)
         shared = k.shape[1] != q.shape[1]
-        return _compiled()(q, k, v, block_mask=blocks, scale=need.score.scale, enable_gqa=shared), None
+        compute: Callable[..., Any] = flex_attention if torch.compiler.is_compiling() else _compiled()
+        return compute(q, k, v, block_mask=blocks, scale=need.score.scale, enable_gqa=shared), None
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -68,7 +71,17 @@ def _made_block_mask(mask: Mask, queries: int, keys: int, device: torch.device) 
 
 @lru_cache(maxsize=1)
 def _compiled() -> Callable[..., Any]:
-    return torch.compile(flex_attention)
+    """FlexAttention compiled anew for each mask, size, type and scale.
+
+    Past PyTorch's usual limit of eight such variants it would go on uncompiled, with all scores in memory, unsaid.
+    """
+    compiled: Callable[..., Any] = torch.compile(flex_attention, dynamic=False)
+
+    def attend(*tensors: Tensor, **settings: Any) -> Any:
+        with torch._dynamo.config.patch(LIMITS):
+            return compiled(*tensors, **settings)
+
+    return attend
 
 
 KERNELS.add(Flex.name)(Flex())
