@@ -99,7 +99,8 @@ def _draws(
     seen = (prompt if model.endless else prompt[:, -block_size:]).to(device)
     state, fresh = model.new_state(len(seen)), seen
     for _ in range(new_tokens):
-        with evaluating(model) if model.training else torch.no_grad():  # a consumer may train between two tokens
+        # A consumer may train between two tokens, with what is drawn outside of this mode.
+        with evaluating(model) if model.training else torch.inference_mode():
             if cache and (model.endless or state.length + fresh.shape[1] <= block_size):
                 logits = (step if fresh.shape[1] == 1 else _after)(model, fresh, state)
             else:

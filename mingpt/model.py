@@ -20,6 +20,7 @@ from mingpt.initialise import INITS, reads_out
 from mingpt.lm import LanguageModel, LMOutput, ModelConfig, next_token_loss
 from mingpt.mlps import MLPS
 from mingpt.norms import NORMS
+from mingpt.utils import as_products
 
 __all__ = [
     "GPT",
@@ -116,7 +117,7 @@ class GPT(LanguageModel):
         start = 0 if state is None else state.length
         if start + idx.shape[1] > self.config.block_size and (state is None or not self.endless):
             raise ValueError(f"{start + idx.shape[1]} tokens: this model sees block_size={self.config.block_size}")
-        x = self.embedding_dropout(self.position.embed(self.embedding(idx), start))
+        x = as_products(self.embedding_dropout(self.position.embed(self.embedding(idx), start)))
         caches = [None] * len(self.blocks) if state is None else state.layers
         for block, cache in zip(self.blocks, caches, strict=True):
             x = block(x, cache)

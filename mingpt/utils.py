@@ -68,6 +68,15 @@ def training_type(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
 
 
+def as_products(x: Tensor) -> Tensor:
+    """`x` in the type that autocast computes products in, where it does.
+
+    What every block reads and adds to would else stay float32: twice the bytes, in a step of which much is reading.
+    """
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the hardware, not an emulation, multiplies bfloat16: NVIDIA's since compute capability 8.0."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)

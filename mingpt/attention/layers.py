@@ -177,7 +177,8 @@ class GroupedQueryAttention(nn.Module):
         q = self.score.prepare(self.q_norm(_by_head(self.q_proj(x), self.d)))
         k = self.k_norm(_by_head(self.k_proj(x), self.d))
         v = _by_head(self.v_proj(x), self.d)
-        q, k = (x.to(v.dtype) for x in self.position.rotate(q, k, start))  # norms leave float32 under autocast
+        q, k = self.position.rotate(q, k, start)
+        q, k = q.to(v.dtype), k.to(v.dtype)  # norms leave float32 under autocast
         keys_at = None
         if state is not None:
             k, v, keys_at = state.extend(k, v)

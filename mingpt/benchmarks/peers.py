@@ -42,6 +42,7 @@ def ours(shape: dict[str, Any]) -> Step:
     config = TrainerConfig(
         max_iters=1_000_000,
         batch_size=shape["batch_size"],
+        accumulation=shape.get("accumulation", 1),
         optimizer="adamw",
         learning_rate=LEARNING_RATE,
         betas=BETAS,
@@ -191,24 +192,25 @@ def local_attention(shape: dict[str, Any]) -> Step:
 
 
 def _plain_step(model: Any, optimizer: torch.optim.Optimizer, shape: dict[str, Any]) -> Step:
-    size, vocabulary = (shape["batch_size"], shape["block_size"] + 1), shape.get("vocab_size", VOCABULARY)
-    cuda = shape["device"] == "cuda"
+    parts, vocabulary = shape.get("accumulation", 1), shape.get("vocab_size", VOCABULARY)
+    size, cuda = (shape["batch_size"] // parts, shape["block_size"] + 1), shape["device"] == "cuda"
     model.train()
 
     def batch() -> list[torch.Tensor]:
         windows = torch.randint(vocabulary, size)
-        parts = windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
-        return [part.pin_memory().to("cuda", non_blocking=True) if cuda else part for part in parts]
+        sides = windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
+        return [side.pin_memory().to("cuda", non_blocking=True) if cuda else side for side in sides]
 
     ready = batch()
 
     def step() -> None:
         nonlocal ready
-        with torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext():
-            _, loss = model(*ready)
-        ready = batch()  # as nanoGPT's loop, while a card is busy
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        for _ in range(parts):
+            with torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext():
+                _, loss = model(*ready)
+            ready = batch()  # as nanoGPT's loop, while a card is busy
+            (loss / parts).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()
 

@@ -37,8 +37,8 @@ SHAPES.add("A")({"n_layer": 6, "n_head": 6, "n_embd": 192, "block_size": 16, "ba
 SHAPES.add("B")({"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "batch_size": 12})
 SHAPES.add("C")({"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 8})
 # GPT-2's smallest, 124M parameters, its vocabulary rounded up as nanoGPT does.
-GPT2_124M = {"n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "batch_size": 32, "vocab_size": 50304}
-SHAPES.add("gpt2")(GPT2_124M)
+GPT2_124M = {"n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "vocab_size": 50304}
+SHAPES.add("gpt2")({**GPT2_124M, "batch_size": 128, "accumulation": 4})
 PEERS, CUDA_PEERS = ("mingpt", "mingpt-trainer", "nanogpt"), ("nanogpt",)
 COMPILED = "-compiled"  # ends the name of who compiles its step
 
@@ -49,7 +49,7 @@ class Options(Rounds):
 
     Attributes:
         shape: A: 6 layers of width 192, block 16, batch 64; B: 4, 128, 64, 12; C: 6, 384, 256, 8; gpt2: the 124M of
-            GPT-2, block 1024, batch 32
+            GPT-2, block 1024, batch 128 in four parts
         peers: KIND=FOLDER,...: clones of mingpt (karpathy/minGPT, its step), mingpt-trainer (with its own loop and
             loader) or nanogpt (karpathy/nanoGPT); null: ours alone
         compile: time compiled steps, too, ours and nanogpt's; on cuda all are, in bfloat16, and no others are timed
@@ -125,7 +125,7 @@ def run(options: Options, say: Say) -> dict[str, Any]:
 
 def step_flops(shape: str) -> float:
     """Floating-point operations of the products of one step, forward and backward, in all of them alike."""
-    sizes = dict(SHAPES[shape])
+    sizes = {name: size for name, size in SHAPES[shape].items() if name != "accumulation"}
     tokens = sizes.pop("batch_size") * sizes["block_size"]
     return 3 * GPT(gpt2(**sizes)).flops_per_token() * tokens
 

@@ -142,3 +142,15 @@ def test_parameter_count_is_gpt2s_formula(fresh_gpt: MakeGPT) -> None:
 def test_wrong_setting_is_refused_by_name_value_and_rule(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GPT(ModelConfig(**changed))
+
+
+def test_residual_stream_stays_wide_where_products_are_short(gpt: MakeGPT) -> None:
+    model, seen = gpt().float(), list[torch.dtype]()
+    for block in model.blocks:
+        block.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    wide = model(IDS).logits
+    with torch.autocast("cpu", torch.bfloat16):
+        short = model(IDS).logits
+    half = len(seen) // 2
+    assert (set(seen[:half]), set(seen[half:])) == ({torch.float32}, {torch.bfloat16})
+    torch.testing.assert_close(short.float(), wide, rtol=0, atol=0.05)

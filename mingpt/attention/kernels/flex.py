@@ -52,7 +52,7 @@ class Flex(Kernel):
         q, k, v = folded(q, k, v, need)
         blocks = _block_mask(need.mask, need.queries, need.keys, need.device)
         shared = k.shape[1] != q.shape[1]
-        compute: Callable[..., Any] = flex_attention if torch.compiler.is_compiling() else _compiled()
+        compute: Any = flex_attention if torch.compiler.is_compiling() else _compiled()
         return compute(q, k, v, block_mask=blocks, scale=need.score.scale, enable_gqa=shared), None
 
 
