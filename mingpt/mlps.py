@@ -5,10 +5,10 @@ The last layer of each is marked as a residual writer (see initialise.py).
 
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mingpt import passes
 from mingpt.initialise import writes_residual
 from mingpt.registry import Registry
 
@@ -37,7 +37,7 @@ def gelu(width: int, bias: bool) -> nn.Module:
 @MLPS.add("relu2")
 def relu_squared(width: int, bias: bool) -> nn.Module:
     """max(0, x)^2: as good at this size and cheaper than GELU (So et al. 2021, Primer)."""
-    return TwoLayer(width, bias, lambda x: torch.relu(x).square())
+    return TwoLayer(width, bias, passes.relu_squared)
 
 
 @MLPS.add("swiglu")

@@ -18,6 +18,7 @@ from mingpt.attention.scores import SCORES
 from mingpt.dropout import Dropout
 from mingpt.errors import require
 from mingpt.initialise import writes_residual
+from mingpt.norms import NORMS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,8 +160,7 @@ class GroupedQueryAttention(nn.Module):
         self.k_proj = nn.Linear(config.n_embd, narrow, bias=config.bias)
         self.v_proj = nn.Linear(config.n_embd, narrow, bias=config.bias)
         self.out_proj = writes_residual(nn.Linear(config.n_embd, config.n_embd, bias=config.bias))
-        self.q_norm: nn.Module = nn.RMSNorm(self.d, eps=1e-6) if config.qk_norm else nn.Identity()
-        self.k_norm: nn.Module = nn.RMSNorm(self.d, eps=1e-6) if config.qk_norm else nn.Identity()
+        self.q_norm, self.k_norm = (NORMS["rmsnorm"](self.d, False) if config.qk_norm else nn.Identity() for _ in "qk")
         self.score = SCORES[config.score](config)
         self.mask, self.kernel, self.window = config.rule, config.kernel, config.window
         self.position = POSITIONS[config.position_code].inside_attention(config)

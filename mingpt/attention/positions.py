@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mingpt.initialise import one_row_per_position
+from mingpt.passes import rotated
 from mingpt.registry import Registry
 
 
@@ -97,9 +98,7 @@ class RotaryPositionalEmbeddings(nn.Module):
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """(b, h, t, d) -> (b, h, t, d), the first token at m = start + 1."""
-        cos, sin = self._cos_sin(start, x)
-        low, high = x.chunk(2, dim=-1)
-        return torch.cat((low * cos - high * sin, high * cos + low * sin), dim=-1)
+        return rotated(x, *self._cos_sin(start, x))
 
     def _cos_sin(self, start: int, x: Tensor) -> tuple[Tensor, Tensor]:
         stop, kind = start + x.shape[-2], (x.dtype, x.device)
