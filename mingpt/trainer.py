@@ -76,8 +76,9 @@ class Trainer:
         self.progress = Progress()
         self.stop_reason: str | None = None
         self._stopping = False
-        compiling = fresh is None and _wanted(config.compile, self.device)
+        compiling, began = fresh is None and _wanted(config.compile, self.device), time.perf_counter()
         self._forward = self._compiled(part) if compiling else self.model
+        self.compile_seconds = time.perf_counter() - began if compiling else 0.0  # in no step's
 
     def _compiled(self, part: int) -> Callable[..., Any]:
         """The model, compiled and tried once forward and backward; where that fails, the model itself."""

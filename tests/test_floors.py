@@ -18,18 +18,8 @@ ROOT = Path(__file__).parents[1]
 FLOORS: list[list[list[str]]] = [
     [
         [
-            *(
-                "errors",
-                "version",
-                "registry",
-                "files",
-                "interrupt",
-                "utils",
-                "initialise",
-                "passes",
-                "norms",
-                "dropout",
-            ),
+            *("errors", "version", "registry", "files", "interrupt", "utils"),
+            *("initialise", "passes", "norms", "dropout"),
             *(
                 "report.curve",
                 "report.heatmaps",

@@ -11,8 +11,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from mingpt.lm import LanguageModel, LMOutput, ModelConfig, next_token_loss
 from mingpt.text.batches import DataConfig
 from mingpt.text.corpus import Corpus, prepare
 from mingpt.text.tokenizers import Ids
-from mingpt.trainer import Trainer
 
 BLOCK = 64  # tokens: of the peer's training, and of every judgement
 # karpathy/nanoGPT's README, "I only have a macbook": its Shakespeare config with what it overrides for a CPU.  Its
@@ -65,35 +63,17 @@ def ours(ask: dict[str, Any]) -> Outcome:
     Args:
         ask: config: a file of all its settings.
     """
-    config = settings.read(Path(ask["config"]))
-    with _timed_compiling() as compiling:
-        result = run.train(config, say=_to_stderr)
+    config, compiling = settings.read(Path(ask["config"])), list[float]()
+    result = run.train(
+        config, say=_to_stderr, events=[lambda trainer, record: compiling.append(trainer.compile_seconds)]
+    )
     if result.stopped:
         raise KeyboardInterrupt(result.stopped)
     record, model = result.last_record(), result.model
     model.config = replace(model.config, block_size=BLOCK)
     corpus = prepare(config.data, _to_stderr)
-    seconds = record["seconds"] + sum(compiling)
+    seconds = record["seconds"] + compiling[-1]
     return {"loss": _judged(model, corpus), "seconds": seconds, "steps": record["step"]}
-
-
-@contextmanager
-def _timed_compiling() -> Iterator[list[float]]:
-    """Collects the seconds in which a Trainer compiles its step; none where it does not."""
-    seconds, compiled = list[float](), Trainer._compiled
-
-    def timed(trainer: Trainer, part: int) -> Callable[..., Any]:
-        began = time.perf_counter()
-        try:
-            return compiled(trainer, part)
-        finally:
-            seconds.append(time.perf_counter() - began)
-
-    Trainer._compiled = timed  # type: ignore[assignment,method-assign]
-    try:
-        yield seconds
-    finally:
-        Trainer._compiled = compiled  # type: ignore[method-assign]
 
 
 def nanogpt(ask: dict[str, Any]) -> Outcome:
