@@ -40,7 +40,7 @@ FLOORS: list[list[list[str]]] = [
         ],
     ],
     [
-        ["text.corpora", "text.tokenizers", "text.batches", "text.corpus", "text"],
+        ["text.corpora", "text.tokens", "text.library", "text.tokenizers", "text.batches", "text.corpus", "text"],
         [
             *("attention.scores", "attention.masks", "attention.positions"),
             *("attention.kernels", "attention.cache", "attention.layers", "attention.maps", "attention"),

@@ -1,0 +1,153 @@
+"""Tokenizers of the `tokenizers` library: byte-level BPE learned from a text, and whatever a tokenizer.json holds."""
+
+import functools
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from mingpt.errors import UsageError
+from mingpt.text.tokens import BYTES, VOCAB_SIZE, Ids, cut, smallest_type, unknown_characters, utf8
+
+PIECES_AT_ONCE = 64  # that share the processor's cores
+
+
+class LibraryTokenizer:
+    """Whatever a tokenizer.json of the `tokenizers` library describes; `of` a text, byte-level BPE.
+
+    Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) begins with the 256 bytes and joins, again and again, the
+    two neighbours that stand together most often.  It writes any text.
+
+    Every text that it takes, it gives back: one that normalises or drops characters refuses those that it would change.
+
+    Args:
+        content: of the file.
+
+    Raises:
+        ValueError: it describes no tokenizer, or one that draws how it cuts a text (`dropout`).
+    """
+
+    learns: ClassVar[bool] = True
+
+    def __init__(self, content: str) -> None:
+        from tokenizers import Tokenizer as Library  # 0.1 s, and only where it is needed
+
+        described = json.loads(content)
+        if described["model"].get("dropout"):
+            raise ValueError("it draws how it cuts a text (model.dropout)")
+        try:
+            self._library = Library.from_str(content)
+        except Exception as error:  # the library raises nothing finer
+            raise ValueError(" ".join(str(error).split())) from None
+        self._library.no_truncation()
+        self._library.no_padding()
+        self._content = content
+        self._tokens: dict[int, str] = {id: token for token, id in self._library.get_vocab().items()}
+        if not self._tokens:
+            raise ValueError("it has no tokens")
+        self.vocab_size = max(self._tokens) + 1
+        self._dtype = smallest_type(self.vocab_size)
+        self._in_bytes = (described.get("decoder") or {}).get("type") == "ByteLevel"
+        self._takes_all = self._in_bytes and _loses_nothing(described)
+
+    @classmethod
+    def of(cls, pieces: Iterable[str], vocab_size: int = VOCAB_SIZE) -> Self:
+        """Byte-level BPE of at most `vocab_size` tokens; no pair is joined that stands in the text once."""
+        from tokenizers import Tokenizer as Library
+        from tokenizers import decoders, models, pre_tokenizers, trainers
+
+        library = Library(models.BPE())
+        library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        library.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            min_frequency=2,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        library.train_from_iterator(cut((pieces,) if isinstance(pieces, str) else pieces), trainer)
+        return cls(library.to_str() + "\n")
+
+    @classmethod
+    def read(cls, described: Any, content: str) -> Self:
+        return cls(content)
+
+    @functools.cached_property
+    def spelling(self) -> Sequence[bytes]:
+        return [self._spelled(id) for id in range(self.vocab_size)]
+
+    def _spelled(self, id: int) -> bytes:
+        token = self._tokens.get(id, "")
+        if self._in_bytes:
+            return _bytes_of(token)
+        if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):  # how others name a byte
+            return bytes([int(token[3:5], 16)])
+        before = self.decode([self._anchor])  # since some drop the space that a text begins with
+        return self.decode([self._anchor, id])[len(before) :].encode()
+
+    @functools.cached_property
+    def _anchor(self) -> int:
+        return next((id for id in sorted(self._tokens) if self.decode([id]).isalnum()), min(self._tokens))
+
+    def encode(self, text: str) -> Ids:
+        """Ids of the text, which is tokenized in pieces (see `cut`).
+
+        Raises:
+            UsageError: a text that it would not give back; unknown characters are listed.
+        """
+        utf8(text)
+        found, pieces = [np.empty(0, dtype=self._dtype)], list(cut([text]))
+        for start in range(0, len(pieces), PIECES_AT_ONCE):
+            some = pieces[start : start + PIECES_AT_ONCE]
+            for piece, encoding in zip(
+                some, self._library.encode_batch_fast(some, add_special_tokens=False), strict=True
+            ):
+                if not self._takes_all:
+                    self._refuse_changes(piece, encoding.ids)
+                found.append(np.array(encoding.ids, dtype=self._dtype))
+        return np.concatenate(found)
+
+    def _refuse_changes(self, text: str, ids: Sequence[int]) -> None:
+        back = self.decode(ids)
+        if back == text:
+            return
+        alone = {c: self._library.encode(c, add_special_tokens=False).ids for c in sorted(set(text))}
+        unknown = {c for c, one in alone.items() if not one or self.decode(one) != c}
+        if unknown:
+            raise unknown_characters(unknown, self.vocab_size)
+        at = next((n for n, (a, b) in enumerate(zip(text, back, strict=False)) if a != b), min(len(text), len(back)))
+        raise UsageError(f"this tokenizer gives {back[at : at + 20]!r} back for {text[at : at + 20]!r}")
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of `ids`; U+FFFD for bytes that are none."""
+        return str(self._library.decode([int(id) for id in ids], skip_special_tokens=False))
+
+    def to_json(self) -> str:
+        """The file, as it was."""
+        return self._content
+
+
+def _loses_nothing(described: Any) -> bool:
+    """Whether every text comes back from this description of a byte-level tokenizer, whatever it is."""
+    before = described.get("pre_tokenizer") or {}
+    return (
+        described["model"].get("type") == "BPE"
+        and not described.get("normalizer")
+        and not described.get("added_tokens")
+        and (before.get("type"), before.get("add_prefix_space")) == ("ByteLevel", False)
+        and set(_byte_of()) <= set(described["model"]["vocab"])
+    )
+
+
+@functools.cache
+def _byte_of() -> dict[str, int]:
+    """The character by which byte-level tokenizers name each byte, GPT-2's: itself where that can be seen."""
+    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [number for number in range(BYTES) if number not in visible]
+    return {chr(n): n for n in visible} | {chr(BYTES + place): n for place, n in enumerate(others)}
+
+
+def _bytes_of(token: str) -> bytes:
+    byte_of = _byte_of()
+    return bytes(byte_of[c] for c in token) if all(c in byte_of for c in token) else token.encode()
