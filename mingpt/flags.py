@@ -10,7 +10,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ ALONE = ("--help", "-h", "--print_config")  # take no value
 SWITCHED = ("True", "False", "true", "false")  # what follows a switch that is no name
 PARSER_FLAGS = ("config", "help", "print_config")
 WORDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text", types.NoneType: "null"}
+
+Implied = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 class Flags:
@@ -68,8 +70,11 @@ class Flags:
             if choices and action.dest in choices:
                 action.help = f"{action.help}; one of {', '.join(choices[action.dest])}"
 
-    def parse(self, argv: Sequence[str]) -> dict[str, Any]:
+    def parse(self, argv: Sequence[str], implied: Implied = lambda given: {}) -> dict[str, Any]:
         """One checked dataclass per group.
+
+        Args:
+            implied: what settings that are given say of others, in the place of their defaults.
 
         Raises:
             UsageError: names setting, value and rule.
@@ -85,7 +90,7 @@ class Flags:
             self._typed(settings)  # also what a flag overrides: a wrong file is wrong
             given |= settings
         given |= {key: self._unquoted(key, values[-1]) for key, values in words.items() if key in self._types}
-        values = self._typed(given)
+        values = self._typed({**implied(given), **given})
         built = {
             prefix: group(**{name: values[key] for name, key in self._names(prefix).items() if key in values})
             for prefix, group in self.groups.items()

@@ -28,6 +28,7 @@ from mingpt.recurrent.layers import READINGS
 from mingpt.registry import Registry
 from mingpt.rnn import OBJECTIVES, READOUTS
 from mingpt.text.batches import DataConfig
+from mingpt.text.prepared import is_prepared, settings_of
 from mingpt.text.tokenizers import TOKENIZERS
 from mingpt.training_settings import COMPILE, TrainerConfig
 from mingpt.utils import DEVICES, SystemConfig
@@ -123,11 +124,20 @@ def parse(argv: Sequence[str]) -> Config:
 
     Raises:
         UsageError: names setting, value and rule.
+        DataError: data.path names a prepared folder that is damaged.
     """
     try:
-        return Config(**flags().parse(argv))
+        return Config(**flags().parse(argv, _of_prepared))
     except UsageError as error:
         raise blaming(error, argv) from None
+
+
+def _of_prepared(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a folder that `chargpt prepare` made decides, where data.path names one."""
+    path = given.get("data.path")
+    if not isinstance(path, str) or not is_prepared(path):
+        return {}
+    return {f"data.{name}": value for name, value in settings_of(Path(path)).items()}
 
 
 def read(path: Path) -> Config:

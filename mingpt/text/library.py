@@ -1,8 +1,9 @@
 """Tokenizers of the `tokenizers` library: byte-level BPE learned from a text, and whatever a tokenizer.json holds."""
 
 import functools
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from mingpt.errors import UsageError
 from mingpt.text.tokens import BYTES, VOCAB_SIZE, Ids, cut, smallest_type, unknown_characters, utf8
 
 PIECES_AT_ONCE = 64  # that share the processor's cores
+LEARNED_FROM = 32_000_000  # characters, which bounds memory and time
 
 
 class LibraryTokenizer:
@@ -29,6 +31,7 @@ class LibraryTokenizer:
     """
 
     learns: ClassVar[bool] = True
+    unit: ClassVar[str] = "token"
 
     def __init__(self, content: str) -> None:
         from tokenizers import Tokenizer as Library  # 0.1 s, and only where it is needed
@@ -53,7 +56,10 @@ class LibraryTokenizer:
 
     @classmethod
     def of(cls, pieces: Iterable[str], vocab_size: int = VOCAB_SIZE) -> Self:
-        """Byte-level BPE of at most `vocab_size` tokens; no pair is joined that stands in the text once."""
+        """Byte-level BPE of at most `vocab_size` tokens; no pair is joined that stands in the text once.
+
+        Pairs are counted in the whole text; of a longer one than LEARNED_FROM characters in pieces spread over it.
+        """
         from tokenizers import Tokenizer as Library
         from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -66,7 +72,7 @@ class LibraryTokenizer:
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        library.train_from_iterator(cut((pieces,) if isinstance(pieces, str) else pieces), trainer)
+        library.train_from_iterator(_spread((pieces,) if isinstance(pieces, str) else pieces), trainer)
         return cls(library.to_str() + "\n")
 
     @classmethod
@@ -96,21 +102,25 @@ class LibraryTokenizer:
         Raises:
             UsageError: a text that it would not give back; unknown characters are listed.
         """
-        utf8(text)
-        found, pieces = [np.empty(0, dtype=self._dtype)], list(cut([text]))
-        for start in range(0, len(pieces), PIECES_AT_ONCE):
-            some = pieces[start : start + PIECES_AT_ONCE]
-            for piece, encoding in zip(
-                some, self._library.encode_batch_fast(some, add_special_tokens=False), strict=True
-            ):
+        return np.concatenate([np.empty(0, dtype=self._dtype), *self.encode_each(cut([text]))])
+
+    def encode_each(self, pieces: Iterable[str]) -> Iterator[Ids]:
+        """Ids of each piece, as they come; see `encode`."""
+        left = iter(pieces)
+        while some := list(itertools.islice(left, PIECES_AT_ONCE)):
+            for piece in some:
+                utf8(piece)
+            for piece, found in zip(some, self._library.encode_batch_fast(some, add_special_tokens=False), strict=True):
                 if not self._takes_all:
-                    self._refuse_changes(piece, encoding.ids)
-                found.append(np.array(encoding.ids, dtype=self._dtype))
-        return np.concatenate(found)
+                    self._refuse_changes(piece, found.ids)
+                yield np.array(found.ids, dtype=self._dtype)
 
     def _refuse_changes(self, text: str, ids: Sequence[int]) -> None:
         back = self.decode(ids)
         if back == text:
+            counted = len(self.decode(ids[:1]).encode()) + sum(len(self.spelling[id]) for id in ids[1:])
+            if counted != len(text.encode()):
+                raise UsageError("the bytes of this tokenizer's tokens don't add up to the text's")
             return
         alone = {c: self._library.encode(c, add_special_tokens=False).ids for c in sorted(set(text))}
         unknown = {c for c, one in alone.items() if not one or self.decode(one) != c}
@@ -126,6 +136,22 @@ class LibraryTokenizer:
     def to_json(self) -> str:
         """The file, as it was."""
         return self._content
+
+
+def _spread(chunks: Iterable[str]) -> list[str]:
+    """The pieces of a text (see `cut`); every second, fourth, ... of one so long, that at most LEARNED_FROM characters
+    are kept."""
+    kept: list[str] = []
+    characters, apart = 0, 1
+    for number, piece in enumerate(cut(chunks)):
+        if number % apart:
+            continue
+        kept.append(piece)
+        characters += len(piece)
+        if characters > LEARNED_FROM:
+            kept, apart = kept[::2], 2 * apart
+            characters = sum(map(len, kept))
+    return kept
 
 
 def _loses_nothing(described: Any) -> bool:

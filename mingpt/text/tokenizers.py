@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -26,6 +26,7 @@ class CharTokenizer:
     """
 
     learns: ClassVar[bool] = False
+    unit: ClassVar[str] = "character"
 
     def __init__(self, vocabulary: Iterable[str]) -> None:
         self.vocabulary = list(vocabulary)
@@ -74,6 +75,10 @@ class CharTokenizer:
             ids[start : start + len(part)] = found
         return ids
 
+    def encode_each(self, pieces: Iterable[str]) -> Iterator[Ids]:
+        """Ids of each piece, as they come."""
+        return map(self.encode, pieces)
+
     def decode(self, ids: Iterable[int]) -> str:
         """The characters of `ids`, joined."""
         return "".join(self.vocabulary[i] for i in ids)
@@ -88,6 +93,7 @@ class ByteTokenizer:
     """One id per byte of UTF-8: 256 of them write any text, in any script."""
 
     learns: ClassVar[bool] = False
+    unit: ClassVar[str] = "byte"
     vocab_size = BYTES
     spelling: Sequence[bytes] = [bytes([number]) for number in range(BYTES)]
 
@@ -107,6 +113,10 @@ class ByteTokenizer:
             UsageError: halves of surrogate pairs, which are no characters.
         """
         return np.frombuffer(utf8(text), dtype=np.uint8)
+
+    def encode_each(self, pieces: Iterable[str]) -> Iterator[Ids]:
+        """Ids of each piece, as they come."""
+        return map(self.encode, pieces)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; U+FFFD for bytes that are none."""
