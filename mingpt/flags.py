@@ -38,6 +38,7 @@ class Flags:
         groups: dataclasses of settings by the prefix of their keys; the prefix "" has none.
         hidden: keys that are no settings of this verb.
         choices: the names that a setting takes, for help.
+        implied: what settings that are given say of others, in the place of their defaults.
     """
 
     def __init__(
@@ -47,8 +48,9 @@ class Flags:
         groups: Mapping[str, type],
         hidden: Sequence[str] = (),
         choices: Mapping[str, Sequence[str]] | None = None,
+        implied: Implied = lambda given: {},
     ) -> None:
-        self.groups = dict(groups)
+        self.groups, self._implied = dict(groups), implied
         self._types = {
             _key(prefix, name): hint
             for prefix, group in groups.items()
@@ -70,11 +72,8 @@ class Flags:
             if choices and action.dest in choices:
                 action.help = f"{action.help}; one of {', '.join(choices[action.dest])}"
 
-    def parse(self, argv: Sequence[str], implied: Implied = lambda given: {}) -> dict[str, Any]:
+    def parse(self, argv: Sequence[str]) -> dict[str, Any]:
         """One checked dataclass per group.
-
-        Args:
-            implied: what settings that are given say of others, in the place of their defaults.
 
         Raises:
             UsageError: names setting, value and rule.
@@ -90,7 +89,7 @@ class Flags:
             self._typed(settings)  # also what a flag overrides: a wrong file is wrong
             given |= settings
         given |= {key: self._unquoted(key, values[-1]) for key, values in words.items() if key in self._types}
-        values = self._typed({**implied(given), **given})
+        values = self._typed({**self._implied(given), **given})
         built = {
             prefix: group(**{name: values[key] for name, key in self._names(prefix).items() if key in values})
             for prefix, group in self.groups.items()

@@ -116,6 +116,7 @@ def flags() -> Flags:
         groups,  # type: ignore[arg-type]
         hidden=DERIVED,
         choices=CHOICES,
+        implied=_of_prepared,
     )
 
 
@@ -127,7 +128,7 @@ def parse(argv: Sequence[str]) -> Config:
         DataError: data.path names a prepared folder that is damaged.
     """
     try:
-        return Config(**flags().parse(argv, _of_prepared))
+        return Config(**flags().parse(argv))
     except UsageError as error:
         raise blaming(error, argv) from None
 
