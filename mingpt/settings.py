@@ -138,7 +138,9 @@ def _of_prepared(given: Mapping[str, Any]) -> dict[str, Any]:
     path = given.get("data.path")
     if not isinstance(path, str) or not is_prepared(path):
         return {}
-    return {f"data.{name}": value for name, value in settings_of(Path(path)).items()}
+    decided = {f"data.{name}": value for name, value in settings_of(Path(path)).items()}
+    fits = given.get("data.tokenizer") in (None, decided["data.tokenizer"])
+    return decided if fits else {}  # which is refused where the folder is read
 
 
 def read(path: Path) -> Config:

@@ -29,6 +29,7 @@ from mingpt.text.tokens import cut, smallest_type
 Say = Callable[[str], None]
 
 OFTEN = 5.0  # seconds between two lines of progress
+JUDGED = 5_000_000  # tokens held out, all of which a run judges at its end; from here on that takes minutes
 
 
 def write(config: DataConfig, out: Path, say: Say) -> dict[str, Any]:
@@ -82,11 +83,18 @@ def _into(folder: Path, config: DataConfig, files: list[str], say: Say) -> dict[
         }
     except UsageError as unknown:
         raise DataError(f"{config.path}: {unknown}") from None
+    if first.digest.hexdigest() != second.digest.hexdigest():
+        raise DataError(f"data.path: {named(config.path)} changed while it was read")
+    held = listed[HELD_OUT]["bytes"] // dtype.itemsize
+    if held > JUDGED:
+        fraction = config.val_fraction * JUDGED / held
+        say(
+            f"{held:,} tokens are held out, and a run judges all of them at its end: "
+            f"--data.val_fraction={fraction:.1g} would leave few enough for minutes"
+        )
     short = [name for name, entry in listed.items() if entry["bytes"] < 2 * dtype.itemsize]
     if short:
         raise DataError(f"data.path: {named(config.path)} is too short: {short[0]} would have no 2 tokens")
-    if first.digest.hexdigest() != second.digest.hexdigest():
-        raise DataError(f"data.path: {named(config.path)} changed while it was read")
     kept.unlink(missing_ok=True)
     content = tokenizer.to_json().encode()
     write_atomic(folder / TOKENIZER, content)
