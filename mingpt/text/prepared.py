@@ -11,6 +11,7 @@ used.  Nothing is ever unpickled, and no name is taken from a file.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class Prepared:
 
 def is_prepared(path: str) -> bool:
     """Whether `path` is a folder that `chargpt prepare` made, whole or damaged."""
-    return "\0" not in path and (Path(path) / PREPARED).exists()
+    return os.path.exists(os.path.join(path, PREPARED))
 
 
 def settings_of(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from reading import python
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from mingpt.errors import CheckpointError, UsageError
-from mingpt.text import tokens
+from mingpt.text import library, tokens
 from mingpt.text.library import LibraryTokenizer
 from mingpt.text.tokenizers import TOKENIZERS, CharTokenizer, from_json
 from mingpt.text.tokens import cut, shown
@@ -82,18 +82,41 @@ def test_library_cannot_read_what_we_save_or_we_change_what_it_saved(bpe: Librar
     assert from_json(saved).to_json() == saved
 
 
+@given(
+    text=st.text(
+        st.sampled_from("abé中1'st,. \n\t\r\x0b\x1c\x1f\x85\xa0\u2003\u2028\u200b\u3000\ufeff\u0301🤗")
+        | st.characters(exclude_categories=["Cs"]),
+        max_size=60,
+    )
+)
+@settings(deadline=None, max_examples=600)
+def test_ids_word_by_word_are_not_the_library_s(bpe: LibraryTokenizer, text: str) -> None:
+    assert bpe.encode(text).tolist() == tokenizers.Tokenizer.from_str(bpe.to_json()).encode(text).ids
+    assert bpe.encode(TEXT + text).tolist() == tokenizers.Tokenizer.from_str(bpe.to_json()).encode(TEXT + text).ids
+
+
+def test_words_are_remembered_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "WORDS_HELD", 50)
+    monkeypatch.setattr(tokens, "PIECE", 20)
+    tokenizer = LibraryTokenizer.of([TEXT], 290)
+    letters = "".join(f" {n:x}word" for n in range(300))
+    ids = tokenizer.encode(letters)
+    assert tokenizer.decode(ids) == letters
+    assert sum(map(len, tokenizer._of_word)) <= 50 + 20
+
+
 # ---- a tokenizer.json of somebody else
 
 
 def ready_made(**parts: Any) -> LibraryTokenizer:
     """Words of letters, `UNK` for others; with other parts."""
     words = {word: id for id, word in enumerate(["UNK", "a", "b", "c", " ", "A"])}
-    library = tokenizers.Tokenizer(models.WordLevel(words, unk_token="UNK"))
-    library.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex("."), "isolated")
-    library.decoder = decoders.Fuse()
+    theirs = tokenizers.Tokenizer(models.WordLevel(words, unk_token="UNK"))
+    theirs.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex("."), "isolated")
+    theirs.decoder = decoders.Fuse()
     for name, part in parts.items():
-        setattr(library, name, part)
-    return LibraryTokenizer(library.to_str())
+        setattr(theirs, name, part)
+    return LibraryTokenizer(theirs.to_str())
 
 
 def test_characters_outside_its_vocabulary_become_unk() -> None:
@@ -112,10 +135,10 @@ def test_text_that_it_would_change_is_taken() -> None:
 
 def test_bytes_of_a_tokenizer_that_hides_the_first_space_are_miscounted() -> None:
     vocabulary = {word: id for id, word in enumerate(["▁", "a", "b", "▁a", "<0xC3>", "<0xA9>", "UNK"])}
-    library = tokenizers.Tokenizer(models.BPE(vocabulary, [("▁", "a")], unk_token="UNK", byte_fallback=True))
-    library.pre_tokenizer = pre_tokenizers.Metaspace()
-    library.decoder = decoders.Sequence([decoders.Metaspace(), decoders.ByteFallback(), decoders.Fuse()])
-    tokenizer = LibraryTokenizer(library.to_str())
+    theirs = tokenizers.Tokenizer(models.BPE(vocabulary, [("▁", "a")], unk_token="UNK", byte_fallback=True))
+    theirs.pre_tokenizer = pre_tokenizers.Metaspace()
+    theirs.decoder = decoders.Sequence([decoders.Metaspace(), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer = LibraryTokenizer(theirs.to_str())
     ids = tokenizer.encode("a a b aé")
     assert spelled(tokenizer, ids) == " a a b aé".encode()  # of the first word it can't be known
     assert [shown(tokenizer, id) for id in ids[-2:]] == ["\\xc3", "\\xa9"]
