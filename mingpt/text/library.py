@@ -14,7 +14,9 @@ from mingpt.text.tokens import BYTES, VOCAB_SIZE, Ids, cut, smallest_type, unkno
 
 PIECES_AT_ONCE = 64  # that share the processor's cores
 WORDS_HELD = 1 << 23  # characters of words whose ids are remembered
-LEARNED_FROM = 32_000_000  # characters, which bounds memory and time
+LEARNED_FROM = 32_000_000  # characters, which bounds memory and time where words come again;
+LEARNED_WORDS = 2_000_000  # characters of different words, where they don't, as without spaces
+LONGEST_WORD = 1000  # characters, in learning alone, whose time grows with their square
 # What a byte-level tokenizer joins nothing across: a word with the space before it; white space but for its last.
 _WHITE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 WORDS = re.compile(f" ?[^{_WHITE}]+|[{_WHITE}]+(?![^{_WHITE}])|[{_WHITE}]+")
@@ -65,7 +67,7 @@ class LibraryTokenizer:
     def of(cls, pieces: Iterable[str], vocab_size: int = VOCAB_SIZE) -> Self:
         """Byte-level BPE of at most `vocab_size` tokens; no pair is joined that stands in the text once.
 
-        Pairs are counted in the whole text; of a longer one than LEARNED_FROM characters in pieces spread over it.
+        Pairs are counted in the whole text; of a long one in pieces that are spread over it.
         """
         from tokenizers import Tokenizer as Library
         from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -164,18 +166,22 @@ class LibraryTokenizer:
 
 
 def _spread(chunks: Iterable[str]) -> list[str]:
-    """The pieces of a text (see `cut`); every second, fourth, ... of one so long, that at most LEARNED_FROM characters
-    are kept."""
+    """A text in pieces to learn from; every second, fourth, ... of one that has more to learn from than is allowed."""
     kept: list[str] = []
-    characters, apart = 0, 1
-    for number, piece in enumerate(cut(chunks)):
+    words, characters, held, apart = set[str](), 0, 0, 1  # those of kept pieces, and characters of both
+    for number, piece in enumerate(cut(chunks, LONGEST_WORD)):
         if number % apart:
             continue
-        kept.append(piece)
-        characters += len(piece)
-        if characters > LEARNED_FROM:
+        if characters > LEARNED_FROM or held > LEARNED_WORDS:
             kept, apart = kept[::2], 2 * apart
-            characters = sum(map(len, kept))
+            words = {word for piece in kept for word in WORDS.findall(piece)}
+            characters, held = (sum(map(len, each)) for each in (kept, words))
+            if number % apart:
+                continue
+        new = set(WORDS.findall(piece)).difference(words)
+        words |= new
+        kept.append(piece)
+        characters, held = characters + len(piece), held + sum(map(len, new))
     return kept
 
 

@@ -55,18 +55,18 @@ class Kind(Tokenizer, Protocol):
     def read(cls, described: Any, content: str) -> Self: ...
 
 
-def cut(chunks: Iterable[str]) -> Iterator[str]:
-    """A text that comes in chunks, in pieces of at most PIECE characters: one of a text that is no longer.
+def cut(chunks: Iterable[str], longest: int | None = None) -> Iterator[str]:
+    """A text that comes in chunks, in pieces of at most `longest` (PIECE) characters: one of a text that is no longer.
 
     Where it is cut follows from the text alone, whatever its chunks: after the last line that fits, or before the last
     space, where there is one.
     """
-    held = ""
+    held, longest = "", longest or PIECE
     for chunk in chunks:
         held, start = held + chunk, 0
-        while len(held) - start > PIECE:
-            line, space = (held.rfind(mark, start + 1, start + PIECE) for mark in "\n ")
-            end = line + 1 if line > 0 else space if space > 0 else start + PIECE
+        while len(held) - start > longest:
+            line, space = (held.rfind(mark, start + 1, start + longest) for mark in "\n ")
+            end = line + 1 if line > 0 else space if space > 0 else start + longest
             yield held[start:end]
             start = end
         held = held[start:]

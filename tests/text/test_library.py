@@ -2,6 +2,7 @@
 
 import codecs
 import json
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,28 @@ def test_vocabulary_depends_on_threads_or_the_seed_of_hashes(bpe: LibraryTokeniz
     code = f"from mingpt.text.library import LibraryTokenizer as L; print(L.of([{TEXT!r}], 290).to_json(), end='')"
     for number in "12":
         assert python(code, RAYON_NUM_THREADS=number, PYTHONHASHSEED=number) == bpe.to_json().strip()
+
+
+@pytest.mark.parametrize("limits", [(400, 10**9), (10**9, 120)], ids=["characters", "words"])
+def test_long_text_is_learned_from_whole_or_from_one_end(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int]
+) -> None:
+    for name, limit in zip(("LEARNED_FROM", "LEARNED_WORDS", "LONGEST_WORD"), (*limits, 20), strict=True):
+        monkeypatch.setattr(library, name, limit)
+    text = "".join(f"w{number} said so\n" for number in range(300))
+    kept = library._spread([text])
+    assert kept == library._spread([text[:77], text[77:]])
+    places = [text.index(piece) for piece in kept]
+    assert len(kept) >= 5
+    assert places[0] == 0
+    assert max(after - before for before, after in pairwise([*places, len(text)])) <= len(text) / 3
+    assert sum(map(len, kept)) <= limits[0] + 20
+    assert len({word for piece in kept for word in library.WORDS.findall(piece)}) < 120
+
+
+def test_word_without_an_end_is_learned_whole() -> None:
+    """The library takes minutes for one of 50,000 letters."""
+    assert {len(piece) for piece in library._spread(["x" * 3000])} == {1000}
 
 
 def test_library_cannot_read_what_we_save_or_we_change_what_it_saved(bpe: LibraryTokenizer) -> None:
