@@ -13,6 +13,7 @@ from mingpt.errors import UsageError
 from mingpt.text.tokens import BYTES, VOCAB_SIZE, Ids, cut, smallest_type, unknown_characters, utf8
 
 PIECES_AT_ONCE = 64  # that share the processor's cores
+HIGHEST = 1 << 24  # of an id, beyond which a table of all would not fit
 WORDS_HELD = 1 << 23  # characters of words whose ids are remembered
 LEARNED_FROM = 32_000_000  # characters, which bounds memory and time where words come again;
 LEARNED_WORDS = 2_000_000  # characters of different words, where they don't, as without spaces
@@ -57,6 +58,8 @@ class LibraryTokenizer:
         if not self._tokens:
             raise ValueError("it has no tokens")
         self.vocab_size = max(self._tokens) + 1
+        if self.vocab_size > HIGHEST:
+            raise ValueError(f"its ids go up to {self.vocab_size - 1}")
         self._dtype = smallest_type(self.vocab_size)
         self._in_bytes = (described.get("decoder") or {}).get("type") == "ByteLevel"
         self._takes_all = self._in_bytes and _loses_nothing(described)
@@ -190,6 +193,7 @@ def _loses_nothing(described: Any) -> bool:
     before = described.get("pre_tokenizer") or {}
     return (
         described["model"].get("type") == "BPE"
+        and not any(described["model"].get(name) for name in ("continuing_subword_prefix", "end_of_word_suffix"))
         and not described.get("normalizer")
         and not described.get("added_tokens")
         and (before.get("type"), before.get("add_prefix_space"), before.get("use_regex")) == ("ByteLevel", False, True)

@@ -176,6 +176,7 @@ def test_bytes_of_a_tokenizer_that_hides_the_first_space_are_miscounted() -> Non
         '{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}}',
         '{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [], "dropout": 0.5}}',
         '{"type": "bpe"}',
+        '{"model": {"type": "WordLevel", "vocab": {"a": 4000000000}, "unk_token": "a"}}',
         '{"model": {"type": "WordLevel", "vocab": {"a": -1}, "unk_token": "a"}}',
         '{"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "b"}, "pre_tokenizer": {"type": "os.system"}}',
         '{"model": ' * 2000,
