@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mingpt.errors import MingptError, UsageError
-from mingpt.options import AttentionOptions, EvalOptions, LeaksOptions, SampleOptions, SelftestOptions
+from mingpt.options import AttentionOptions, EvalOptions, LeaksOptions, PrepareOptions, SampleOptions, SelftestOptions
 from mingpt.registry import did_you_mean
 from mingpt.version import VERSION
 
@@ -98,7 +98,8 @@ def evaluate(argv: Sequence[str]) -> int:
         )
         return 0
     loss = trained.evaluate(options.text, say=_notice)
-    print(f"{loss.nats:.4f} nats per token, {loss.bits_per_byte:.4f} bits per byte, perplexity {loss.perplexity:.3f}")
+    unit = trained.tokenizer.unit
+    print(f"{loss.nats:.4f} nats per {unit}, {loss.bits_per_byte:.4f} bits per byte, perplexity {loss.perplexity:.3f}")
     print(f"over {loss.tokens:,} tokens of {where}")
     return 0
 
@@ -149,6 +150,25 @@ def leaks(argv: Sequence[str]) -> int:
     print(f"{found.sentence}; {name} says that it is {claim}autoregressive; {out}")
     if found.broken:
         raise MingptError(f"{name} {found.broken}: {found.sentence}")
+    return 0
+
+
+def prepare(argv: Sequence[str]) -> int:
+    """tokenize a text of any size once, for runs to read"""
+    from mingpt.flags import Flags
+    from mingpt.text import prepared, preparing
+    from mingpt.text.batches import DataConfig
+    from mingpt.text.tokenizers import TOKENIZERS
+
+    groups, hidden = {"data": DataConfig, "": PrepareOptions}, ("data.block_size", "data.stateful")
+    choices = {"data.tokenizer": list(TOKENIZERS)}
+    read = Flags("chargpt prepare", "Tokenize a text once.", groups, hidden, choices).parse(argv)
+    made = preparing.write(read["data"], Path(read[""].out), _notice)
+    tokens = sum(made["files"][name]["bytes"] for name in prepared.IDS) // made["bytes_per_id"]
+    print(
+        f"{read[''].out}: {tokens:,} tokens of {made['text_bytes']:,} bytes, {made['characters']:,} characters; "
+        f"vocabulary {made['vocab_size']:,}\nnext:\n  {_program()} {shlex.quote('--data.path=' + read[''].out)}"
+    )
     return 0
 
 
@@ -205,6 +225,7 @@ VERBS = {
     "eval": evaluate,
     "leaks": leaks,
     "attention": attention,
+    "prepare": prepare,
     "compare": compare,
     "report": report,
     "sweep": sweep,

@@ -14,6 +14,7 @@ from mingpt.events import prompts_for
 from mingpt.influence import Finding, finding
 from mingpt.probe import matrix_rate
 from mingpt.report import heatmaps
+from mingpt.text.tokens import shown
 from mingpt.trained import Run
 from mingpt.trainer import Record, Trainer
 
@@ -100,10 +101,12 @@ def show_outcome(run: Run, console: Console, program: str) -> None:
         judged = run.evaluate()
         loss = {"val_loss": judged.nats, "bits_per_byte": judged.bits_per_byte}
     lines = " · ".join(f"{name} {loss:.2f}" for name, loss in run.baselines().items())
-    _plain(console, f"held-out loss {loss['val_loss']:.3f} nats per token, {loss['bits_per_byte']:.3f} bits per byte")
+    unit = run.tokenizer.unit
+    _plain(console, f"held-out loss {loss['val_loss']:.3f} nats per {unit}, {loss['bits_per_byte']:.3f} bits per byte")
     if "val_loss_carried" in loss:
-        _plain(console, f"{loss['val_loss_carried']:.3f} nats per token with the state carried from block to block")
-    _plain(console, f"counting alone: {lines}")
+        _plain(console, f"{loss['val_loss_carried']:.3f} nats per {unit} with the state carried from block to block")
+    if lines:
+        _plain(console, f"counting alone: {lines}")
     _plain(console, f"{run.progress.seconds:.0f} s of training; curve: {run.folder / 'loss.png'}")
     _plain(console, "\nnext:")
     _plain(console, f"  {program} sample --run={shlex.quote(str(run.folder))} --prompt={shlex.quote(prompt)}")
@@ -130,7 +133,7 @@ def draw_attention(run: Run, text: str, path: Path, layer: int | None = None) ->
     first, last = (0, len(maps)) if layer is None else (layer, layer + 1)
     return heatmaps.draw(
         [weights[0].float().numpy() for weights in maps[first:last]],
-        [run.tokenizer.decode([int(token)]) for token in run.tokenizer.encode(text)],
+        [shown(run.tokenizer, int(token)) for token in run.tokenizer.encode(text)],
         model.key_heads,
         [model.of_layer(number).window for number in range(first, last)],
         path,
@@ -148,7 +151,7 @@ def draw_leaks(run: Run, text: str, path: Path) -> Finding:
     moved, ids = run.influence(text), run.tokenizer.encode(text)
     found = finding(run.model, torch.from_numpy(ids.astype("int64")), moved)
     heatmaps.draw_influence(
-        moved.numpy(), [run.tokenizer.decode([int(token)]) for token in ids], textwrap.fill(found.sentence, TITLE), path
+        moved.numpy(), [shown(run.tokenizer, int(token)) for token in ids], textwrap.fill(found.sentence, TITLE), path
     )
     return found
 

@@ -20,6 +20,7 @@ from mingpt.lm import LanguageModel, State, evaluating
 from mingpt.text.tokenizers import Ids, Tokenizer
 
 TOKENS_AT_ONCE = 8192  # bounds the memory of one forward pass
+LOGITS_AT_ONCE = 1 << 26  # so does this, where a vocabulary is large
 LONG = 5.0  # seconds; a judgement that takes longer says so
 
 Say = Callable[[str], None]
@@ -119,7 +120,7 @@ def held_out_loss(
     require_autoregressive(model, cuts=None if at_most is None else SOME_CUTS, seed=seed)
     nats, spans = 0.0, []
     with evaluating(model):
-        groups = _blocks(ids, model.config.block_size, at_most)
+        groups = _blocks(ids, model.config.block_size, at_most, model.config.vocab_size)
         for windows in _announced(groups, "judging the held-out text", say):
             nats += _nats(model, windows)
             spans.append(windows[:, 1:].reshape(-1))
@@ -141,7 +142,11 @@ def carried_loss(model: LanguageModel, ids: Ids) -> float:
     require_autoregressive(model, cuts=SOME_CUTS)
     with evaluating(model):
         state = model.new_state(1)
-        blocks = (window[None] for windows in _blocks(ids, model.config.block_size, None) for window in windows)
+        blocks = (
+            window[None]
+            for windows in _blocks(ids, model.config.block_size, None, model.config.vocab_size)
+            for window in windows
+        )
         return sum(_nats(model, block, state) for block in blocks) / (len(ids) - 1)
 
 
@@ -170,7 +175,7 @@ def pseudo_likelihood(
     """
     nats, spans = 0.0, []
     with evaluating(model):
-        groups = _blocks(np.append(ids, ids[:1]), model.config.block_size, at_most)
+        groups = _blocks(np.append(ids, ids[:1]), model.config.block_size, at_most, model.config.vocab_size)
         blocks = [block for windows in groups for block in windows[:, :-1]]
         for block in _announced(blocks, f"hiding each of {sum(map(len, blocks)):,} tokens in turn", say):
             nats += _hidden_one_by_one(model, torch.from_numpy(block.astype(np.int64)).to(model.device))
@@ -181,7 +186,7 @@ def pseudo_likelihood(
 
 def _hidden_one_by_one(model: LanguageModel, block: Tensor) -> float:
     """The sum over the (t,) tokens of -log p(token | all others), in nats."""
-    rows, nats = max(TOKENS_AT_ONCE // len(block), 1), 0.0
+    rows, nats = _rows(len(block), model.config.vocab_size), 0.0
     for gaps in torch.eye(len(block), dtype=torch.bool, device=block.device).split(rows):
         texts = block.expand(len(gaps), -1)
         nats += F.cross_entropy(model.fill(texts, gaps)[gaps], texts[gaps], reduction="sum").item()
@@ -200,10 +205,12 @@ def _announced(parts: Sequence[Ids], doing: str, say: Say) -> Iterator[Ids]:
 
 
 def _bits_per_byte(nats: float, tokens: Ids, tokenizer: Tokenizer) -> float:
-    return nats / math.log(2) / len(tokenizer.decode(tokens).encode())
+    """Of the bytes that the tokens themselves spell: a block may begin and end inside a character."""
+    lengths = np.array([len(spelled) for spelled in tokenizer.spelling])
+    return nats / math.log(2) / int(lengths[tokens].sum())
 
 
-def _blocks(ids: Ids, block_size: int, at_most: int | None) -> list[Ids]:
+def _blocks(ids: Ids, block_size: int, at_most: int | None, vocab_size: int) -> list[Ids]:
     """Groups of (b, t+1) windows; neighbours share the token that ends one's targets and begins the next's inputs."""
     whole = (len(ids) - 1) // block_size
     windows = np.lib.stride_tricks.sliding_window_view(ids, block_size + 1)[::block_size] if whole else ids[None, :0]
@@ -211,6 +218,11 @@ def _blocks(ids: Ids, block_size: int, at_most: int | None) -> list[Ids]:
     if at_most is not None and whole and len(ids) - 1 > at_most:
         kept = max(at_most // block_size, 1)
         windows, rest = windows[np.linspace(0, whole - 1, kept).astype(int)], rest[:, :0]
-    rows = max(TOKENS_AT_ONCE // block_size, 1)
+    rows = _rows(block_size, vocab_size)
     groups = [windows[start : start + rows] for start in range(0, len(windows), rows)] if whole else []
     return groups + ([rest] if rest.shape[1] > 1 else [])
+
+
+def _rows(length: int, vocab_size: int) -> int:
+    """Blocks of so many tokens that are read in one forward pass."""
+    return max(min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // vocab_size) // length, 1)

@@ -140,5 +140,6 @@ def held_out_of(record: Record) -> float | None:
 
 
 def prompts_for(tokenizer: Tokenizer) -> list[str]:
-    """The fixed prompts that this vocabulary can spell; its first token where it can spell none."""
-    return [prompt for prompt in PROMPTS if spells(tokenizer, prompt)] or [tokenizer.decode([0])]
+    """The fixed prompts that this vocabulary can spell; where it can spell none, its first token, or nothing."""
+    first = tokenizer.decode([0])
+    return [prompt for prompt in PROMPTS if spells(tokenizer, prompt)] or [first if spells(tokenizer, first) else ""]

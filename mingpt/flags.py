@@ -10,7 +10,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ SWITCHED = ("True", "False", "true", "false")  # what follows a switch that is n
 PARSER_FLAGS = ("config", "help", "print_config")
 WORDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text", types.NoneType: "null"}
 
+Implied = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
 
 class Flags:
     """The settings of one verb.
@@ -36,6 +38,7 @@ class Flags:
         groups: dataclasses of settings by the prefix of their keys; the prefix "" has none.
         hidden: keys that are no settings of this verb.
         choices: the names that a setting takes, for help.
+        implied: what settings that are given say of others, in the place of their defaults.
     """
 
     def __init__(
@@ -45,8 +48,9 @@ class Flags:
         groups: Mapping[str, type],
         hidden: Sequence[str] = (),
         choices: Mapping[str, Sequence[str]] | None = None,
+        implied: Implied = lambda given: {},
     ) -> None:
-        self.groups = dict(groups)
+        self.groups, self._implied = dict(groups), implied
         self._types = {
             _key(prefix, name): hint
             for prefix, group in groups.items()
@@ -85,7 +89,7 @@ class Flags:
             self._typed(settings)  # also what a flag overrides: a wrong file is wrong
             given |= settings
         given |= {key: self._unquoted(key, values[-1]) for key, values in words.items() if key in self._types}
-        values = self._typed(given)
+        values = self._typed({**self._implied(given), **given})
         built = {
             prefix: group(**{name: values[key] for name, key in self._names(prefix).items() if key in values})
             for prefix, group in self.groups.items()

@@ -1,9 +1,11 @@
 """Writing text: one token at a time from any autoregressive model, or into the gaps of one that reads both ways."""
 
+import codecs
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -131,13 +133,26 @@ def stream(
 ) -> Iterator[str]:
     """What follows the prompt, token by token.  An empty prompt starts as after the end of a line.
 
+    A character is given once all of its bytes are drawn; with the token before it, so a piece may be empty.  What is
+    left of one at the end, and bytes that are no text, are U+FFFD.
+
     Raises:
         UsageError: a prompt with characters outside the vocabulary.
     """
-    ids = tokenizer.encode(prompt or (LINE_END if spells(tokenizer, LINE_END) else tokenizer.decode([0])))
-    start = torch.from_numpy(ids.astype("int64"))[None]
+    spelled = prompt or (LINE_END if spells(tokenizer, LINE_END) else "")
+    ids = tokenizer.encode(spelled).astype("int64") if spelled else np.zeros(1, np.int64)
+    start = torch.from_numpy(ids)[None]
     drawn = generate(model, start, new_tokens, sampling, cache=cache, compile=compile)
-    return (tokenizer.decode(token.tolist()) for token in drawn)  # refused above, before the first is asked for
+    return _pieces(tokenizer, drawn)  # refused above, before the first is asked for
+
+
+def _pieces(tokenizer: Tokenizer, drawn: Iterator[Tensor]) -> Iterator[str]:
+    decoder, spelling = codecs.getincrementaldecoder("utf-8")("replace"), tokenizer.spelling
+    for token in drawn:
+        yield decoder.decode(spelling[int(token)])
+    rest = decoder.decode(b"", final=True)
+    if rest:
+        yield rest
 
 
 def write(model: LanguageModel, tokenizer: Tokenizer, prompt: str, new_tokens: int, sampling: Sampling) -> str:

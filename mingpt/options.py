@@ -114,6 +114,21 @@ class LeaksOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PrepareOptions:
+    """Tokenize a text of any size once, into a folder that training then reads.
+
+    Attributes:
+        out: the folder to make; there must be none of that name
+    """
+
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        _require_names(out=self.out)
+        require(self.out is not None and "\0" not in self.out, "out", self.out, "must name the folder to make")
+
+
+@dataclass(frozen=True, kw_only=True)
 class SelftestOptions:
     """Check every attention kernel against the definition on this machine.
 

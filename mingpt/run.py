@@ -34,6 +34,7 @@ from mingpt.training_settings import TrainerConfig
 from mingpt.utils import derived_seed, pick_device, training_type
 from mingpt.zoo import build
 
+COUNTED = 20_000_000  # tokens of a text at most whose n-grams are counted beside every run
 UNJUDGED = "this model sees the tokens that it predicts, so it has no held-out loss and writes no samples"
 FILLS = (
     "this model tells hidden tokens from those on both sides, so it has no held-out loss and writes no samples; it is "
@@ -71,7 +72,7 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) ->
         _train_in(folder, config, trainer, corpus, mirror_id, events)
         stopped = None if trainer.finished else trainer.stop_reason
         if not stopped:
-            _draw(folder, corpus, config.data.block_size)
+            _draw(folder, corpus, config.data.block_size, say)
         return Run(folder, config, trainer.model, corpus.tokenizer, trainer.progress, stopped)
 
 
@@ -90,7 +91,7 @@ def _trainer(config: Config, model: LanguageModel, corpus: Corpus, device: torch
         "batch_size": config.trainer.batch_size,
         "seed": derived_seed(config.system.seed, "batches"),
     }
-    lanes = Lanes(ids, **cut, source=corpus.text.source) if config.data.stateful else None
+    lanes = Lanes(ids, **cut, source=corpus.source) if config.data.stateful else None
     batches, fresh = (lanes, lanes.fresh) if lanes else (Batches(ids, **cut), None)
     return Trainer(config.trainer, model, batches, fresh=fresh, seed=config.system.seed, device=device, say=say)
 
@@ -101,8 +102,8 @@ def _describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus) ->
     folders.write_config(folder, config)
     vocabulary = sha256(corpus.tokenizer.to_json().encode())
     text = {
-        "text": str(Path(corpus.text.source).absolute()),
-        "text_sha256": corpus.text.sha256,
+        "text": corpus.place,
+        "text_sha256": corpus.sha256,
         "vocabulary_sha256": vocabulary,
     }
     model = {
@@ -149,11 +150,14 @@ def _train_in(
         trainer.run()
 
 
-def _draw(folder: Path, corpus: Corpus, block_size: int) -> None:
+def _draw(folder: Path, corpus: Corpus, block_size: int, say: Say) -> None:
     """The n-gram losses of the text, and the curve against them."""
     if not (folder / "baselines.json").exists():
         data, vocab_size = corpus.data, corpus.tokenizer.vocab_size
-        losses = kneser_ney_losses(data.train, data.held_out, vocab_size, block_size)
+        few = len(data.train) + len(data.held_out) <= COUNTED
+        if not few:
+            say(f"no n-gram lines: to count more than {COUNTED:,} tokens would take too much memory")
+        losses = kneser_ney_losses(data.train, data.held_out, vocab_size, block_size) if few else {}
         folders.write_json(folder, "baselines.json", losses)
     curve.draw(folder)
 
@@ -224,11 +228,9 @@ def _pretrained(config: Config, say: Say) -> Checkpoint | None:
 
 def _restore(trainer: Trainer, saved: Checkpoint, corpus: Corpus, folder: Path) -> None:
     """Put the trainer where the checkpoint was, once it is known to be the same run's."""
+    if environment(folder)["text_sha256"] != corpus.sha256:
+        raise CheckpointError(f"{folder}: {corpus.source} is no longer the text that it began with (sha256 differs)")
     fitting.refuse_other_vocabulary(saved, corpus.tokenizer)
-    if environment(folder)["text_sha256"] != corpus.text.sha256:
-        raise CheckpointError(
-            f"{folder}: {corpus.text.source} is no longer the text that it began with (sha256 differs)"
-        )
     fitting.refuse_other_model(trainer.model.config, saved)
     progress = _progress(saved)
     require(

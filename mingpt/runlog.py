@@ -45,7 +45,7 @@ class JsonLines:
 
 def environment(device: torch.device, **more: Any) -> Record:
     """What a result depends on besides its settings: versions, machine, threads, commit."""
-    packages = ("torch", "numpy", "einops", "safetensors")
+    packages = ("torch", "numpy", "einops", "safetensors", "tokenizers")
     return {
         "python": platform.python_version(),
         "packages": {"mingpt": VERSION, **{name: metadata.version(name) for name in packages}},

@@ -28,6 +28,7 @@ from mingpt.recurrent.layers import READINGS
 from mingpt.registry import Registry
 from mingpt.rnn import OBJECTIVES, READOUTS
 from mingpt.text.batches import DataConfig
+from mingpt.text.prepared import is_prepared, settings_of
 from mingpt.text.tokenizers import TOKENIZERS
 from mingpt.training_settings import COMPILE, TrainerConfig
 from mingpt.utils import DEVICES, SystemConfig
@@ -115,6 +116,7 @@ def flags() -> Flags:
         groups,  # type: ignore[arg-type]
         hidden=DERIVED,
         choices=CHOICES,
+        implied=_of_prepared,
     )
 
 
@@ -123,11 +125,22 @@ def parse(argv: Sequence[str]) -> Config:
 
     Raises:
         UsageError: names setting, value and rule.
+        DataError: data.path names a prepared folder that is damaged.
     """
     try:
         return Config(**flags().parse(argv))
     except UsageError as error:
         raise blaming(error, argv) from None
+
+
+def _of_prepared(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a folder that `chargpt prepare` made decides, where data.path names one."""
+    path = given.get("data.path")
+    if not isinstance(path, str) or not is_prepared(path):
+        return {}
+    decided = {f"data.{name}": value for name, value in settings_of(Path(path)).items()}
+    fits = given.get("data.tokenizer") in (None, decided["data.tokenizer"])
+    return decided if fits else {}  # which is refused where the folder is read
 
 
 def read(path: Path) -> Config:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,16 @@ from mingpt.influence import influence
 from mingpt.lm import LanguageModel
 from mingpt.report.records import read_lines
 from mingpt.settings import Config
-from mingpt.text.batches import split
 from mingpt.text.corpora import read_text
+from mingpt.text.corpus import prepare
+from mingpt.text.prepared import is_prepared
+from mingpt.text.reading import STDIN, is_there
 from mingpt.text.tokenizers import Ids, Tokenizer
 from mingpt.trainer import Progress
 
 PSEUDO_TOKENS = 16384  # hidden one at a time, each at the cost of a pass over its block
 EXCERPT = 32  # tokens: as many as a picture has room for
+HALF = "\ufffd"  # what stands for part of a character
 
 
 @dataclass
@@ -120,14 +123,17 @@ class Run:
             raise DataError(f"{path or self.folder}: has no token to hide; at least 1 is needed")
         return pseudo_likelihood(self.model, ids, self.tokenizer, at_most=at_most, say=say)
 
-    def excerpt(self, characters: int = EXCERPT, say: Say = silent) -> str:
+    def excerpt(self, tokens: int = EXCERPT, say: Say = silent) -> str:
         """The beginning of the run's own held-out text: at most so many tokens, and no more than a block.
 
         Raises:
             DataError: that text is gone or changed.
         """
-        ids = self._judged_on(None, say)
-        return self.tokenizer.decode(ids[: min(characters, self.model.config.block_size)].tolist())
+        ids, most = self._judged_on(None, say), min(tokens, self.model.config.block_size)
+        text = self.tokenizer.decode(ids[:most].tolist()).rstrip(HALF)
+        while len(self.tokenizer.encode(text)) > most:  # as where the cut was inside a word
+            text = text[:-1]
+        return text
 
     def _ids(self, text: str) -> Tensor:
         """(1, t) ids of a text no longer than a block, where the model is."""
@@ -146,23 +152,26 @@ class Run:
 
     def _judged_on(self, path: str | None, say: Say) -> Ids:
         """The run's own held-out part, or all of the file at `path`."""
-        text = read_text(self._own_text() if path is None else path, say)
+        if path is None:
+            corpus = prepare(replace(self.config.data, path=self._own_text()), say, self.tokenizer)
+            if corpus.sha256 != environment(self.folder)["text_sha256"]:
+                changed = f"no longer the text that {self.folder} began with; --text judges another"
+                raise DataError(f"{corpus.source}: {changed}")
+            return corpus.data.held_out
+        text = read_text(path, say)
         try:
-            ids = self.tokenizer.encode(text.content)
+            return self.tokenizer.encode(text.content)
         except UsageError as unknown:
             raise DataError(f"{text.source}: {unknown}") from None
-        if path is not None:
-            return ids
-        if text.sha256 != environment(self.folder)["text_sha256"]:
-            raise DataError(f"{text.source}: no longer the text that {self.folder} began with; --text judges another")
-        data = self.config.data
-        parts = split(ids, block_size=data.block_size, val_fraction=data.val_fraction, source=text.source)
-        return parts.held_out
 
     def _own_text(self) -> str:
         """Where the run's text lies, from whatever folder one asks; never a reason to write it anew."""
         path: str = environment(self.folder)["text"]
-        if not Path(path).exists():
+        if path == STDIN:
+            raise DataError(
+                f"{self.folder}: its text came from standard input and is kept nowhere; name one with --text"
+            )
+        if not is_there(path) and not is_prepared(path):
             raise DataError(f"{self.folder}: its text is no longer at {path}; name one with --text")
         return path
 

@@ -41,7 +41,10 @@ FLOORS: list[list[list[str]]] = [
         ],
     ],
     [
-        ["text.corpora", "text.tokenizers", "text.batches", "text.corpus", "text"],
+        [
+            *("text.reading", "text.corpora", "text.tokens", "text.library", "text.tokenizers", "text.batches"),
+            *("text.prepared", "text.corpus", "text.preparing", "text"),
+        ],
         [
             *("attention.scores", "attention.masks", "attention.positions"),
             *("attention.kernels", "attention.cache", "attention.layers", "attention.maps", "attention"),

@@ -124,8 +124,6 @@ def _training_part(folder: Path, config: Config) -> Path:
     """A file of exactly the text that the arm's cells will train on."""
     corpus = prepare(config.data, lambda line: None)
     content = corpus.tokenizer.decode(corpus.data.train)
-    while not corpus.text.content.startswith(content):  # a byte tokenizer's border can lie inside a character
-        content = content[:-1]
     path = folder / "training-part.txt"
     if path.exists() and path.read_bytes() != content.encode():  # arms that cut the text in other places
         path = folder / f"training-part-{sha256(content.encode())[:8]}.txt"

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-TITLE = "Held-out loss against what counting characters reaches"
+TITLE = "Held-out loss against what counting alone reaches"
 UNJUDGED = "Training loss; there is no held-out loss to compare with anything"
 
 

@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-TICKS = 40  # characters that still fit along a square
+TICKS = 40  # tokens that still fit along a square
 PANEL, LARGEST = 2.6, 28.0  # inches: of a square, and of a whole picture
 FAINTEST = 1e-5  # total variation distance with the palest colour
 SIDES = {
     True: "total variation distance when an earlier input, or its own, is replaced",
     False: "when a later input is replaced",
 }
-NAMES = {"\n": "\\n", " ": "\u2423", "\t": "\\t"}  # of what can't be seen
+NAMES = str.maketrans(
+    {"\n": "\\n", " ": "\u2423", "\t": "\\t", "$": "\\$"}
+)  # what can't be seen, or would be taken for a formula
 
 
 def draw(
@@ -142,12 +144,13 @@ def _square(axes: Any, weights: NDArray[np.floating[Any]], window: int | None) -
 
 
 def _ticks(axes: Any, tokens: Sequence[str], *, rows: bool) -> None:
-    names = [NAMES.get(token, token) for token in tokens]
+    names = [token.translate(NAMES) for token in tokens]
     if len(names) > TICKS:
         axes.tick_params(labelsize=6)
         if not rows:
             axes.set_yticks([])
         return
-    axes.set_xticks(range(len(names)), names, fontsize=6)
+    upright = any(len(name) > 2 for name in names)
+    axes.set_xticks(range(len(names)), names, fontsize=6, rotation=90 if upright else 0)
     axes.set_yticks(range(len(names)) if rows else [], names if rows else [], fontsize=6)
     axes.tick_params(length=0, pad=1)

@@ -11,8 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mingpt.errors import DataError, require
-from mingpt.text.tokenizers import TOKENIZERS, Ids
+from mingpt.errors import DataError, UsageError, require
+from mingpt.text.tokenizers import TOKENIZERS, Ids, Tokenizer
+from mingpt.text.tokens import BYTES, VOCAB_SIZE
+
+FILE_NAME = ".json"  # how the name of a ready-made tokenizer ends
+LARGEST = 1_000_000  # tokens of a vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +24,11 @@ class DataConfig:
     """What text, and how it is cut.
 
     Attributes:
-        path: a UTF-8 file; `input.txt`: written, where missing, as Shakespeare's plays; `tinyshakespeare`: downloaded
-        tokenizer: how text becomes ids
+        path: a UTF-8 file, several (`a.txt,b.txt`), a folder, a pattern (`texts/**/*.txt`), `-` for standard input, or
+            what `chargpt prepare` made; `input.txt`: written, where missing, as Shakespeare's plays;
+            `tinyshakespeare`: downloaded
+        tokenizer: how text becomes ids; or the path of a tokenizer.json, as the tokenizers library or a run saved it
+        vocab_size: tokens at most of a tokenizer that learns them from the text
         block_size: tokens that a model sees at once
         val_fraction: part of the text held out, taken from its end
         stateful: blocks follow one another in the text and the model goes on from the state that the last one left;
@@ -31,38 +38,63 @@ class DataConfig:
 
     path: str = "input.txt"
     tokenizer: str = "char"
+    vocab_size: int = VOCAB_SIZE
     block_size: int = 128
     val_fraction: float = 0.1
     stateful: bool = False
 
     def __post_init__(self) -> None:
         require(self.path != "", "data.path", "''", "must name a text file")
+        ready_made = self.tokenizer.endswith(FILE_NAME)
+        if ready_made or not TOKENIZERS[self.tokenizer].learns:
+            rule = f"is not read by data.tokenizer={self.tokenizer}"
+            require(self.vocab_size == VOCAB_SIZE, "data.vocab_size", self.vocab_size, rule)
+        require(BYTES <= self.vocab_size <= LARGEST, "data.vocab_size", self.vocab_size, f"must be in [256, {LARGEST}]")
         require(self.block_size >= 1, "data.block_size", self.block_size, "must be at least 1")
         require(0 < self.val_fraction < 1, "data.val_fraction", self.val_fraction, "must be between 0 and 1")
-        TOKENIZERS[self.tokenizer]
 
 
 class Split(NamedTuple):
-    """Two views of one array that share no position."""
+    """Two parts of a text that share no character."""
 
     train: Ids
     held_out: Ids
 
 
-def split(ids: Ids, *, block_size: int, val_fraction: float, source: str = "the text") -> Split:
-    """The first part to train on, the last to judge by; each has at least two tokens.
+def border(characters: int, val_fraction: float) -> int:
+    """Where the held-out part of a text of so many characters begins; each part has at least two where there are four.
+
+    Between characters, not tokens: so no character is in both parts, and every tokenizer is judged on the same text.
+    """
+    return min(max(int(characters * (1 - val_fraction)), 2), max(characters - 2, 0))
+
+
+def split(text: str, tokenizer: Tokenizer, *, block_size: int, val_fraction: float, source: str = "the text") -> Split:
+    """The ids of the first part, to train on, and of the last, to judge by; each has at least two tokens.
 
     Args:
-        source: what the ids are of, for the error.
+        source: of the text, for the error.
 
     Raises:
-        DataError: fewer than block_size + 1 tokens (4 at least).
+        DataError: fewer than block_size + 1 tokens (4 at least), or characters that the tokenizer doesn't know.
     """
-    needed = max(block_size + 1, 4)
-    if len(ids) < needed:
-        raise DataError(f"{source}: too short: data.block_size={block_size} needs {needed} tokens, found {len(ids)}")
-    border = min(max(int(len(ids) * (1 - val_fraction)), 2), len(ids) - 2)
-    return Split(ids[:border], ids[border:])
+    at = border(len(text), val_fraction)
+    try:
+        data = Split(tokenizer.encode(text[:at]), tokenizer.encode(text[at:]))
+    except UsageError as unknown:
+        raise DataError(f"{source}: {unknown}") from None
+    refuse_short(data, block_size=block_size, source=source)
+    return data
+
+
+def refuse_short(data: Split, *, block_size: int, source: str) -> None:
+    """Refuse a text that has not one block and its targets, or a part without a token that follows another."""
+    needed, found = max(block_size + 1, 4), len(data.train) + len(data.held_out)
+    if found < needed:
+        raise DataError(f"{source}: too short: data.block_size={block_size} needs {needed} tokens, found {found}")
+    for name, part in (("to train on", data.train), ("held out", data.held_out)):
+        if len(part) < 2:
+            raise DataError(f"{source}: too short: the part {name} needs 2 tokens, found {len(part)}")
 
 
 class Batches:

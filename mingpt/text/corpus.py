@@ -1,30 +1,68 @@
 """A text made ready to learn from: its tokenizer, and its ids in two parts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
-from mingpt.text.batches import DataConfig, Split, split
-from mingpt.text.corpora import Text, read_text
-from mingpt.text.tokenizers import TOKENIZERS, Tokenizer
+from mingpt.errors import CheckpointError, DataError
+from mingpt.text import prepared
+from mingpt.text.batches import FILE_NAME, DataConfig, Split, refuse_short, split
+from mingpt.text.corpora import read_text
+from mingpt.text.reading import reason
+from mingpt.text.tokenizers import TOKENIZERS, Tokenizer, from_json
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """What a run learns from."""
+    """What a run learns from.
 
-    text: Text
+    source: of the text, for people
+    place:  a path that names it from any folder, or `-` (see reading.py)
+    sha256: of the text's bytes
+    """
+
+    source: str
+    place: str
+    sha256: str
     tokenizer: Tokenizer
     data: Split
 
 
-def prepare(config: DataConfig, say: Callable[[str], None]) -> Corpus:
+def prepare(config: DataConfig, say: Callable[[str], None], tokenizer: Tokenizer | None = None) -> Corpus:
     """Read the text, make the tokenizer that it needs, cut it.
 
+    Args:
+        tokenizer: in the place of the one that `config` asks for.
+
     Raises:
-        DataError: missing, not UTF-8, too short.
+        DataError: missing, not UTF-8, too short, or not what the tokenizer knows.
+        UsageError: settings that a prepared folder was not made with.
     """
+    if prepared.is_prepared(config.path):
+        found = prepared.load(Path(config.path), config)
+        refuse_short(found.data, block_size=config.block_size, source=config.path)
+        if tokenizer and tokenizer.to_json() != found.tokenizer.to_json():
+            raise DataError(f"{config.path}: was prepared with another vocabulary")
+        return Corpus(config.path, str(Path(config.path).absolute()), found.text_sha256, found.tokenizer, found.data)
     text = read_text(config.path, say)
-    tokenizer = TOKENIZERS[config.tokenizer].of(text.content)
-    ids = tokenizer.encode(text.content)
-    data = split(ids, block_size=config.block_size, val_fraction=config.val_fraction, source=text.source)
-    return Corpus(text, tokenizer, data)
+    tokenizer = tokenizer or tokenizer_of(config, [text.content])
+    data = split(
+        text.content, tokenizer, block_size=config.block_size, val_fraction=config.val_fraction, source=text.source
+    )
+    return Corpus(text.source, text.place, text.sha256, tokenizer, data)
+
+
+def tokenizer_of(config: DataConfig, pieces: Iterable[str]) -> Tokenizer:
+    """The tokenizer that `config` asks for, of a text in pieces.
+
+    Raises:
+        DataError: a ready-made one that is missing or none.
+    """
+    if not config.tokenizer.endswith(FILE_NAME):
+        return TOKENIZERS[config.tokenizer].of(pieces, config.vocab_size)
+    try:
+        return from_json(Path(config.tokenizer).read_bytes().decode())
+    except (OSError, ValueError) as error:
+        raise DataError(f"data.tokenizer={config.tokenizer}: cannot be read: {reason(error)}") from None
+    except CheckpointError as error:
+        raise DataError(f"data.tokenizer={config.tokenizer}: {error}") from None

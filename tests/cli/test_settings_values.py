@@ -19,6 +19,7 @@ from mingpt.norms import NORMS
 from mingpt.optim import OPTIMIZERS, SCHEDULES
 from mingpt.settings import Config, ModelSettings, parse, read
 from mingpt.text.batches import DataConfig
+from mingpt.text.tokenizers import TOKENIZERS
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import SystemConfig
 
@@ -120,13 +121,19 @@ def configs(draw: st.DrawFn) -> Config:
     rope = draw(st.booleans())
     accumulation = draw(st.integers(1, 5))
     positive = st.floats(0, 1e300, exclude_min=True)
+    kind = draw(st.sampled_from(list(TOKENIZERS)) | st.just("a b/tokenizer.json"))
+    size = draw(st.integers(256, 10**6)) if kind == "bpe" else DataConfig.vocab_size
     positions = st.none() | st.sampled_from(["rope"] if rope else list(POSITIONS))
     return Config(
         system=SystemConfig(
             seed=draw(st.integers(0, 2**63 - 1)), work_dir=draw(st.none() | NAMES), threads=draw(st.integers(0, 1024))
         ),
         data=DataConfig(
-            path=draw(NAMES), block_size=draw(st.integers(1, 10**6)), val_fraction=draw(st.floats(1e-9, 1 - 1e-9))
+            path=draw(NAMES),
+            tokenizer=kind,
+            vocab_size=size,
+            block_size=draw(st.integers(1, 10**6)),
+            val_fraction=draw(st.floats(1e-9, 1 - 1e-9)),
         ),
         model=ModelSettings(
             n_layer=draw(st.integers(1, 99)),

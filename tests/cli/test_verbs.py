@@ -158,7 +158,8 @@ def test_run_is_written_over(chargpt: Any, text_file: Path, trained: Path) -> No
 
 
 def figures(loss: HeldOutLoss) -> str:
-    return f"{loss.nats:.4f} nats per token, {loss.bits_per_byte:.4f} bits per byte, perplexity {loss.perplexity:.3f}\n"
+    nats, bits = f"{loss.nats:.4f} nats per character", f"{loss.bits_per_byte:.4f} bits per byte"
+    return f"{nats}, {bits}, perplexity {loss.perplexity:.3f}\n"
 
 
 def test_eval_prints_other_figures_than_training_wrote_down(chargpt: Any, trained: Path, loaded: Run) -> None:
@@ -248,4 +249,4 @@ def test_shortest_text_or_one_of_a_single_character_or_the_second_folder_fails(
         assert (ended.code, ended.err) == (0, "")
         assert f"run folder: {folder}\n" in ended.out
         assert (cwd / folder / "loss.png").is_file()
-    assert "0.000 nats per token" in ended.out  # nothing is left to learn of one character
+    assert "0.000 nats per character" in ended.out  # nothing is left to learn of one character

@@ -12,6 +12,7 @@ from mingpt.experiments.measures import scores, symmetries, windows, writing
 from mingpt.report.records import read_lines
 from mingpt.run import train
 from mingpt.settings import Config
+from mingpt.text.tokenizers import TOKENIZERS
 from mingpt.training_settings import UNREAD
 from mingpt.zoo import FAMILIES
 
@@ -31,6 +32,8 @@ def spelled(settings: dict[str, Any]) -> set[str]:
         if settings.get(f"trainer.{setting}") == choice
         for name in names
     }
+    if not TOKENIZERS[settings["data.tokenizer"]].learns:
+        unread.add("data.vocab_size")
     return needed - unread
 
 

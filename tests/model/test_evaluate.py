@@ -15,7 +15,7 @@ from mingpt.evaluate import carried_loss, held_out_loss, pseudo_likelihood
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
 from mingpt.rnn import RNN, BidirectionalRNN
-from mingpt.text.tokenizers import CharTokenizer
+from mingpt.text.tokenizers import ByteTokenizer, CharTokenizer
 
 MakeGPT = Callable[..., GPT]
 
@@ -76,6 +76,27 @@ def test_bits_per_byte_counts_the_utf8_of_the_targets(gpt: MakeGPT) -> None:
     ids = np.array([10, 0, 8, 9, 10], dtype=np.uint8)  # the first token is no target
     found = held_out_loss(gpt(), ids, tokenizer)
     assert found.bits_per_byte * (1 + 2 + 3 + 4) == pytest.approx(found.nats * 4 / math.log(2), rel=1e-12)
+
+
+def test_bits_per_byte_counts_a_character_that_a_block_cuts_as_another(gpt: MakeGPT) -> None:
+    """Blocks of 7 bytes begin and end inside characters of 3: each byte is one byte, no U+FFFD of 3."""
+    tokenizer = ByteTokenizer()
+    ids = tokenizer.encode("中文" * 20)
+    for at_most in (None, 21):
+        found = held_out_loss(gpt(vocab_size=256), ids[1:], tokenizer, at_most=at_most)
+        assert found.bits_per_byte == pytest.approx(found.nats / math.log(2), rel=1e-12)
+
+
+def test_large_vocabulary_takes_memory_without_bound(
+    gpt: MakeGPT, monkeypatch: pytest.MonkeyPatch, blocks_read: Any
+) -> None:
+    model, ids = gpt(), random_ids(80)
+    whole = held_out_loss(model, ids, LETTERS)
+    monkeypatch.setattr("mingpt.evaluate.LOGITS_AT_ONCE", 2 * 7 * 11)
+    rows: list[int] = []
+    model.register_forward_hook(lambda model, given, found: rows.append(found.logits.numel()))
+    assert held_out_loss(model, ids, LETTERS).nats == pytest.approx(whole.nats, rel=1e-12)
+    assert max(rows[-6:]) == 2 * 7 * 11  # 11 blocks and a rest; looks for leaks come first
 
 
 @pytest.mark.parametrize("at_most", [1, 6, 7, 13, 14, 21, 50, 69, 70, 71, 72, 73, 1000])

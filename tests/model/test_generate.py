@@ -16,7 +16,7 @@ from mingpt.generate import Sampling, generate, probabilities, stream, write
 from mingpt.lm import LanguageModel, LMOutput, ModelConfig
 from mingpt.model import GPT
 from mingpt.rnn import RNN
-from mingpt.text.tokenizers import CharTokenizer
+from mingpt.text.tokenizers import ByteTokenizer, CharTokenizer
 
 MakeGPT = Callable[..., GPT]
 LETTERS = CharTokenizer("\nabcdefghij")  # 11, as the tiny model's vocabulary
@@ -259,6 +259,32 @@ def test_written_text_is_the_prompt_and_what_is_streamed(gpt: MakeGPT) -> None:
     ids = continued(model, torch.tensor([[2, 3]]), 12, sampling)[0].tolist()
     assert list(stream(model, LETTERS, "bc", 12, sampling)) == [LETTERS.vocabulary[i] for i in ids]
     assert write(model, LETTERS, "bc", 12, sampling) == "bc" + LETTERS.decode(ids)
+
+
+@pytest.mark.parametrize(
+    ("bytes_drawn", "pieces"),
+    [
+        ("aé中🤗b".encode(), ["a", "", "é", "", "", "中", "", "", "", "🤗", "b"]),
+        (b"a\xe4\xb8", ["a", "", "", "\ufffd"]),  # the model stopped inside a character
+        (b"\xe4a\x80b", ["", "\ufffda", "\ufffd", "b"]),  # no text at all
+        (b"\xff\xc3\xa9", ["\ufffd", "", "é"]),
+    ],
+    ids=repr,
+)
+def test_part_of_a_character_is_shown_as_a_broken_one(
+    gpt: MakeGPT, monkeypatch: pytest.MonkeyPatch, bytes_drawn: bytes, pieces: list[str]
+) -> None:
+    drawn = [torch.tensor([number]) for number in bytes_drawn]
+    monkeypatch.setattr("mingpt.generate.generate", lambda *args, **kwargs: iter(drawn))
+    found = list(stream(gpt(vocab_size=256), ByteTokenizer(), "x", len(drawn), PLAIN))
+    assert found == pieces
+    assert "".join(found) == ByteTokenizer().decode(bytes_drawn)
+
+
+def test_prompt_of_bytes_is_cut_inside_a_character_and_lost(gpt: MakeGPT) -> None:
+    model = gpt(vocab_size=256)
+    ids = continued(model, torch.tensor([list("é🤗中".encode())]), 30, PLAIN)[0].tolist()
+    assert write(model, ByteTokenizer(), "é🤗中", 30, PLAIN) == "é🤗中" + ByteTokenizer().decode(ids)
 
 
 def test_an_empty_prompt_starts_as_after_a_line_end(gpt: MakeGPT) -> None:

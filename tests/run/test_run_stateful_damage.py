@@ -140,13 +140,13 @@ def test_carrying_can_be_switched_off_on_the_way_and_not_on(copy: Path) -> None:
 def test_carried_state_is_not_judged_or_a_run_without_it_is(saved: Path, tmp_path: Path, tiny: Any) -> None:
     done = run.load(saved)
     *earlier, last = read_lines(saved / "metrics.jsonl")
-    ids = done.tokenizer.encode(Path(done.config.data.path).read_text(encoding="utf-8"))
-    ids = split(ids, block_size=8, val_fraction=0.1).held_out
+    text = Path(done.config.data.path).read_text(encoding="utf-8")
+    ids = split(text, done.tokenizer, block_size=8, val_fraction=0.1).held_out
     assert last["val_loss_carried"] == carried_loss(done.model, ids)
     assert last["val_loss"] == done.evaluate().nats != last["val_loss_carried"]
     assert not any("val_loss_carried" in record for record in earlier)
     console = Console(file=io.StringIO(), width=200)
     show_outcome(done, console, "chargpt")
-    assert f"\n{last['val_loss_carried']:.3f} nats per token with the state carried" in console.file.getvalue()
+    assert f"\n{last['val_loss_carried']:.3f} nats per character with the state carried" in console.file.getvalue()
     other = run.train(tiny(tmp_path / "run", STATEFUL | FOUR | {"data.stateful": False}))
     assert "val_loss_carried" not in other.last_record()

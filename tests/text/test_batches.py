@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mingpt.errors import DataError
-from mingpt.text.batches import Batches, DataConfig, Lanes, split
+from mingpt.text.batches import Batches, DataConfig, Lanes, border, split
+from mingpt.text.tokenizers import TOKENIZERS, CharTokenizer
 
 
 def batches(length: int = 101, *, block_size: int = 7, batch_size: int = 5, seed: int = 3) -> Batches:
@@ -79,24 +80,36 @@ def test_rows_of_a_batch_are_independent(chi_square_p: Callable[[Any, Any], floa
 @given(length=st.integers(1, 300), block_size=st.integers(1, 40), val_fraction=st.floats(1e-9, 1 - 1e-9))
 @settings(deadline=None, max_examples=200)
 def test_split_gives_every_position_to_one_part(length: int, block_size: int, val_fraction: float) -> None:
-    ids, needed = np.arange(length, dtype=np.uint16), max(block_size + 1, 4)
+    text, needed = "".join(chr(0x4E00 + n) for n in range(length)), max(block_size + 1, 4)
+    tokenizer = CharTokenizer.of(text)
     if length < needed:
         with pytest.raises(DataError, match=f"data.block_size={block_size} needs {needed} tokens, found {length}$"):
-            split(ids, block_size=block_size, val_fraction=val_fraction)
+            split(text, tokenizer, block_size=block_size, val_fraction=val_fraction)
         return
-    train, held_out = split(ids, block_size=block_size, val_fraction=val_fraction)
-    assert np.array_equal(np.concatenate([train, held_out]), ids)  # the tail is held out, nothing shared or lost
+    train, held_out = split(text, tokenizer, block_size=block_size, val_fraction=val_fraction)
+    assert np.array_equal(np.concatenate([train, held_out]), np.arange(length))  # the tail is held out, nothing lost
     assert min(len(train), len(held_out)) >= 2
     wanted = min(max(length * val_fraction, 2), length - 2)
     assert abs(len(held_out) - wanted) <= 1
-    assert np.shares_memory(train, ids)  # no copy of a large text
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+@given(text=st.text(alphabet="ab é🤗\n", min_size=20, max_size=60), val_fraction=st.floats(0.3, 0.7))
+@settings(deadline=None, max_examples=60)
+def test_character_is_in_both_parts_or_tokenizers_are_judged_on_unlike_texts(
+    kind: str, text: str, val_fraction: float
+) -> None:
+    tokenizer, at = TOKENIZERS[kind].of([text], 257), border(len(text), val_fraction)
+    assert 2 <= at <= len(text) - 2
+    parts = split(text, tokenizer, block_size=1, val_fraction=val_fraction)
+    assert [tokenizer.decode(ids) for ids in parts] == [text[:at], text[at:]]
 
 
 @given(block_size=st.integers(1, 40), extra=st.integers(0, 3))
 @settings(deadline=None, max_examples=60)
 def test_a_text_barely_long_enough_trains(block_size: int, extra: int) -> None:
-    length = max(block_size + 1, 4) + extra
-    train, _ = split(np.arange(length, dtype=np.uint8), block_size=block_size, val_fraction=0.1)
+    text = "".join(chr(0x4E00 + n) for n in range(max(block_size + 1, 4) + extra))
+    train, _ = split(text, CharTokenizer.of(text), block_size=block_size, val_fraction=0.1)
     ours = Batches(train, block_size=block_size, batch_size=3, seed=0)
     for step in range(5):
         inputs, targets = ours(step)
@@ -114,6 +127,9 @@ def test_a_text_barely_long_enough_trains(block_size: int, extra: int) -> None:
         ({"val_fraction": 1.0}, "data.val_fraction=1.0.*between 0 and 1"),
         ({"val_fraction": float("nan")}, "data.val_fraction=nan.*between 0 and 1"),
         ({"tokenizer": "cahr"}, "data.tokenizer=cahr.*did you mean 'char'"),
+        ({"vocab_size": 300}, "data.vocab_size=300: is not read by data.tokenizer=char"),
+        ({"vocab_size": 300, "tokenizer": "a/tokenizer.json"}, "data.vocab_size=300: is not read by data.tokenizer=a/"),
+        ({"vocab_size": 255, "tokenizer": "bpe"}, "data.vocab_size=255: must be in \\[256, 1000000\\]"),
     ],
     ids=str,
 )

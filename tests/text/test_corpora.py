@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import python, refusal, write
 
-from mingpt.text import corpora
+from mingpt.text import reading as reading_files
 from mingpt.text.corpora import DEFAULT_PATH, TINY_PATH, read_text
 
 # ---- a user's own file
@@ -42,7 +42,7 @@ def test_byte_order_mark_becomes_a_character(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("block", [1, 2, 3, 5])
 def test_character_across_two_blocks_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr(corpora, "BLOCK_BYTES", block)
+    monkeypatch.setattr(reading_files, "BLOCK_BYTES", block)
     assert read_text(write(tmp_path, "\ufeffaé’😀b".encode())).content == "aé’😀b"
 
 
@@ -59,7 +59,7 @@ def test_character_across_two_blocks_is_broken(tmp_path: Path, monkeypatch: pyte
 def test_offset_of_the_bad_byte_is_counted_from_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, data: bytes, byte: str, offset: int
 ) -> None:
-    monkeypatch.setattr(corpora, "BLOCK_BYTES", block)
+    monkeypatch.setattr(reading_files, "BLOCK_BYTES", block)
     path = write(tmp_path, data)
     message = refusal(path)
     assert repr(path) in message
@@ -86,7 +86,7 @@ def test_empty_file_passes(tmp_path: Path, data: bytes) -> None:
 
 
 def test_folder_or_impossible_path_raises_something_else(tmp_path: Path) -> None:
-    assert f"{str(tmp_path)!r} is a folder" in refusal(str(tmp_path))
+    assert refusal(str(tmp_path)) == f"data.path: {str(tmp_path)!r} is a folder without a file"
     assert repr("a\0b") in refusal("a\0b")
     assert repr("two\nlines") in refusal("two\nlines")
     assert "''" in refusal("")

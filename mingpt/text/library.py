@@ -1,0 +1,214 @@
+"""Tokenizers of the `tokenizers` library: byte-level BPE learned from a text, and whatever a tokenizer.json holds."""
+
+import functools
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from mingpt.errors import UsageError
+from mingpt.text.tokens import BYTES, VOCAB_SIZE, Ids, cut, smallest_type, unknown_characters, utf8
+
+PIECES_AT_ONCE = 64  # that share the processor's cores
+HIGHEST = 1 << 24  # of an id, beyond which a table of all would not fit
+WORDS_HELD = 1 << 23  # characters of words whose ids are remembered
+LEARNED_FROM = 32_000_000  # characters, which bounds memory and time where words come again;
+LEARNED_WORDS = 2_000_000  # characters of different words, where they don't, as without spaces
+LONGEST_WORD = 1000  # characters, in learning alone, whose time grows with their square
+# What a byte-level tokenizer joins nothing across: a word with the space before it; white space but for its last.
+_WHITE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+WORDS = re.compile(f" ?[^{_WHITE}]+|[{_WHITE}]+(?![^{_WHITE}])|[{_WHITE}]+")
+
+
+class LibraryTokenizer:
+    """Whatever a tokenizer.json of the `tokenizers` library describes; `of` a text, byte-level BPE.
+
+    Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) begins with the 256 bytes and joins, again and again, the
+    two neighbours that stand together most often.  It writes any text.
+
+    Every text that it takes, it gives back: one that normalises or drops characters refuses those that it would change.
+
+    Args:
+        content: of the file.
+
+    Raises:
+        ValueError: it describes no tokenizer, or one that draws how it cuts a text (`dropout`).
+    """
+
+    learns: ClassVar[bool] = True
+    unit: ClassVar[str] = "token"
+
+    def __init__(self, content: str) -> None:
+        from tokenizers import Tokenizer as Library  # 0.1 s, and only where it is needed
+
+        described = json.loads(content)
+        if described["model"].get("dropout"):
+            raise ValueError("it draws how it cuts a text (model.dropout)")
+        try:
+            self._library = Library.from_str(content)
+        except Exception as error:  # the library raises nothing finer
+            raise ValueError(" ".join(str(error).split())) from None
+        self._library.no_truncation()
+        self._library.no_padding()
+        self._content = content
+        self._tokens: dict[int, str] = {id: token for token, id in self._library.get_vocab().items()}
+        if not self._tokens:
+            raise ValueError("it has no tokens")
+        self.vocab_size = max(self._tokens) + 1
+        if self.vocab_size > HIGHEST:
+            raise ValueError(f"its ids go up to {self.vocab_size - 1}")
+        self._dtype = smallest_type(self.vocab_size)
+        self._in_bytes = (described.get("decoder") or {}).get("type") == "ByteLevel"
+        self._takes_all = self._in_bytes and _loses_nothing(described)
+        self._of_word: dict[str, bytes] = {}  # its ids, as they lie in an array
+        self._held = 0  # characters of these
+
+    @classmethod
+    def of(cls, pieces: Iterable[str], vocab_size: int = VOCAB_SIZE) -> Self:
+        """Byte-level BPE of at most `vocab_size` tokens; no pair is joined that stands in the text once.
+
+        Pairs are counted in the whole text; of a long one in pieces that are spread over it.
+        """
+        from tokenizers import Tokenizer as Library
+        from tokenizers import decoders, models, pre_tokenizers, trainers
+
+        library = Library(models.BPE())
+        library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        library.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            min_frequency=2,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        library.train_from_iterator(_spread((pieces,) if isinstance(pieces, str) else pieces), trainer)
+        return cls(library.to_str() + "\n")
+
+    @classmethod
+    def read(cls, described: Any, content: str) -> Self:
+        return cls(content)
+
+    @functools.cached_property
+    def spelling(self) -> Sequence[bytes]:
+        return [self._spelled(id) for id in range(self.vocab_size)]
+
+    def _spelled(self, id: int) -> bytes:
+        token = self._tokens.get(id, "")
+        if self._in_bytes:
+            return _bytes_of(token)
+        if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):  # how others name a byte
+            return bytes([int(token[3:5], 16)])
+        before = self.decode([self._anchor])  # since some drop the space that a text begins with
+        return self.decode([self._anchor, id])[len(before) :].encode()
+
+    @functools.cached_property
+    def _anchor(self) -> int:
+        return next((id for id in sorted(self._tokens) if self.decode([id]).isalnum()), min(self._tokens))
+
+    def encode(self, text: str) -> Ids:
+        """Ids of the text, which is tokenized in pieces (see `cut`).
+
+        Raises:
+            UsageError: a text that it would not give back; unknown characters are listed.
+        """
+        return np.concatenate([np.empty(0, dtype=self._dtype), *self.encode_each(cut([text]))])
+
+    def encode_each(self, pieces: Iterable[str]) -> Iterator[Ids]:
+        """Ids of each piece, as they come; see `encode`."""
+        yield from map(self._by_words, pieces) if self._takes_all else self._as_they_are(pieces)
+
+    def _by_words(self, piece: str) -> Ids:
+        """What the library makes of a piece, in a third of the time: of each word once, since nothing is joined across.
+
+        Most words of a text come again, and the library looks at each as if it were new.
+        """
+        utf8(piece)
+        words = WORDS.findall(piece)
+        if self._held > WORDS_HELD:
+            self._of_word.clear()
+            self._held = 0
+        new = list(set(words).difference(self._of_word))
+        for word, found in zip(new, self._library.encode_batch_fast(new, add_special_tokens=False), strict=True):
+            self._of_word[word] = np.array(found.ids, self._dtype).tobytes()
+            self._held += len(word)
+        return np.frombuffer(b"".join(map(self._of_word.__getitem__, words)), self._dtype)
+
+    def _as_they_are(self, pieces: Iterable[str]) -> Iterator[Ids]:
+        left = iter(pieces)
+        while some := list(itertools.islice(left, PIECES_AT_ONCE)):
+            for piece in some:
+                utf8(piece)
+            for piece, found in zip(some, self._library.encode_batch_fast(some, add_special_tokens=False), strict=True):
+                self._refuse_changes(piece, found.ids)
+                yield np.array(found.ids, dtype=self._dtype)
+
+    def _refuse_changes(self, text: str, ids: Sequence[int]) -> None:
+        back = self.decode(ids)
+        if back == text:
+            counted = len(self.decode(ids[:1]).encode()) + sum(len(self.spelling[id]) for id in ids[1:])
+            if counted != len(text.encode()):
+                raise UsageError("the bytes of this tokenizer's tokens don't add up to the text's")
+            return
+        alone = {c: self._library.encode(c, add_special_tokens=False).ids for c in sorted(set(text))}
+        unknown = {c for c, one in alone.items() if not one or self.decode(one) != c}
+        if unknown:
+            raise unknown_characters(unknown, self.vocab_size)
+        at = next((n for n, (a, b) in enumerate(zip(text, back, strict=False)) if a != b), min(len(text), len(back)))
+        raise UsageError(f"this tokenizer gives {back[at : at + 20]!r} back for {text[at : at + 20]!r}")
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of `ids`; U+FFFD for bytes that are none."""
+        return str(self._library.decode([int(id) for id in ids], skip_special_tokens=False))
+
+    def to_json(self) -> str:
+        """The file, as it was."""
+        return self._content
+
+
+def _spread(chunks: Iterable[str]) -> list[str]:
+    """A text in pieces to learn from; every second, fourth, ... of one that has more to learn from than is allowed."""
+    kept: list[str] = []
+    words, characters, held, apart = set[str](), 0, 0, 1  # those of kept pieces, and characters of both
+    for number, piece in enumerate(cut(chunks, LONGEST_WORD)):
+        if number % apart:
+            continue
+        if characters > LEARNED_FROM or held > LEARNED_WORDS:
+            kept, apart = kept[::2], 2 * apart
+            words = {word for piece in kept for word in WORDS.findall(piece)}
+            characters, held = (sum(map(len, each)) for each in (kept, words))
+            if number % apart:
+                continue
+        new = set(WORDS.findall(piece)).difference(words)
+        words |= new
+        kept.append(piece)
+        characters, held = characters + len(piece), held + sum(map(len, new))
+    return kept
+
+
+def _loses_nothing(described: Any) -> bool:
+    """Whether every text comes back from this description of a byte-level tokenizer, whatever it is."""
+    before = described.get("pre_tokenizer") or {}
+    return (
+        described["model"].get("type") == "BPE"
+        and not any(described["model"].get(name) for name in ("continuing_subword_prefix", "end_of_word_suffix"))
+        and not described.get("normalizer")
+        and not described.get("added_tokens")
+        and (before.get("type"), before.get("add_prefix_space"), before.get("use_regex")) == ("ByteLevel", False, True)
+        and set(_byte_of()) <= set(described["model"]["vocab"])
+    )
+
+
+@functools.cache
+def _byte_of() -> dict[str, int]:
+    """The character by which byte-level tokenizers name each byte, GPT-2's: itself where that can be seen."""
+    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [number for number in range(BYTES) if number not in visible]
+    return {chr(n): n for n in visible} | {chr(BYTES + place): n for place, n in enumerate(others)}
+
+
+def _bytes_of(token: str) -> bytes:
+    byte_of = _byte_of()
+    return bytes(byte_of[c] for c in token) if all(c in byte_of for c in token) else token.encode()

@@ -1,0 +1,177 @@
+"""A text of any size, tokenized once into a folder of ids: read as a stream, twice, so that memory stays bounded.
+
+The first reading counts characters and learns the vocabulary, the second writes ids.  The folder is made beside its
+place and renamed once all of it is on the disk.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mingpt.errors import DataError, UsageError, require
+from mingpt.files import sync_folder, write_atomic
+from mingpt.text.batches import DataConfig, border
+from mingpt.text.corpora import text_files
+from mingpt.text.corpus import tokenizer_of
+from mingpt.text.prepared import DECIDED, FORMAT, HELD_OUT, TOKENIZER, TRAIN, TYPES
+from mingpt.text.reading import BLOCK_BYTES, PREPARED, STDIN, chunks, decoded, named, opened
+from mingpt.text.tokenizers import Tokenizer
+from mingpt.text.tokens import cut, smallest_type
+
+Say = Callable[[str], None]
+
+OFTEN = 5.0  # seconds between two lines of progress
+JUDGED = 5_000_000  # tokens held out, all of which a run judges at its end; from here on that takes minutes
+
+
+def write(config: DataConfig, out: Path, say: Say) -> dict[str, Any]:
+    """Tokenize the text of `config` into the folder `out`, and return what its prepared.json says.
+
+    Memory holds some megabytes of text, and of a tokenizer that learns what it learns from.
+
+    Args:
+        config: path, tokenizer, vocab_size and val_fraction; what `split` would make of the text is what is written.
+        say: told how far it is.
+
+    Raises:
+        UsageError: `out` is there.
+        DataError: a text that is missing, not UTF-8, empty, or changed between the two readings.
+    """
+    require(not out.exists(), "out", out, "is there already; name a new folder")
+    files = text_files(config.path, say)
+    draft = out.parent / f".{out.name}.tmp"
+    shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+    draft.mkdir(parents=True)
+    try:
+        manifest = _into(draft, config, files, say)
+        os.replace(draft, out)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    sync_folder(out.parent)
+    return manifest
+
+
+def _into(folder: Path, config: DataConfig, files: list[str], say: Say) -> dict[str, Any]:
+    kept = folder / "text"
+    if files == [STDIN]:  # can be read once only
+        with opened(STDIN) as there, open(kept, "wb") as file:
+            shutil.copyfileobj(there, file, BLOCK_BYTES)
+    first = _Reading(files, kept, "read", say)
+    tokenizer = tokenizer_of(config, first)
+    for _ in first:  # what the tokenizer had no need to see
+        pass
+    if not first.characters:
+        raise DataError(f"data.path: {named(config.path)} is empty")
+    second = _Reading(files, kept, "tokenized", say)
+    held_from = border(first.characters, config.val_fraction)
+    characters = iter(second)
+    dtype = TYPES[smallest_type(tokenizer.vocab_size).itemsize]
+    try:
+        left: list[str] = []
+        listed = {
+            TRAIN: _write_ids(folder / TRAIN, tokenizer, _up_to(held_from, characters, left), dtype),
+            HELD_OUT: _write_ids(folder / HELD_OUT, tokenizer, itertools.chain(left, characters), dtype),
+        }
+    except UsageError as unknown:
+        raise DataError(f"{config.path}: {unknown}") from None
+    if first.digest.hexdigest() != second.digest.hexdigest():
+        raise DataError(f"data.path: {named(config.path)} changed while it was read")
+    held = listed[HELD_OUT]["bytes"] // dtype.itemsize
+    if held > JUDGED:
+        fraction = config.val_fraction * JUDGED / held
+        say(
+            f"{held:,} tokens are held out, and a run judges all of them at its end: "
+            f"--data.val_fraction={fraction:.1g} would leave few enough for minutes"
+        )
+    short = [name for name, entry in listed.items() if entry["bytes"] < 2 * dtype.itemsize]
+    if short:
+        raise DataError(f"data.path: {named(config.path)} is too short: {short[0]} would have no 2 tokens")
+    kept.unlink(missing_ok=True)
+    content = tokenizer.to_json().encode()
+    write_atomic(folder / TOKENIZER, content)
+    listed[TOKENIZER] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    manifest = {
+        "format": FORMAT,
+        "settings": {name: getattr(config, name) for name in DECIDED},
+        "source": config.path,
+        "text_sha256": first.digest.hexdigest(),
+        "text_bytes": first.bytes,
+        "characters": first.characters,
+        "vocab_size": tokenizer.vocab_size,
+        "bytes_per_id": dtype.itemsize,
+        "files": listed,
+    }
+    write_atomic(folder / PREPARED, (json.dumps(manifest, indent=1) + "\n").encode())
+    return manifest
+
+
+class _Reading:
+    """One reading of the files, which counts and says how far it is; iterating again goes on.
+
+    Args:
+        kept: what came from standard input, if anything did.
+        doing: for people: what is done with what was read.
+    """
+
+    def __init__(self, files: list[str], kept: Path, doing: str, say: Say) -> None:
+        self.characters, self.bytes, self.digest = 0, 0, hashlib.sha256()
+        self._all = sum(os.path.getsize(name) for name in [*files, str(kept)] if os.path.isfile(name))
+        self._doing, self._say, self._began, self._said = doing, say, time.monotonic(), time.monotonic()
+        self._sizes: list[int] = []
+        self._chunks = self._kept(kept) if kept.exists() else chunks(files, self.digest, self._sizes)
+
+    def _kept(self, path: Path) -> Iterator[str]:
+        with open(path, "rb") as file:
+            yield from decoded(STDIN, file, self.digest, self._sizes)
+
+    def __iter__(self) -> Iterator[str]:
+        for chunk in self._chunks:
+            self.characters += len(chunk)
+            self.bytes += sum(self._sizes)
+            self._sizes.clear()
+            self._tell()
+            yield chunk
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        if now - self._said < OFTEN or not self.bytes:
+            return
+        self._said, rate = now, self.bytes / (now - self._began)
+        self._say(
+            f"{self._doing} {self.bytes / 1e6:,.0f} of {self._all / 1e6:,.0f} MB · {rate / 1e6:,.1f} MB/s · "
+            f"{max(self._all - self.bytes, 0) / rate:,.0f} s left"
+        )
+
+
+def _write_ids(path: Path, tokenizer: Tokenizer, text: Iterable[str], dtype: np.dtype[Any]) -> dict[str, Any]:
+    """Write the ids of `text`; returns bytes and sha256."""
+    digest, size = hashlib.sha256(), 0
+    with open(path, "wb") as file:
+        for ids in tokenizer.encode_each(cut(text)):
+            block = ids.astype(dtype).tobytes()
+            digest.update(block)
+            size += file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def _up_to(characters: int, text: Iterator[str], left: list[str]) -> Iterator[str]:
+    """The first so many characters; what then is left of a chunk goes into `left`."""
+    while characters:
+        chunk = next(text, None)
+        if chunk is None:  # the text shrank, which its digest tells
+            return
+        yield chunk[:characters]
+        if len(chunk) > characters:
+            left.append(chunk[characters:])
+        characters -= min(len(chunk), characters)

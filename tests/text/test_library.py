@@ -1,0 +1,234 @@
+"""Tokenizers of the `tokenizers` library: every text comes back, every byte is counted, nothing depends on chance."""
+
+import codecs
+import json
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reading import python
+from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+from mingpt.errors import CheckpointError, UsageError
+from mingpt.text import library, tokens
+from mingpt.text.library import LibraryTokenizer
+from mingpt.text.tokenizers import TOKENIZERS, CharTokenizer, from_json
+from mingpt.text.tokens import cut, shown
+
+TEXT = "The cat sat; the dog, too: Zoë’s 🤗 they're 1234\n\n  and so on.\r\n" * 9
+
+
+@pytest.fixture(scope="module")
+def bpe() -> LibraryTokenizer:
+    return LibraryTokenizer.of([TEXT], vocab_size=290)
+
+
+def spelled(tokenizer: tokens.Tokenizer, ids: Any) -> bytes:
+    return b"".join(tokenizer.spelling[id] for id in ids)
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+@given(text=st.text(min_size=1, max_size=60))
+@settings(deadline=None, max_examples=60)
+def test_spelling_is_not_the_text(kind: str, text: str) -> None:
+    tokenizer = TOKENIZERS[kind].of([text])
+    assert spelled(tokenizer, tokenizer.encode(text)) == text.encode()
+    assert len(tokenizer.spelling) == tokenizer.vocab_size
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe"])
+@given(text=st.text(max_size=200))
+@settings(deadline=None, max_examples=100)
+def test_text_of_other_characters_than_learned_does_not_come_back(kind: str, bpe: LibraryTokenizer, text: str) -> None:
+    tokenizer = bpe if kind == "bpe" else TOKENIZERS[kind].of([TEXT])
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@given(ids=st.lists(st.integers(0, 289), max_size=60))
+@settings(deadline=None, max_examples=300)
+def test_ids_that_are_no_text_are_spelled_otherwise_than_decoded(bpe: LibraryTokenizer, ids: list[int]) -> None:
+    stepwise = codecs.getincrementaldecoder("utf-8")("replace")
+    pieces = [stepwise.decode(bpe.spelling[id]) for id in ids]
+    assert "".join([*pieces, stepwise.decode(b"", final=True)]) == bpe.decode(ids)
+
+
+def test_vocabulary_is_of_another_size_than_asked_or_joins_what_stands_once(bpe: LibraryTokenizer) -> None:
+    assert bpe.vocab_size == 290
+    assert len(bpe.encode(TEXT)) < len(TEXT.encode()) / 1.5
+    assert LibraryTokenizer.of(["abcdefgh"], vocab_size=300).vocab_size == 256
+    assert LibraryTokenizer.of(["", ""], vocab_size=300).encode("é").tolist() == [127, 102]  # GPT-2's numbers of bytes
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_text_in_pieces_makes_another_vocabulary(kind: str) -> None:
+    line = TEXT.index("\n") + 1
+    of = TOKENIZERS[kind].of
+    assert of([TEXT[:line], TEXT[line:]], 290).to_json() == of([TEXT], 290).to_json()
+
+
+def test_vocabulary_depends_on_threads_or_the_seed_of_hashes(bpe: LibraryTokenizer) -> None:
+    code = f"from mingpt.text.library import LibraryTokenizer as L; print(L.of([{TEXT!r}], 290).to_json(), end='')"
+    for number in "12":
+        assert python(code, RAYON_NUM_THREADS=number, PYTHONHASHSEED=number) == bpe.to_json().strip()
+
+
+@pytest.mark.parametrize("limits", [(400, 10**9), (10**9, 120)], ids=["characters", "words"])
+def test_long_text_is_learned_from_whole_or_from_one_end(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int]
+) -> None:
+    for name, limit in zip(("LEARNED_FROM", "LEARNED_WORDS", "LONGEST_WORD"), (*limits, 20), strict=True):
+        monkeypatch.setattr(library, name, limit)
+    text = "".join(f"w{number} said so\n" for number in range(300))
+    kept = library._spread([text])
+    assert kept == library._spread([text[:77], text[77:]])
+    places = [text.index(piece) for piece in kept]
+    assert len(kept) >= 5
+    assert places[0] == 0
+    assert max(after - before for before, after in pairwise([*places, len(text)])) <= len(text) / 3
+    assert sum(map(len, kept)) <= limits[0] + 20
+    assert len({word for piece in kept for word in library.WORDS.findall(piece)}) < 120
+
+
+def test_word_without_an_end_is_learned_whole() -> None:
+    """The library takes minutes for one of 50,000 letters."""
+    assert {len(piece) for piece in library._spread(["x" * 3000])} == {1000}
+
+
+def test_library_cannot_read_what_we_save_or_we_change_what_it_saved(bpe: LibraryTokenizer) -> None:
+    theirs = tokenizers.Tokenizer.from_str(bpe.to_json())
+    assert theirs.encode(TEXT).ids == bpe.encode(TEXT).tolist()
+    saved = theirs.to_str(pretty=True)
+    assert from_json(saved).to_json() == saved
+
+
+@given(
+    text=st.text(
+        st.sampled_from("abé中1'st,. \n\t\r\x0b\x1c\x1f\x85\xa0\u2003\u2028\u200b\u3000\ufeff\u0301🤗")
+        | st.characters(exclude_categories=["Cs"]),
+        max_size=60,
+    )
+)
+@settings(deadline=None, max_examples=600)
+def test_ids_word_by_word_are_not_the_library_s(bpe: LibraryTokenizer, text: str) -> None:
+    assert bpe.encode(text).tolist() == tokenizers.Tokenizer.from_str(bpe.to_json()).encode(text).ids
+    assert bpe.encode(TEXT + text).tolist() == tokenizers.Tokenizer.from_str(bpe.to_json()).encode(TEXT + text).ids
+
+
+def test_words_are_remembered_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "WORDS_HELD", 50)
+    monkeypatch.setattr(tokens, "PIECE", 20)
+    tokenizer = LibraryTokenizer.of([TEXT], 290)
+    letters = "".join(f" {n:x}word" for n in range(300))
+    ids = tokenizer.encode(letters)
+    assert tokenizer.decode(ids) == letters
+    assert sum(map(len, tokenizer._of_word)) <= 50 + 20
+
+
+# ---- a tokenizer.json of somebody else
+
+
+def ready_made(**parts: Any) -> LibraryTokenizer:
+    """Words of letters, `UNK` for others; with other parts."""
+    words = {word: id for id, word in enumerate(["UNK", "a", "b", "c", " ", "A"])}
+    theirs = tokenizers.Tokenizer(models.WordLevel(words, unk_token="UNK"))
+    theirs.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex("."), "isolated")
+    theirs.decoder = decoders.Fuse()
+    for name, part in parts.items():
+        setattr(theirs, name, part)
+    return LibraryTokenizer(theirs.to_str())
+
+
+def test_characters_outside_its_vocabulary_become_unk() -> None:
+    tokenizer = ready_made()
+    assert tokenizer.decode(tokenizer.encode("a b cA")) == "a b cA"
+    with pytest.raises(UsageError, match=r"unknown to this vocabulary of 6: 'x' \(U\+0078\), 'П' \(U\+041F\)$"):
+        tokenizer.encode("aПxa")
+
+
+def test_text_that_it_would_change_is_taken() -> None:
+    tokenizer = ready_made(normalizer=normalizers.Replace("cab", "ab"))
+    assert tokenizer.encode("abc").tolist() == [1, 2, 3]
+    with pytest.raises(UsageError, match=r"gives 'ab' back for 'cab'$"):
+        tokenizer.encode("a cab")
+
+
+def test_bytes_of_a_tokenizer_that_hides_the_first_space_are_miscounted() -> None:
+    vocabulary = {word: id for id, word in enumerate(["▁", "a", "b", "▁a", "<0xC3>", "<0xA9>", "UNK"])}
+    theirs = tokenizers.Tokenizer(models.BPE(vocabulary, [("▁", "a")], unk_token="UNK", byte_fallback=True))
+    theirs.pre_tokenizer = pre_tokenizers.Metaspace()
+    theirs.decoder = decoders.Sequence([decoders.Metaspace(), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer = LibraryTokenizer(theirs.to_str())
+    ids = tokenizer.encode("a a b aé")
+    assert spelled(tokenizer, ids) == " a a b aé".encode()  # of the first word it can't be known
+    assert [shown(tokenizer, id) for id in ids[-2:]] == ["\\xc3", "\\xa9"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"model": {}}',
+        '{"model": []}',
+        '{"model": {"type": "BPE", "vocab": {}, "merges": []}}',
+        '{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}}',
+        '{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [], "dropout": 0.5}}',
+        '{"type": "bpe"}',
+        '{"model": {"type": "WordLevel", "vocab": {"a": 4000000000}, "unk_token": "a"}}',
+        '{"model": {"type": "WordLevel", "vocab": {"a": -1}, "unk_token": "a"}}',
+        '{"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "b"}, "pre_tokenizer": {"type": "os.system"}}',
+        '{"model": ' * 2000,
+    ],
+)
+def test_what_describes_no_tokenizer_of_the_library_is_taken(content: str) -> None:
+    with pytest.raises(CheckpointError, match=r"^tokenizer\.json: "):
+        from_json(content)
+
+
+# ---- what is shared
+
+
+@pytest.mark.parametrize("kind", ["byte", "bpe"])
+def test_half_a_surrogate_pair_is_an_error_of_ours(kind: str, bpe: LibraryTokenizer) -> None:
+    tokenizer = bpe if kind == "bpe" else TOKENIZERS[kind].of([TEXT])
+    with pytest.raises(UsageError, match=r"'\\udcff' \(U\+DCFF\)$"):
+        tokenizer.encode("a\udcffb")
+
+
+def test_token_that_is_part_of_a_character_is_shown_as_broken_text(bpe: LibraryTokenizer) -> None:
+    ids = TOKENIZERS["byte"].of([]).encode("aé")
+    assert [shown(TOKENIZERS["byte"].of([]), id) for id in ids] == ["a", "\\xc3", "\\xa9"]
+    assert "".join(shown(bpe, id) for id in bpe.encode("The dog")) == "The dog"
+    assert shown(CharTokenizer.of("é"), 0) == "é"
+
+
+@given(text=st.text(alphabet="ab \n", max_size=80), sizes=st.lists(st.integers(1, 30), min_size=1))
+@settings(deadline=None, max_examples=200)
+def test_pieces_depend_on_chunks_or_lose_something(text: str, sizes: list[int]) -> None:
+    chunks, rest = [], text
+    for size in sizes:
+        chunks.append(rest[:size])
+        rest = rest[size:]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokens, "PIECE", 7)
+        pieces = list(cut([text]))
+        assert list(cut([*chunks, rest])) == pieces
+    assert "".join(pieces) == text
+    assert all(1 <= len(piece) <= 7 for piece in pieces)
+
+
+def test_piece_ends_inside_a_line_that_would_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "PIECE", 7)
+    assert list(cut(["ab\ncd\nefgh ijkl mnopqrstuv"])) == ["ab\ncd\n", "efgh", " ijkl", " mnopqr", "stuv"]
+
+
+def test_ids_of_a_long_text_depend_on_how_many_pieces_go_at_once(
+    bpe: LibraryTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "PIECE", 20)
+    whole = bpe.encode(TEXT)
+    assert np.array_equal(whole, np.concatenate([bpe.encode(piece) for piece in cut([TEXT])]))
+    assert whole.dtype == np.uint16
+    assert json.loads(bpe.to_json())["model"]["type"] == "BPE"
