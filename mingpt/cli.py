@@ -55,7 +55,7 @@ def sample(argv: Sequence[str]) -> int:
 
     options: SampleOptions = Flags("chargpt sample", "Write text.", {"": SampleOptions}).parse(argv)[""]
 
-    from mingpt.generate import Sampling
+    from mingpt.sampling import Sampling
 
     samplings = [
         Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, seed=options.seed + n)

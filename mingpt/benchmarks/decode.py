@@ -28,10 +28,10 @@ from mingpt.benchmarks.base import (
 )
 from mingpt.benchmarks.worker import Worker
 from mingpt.errors import require
-from mingpt.generate import Sampling, generate
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.model import GPT
 from mingpt.probe import BYTES, Spread, measure, memory_rate
+from mingpt.sampling import Sampling, generate
 from mingpt.utils import pick_device
 
 CLONES, PACKAGES = ("nanogpt",), ("transformers", "x-transformers")
