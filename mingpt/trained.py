@@ -166,7 +166,9 @@ class Run:
 
     def _own_text(self) -> str:
         """Where the run's text lies, from whatever folder one asks; never a reason to write it anew."""
-        path: str = environment(self.folder)["text"]
+        path: str | None = environment(self.folder)["text"]
+        if path is None:
+            raise DataError(f"{self.folder}: imported, so it has no text of its own; name one with --text")
         if path == STDIN:
             raise DataError(
                 f"{self.folder}: its text came from standard input and is kept nowhere; name one with --text"
