@@ -4,25 +4,59 @@
     run = mingpt.load("out/chargpt")
     print(run.generate("ROMEO:", 200))
 
-Importing this is light: names are looked up when first used (PEP 562).
+    model = mingpt.GPT(mingpt.ModelConfig(vocab_size=65))
+    for ids in mingpt.generate(model, prompt, 20, mingpt.Sampling()): ...
+
+    mingpt.export(run, "exported")
+    mingpt.load(mingpt.import_folder("exported"))
+
+Importing this is light: names are looked up when first used (PEP 562).  examples/notebook.py uses most of them.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mingpt.interop.exporting import export as export
+    from mingpt.interop.importing import import_folder as import_folder
+    from mingpt.lm import LanguageModel as LanguageModel
     from mingpt.lm import ModelConfig as ModelConfig
+    from mingpt.mirror import WandbConfig as WandbConfig
     from mingpt.model import GPT as GPT
+    from mingpt.ngram import NGram as NGram
+    from mingpt.rnn import RNN as RNN
+    from mingpt.rnn import BidirectionalRNN as BidirectionalRNN
     from mingpt.run import load as load
     from mingpt.run import train as train
+    from mingpt.sampling import Sampling as Sampling
+    from mingpt.sampling import generate as generate
     from mingpt.settings import Config as Config
+    from mingpt.settings import ModelSettings as ModelSettings
+    from mingpt.text.batches import DataConfig as DataConfig
+    from mingpt.trained import Run as Run
     from mingpt.trainer import Trainer as Trainer
+    from mingpt.training_settings import TrainerConfig as TrainerConfig
+    from mingpt.utils import SystemConfig as SystemConfig
 
 _HOMES = {
+    "BidirectionalRNN": "mingpt.rnn",
     "Config": "mingpt.settings",
+    "DataConfig": "mingpt.text.batches",
     "GPT": "mingpt.model",
+    "LanguageModel": "mingpt.lm",
     "ModelConfig": "mingpt.lm",
+    "ModelSettings": "mingpt.settings",
+    "NGram": "mingpt.ngram",
+    "RNN": "mingpt.rnn",
+    "Run": "mingpt.trained",
+    "Sampling": "mingpt.sampling",
+    "SystemConfig": "mingpt.utils",
     "Trainer": "mingpt.trainer",
+    "TrainerConfig": "mingpt.training_settings",
+    "WandbConfig": "mingpt.mirror",
+    "export": "mingpt.interop.exporting",
+    "generate": "mingpt.sampling",
+    "import_folder": "mingpt.interop.importing",
     "load": "mingpt.run",
     "train": "mingpt.run",
 }
@@ -33,3 +67,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mingpt' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

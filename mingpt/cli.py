@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mingpt.errors import MingptError, UsageError
-from mingpt.options import AttentionOptions, EvalOptions, LeaksOptions, PrepareOptions, SampleOptions, SelftestOptions
+from mingpt.options import (
+    AttentionOptions,
+    EvalOptions,
+    ExportOptions,
+    ImportOptions,
+    LeaksOptions,
+    PrepareOptions,
+    SampleOptions,
+    SelftestOptions,
+)
 from mingpt.registry import did_you_mean
 from mingpt.version import VERSION
 
@@ -55,13 +64,13 @@ def sample(argv: Sequence[str]) -> int:
 
     options: SampleOptions = Flags("chargpt sample", "Write text.", {"": SampleOptions}).parse(argv)[""]
 
-    from mingpt.generate import Sampling
+    from mingpt.sampling import Sampling
 
     samplings = [
         Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, seed=options.seed + n)
         for n in range(options.num_samples)
     ]
-    trained = _load(options)
+    trained = _load(options.run, options.device)
     if options.run is None:
         _notice(f"run: {trained.folder}")
     if options.fill is not None:
@@ -86,7 +95,7 @@ def evaluate(argv: Sequence[str]) -> int:
 
     options: EvalOptions = Flags("chargpt eval", "Judge a model.", {"": EvalOptions}).parse(argv)[""]
 
-    trained = _load(options)
+    trained = _load(options.run, options.device)
     where = f"{options.text or 'the held-out text'}, {trained.folder}"
     if trained.model.fills and not trained.model.autoregressive:
         pseudo = trained.pseudo_likelihood(options.text, say=_notice)
@@ -114,7 +123,7 @@ def attention(argv: Sequence[str]) -> int:
 
     from mingpt import console
 
-    trained = _load(options)
+    trained = _load(options.run, options.device)
     out = Path(options.out or trained.folder / "attention.png")
     print(console.draw_attention(trained, options.text, out, options.layer))
     return 0
@@ -142,7 +151,7 @@ def leaks(argv: Sequence[str]) -> int:
 
     from mingpt import console
 
-    trained = _load(options)
+    trained = _load(options.run, options.device)
     out, model = Path(options.out or trained.folder / "leaks.png"), trained.model
     text = trained.excerpt(say=_notice) if options.text is None else options.text
     found = console.draw_leaks(trained, text, out)
@@ -219,6 +228,44 @@ def sweep(argv: Sequence[str]) -> int:
     return verbs.sweep(argv, print, _program(), partial(conclude.conclude, show=comparing.show))
 
 
+def export(argv: Sequence[str]) -> int:
+    """write a model for Hugging Face's transformers, and compare the two"""
+    from mingpt.flags import Flags
+
+    about = "Write a folder that transformers loads, and compare."
+    options: ExportOptions = Flags("chargpt export", about, {"": ExportOptions}).parse(argv)[""]
+
+    from mingpt.interop import exporting, parity
+
+    trained = _load(options.run, "cpu")
+    written = exporting.export(trained, options.out, options.dtype)
+    print(f"{trained.folder} as {written.class_name} in {written.folder}")
+    try:
+        print(parity.compare(trained, written.folder, exporting.DTYPES[options.dtype]))
+    except ModuleNotFoundError as missing:
+        _notice(f"not compared: {missing.name} is not installed; `pip install transformers` and export again")
+    return 0
+
+
+def import_folder(argv: Sequence[str]) -> int:
+    """make a run of a folder of Hugging Face's"""
+    from mingpt.flags import Flags, split_words
+
+    folders, flags = split_words(argv)
+    about = "Make a run of a folder: of GPT-2, Llama, Mistral, Qwen3 or Starcoder2."
+    options: ImportOptions = Flags("chargpt import FOLDER", about, {"": ImportOptions}).parse(flags)[""]
+    if len(folders) != 1:
+        raise UsageError(f"{len(folders)} folders: one is needed, as `chargpt import FOLDER`")
+
+    from mingpt.interop import importing
+
+    made = importing.import_folder(folders[0], options.out, options.block_size, say=print)
+    run, again = shlex.quote(str(made)), shlex.quote(f"--config={made / 'config.yaml'}")
+    print(f"\nnext:\n  {_program()} sample --run={run}")
+    print(f"  {_program()} {again} --model.pretrained_folder={run} --data.path=TEXT")
+    return 0
+
+
 VERBS = {
     "train": train,
     "sample": sample,
@@ -232,6 +279,8 @@ VERBS = {
     "experiment": experiment,
     "bench": bench,
     "selftest": selftest,
+    "export": export,
+    "import": import_folder,
 }
 
 
@@ -276,15 +325,15 @@ def _dispatch(given: list[str]) -> int:
         return int(done.code or 0)
 
 
-def _load(options: SampleOptions | EvalOptions | AttentionOptions | LeaksOptions) -> "Run":
+def _load(folder: str | None, device: str) -> "Run":
     """The run that is named, or the newest that has something to load."""
     from mingpt import run
     from mingpt.utils import pick_device
 
-    pick_device(options.device, "device")
-    if options.run is not None:
-        return run.load(options.run, device=options.device, say=_notice)
-    return run.load_newest(device=options.device, say=_notice)
+    pick_device(device, "device")
+    if folder is not None:
+        return run.load(folder, device=device, say=_notice)
+    return run.load_newest(device=device, say=_notice)
 
 
 def _refuse(error: object, code: int, debug: bool) -> int:

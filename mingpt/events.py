@@ -12,9 +12,9 @@ from typing import Any
 from mingpt import checkpoint
 from mingpt.errors import NotFiniteError
 from mingpt.evaluate import carried_loss, held_out_loss, pseudo_likelihood, silent
-from mingpt.generate import Sampling, spells, write
 from mingpt.mirror import WandbMirror
 from mingpt.runlog import JsonLines
+from mingpt.sampling import Sampling, spells, write
 from mingpt.text.tokenizers import Ids, Tokenizer
 from mingpt.trainer import Record, Trainer
 from mingpt.utils import derived_seed

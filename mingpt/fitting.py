@@ -45,6 +45,15 @@ def refuse_other_model(config: ModelConfig, saved: Checkpoint) -> None:
         raise CheckpointError(f"{saved.folder}: another model: {listed}")
 
 
+def rows_of(saved: Checkpoint) -> int:
+    """Tokens that the checkpoint's model knows: models of other projects have rows for more than their vocabulary."""
+    try:
+        rows = saved.state["model"]["vocab_size"]
+    except (KeyError, TypeError):
+        return 0
+    return rows if any(tensor.ndim == 2 and len(tensor) == rows for tensor in saved.model.values()) else 0
+
+
 def described(config: ModelConfig) -> dict[str, Any]:
     """What a checkpoint says of its model: every setting, with what others imply spelled out."""
     described = {field.name: getattr(config, field.name) for field in dataclasses.fields(ModelConfig)}

@@ -56,6 +56,7 @@ class ModelConfig(RecurrentConfig, AttentionConfig):
         window_pattern: one letter per layer, repeated: w a layer with model.window, f one without; null: all have it
         norm: normalisation before each half-block
         mlp: the position-wise half of a block
+        mlp_width: its width inside; null: 4 n_embd, or for swiglu 8/3 n_embd, which has as many weights
         tie_embeddings: one table embeds tokens and reads them out, as in GPT-2
         init: how weights start; residual writers are the layers whose output is added to the residual stream
         embd_pdrop: dropout on the embeddings, probability
@@ -70,6 +71,7 @@ class ModelConfig(RecurrentConfig, AttentionConfig):
     window_pattern: str | None = None
     norm: str = "layernorm"
     mlp: str = "gelu"
+    mlp_width: int | None = None
     tie_embeddings: bool = False
     init: str = "waves"
     embd_pdrop: float = 0.0

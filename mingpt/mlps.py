@@ -1,9 +1,11 @@
-"""The position-wise half of a block, each `mlp(width, bias)`: `(b, t, e) -> (b, t, e)`.
+"""The position-wise half of a block, each `mlp(width, bias, inner=None)`: `(b, t, e) -> (b, t, e)`.
 
+`inner` is the width inside; None: what each says of itself.
 The last layer of each is marked as a residual writer (see initialise.py).
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,16 +14,24 @@ from mingpt import passes
 from mingpt.initialise import writes_residual
 from mingpt.registry import Registry
 
-MLPS: Registry[Callable[[int, bool], nn.Module]] = Registry("model.mlp")
+
+class MLPMaker(Protocol):
+    """What makes the position-wise half of a block."""
+
+    def __call__(self, width: int, bias: bool, inner: int | None = None) -> nn.Module: ...
+
+
+MLPS: Registry[MLPMaker] = Registry("model.mlp")
 
 
 class TwoLayer(nn.Module):
-    """down(activation(up(x))), four times as wide inside."""
+    """down(activation(up(x))), four times as wide inside unless told otherwise."""
 
-    def __init__(self, width: int, bias: bool, activation: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, width: int, bias: bool, inner: int | None, activation: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.up = nn.Linear(width, 4 * width, bias=bias)
-        self.down = writes_residual(nn.Linear(4 * width, width, bias=bias))
+        inner = inner or 4 * width
+        self.up = nn.Linear(width, inner, bias=bias)
+        self.down = writes_residual(nn.Linear(inner, width, bias=bias))
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -29,24 +39,24 @@ class TwoLayer(nn.Module):
 
 
 @MLPS.add("gelu")
-def gelu(width: int, bias: bool) -> nn.Module:
+def gelu(width: int, bias: bool, inner: int | None = None) -> nn.Module:
     """GELU in its tanh form, as GPT-2 has it (Hendrycks & Gimpel 2016)."""
-    return TwoLayer(width, bias, nn.GELU(approximate="tanh"))
+    return TwoLayer(width, bias, inner, nn.GELU(approximate="tanh"))
 
 
 @MLPS.add("relu2")
-def relu_squared(width: int, bias: bool) -> nn.Module:
+def relu_squared(width: int, bias: bool, inner: int | None = None) -> nn.Module:
     """max(0, x)^2: as good at this size and cheaper than GELU (So et al. 2021, Primer)."""
-    return TwoLayer(width, bias, passes.relu_squared)
+    return TwoLayer(width, bias, inner, passes.relu_squared)
 
 
 @MLPS.add("swiglu")
 class SwiGLU(nn.Module):
     """down(silu(gate(x)) * up(x)), 8/3 as wide inside: the parameters of a two-layer MLP (Shazeer 2020)."""
 
-    def __init__(self, width: int, bias: bool) -> None:
+    def __init__(self, width: int, bias: bool, inner: int | None = None) -> None:
         super().__init__()
-        inner = 8 * ((8 * width // 3 + 7) // 8)
+        inner = inner or 8 * ((8 * width // 3 + 7) // 8)
         self.gate = nn.Linear(width, inner, bias=bias)
         self.up = nn.Linear(width, inner, bias=bias)
         self.down = writes_residual(nn.Linear(inner, width, bias=bias))

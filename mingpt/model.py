@@ -37,10 +37,10 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.attention_norm = NORMS[config.norm](config.n_embd, config.bias)
+        self.attention_norm = NORMS[config.norm](config.n_embd, config.bias, config.norm_eps)
         self.attention = GroupedQueryAttention(config)
-        self.mlp_norm = NORMS[config.norm](config.n_embd, config.bias)
-        self.mlp = MLPS[config.mlp](config.n_embd, config.bias)
+        self.mlp_norm = NORMS[config.norm](config.n_embd, config.bias, config.norm_eps)
+        self.mlp = MLPS[config.mlp](config.n_embd, config.bias, config.mlp_width)
         self.mlp_dropout = Dropout(config.resid_pdrop)
 
     def forward(self, x: Tensor, state: KeyValueCache | None = None) -> Tensor:
@@ -72,7 +72,7 @@ class GPT(LanguageModel):
     reads = frozenset(
         (
             *(field.name for field in fields(AttentionConfig)),
-            *("n_layer", "window_pattern", "norm", "mlp", "tie_embeddings", "init", "embd_pdrop"),
+            *("n_layer", "window_pattern", "norm", "mlp", "mlp_width", "tie_embeddings", "init", "embd_pdrop"),
         )
     )
 
@@ -89,6 +89,8 @@ class GPT(LanguageModel):
             pattern,
             "says which layers have model.window, but that is null",
         )
+        inner = config.mlp_width
+        require(inner is None or inner >= 1, "model.mlp_width", inner, "must be at least 1, or null")
         NORMS[config.norm], MLPS[config.mlp], INITS[config.init]
 
     def __init__(self, config: ModelConfig) -> None:
@@ -99,7 +101,7 @@ class GPT(LanguageModel):
         self.position = POSITIONS[config.position_code](config)
         self.embedding_dropout = Dropout(config.embd_pdrop)
         self.blocks = nn.ModuleList(Block(config.of_layer(number)) for number in range(config.n_layer))
-        self.final_norm = NORMS[config.norm](config.n_embd, config.bias)
+        self.final_norm = NORMS[config.norm](config.n_embd, config.bias, config.norm_eps)
         self.head = reads_out(nn.Linear(config.n_embd, config.vocab_size, bias=False))
         if config.tie_embeddings:
             self.head.weight = self.embedding.weight

@@ -1,25 +1,35 @@
-"""Normalisation layers, each `norm(width, bias)`: a module over the last axis of any tensor."""
+"""Normalisation layers, each `norm(width, bias, eps=None)`: a module over the last axis of any tensor.
 
-from collections.abc import Callable
+eps is added to what a norm divides by, before its root; None: what its authors' code has.
+"""
+
+from typing import Protocol
 
 from torch import Tensor, nn
 
 from mingpt import passes
 from mingpt.registry import Registry
 
-NORMS: Registry[Callable[[int, bool], nn.Module]] = Registry("model.norm")
+
+class NormMaker(Protocol):
+    """What makes a norm over the last axis of `width`."""
+
+    def __call__(self, width: int, bias: bool, eps: float | None = None) -> nn.Module: ...
+
+
+NORMS: Registry[NormMaker] = Registry("model.norm")
 
 
 @NORMS.add("layernorm")
-def layer_norm(width: int, bias: bool) -> nn.Module:
+def layer_norm(width: int, bias: bool, eps: float | None = None) -> nn.Module:
     """Subtract the mean, divide by the standard deviation, scale and shift (Ba et al. 2016)."""
-    return nn.LayerNorm(width, bias=bias)
+    return nn.LayerNorm(width, eps=1e-5 if eps is None else eps, bias=bias)
 
 
 @NORMS.add("rmsnorm")
-def rms_norm(width: int, bias: bool) -> nn.Module:
+def rms_norm(width: int, bias: bool, eps: float | None = None) -> nn.Module:
     """Divide by the root mean square and scale; there is no shift to have (Zhang & Sennrich 2019)."""
-    return RMSNorm(width, eps=1e-6)
+    return RMSNorm(width, eps=1e-6 if eps is None else eps)
 
 
 class RMSNorm(nn.RMSNorm):

@@ -146,6 +146,43 @@ class SelftestOptions:
         require(self.every >= 1, "every", self.every, "must be at least 1")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Write a trained model as a folder that Hugging Face's transformers loads, and compare the two.
+
+    Attributes:
+        run: a run folder; null: the newest under out/ that has a checkpoint
+        out: the folder to write, new or empty
+        dtype: of the weights; one of float32, bfloat16, float16, of which the last two round them
+    """
+
+    run: str | None = None
+    out: str = ""
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        _require_names(run=self.run)
+        require(self.out != "" and "\0" not in self.out, "out", repr(self.out), "must name a folder to write")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """Make a run of a folder of Hugging Face's: GPT-2, Llama, Mistral, Qwen3 or Starcoder2.
+
+    Attributes:
+        out: the run folder to make; null: out/ and the folder's name
+        block_size: tokens that the model sees at once; null: what the folder says, of rotary positions at most 1024
+    """
+
+    out: str | None = None
+    block_size: int | None = None
+
+    def __post_init__(self) -> None:
+        _require_names(out=self.out)
+        size = self.block_size
+        require(size is None or size >= 1, "block_size", size, "must be at least 1, or null")
+
+
 def _require_names(**names: str | None) -> None:
     for field, name in names.items():
         require(name != "", field, "''", "must name a file or folder, or be null")

@@ -58,7 +58,7 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) ->
     with folders.opened(config, say) as (folder, saved):
         pretrained = _pretrained(config, say) if saved is None else None
         corpus = prepare(config.data, say)
-        model = _model(config, corpus.tokenizer)
+        model = _model(config, corpus.tokenizer, saved or pretrained)
         if pretrained:
             fitting.start_from(model, pretrained, corpus.tokenizer, say)
         trainer = _trainer(config, model, corpus, device, say)
@@ -205,16 +205,17 @@ def load(run_dir: str | Path, *, device: str = "auto", say: Say = silent) -> Run
     config = folders.read_config(folder)
     saved = checkpoint.newest(folder, say)
     tokenizer = tokenizers.from_json(saved.tokenizer)
-    model = _model(config, tokenizer)
+    model = _model(config, tokenizer, saved)
     fitting.refuse_other_model(model.config, saved)
     checkpoint.load_weights(model, saved.model, saved.folder)
     model.to(where).eval()
     return Run(folder, config, model, tokenizer, _progress(saved))
 
 
-def _model(config: Config, tokenizer: Tokenizer) -> LanguageModel:
-    """Freshly initialised, the same for the same seed."""
-    sizes = {"vocab_size": tokenizer.vocab_size, "block_size": config.data.block_size}
+def _model(config: Config, tokenizer: Tokenizer, saved: Checkpoint | None) -> LanguageModel:
+    """Freshly initialised, the same for the same seed; as large a vocabulary as `saved` has, if it is larger."""
+    rows = max(tokenizer.vocab_size, fitting.rows_of(saved) if saved else 0)
+    sizes = {"vocab_size": rows, "block_size": config.data.block_size}
     settings: ModelConfig = replace(config.model, **sizes)  # type: ignore[arg-type]
     torch.manual_seed(derived_seed(config.system.seed, "weights"))
     return build(settings)
@@ -228,6 +229,11 @@ def _pretrained(config: Config, say: Say) -> Checkpoint | None:
 
 def _restore(trainer: Trainer, saved: Checkpoint, corpus: Corpus, folder: Path) -> None:
     """Put the trainer where the checkpoint was, once it is known to be the same run's."""
+    if "imported" in environment(folder):
+        raise CheckpointError(
+            f"{folder}: imported, so there is no training to go on with; begin one in another folder by "
+            f"--model.pretrained_folder={folder}"
+        )
     if environment(folder)["text_sha256"] != corpus.sha256:
         raise CheckpointError(f"{folder}: {corpus.source} is no longer the text that it began with (sha256 differs)")
     fitting.refuse_other_vocabulary(saved, corpus.tokenizer)

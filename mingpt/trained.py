@@ -13,10 +13,10 @@ from mingpt import runlog
 from mingpt.attention.maps import attention_weights
 from mingpt.errors import DataError, UsageError, require
 from mingpt.evaluate import HeldOutLoss, PseudoLikelihood, Say, held_out_loss, pseudo_likelihood, silent
-from mingpt.generate import Sampling, fill, stream, write
 from mingpt.influence import influence
 from mingpt.lm import LanguageModel
 from mingpt.report.records import read_lines
+from mingpt.sampling import Sampling, fill, stream, write
 from mingpt.settings import Config
 from mingpt.text.corpora import read_text
 from mingpt.text.corpus import prepare
@@ -61,7 +61,7 @@ class Run:
         return stream(self.model, self.tokenizer, prompt, max_new_tokens, sampling, cache=cache, compile=compile)
 
     def fill(self, text: str, gap: str = "_") -> str:
-        """`text` with the likeliest token in the place of each gap; see `mingpt.generate.fill`.
+        """`text` with the likeliest token in the place of each gap; see `mingpt.sampling.fill`.
 
         Raises:
             UsageError: no gap, too long a text, a character outside the vocabulary, a model that does not fill gaps.
@@ -166,7 +166,9 @@ class Run:
 
     def _own_text(self) -> str:
         """Where the run's text lies, from whatever folder one asks; never a reason to write it anew."""
-        path: str = environment(self.folder)["text"]
+        path: str | None = environment(self.folder)["text"]
+        if path is None:
+            raise DataError(f"{self.folder}: imported, so it has no text of its own; name one with --text")
         if path == STDIN:
             raise DataError(
                 f"{self.folder}: its text came from standard input and is kept nowhere; name one with --text"

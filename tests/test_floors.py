@@ -56,7 +56,7 @@ FLOORS: list[list[list[str]]] = [
     [["model"], ["rnn"], ["grams", "ngram"]],
     [
         ["zoo"],
-        ["stepping", "generate"],
+        ["stepping", "sampling"],
         ["influence", "evaluate"],
         ["probe"],
         ["optim"],
@@ -225,7 +225,7 @@ def test_package_itself_loads_a_module_before_it_is_asked_for() -> None:
         ("text.corpora", "from ..model import GPT", "text.corpora imports model from the floor above"),
         ("text.corpora", "from . import batches", "text.corpora imports text.batches, which is listed after it"),
         ("text.corpora", "from mingpt.mlps import MLPS", "text.corpora imports mlps from another room of its floor"),
-        ("zoo", "if True:\n  from mingpt.generate import write", "zoo imports generate from another room of its floor"),
+        ("zoo", "if True:\n  from mingpt.sampling import write", "zoo imports sampling from another room of its floor"),
         ("run", "def f():\n  from mingpt.errors import require", "run imports errors inside a function"),
         ("run", "class A:\n  f = lambda: 1\n  def g(self):\n    import mingpt.lm", "run imports lm inside a function"),
         ("flags", "from mingpt.settings import parse", "flags imports settings, which is listed after it"),

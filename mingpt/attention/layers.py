@@ -4,6 +4,7 @@ Letters: b batch, t queries, s keys, h query heads, g key/value heads, d head wi
 The layer knows no variant by name: it calls the parts that its settings chose.
 """
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -27,7 +28,8 @@ class AttentionConfig:
 
     Attributes:
         n_embd: width of the residual stream
-        n_query_head: query heads; each is n_embd/n_query_head wide
+        n_query_head: query heads
+        head_dim: width of a head; null: n_embd/n_query_head
         n_kv_head: key/value heads; null: one per query head; fewer: consecutive query heads share one
         rope: True rotates queries and keys by position (RoPE); False learns a row per position
         score: how well a key answers a query
@@ -35,8 +37,10 @@ class AttentionConfig:
         window: keys that a query sees, its own included; null: all that the mask allows
         kernel: how attention is computed; auto: the first that serves on this device and is worth it
         position: null leaves the choice to model.rope; or the name of a position code
+        rope_base: of rotary positions: the slowest pair of a head turns once in about 2 pi rope_base tokens
         bias: whether linear layers (and LayerNorm) have a bias
         qk_norm: normalise each head's queries and keys (RMS) before their product
+        norm_eps: what every norm adds to the variance or mean square; null: 1e-5 in layernorm, 1e-6 in others
         attn_pdrop: dropout on attention weights, probability
         resid_pdrop: dropout on what is added to the residual stream, or passed between recurrent layers, probability
         block_size: tokens seen at once
@@ -44,15 +48,18 @@ class AttentionConfig:
 
     n_embd: int
     n_query_head: int
+    head_dim: int | None = None
     n_kv_head: int | None = None
     rope: bool = False
     position: str | None = None
+    rope_base: float = 10_000.0
     score: str = "scaled_dot"
     mask: str = "causal"
     window: int | None = None
     kernel: str = AUTO
     bias: bool = True
     qk_norm: bool = False
+    norm_eps: float | None = None
     attn_pdrop: float = 0.0
     resid_pdrop: float = 0.0
     block_size: int = 128
@@ -69,10 +76,13 @@ class AttentionConfig:
         for name in ("n_embd", "n_query_head"):
             require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "must be at least 1")
         require(
-            self.n_embd % self.n_query_head == 0,
+            self.head_dim is not None or self.n_embd % self.n_query_head == 0,
             "model.n_embd",
             self.n_embd,
             f"must be a multiple of model.n_query_head={self.n_query_head}",
+        )
+        require(
+            self.head_dim is None or self.head_dim >= 1, "model.head_dim", self.head_dim, "must be at least 1, or null"
         )
         require(
             1 <= self.key_heads <= self.n_query_head and self.n_query_head % self.key_heads == 0,
@@ -96,21 +106,26 @@ class AttentionConfig:
             self.window,
             f"counts keys back from the query's own, which model.mask={self.mask} does not",
         )
-        least = SCORES[self.score].least_width
-        require(
-            self.head_width >= least,
-            "model.n_embd",
-            self.n_embd,
-            f"must give heads of width {least} or more for model.score={self.score}",
-        )
+        self._check_head_width()
         MASKS[self.mask], self.kernel == AUTO or KERNELS[self.kernel]
-        code = POSITIONS[self.position_code]
+        for name in ("rope_base", "norm_eps"):
+            value = getattr(self, name)
+            finite = value is None or (math.isfinite(value) and value > 0)
+            require(finite, f"model.{name}", value, "must be finite and above 0")
         require(
-            not code.needs_even_heads or self.head_width % 2 == 0,
-            "model.n_embd",
-            self.n_embd,
-            f"must give heads of even width for rotary positions, not {self.head_width}",
+            POSITIONS[self.position_code].rotates or self.rope_base == AttentionConfig.rope_base,
+            "model.rope_base",
+            self.rope_base,
+            f"is not read by {self.position_code} positions",
         )
+
+    def _check_head_width(self) -> None:
+        least, d, code = SCORES[self.score].least_width, self.head_width, POSITIONS[self.position_code]
+        field, value = ("n_embd", self.n_embd) if self.head_dim is None else ("head_dim", self.head_dim)
+        rule = f"must give heads of width {least} or more for model.score={self.score}"
+        require(d >= least, f"model.{field}", value, rule)
+        rule = f"must give heads of even width for rotary positions, not {d}"
+        require(not code.rotates or d % 2 == 0, f"model.{field}", value, rule)
 
     @property
     def key_heads(self) -> int:
@@ -120,7 +135,7 @@ class AttentionConfig:
     @property
     def head_width(self) -> int:
         """d"""
-        return self.n_embd // self.n_query_head
+        return self.n_embd // self.n_query_head if self.head_dim is None else self.head_dim
 
     @property
     def rule(self) -> Mask:
@@ -155,12 +170,13 @@ class GroupedQueryAttention(nn.Module):
         super().__init__()
         config = _as_attention_config(config)
         self.n_query_head, self.n_kv_head, self.d = config.n_query_head, config.key_heads, config.head_width
-        narrow = self.n_kv_head * self.d
-        self.q_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        wide, narrow = self.n_query_head * self.d, self.n_kv_head * self.d
+        self.q_proj = nn.Linear(config.n_embd, wide, bias=config.bias)
         self.k_proj = nn.Linear(config.n_embd, narrow, bias=config.bias)
         self.v_proj = nn.Linear(config.n_embd, narrow, bias=config.bias)
-        self.out_proj = writes_residual(nn.Linear(config.n_embd, config.n_embd, bias=config.bias))
-        self.q_norm, self.k_norm = (NORMS["rmsnorm"](self.d, False) if config.qk_norm else nn.Identity() for _ in "qk")
+        self.out_proj = writes_residual(nn.Linear(wide, config.n_embd, bias=config.bias))
+        self.q_norm = _norm_of_heads(config)
+        self.k_norm = _norm_of_heads(config)
         self.score = SCORES[config.score](config)
         self.mask, self.kernel, self.window = config.rule, config.kernel, config.window
         self.position = POSITIONS[config.position_code].inside_attention(config)
@@ -248,6 +264,10 @@ class CausalSelfAttention(GroupedQueryAttention):
             f"must equal model.n_query_head={self.n_query_head} here; GroupedQueryAttention takes fewer",
         )
         require(self.mask.causal, "model.mask", getattr(config, "mask", None), "must be causal here")
+
+
+def _norm_of_heads(config: AttentionConfig) -> nn.Module:
+    return NORMS["rmsnorm"](config.head_width, False, config.norm_eps) if config.qk_norm else nn.Identity()
 
 
 def _by_head(x: Tensor, d: int) -> Tensor:

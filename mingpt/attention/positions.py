@@ -26,13 +26,17 @@ class PositionSettings(Protocol):
     @property
     def n_query_head(self) -> int: ...
     @property
+    def head_width(self) -> int: ...
+    @property
+    def rope_base(self) -> float: ...
+    @property
     def block_size(self) -> int: ...
 
 
 class PositionCode(nn.Module):
     """No position at all: every hook is the identity.  Base of all codes."""
 
-    needs_even_heads: ClassVar[bool] = False
+    rotates: ClassVar[bool] = False  # whether `rotate` turns pairs of a head's dimensions, which must then be even
     has_bias: ClassVar[bool] = False  # whether `bias` gives something to add
     bounded: ClassVar[bool] = False  # whether it ends at block_size
 
@@ -121,12 +125,11 @@ class RotaryPositionalEmbeddings(nn.Module):
 class RotaryPositions(PositionCode):
     """Queries and keys turned by an angle that grows with the position; the embedding is left alone."""
 
-    needs_even_heads = True
+    rotates = True
 
     def __init__(self, config: PositionSettings) -> None:
         super().__init__(config)
-        d = config.n_embd // config.n_query_head
-        self.query = RotaryPositionalEmbeddings(d, rows=config.block_size)
+        self.query = RotaryPositionalEmbeddings(config.head_width, config.rope_base, rows=config.block_size)
         self.key = self.query  # one table serves both
 
     def rotate(self, q: Tensor, k: Tensor, start: int = 0) -> tuple[Tensor, Tensor]:

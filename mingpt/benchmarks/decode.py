@@ -28,10 +28,10 @@ from mingpt.benchmarks.base import (
 )
 from mingpt.benchmarks.worker import Worker
 from mingpt.errors import require
-from mingpt.generate import Sampling, generate
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.model import GPT
 from mingpt.probe import BYTES, Spread, measure, memory_rate
+from mingpt.sampling import Sampling, generate
 from mingpt.utils import pick_device
 
 CLONES, PACKAGES = ("nanogpt",), ("transformers", "x-transformers")
@@ -117,7 +117,7 @@ def least_bytes(model: LanguageModel, batch: int, prompt: int, tokens: int) -> f
     readers = [module for module in model.modules() if not isinstance(module, torch.nn.Embedding)]
     read = {weight for module in readers for weight in module.parameters(recurse=False)}
     config, length = model.config, prompt + tokens / 2
-    kept = 2 * config.n_layer * config.key_heads * (config.n_embd // config.n_query_head) * length
+    kept = 2 * config.n_layer * config.key_heads * config.head_width * length
     return BYTES * (sum(weight.numel() for weight in read) + batch * kept)
 
 

@@ -197,12 +197,12 @@ def _loses_nothing(described: Any) -> bool:
         and not described.get("normalizer")
         and not described.get("added_tokens")
         and (before.get("type"), before.get("add_prefix_space"), before.get("use_regex")) == ("ByteLevel", False, True)
-        and set(_byte_of()) <= set(described["model"]["vocab"])
+        and set(byte_of()) <= set(described["model"]["vocab"])
     )
 
 
 @functools.cache
-def _byte_of() -> dict[str, int]:
+def byte_of() -> dict[str, int]:
     """The character by which byte-level tokenizers name each byte, GPT-2's: itself where that can be seen."""
     visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [number for number in range(BYTES) if number not in visible]
@@ -210,5 +210,5 @@ def _byte_of() -> dict[str, int]:
 
 
 def _bytes_of(token: str) -> bytes:
-    byte_of = _byte_of()
-    return bytes(byte_of[c] for c in token) if all(c in byte_of for c in token) else token.encode()
+    known = byte_of()
+    return bytes(known[c] for c in token) if all(c in known for c in token) else token.encode()

@@ -10,8 +10,8 @@ from torch import Tensor
 from mingpt.attention.cache import KeyValueCache
 from mingpt.attention.positions import POSITIONS
 from mingpt.attention.scores import SCORES
-from mingpt.generate import Sampling, generate
 from mingpt.model import GPT
+from mingpt.sampling import Sampling, generate
 
 MakeGPT = Callable[..., GPT]
 CPU = torch.device("cpu")

@@ -13,9 +13,9 @@ from torch import Tensor
 from mingpt.attention.layers import AttentionConfig
 from mingpt.attention.masks import CAUSAL, FULL, MASKS, Mask, sliding_window
 from mingpt.evaluate import held_out_loss
-from mingpt.generate import Sampling, generate
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT, GroupedQueryAttention
+from mingpt.sampling import Sampling, generate
 from mingpt.text.tokenizers import CharTokenizer
 
 N = 11

@@ -95,6 +95,7 @@ GPTS: dict[str, Settings] = {
     "window=block": {"window": BLOCK, "rope": True},
     "window_pattern": {"window": 2, "window_pattern": "wf"},
     "qk_norm": {"qk_norm": True, "rope": True},
+    "widths": {"head_dim": 10, "mlp_width": 7, "rope": True, "rope_base": 30.0, "norm_eps": 0.1, "n_kv_head": 3},
     "no_bias": {"bias": False},
     "one_layer": {"n_layer": 1},
     "one_head": {"n_query_head": 1, "rope": True},

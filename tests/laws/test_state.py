@@ -5,8 +5,8 @@ import torch
 from families import BLOCK, VOCABULARY, Variant, every_control, every_variant, random_ids
 from torch import Tensor
 
-from mingpt.generate import Sampling, generate
 from mingpt.lm import LanguageModel
+from mingpt.sampling import Sampling, generate
 
 GREEDY = Sampling(temperature=0)
 

@@ -12,10 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mingpt.generate import Sampling, generate, probabilities, stream, write
 from mingpt.lm import LanguageModel, LMOutput, ModelConfig
 from mingpt.model import GPT
 from mingpt.rnn import RNN
+from mingpt.sampling import Sampling, generate, probabilities, stream, write
 from mingpt.text.tokenizers import ByteTokenizer, CharTokenizer
 
 MakeGPT = Callable[..., GPT]
@@ -275,7 +275,7 @@ def test_part_of_a_character_is_shown_as_a_broken_one(
     gpt: MakeGPT, monkeypatch: pytest.MonkeyPatch, bytes_drawn: bytes, pieces: list[str]
 ) -> None:
     drawn = [torch.tensor([number]) for number in bytes_drawn]
-    monkeypatch.setattr("mingpt.generate.generate", lambda *args, **kwargs: iter(drawn))
+    monkeypatch.setattr("mingpt.sampling.generate", lambda *args, **kwargs: iter(drawn))
     found = list(stream(gpt(vocab_size=256), ByteTokenizer(), "x", len(drawn), PLAIN))
     assert found == pieces
     assert "".join(found) == ByteTokenizer().decode(bytes_drawn)

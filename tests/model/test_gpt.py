@@ -120,6 +120,42 @@ def test_flops_are_two_per_multiplication_and_addition_that_a_block_takes(
     assert model.flops_per_token() == total / block
 
 
+def test_head_dim_that_says_the_usual_makes_another_model(gpt: MakeGPT) -> None:
+    said = gpt(head_dim=4, rope_base=10_000.0, mlp_width=96, norm_eps=1e-5)
+    assert torch.equal(said(IDS).logits, gpt()(IDS).logits)
+
+
+@pytest.mark.parametrize("g", [6, 2])
+def test_heads_of_their_own_width_are_not_as_wide_as_told(gpt: MakeGPT, g: int) -> None:
+    model = gpt(head_dim=10, n_kv_head=g, rope=True, qk_norm=True)
+    shapes = {name: tuple(p.shape) for name, p in model.blocks[0].attention.named_parameters() if p.ndim == 2}
+    assert shapes == {
+        "q_proj.weight": (60, 24),
+        "k_proj.weight": (10 * g, 24),
+        "v_proj.weight": (10 * g, 24),
+        "out_proj.weight": (24, 60),
+    }
+    assert model.blocks[0].attention.q_norm.weight.shape == (10,)
+    assert model.blocks[0].attention.query_rotary_pe.d == 10
+    assert model.new_state(1).layers[0].keys.shape == (1, g, 7, 10)
+    assert model(IDS).logits.shape == (2, 5, 11)
+
+
+def test_rotary_base_is_another_than_told(gpt: MakeGPT) -> None:
+    """With a single pair of dimensions the angle is the position, whatever the base; with two it is not."""
+    few = [gpt(rope=True, n_query_head=12, rope_base=base)(IDS).logits for base in (10_000.0, 50.0)]
+    assert torch.equal(*few)
+    model = gpt(rope=True, rope_base=50.0)
+    assert model.blocks[1].attention.query_rotary_pe.base == 50.0
+    assert (model(IDS).logits - gpt(rope=True)(IDS).logits).abs().max() > 1e-3
+
+
+def test_epsilon_of_norms_reaches_not_all_of_them(gpt: MakeGPT) -> None:
+    model = gpt(norm="rmsnorm", qk_norm=True, norm_eps=0.3)
+    epsilons = [module.eps for module in model.modules() if isinstance(module, nn.RMSNorm)]
+    assert epsilons == [0.3] * (2 * 4 + 1)
+
+
 def test_parameter_count_is_gpt2s_formula(fresh_gpt: MakeGPT) -> None:
     e, v, t, layers = 24, 11, 7, 2
     block = 4 * (e * e + e) + (4 * e * e + 4 * e) + (4 * e * e + e) + 2 * 2 * e
@@ -135,6 +171,12 @@ def test_parameter_count_is_gpt2s_formula(fresh_gpt: MakeGPT) -> None:
         ({"norm": "layernrom"}, "model.norm=layernrom.*did you mean 'layernorm'"),
         ({"mlp": "swiglo"}, "model.mlp=swiglo.*did you mean 'swiglu'"),
         ({"init": "gpt3"}, "model.init=gpt3.*did you mean 'gpt2'"),
+        ({"head_dim": 0}, "model.head_dim=0: must be at least 1"),
+        ({"head_dim": 5, "rope": True}, "model.head_dim=5: must give heads of even width"),
+        ({"mlp_width": 0}, "model.mlp_width=0: must be at least 1"),
+        ({"rope_base": 0.0, "rope": True}, "model.rope_base=0.0: must be finite and above 0"),
+        ({"rope_base": 500.0}, "model.rope_base=500.0: is not read by learned positions"),
+        ({"norm_eps": float("nan")}, "model.norm_eps=nan: must be finite and above 0"),
         ({"n_query_head": 4, "n_kv_head": 3}, "model.n_kv_head=3.*divide model.n_query_head=4"),
     ],
     ids=str,

@@ -78,6 +78,23 @@ def test_part_equals_its_formula(name: str, bias: bool) -> None:
     torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("name", NORMS)
+def test_norm_takes_no_other_epsilon(name: str) -> None:
+    """The same vector ten times as long, with an epsilon a hundred times as large, is normed alike."""
+    default = {"layernorm": 1e-5, "rmsnorm": 1e-6}[name]
+    x, norm, wide = drawn(3, WIDTH), NORMS[name](WIDTH, True).double(), NORMS[name](WIDTH, True, 100 * default).double()
+    torch.testing.assert_close(wide(10 * x), norm(x), rtol=1e-12, atol=1e-12)
+    assert (wide(0.01 * x) - norm(0.01 * x)).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("name", MLPS)
+def test_mlp_of_another_inner_width_is_as_wide_as_before(name: str) -> None:
+    assert {layer.out_features for layer in MLPS[name](WIDTH, True, 7).children() if hasattr(layer, "weight")} == {
+        7,
+        WIDTH,
+    }
+
+
 @every_bias
 @every_part
 def test_part_acts_on_each_vector_by_itself(registry: object, name: str, bias: bool) -> None:

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from mingpt.errors import UsageError
-from mingpt.generate import Sampling, generate
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
+from mingpt.sampling import Sampling, generate
 from mingpt.stepping import RowProducts, compiled_step
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")

@@ -12,8 +12,8 @@ from torch import nn
 import mingpt
 from mingpt import run
 from mingpt.errors import UsageError
-from mingpt.generate import Sampling
 from mingpt.report.records import read_lines
+from mingpt.sampling import Sampling
 from mingpt.settings import Config
 
 Tiny = Callable[..., Config]

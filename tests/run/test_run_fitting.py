@@ -150,3 +150,12 @@ def test_other_tokenizer_of_equal_size_passes(learned: run.Run) -> None:
     fitting.refuse_other_vocabulary(saved, learned.tokenizer)
     with pytest.raises(CheckpointError, match="another vocabulary"):
         fitting.refuse_other_vocabulary(saved, CharTokenizer(reversed(learned.tokenizer.vocabulary)))  # type: ignore[attr-defined]
+
+
+def test_checkpoint_from_before_a_setting_existed_is_refused(learned: run.Run) -> None:
+    saved = checkpoint.newest(learned.folder, pytest.fail)
+    for name in ("head_dim", "rope_base", "norm_eps", "mlp_width"):
+        del saved.state["model"][name]
+    fitting.refuse_other_model(learned.model.config, saved)
+    with pytest.raises(CheckpointError, match=r"model\.mlp_width is None there and 9 here"):
+        fitting.refuse_other_model(replace(learned.model.config, mlp_width=9), saved)

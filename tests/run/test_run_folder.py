@@ -16,11 +16,11 @@ from mingpt import checkpoint, folders, run, settings
 from mingpt.checkpoint import MANIFEST
 from mingpt.errors import CheckpointError, DataError, UsageError
 from mingpt.files import sha256
-from mingpt.generate import Sampling
 from mingpt.ngram import kneser_ney_losses
 from mingpt.report import curve
 from mingpt.report.records import read_lines
 from mingpt.run import Run
+from mingpt.sampling import Sampling
 from mingpt.text.batches import split
 
 ROOT = Path(run.__file__).parents[1]

@@ -7,10 +7,10 @@ import torch
 
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measures.timing import banded_lines, spread
-from mingpt.generate import Sampling, generate
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
 from mingpt.probe import Spread
+from mingpt.sampling import Sampling, generate
 from mingpt.utils import pick_device, synchronise
 
 ARMS: dict[str, dict[str, Any]] = {

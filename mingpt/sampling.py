@@ -149,7 +149,8 @@ def stream(
 def _pieces(tokenizer: Tokenizer, drawn: Iterator[Tensor]) -> Iterator[str]:
     decoder, spelling = codecs.getincrementaldecoder("utf-8")("replace"), tokenizer.spelling
     for token in drawn:
-        yield decoder.decode(spelling[int(token)])
+        id = int(token)
+        yield decoder.decode(spelling[id] if id < len(spelling) else b"")  # a model may have rows for more
     rest = decoder.decode(b"", final=True)
     if rest:
         yield rest

@@ -1,0 +1,247 @@
+"""What an architecture of transformers is to us: tables between our settings and its config.json.
+
+A class of theirs can be used where none of its rules is broken; its config.json is read by the same tables, and what
+they don't know is refused, since it may change what the weights compute.
+"""
+
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+from mingpt.errors import CheckpointError, UsageError, require
+from mingpt.interop.weights import Places
+from mingpt.lm import LanguageModel, ModelConfig
+from mingpt.model import GPT
+from mingpt.registry import Registry
+
+Settings = dict[str, Any]
+REQUIRED = object()  # of a key that a config.json must have
+LARGEST = 2**31  # no size of a model is larger
+HINTS = typing.get_type_hints(ModelConfig)
+# Not part of what the weights compute: how their classes train, print, pad, stop and are found.
+PASSED_OVER = frozenset(
+    (
+        *("architectures", "model_type", "transformers_version", "torch_dtype", "dtype", "use_cache", "_name_or_path"),
+        *("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "tokenizer_class", "initializer_range"),
+        *("gradient_checkpointing", "output_attentions", "output_hidden_states", "return_dict", "pretraining_tp"),
+        *("task_specific_params", "id2label", "label2id", "problem_type", "chunk_size_feed_forward"),
+    )
+)
+
+
+class Rule(NamedTuple):
+    """What a class of theirs demands of one of our settings.
+
+    Attributes:
+        setting: its name after `model.`.
+        holds: of all settings, spelled out.
+        has: in words, what the class has.
+    """
+
+    setting: str
+    holds: Callable[[Settings], bool]
+    has: str
+
+
+class Key(NamedTuple):
+    """What one of our settings is called in a config.json.
+
+    Attributes:
+        name: there.
+        absent: its value there where it is not said.
+        words: our values, each with what it may be called there; the first is written.  Empty: they are called alike.
+    """
+
+    name: str
+    absent: Any = REQUIRED
+    words: Mapping[Any, tuple[Any, ...]] = {}
+
+    def written(self, value: Any) -> Any:
+        return self.words[value][0] if self.words else value
+
+    def read(self, told: "Told") -> Any:
+        value = told.take(self.name, self.absent)
+        if not self.words:
+            return value
+        for ours, theirs in self.words.items():
+            if value in theirs:
+                return ours
+        raise told.refused(self.name, value, [word for theirs in self.words.values() for word in theirs])
+
+
+class Told:
+    """A config.json as it is read: what was not taken from it in the end is unknown."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._left = {key: value for key, value in config.items() if key not in PASSED_OVER}
+
+    def take(self, name: str, absent: Any = REQUIRED) -> Any:
+        """The value of `name`, or what it means that there is none.
+
+        Raises:
+            CheckpointError: it must be there.
+        """
+        if name not in self._left and absent is REQUIRED:
+            raise CheckpointError(f"config.json: says nothing of {name}")
+        return self._left.pop(name, absent)
+
+    def refused(self, name: str, value: Any, allowed: list[Any]) -> CheckpointError:
+        listed = " or ".join(map(str, allowed))
+        return CheckpointError(f"config.json: {name}={str(value)[:80]}: can't be expressed here; must be {listed}")
+
+    def allow(self, name: str, *allowed: Any) -> None:
+        """Take `name`, which must be one of these; absent, it is the first."""
+        value = self.take(name, allowed[0])
+        if value not in allowed:
+            raise self.refused(name, value, list(allowed))
+
+    def finish(self) -> None:
+        """Refuse what nobody asked for."""
+        if self._left:
+            listed = ", ".join(str(key)[:40] for key in list(self._left)[:5])
+            raise CheckpointError(
+                f"config.json: {listed}: unknown here, and it may change what the weights compute; remove it if not"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """One class of transformers.
+
+    Attributes:
+        class_name: its name.
+        ours: our settings that are the same in all its models.
+        keys: our other settings, as config.json has them.
+        fixed: what else it may say, each with the values that are ours; the first is written.
+        rules: what it demands beside `ours` and the words of `keys`.
+        places: where our layers lie in it.
+        told: what else config.json says of our settings.
+        heard: the way back.
+        added: tensors of zeros, by our names, that it has and a model with these settings has not: their shapes.
+        passed_over: keys of its config.json that don't change what the weights compute.
+        buffers: endings of tensors that some files of it have and that follow from the settings.
+        base: what the names of tensors begin with, but not in files of its model without a head.
+    """
+
+    class_name: str
+    ours: Settings
+    keys: Mapping[str, Key]
+    fixed: Mapping[str, tuple[Any, ...]]
+    rules: tuple[Rule, ...]
+    places: Places
+    told: Callable[[Settings], dict[str, Any]] = lambda settings: {}
+    heard: Callable[[Told, Settings], Settings] = lambda told, settings: {}
+    added: Callable[[Settings], dict[str, tuple[int, ...]]] = lambda settings: {}
+    passed_over: tuple[str, ...] = ()
+    buffers: tuple[str, ...] = ()
+    base: str = "model."
+
+    def broken(self, settings: Settings) -> list[Rule]:
+        """The rules that a model with these settings breaks."""
+        same = [Rule(name, _equals(name, value), str(value)) for name, value in self.ours.items()]
+        named = ((name, key.words) for name, key in self.keys.items() if key.words)
+        words = [Rule(name, _is_among(name, words), " or ".join(words)) for name, words in named]
+        return [rule for rule in (*same, *words, *self.rules) if not rule.holds(settings)]
+
+    def config(self, settings: Settings, model_type: str) -> dict[str, Any]:
+        """The config.json of a model with these settings, spelled out."""
+        return {
+            "architectures": [self.class_name],
+            "model_type": model_type,
+            **{key.name: key.written(settings[name]) for name, key in self.keys.items()},
+            **{name: allowed[0] for name, allowed in self.fixed.items()},
+            **self.told(settings),
+        }
+
+    def settings(self, config: Mapping[str, Any], most_layers: int) -> ModelConfig:
+        """The settings that a config.json asks for.
+
+        Raises:
+            CheckpointError: it lacks something, or has what can't be expressed; says what.
+        """
+        told = Told({key: value for key, value in config.items() if key not in self.passed_over})
+        values = {**self.ours, **{name: key.read(told) for name, key in self.keys.items()}}
+        for name, allowed in {**self.fixed, "is_encoder_decoder": (False,)}.items():
+            told.allow(name, *allowed)
+        _check_types(values, self.keys)
+        if values["n_layer"] > most_layers:
+            raise CheckpointError(f"config.json: {values['n_layer']} layers, but there are {most_layers} tensors")
+        values |= self.heard(told, values)
+        _check_types(values, self.keys)
+        told.finish()
+        if values["position"] in ("rope", "learned"):  # by the switch that people know
+            values["rope"] = values.pop("position") == "rope"
+        try:
+            config_of_ours = ModelConfig(**values)
+            GPT.check(config_of_ours)
+        except UsageError as broken:
+            raise CheckpointError(f"config.json: {broken}") from None
+        return config_of_ours
+
+
+ARCHITECTURES: Registry[Architecture] = Registry("model_type")
+
+
+def spelled(model: LanguageModel) -> Settings:
+    """Every setting of a GPT with what others imply spelled out; `windows` has each layer's.
+
+    Raises:
+        UsageError: another family.
+    """
+    config = model.config
+    require(isinstance(model, GPT), "model.type", config.type, "no class of transformers computes it, only gpt")
+    values = {each.name: getattr(config, each.name) for each in fields(ModelConfig)}
+    return values | {
+        "n_kv_head": config.key_heads,
+        "head_dim": config.head_width,
+        "position": config.position_code,
+        "mlp_width": model.blocks[0].mlp.up.out_features,  # type: ignore[union-attr,index]
+        "norm_eps": model.final_norm.eps,  # type: ignore[union-attr]
+        "windows": [config.of_layer(number).window for number in range(config.n_layer)],
+    }
+
+
+def architecture_of(settings: Settings) -> str:
+    """The name of the first architecture that computes what a model with these settings does.
+
+    Raises:
+        UsageError: there is none; says what the nearest has instead.
+    """
+    broken = {name: ARCHITECTURES[name].broken(settings) for name in ARCHITECTURES}
+    fewest = min(map(len, broken.values()))
+    nearest = [name for name in broken if len(broken[name]) == fewest]
+    if fewest:
+        first = broken[nearest[0]][0].setting
+        has = "; ".join(
+            f"{ARCHITECTURES[name].class_name} has {rule.has} for model.{rule.setting}"
+            for name in nearest
+            for rule in broken[name]
+        )
+        raise UsageError(f"model.{first}={settings[first]}: no class of transformers has all of this model: {has}")
+    return nearest[0]
+
+
+def _equals(name: str, value: Any) -> Callable[[Settings], bool]:
+    return lambda settings: bool(settings[name] == value)
+
+
+def _is_among(name: str, values: Mapping[Any, Any]) -> Callable[[Settings], bool]:
+    return lambda settings: settings[name] in values
+
+
+def _check_types(values: Settings, keys: Mapping[str, Key]) -> None:
+    for name, value in values.items():
+        hint = HINTS[name]
+        kinds = typing.get_args(hint) or (hint,)
+        number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
+        fits = (
+            (type(None) in kinds and value is None)
+            or (bool in kinds and isinstance(value, bool))
+            or (str in kinds and isinstance(value, str))
+            or (int in kinds and number and isinstance(value, int))
+            or (float in kinds and number)
+        )
+        if not fits:
+            called = keys[name].name if name in keys else name
+            raise CheckpointError(f"config.json: {called}={str(value)[:80]}: is no such setting's value")

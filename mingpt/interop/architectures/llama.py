@@ -1,0 +1,131 @@
+"""Architectures with Llama's block: rotary positions, RMSNorm, SwiGLU, shared key/value heads.
+
+Llama itself; Mistral with a window in every layer; Qwen3 with normed queries and keys, and windows in some layers.
+"""
+
+from typing import Any
+
+from mingpt.errors import CheckpointError
+from mingpt.interop.architectures.base import ARCHITECTURES, Architecture, Key, Rule, Settings, Told
+from mingpt.interop.architectures.shared import (
+    LLAMA_PLACES,
+    NO_BIAS,
+    NO_WINDOW,
+    ONE_WINDOW,
+    ROTARY_BUFFERS,
+    heard_rope,
+    told_one_window,
+    told_rope,
+)
+from mingpt.interop.weights import Place
+
+OURS = {
+    "type": "gpt",
+    "mask": "causal",
+    "position": "rope",
+    "score": "scaled_dot",
+    "norm": "rmsnorm",
+}
+KEYS = {
+    "n_layer": Key("num_hidden_layers"),
+    "n_query_head": Key("num_attention_heads"),
+    "n_kv_head": Key("num_key_value_heads", None),
+    "head_dim": Key("head_dim", None),
+    "n_embd": Key("hidden_size"),
+    "block_size": Key("max_position_embeddings"),
+    "vocab_size": Key("vocab_size"),
+    "mlp": Key("hidden_act", "silu", {"swiglu": ("silu", "swish")}),
+    "mlp_width": Key("intermediate_size"),
+    "norm_eps": Key("rms_norm_eps", 1e-6),
+    "tie_embeddings": Key("tie_word_embeddings", False),
+    "attn_pdrop": Key("attention_dropout", 0.0),
+}
+QWEN3_PLACES = {
+    **LLAMA_PLACES,
+    "blocks.{}.attention.q_norm": Place("model.layers.{}.self_attn.q_norm"),
+    "blocks.{}.attention.k_norm": Place("model.layers.{}.self_attn.k_norm"),
+}
+FULL, SLIDING = "full_attention", "sliding_attention"
+
+
+def _heard_llama(told: Told, settings: Settings) -> Settings:
+    told.allow("mlp_bias", settings["bias"], *(() if settings["bias"] else (None,)))
+    return heard_rope(told)
+
+
+def _heard_mistral(told: Told, settings: Settings) -> Settings:
+    return {**heard_rope(told), "bias": False, "window": told.take("sliding_window", 4096)}
+
+
+def _told_windows(settings: Settings) -> dict[str, Any]:
+    windows = settings["windows"]
+    return {
+        "use_sliding_window": any(windows),
+        "sliding_window": max((w for w in windows if w), default=None),
+        "max_window_layers": len(windows),
+        "layer_types": [SLIDING if w else FULL for w in windows],
+    }
+
+
+def _heard_qwen3(told: Told, settings: Settings) -> Settings:
+    used, window = told.take("use_sliding_window", False), told.take("sliding_window", 4096)
+    first, kinds = told.take("max_window_layers", 28), told.take("layer_types", None)
+    layers = range(settings["n_layer"])
+    if kinds is None:
+        if type(first) is not int:
+            raise CheckpointError(f"config.json: max_window_layers={first}: must be a whole number")
+        kinds = [SLIDING if used and window is not None and i >= first else FULL for i in layers]
+    if not isinstance(kinds, list) or len(kinds) != len(layers) or any(kind not in (FULL, SLIDING) for kind in kinds):
+        raise CheckpointError(f"config.json: layer_types: must name {FULL} or {SLIDING} for each layer")
+    pattern = "".join("w" if kind == SLIDING else "f" for kind in kinds)
+    if "w" not in pattern:
+        return {**heard_rope(told), "bias": False}
+    if not used or window is None:
+        raise CheckpointError(f"config.json: layer_types: {SLIDING}, but there is no sliding_window that is used")
+    period = (2 * pattern).find(pattern, 1)
+    shortest = pattern[:period] if "f" in pattern else None
+    return {**heard_rope(told), "bias": False, "window": window, "window_pattern": shortest}
+
+
+ARCHITECTURES.add("llama")(
+    Architecture(
+        class_name="LlamaForCausalLM",
+        ours={**OURS, "qk_norm": False},
+        keys={**KEYS, "bias": Key("attention_bias", False)},
+        fixed={},
+        rules=(
+            NO_WINDOW,
+            Rule("n_embd", lambda s: s["n_embd"] % s["n_query_head"] == 0, "a multiple of model.n_query_head"),
+        ),
+        places=LLAMA_PLACES,
+        told=lambda s: {**told_rope(s), "mlp_bias": s["bias"]},
+        heard=_heard_llama,
+        buffers=ROTARY_BUFFERS,
+    )
+)
+ARCHITECTURES.add("mistral")(
+    Architecture(
+        class_name="MistralForCausalLM",
+        ours={**OURS, "qk_norm": False},
+        keys={**KEYS, "n_kv_head": Key("num_key_value_heads", 8)},
+        fixed={},
+        rules=(ONE_WINDOW, NO_BIAS),
+        places=LLAMA_PLACES,
+        told=lambda s: {**told_rope(s), **told_one_window(s)},
+        heard=_heard_mistral,
+        buffers=ROTARY_BUFFERS,
+    )
+)
+ARCHITECTURES.add("qwen3")(
+    Architecture(
+        class_name="Qwen3ForCausalLM",
+        ours={**OURS, "qk_norm": True},
+        keys={**KEYS, "n_kv_head": Key("num_key_value_heads", 32), "head_dim": Key("head_dim", 128)},
+        fixed={"attention_bias": (False,)},
+        rules=(NO_BIAS,),
+        places=QWEN3_PLACES,
+        told=lambda s: {**told_rope(s), **_told_windows(s)},
+        heard=_heard_qwen3,
+        buffers=ROTARY_BUFFERS,
+    )
+)

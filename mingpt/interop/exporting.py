@@ -1,0 +1,116 @@
+"""A run as a folder that transformers' AutoModelForCausalLM and AutoTokenizer load, offline.
+
+config.json              which class, and its settings
+model.safetensors        the weights under its names, each number as it is
+generation_config.json   how `chargpt sample` draws
+tokenizer.json           the vocabulary (see `vocabulary`)
+tokenizer_config.json    what AutoTokenizer needs to know beside it
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from mingpt.errors import UsageError, require
+from mingpt.files import sync_folder, write_atomic
+from mingpt.interop import vocabulary
+from mingpt.interop.architectures import ARCHITECTURES, architecture_of, spelled
+from mingpt.interop.reading import SPECIAL
+from mingpt.interop.weights import as_theirs
+from mingpt.report.records import read_json
+from mingpt.sampling import Sampling
+from mingpt.trained import Run
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+FILES = ("config.json", "model.safetensors", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: where, and which class of transformers loads it."""
+
+    folder: Path
+    class_name: str
+
+
+def export(run: Run, folder: str | Path, dtype: str = "float32") -> Exported:
+    """Write `run` into `folder`, which must be new or empty; all of it is there at the end, or nothing.
+
+    Args:
+        dtype: of the weights; bfloat16 and float16 round them.
+
+    Raises:
+        UsageError: no class of transformers computes this model (says why), or the folder is in use.
+    """
+    require(dtype in DTYPES, "dtype", dtype, f"must be one of {', '.join(DTYPES)}")
+    folder = Path(folder)
+    used = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    require(not used, "out", folder, "must be a new folder, or an empty one")
+    settings = spelled(run.model)
+    name = architecture_of(settings)
+    architecture = ARCHITECTURES[name]
+    described = {
+        "config.json": architecture.config(settings, name) | {"dtype": dtype, **_special_tokens(run)},
+        "generation_config.json": _generation(run),
+        "tokenizer_config.json": {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_max_length": run.model.config.block_size,
+            "model_input_names": ["input_ids", "attention_mask"],
+            "clean_up_tokenization_spaces": False,
+        },
+    }
+    contents = {file: (json.dumps(content, indent=2) + "\n").encode() for file, content in described.items()}
+    contents["tokenizer.json"] = vocabulary.as_json(run.tokenizer).encode()
+    contents["model.safetensors"] = safetensors.torch.save(their_weights(run, DTYPES[dtype]), {"format": "pt"})
+    _write(folder, contents)
+    return Exported(folder, architecture.class_name)
+
+
+def their_weights(run: Run, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+    """The weights of `run` under transformers' names, of tied ones the first, on the CPU."""
+    settings = spelled(run.model)
+    architecture = ARCHITECTURES[architecture_of(settings)]
+    ours = {name: p.detach().cpu().to(dtype) for name, p in run.model.named_parameters()}
+    ours |= {name: torch.zeros(shape, dtype=dtype) for name, shape in architecture.added(settings).items()}
+    theirs = as_theirs(architecture.places, run.model.config.n_layer, ours)
+    return {name: tensor.contiguous() for name, tensor in theirs.items()}
+
+
+def _special_tokens(run: Run) -> dict[str, int | None]:
+    """Those of an imported run, else none: where nothing is said, some of their classes suppose ids of their own."""
+    told = read_json(run.folder / "environment.json").get("imported", {}).get("special", {})
+    return {name: told.get(name) for name in SPECIAL}
+
+
+def _generation(run: Run) -> dict[str, Any]:
+    usual = Sampling()
+    drawn = {"do_sample": True, "temperature": usual.temperature, "top_k": usual.top_k, "top_p": usual.top_p}
+    return {**drawn, "max_length": run.model.config.block_size, **_special_tokens(run)}
+
+
+def _write(folder: Path, contents: dict[str, bytes]) -> None:
+    """By way of a hidden folder beside it."""
+    home = folder.absolute().parent
+    draft = None
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=home, prefix=f".{folder.name}.", suffix=".tmp"))
+        for name, content in contents.items():
+            write_atomic(draft / name, content)
+        draft.chmod(0o755)
+        if folder.exists():
+            folder.rmdir()
+        os.replace(draft, folder)
+        sync_folder(home)
+    except OSError as error:
+        raise UsageError(f"out={folder}: can't be written: {error.strerror or error}") from None
+    finally:
+        if draft is not None:
+            shutil.rmtree(draft, ignore_errors=True)

@@ -1,0 +1,211 @@
+"""A folder of somebody's model as an ordinary run, which is sampled, judged, drawn and trained on like any other.
+
+It has no text of its own and no step was made: its one checkpoint is step 0.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mingpt import checkpoint, fitting, folders, runlog
+from mingpt.errors import CheckpointError, require
+from mingpt.files import sha256, write_atomic
+from mingpt.interop import vocabulary
+from mingpt.interop.architectures import ARCHITECTURES, Architecture
+from mingpt.interop.reading import (
+    CONFIG,
+    LARGEST_TOKENIZER,
+    SPECIAL,
+    TOKENIZER,
+    Stored,
+    read_object,
+    read_tensors,
+    read_text,
+    stored_tensors,
+)
+from mingpt.interop.weights import as_ours, as_theirs, numbered
+from mingpt.lm import EVERYONE, ModelConfig
+from mingpt.model import GPT
+from mingpt.report.records import HOME
+from mingpt.settings import Config, ModelSettings
+from mingpt.text.batches import DataConfig
+from mingpt.text.library import LibraryTokenizer
+from mingpt.text.tokenizers import TOKENIZERS, Tokenizer
+from mingpt.trainer import Progress
+from mingpt.utils import SystemConfig
+
+MOST_TOKENS = 1024  # of a block, where nothing but memory bounds it and nobody asks for more
+
+Say = Callable[[str], None]
+
+
+def import_folder(
+    folder: str | Path, out: str | Path | None = None, block_size: int | None = None, *, say: Say = lambda line: None
+) -> Path:
+    """Make a run of the model in `folder`; returns the run's folder.
+
+    Args:
+        out: it; None: out/ and the name of `folder`.
+        block_size: of the run; None: what `folder` says, of rotary positions at most MOST_TOKENS.
+
+    Raises:
+        CheckpointError: damaged, hostile, or a model that can't be expressed here; says what, and nothing is written.
+        UsageError: `out` is in use, or `block_size` more than `folder` allows.
+    """
+    folder = Path(folder)
+    described, stored = read_object(folder, CONFIG), stored_tensors(folder)
+    try:
+        architecture = _architecture(described)
+        config = architecture.settings(described, len(stored))
+        stored = _their_names(architecture, stored)
+        model = _skeleton(architecture, config, stored)
+        tokenizer = _tokenizer(folder, config)
+        weights = _weights(architecture, model, stored)
+    except CheckpointError as reason:
+        told = str(reason)
+        raise CheckpointError(told if told.startswith(str(folder)) else f"{folder}: {told}") from None
+    size = _block_size(config, block_size, model.position.bounded, say)
+    run = Path(out) if out is not None else _free(HOME / (folder.resolve().name or "imported"))
+    _write(run, replace(config, block_size=size), model, weights, tokenizer, _origin(folder, described))
+    say(
+        f"{folder}: {architecture.class_name}, {model.parameter_count:,} parameters, vocabulary {config.vocab_size:,}, "
+        f"blocks of {size:,}; run folder: {run}"
+    )
+    return run
+
+
+def _architecture(described: Mapping[str, Any]) -> Architecture:
+    kind = described.get("model_type")
+    if not isinstance(kind, str) or kind not in ARCHITECTURES:
+        raise CheckpointError(f"{CONFIG}: model_type={str(kind)[:40]}: must be one of {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[kind]
+
+
+def _their_names(architecture: Architecture, stored: Mapping[str, Stored]) -> dict[str, Stored]:
+    """Without what follows from the settings, and as a model with a head names them."""
+    kept = {name: where for name, where in stored.items() if not name.endswith(architecture.buffers)}
+    headless = not any(name.startswith(architecture.base) for name in kept)
+    return {architecture.base + name: where for name, where in kept.items()} if headless else kept
+
+
+def _skeleton(architecture: Architecture, config: ModelConfig, stored: Mapping[str, Stored]) -> GPT:
+    """A model of these settings without numbers, once names and shapes are seen to be those of the files.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown or of another shape.
+    """
+    layers = numbered(architecture.places, config.n_layer)
+    optional = {"head"} if config.tie_embeddings else set()
+    missing = [p.layer for ours, p in layers.items() if ours not in optional and f"{p.layer}.weight" not in stored]
+    if missing:
+        raise CheckpointError(f"{missing[0]}.weight is missing" + (", and others" if len(missing) > 1 else ""))
+    try:
+        with torch.device("meta"):
+            model = GPT(replace(config, init="gpt2"))
+    except (RuntimeError, OverflowError, TypeError):
+        raise CheckpointError(f"{CONFIG}: sizes that no model has") from None
+    expected = as_theirs(architecture.places, config.n_layer, dict(model.named_parameters()))
+    if config.tie_embeddings:  # some files have the table under both names
+        expected |= {"lm_head.weight": model.embedding.weight} if "lm_head.weight" in stored else {}
+    for name, tensor in expected.items():
+        if name not in stored:
+            raise CheckpointError(f"{name} is missing")
+        if stored[name].shape != tuple(tensor.shape):
+            raise CheckpointError(f"{name} is {stored[name].shape}, not {tuple(tensor.shape)} as {CONFIG} says")
+    if unknown := sorted(stored.keys() - expected.keys()):
+        others = f" and {len(unknown) - 1} others" if len(unknown) > 1 else ""
+        raise CheckpointError(f"{unknown[0][:80]}{others}: unknown tensors, so this model computes something else")
+    return model
+
+
+def _weights(architecture: Architecture, model: GPT, stored: Mapping[str, Stored]) -> dict[str, Tensor]:
+    """Under our names.
+
+    Raises:
+        CheckpointError: biases that ours has not, or a head that is not the table that it should be.
+    """
+    found = as_ours(architecture.places, model.config.n_layer, read_tensors(stored))
+    own = {name for name, _ in model.named_parameters()}
+    for name in found.keys() - own:
+        tied = name == "head.weight" and torch.equal(found[name], found["embedding.weight"])
+        if not tied and found[name].count_nonzero():
+            raise CheckpointError(f"{name} is not zero, and can't be expressed here")
+    return {name: tensor for name, tensor in found.items() if name in own}
+
+
+def _tokenizer(folder: Path, config: ModelConfig) -> Tokenizer:
+    if not (folder / TOKENIZER).exists():
+        raise CheckpointError(
+            f"{folder / TOKENIZER}: missing; transformers writes it by AutoTokenizer.from_pretrained(folder)"
+            ".save_pretrained(folder)"
+        )
+    tokenizer = vocabulary.from_json(read_text(folder, TOKENIZER, LARGEST_TOKENIZER))
+    if tokenizer.vocab_size > config.vocab_size:
+        raise CheckpointError(f"{TOKENIZER}: {tokenizer.vocab_size} tokens, but {CONFIG} says {config.vocab_size}")
+    return tokenizer
+
+
+def _block_size(config: ModelConfig, wanted: int | None, bounded: bool, say: Say) -> int:
+    if wanted is not None:
+        fits = wanted == config.block_size if bounded else wanted <= config.block_size
+        rule = f"must be {'' if bounded else 'at most '}{config.block_size}, as the folder says"
+        require(fits, "block_size", wanted, rule)
+        return wanted
+    if bounded or config.block_size <= MOST_TOKENS:
+        return config.block_size
+    say(f"blocks of {MOST_TOKENS} tokens, of {config.block_size} that it could; --block_size takes more")
+    return MOST_TOKENS
+
+
+def _free(wanted: Path) -> Path:
+    """`wanted`, or with -2, -3, ... after it."""
+    number, found = 1, wanted
+    while found.exists():
+        number += 1
+        found = wanted.with_name(f"{wanted.name}-{number}")
+    return found
+
+
+def _origin(folder: Path, described: Mapping[str, Any]) -> dict[str, Any]:
+    """What environment.json says of where it came from; special tokens, for an export."""
+    return {
+        "folder": str(folder.absolute()),
+        "model_type": described["model_type"],
+        "special": {name: id if type(id := described.get(name)) is int else None for name in SPECIAL},
+    }
+
+
+def _write(
+    run: Path, config: ModelConfig, model: GPT, weights: Mapping[str, Tensor], tokenizer: Tokenizer, origin: Any
+) -> None:
+    content = tokenizer.to_json()
+    kind = next(name for name in TOKENIZERS if TOKENIZERS[name] is type(tokenizer))
+    known = str(run.absolute() / TOKENIZER) if isinstance(tokenizer, LibraryTokenizer) else kind
+    settings = Config(
+        system=SystemConfig(work_dir=str(run)),
+        data=DataConfig(block_size=config.block_size, tokenizer=known),
+        model=ModelSettings(**{field.name: getattr(config, field.name) for field in dataclasses.fields(ModelConfig)}),
+    )
+    told = {
+        "text": None,
+        "text_sha256": None,
+        "vocabulary_sha256": sha256(content.encode()),
+        "model": {
+            "parameters": model.parameter_count,
+            "flops_per_token": model.flops_per_token(),
+            "reads": sorted(f"model.{name}" for name in model.reads | EVERYONE),
+        },
+        "imported": origin,
+    }
+    state = {**asdict(Progress()), "val_loss": None, "model": fitting.described(config)}
+    with folders.opened(settings, lambda line: None) as (folder, _):
+        checkpoint.save(folder, model=weights, optimizer={}, state=state, tokenizer=content)
+        if isinstance(tokenizer, LibraryTokenizer):
+            write_atomic(folder / TOKENIZER, content.encode())
+        folders.write_json(folder, "environment.json", runlog.environment(torch.device("cpu"), **told))
+        folders.write_config(folder, settings)

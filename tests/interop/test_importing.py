@@ -1,0 +1,314 @@
+"""A folder of somebody's model becomes an ordinary run that computes the same, or is refused with the reason."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+import mingpt
+from mingpt import checkpoint, run
+from mingpt.errors import CheckpointError, DataError, UsageError
+from mingpt.interop import exporting, importing, parity
+from mingpt.mirror import WandbConfig
+from mingpt.settings import Config, ModelSettings
+from mingpt.text.batches import DataConfig
+from mingpt.training_settings import TrainerConfig
+from mingpt.utils import SystemConfig
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+SIZES = {
+    "vocab_size": 300,
+    "hidden_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "max_position_embeddings": 17,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+}
+LLAMA = {"num_key_value_heads": 2, "intermediate_size": 40, "head_dim": 10}
+THEIRS: dict[str, dict[str, Any]] = {
+    "gpt2": {},
+    "starcoder2": {"num_key_value_heads": 2, "intermediate_size": 40, "sliding_window": 5},
+    "llama": LLAMA,
+    "mistral": {**LLAMA, "sliding_window": 5},
+    "qwen3": {**LLAMA, "use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1, "layer_types": None},
+}
+every_class = pytest.mark.parametrize("name", THEIRS)
+
+
+@pytest.fixture
+def theirs(tmp_path: Path, bpe: Any) -> Any:
+    """make("llama", dtype) -> a folder as transformers writes it, of random weights; more than 280 tokens have rows."""
+    transformers = pytest.importorskip("transformers")
+    transformers.logging.set_verbosity_error()
+
+    def make(name: str, dtype: torch.dtype = torch.float32, **changes: Any) -> Path:
+        shards = {"max_shard_size": changes.pop("max_shard_size")} if "max_shard_size" in changes else {}
+        torch.manual_seed(3)
+        config = transformers.AutoConfig.for_model(name, **{**SIZES, **THEIRS[name], **changes})
+        model = transformers.AutoModelForCausalLM.from_config(config).to(dtype)
+        with torch.no_grad():
+            for p in model.parameters():
+                p.copy_(p + 0.1 * torch.randn(p.shape))
+        model.save_pretrained(tmp_path / name, **shards)
+        (tmp_path / name / "tokenizer.json").write_text(bpe.to_json(), encoding="utf-8")
+        return tmp_path / name
+
+    return make
+
+
+def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+    for path in folder.glob("*.safetensors"):
+        found |= safetensors.torch.load_file(path)
+    return found
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@every_class
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_come_back_as_others(theirs: Any, tmp_path: Path, name: str, dtype: str) -> None:
+    folder = theirs(name, exporting.DTYPES[dtype])
+    made = importing.import_folder(folder, tmp_path / "run")
+    exported = exporting.export(mingpt.load(made), tmp_path / "back", dtype)
+    assert same(tensors_of(tmp_path / "back"), tensors_of(folder))
+    assert {t.dtype for t in tensors_of(tmp_path / "back").values()} == {exporting.DTYPES[dtype]}
+    told, again = (json.loads((each / "config.json").read_text()) for each in (folder, tmp_path / "back"))
+    assert {told[key] - again[key] for key in ("bos_token_id", "eos_token_id", "vocab_size")} == {0}
+    assert told["architectures"] == again["architectures"] == [exported.class_name]
+    assert (tmp_path / "back" / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
+
+
+@every_class
+def test_run_computes_something_else_than_the_folder(theirs: Any, tmp_path: Path, name: str) -> None:
+    folder = theirs(name)
+    imported = mingpt.load(importing.import_folder(folder, tmp_path / "run"))
+    found = parity.compare(imported, folder)
+    assert found.worst["float32"] <= 1e-5
+    assert found.written == (16, 16)
+
+
+@every_class
+def test_shards_are_read_as_another_model(theirs: Any, tmp_path: Path, name: str) -> None:
+    folder = theirs(name, max_shard_size="20KB")
+    assert len(list(folder.glob("*.safetensors"))) > 2
+    assert same(
+        exporting.their_weights(mingpt.load(importing.import_folder(folder, tmp_path / "run"))), tensors_of(folder)
+    )
+
+
+def test_first_gpt2_files_are_refused(theirs: Any, tmp_path: Path) -> None:
+    """As the Hub has them: no `transformer.` before the names, and each layer's mask among the weights."""
+    folder = theirs("gpt2")
+    stored = {name.removeprefix("transformer."): tensor for name, tensor in tensors_of(folder).items()}
+    masks = {f"h.{i}.attn.bias": torch.ones(17, 17).tril()[None, None] for i in range(3)}
+    safetensors.torch.save_file(stored | masks, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    old = {"n_ctx": 17, "task_specific_params": {"text-generation": {"do_sample": True}}, "torch_dtype": "float32"}
+    (folder / "config.json").write_text(json.dumps({k: config[k] for k in config if "tie" not in k} | old))
+    imported = mingpt.load(importing.import_folder(folder, tmp_path / "run"))
+    assert {n.removeprefix("transformer."): 0 for n in exporting.their_weights(imported)} == dict.fromkeys(stored, 0)
+    assert imported.config.model.tie_embeddings
+
+
+@pytest.mark.parametrize("told", [{"rope_scaling": None}, {"rope_scaling": {"type": "default"}}], ids=str)
+def test_files_of_transformers_4_are_refused(folder: Path, edit: Any, tmp_path: Path, told: Any) -> None:
+    edit(folder, rope_parameters=..., rope_theta=500.0, torch_dtype="bfloat16", head_dim=..., **told)
+    imported = mingpt.load(importing.import_folder(folder, tmp_path / "run"))
+    assert imported.model.config.rope_base == 500.0
+    assert imported.model.config.head_width == 4
+
+
+# ---- what the run is
+
+
+def test_own_export_comes_back_with_another_vocabulary(a_run: Any, tmp_path: Path) -> None:
+    there = a_run(tie_embeddings=True, bias=False)
+    exporting.export(there, tmp_path / "theirs")
+    back = mingpt.load(importing.import_folder(tmp_path / "theirs", tmp_path / "run"))
+    assert back.tokenizer.to_json() == there.tokenizer.to_json()
+    assert back.config.data.tokenizer == "char"
+    assert back.generate("abc", 20, seed=3) == there.generate("abc", 20, seed=3)
+    assert [w.shape for w in back.attention("abc")] == [(1, 6, 3, 3)] * 2
+
+
+def test_imported_run_cannot_be_judged_or_trained_on(theirs: Any, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("ROMEO:\nAy me, sad hours seem long!\n" * 30, encoding="utf-8")
+    made = importing.import_folder(theirs("qwen3"), tmp_path / "first")
+    imported = mingpt.load(made)
+    assert imported.progress.step == 0
+    before = imported.evaluate(str(tmp_path / "t.txt")).nats
+    with pytest.raises(DataError, match="imported, so it has no text of its own; name one with --text"):
+        imported.evaluate()
+    again = Config(
+        system=SystemConfig(work_dir=str(tmp_path / "second")),
+        data=DataConfig(**{**vars(imported.config.data), "path": str(tmp_path / "t.txt")}),
+        model=ModelSettings(**{**vars(imported.config.model), "pretrained_folder": str(made)}),
+        trainer=TrainerConfig(max_iters=3, batch_size=2, learning_rate=1e-3, device="cpu"),
+        wandb=WandbConfig(mode="disabled"),
+    )
+    said: list[str] = []
+    second = run.train(again, say=said.append)
+    assert f"weights from {made}/checkpoints/step_000000, optimizer fresh" in said
+    assert second.model.config.vocab_size == 300
+    assert second.tokenizer.vocab_size == 280
+    assert second.evaluate().nats < before
+    assert mingpt.load(second.folder).model.config.vocab_size == 300
+    assert torch.equal(mingpt.load(made).model.head.weight, imported.model.head.weight)
+
+
+def test_imported_run_goes_on_as_if_it_had_been_trained_here(folder: Path, tmp_path: Path) -> None:
+    made = importing.import_folder(folder, tmp_path / "run")
+    (tmp_path / "t.txt").write_text("\n !abcdeé" * 30, encoding="utf-8")
+    config = Config(
+        system=SystemConfig(work_dir=str(made)),
+        data=DataConfig(path=str(tmp_path / "t.txt"), block_size=17),
+        model=mingpt.load(made).config.model,
+        trainer=TrainerConfig(resume=True, resume_changed=True, device="cpu"),
+    )
+    with pytest.raises(CheckpointError, match="imported, so there is no training to go on with; begin one in another"):
+        run.train(config)
+    assert checkpoint.steps(made) == [0]
+
+
+def test_row_without_a_token_stops_the_writing(theirs: Any, tmp_path: Path) -> None:
+    imported = mingpt.load(importing.import_folder(theirs("llama"), tmp_path / "run"))
+    with torch.no_grad():
+        imported.model.head.weight.zero_()
+        imported.model.head.weight[290] = 5.0 * imported.model.embedding.weight[11]
+        imported.model.head.weight[291] = -imported.model.head.weight[290]
+    assert imported.generate("a", 5, temperature=0) == "a"
+
+
+def test_imported_run_gets_another_place_than_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [str(importing.import_folder(folder)) for _ in range(2)] == ["out/theirs", "out/theirs-2"]
+    with pytest.raises(UsageError, match="already holds a run"):
+        importing.import_folder(folder, "out/theirs")
+    assert run.load_newest(device="cpu").folder == Path("out/theirs-2")
+
+
+@pytest.mark.parametrize(
+    ("says", "asked", "size"), [(17, None, 17), (99, 40, 40), (5000, None, 1024), (5000, 3000, 3000)]
+)
+def test_block_is_as_long_as_nobody_said(
+    folder: Path, edit: Any, tmp_path: Path, says: int, asked: Any, size: int
+) -> None:
+    edit(folder, max_position_embeddings=says)
+    said: list[str] = []
+    imported = mingpt.load(importing.import_folder(folder, tmp_path / "run", asked, say=said.append))
+    assert imported.model.config.block_size == imported.config.data.block_size == size
+    assert any("--block_size takes more" in line for line in said) == (says > 1024 and asked is None)
+
+
+def test_block_is_longer_than_the_folder_says(a_run: Any, folder: Path, tmp_path: Path) -> None:
+    exporting.export(a_run(), tmp_path / "gpt2")
+    for where, size, rule in ((folder, 18, "at most 17"), (tmp_path / "gpt2", 16, "must be 17")):
+        with pytest.raises(UsageError, match=f"block_size={size}: .*{rule}, as the folder says"):
+            importing.import_folder(where, tmp_path / "run", size)
+    assert not (tmp_path / "run").exists()
+
+
+# ---- what can't be expressed
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "another class": ({"model_type": "bert"}, "model_type=bert: must be one of gpt2, "),
+    "no class": ({"model_type": ...}, "model_type=None: must be one of gpt2, "),
+    "class as a list": ({"model_type": ["llama"]}, "model_type=.*: must be one of"),
+    "rope scaling": ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "rope_type=llama3: .* must be default"),
+    "yarn": ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}}, "rope_type=yarn: "),
+    "rope of another kind": ({"rope_parameters": {"rope_theta": 1e4, "mrope_section": [1]}}, "mrope_section: unknown"),
+    "rope no object": ({"rope_parameters": [1]}, "rope_parameters must be an object"),
+    "partial rotary": ({"partial_rotary_factor": 0.5}, "partial_rotary_factor=0.5: .* must be 1.0"),
+    "partial rotary inside": ({"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "partial_rotary"),
+    "another activation": ({"hidden_act": "gelu"}, "hidden_act=gelu: can't be expressed here; must be silu or swish"),
+    "half of the biases": ({"attention_bias": True}, "mlp_bias=False: can't be expressed here; must be True"),
+    "quantised": ({"quantization_config": {"bits": 4}}, "quantization_config: unknown here, and it may change"),
+    "sinks": ({"attention_sinks": 4}, "attention_sinks: unknown here"),
+    "encoder": ({"is_encoder_decoder": True}, "is_encoder_decoder=True"),
+    "missing": ({"hidden_size": ...}, "says nothing of hidden_size"),
+    "text": ({"hidden_size": "24"}, "hidden_size=24: is no such setting's value"),
+    "switch": ({"num_hidden_layers": True}, "num_hidden_layers=True: is no such setting's value"),
+    "fraction": ({"num_attention_heads": 6.0}, "num_attention_heads=6.0: is no such setting's value"),
+    "nothing": ({"vocab_size": None}, "vocab_size=None: is no such setting's value"),
+    "not finite": ({"rms_norm_eps": float("nan")}, "rms_norm_eps=nan: is no such setting's value"),
+    "huge": ({"vocab_size": 10**30}, "vocab_size=1000.*: is no such setting's value"),
+    "odd heads": ({"head_dim": 5}, "model.head_dim=5: must give heads of even width"),
+    "negative": ({"hidden_size": -24}, "model.n_embd=-24: must be at least 1"),
+    "more layers": ({"num_hidden_layers": 3}, r"model.layers.2.input_layernorm.weight is missing, and others"),
+    "a million layers": ({"num_hidden_layers": 10**6}, "1000000 layers, but there are 21 tensors"),
+    "fewer layers": ({"num_hidden_layers": 1}, "model.layers.1.* and 8 others: unknown tensors"),
+    "another width": ({"hidden_size": 48, "head_dim": 4}, r"lm_head.weight is \(9, 24\), not \(9, 48\)"),
+    "gigantic": ({"hidden_size": 2**31 - 2, "intermediate_size": 2**31 - 1}, "not |sizes that no model has"),
+    "tied": ({"tie_word_embeddings": True}, "head.weight is not zero, and can't be expressed"),
+    "fewer tokens": ({"vocab_size": 8}, r"lm_head.weight is \(9, 24\), not \(8, 24\)"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_model_that_is_not_ours_is_imported(folder: Path, edit: Any, tmp_path: Path, case: str) -> None:
+    changes, reason = REFUSED[case]
+    edit(folder, **changes)
+    with pytest.raises(CheckpointError, match=reason) as refused:
+        importing.import_folder(folder, tmp_path / "run")
+    assert str(refused.value).startswith(str(folder))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"layer_types": ["full_attention"]}, "must name full_attention or sliding_attention for each layer"),
+        ({"layer_types": ["full_attention", "chunked_attention"]}, "must name full_attention or"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "there is no sliding_window that is used"),
+        ({"layer_types": None, "max_window_layers": "1"}, "max_window_layers=1: must be a whole number"),
+        ({"attention_bias": True}, "attention_bias=True: can't be expressed here; must be False"),
+    ],
+    ids=str,
+)
+def test_qwen3_that_is_not_ours_is_imported(a_run: Any, edit: Any, tmp_path: Path, changes: Any, reason: str) -> None:
+    exporting.export(a_run(rope=True, norm="rmsnorm", mlp="swiglu", bias=False, qk_norm=True), tmp_path / "theirs")
+    edit(tmp_path / "theirs", **changes)
+    with pytest.raises(CheckpointError, match=reason):
+        importing.import_folder(tmp_path / "theirs", tmp_path / "run")
+
+
+@pytest.mark.parametrize("key", ["scale_attn_by_inverse_layer_idx", "add_cross_attention"])
+def test_gpt2_that_is_not_ours_is_imported(a_run: Any, edit: Any, tmp_path: Path, key: str) -> None:
+    exporting.export(a_run(), tmp_path / "theirs")
+    edit(tmp_path / "theirs", **{key: True})
+    with pytest.raises(CheckpointError, match=f"{key}=True: can't be expressed here"):
+        importing.import_folder(tmp_path / "theirs", tmp_path / "run")
+
+
+def test_biases_that_a_model_without_has_are_dropped(a_run: Any, tmp_path: Path) -> None:
+    exporting.export(a_run(rope=True, bias=False), tmp_path / "theirs")
+    path = tmp_path / "theirs" / "model.safetensors"
+    stored = safetensors.torch.load_file(path)
+    importing.import_folder(tmp_path / "theirs", tmp_path / "zeros")
+    stored["model.norm.bias"][3] = 1e-30
+    safetensors.torch.save_file(stored, path)
+    with pytest.raises(CheckpointError, match=r"final_norm.bias is not zero, and can't be expressed"):
+        importing.import_folder(tmp_path / "theirs", tmp_path / "run")
+
+
+def test_vocabulary_larger_than_the_model_is_taken(folder: Path, bpe: Any, tmp_path: Path) -> None:
+    (folder / "tokenizer.json").write_text(bpe.to_json(), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"tokenizer.json: 280 tokens, but config.json says 9"):
+        importing.import_folder(folder, tmp_path / "run")
+
+
+def test_folder_without_a_tokenizer_becomes_a_run(folder: Path, tmp_path: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(CheckpointError, match=r"tokenizer.json: missing; transformers writes it by AutoTokenizer"):
+        importing.import_folder(folder, tmp_path / "run")
