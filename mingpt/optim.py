@@ -48,12 +48,19 @@ def adamw(model: nn.Module, *, lr: float, betas: tuple[float, float], weight_dec
 
 @OPTIMIZERS.add("muon")
 def muon(
-    model: nn.Module, *, lr: float, matrix_lr: float, betas: tuple[float, float], weight_decay: float
+    model: nn.Module,
+    *,
+    lr: float,
+    matrix_lr: float,
+    betas: tuple[float, float],
+    weight_decay: float,
+    matrix_momentum: float = 0.95,
 ) -> list[Any]:
     """Muon on the matrices of the blocks, AdamW on the rest (Jordan et al. 2024)."""
     matrices = hidden_matrices(model)
     others = ((name, p) for name, p in model.named_parameters() if name not in matrices)
-    return [_adamw(others, lr, betas, weight_decay), Muon(matrices.values(), lr=matrix_lr, weight_decay=weight_decay)]
+    of_matrices = Muon(matrices.values(), lr=matrix_lr, momentum=matrix_momentum, weight_decay=weight_decay)
+    return [_adamw(others, lr, betas, weight_decay), of_matrices]
 
 
 def _adamw(

@@ -226,6 +226,7 @@ def _optimizers(config: TrainerConfig, model: LanguageModel) -> list[torch.optim
         model,
         lr=config.learning_rate,
         matrix_lr=config.matrix_learning_rate,
+        matrix_momentum=config.matrix_momentum,
         betas=config.betas,
         weight_decay=config.weight_decay,
     )

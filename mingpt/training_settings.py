@@ -9,7 +9,10 @@ from mingpt.utils import DEVICES
 
 COMPILE = ("auto", "always", "never")
 # Settings that a choice leaves unread: refused where they differ from their defaults, instead of ignored.
-UNREAD = {("optimizer", "adamw"): ("matrix_learning_rate",), ("schedule", "constant"): ("decay_from", "final_rate")}
+UNREAD = {
+    ("optimizer", "adamw"): ("matrix_learning_rate", "matrix_momentum"),
+    ("schedule", "constant"): ("decay_from", "final_rate"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,7 @@ class TrainerConfig:
         optimizer: adamw on everything; muon on the matrices of the blocks and adamw on the rest
         learning_rate: AdamW's, at its peak
         matrix_learning_rate: Muon's, at its peak
+        matrix_momentum: Muon's decay rate of the average of gradients
         betas: AdamW's decay rates of the averages of gradient and squared gradient
         weight_decay: fraction (times the learning rate) of matrices and embeddings removed at each step
         grad_norm_clip: longest gradient, in L2 norm over all parameters; 0: any
@@ -46,6 +50,7 @@ class TrainerConfig:
     optimizer: str = "muon"
     learning_rate: float = 1e-2
     matrix_learning_rate: float = 0.02
+    matrix_momentum: float = 0.95
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.0
     grad_norm_clip: float = 1.0
@@ -79,6 +84,7 @@ class TrainerConfig:
             "batch_size",
             f"must be a multiple of trainer.accumulation={self.accumulation}",
         )
+        rule(0 <= self.matrix_momentum < 1, "matrix_momentum", "must be in [0, 1)")
         rule(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "betas", "must be two numbers in [0, 1)")
         for name in ("decay_from", "final_rate"):
             rule(0 <= getattr(self, name) <= 1, name, "must be in [0, 1]")

@@ -19,6 +19,7 @@ from mingpt.benchmarks.base import (
     ranking,
     summary,
     table,
+    told_of,
     versus,
 )
 from mingpt.errors import require
@@ -63,7 +64,7 @@ def run(options: Options, say: Say) -> dict[str, Any]:
     device = pick_device(options.device, "device")
     with cpu_threads(options.threads):
         rows = _rows(options, device, say)
-        machine = {"device": str(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
+        machine = {**told_of(device), "threads": torch.get_num_threads()}
     return {"bench": "grouped", **asdict(options), **machine, "rows": rows}
 
 

@@ -11,7 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, Timing, cpu_threads, positive, ranking, table, versus
+from mingpt.benchmarks.base import (
+    BENCHMARKS,
+    Benchmark,
+    Say,
+    Timing,
+    cpu_threads,
+    positive,
+    ranking,
+    table,
+    told_of,
+    versus,
+)
 from mingpt.probe import measure
 from mingpt.recurrent.activations import SLIDE, slide
 from mingpt.recurrent.scan import scan
@@ -49,7 +60,7 @@ def run(options: Options, say: Say) -> dict[str, Any]:
     device = pick_device(options.device, "device")
     with cpu_threads(options.threads):
         rows = _rows(options, device, say)
-        machine = {"device": str(device), "threads": torch.get_num_threads(), "torch": torch.__version__}
+        machine = {**told_of(device), "threads": torch.get_num_threads()}
     return {"bench": "rnn", **asdict(options), **machine, "rows": rows}
 
 

@@ -53,6 +53,7 @@ WRONG = [
     ("--trainer.learning_rate=nan", "trainer.learning_rate=nan", FINITE),
     ("--trainer.learning_rate=1e999", "trainer.learning_rate=inf", "must be finite and above 0"),
     ("--trainer.learning_rate=fast", "trainer.learning_rate=fast", FINITE),
+    ("--trainer.matrix_momentum=1", "trainer.matrix_momentum=1.0", "must be in [0, 1)"),
     ("--trainer.matrix_learning_rate=.inf", "trainer.matrix_learning_rate=inf", "must be finite and above 0"),
     ("--trainer.max_iters=0", "trainer.max_iters=0", "must be at least 1"),
     ("--trainer.max_iters=three", "trainer.max_iters=three", WHOLE),

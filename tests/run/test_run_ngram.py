@@ -131,6 +131,7 @@ OTHERS: dict[str, Any] = {
     "optimizer": "adamw",
     "learning_rate": 0.1,
     "matrix_learning_rate": 0.1,
+    "matrix_momentum": 0.5,
     "betas": (0.5, 0.5),
     "weight_decay": 0.1,
     "grad_norm_clip": 0.0,
