@@ -202,7 +202,7 @@ def _write(
         },
         "imported": origin,
     }
-    state = {**asdict(Progress()), "val_loss": None, "model": fitting.described(config)}
+    state = {**asdict(Progress()), "model": fitting.described(config)}
     with folders.opened(settings, lambda line: None) as (folder, _):
         checkpoint.save(folder, model=weights, optimizer={}, state=state, tokenizer=content)
         if isinstance(tokenizer, LibraryTokenizer):

@@ -272,6 +272,7 @@ def test_model_that_is_not_ours_is_imported(folder: Path, edit: Any, tmp_path: P
         ({"layer_types": ["full_attention", "chunked_attention"]}, "must name full_attention or"),
         ({"layer_types": ["full_attention", "sliding_attention"]}, "there is no sliding_window that is used"),
         ({"layer_types": None, "max_window_layers": "1"}, "max_window_layers=1: must be a whole number"),
+        ({"use_sliding_window": "no"}, "use_sliding_window=no: can't be expressed here; must be True or False"),
         ({"attention_bias": True}, "attention_bias=True: can't be expressed here; must be False"),
     ],
     ids=str,

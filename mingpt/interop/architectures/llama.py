@@ -70,6 +70,8 @@ def _told_windows(settings: Settings) -> dict[str, Any]:
 def _heard_qwen3(told: Told, settings: Settings) -> Settings:
     used, window = told.take("use_sliding_window", False), told.take("sliding_window", 4096)
     first, kinds = told.take("max_window_layers", 28), told.take("layer_types", None)
+    if used not in (True, False):
+        raise told.refused("use_sliding_window", used, [True, False])
     layers = range(settings["n_layer"])
     if kinds is None:
         if type(first) is not int:
