@@ -155,15 +155,13 @@ def test_memory_of_another_optimizer_ends_in_a_riddle(tmp_path: Path, tiny: Any,
         run.train(tiny(folder, changes))
 
 
-@pytest.mark.parametrize(
-    ("text", "says"), [("hgfedcba ,\n" * 80, "no longer the text"), ("abcdefgh ,\nz" * 80, "another vocabulary: 11")]
-)
-def test_other_text_is_learned_on_resume(copy: Path, tmp_path: Path, tiny: Any, text: str, says: str) -> None:
+@pytest.mark.parametrize("text", ["hgfedcba ,\n" * 80, "abcdefgh ,\nz" * 80], ids=["order", "letters"])
+def test_other_text_is_learned_on_resume(copy: Path, tmp_path: Path, tiny: Any, text: str) -> None:
     path = tmp_path / "other.txt"
     path.write_text(text)
     changes = {"trainer.max_iters": 6, "trainer.schedule": "constant", "trainer.save_every": 2, **RESUME}
     kept = {name: (copy / name).read_bytes() for name in ("config.yaml", "environment.json", "metrics.jsonl")}
-    with pytest.raises(CheckpointError, match=says):
+    with pytest.raises(CheckpointError, match="no longer the text"):
         run.train(tiny(copy, {**changes, "data.path": str(path), "trainer.resume_changed": True}))
     assert {name: (copy / name).read_bytes() for name in kept} == kept
 
