@@ -20,6 +20,7 @@ FLOORS: list[list[list[str]]] = [
         [
             *("errors", "version", "registry", "files", "interrupt", "utils"),
             *("initialise", "passes", "norms", "dropout"),
+            *("launch", "ranks", "distributed"),
             *(
                 "report.curve",
                 "report.heatmaps",
