@@ -1,7 +1,8 @@
 """What training takes from one block of a text to the next: a recurrent model's state, as if the text had not been cut.
 
 Gradients do stop at a block's edge: a state comes out of the forward pass detached (truncated back-propagation through
-time, Williams & Peng 1990).  The parts of a step that are computed one after the other have a state each.
+time, Williams & Peng 1990).  The parts of a step that are computed one after the other have a state each.  What is
+saved is cut as one process alone would have it, so that a run goes on with any number of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from mingpt.errors import CheckpointError, require
 from mingpt.lm import CarriedState, LanguageModel
+from mingpt.ranks import ALONE, Ranks
 
 
 def refuse_carrying(family: type[LanguageModel], compile_setting: str) -> None:
@@ -31,25 +33,29 @@ class Carried:
     Args:
         fresh: tells of a step, from 0, whether it begins without a memory; None: no state is carried at all.
         model: whose states they are.
-        parts: of a step.
-        rows: of a part.
+        rows: of a step, in all processes.
+        parts: that one process alone would compute them in.
+        ranks: the processes that share them.
     """
 
-    def __init__(self, fresh: Callable[[int], bool] | None, model: LanguageModel, *, parts: int, rows: int) -> None:
-        self._fresh, self._model, self._parts, self._rows = fresh, model, parts, rows
+    def __init__(
+        self, fresh: Callable[[int], bool] | None, model: LanguageModel, rows: int, parts: int, ranks: Ranks = ALONE
+    ) -> None:
+        self._fresh, self._model, self._rows, self._parts, self._ranks = fresh, model, rows, parts, ranks
+        self._own_parts = ranks.parts(rows, parts)
         self._states: list[CarriedState] = []
 
     def into(self, step: int) -> Sequence[CarriedState | None]:
         """One state for each part of `step`, to be updated in place by the forward pass."""
         if self._fresh is None:
-            return [None] * self._parts
+            return [None] * self._own_parts
         if self._fresh(step):
-            self._states = self._empty()
+            self._states = self._empty(self._own_parts, self._rows // self._ranks.size)
         return self._states
 
     def tensors(self) -> dict[str, Tensor]:
         """What the states hold: `part/length`, and `part/layer.number` of each tensor that a layer remembers."""
-        return _named(self._states)
+        return _named(self._recut(self._states, self._ranks.gathered, self._parts, self._rows))
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take back what `tensors` gave.
@@ -59,7 +65,7 @@ class Carried:
         """
         if self._fresh is None:
             return
-        states = self._empty()
+        states = self._empty(self._parts, self._rows)
         there, here = _described(tensors), _described(_named(states))
         for name in sorted(there.keys() | here.keys()):
             if there.get(name) != here.get(name):
@@ -71,11 +77,27 @@ class Carried:
                 tuple(tensors[f"{part}/{layer}.{number}"].to(empty) for number, empty in enumerate(hidden))
                 for layer, hidden in enumerate(state.layers)
             ]
-        self._states = states
+        self._states = self._recut(states, self._ranks.rows, self._own_parts, self._rows // self._ranks.size)
 
-    def _empty(self) -> list[CarriedState]:
+    def _recut(
+        self, states: Sequence[CarriedState], share: Callable[[Tensor], Tensor], parts: int, rows: int
+    ) -> list[CarriedState]:
+        """The rows of all `states`, passed through `share`, which leaves so many, in so many parts."""
+        if not states:
+            return []
+        together = [
+            [share(torch.cat(parts_of_one)).chunk(parts) for parts_of_one in zip(*hidden, strict=True)]
+            for hidden in zip(*(state.layers for state in states), strict=True)
+        ]
+        cut = self._empty(parts, rows)
+        for part, state in enumerate(cut):
+            state.length = states[0].length  # all have read the same steps
+            state.layers = [tuple(tensor[part] for tensor in hidden) for hidden in together]
+        return cut
+
+    def _empty(self, parts: int, rows: int) -> list[CarriedState]:
         assert self._model.carries_state
-        return [cast(CarriedState, self._model.new_state(self._rows)) for _ in range(self._parts)]
+        return [cast(CarriedState, self._model.new_state(rows // parts)) for _ in range(parts)]
 
 
 def _named(states: Sequence[CarriedState]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mingpt.errors import MingptError, UsageError, asked_in_vain
+from mingpt.launch import launched, rank
 from mingpt.options import (
     AttentionOptions,
     EvalOptions,
@@ -45,7 +47,7 @@ def train(argv: Sequence[str]) -> int:
     config = settings.parse(argv)
     if config.trainer.resume:
         config = folders.resume_settings(argv, config)
-    out = Console(highlight=False)
+    out = Console(highlight=False, quiet=rank() > 0)
     with console.Watch(out) as watch:
         done = run.train(config, say=watch.say, events=[watch])
     if done.stopped:
@@ -54,7 +56,8 @@ def train(argv: Sequence[str]) -> int:
             f"  {_program()} --trainer.resume=True --system.work_dir={shlex.quote(str(done.folder))}"
         )
         return EXIT_CODES[done.stopped]
-    console.show_outcome(done, out, _program())
+    if not rank():
+        console.show_outcome(done, out, _program())
     return 0
 
 
@@ -324,10 +327,15 @@ def _dispatch(given: list[str]) -> int:
     verb, rest = (given[0], given[1:]) if given and not given[0].startswith("-") else ("train", given)
     if verb not in VERBS:
         raise UsageError(f"{verb!r}: must be one of {', '.join(VERBS)}, or settings{did_you_mean(verb, VERBS)}")
+    if launched() and VERBS[verb] is not train:
+        raise UsageError(f"{verb}: is one process's work; start it without torchrun")
     try:
         return VERBS[verb](rest)
     except SystemExit as done:  # `VERB --help` and `--print_config`
         return int(done.code or 0)
+    finally:
+        if launched():  # one process that has ended has the others ended by SIGTERM, which now are at their ends, too
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _load(folder: str | None, device: str) -> "Run":
@@ -347,7 +355,9 @@ def _refuse(error: object, code: int, debug: bool) -> int:
 
         traceback.print_exc()
     line = " ".join(str(error).split())  # names from a stranger's file must not steer a terminal
-    print(f"error: {''.join(c if c.isprintable() else ascii(c)[1:-1] for c in line)}", file=sys.stderr)
+    if not (rank() and getattr(error, "everywhere", False)):  # else the first process says the same
+        who = f"rank {rank()}: " if rank() else ""
+        print(f"{who}error: {''.join(c if c.isprintable() else ascii(c)[1:-1] for c in line)}", file=sys.stderr)
     return code
 
 

@@ -71,7 +71,7 @@ class Watch:
             return ""
         self._peak_rate = self._peak_rate or matrix_rate(trainer.device)
         used = 3 * trainer.model.flops_per_token() * record["tokens_per_second"]
-        return f" · MFU {used / self._peak_rate:.0%}"
+        return f" · MFU {used / (trainer.ranks.size * self._peak_rate):.0%}"
 
     def __enter__(self) -> "Watch":
         return self

@@ -9,15 +9,22 @@ import re
 
 
 class MingptError(Exception):
-    """Base of every error that is the user's to mend."""
+    """Base of every error that is the user's to mend.
+
+    Attributes:
+        exit_code: what a process that it ends, ends with.
+        everywhere: whether it meets all processes of a run alike, so that the first may speak for them.
+    """
 
     exit_code = 1
+    everywhere = False
 
 
 class UsageError(MingptError, ValueError):
     """A wrong setting, flag or prompt: names field, value and rule."""
 
     exit_code = 2
+    everywhere = True
 
 
 class DataError(MingptError, ValueError):
@@ -36,6 +43,17 @@ class NotFiniteError(MingptError):
     """The loss or a gradient stopped being a number; nothing was updated or saved."""
 
     exit_code = 5
+    everywhere = True
+
+
+class PeerError(MingptError):
+    """Another process of this run has failed, and has said how; this one ends with the same code."""
+
+    everywhere = True
+
+    def __init__(self, said: str, exit_code: int = 1) -> None:
+        super().__init__(said)
+        self.exit_code = exit_code
 
 
 class OutOfMemoryError(MingptError):

@@ -8,21 +8,23 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from mingpt.errors import UsageError
 from mingpt.influence import SOME_CUTS, leaking_position
 from mingpt.lm import LanguageModel, State, evaluating
+from mingpt.ranks import ALONE, Ranks
 from mingpt.text.tokenizers import Ids, Tokenizer
 
 TOKENS_AT_ONCE = 8192  # bounds the memory of one forward pass
 LOGITS_AT_ONCE = 1 << 26  # so does this, where a vocabulary is large
 LONG = 5.0  # seconds; a judgement that takes longer says so
 
+T = TypeVar("T")
 Say = Callable[[str], None]
 
 
@@ -102,6 +104,7 @@ def held_out_loss(
     at_most: int | None = None,
     seed: int = 0,
     say: Say = silent,
+    ranks: Ranks = ALONE,
 ) -> HeldOutLoss:
     """Mean loss over `ids` in non-overlapping blocks in order, the short last one included, dropout off.
 
@@ -113,18 +116,19 @@ def held_out_loss(
         at_most: targets to look at: that many, in whole blocks spread evenly over `ids`; None: every one.
         seed: of the places that are looked at for leaks.
         say: told how long it will take, where that is long.
+        ranks: the processes that share the work and the outcome.
 
     Raises:
         UsageError: the model is not autoregressive, whatever it says, so its loss says nothing of text to come.
     """
     require_autoregressive(model, cuts=None if at_most is None else SOME_CUTS, seed=seed)
-    nats, spans = 0.0, []
+    groups = _blocks(ids, model.config.block_size, at_most, model.config.vocab_size, ranks.size)
     with evaluating(model):
-        groups = _blocks(ids, model.config.block_size, at_most, model.config.vocab_size)
-        for windows in _announced(groups, "judging the held-out text", say):
-            nats += _nats(model, windows)
-            spans.append(windows[:, 1:].reshape(-1))
-    scored = np.concatenate(spans)
+        own = list(ranks.deal(groups))
+        nats = ranks.total(
+            sum(counts * _nats(model, group) for group, counts in _announced(own, "judging the held-out text", say))
+        )
+    scored = np.concatenate([windows[:, 1:].reshape(-1) for windows in groups])
     return HeldOutLoss(nats / len(scored), _bits_per_byte(nats, scored, tokenizer), len(scored))
 
 
@@ -158,7 +162,13 @@ def _nats(model: LanguageModel, windows: Ids, state: State | None = None) -> flo
 
 
 def pseudo_likelihood(
-    model: LanguageModel, ids: Ids, tokenizer: Tokenizer, *, at_most: int | None = None, say: Say = silent
+    model: LanguageModel,
+    ids: Ids,
+    tokenizer: Tokenizer,
+    *,
+    at_most: int | None = None,
+    say: Say = silent,
+    ranks: Ranks = ALONE,
 ) -> PseudoLikelihood:
     """Hide each token of `ids` in turn and see how well the rest of its block tells it, dropout off.
 
@@ -169,31 +179,36 @@ def pseudo_likelihood(
         ids: one token at least.
         at_most: tokens to hide: that many, in whole blocks spread evenly over `ids`; None: every one.
         say: told how long it will take, where that is long.
+        ranks: the processes that share the work and the outcome.
 
     Raises:
         UsageError: the model does not fill gaps.
     """
-    nats, spans = 0.0, []
+    groups = _blocks(np.append(ids, ids[:1]), model.config.block_size, at_most, model.config.vocab_size)
+    blocks = [block for windows in groups for block in windows[:, :-1]]
+    hidden = np.concatenate(blocks)
     with evaluating(model):
-        groups = _blocks(np.append(ids, ids[:1]), model.config.block_size, at_most, model.config.vocab_size)
-        blocks = [block for windows in groups for block in windows[:, :-1]]
-        for block in _announced(blocks, f"hiding each of {sum(map(len, blocks)):,} tokens in turn", say):
-            nats += _hidden_one_by_one(model, torch.from_numpy(block.astype(np.int64)).to(model.device))
-            spans.append(block)
-    hidden = np.concatenate(spans)
+        own = list(ranks.deal([pass_ for block in blocks for pass_ in _passes(block, model.config.vocab_size)]))
+        doing = f"hiding each of {len(hidden):,} tokens in turn"
+        nats = ranks.total(sum(counts * _hiding(model, *pass_) for pass_, counts in _announced(own, doing, say)))
     return PseudoLikelihood(nats / len(hidden), _bits_per_byte(nats, hidden, tokenizer), len(hidden), len(ids))
 
 
-def _hidden_one_by_one(model: LanguageModel, block: Tensor) -> float:
-    """The sum over the (t,) tokens of -log p(token | all others), in nats."""
-    rows, nats = _rows(len(block), model.config.vocab_size), 0.0
-    for gaps in torch.eye(len(block), dtype=torch.bool, device=block.device).split(rows):
-        texts = block.expand(len(gaps), -1)
-        nats += F.cross_entropy(model.fill(texts, gaps)[gaps], texts[gaps], reduction="sum").item()
-    return nats
+def _passes(block: Ids, vocab_size: int) -> list[tuple[Ids, range]]:
+    """Each token of a block, in as many passes as its length makes necessary."""
+    rows = _rows(len(block), vocab_size)
+    return [(block, range(start, min(start + rows, len(block)))) for start in range(0, len(block), rows)]
 
 
-def _announced(parts: Sequence[Ids], doing: str, say: Say) -> Iterator[Ids]:
+def _hiding(model: LanguageModel, block: Ids, places: range) -> float:
+    """The sum over some places of (t,) tokens of -log p(token | all others), in nats; one pass."""
+    text = torch.from_numpy(block.astype(np.int64)).to(model.device)
+    gaps = torch.eye(len(text), dtype=torch.bool, device=text.device)[places.start : places.stop]
+    texts = text.expand(len(gaps), -1)
+    return F.cross_entropy(model.fill(texts, gaps)[gaps], texts[gaps], reduction="sum").item()
+
+
+def _announced(parts: Sequence[T], doing: str, say: Say) -> Iterator[T]:
     """`parts`, of about equal work; once the first is done, how long the others will take, where that is long."""
     began = time.perf_counter()
     for number, part in enumerate(parts):
@@ -210,15 +225,19 @@ def _bits_per_byte(nats: float, tokens: Ids, tokenizer: Tokenizer) -> float:
     return nats / math.log(2) / int(lengths[tokens].sum())
 
 
-def _blocks(ids: Ids, block_size: int, at_most: int | None, vocab_size: int) -> list[Ids]:
-    """Groups of (b, t+1) windows; neighbours share the token that ends one's targets and begins the next's inputs."""
+def _blocks(ids: Ids, block_size: int, at_most: int | None, vocab_size: int, shares: int = 1) -> list[Ids]:
+    """Groups of (b, t+1) windows; neighbours share the token that ends one's targets and begins the next's inputs.
+
+    Args:
+        shares: groups at least, where there are so many windows.
+    """
     whole = (len(ids) - 1) // block_size
     windows = np.lib.stride_tricks.sliding_window_view(ids, block_size + 1)[::block_size] if whole else ids[None, :0]
     rest = ids[whole * block_size :][None]
     if at_most is not None and whole and len(ids) - 1 > at_most:
         kept = max(at_most // block_size, 1)
         windows, rest = windows[np.linspace(0, whole - 1, kept).astype(int)], rest[:, :0]
-    rows = _rows(block_size, vocab_size)
+    rows = max(min(_rows(block_size, vocab_size), -(-len(windows) // shares)), 1)
     groups = [windows[start : start + rows] for start in range(0, len(windows), rows)] if whole else []
     return groups + ([rest] if rest.shape[1] > 1 else [])
 

@@ -13,6 +13,7 @@ from mingpt import checkpoint
 from mingpt.errors import NotFiniteError
 from mingpt.evaluate import carried_loss, held_out_loss, pseudo_likelihood, silent
 from mingpt.mirror import WandbMirror
+from mingpt.ranks import local
 from mingpt.runlog import JsonLines
 from mingpt.sampling import Sampling, spells, write
 from mingpt.text.tokenizers import Ids, Tokenizer
@@ -33,7 +34,8 @@ class Guard:
             return
         remembered = (*trainer.optimizer_tensors().values(), *trainer.carried.tensors().values())
         tensors = (*trainer.model.parameters(), *remembered)
-        if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        finite = all(bool(local(tensor).isfinite().all()) for tensor in tensors)
+        if trainer.ranks.total(not finite):
             raise NotFiniteError(
                 f"step {record['step']}: loss {record['train_loss']}, gradient norm {record['grad_norm']}, learning "
                 f"rate {record['lr']:g}: the update left weights that are not finite; nothing was saved"
@@ -60,14 +62,14 @@ class Judge:
         if not trainer.due(trainer.config.eval_every):
             return
         model, some, part = trainer.model, trainer.config.eval_tokens, "" if trainer.finished else "_part"
-        say = silent if part else trainer.say
+        how: dict[str, Any] = {"say": silent if part else trainer.say, "ranks": trainer.ranks}
         if model.fills:
             hidden = max(some // model.config.block_size, 1) if part else some
-            pseudo = pseudo_likelihood(model, self.held_out, self.tokenizer, at_most=hidden, say=say)
+            pseudo = pseudo_likelihood(model, self.held_out, self.tokenizer, at_most=hidden, **how)
             record[f"pseudo_nats{part}"] = _finite(pseudo.pseudo_nats, "pseudo-nats per token", record)
             return
         at_most = some if part else None
-        loss = held_out_loss(model, self.held_out, self.tokenizer, at_most=at_most, seed=record["step"], say=say)
+        loss = held_out_loss(model, self.held_out, self.tokenizer, at_most=at_most, seed=record["step"], **how)
         record[f"val_loss{part}"] = _finite(loss.nats, "held-out loss", record)
         record[f"bits_per_byte{part}"] = loss.bits_per_byte
         if self.carries and trainer.finished:
@@ -123,10 +125,12 @@ class Saver:
     def __call__(self, trainer: Trainer, record: Record) -> None:
         if trainer.last or trainer.due(trainer.config.save_every):
             self.metrics.sync()
-            checkpoint.save(
+            whole = trainer.ranks.whole
+            trainer.ranks.first(
+                checkpoint.save,
                 self.folder,
-                model=trainer.model.state_dict(),
-                optimizer=trainer.optimizer_tensors(),
+                model=whole(trainer.model.state_dict(keep_vars=True)),
+                optimizer=whole(trainer.optimizer_tensors()),
                 carried=trainer.carried.tensors(),
                 state={**asdict(trainer.progress), "val_loss": held_out_of(record), **self.state},
                 tokenizer=self.tokenizer.to_json(),

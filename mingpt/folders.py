@@ -21,9 +21,11 @@ from typing import Any
 
 from mingpt import checkpoint, settings
 from mingpt.checkpoint import Checkpoint
+from mingpt.distributed import DistConfig
 from mingpt.errors import CheckpointError, UsageError, require
 from mingpt.files import locked, remove_drafts, write_atomic
 from mingpt.report.records import HOME as HOME
+from mingpt.report.records import is_run
 from mingpt.report.records import newest_first as newest_first
 from mingpt.report.records import newest_run as newest_run
 from mingpt.settings import Config
@@ -33,10 +35,15 @@ OWN_FILES = ("config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl"
 
 
 @contextlib.contextmanager
-def opened(config: Config, say: Callable[[str], None]) -> Iterator[tuple[Path, Checkpoint | None]]:
+def opened(
+    config: Config, say: Callable[[str], None], launch: str | None = None
+) -> Iterator[tuple[Path, Checkpoint | None]]:
     """The folder of the run that `config` asks for, locked, and the checkpoint that it goes on from, if it does.
 
     A folder made here for a run that then can't begin is removed again.
+
+    Args:
+        launch: the id of what started this process and may start it again; a run that it began goes on then.
 
     Raises:
         UsageError: the folder holds another run, or settings changed that may not.
@@ -44,7 +51,12 @@ def opened(config: Config, say: Callable[[str], None]) -> Iterator[tuple[Path, C
     """
     resuming = config.trainer.resume
     require("\0" not in (config.system.work_dir or ""), "system.work_dir", repr(config.system.work_dir), "holds a NUL")
-    folder = Path(config.system.work_dir or newest_run()) if resuming else _free(config.system.work_dir)
+    begun_before = _begun_by(launch, config.system.work_dir)
+    if begun_before:
+        say(f"{begun_before}: this launch began it before, and goes on with it")
+        folder, resuming = begun_before, True
+    else:
+        folder = Path(config.system.work_dir or newest_run()) if resuming else _free(config.system.work_dir)
     if resuming:
         _refuse_changes(config, folder)
     _refuse_links(folder)
@@ -64,6 +76,39 @@ def _refuse_links(folder: Path) -> None:
     for name in (*OWN_FILES, "loss.png", "checkpoints", "wandb", ".lock"):
         if (folder / name).is_symlink():
             raise CheckpointError(f"{folder / name}: a link; a run folder holds its own files")
+
+
+def told(place: tuple[Path, Checkpoint | None]) -> list[str | None]:
+    """What `followed` needs to know of what `opened` gave."""
+    folder, saved = place
+    return [str(folder), str(saved.folder) if saved else None]
+
+
+def followed(told: list[str]) -> tuple[Path, Checkpoint | None]:
+    """The same folder and checkpoint, read by a process that doesn't hold it.
+
+    Raises:
+        CheckpointError: it is not to be seen from here.
+    """
+    folder, saved = told
+    return Path(folder), checkpoint.read(Path(saved)) if saved else None
+
+
+def _begun_by(launch: str | None, wanted: str | None) -> Path | None:
+    """The newest run that this launch has begun, in the wanted folder or in any."""
+    if launch is None:
+        return None
+    with contextlib.suppress(CheckpointError):  # there is no run at all
+        runs = [Path(wanted)] if wanted else newest_first()
+        return next((run for run in runs if is_run(run) and _launch_of(run) == launch), None)
+    return None
+
+
+def _launch_of(folder: Path) -> object:
+    try:
+        return json.loads((folder / "environment.json").read_bytes()).get("launch")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 @contextlib.contextmanager
@@ -99,10 +144,14 @@ def read_config(folder: Path) -> Config:
 
 
 def write_config(folder: Path, config: Config) -> None:
-    """Save the settings such that `--config` trains the same again: the folder itself and `resume` are not of them."""
+    """Save the settings such that `--config` trains the same again.
+
+    The folder itself, `resume`, and what is shared among processes, of which there may be none then, are not of them.
+    """
     system = dataclasses.replace(config.system, work_dir=None)
     trainer = dataclasses.replace(config.trainer, resume=False, resume_changed=False)
-    write_atomic(folder / "config.yaml", dataclasses.replace(config, system=system, trainer=trainer).to_yaml().encode())
+    again = dataclasses.replace(config, system=system, trainer=trainer, dist=DistConfig())
+    write_atomic(folder / "config.yaml", again.to_yaml().encode())
 
 
 def write_json(folder: Path, name: str, content: Any) -> None:

@@ -138,6 +138,11 @@ class LanguageModel(nn.Module):
         """Learn `ids` in one go, where it `fits_by_counting`; returns the mean loss on them, in nats."""
         raise NotImplementedError
 
+    @property
+    def stages(self) -> list[nn.Module]:
+        """Modules that run one after the other; where weights are shared out, each is fetched when its turn comes."""
+        return []
+
     def grows(self, name: str) -> bool:
         """Whether the state_dict's `name` is as long as the text made it, so that loading takes any length."""
         return False

@@ -131,6 +131,10 @@ class GPT(LanguageModel):
         return GPTState([block.attention.new_state(batch, self.config.block_size) for block in self.blocks])  # type: ignore[union-attr,operator]
 
     @property
+    def stages(self) -> list[nn.Module]:
+        return list(self.blocks)
+
+    @property
     def autoregressive(self) -> bool:
         return all(block.attention.mask.causal for block in self.blocks)  # type: ignore[union-attr]
 

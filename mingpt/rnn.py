@@ -140,6 +140,10 @@ class RNN(LanguageModel):
         return RecurrentState(self.layers.start(batch))
 
     @property
+    def stages(self) -> list[nn.Module]:
+        return list(self.layers.cells)
+
+    @property
     def endless(self) -> bool:
         return True
 
@@ -239,6 +243,10 @@ class BidirectionalRNN(LanguageModel):
     def _check_length(self, tokens: int) -> None:
         if tokens > self.config.block_size:
             raise ValueError(f"{tokens} tokens: this model sees block_size={self.config.block_size}")
+
+    @property
+    def stages(self) -> list[nn.Module]:
+        return list(self.layers.layers)
 
     @property
     def fills(self) -> bool:

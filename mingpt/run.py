@@ -11,6 +11,7 @@ import torch
 from mingpt import checkpoint, counting, fitting, folders, runlog, shortage
 from mingpt.checkpoint import Checkpoint
 from mingpt.counting import Counting
+from mingpt.distributed import joined
 from mingpt.errors import CheckpointError, require
 from mingpt.evaluate import Say, require_autoregressive, silent
 from mingpt.events import Guard, Judge, Log, Sampler, Saver
@@ -20,6 +21,7 @@ from mingpt.lm import EVERYONE, LanguageModel, ModelConfig
 from mingpt.mirror import WandbMirror
 from mingpt.ngram import kneser_ney_losses
 from mingpt.probe import USUAL_SHARE, expected_memory, matrix_rate
+from mingpt.ranks import Ranks
 from mingpt.report import curve
 from mingpt.report.records import read_lines, read_losses
 from mingpt.runlog import JsonLines
@@ -49,33 +51,55 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) ->
         say: told, a line at a time, what a person should know.
         events: called after every step, once the run's own events have completed its record.
 
+    Where several processes were started together, each calls this, and the first one writes and talks.
+
     Raises:
         MingptError: of the kind that fits (see errors.py); bad settings or texts leave nothing written.
     """
-    device = pick_device(config.trainer.device)
+    kind = pick_device(config.trainer.device)
     if config.system.threads:
         torch.set_num_threads(config.system.threads)
-    with folders.opened(config, say) as (folder, saved), shortage.told(config, folder):
-        pretrained = _pretrained(config, say) if saved is None else None
-        corpus = prepare(config.data, say)
-        if saved:
-            _refuse_misfit(config, saved, corpus, folder)
-        model = _model(config, corpus.tokenizer, saved or pretrained)
-        if pretrained:
-            fitting.start_from(model, pretrained, corpus.tokenizer, say)
-        trainer = _trainer(config, model, corpus, device, say)
-        if saved:
-            _restore(trainer, saved)
-        mirror_id = _mirror_id(saved)
-        say(f"run folder: {folder}")
-        if trainer.model.autoregressive:
-            require_autoregressive(trainer.model)  # and again whenever it is judged: fresh weights may hide it
-        _describe(folder, config, trainer, corpus)
-        _train_in(folder, config, trainer, corpus, mirror_id, events)
-        stopped = None if trainer.finished else trainer.stop_reason
-        if not stopped:
-            _draw(folder, corpus, config.data.block_size, say)
-        return Run(folder, config, trainer.model, corpus.tokenizer, trainer.progress, stopped)
+    with joined(config.dist, kind) as ranks:
+        device, say = ranks.device(kind), ranks.talk(say)
+        ranks.parts(config.trainer.batch_size, config.trainer.accumulation)  # refused before anything is read
+        opened = folders.opened(config, say, ranks.launch)
+        with ranks.led(opened, folders.told, folders.followed) as (folder, saved), shortage.told(config, folder):
+            return _train(config, ranks, device, folder, saved, say, events)
+
+
+def _train(
+    config: Config,
+    ranks: Ranks,
+    device: torch.device,
+    folder: Path,
+    saved: Checkpoint | None,
+    say: Say,
+    events: Sequence[Event],
+) -> Run:
+    pretrained = _pretrained(config, say) if saved is None else None
+    corpus = ranks.in_turn(prepare, config.data, say)
+    began = saved or pretrained
+    if saved:
+        _refuse_misfit(config, saved, corpus, folder)
+    model = _model(config, corpus.tokenizer, began)
+    if pretrained:
+        fitting.start_from(model, pretrained, corpus.tokenizer, say)
+    if saved:
+        checkpoint.load_weights(model, saved.model, saved.folder)
+    trainer = _trainer(config, model, corpus, device, say, ranks)
+    if saved:
+        _restore(trainer, saved)
+    mirror_id = _mirror_id(saved)
+    say(f"run folder: {folder}")
+    if trainer.model.autoregressive:
+        require_autoregressive(trainer.model)  # and again whenever it is judged: fresh weights may hide it
+    ranks.first(_describe, folder, config, trainer, corpus)
+    _train_in(folder, config, trainer, corpus, mirror_id, events)
+    stopped = None if trainer.finished else trainer.stop_reason
+    if not stopped:
+        ranks.first(_draw, folder, corpus, config.data.block_size, say)
+    own = ranks.undone(trainer.model, lambda: _model(config, corpus.tokenizer, began))
+    return Run(folder, config, own, corpus.tokenizer, trainer.progress, stopped)
 
 
 def unjudged(model: LanguageModel) -> str:
@@ -83,10 +107,13 @@ def unjudged(model: LanguageModel) -> str:
     return FILLS if model.fills else f"{UNJUDGED}: its training loss is all there is to see"
 
 
-def _trainer(config: Config, model: LanguageModel, corpus: Corpus, device: torch.device, say: Say) -> Trainer:
+def _trainer(
+    config: Config, model: LanguageModel, corpus: Corpus, device: torch.device, say: Say, ranks: Ranks
+) -> Trainer:
     """Who teaches `model` the text, in steps or in one."""
     ids = corpus.data.train
     if model.fits_by_counting:
+        ranks.refuse_company("model.type", config.model.type, "counts in one step, by one process: start it alone")
         return Counting(config.trainer, model, ids, seed=config.system.seed, device=device, say=say)
     cut: dict[str, int] = {
         "block_size": config.data.block_size,
@@ -95,13 +122,13 @@ def _trainer(config: Config, model: LanguageModel, corpus: Corpus, device: torch
     }
     lanes = Lanes(ids, **cut, source=corpus.source) if config.data.stateful else None
     batches, fresh = (lanes, lanes.fresh) if lanes else (Batches(ids, **cut), None)
-    return Trainer(config.trainer, model, batches, fresh=fresh, seed=config.system.seed, device=device, say=say)
+    seed = config.system.seed
+    return Trainer(config.trainer, model, batches, fresh=fresh, seed=seed, device=device, say=say, ranks=ranks)
 
 
 def _describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus) -> None:
     """Write down what is about to happen, and say it."""
     attention = trainer.model.kernels(trainer.device, training_type(trainer.device))  # before anything is written
-    folders.write_config(folder, config)
     vocabulary = sha256(corpus.tokenizer.to_json().encode())
     text = {
         "text": corpus.place,
@@ -113,8 +140,9 @@ def _describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus) ->
         "flops_per_token": trainer.model.flops_per_token(),
         "reads": _reads(trainer.model),
     }
-    environment = runlog.environment(trainer.device, **text, model=model, attention=attention)
-    folders.write_json(folder, "environment.json", environment)
+    more = {**text, **trainer.ranks.described, "model": model, "attention": attention}
+    folders.write_json(folder, "environment.json", runlog.environment(trainer.device, **more))
+    folders.write_config(folder, config)  # last: where it lies, a run is
     trainer.say(_announcement(trainer))
     if not trainer.model.autoregressive:
         trainer.say(unjudged(trainer.model))
@@ -129,17 +157,14 @@ def _reads(model: LanguageModel) -> list[str]:
 def _train_in(
     folder: Path, config: Config, trainer: Trainer, corpus: Corpus, mirror_id: str, events: Sequence[Event]
 ) -> None:
-    tokenizer, done = corpus.tokenizer, trainer.progress.step
-    told = {**config.flat(), "environment": environment(folder)}
+    tokenizer, done, first = corpus.tokenizer, trainer.progress.step, trainer.ranks.first
     state = {"model": fitting.described(trainer.model.config), "wandb_id": mirror_id}
     with (
-        closing(JsonLines(folder / "metrics.jsonl", until=done, holds={"train_loss": int | float})) as metrics,
-        closing(JsonLines(folder / "samples.jsonl", until=done, holds={"prompt": str, "text": str})) as samples,
-        closing(WandbMirror(config.wandb, folder, mirror_id, told, trainer.say)) as mirror,
+        closing(first(JsonLines, folder / "metrics.jsonl", until=done, holds={"train_loss": int | float})) as metrics,
+        closing(first(JsonLines, folder / "samples.jsonl", until=done, holds={"prompt": str, "text": str})) as samples,
+        closing(first(_mirror, folder, config, mirror_id, trainer.say)) as mirror,
         stop_on_signals(trainer.stop),
     ):
-        for line in read_lines(folder / "samples.jsonl"):  # the mirror's table is sent whole, at the end
-            mirror.sample(line["step"], line["prompt"], line["text"])
         writes, judged = trainer.model.autoregressive, trainer.model.autoregressive or trainer.model.fills
         trainer.events = [
             Guard(),
@@ -150,6 +175,14 @@ def _train_in(
             *events,
         ]
         trainer.run()
+
+
+def _mirror(folder: Path, config: Config, mirror_id: str, say: Say) -> WandbMirror:
+    told = {**config.flat(), "environment": environment(folder)}
+    mirror = WandbMirror(config.wandb, folder, mirror_id, told, say)
+    for line in read_lines(folder / "samples.jsonl"):  # the mirror's table is sent whole, at the end
+        mirror.sample(line["step"], line["prompt"], line["text"])
+    return mirror
 
 
 def _draw(folder: Path, corpus: Corpus, block_size: int, say: Say) -> None:
@@ -177,12 +210,12 @@ def _announcement(trainer: Trainer) -> str:
         return f"{type(model).__name__}: counts the training text in one step on {trainer.device}"
     tokens = config.batch_size * model.config.block_size
     flops = 3 * model.flops_per_token() * tokens * left
-    seconds = flops / (USUAL_SHARE * matrix_rate(trainer.device))
-    memory = expected_memory(model, tokens // config.accumulation)
+    seconds = flops / (USUAL_SHARE * matrix_rate(trainer.device)) / trainer.ranks.size
+    memory = expected_memory(model, tokens // (trainer.ranks.size * trainer.parts))
     return (
         f"{type(model).__name__}: {model.parameter_count:,} parameters, {model.flops_per_token() / 1e6:.1f} MFLOP per "
-        f"token; {left:,} steps of {tokens:,} tokens on {trainer.device} with {torch.get_num_threads()} threads: "
-        f"about {seconds:,.0f} s and {memory / 1e9:.1f} GB"
+        f"token; {left:,} steps of {tokens:,} tokens on {trainer.device} with {torch.get_num_threads()} threads"
+        f"{trainer.ranks}: about {seconds:,.0f} s and {memory / 1e9:.1f} GB"
     )
 
 
@@ -259,7 +292,6 @@ def _restore(trainer: Trainer, saved: Checkpoint) -> None:
         trainer.config.max_iters,
         f"this run has already made {progress.step} steps",
     )
-    checkpoint.load_weights(trainer.model, saved.model, saved.folder)
     trainer.restore(saved.optimizer, saved.carried, progress)
 
 

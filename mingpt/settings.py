@@ -15,6 +15,7 @@ from mingpt.attention.positions import POSITIONS
 from mingpt.attention.scores import SCORES
 from mingpt.carried import refuse_carrying
 from mingpt.counting import refuse_unread
+from mingpt.distributed import STRATEGIES, DistConfig
 from mingpt.errors import UsageError, require
 from mingpt.flags import Flags, blaming, to_yaml
 from mingpt.initialise import INITS
@@ -38,7 +39,7 @@ DERIVED = ("model.block_size", "model.vocab_size")  # a model's, but the text's 
 REGISTRIES: tuple[Registry[Any], ...] = (
     *(FAMILIES, SCORES, MASKS, POSITIONS, NORMS, MLPS, INITS),
     *(CELLS, READOUTS, READINGS, OBJECTIVES),
-    *(OPTIMIZERS, SCHEDULES, TOKENIZERS),
+    *(OPTIMIZERS, SCHEDULES, TOKENIZERS, STRATEGIES),
 )
 CHOICES: Mapping[str, Sequence[str]] = {
     **{registry.setting: list(registry) for registry in REGISTRIES},
@@ -49,6 +50,7 @@ CHOICES: Mapping[str, Sequence[str]] = {
 }
 FREE_ON_RESUME = {
     *("system.work_dir", "trainer.resume", "trainer.resume_changed"),
+    "dist.strategy",
     *("trainer.eval_every", "trainer.eval_tokens", "trainer.sample_every", "trainer.save_every"),
     *(f"wandb.{field.name}" for field in dataclasses.fields(WandbConfig)),
 }
@@ -81,6 +83,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelSettings = field(default_factory=ModelSettings)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    dist: DistConfig = field(default_factory=DistConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
     def __post_init__(self) -> None:

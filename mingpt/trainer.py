@@ -2,7 +2,8 @@
 
 It knows no model by name and writes no file.  Whoever wants to look, judge, draw, log or save registers an event: a
 function of (trainer, record) called after every step, in order; each may add to the record.  Everything random in step
-s follows from (seed, s), so an event can't change what is learned and a resumed run goes on as if nothing happened.
+s follows from (seed, s), and from which process it is, so an event can't change what is learned and a resumed run goes
+on as if nothing happened.
 """
 
 import math
@@ -19,6 +20,7 @@ from mingpt.carried import Carried, refuse_carrying
 from mingpt.errors import CheckpointError, NotFiniteError
 from mingpt.lm import LanguageModel
 from mingpt.optim import OPTIMIZERS, SLOTS, rate_at
+from mingpt.ranks import ALONE, Ranks, like, whole
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import derived_seed, moved, synchronise, training_type
 
@@ -46,9 +48,10 @@ class Trainer:
         batches: step -> (inputs, targets), both (b, t) int64, the same at every call.
         fresh: where the model's state is carried from step to step, tells which steps begin without; None: all do.
         seed: of dropout.
-        device: a torch.device.
+        device: a torch.device; of several processes, their own.
         events: called as event(trainer, record) after every step.
         say: told, in one line, what a person should know.
+        ranks: the processes that share this training; each does its part.
     """
 
     def __init__(
@@ -62,28 +65,30 @@ class Trainer:
         device: torch.device | str = "cpu",
         events: Sequence[Event] = (),
         say: Say = lambda line: None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.config, self.batches, self.seed, self.events, self.say = config, batches, seed, list(events), say
-        self.device = torch.device(device)
-        self.model = model.to(self.device)
+        self.device, self.ranks, self.model = torch.device(device), ranks, model
+        self._forward = ranks.spread(model, self.device, model.stages)
         self.optimizers = _optimizers(config, self.model)
         for group in self._groups():
             group["peak_lr"] = group["lr"]
         if fresh:
             refuse_carrying(type(model), config.compile)
-        part = config.batch_size // config.accumulation
-        self.carried = Carried(fresh, self.model, parts=config.accumulation, rows=part)
+        self.parts = ranks.parts(config.batch_size, config.accumulation)
+        self.carried = Carried(fresh, self.model, config.batch_size, config.accumulation, ranks)
         self.progress = Progress()
-        self.stop_reason: str | None = None
-        self._stopping = False
+        self.stop_reason: str | None = None  # of all processes
+        self._asked: str | None = None  # of this one
         compiling, began = fresh is None and _wanted(config.compile, self.device), time.perf_counter()
-        self._forward = self._compiled(part) if compiling else self.model
+        self._forward = self._compiled() if compiling else self._forward
         self.compile_seconds = time.perf_counter() - began if compiling else 0.0  # in no step's
 
-    def _compiled(self, part: int) -> Callable[..., Any]:
+    def _compiled(self) -> Callable[..., Any]:
         """The model, compiled and tried once forward and backward; where that fails, the model itself."""
-        compiled: Callable[..., Any] = torch.compile(self.model)
-        inputs, targets = (moved(tensor[:part], self.device) for tensor in self.batches(0))
+        compiled: Callable[..., Any] = torch.compile(self._forward)
+        first = (self.ranks.rows(ids).chunk(self.parts)[0] for ids in self.batches(0))
+        inputs, targets = (moved(ids, self.device) for ids in first)
         try:
             self.model.train()
             with _autocast(self.device):
@@ -91,7 +96,7 @@ class Trainer:
             return compiled
         except Exception as error:  # a compiler may fail in any way; training needs none
             self.say(f"torch.compile failed ({type(error).__name__}); training goes on without it")
-            return self.model
+            return self._forward
         finally:
             self.model.zero_grad()
 
@@ -105,7 +110,7 @@ class Trainer:
         began = time.perf_counter() - self.progress.wall_seconds
         while not self.last:
             record = self.step()
-            self._stopping = self.stop_reason is not None  # a signal from here on is for the next step
+            self.stop_reason = self.ranks.agreed(self._asked)  # a signal from here on is for the next step
             self.progress.wall_seconds = time.perf_counter() - began
             record["wall_seconds"] = self.progress.wall_seconds
             for event in self.events:
@@ -118,7 +123,7 @@ class Trainer:
     @property
     def last(self) -> bool:
         """Whether the step just made is the last of this call of `run`."""
-        return self.finished or self._stopping
+        return self.finished or self.stop_reason is not None
 
     def due(self, every: int) -> bool:
         """Whether something that happens every so many steps (0: at the end only) happens after the step just made."""
@@ -126,16 +131,17 @@ class Trainer:
 
     def stop(self, reason: str) -> None:
         """End `run` after the step that is being made."""
-        self.stop_reason = reason
+        self._asked = reason
 
     def step(self) -> Record:
         """One update: gradients of one batch, clipped, applied."""
         began = time.perf_counter()
         number = self.progress.step
-        torch.manual_seed(derived_seed(self.seed, "dropout", number))
+        torch.manual_seed(derived_seed(self.seed, "dropout", number, *self.ranks.path))
         inputs, targets = self.batches(number)
-        loss = self._gradients(number, inputs, targets)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm_clip or math.inf).item()
+        loss = self.ranks.mean(self._gradients(number, self.ranks.rows(inputs), self.ranks.rows(targets)))
+        longest = self.config.grad_norm_clip or math.inf
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), longest)).item()
         rate = self._set_rates(number)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise NotFiniteError(
@@ -161,12 +167,22 @@ class Trainer:
         }
 
     def _gradients(self, number: int, inputs: Tensor, targets: Tensor) -> float:
-        """Leave the mean gradient of step `number`'s batch in the parameters and return its mean loss, in nats."""
-        parts, losses = self.config.accumulation, list[Tensor]()
-        for x, y, state in zip(inputs.chunk(parts), targets.chunk(parts), self.carried.into(number), strict=True):
-            with _autocast(self.device):
-                loss = self._forward(moved(x, self.device), moved(y, self.device), state=state).loss / parts
-            loss.backward()
+        """Leave the mean gradient of step `number`'s batch in the parameters.
+
+        Args:
+            inputs, targets: this process's rows of it.
+
+        Returns:
+            Their mean loss, in nats.
+        """
+        losses, states = list[Tensor](), self.carried.into(number)
+        parts = zip(inputs.chunk(self.parts), targets.chunk(self.parts), states, strict=True)
+        for part, (x, y, state) in enumerate(parts, start=1):
+            with self.ranks.accumulating(last=part == self.parts):
+                with _autocast(self.device):
+                    output = self._forward(moved(x, self.device), moved(y, self.device), state=state)
+                    loss = output.loss / self.parts
+                loss.backward()
             losses.append(loss.detach())
         return math.fsum(loss.item() for loss in losses)  # asked for last: a card would be waited for
 
@@ -210,7 +226,7 @@ class Trainer:
             if parameter is None or (value.ndim and value.shape != parameter.shape):
                 raise CheckpointError(f"{key}: the optimizer remembers what this model hasn't")
             on_host = value.ndim == 0 and self.device.type == "mps"  # only fused optimizers count steps on the device
-            owners[parameter].state[parameter][slot] = value if on_host else value.to(self.device)
+            owners[parameter].state[parameter][slot] = value if on_host else like(value.to(self.device), parameter)
         for optimizer in self.optimizers:
             needed = SLOTS[type(optimizer)]
             for slots in optimizer.state.values():

@@ -20,6 +20,7 @@ FLOORS: list[list[list[str]]] = [
         [
             *("errors", "version", "registry", "files", "untrusted", "interrupt", "utils"),
             *("initialise", "passes", "norms", "dropout"),
+            *("launch", "ranks", "distributed"),
             *(
                 "report.curve",
                 "report.heatmaps",

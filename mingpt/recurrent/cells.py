@@ -4,8 +4,10 @@ A new cell is one class here with `@CELLS.add(name)`: made by `CELLS[name](width
 it remembers of earlier ones, it returns (b, t, e) features and what it remembers now.
 """
 
+from functools import partial
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -43,7 +45,9 @@ class Cell(nn.Module):
     def start(self, batch: int) -> Hidden:
         """What is remembered of nothing: zeros."""
         weight = next(self.parameters())
-        return tuple(weight.new_zeros(batch, self.width) for _ in range(self.memories))
+        # Not weight.new_zeros: a weight may be shared out among processes, and what it makes then is, too.
+        zeros = partial(torch.zeros, batch, self.width, dtype=weight.dtype, device=weight.device)
+        return tuple(zeros() for _ in range(self.memories))
 
 
 CELLS: Registry[type[Cell]] = Registry("model.cell")

@@ -1,0 +1,44 @@
+"""One of the processes that `bench processes` starts: makes its runs one after the other, and dies where it is told to.
+
+python -m mingpt.benchmarks.member '[{"argv": [...], "float64": true, "kill": [RANK, STEP, SECONDS]}, ...]'
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from mingpt import run, settings
+from mingpt.launch import launched
+from mingpt.trainer import Event, Record, Trainer
+
+
+def dying(rank: int, step: int, seconds: float) -> Event:
+    """An event that has this process killed so many seconds after a step, if it is the one and was never started again.
+
+    Args:
+        rank, step: which, and when.
+    """
+    company = launched()
+
+    def event(trainer: Trainer, record: Record) -> None:
+        if company and not company.starts and (company.rank, record["step"]) == (rank, step):
+            threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+    return event
+
+
+def main(runs: Sequence[dict[str, Any]]) -> None:
+    """Train each of `runs`."""
+    for each in runs:
+        torch.set_default_dtype(torch.float64 if each["float64"] else torch.float32)
+        run.train(settings.parse(each["argv"]), events=[dying(*each["kill"])] if each["kill"] else [])
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

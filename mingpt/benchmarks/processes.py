@@ -1,0 +1,209 @@
+"""What several processes of one machine train together, beside one: whether it is the same, how fast, and after a kill.
+
+Losses are compared in float64 at small sizes, where an honest difference is of rounding alone; speed is that of the
+default model.  Everything is started by torchrun and stays on this machine's loopback interface.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mingpt.benchmarks import member
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, Timing, positive, summary, versus
+from mingpt.distributed import STRATEGIES
+from mingpt.errors import UsageError, require
+from mingpt.probe import Spread
+from mingpt.report.records import read_lines
+
+TORCHRUN = ("torch.distributed.run", "--standalone", "--local-addr=127.0.0.1")
+LONGEST = 300  # seconds that one launch may take
+WARMUP = 10  # steps that are not timed
+FEW = {"trainer.eval_every": 0, "trainer.sample_every": 0, "trainer.save_every": 0, "wandb.mode": "disabled"}
+BATCH, ACCUMULATION = 12, 3
+SMALL = {"model.n_layer": 2, "model.n_embd": 24, "data.block_size": 16, "trainer.batch_size": BATCH} | FEW
+SMALL |= {
+    "trainer.optimizer": "adamw",
+    "trainer.learning_rate": 3e-3,
+    "trainer.accumulation": ACCUMULATION,
+    "trainer.device": "cpu",
+}
+FAMILIES: Mapping[str, Mapping[str, Any]] = {"GPT": {}, "Elman": {"model.type": "rnn"}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Timing):
+    """Train with several processes and with one: whether they learn the same, how fast, and what a kill costs.
+
+    Attributes:
+        processes: that share a training
+        steps: of each training
+        kills: trainings, beside these, of which one process is killed at a random moment; torchrun starts them again
+        threads: CPU threads of each process
+    """
+
+    processes: int = 2
+    steps: int = 50
+    kills: int = 0
+    rounds: int = 2
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(self, "threads")
+        require(self.processes >= 2, "processes", self.processes, "must be at least 2")
+        require(self.steps > WARMUP, "steps", self.steps, f"must be above {WARMUP}, which are not timed")
+        require(self.kills >= 0, "kills", self.kills, "must be 0 or more")
+        parts = self.processes * -(-ACCUMULATION // self.processes)
+        require(BATCH % parts == 0, "processes", self.processes, f"must share a batch of {BATCH} blocks evenly")
+
+
+def run(options: Options, say: Say) -> dict[str, Any]:
+    """Compare, time, and kill.
+
+    Returns:
+        What the last line of `chargpt bench processes` prints: rows of speed, one with its ratio to one process; under
+        "apart" the largest difference of any loss, by family and strategy; under "kills" how the killed ones ended.
+
+    Raises:
+        UsageError: a launch that fails; its last words.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        _write_text(home / "text.txt")
+        apart = _apart(home, options, say)
+        rows = _rows(home, options, say)
+        kills = _kills(home, options, say)
+    machine = {"torch": torch.__version__, "cores": os.cpu_count()}
+    return {"bench": "processes", **asdict(options), **machine, "rows": rows, "apart": apart, "kills": kills}
+
+
+def _apart(home: Path, options: Options, say: Say) -> dict[str, dict[str, float]]:
+    """Family -> strategy -> the largest difference of a step's loss, or of the held-out one, from one process's."""
+
+    def asked(family: str, way: str, **more: Any) -> dict[str, Any]:
+        changes = {**SMALL, **FAMILIES[family], "trainer.max_iters": options.steps, **more}
+        return _ask(home, f"{family}-{way}", changes, float64=True)
+
+    _launch([asked(family, "one") for family in FAMILIES], 1, options)
+    shared = [asked(family, way, **{"dist.strategy": way}) for family in FAMILIES for way in STRATEGIES]
+    _launch(shared, options.processes, options)
+    found = {
+        family: {way: _difference(home / f"{family}-one", home / f"{family}-{way}") for way in STRATEGIES}
+        for family in FAMILIES
+    }
+    for family, ways in found.items():
+        told = ", ".join(f"{way} {difference:.1e}" for way, difference in ways.items())
+        say(
+            f"{family}, float64, {options.steps} steps: losses of {options.processes} and of 1 process differ by {told}"
+        )
+    return found
+
+
+def _rows(home: Path, options: Options, say: Say) -> dict[str, Any]:
+    """Tokens per second of the default model, by way, in turn."""
+    ways: dict[str, dict[str, Any]] = {"1 process": {}}
+    ways |= {f"{options.processes} processes, {way}": {"dist.strategy": way} for way in STRATEGIES}
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    for number in range(options.rounds):
+        for way, changes in ways.items():
+            changes = {**FEW, "trainer.device": options.device, "trainer.max_iters": options.steps, **changes}
+            ask = _ask(home, f"{way}-{number}", changes)
+            _launch([ask], options.processes if "dist.strategy" in changes else 1, options)
+            steps = read_lines(home / f"{way}-{number}" / "metrics.jsonl")[WARMUP:]
+            rates[way].append(Spread(tuple(step["tokens_per_second"] for step in steps)).median)
+    spreads = {way: Spread(tuple(found)) for way, found in rates.items()}
+    rows = {}
+    for way, spread in spreads.items():
+        ratio, apart = summary(spread.over(spreads["1 process"])), spread.apart_from(spreads["1 process"])
+        rows[way] = {"tokens_per_second": summary(spread), "ratio": ratio, "apart": apart}
+        beside = "" if way == "1 process" else f"   {versus(ratio, apart)} of one process's"
+        say(f"{way:>20} {spread.median:10,.0f} tokens/s{beside}")
+    return rows
+
+
+def _kills(home: Path, options: Options, say: Say) -> dict[str, int]:
+    """How many of the killed trainings were started again, and ended in the very losses of one that wasn't killed."""
+    changes = {**SMALL, "trainer.max_iters": options.steps, "trainer.save_every": 5}
+    ended = {"killed": 0, "same": 0}
+    for number in range(options.kills):
+        if not number:
+            _launch([_ask(home, "whole", changes)], options.processes, options)
+        draw = random.Random(number)
+        kill = [draw.randrange(options.processes), draw.randrange(1, options.steps - 1), draw.random() / 20]
+        said = _launch(
+            [_ask(home, f"killed-{number}", changes, kill=kill)], options.processes, options, "--max-restarts=1"
+        )
+        ended["killed"] += "exitcode: -9" in said
+        ended["same"] += _difference(home / "whole", home / f"killed-{number}") == 0
+    if options.kills:
+        say(f"killed and started again: {ended['killed']} of {options.kills}; with the same losses: {ended['same']}")
+    return ended
+
+
+def _ask(
+    home: Path, name: str, changes: Mapping[str, Any], *, float64: bool = False, kill: Any = None
+) -> dict[str, Any]:
+    """One run for `member.py`, in a folder of that name."""
+    given = {"data.path": home / "text.txt", "system.work_dir": home / name, **changes}
+    return {"argv": [f"--{key}={value}" for key, value in given.items()], "float64": float64, "kill": kill}
+
+
+def _launch(runs: Sequence[dict[str, Any]], processes: int, options: Options, *more: str) -> str:
+    """Let so many processes, or one without torchrun, make `runs`; what they complained of.
+
+    Raises:
+        UsageError: they failed, or take too long; their last words.
+    """
+    starts = (*TORCHRUN, f"--nproc_per_node={processes}", *more, "-m") if processes > 1 else ()
+    command = [sys.executable, "-m", *starts, member.__name__, json.dumps(runs)]
+    package = str(Path(member.__file__).parents[2])
+    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "PYTHONPATH": package}
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        _, said = child.communicate(timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        child.terminate()  # torchrun ends those that it started
+        said = f"no end after {LONGEST} s: {child.communicate()[1]}"
+    if child.returncode:
+        raise UsageError(f"processes={processes}: {_last_words(said.splitlines())}")
+    return said
+
+
+def _last_words(lines: Iterable[str]) -> str:
+    told = [line for line in lines if "Error" in line or line.startswith("no end")]
+    return (told or ["no reason given"])[0]
+
+
+def _difference(one: Path, other: Path) -> float:
+    """The largest difference of the losses of two runs."""
+    first, second = (read_lines(folder / "metrics.jsonl") for folder in (one, other))
+    assert [line["step"] for line in first] == [line["step"] for line in second]
+    pairs = [(a["train_loss"], b["train_loss"]) for a, b in zip(first, second, strict=True)]
+    return max(abs(a - b) for a, b in [*pairs, (first[-1]["val_loss"], second[-1]["val_loss"])])
+
+
+def _write_text(path: Path) -> None:
+    """Some 60,000 characters of words that nobody has written."""
+    draw = random.Random(0)
+    words = ["".join(draw.choices("etaoinshrdlu", k=draw.randint(2, 8))) for _ in range(300)]
+    path.write_text(" ".join(draw.choices(words, k=10_000)), encoding="utf-8")
+
+
+BENCHMARKS.add("processes")(
+    Benchmark(
+        "Train with several processes and with one.",
+        Options,
+        run,
+        ratio="times as many tokens per second as one process",
+        lengthy="some two minutes",
+    )
+)

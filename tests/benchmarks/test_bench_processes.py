@@ -1,0 +1,42 @@
+"""`bench processes`: what is asked of it that makes no sense, and one small turn of all it does."""
+
+import json
+from typing import Any
+
+import pytest
+
+from mingpt.benchmarks import BENCHMARKS
+from mingpt.errors import UsageError
+from mingpt.flags import Flags
+
+
+def parsed(*words: str) -> Any:
+    return Flags("processes", "", {"": BENCHMARKS["processes"].options}).parse(words)[""]
+
+
+@pytest.mark.parametrize(
+    ("word", "refusal"),
+    [
+        ("--processes=1", "processes=1: must be at least 2"),
+        ("--processes=5", "processes=5: must share a batch of 12 blocks evenly"),
+        ("--steps=10", "steps=10: must be above 10"),
+        ("--kills=-1", "kills=-1: must be 0 or more"),
+        ("--threads=0", "threads=0: must be at least 1"),
+    ],
+)
+def test_setting_that_makes_no_sense_is_timed(word: str, refusal: str) -> None:
+    with pytest.raises(UsageError, match=refusal):
+        parsed(word)
+
+
+@pytest.mark.slow
+def test_processes_differ_or_a_kill_is_not_made_or_not_survived() -> None:
+    said = list[str]()
+    result = BENCHMARKS["processes"].run(parsed("--steps=13", "--kills=1", "--device=cpu"), said.append)
+    json.dumps(result)
+    assert list(result["rows"]) == ["1 process", "2 processes, ddp", "2 processes, fsdp"]
+    assert result["rows"]["1 process"]["ratio"]["median"] == 1
+    assert max(apart for ways in result["apart"].values() for apart in ways.values()) < 1e-9
+    assert [list(ways) for ways in result["apart"].values()] == [["ddp", "fsdp"]] * 2
+    assert result["kills"] == {"killed": 1, "same": 1}
+    assert len(said) == 6

@@ -1,0 +1,98 @@
+"""One process alone: nothing of torch.distributed is started, and what needs company is refused."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from company import alone
+
+from mingpt import distributed
+from mingpt.distributed import Replicas
+from mingpt.errors import UsageError
+from mingpt.launch import Launch, launched, rank
+from mingpt.ranks import ALONE, Ranks, like, local, whole
+
+TOLD = {"RANK": "3", "WORLD_SIZE": "8", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+
+class Untouchable:
+    """Fails whoever asks it for anything."""
+
+    def __getattr__(self, name: str) -> None:
+        raise AssertionError(f"torch.distributed.{name} was asked for")
+
+
+def test_process_alone_starts_the_engine(flags: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("dist", "rendezvous", "DistributedDataParallel"):
+        monkeypatch.setattr(distributed, name, Untouchable())
+    alone(flags(tmp_path / "run", {"trainer.max_iters": 1}))
+    assert not torch.distributed.is_initialized()
+
+
+def test_shards_of_one_are_accepted_and_ignored(flags: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"dist\.strategy=fsdp: shares a model among processes, and this one is alone"):
+        alone(flags(tmp_path / "run", {"dist.strategy": "fsdp"}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_half_told_process_waits_for_company() -> None:
+    for name in TOLD:
+        assert launched({key: value for key, value in TOLD.items() if key != name}) is None
+
+
+def test_launch_is_misread(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert launched(TOLD) == Launch(rank=3, size=8, local_rank=3, local_size=8, id=None)
+    by_torchrun = {
+        "LOCAL_RANK": "1",
+        "LOCAL_WORLD_SIZE": "2",
+        "TORCHELASTIC_RUN_ID": "x",
+        "TORCHELASTIC_RESTART_COUNT": "4",
+    }
+    found = launched(TOLD | by_torchrun)
+    assert found == Launch(rank=3, size=8, local_rank=1, local_size=2, id="x", starts=4)
+    assert found is not None
+    assert not found.on_one_machine
+    nameless = launched(TOLD | {"TORCHELASTIC_RUN_ID": "none"})
+    assert nameless is not None
+    assert nameless.id == f"process {os.getppid()}"  # torchrun's own, which lives through a restart
+    assert rank() == 0
+    for name, value in TOLD.items():
+        monkeypatch.setenv(name, value)
+    assert rank() == 3
+
+
+def test_one_alone_changes_what_it_exchanges() -> None:
+    batch, parameter = torch.arange(6).view(3, 2), torch.nn.Parameter(torch.ones(2))
+    assert ALONE.rows(batch) is ALONE.gathered(batch) is batch
+    assert (ALONE.mean(2.5), ALONE.agreed(None), ALONE.agreed("SIGINT")) == (2.5, None, "SIGINT")
+    assert list(ALONE.deal("abc")) == [("a", True), ("b", True), ("c", True)]
+    assert local(batch) is whole(batch) is like(batch, parameter) is batch
+    assert (ALONE.parts(12, 3), ALONE.path, ALONE.described) == (3, (), {})
+
+
+@pytest.mark.parametrize(
+    ("size", "batch", "accumulation", "parts"),
+    [(2, 12, 1, 1), (2, 12, 3, 2), (3, 12, 4, 2), (4, 8, 2, 1), (2, 6, 6, 3)],
+)
+def test_part_is_larger_than_was_asked_for(size: int, batch: int, accumulation: int, parts: int) -> None:
+    ranks = Replicas(Launch(rank=0, size=size, local_rank=0, local_size=size))
+    assert ranks.parts(batch, accumulation) == parts
+    assert batch / (size * parts) <= batch / accumulation
+
+
+def test_shares_of_a_batch_overlap_or_leave_a_row_out() -> None:
+    everybody = [Replicas(Launch(rank=r, size=3, local_rank=r, local_size=3)) for r in range(3)]
+    batch = torch.arange(12)
+    assert torch.cat([ranks.rows(batch) for ranks in everybody]).tolist() == list(range(12))
+    for tasks in ("", "a", "abc", "abcd"):
+        dealt = [list(ranks.deal(tasks)) for ranks in everybody]
+        assert len({len(own) for own in dealt}) == 1
+        assert sorted(task for own in dealt for task, counts in own if counts) == list(tasks)
+
+
+def test_dropout_is_the_same_in_two_processes() -> None:
+    paths = [Replicas(Launch(rank=r, size=3, local_rank=r, local_size=3)).path for r in range(3)]
+    assert len(set(paths)) == 3
+    assert paths[0] == Ranks.path

@@ -1,0 +1,86 @@
+"""torchrun's own doings: a signal to it, a process killed, a restart that goes on by itself."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from company import FAMILIES, Ended, alone, losses
+
+from mingpt import checkpoint
+
+Together = Callable[..., Ended]
+ENDLESS = {**FAMILIES["gpt"], "trainer.max_iters": 100_000}
+
+
+def when_begun(folder: Path, then: Callable[[subprocess.Popen[str]], None]) -> Callable[[subprocess.Popen[str]], None]:
+    """Wait for the first step in `folder`, and a moment longer."""
+
+    def meanwhile(child: subprocess.Popen[str]) -> None:
+        metrics, deadline = folder / "metrics.jsonl", time.monotonic() + 60
+        while child.poll() is None and time.monotonic() < deadline:
+            if metrics.exists() and metrics.stat().st_size:
+                break
+            time.sleep(0.01)
+        time.sleep(random.random())
+        then(child)
+
+    return meanwhile
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("turn", range(3))
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_to_torchrun_leaves_processes_or_no_checkpoint(
+    together: Together, flags: Any, tmp_path: Path, number: signal.Signals, turn: int
+) -> None:
+    folder, sent = tmp_path / "run", []
+
+    def send(child: subprocess.Popen[str]) -> None:
+        sent.append(time.monotonic())
+        os.kill(child.pid, number)
+
+    ended = together([{"argv": flags(folder, ENDLESS)}], meanwhile=when_begun(folder, send))
+    assert time.monotonic() - sent[0] < 15  # torchrun gives up after 30 s
+    assert ended.codes == [[128 + number]] * 2, ended.said
+    assert checkpoint.newest(folder, pytest.fail).state["step"] == len(losses(folder)) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_other_process_outlives_one_that_was_killed(together: Together, flags: Any, tmp_path: Path, rank: int) -> None:
+    ended = together([{"argv": flags(tmp_path / "run", ENDLESS), "fault": ["SIGKILL", rank, 9, 0.001]}])
+    assert ended.code == 1
+    assert ended.exits()[rank] == -signal.SIGKILL
+    assert ended.seconds < 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("turn", range(10))
+def test_restart_after_a_kill_goes_elsewhere(together: Together, flags: Any, tmp_path: Path, turn: int) -> None:
+    """At any step and moment, before the first checkpoint too."""
+    draw = random.Random(turn)
+    family = {**FAMILIES[draw.choice(sorted(FAMILIES))], "trainer.save_every": 5, "trainer.max_iters": 40}
+    fault = ["SIGKILL", draw.randrange(2), draw.randrange(1, 39), draw.random() / 20]
+    ended = together([{"argv": flags(tmp_path / "run", family), "fault": fault}], options=["--max-restarts=1"])
+    assert (ended.code, ended.codes) == (0, [[0], [0]]), ended.said
+    alone(flags(tmp_path / "one", family))
+    assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "one"), rel=0, abs=1e-9)
+    assert checkpoint.steps(tmp_path / "run")[0] == 40
+
+
+@pytest.mark.slow
+def test_restart_of_a_refused_run_goes_on_with_another_launch_s(together: Together, flags: Any, tmp_path: Path) -> None:
+    """The folder holds a run of the same settings, which this launch has not begun."""
+    short = {**FAMILIES["gpt"], "trainer.max_iters": 2}
+    alone(flags(tmp_path / "run", short))
+    before = (tmp_path / "run" / "environment.json").read_bytes()
+    ended = together([{"argv": flags(tmp_path / "run", short)}], options=["--max-restarts=1"])
+    assert ended.codes == [[2], [2]]
+    assert ended.said.count("already holds a run") == 2
+    assert (tmp_path / "run" / "environment.json").read_bytes() == before
