@@ -28,6 +28,7 @@ from torch import Tensor
 from mingpt.errors import CheckpointError
 from mingpt.files import sha256, sync_folder, write_atomic
 from mingpt.lm import LanguageModel
+from mingpt.untrusted import JSON_BYTES, TOKENIZER_BYTES, parse_json, read_at_most, require_modest_header
 
 MANIFEST = "MANIFEST.json"
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json")
@@ -84,7 +85,7 @@ def save(
     for name, content in contents.items():
         write_atomic(draft / name, content)
     if final.exists():  # the same step again, after a resume from before it
-        shutil.rmtree(final)
+        _remove(final)
     os.replace(draft, final)
     sync_folder(home)
     _prune(home, state["step"])
@@ -124,7 +125,7 @@ def read(folder: Path) -> Checkpoint:
             folder=folder,
             model=safetensors.torch.load(contents["model.safetensors"]),
             optimizer=safetensors.torch.load(contents["optimizer.safetensors"]),
-            state=json.loads(contents["state.json"]),
+            state=parse_json(contents["state.json"]),
             tokenizer=contents["tokenizer.json"].decode(),
             carried=safetensors.torch.load(contents[CARRIED]) if CARRIED in contents else {},
         )
@@ -134,10 +135,12 @@ def read(folder: Path) -> Checkpoint:
 
 
 def _verified(folder: Path) -> dict[str, bytes]:
+    if folder.is_symlink():
+        raise CheckpointError(f"{folder}: a link; a run holds its own checkpoints")
     content = _bytes_of(folder / MANIFEST)
     if not content.endswith(b"}\n"):
         raise CheckpointError(f"{folder}: {MANIFEST} is cut short")
-    manifest = json.loads(content)
+    manifest = parse_json(content)
     if manifest["format"] != FORMAT or set(manifest["files"]) - {CARRIED} != set(FILES):
         raise CheckpointError(f"{folder}: {MANIFEST} is not of format {FORMAT}")
     contents = {}
@@ -156,7 +159,12 @@ def _bytes_of(path: Path) -> bytes:
         raise CheckpointError(f"{path}: a link; a checkpoint holds its own files")
     if not path.is_file():
         raise CheckpointError(f"{path}: missing, or no file")
-    return path.read_bytes()
+    if path.suffix == ".json":
+        return read_at_most(TOKENIZER_BYTES if path.name == "tokenizer.json" else JSON_BYTES, path)
+    with open(path, "rb") as file:
+        require_modest_header(file.read(8))
+        file.seek(0)
+        return file.read()
 
 
 def load_weights(model: LanguageModel, weights: Mapping[str, Tensor], source: Path) -> None:
@@ -202,26 +210,31 @@ def _identity(tensor: Tensor) -> tuple[object, ...]:
 def _remove_unfinished(home: Path) -> None:
     for entry in home.iterdir():
         if entry.name.startswith(".step_"):
-            shutil.rmtree(entry)
+            _remove(entry)
 
 
 def _prune(home: Path, step: int) -> None:
     """Keep the last two up to `step` and the one of least held-out loss; later ones were found damaged."""
     by_step = {int(name[1]): entry for entry in home.iterdir() if (name := _NAME.fullmatch(entry.name))}
     for later in [each for each in by_step if each > step]:
-        shutil.rmtree(by_step.pop(later))
+        _remove(by_step.pop(later))
     found = [by_step[each] for each in sorted(by_step)]
     losses = {entry: _val_loss(entry) for entry in found}
     judged = {entry: loss for entry, loss in losses.items() if loss is not None}
     best = min(judged, key=lambda entry: judged[entry], default=None)
     for entry in found[:-2]:
         if entry != best:
-            shutil.rmtree(entry)
+            _remove(entry)
+
+
+def _remove(entry: Path) -> None:
+    """Of a link, the link alone."""
+    entry.unlink() if entry.is_symlink() else shutil.rmtree(entry)
 
 
 def _val_loss(folder: Path) -> float | None:
     try:
-        loss = json.loads((folder / "state.json").read_bytes())["val_loss"]
+        loss = parse_json(_bytes_of(folder / "state.json"))["val_loss"]
         return loss if isinstance(loss, float) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (CheckpointError, OSError, ValueError, KeyError, TypeError):
         return None

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mingpt.errors import MingptError, UsageError
+from mingpt.errors import MingptError, UsageError, asked_in_vain
 from mingpt.options import (
     AttentionOptions,
     EvalOptions,
@@ -305,7 +305,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return _refuse("interrupted", 130, debug)
+    except OSError as error:  # a full disk, a folder that can't be written
+        where = f"{error.filename}: " if error.filename else ""
+        return _refuse(f"{where}{error.strerror or error}; what was saved before is whole (see --debug)", 1, debug)
     except Exception as error:  # ours to mend, yet still one line
+        if asked := asked_in_vain(error):
+            return _refuse(f"out of memory: {asked}; ask for less at a time, or --device=cpu", 1, debug)
         return _refuse(f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
 
 
@@ -341,7 +346,8 @@ def _refuse(error: object, code: int, debug: bool) -> int:
         import traceback
 
         traceback.print_exc()
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    line = " ".join(str(error).split())  # names from a stranger's file must not steer a terminal
+    print(f"error: {''.join(c if c.isprintable() else ascii(c)[1:-1] for c in line)}", file=sys.stderr)
     return code
 
 

@@ -3,10 +3,12 @@
 import contextlib
 import glob
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from mingpt.errors import CheckpointError
 
@@ -26,11 +28,21 @@ def write_atomic(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(name)
+        if isinstance(error, OSError) and error.filename is None:  # a write that fails doesn't say where
+            error.filename = str(path)
         raise
     sync_folder(path.parent)
+
+
+def save_picture(figure: Any, path: Path) -> Path:
+    """Write a matplotlib figure in the format that `path` ends in, and return `path`; a link there is replaced."""
+    drawing = io.BytesIO()
+    figure.savefig(drawing, format=path.suffix[1:])
+    write_atomic(path, drawing.getvalue())
+    return path
 
 
 def remove_drafts(folder: Path, names: Iterable[str]) -> None:

@@ -20,6 +20,7 @@ from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
 from mingpt.errors import UsageError, require
 from mingpt.registry import did_you_mean
+from mingpt.untrusted import YAML_BYTES, parse_yaml, read_at_most
 
 ALONE = ("--help", "-h", "--print_config")  # take no value
 SWITCHED = ("True", "False", "true", "false")  # what follows a switch that is no name
@@ -120,14 +121,11 @@ class Flags:
     def _file(self, path: str) -> dict[str, Any]:
         """The settings of a YAML file, by key."""
         try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except UnicodeDecodeError:
-            raise UsageError(f"--config={path}: can't be read: not UTF-8 text") from None
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            reason = getattr(error, "strerror", None) or str(error)
-            raise UsageError(f"--config={path}: can't be read: {reason}") from None
-        except (yaml.YAMLError, RecursionError) as error:
-            raise UsageError(f"--config={path}: not YAML: {' '.join(str(error).split())}") from None
+            content = parse_yaml(read_at_most(YAML_BYTES, Path(path)))
+        except OSError as error:
+            raise UsageError(f"--config={path}: can't be read: {error.strerror}") from None
+        except ValueError as reason:  # also a NUL in the path
+            raise UsageError(f"--config={path}: {reason}") from None
         if not isinstance(content, dict):
             raise UsageError(f"--config={path}: must be a YAML mapping of settings")
         flat: dict[str, Any] = {}

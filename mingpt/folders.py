@@ -47,6 +47,7 @@ def opened(config: Config, say: Callable[[str], None]) -> Iterator[tuple[Path, C
     folder = Path(config.system.work_dir or newest_run()) if resuming else _free(config.system.work_dir)
     if resuming:
         _refuse_changes(config, folder)
+    _refuse_links(folder)
     with _made(folder), locked(folder):
         if not resuming:
             yield folder, None
@@ -56,6 +57,13 @@ def opened(config: Config, say: Callable[[str], None]) -> Iterator[tuple[Path, C
         if not begun:
             say(f"{folder}: no checkpoint yet, so it begins at the beginning")
         yield folder, checkpoint.newest(folder, say) if begun else None
+
+
+def _refuse_links(folder: Path) -> None:
+    """Refuse to write through a link: what it leads to is somebody else's."""
+    for name in (*OWN_FILES, "loss.png", "checkpoints", "wandb", ".lock"):
+        if (folder / name).is_symlink():
+            raise CheckpointError(f"{folder / name}: a link; a run folder holds its own files")
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ class WandbMirror:
     id: str
     settings: Record
     say: Say
-    patience: float = 5.0  # seconds that the end of a run waits for what is still unsent
+    patience: float = 4.0  # seconds that the end of a run waits for what is still unsent
     _queue: "queue.Queue[tuple[str, Any] | None]" = field(default_factory=queue.Queue)
     _thread: threading.Thread | None = None
 
@@ -76,7 +76,7 @@ class WandbMirror:
     def _work(self) -> None:
         try:
             self._mirror()
-        except Exception as error:  # a mirror must never break a run, whatever a library of that size raises
+        except BaseException as error:  # a mirror must never break a run, whatever a library of that size raises
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             self.say(f"wandb stopped ({reason}); training goes on, metrics.jsonl is complete")
 

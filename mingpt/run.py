@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from mingpt import checkpoint, counting, fitting, folders, runlog
+from mingpt import checkpoint, counting, fitting, folders, runlog, shortage
 from mingpt.checkpoint import Checkpoint
 from mingpt.counting import Counting
 from mingpt.errors import CheckpointError, require
@@ -21,7 +21,7 @@ from mingpt.mirror import WandbMirror
 from mingpt.ngram import kneser_ney_losses
 from mingpt.probe import USUAL_SHARE, expected_memory, matrix_rate
 from mingpt.report import curve
-from mingpt.report.records import read_lines
+from mingpt.report.records import read_lines, read_losses
 from mingpt.runlog import JsonLines
 from mingpt.settings import Config
 from mingpt.text import tokenizers
@@ -55,15 +55,17 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) ->
     device = pick_device(config.trainer.device)
     if config.system.threads:
         torch.set_num_threads(config.system.threads)
-    with folders.opened(config, say) as (folder, saved):
+    with folders.opened(config, say) as (folder, saved), shortage.told(config, folder):
         pretrained = _pretrained(config, say) if saved is None else None
         corpus = prepare(config.data, say)
+        if saved:
+            _refuse_misfit(config, saved, corpus, folder)
         model = _model(config, corpus.tokenizer, saved or pretrained)
         if pretrained:
             fitting.start_from(model, pretrained, corpus.tokenizer, say)
         trainer = _trainer(config, model, corpus, device, say)
         if saved:
-            _restore(trainer, saved, corpus, folder)
+            _restore(trainer, saved)
         mirror_id = _mirror_id(saved)
         say(f"run folder: {folder}")
         if trainer.model.autoregressive:
@@ -131,8 +133,8 @@ def _train_in(
     told = {**config.flat(), "environment": environment(folder)}
     state = {"model": fitting.described(trainer.model.config), "wandb_id": mirror_id}
     with (
-        closing(JsonLines(folder / "metrics.jsonl", until=done)) as metrics,
-        closing(JsonLines(folder / "samples.jsonl", until=done)) as samples,
+        closing(JsonLines(folder / "metrics.jsonl", until=done, holds={"train_loss": int | float})) as metrics,
+        closing(JsonLines(folder / "samples.jsonl", until=done, holds={"prompt": str, "text": str})) as samples,
         closing(WandbMirror(config.wandb, folder, mirror_id, told, trainer.say)) as mirror,
         stop_on_signals(trainer.stop),
     ):
@@ -152,7 +154,11 @@ def _train_in(
 
 def _draw(folder: Path, corpus: Corpus, block_size: int, say: Say) -> None:
     """The n-gram losses of the text, and the curve against them."""
-    if not (folder / "baselines.json").exists():
+    try:
+        known = read_losses(folder / "baselines.json")
+    except CheckpointError:  # it follows from the text, so it can be made again
+        known = {}
+    if not known:
         data, vocab_size = corpus.data, corpus.tokenizer.vocab_size
         few = len(data.train) + len(data.held_out) <= COUNTED
         if not few:
@@ -205,20 +211,24 @@ def load(run_dir: str | Path, *, device: str = "auto", say: Say = silent) -> Run
     config = folders.read_config(folder)
     saved = checkpoint.newest(folder, say)
     tokenizer = tokenizers.from_json(saved.tokenizer)
+    fitting.refuse_other_model(_model_settings(config, tokenizer, saved), saved)
     model = _model(config, tokenizer, saved)
-    fitting.refuse_other_model(model.config, saved)
     checkpoint.load_weights(model, saved.model, saved.folder)
     model.to(where).eval()
     return Run(folder, config, model, tokenizer, _progress(saved))
 
 
 def _model(config: Config, tokenizer: Tokenizer, saved: Checkpoint | None) -> LanguageModel:
-    """Freshly initialised, the same for the same seed; as large a vocabulary as `saved` has, if it is larger."""
-    rows = max(tokenizer.vocab_size, fitting.rows_of(saved) if saved else 0)
-    sizes = {"vocab_size": rows, "block_size": config.data.block_size}
-    settings: ModelConfig = replace(config.model, **sizes)  # type: ignore[arg-type]
+    """Freshly initialised, the same for the same seed."""
     torch.manual_seed(derived_seed(config.system.seed, "weights"))
-    return build(settings)
+    return build(_model_settings(config, tokenizer, saved))
+
+
+def _model_settings(config: Config, tokenizer: Tokenizer, saved: Checkpoint | None) -> ModelConfig:
+    """A model's settings; as large a vocabulary as `saved` has, if it is larger."""
+    rows = max(tokenizer.vocab_size, fitting.rows_of(saved) if saved else 0)
+    settings: ModelConfig = replace(config.model, vocab_size=rows, block_size=config.data.block_size)
+    return settings
 
 
 def _pretrained(config: Config, say: Say) -> Checkpoint | None:
@@ -227,8 +237,8 @@ def _pretrained(config: Config, say: Say) -> Checkpoint | None:
     return None if folder is None else checkpoint.newest(Path(folder), say)
 
 
-def _restore(trainer: Trainer, saved: Checkpoint, corpus: Corpus, folder: Path) -> None:
-    """Put the trainer where the checkpoint was, once it is known to be the same run's."""
+def _refuse_misfit(config: Config, saved: Checkpoint, corpus: Corpus, folder: Path) -> None:
+    """Refuse a checkpoint of another run, before a model of the size that the settings say costs any memory."""
     if "imported" in environment(folder):
         raise CheckpointError(
             f"{folder}: imported, so there is no training to go on with; begin one in another folder by "
@@ -237,7 +247,11 @@ def _restore(trainer: Trainer, saved: Checkpoint, corpus: Corpus, folder: Path) 
     if environment(folder)["text_sha256"] != corpus.sha256:
         raise CheckpointError(f"{folder}: {corpus.source} is no longer the text that it began with (sha256 differs)")
     fitting.refuse_other_vocabulary(saved, corpus.tokenizer)
-    fitting.refuse_other_model(trainer.model.config, saved)
+    fitting.refuse_other_model(_model_settings(config, corpus.tokenizer, saved), saved)
+
+
+def _restore(trainer: Trainer, saved: Checkpoint) -> None:
+    """Put the trainer where the checkpoint was."""
     progress = _progress(saved)
     require(
         progress.step <= trainer.config.max_iters,

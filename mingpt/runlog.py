@@ -4,12 +4,15 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType, UnionType
 from typing import Any, TextIO
 
 import torch
 
+from mingpt.errors import CheckpointError
 from mingpt.files import write_atomic
 from mingpt.report.records import read_lines
 from mingpt.version import VERSION
@@ -23,11 +26,20 @@ class JsonLines:
     Args:
         path: made when missing.
         until: keep earlier lines up to this step only, as a resumed run writes the later ones again.
+        holds: what each of those must have beside its step.
+
+    Raises:
+        CheckpointError: a line that has not.
     """
 
-    def __init__(self, path: Path, until: int) -> None:
+    def __init__(self, path: Path, until: int, holds: Mapping[str, type | UnionType] = MappingProxyType({})) -> None:
         if path.exists():
-            kept = [line for line in read_lines(path) if line["step"] <= until]
+            lines = read_lines(path)
+            for number, line in enumerate(lines, start=1):
+                for name, kind in {"step": int, **holds}.items():
+                    if not isinstance(line.get(name), kind):
+                        raise CheckpointError(f"{path}: line {number} has no {name}; mend or remove it")
+            kept = [line for line in lines if line["step"] <= until]
             write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self._file: TextIO = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
 

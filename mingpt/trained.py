@@ -1,6 +1,5 @@
 """A trained model with all that belongs to it: what one may ask of a run."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +10,11 @@ from torch import Tensor
 
 from mingpt import runlog
 from mingpt.attention.maps import attention_weights
-from mingpt.errors import DataError, UsageError, require
+from mingpt.errors import CheckpointError, DataError, UsageError, require
 from mingpt.evaluate import HeldOutLoss, PseudoLikelihood, Say, held_out_loss, pseudo_likelihood, silent
 from mingpt.influence import influence
 from mingpt.lm import LanguageModel
-from mingpt.report.records import read_lines
+from mingpt.report.records import read_json, read_lines, read_losses
 from mingpt.sampling import Sampling, fill, stream, write
 from mingpt.settings import Config
 from mingpt.text.corpora import read_text
@@ -178,16 +177,28 @@ class Run:
         return path
 
     def last_record(self) -> runlog.Record:
-        """The last line of metrics.jsonl."""
-        return read_lines(self.folder / "metrics.jsonl")[-1]
+        """The last line of metrics.jsonl.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        lines = read_lines(self.folder / "metrics.jsonl")
+        if not lines:
+            raise CheckpointError(f"{self.folder / 'metrics.jsonl'}: missing, or it holds no step")
+        return lines[-1]
 
     def baselines(self) -> dict[str, float]:
         """n-gram losses of this run's text, in nats per token."""
-        losses: dict[str, float] = json.loads((self.folder / "baselines.json").read_text(encoding="utf-8"))
-        return losses
+        return read_losses(self.folder / "baselines.json")
 
 
 def environment(folder: Path) -> runlog.Record:
-    """What environment.json says of the run in `folder`."""
-    written: runlog.Record = json.loads((folder / "environment.json").read_bytes())
+    """What environment.json says of the run in `folder`.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or does not say which text the run is of.
+    """
+    written = read_json(folder / "environment.json")
+    if not all(isinstance(written.get(name, 0), str | None) for name in ("text", "text_sha256")):
+        raise CheckpointError(f"{folder / 'environment.json'}: missing, or it names no text")
     return written

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS: list[list[list[str]]] = [
     [
         [
-            *("errors", "version", "registry", "files", "interrupt", "utils"),
+            *("errors", "version", "registry", "files", "untrusted", "interrupt", "utils"),
             *("initialise", "passes", "norms", "dropout"),
             *(
                 "report.curve",
@@ -64,7 +64,7 @@ FLOORS: list[list[list[str]]] = [
         ["checkpoint"],
     ],
     [["training_settings", "carried", "trainer", "counting", "events"], ["fitting"]],
-    [["flags", "settings", "folders", "trained", "run"]],
+    [["flags", "settings", "folders", "shortage", "trained", "run"]],
     [["benchmarks", "experiments"], ["interop"], ["selftest"]],
     [["console", "comparing", "options", "cli"]],
 ]

@@ -1,8 +1,10 @@
 """loss.png: a run's curve against the lines that counting alone reaches.  Made from the run folder's files only."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from mingpt.files import save_picture
+from mingpt.untrusted import parse_json
 
 TITLE = "Held-out loss against what counting alone reaches"
 UNJUDGED = "Training loss; there is no held-out loss to compare with anything"
@@ -13,10 +15,10 @@ def draw(run_dir: Path) -> Path:
     from matplotlib.figure import Figure  # 0.5 s, and only where a picture is drawn
     from matplotlib.ticker import MaxNLocator
 
-    records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    records = [parse_json(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     judged = [(r["step"], r.get("val_loss", r.get("val_loss_part"))) for r in records]
     judged = [point for point in judged if point[1] is not None]
-    baselines: dict[str, float] = json.loads((run_dir / "baselines.json").read_text(encoding="utf-8"))
+    baselines: dict[str, float] = parse_json((run_dir / "baselines.json").read_bytes())
     lines = baselines if judged else {}  # they are of held-out text
     figure = Figure(figsize=(9, 5), dpi=120, layout="constrained")
     axes = figure.subplots()
@@ -50,8 +52,7 @@ def draw(run_dir: Path) -> Path:
     axes.set(xlabel="optimizer step", ylabel="nats per token", title=TITLE if judged else UNJUDGED)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper center")
-    figure.savefig(run_dir / "loss.png")
-    return run_dir / "loss.png"
+    return save_picture(figure, run_dir / "loss.png")
 
 
 def labels(lines: Mapping[str, float], *, apart: float, low: float, high: float) -> list[tuple[float, str]]:

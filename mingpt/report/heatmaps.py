@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mingpt.files import save_picture
+
 TICKS = 40  # tokens that still fit along a square
 PANEL, LARGEST = 2.6, 28.0  # inches: of a square, and of a whole picture
 FAINTEST = 1e-5  # total variation distance with the palest colour
@@ -62,8 +64,7 @@ def draw(
     beside = figure.add_axes((1 - 0.75 / width, edges["bottom"], 0.12 / width, edges["top"] - edges["bottom"]))
     figure.colorbar(image, cax=beside).set_label("attention weight (grey: none)", fontsize=7)
     beside.tick_params(labelsize=6)
-    figure.savefig(path)
-    return path
+    return save_picture(figure, path)
 
 
 def draw_influence(moved: NDArray[np.floating[Any]], tokens: Sequence[str], finding: str, path: Path) -> Path:
@@ -90,8 +91,7 @@ def draw_influence(moved: NDArray[np.floating[Any]], tokens: Sequence[str], find
     axes.set_xlabel("input that is replaced (grey, pink: not a bit of the output moves)", fontsize=9)
     axes.set_ylabel("output: the prediction made after reading this token", fontsize=9)
     axes.set_title(finding, fontsize=10)
-    figure.savefig(path)
-    return path
+    return save_picture(figure, path)
 
 
 def influence_square(axes: Any, moved: NDArray[np.floating[Any]]) -> dict[bool, Any]:

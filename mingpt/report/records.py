@@ -7,18 +7,16 @@ samples.jsonl      text drawn along the way
 baselines.json     n-gram losses of the text
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mingpt.errors import CheckpointError, UsageError
 from mingpt.files import sha256
 from mingpt.report.curve import smoothed
+from mingpt.untrusted import JSON_BYTES, YAML_BYTES, parse_json, parse_yaml, read_at_most
 
 HOME = Path("out")  # where runs go that no other place is given
 RECORD, SUMMARY, PAGE, MEASURED = "record.json", "summary.json", "report.html", "measurements.jsonl"  # of an experiment
@@ -166,13 +164,24 @@ def read_run(folder: Path) -> RunRecord:
     """
     if not is_run(folder):
         raise UsageError(f"{folder}: no run here (it has no config.yaml)")
+    environment, metrics = read_json(folder / "environment.json"), read_lines(folder / "metrics.jsonl")
+    samples = read_lines(folder / "samples.jsonl")
+    sound = {
+        "environment.json": isinstance(environment.get("model") or {}, dict),
+        "metrics.jsonl": all(isinstance(value, float | int | None) for line in metrics for value in line.values()),
+        "samples.jsonl": all(
+            isinstance(line.get("step"), int) and {"prompt", "text"} <= line.keys() for line in samples
+        ),
+    }
+    for name in (name for name, holds in sound.items() if not holds):
+        raise CheckpointError(f"{folder / name}: holds something else than a run writes there")
     return RunRecord(
         folder=folder,
         settings=_found_again(read_settings(folder), folder),
-        environment=read_json(folder / "environment.json"),
-        metrics=[line for line in read_lines(folder / "metrics.jsonl") if isinstance(line.get("step"), int)],
-        samples=read_lines(folder / "samples.jsonl"),
-        baselines=read_json(folder / "baselines.json"),
+        environment=environment,
+        metrics=[line for line in metrics if isinstance(line.get("step"), int)],
+        samples=samples,
+        baselines=read_losses(folder / "baselines.json"),
     )
 
 
@@ -187,7 +196,7 @@ def _found_again(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
 def baselines_of(folder: Path) -> dict[str, float]:
     """N-gram losses of an experiment's text, as its last stage cut it; {} without a run."""
     found = sorted(cell for cells in cells_of(folder, read_json(folder / RECORD)).values() for cell in cells)
-    return read_json(last_stage(found[0]) / "baselines.json") if found else {}
+    return read_losses(last_stage(found[0]) / "baselines.json") if found else {}
 
 
 def cells_of(folder: Path, record: Mapping[str, Any]) -> dict[str, list[Path]]:
@@ -246,9 +255,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.yaml"
     try:
-        groups = yaml.safe_load(path.read_text(encoding="utf-8"))
+        groups = parse_yaml(read_at_most(YAML_BYTES, path))
         return {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
-    except (OSError, ValueError, AttributeError, yaml.YAMLError):
+    except (OSError, ValueError, AttributeError):
         raise CheckpointError(f"{path}: can't be read as a run's settings") from None
 
 
@@ -262,7 +271,7 @@ def read_lines(path: Path) -> list[Record]:
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             if not isinstance(record, dict):
                 raise ValueError
             records.append(record)
@@ -270,6 +279,18 @@ def read_lines(path: Path) -> list[Record]:
             if number < len(lines):
                 raise CheckpointError(f"{path}: line {number} is no record; mend or remove it") from None
     return records
+
+
+def read_losses(path: Path) -> dict[str, float]:
+    """A .json file of losses by their names; {} without the file.
+
+    Raises:
+        CheckpointError: it is damaged, or holds anything but numbers.
+    """
+    content = read_json(path)
+    if not all(isinstance(value, float | int) for value in content.values()):
+        raise CheckpointError(f"{path}: holds something that is no loss")
+    return content
 
 
 def read_json(path: Path) -> Record:
@@ -281,8 +302,8 @@ def read_json(path: Path) -> Record:
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError:
+        content = parse_json(read_at_most(JSON_BYTES, path))
+    except (OSError, ValueError):
         content = None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: can't be read: not a JSON object")

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from mingpt.errors import DataError
+from mingpt.untrusted import require_ordinary
 
 DEFAULT_PATH = "input.txt"  # what corpora.py makes where there is none
 TINY_PATH = "tinyshakespeare"  # what corpora.py downloads
@@ -141,6 +142,7 @@ def opened(name: str) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
         return
     try:
+        require_ordinary(name)
         file = open(name, "rb")  # noqa: SIM115 - closed below; an error of what is done with it is not one of opening
     except FileNotFoundError:
         raise DataError(f"data.path: there is no file {name!r}{_near_miss(name)}") from None

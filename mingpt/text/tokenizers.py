@@ -13,6 +13,7 @@ from mingpt.text.library import LibraryTokenizer
 from mingpt.text.tokens import BYTES, VOCAB_SIZE, Kind, smallest_type, unknown_characters, utf8
 from mingpt.text.tokens import Ids as Ids
 from mingpt.text.tokens import Tokenizer as Tokenizer
+from mingpt.untrusted import parse_json
 
 TOKENIZERS: Registry[type[Kind]] = Registry("data.tokenizer")
 
@@ -136,7 +137,7 @@ def from_json(content: str) -> Tokenizer:
         CheckpointError: not such a description.
     """
     try:
-        described = json.loads(content)
+        described = parse_json(content)
         kind = "bpe" if "type" not in described and "model" in described else described["type"]
         if kind not in TOKENIZERS:
             raise ValueError

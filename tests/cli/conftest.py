@@ -151,5 +151,5 @@ def leaky(monkeypatch: pytest.MonkeyPatch) -> None:
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """Filled with what is drawn from now on, instead of files."""
     drawn: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, path: drawn.append(self))
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **how: drawn.append(self))
     return drawn

@@ -59,7 +59,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         heatmaps.draw(maps, tokens, key_heads, [None, window], tmp_path / "a.png")
         return figures[-1]
 
-    monkeypatch.setattr(Figure, "savefig", lambda self, path: figures.append(self))
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **how: figures.append(self))
     return draw
 
 

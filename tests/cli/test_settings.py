@@ -193,6 +193,12 @@ def test_text_is_read_though_nothing_was_wrong_with_the_test_itself(accepts: Any
     assert accepts("sample").refusal == "accepted"
 
 
+@pytest.mark.usefixtures("untouched")
+def test_name_from_a_file_steers_the_terminal(accepts: Any) -> None:
+    assert accepts("--\x1b]0;title\x07=1").refusal.startswith("--\\x1b]0;title\\x07: there is no such setting")
+    assert accepts("--größe=1").refusal.startswith("--größe: there is no such setting")
+
+
 # ---- a file of settings
 
 
@@ -202,6 +208,8 @@ WRONG_FILES = {
     "two_documents": (b"a: 1\n---\nb: 2\n", "--config=FILE", "not YAML"),
     "runs_a_command": (b"!!python/object/apply:os.system ['touch owned']", "--config=FILE", "not YAML"),
     "deep": (b"[" * 5_000, "--config=FILE", "not YAML"),
+    "an_alias": (b"data:\n  path: &a x\nwandb:\n  name: *a\n", "--config=FILE", "not YAML: an alias"),
+    "too_long": (b"# \n" * 400_000, "--config=FILE", "at most 1,048,576 are read"),
     "latin1": (b"data:\n  path: \xe9\n", "--config=FILE", "not UTF-8 text"),
     "a_list": (b"- 1\n", "--config=FILE", "must be a YAML mapping of settings"),
     "a_word": (b"hello", "--config=FILE", "must be a YAML mapping of settings"),

@@ -1,6 +1,7 @@
 """Tiny runs that end in a blink, what two of them are compared by, and a disk that fails when it is told to."""
 
 import errno
+import functools
 import io
 import os
 import random
@@ -53,58 +54,77 @@ TINY: Mapping[str, Any] = {  # spelled out where a test counts on it: the defaul
 LEARNED = ("step", "tokens", "train_loss", "lr", "grad_norm")  # of a record: what no clock and no cadence decides
 
 
-@pytest.fixture(autouse=True, scope="module")
-def no_slow_frills() -> Iterator[None]:
+@contextmanager
+def without_frills(*, power_cuts: bool = False) -> Iterator[None]:
     """Leaves out what costs most of a tiny run and decides nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(events, "SAMPLE_TOKENS", 5)
         patch.setattr(run, "matrix_rate", lambda device: 1e9)
         patch.setattr(curve, "draw", lambda folder: folder / "loss.png")
-        patch.setattr(os, "fsync", lambda handle: None)  # `Disk` counts the calls; no test cuts the power
+        if not power_cuts:
+            patch.setattr(os, "fsync", lambda handle: None)  # `Disk` counts the calls; no test cuts the power
+        yield
+
+
+def write_text(path: Path) -> Path:
+    """Some 900 characters of 11 different ones, each depending on the one before it."""
+    draw, word, at = random.Random(5), "abcdefgh ,\n", [0]
+    for _ in range(900):
+        at.append((at[-1] + draw.choice((1, 1, 2, 5))) % len(word))
+    path.write_text("".join(word[i] for i in at), encoding="utf-8")
+    return path
+
+
+def config_of(text: Path, folder: Path | None, changes: Mapping[str, Any] | None = None) -> Config:
+    """The configuration of a tiny run on `text` in `folder`, with changes."""
+    place = {"data.path": str(text), "system.work_dir": None if folder is None else str(folder)}
+    return config_from({**TINY, **place, **(changes or {})})
+
+
+def config_from(flat: Mapping[str, Any]) -> Config:
+    """The configuration of settings by their keys; defaults for the others."""
+    groups: dict[str, dict[str, Any]] = defaultdict(dict)
+    for key, value in flat.items():
+        group, _, name = key.partition(".")
+        groups[group][name] = value
+    return Config(**{group.name: group.default_factory(**groups[group.name]) for group in fields(Config)})  # type: ignore[misc]
+
+
+def trace_of(folder: Path) -> dict[str, Any]:
+    """What a run has learned, bit by bit; equal for two runs that took one path."""
+    newest = folder / "checkpoints" / f"step_{checkpoint.steps(folder)[0]:06d}"
+    records = read_lines(folder / "metrics.jsonl")
+    return {
+        "records": [{name: record[name] for name in LEARNED} for record in records],
+        "newest": newest.name,
+        "weights": sha256((newest / "model.safetensors").read_bytes()),
+        "optimizer": sha256((newest / "optimizer.safetensors").read_bytes()),
+    }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_slow_frills() -> Iterator[None]:
+    """As `without_frills`."""
+    with without_frills():
         yield
 
 
 @pytest.fixture(scope="session")
 def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some 900 characters of 11 different ones, each depending on the one before it."""
-    draw, word, at = random.Random(5), "abcdefgh ,\n", [0]
-    for _ in range(900):
-        at.append((at[-1] + draw.choice((1, 1, 2, 5))) % len(word))
-    path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text("".join(word[i] for i in at), encoding="utf-8")
-    return path
+    """As `write_text`."""
+    return write_text(tmp_path_factory.mktemp("text") / "text.txt")
 
 
 @pytest.fixture(scope="session")
 def tiny(text_file: Path) -> Callable[..., Config]:
     """`tiny(folder, {"trainer.max_iters": 3})`: the configuration of a tiny run, with changes."""
-
-    def make(folder: Path | None, changes: Mapping[str, Any] | None = None) -> Config:
-        place = {"data.path": str(text_file), "system.work_dir": None if folder is None else str(folder)}
-        groups: dict[str, dict[str, Any]] = defaultdict(dict)
-        for key, value in {**TINY, **place, **(changes or {})}.items():
-            group, _, name = key.partition(".")
-            groups[group][name] = value
-        return Config(**{group.name: group.default_factory(**groups[group.name]) for group in fields(Config)})  # type: ignore[misc]
-
-    return make
+    return functools.partial(config_of, text_file)
 
 
 @pytest.fixture(scope="session")
 def trace() -> Callable[[Path], dict[str, Any]]:
-    """`trace(folder)`: what a run has learned, bit by bit; equal for two runs that took one path."""
-
-    def of(folder: Path) -> dict[str, Any]:
-        newest = folder / "checkpoints" / f"step_{checkpoint.steps(folder)[0]:06d}"
-        records = read_lines(folder / "metrics.jsonl")
-        return {
-            "records": [{name: record[name] for name in LEARNED} for record in records],
-            "newest": newest.name,
-            "weights": sha256((newest / "model.safetensors").read_bytes()),
-            "optimizer": sha256((newest / "optimizer.safetensors").read_bytes()),
-        }
-
-    return of
+    """`trace(folder)`: as `trace_of`."""
+    return trace_of
 
 
 @pytest.fixture(scope="session")
@@ -129,11 +149,12 @@ class Disk:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
-        self._at, self._full, self._watching = -1, False, False
+        self._at, self._full, self._watching, self._number = -1, False, False, errno.ENOSPC
 
     @contextmanager
-    def watched(self, killed_at: int = -1, full_at: int = -1) -> Iterator[list[str]]:
-        """Watch what happens inside; the list has the name of each call."""
+    def watched(self, killed_at: int = -1, full_at: int = -1, number: int = errno.ENOSPC) -> Iterator[list[str]]:
+        """Watch what happens inside; the list has the name of each call.  A full disk raises an OSError of `number`."""
+        self._number = number
         self.calls, self._at, self._full, self._watching = [], max(killed_at, full_at), full_at >= 0, True
         try:
             yield self.calls
@@ -148,7 +169,7 @@ class Disk:
             if not self._full:
                 raise Killed(name)
             if name in self.GROWS:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise OSError(self._number, os.strerror(self._number))
 
     def wrapped(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def struck(*args: Any, **kwargs: Any) -> Any:
@@ -176,11 +197,16 @@ class HalfWriter(io.BufferedWriter):
         return half + super().write(content[half:])
 
 
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    """The disk under `os`, watched."""
+def watched_disk(patch: pytest.MonkeyPatch) -> Disk:
+    """The disk under `os`, watched until `patch` is undone."""
     disk = Disk()
     for name in {*Disk.GROWS, *Disk.OTHERS} - {"write"}:
-        monkeypatch.setattr(os, name, disk.wrapped(name, getattr(os, name)))
-    monkeypatch.setattr(os, "fdopen", disk.fdopen)
+        patch.setattr(os, name, disk.wrapped(name, getattr(os, name)))
+    patch.setattr(os, "fdopen", disk.fdopen)
     return disk
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    """As `watched_disk`."""
+    return watched_disk(monkeypatch)

@@ -1,60 +1,14 @@
 """A process that dies, a disk that is full: what was saved before stays whole, and the run goes on from it."""
 
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from mingpt import checkpoint, cli, run
 from mingpt.checkpoint import MANIFEST
-from mingpt.errors import CheckpointError
-
-ROOT = Path(run.__file__).parents[1]
-FILES = [*checkpoint.FILES, MANIFEST]
-
-
-def save(folder: Path, step: int, val_loss: float | None = None) -> Path:
-    """A checkpoint that holds its step everywhere."""
-    return checkpoint.save(
-        folder,
-        model={"w": torch.full((3,), float(step))},
-        optimizer={"w/m": torch.full((3,), float(-step))},
-        state={"step": step, "val_loss": val_loss},
-        tokenizer=f"tokenizer of {step}",
-    )
-
-
-def newest_step(folder: Path) -> int:
-    """The step of the newest whole checkpoint, all four files of which say the same."""
-    found = checkpoint.newest(folder, lambda line: None)
-    step: int = found.state["step"]
-    assert found.model["w"].tolist() == [step] * 3
-    assert found.optimizer["w/m"].tolist() == [-step] * 3
-    assert found.tokenizer == f"tokenizer of {step}"
-    return step
-
-
-def two_saves(folder: Path) -> Path:
-    """Checkpoints of steps 1, 2 and 3, of which the best is the first: the next save has one to drop."""
-    folder.mkdir()
-    for step, loss in ((1, 1.0), (2, 2.0), (3, 2.0)):
-        save(folder, step, loss)
-    return folder
-
-
-def calls_of_a_save(folder: Path, disk: Any) -> list[str]:
-    two_saves(folder)
-    with disk.watched() as calls:
-        save(folder, 4, 2.0)
-    assert [calls.count(name) for name in ("write", "replace")] == [len(FILES), len(FILES) + 1], "a write unseen"
-    assert "rmdir" in calls
-    return list(calls)
+from tests.campaign.disks import FILES, calls_of_a_save, newest_step, save, two_saves
 
 
 def test_kill_inside_a_save_costs_the_checkpoint_before(tmp_path: Path, disk: Any, listing: Any) -> None:
@@ -91,18 +45,6 @@ def test_kill_while_a_damaged_step_is_saved_again_costs_the_one_before(tmp_path:
         assert newest_step(folder) in (2, 3)
         save(folder, 3)
         assert newest_step(folder) == 3
-
-
-def test_full_disk_costs_the_checkpoint_before(tmp_path: Path, disk: Any, listing: Any) -> None:
-    calls = calls_of_a_save(tmp_path / "whole", disk)
-    for at in [at for at, name in enumerate(calls) if name in disk.GROWS]:
-        folder = two_saves(tmp_path / str(at))
-        with disk.watched(full_at=at), pytest.raises(OSError, match="No space left on device"):
-            save(folder, 4, 2.0)
-        assert newest_step(folder) in (3, 4)
-        save(folder, 4, 2.0)
-        assert listing(folder) == listing(tmp_path / "whole")
-        shutil.rmtree(folder)
 
 
 def test_full_disk_is_more_than_one_line(
@@ -208,39 +150,3 @@ def test_millionth_step_is_sorted_before_the_one_before_it(tmp_path: Path) -> No
     for step in (999_998, 999_999, 1_000_000):
         save(tmp_path, step)
     assert checkpoint.steps(tmp_path) == [1_000_000, 999_999]
-
-
-# ---- a real process, really killed
-
-
-@pytest.mark.slow
-def test_process_killed_at_any_moment_takes_another_path(tmp_path: Path, tiny: Any, trace: Any, listing: Any) -> None:
-    """SIGKILL again and again, each time a little later, into a run that saves after every step."""
-    many = {"trainer.max_iters": 150, "trainer.save_every": 1, "trainer.eval_every": 10}
-    run.train(tiny(tmp_path / "whole", {**many, "trainer.save_every": 0}))
-    folder, kills = tmp_path / "run", 0
-    (tmp_path / "fresh.yaml").write_text(tiny(folder, many).to_yaml(), encoding="utf-8")
-    for moment in range(10):
-        try:
-            begun = checkpoint.newest(folder, lambda line: None).folder.name
-        except CheckpointError:
-            begun = ""
-            shutil.rmtree(folder, ignore_errors=True)
-        command = [sys.executable, "chargpt.py", f"--config={tmp_path / 'fresh.yaml'}"]
-        command += ["--trainer.resume=True"] if begun else []
-        child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        home, deadline = folder / "checkpoints", time.monotonic() + 60
-        while child.poll() is None and time.monotonic() < deadline:  # until it has saved, then a moment longer
-            if home.is_dir() and any(entry.name.strip(".").removesuffix(".tmp") > begun for entry in home.iterdir()):
-                break
-            time.sleep(0.001)
-        time.sleep(0.0137 * moment)
-        child.send_signal(signal.SIGKILL)
-        errors = child.communicate()[1]
-        kills += child.returncode == -signal.SIGKILL
-        assert child.returncode in (0, -signal.SIGKILL), errors
-    assert kills >= 5
-    run.train(tiny(folder, {**many, "trainer.resume": True}))
-    assert trace(folder) == trace(tmp_path / "whole")
-    assert not [name for name in listing(folder) if name.endswith(".tmp")]
-    assert (folder / "baselines.json").exists()

@@ -41,13 +41,15 @@ class FakeWandb(ModuleType):
         self.asked = asked
         if self.fails == "init":
             raise RuntimeError("no such project\nand a second line")
+        if self.fails == "init exits":
+            sys.exit(3)
         if self.fails == "init hangs":
             self.released.wait()
             raise RuntimeError("the test is over")
         return SimpleNamespace(log=self.log, finish=self.finish)
 
     def log(self, record: dict[str, Any], step: int | None = None) -> None:
-        if self.fails == "log" and step == 3:
+        if self.fails == "log" and step == 10:
             raise OSError("disk quota")
         self.logged.append((step, record))
 
@@ -109,6 +111,7 @@ def test_disabled_mirror_imports_wandb(tmp_path: Path, tiny: Any, monkeypatch: p
     ("wandb", "mode", "says"),
     [
         ("init", "offline", "wandb stopped (no such project)"),
+        ("init exits", "offline", "wandb stopped (3)"),
         ("log", "offline", "wandb stopped (disk quota)"),
         ("login", "online", "wandb stopped (no API key"),
         ("init hangs", "offline", "wandb did not finish in time"),

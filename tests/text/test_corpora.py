@@ -96,8 +96,9 @@ def test_unreadable_file_raises_something_else(tmp_path: Path, monkeypatch: pyte
     def denied(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("builtins.open", denied)  # root reads everything, so the mode bits would prove nothing
     path = str(tmp_path / "secret.txt")
+    Path(path).write_text("secret")
+    monkeypatch.setattr("builtins.open", denied)  # root reads everything, so the mode bits would prove nothing
     assert refusal(path) == f"data.path: cannot read {path!r}: Permission denied"
 
 

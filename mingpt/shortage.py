@@ -1,0 +1,50 @@
+"""What a person reads where memory ran out in training: what was asked for, which settings to lower, how to go on."""
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mingpt import checkpoint
+from mingpt.errors import OutOfMemoryError, asked_in_vain
+from mingpt.settings import Config
+from mingpt.zoo import FAMILIES
+
+SIZES = ("n_layer", "n_embd", "order")  # of a model, as far as its family reads them
+
+
+@contextmanager
+def told(config: Config, folder: Path) -> Iterator[None]:
+    """Turn whatever says inside that memory ran out into one line.
+
+    Nothing is saved then: the update that failed may be half made.  The last checkpoint is what the run goes on from.
+
+    Raises:
+        OutOfMemoryError: in the place of MemoryError, torch.OutOfMemoryError and what PyTorch's allocators raise.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        asked = asked_in_vain(error)
+        if asked is None:
+            raise
+        raise OutOfMemoryError(f"out of memory: {asked}; {_remedy(config, folder)}") from error
+
+
+def _remedy(config: Config, folder: Path) -> str:
+    family, trainer = FAMILIES[config.model.type], config.trainer
+    smaller = [f"data.block_size={config.data.block_size}"]
+    smaller += [f"model.{name}={getattr(config.model, name)}" for name in SIZES if name in family.reads]
+    if family.fits_by_counting:
+        return f"lower {', '.join(smaller[1:])}, or take a shorter text"
+    smaller.insert(0, f"trainer.batch_size={trainer.batch_size}")
+    parts = next((n for n in range(trainer.accumulation + 1, trainer.batch_size + 1) if not trainer.batch_size % n), 0)
+    fewer = f"--trainer.accumulation={parts}" if parts else f"a --trainer.batch_size below {trainer.batch_size}"
+    lower = f"lower {', '.join(smaller)}"
+    if not checkpoint.steps(folder):
+        return f"{lower}" + (f", or take {fewer}, which computes a step in more parts" if parts else "")
+    again = f"--trainer.resume=True --system.work_dir={shlex.quote(str(folder))}"
+    if config.data.stateful:
+        return f"go on from the last checkpoint, where there is more memory, with {again}; a new run can {lower}"
+    changed = f"{again} --trainer.resume_changed=True"
+    return f"go on from the last checkpoint with {changed} and {fewer}; a new run can {lower}"

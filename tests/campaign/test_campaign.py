@@ -1,0 +1,67 @@
+"""Every campaign loses no trial: a few of them in the quick suite, all behind `slow`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.campaign import __main__ as table
+from tests.campaign.every import CAMPAIGNS
+from tests.campaign.tally import Campaign, Tally
+
+LAST = Path(table.__file__).with_name("last.json")
+
+
+def lose_nothing(home: Path, name: str, trials: int) -> Tally:
+    tally = CAMPAIGNS[name].make(home, trials)
+    assert tally.lost == []
+    assert tally.trials
+    for what, limit in CAMPAIGNS[name].limits.items():
+        assert tally.worst.get(what, 0) <= limit, what
+    return tally
+
+
+@pytest.mark.parametrize("name", CAMPAIGNS)
+def test_a_trial_is_lost(tmp_path: Path, name: str) -> None:
+    lose_nothing(tmp_path, name, CAMPAIGNS[name].quick)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in CAMPAIGNS if CAMPAIGNS[name].whole > CAMPAIGNS[name].quick])
+def test_a_trial_of_many_is_lost(tmp_path: Path, name: str) -> None:
+    tally = lose_nothing(tmp_path, name, CAMPAIGNS[name].whole)
+    assert tally.trials >= CAMPAIGNS[name].whole
+    for kind, number in CAMPAIGNS[name].needed.items():
+        assert tally.counts[kind] >= number, kind
+
+
+def test_committed_figures_are_not_of_all_campaigns_or_not_of_whole_ones() -> None:
+    rows = {row["campaign"]: row for row in json.loads(LAST.read_bytes())["rows"]}
+    assert list(rows) == list(CAMPAIGNS)
+    for name, row in rows.items():
+        assert row["survived"] == row["trials"] >= CAMPAIGNS[name].whole, name
+        assert all(row["counts"][kind] >= number for kind, number in CAMPAIGNS[name].needed.items()), name
+        assert all(row["worst"][what] <= limit for what, limit in CAMPAIGNS[name].limits.items()), name
+
+
+def test_lost_trial_is_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def losing(home: Path, trials: int) -> Tally:
+        tally = Tally()
+        for number in range(trials):
+            tally.trial(f"trial {number}", held=number != 1, why="gone")
+            tally.saw("seconds", number)
+        tally.count("inside")
+        return tally
+
+    monkeypatch.setitem(CAMPAIGNS, "losing", Campaign(losing, "loses", whole=3, quick=2, needed={}, limits={}))
+    assert table.main(["losing", f"--out={tmp_path / 'out.json'}"]) == 1
+    (row,) = json.loads((tmp_path / "out.json").read_bytes())["rows"]
+    told = (row["trials"], row["survived"], row["counts"], row["worst"], row["lost"])
+    assert told == (3, 2, {"inside": 1}, {"seconds": 2.0}, ["trial 1: gone"])
+    said = capsys.readouterr().out
+    assert "    lost: trial 1: gone\n" in said
+    assert [cell.strip() for cell in said.splitlines()[2].split("|")[1:5]] == [
+        *("losing", "3", "2", "1 inside; seconds 2"),
+    ]
