@@ -16,6 +16,7 @@ from tests.campaign.every import CAMPAIGNS
 def main(words: list[str]) -> int:
     names = [word for word in words if not word.startswith("--")] or list(CAMPAIGNS)
     out = next((Path(word.partition("=")[2]) for word in words if word.startswith("--out=")), None)
+    trials = next((int(word.partition("=")[2]) for word in words if word.startswith("--trials=")), 0)
     rows, failed = [], False
     print(f"| {'campaign':14} | {'trials':>6} | {'survived':>8} | {'worst case':60} | {'seconds':>7} |")
     print(f"|{'-' * 16}|{'-' * 8}|{'-' * 10}|{'-' * 62}|{'-' * 9}|")
@@ -23,7 +24,7 @@ def main(words: list[str]) -> int:
         each = CAMPAIGNS[name]
         with tempfile.TemporaryDirectory() as home:
             began = time.monotonic()
-            tally = each.make(Path(home), each.quick if "--quick" in words else each.whole)
+            tally = each.make(Path(home), trials or (each.quick if "--quick" in words else each.whole))
             seconds = time.monotonic() - began
         failed |= bool(tally.lost)
         told = [f"{count} {kind}" for kind, count in tally.counts.items()]

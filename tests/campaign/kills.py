@@ -50,6 +50,9 @@ def kills(home: Path, trials: int) -> Tally:
         child = start(words, home / "killed")
         child.wait_for((folder / "config.yaml").exists)
         time.sleep(draw.uniform(0, seconds[name]))
+        if tally.trials % 2:  # of the moments, half are looked for inside a save
+            child.wait_for(lambda folder=folder: saving(folder))
+            time.sleep(draw.uniform(0, 0.02))
         child.kill()
         if child.wait() != -signal.SIGKILL:  # it had ended by itself: no trial
             shutil.rmtree(folder)

@@ -40,7 +40,9 @@ def test_committed_figures_are_of_short_campaigns_or_hide_a_loss() -> None:
     assert rows.keys() <= CAMPAIGNS.keys()
     assert rows
     for name, row in rows.items():
-        assert row["survived"] == row["trials"] >= CAMPAIGNS[name].whole, name
+        assert row["survived"] == row["trials"] >= 1, name
+        long = CAMPAIGNS[name].whole > CAMPAIGNS[name].quick  # else a table, which grows with the project
+        assert row["trials"] >= CAMPAIGNS[name].whole or not long, name
         assert all(row["counts"][kind] >= number for kind, number in CAMPAIGNS[name].needed.items()), name
         assert all(row["worst"][what] <= limit for what, limit in CAMPAIGNS[name].limits.items()), name
 
