@@ -72,22 +72,6 @@ def asked_in_vain(error: BaseException) -> str | None:
     return f"{amount[1]} {amount[2]} were asked for at once" if amount else "how much was asked for is not told"
 
 
-class OutOfMemoryError(MingptError):
-    """More memory was asked for than there is; what was saved before is whole."""
-
-
-def asked_in_vain(error: BaseException) -> str | None:
-    """How much memory was asked for, in words, where `error` says that there was not enough; None for any other."""
-    text = " ".join(str(error).split())
-    lacking = re.search("out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", text, re.IGNORECASE)
-    if not (isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and lacking)):
-        return None
-    amount = re.search(r"allocate ([\d.]+) ?([KMGTPE]?i?B|bytes)", text)
-    if amount and amount[2] == "bytes":
-        return f"{float(amount[1]) / 1e9:,.3g} GB were asked for at once"
-    return f"{amount[1]} {amount[2]} were asked for at once" if amount else "how much was asked for is not told"
-
-
 def require(holds: bool, field: str, value: object, rule: str) -> None:
     """Refuse a setting: `model.n_embd=30: must be a multiple of model.n_query_head=4`.
 
