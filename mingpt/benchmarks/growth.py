@@ -39,7 +39,7 @@ from mingpt.utils import pick_device
 
 WARMUP = 2  # steps of each before any is timed: the first makes the optimizer's averages
 FEWEST = 3  # sizes of an axis, so that there are two in its larger half
-PICTURE = (6.4, 5.8)  # inches
+PICTURE, ROOM = (6.4, 5.8), 1.5  # inches; heights of what a panel shows, so that its legend stands above that
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,6 +265,8 @@ def _panel(row: Mapping[str, Any], axes: Any) -> None:
     if row["none_ms"]:
         axes.axhline(row["none_ms"]["median"], lw=1.2, label="no window", **figures.style(2))
     axes.set(xscale="log", yscale="log")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, low * (high / low) ** ROOM)
     axes.set_xticks(sizes, [_short(size) for size in sizes])
     axes.set_xticks([], minor=True)
     figures.finish(axes, xlabel=axis.label, ylabel="ms a step", title=row["fixed"])
