@@ -28,9 +28,7 @@ class Guard:
     """Stops a run whose update made a weight infinite, as a finite gradient can; nobody judges or saves it."""
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
-        config = trainer.config
-        looked_at = any(trainer.due(every) for every in (config.eval_every, config.sample_every, config.save_every))
-        if not (trainer.last or looked_at):
+        if not (trainer.last or trainer.looked_at):
             return
         remembered = (*trainer.optimizer_tensors().values(), *trainer.carried.tensors().values())
         tensors = (*trainer.model.parameters(), *remembered)

@@ -1,10 +1,15 @@
 """Which process of a training this one is: what torchrun told it, read from the environment, without torch."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun, or whoever does its work, tells a process
+from mingpt.errors import UsageError, require
+
+# What torchrun, or whoever does its work, tells a process.
+TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 NAMELESS = "none"  # the id that torchrun gives a launch which was given none
 
 
@@ -34,22 +39,42 @@ class Launch:
 
 
 def launched(environment: Mapping[str, str] = os.environ) -> Launch | None:
-    """What this process was told of its company; None: it was started alone."""
-    if not all(name in environment for name in TOLD):
+    """What this process was told of its company; None: it was started alone.
+
+    Raises:
+        UsageError: it was told of others, but not all that it takes to meet them.
+    """
+    missing = [name for name in TOLD if name not in environment]
+    if missing:
+        others = environment.get("WORLD_SIZE", "1")
+        require(others in ("", "1"), "WORLD_SIZE", others, f"needs {', '.join(missing)}, too, as torchrun sets them")
         return None
-    rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
-    name = environment.get("TORCHELASTIC_RUN_ID")
+    name, numbers = environment.get("TORCHELASTIC_RUN_ID"), {}
+    for told in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        require(environment[told].isdecimal(), told, repr(environment[told]), "must be a number, as torchrun sets it")
+        numbers[told] = int(environment[told])
     return Launch(
-        rank=rank,
-        size=size,
-        local_rank=int(environment.get("LOCAL_RANK", rank)),
-        local_size=int(environment.get("LOCAL_WORLD_SIZE", size)),
-        id=f"process {os.getppid()}" if name == NAMELESS else name,
+        rank=numbers["RANK"],
+        size=numbers["WORLD_SIZE"],
+        local_rank=numbers["LOCAL_RANK"],
+        local_size=numbers["LOCAL_WORLD_SIZE"],
+        id=_starter() if name == NAMELESS else name,
         starts=int(environment.get("TORCHELASTIC_RESTART_COUNT", 0)),
     )
 
 
+def _starter() -> str:
+    """The process that started this one, and where the system tells, when: another may get its number later."""
+    with contextlib.suppress(OSError, IndexError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        began = Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[19]  # proc(5): starttime
+        return f"process {os.getppid()} of {boot}, begun at {began}"
+    return f"process {os.getppid()}"
+
+
 def rank() -> int:
-    """This process's number; 0 where it is alone."""
-    launch = launched()
-    return launch.rank if launch else 0
+    """This process's number; 0 where it is alone, or told nonsense, which is refused elsewhere."""
+    with contextlib.suppress(UsageError):
+        launch = launched()
+        return launch.rank if launch else 0
+    return 0

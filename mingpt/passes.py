@@ -10,7 +10,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -40,6 +39,12 @@ def _apply(function: Any, *inputs: Any) -> Tensor:
     return function.apply(*inputs)
 
 
+def _refuse_second() -> None:
+    """Nobody trains by gradients of gradients here, and what is written out has none: better no answer than a part."""
+    if torch.is_grad_enabled():
+        raise RuntimeError("mingpt.passes: no gradient of this gradient (create_graph=True)")
+
+
 class _RmsNorm(torch.autograd.Function):
     """y = w n, n = x s, s = 1/sqrt(mean x^2 + eps);  dx = s (w g - n mean(w g n)), dw = sum g n."""
 
@@ -52,8 +57,8 @@ class _RmsNorm(torch.autograd.Function):
         return normed * weight
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        _refuse_second()
         normed, scale, weight = ctx.saved_tensors
         products = grad * normed
         mean = (products @ weight).div_(len(weight)).unsqueeze(-1)
@@ -71,8 +76,8 @@ class _ReluSquared(torch.autograd.Function):
         return kept * kept
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
+        _refuse_second()
         (kept,) = ctx.saved_tensors
         return (grad * kept).mul_(2)
 
@@ -86,8 +91,8 @@ class _Rotated(torch.autograd.Function):
         return _turn(x, cos, sin, 1)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        _refuse_second()
         cos, sin = ctx.saved_tensors
         return _turn(grad, cos, sin, -1), None, None
 

@@ -89,16 +89,19 @@ class Trainer:
         compiled: Callable[..., Any] = torch.compile(self._forward)
         first = (self.ranks.rows(ids).chunk(self.parts)[0] for ids in self.batches(0))
         inputs, targets = (moved(ids, self.device) for ids in first)
+        failed = None
         try:
             self.model.train()
-            with _autocast(self.device):
+            with self.ranks.accumulating(last=False), _autocast(self.device):  # who fails here keeps nobody waiting
                 compiled(inputs, targets).loss.backward()
-            return compiled
         except Exception as error:  # a compiler may fail in any way; training needs none
-            self.say(f"torch.compile failed ({type(error).__name__}); training goes on without it")
-            return self._forward
+            failed = type(error).__name__
         finally:
             self.model.zero_grad()
+        failed = self.ranks.agreed(failed)  # or some would meet the others with other exchanges
+        if failed:
+            self.say(f"torch.compile failed ({failed}); training goes on without it")
+        return self._forward if failed else compiled
 
     def run(self) -> None:
         """Train until max_iters, or until `stop` was called; then the last event has run for the last step.
@@ -129,6 +132,13 @@ class Trainer:
         """Whether something that happens every so many steps (0: at the end only) happens after the step just made."""
         return self.finished or (every > 0 and self.progress.step % every == 0)
 
+    @property
+    def looked_at(self) -> bool:
+        """Whether the step just made is judged, sampled or saved."""
+        return any(
+            self.due(every) for every in (self.config.eval_every, self.config.sample_every, self.config.save_every)
+        )
+
     def stop(self, reason: str) -> None:
         """End `run` after the step that is being made."""
         self._asked = reason
@@ -151,10 +161,10 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        if self.progress.step + 1 == self.config.max_iters:
-            synchronise(self.device)  # any other update may go on while the next step begins, whose time has it
-        seconds = time.perf_counter() - began
         self.progress.step, self.progress.tokens = number + 1, self.progress.tokens + targets.numel()
+        if self.looked_at:
+            synchronise(self.device)  # any other update goes on while the next step begins, and is in its time
+        seconds = time.perf_counter() - began
         self.progress.seconds += seconds
         return {
             "step": self.progress.step,

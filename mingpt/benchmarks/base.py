@@ -26,7 +26,7 @@ class Benchmark:
         about: one sentence, for help.
         options: the dataclass of its settings.
         run: (options, say) -> what its last line prints as JSON.
-        ratio: what a figure shows of a row, "times faster": its "ratio", or with `takes` one over it.
+        ratio: what a figure shows of a row, "times faster": its "ratio", or with `takes` one over it; "": none has one.
         takes: whether a row's "ratio" is its time over another's, so that more is slower.
         clones, packages: peers that it can be given, as folders and as installed packages.
         lengthy: how long it takes, in words, where `bench all` leaves it out for that unless asked; "": not so long.
@@ -106,6 +106,14 @@ def positive(options: object, *names: str) -> None:
     """Refuse those of the fields `names` that are below 1."""
     for name in names:
         require(getattr(options, name) >= 1, name, getattr(options, name), "must be at least 1")
+
+
+def writable_svg(figure: str | None) -> None:
+    """Refuse a `figure` that is no .svg file, or that lies in a folder that there isn't."""
+    if figure is not None:
+        path = Path(figure)
+        require(path.suffix == ".svg", "figure", path, "must end in .svg")
+        require(path.parent.is_dir(), "figure", path, "must lie in a folder that there is")
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, parse_peers, positive
-from mingpt.errors import MingptError, require
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, parse_peers, positive, writable_svg
+from mingpt.errors import MingptError
 from mingpt.files import write_atomic
 from mingpt.report import figures
 from mingpt.report.figures import measured
@@ -40,10 +40,7 @@ class Options:
         clones = dict.fromkeys(kind for benchmark in known for kind in benchmark.clones)
         packages = dict.fromkeys(kind for benchmark in known for kind in benchmark.packages)
         parse_peers(self.peers, tuple(clones), tuple(packages))
-        if self.figure is not None:
-            path = Path(self.figure)
-            require(path.suffix == ".svg", "figure", path, "must end in .svg")
-            require(path.parent.is_dir(), "figure", path, "must lie in a folder that there is")
+        writable_svg(self.figure)
 
 
 def _timed(*, lengthy: bool) -> dict[str, Benchmark]:

@@ -258,9 +258,9 @@ def test_a_compiler_sees_one_node_in_the_layer_and_no_break(dropout_p: float) ->
         torch.manual_seed(0)
         seeded.append(called(x)[0])
     compiled, eager = seeded
-    assert torch.equal(compiled, eager)
+    torch.testing.assert_close(compiled, eager, rtol=0, atol=1e-13)  # what turns by positions rounds otherwise
     for one, other in zip(*(torch.autograd.grad(y.square().sum(), x) for y in (compiled, eager)), strict=True):
-        assert torch.equal(one, other)
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-13)
     assert len(graphs) == 1
     assert [target for target in graphs[0] if "banded" in target] == ["mingpt.banded.default"]
     assert not [target for target in graphs[0] if "bmm" in target or "as_strided" in target or "softmax" in target]

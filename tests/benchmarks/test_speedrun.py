@@ -160,7 +160,7 @@ def test_ours_is_judged_in_blocks_of_another_length(tmp_path: Path, text: str, r
 def test_seconds_of_compiling_are_left_out_or_others_charged(
     tmp_path: Path, text: str, recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def compiled(trainer: Any, part: int) -> Any:
+    def compiled(trainer: Any) -> Any:
         time.sleep(0.5)
         return trainer.model
 

@@ -8,13 +8,20 @@ import pytest
 import torch
 from company import alone
 
-from mingpt import distributed
+from mingpt import cli, distributed
 from mingpt.distributed import Replicas
 from mingpt.errors import UsageError
 from mingpt.launch import Launch, launched, rank
 from mingpt.ranks import ALONE, Ranks, like, local, whole
 
-TOLD = {"RANK": "3", "WORLD_SIZE": "8", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+TOLD = {
+    "RANK": "3",
+    "WORLD_SIZE": "8",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "29500",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "2",
+}
 
 
 class Untouchable:
@@ -37,26 +44,32 @@ def test_shards_of_one_are_accepted_and_ignored(flags: Any, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_half_told_process_waits_for_company() -> None:
-    for name in TOLD:
-        assert launched({key: value for key, value in TOLD.items() if key != name}) is None
+def test_half_told_process_waits_for_company_or_trains_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert launched({}) is launched({"RANK": "0", "WORLD_SIZE": "1"}) is None
+    for name in TOLD.keys() - {"WORLD_SIZE"}:
+        with pytest.raises(UsageError, match=rf"WORLD_SIZE=8: needs {name}, too"):
+            launched({key: value for key, value in TOLD.items() if key != name})
+    with pytest.raises(UsageError, match="RANK='x': must be a number"):
+        launched(TOLD | {"RANK": "x"})
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    assert rank() == 0
+    assert cli.main(["--trainer.max_iters=1"]) == 2
+    assert capsys.readouterr().err.startswith("error: WORLD_SIZE=8: needs RANK, MASTER_ADDR")
 
 
 def test_launch_is_misread(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert launched(TOLD) == Launch(rank=3, size=8, local_rank=3, local_size=8, id=None)
-    by_torchrun = {
-        "LOCAL_RANK": "1",
-        "LOCAL_WORLD_SIZE": "2",
-        "TORCHELASTIC_RUN_ID": "x",
-        "TORCHELASTIC_RESTART_COUNT": "4",
-    }
+    assert launched(TOLD) == Launch(rank=3, size=8, local_rank=1, local_size=2, id=None)
+    by_torchrun = {"TORCHELASTIC_RUN_ID": "x", "TORCHELASTIC_RESTART_COUNT": "4"}
     found = launched(TOLD | by_torchrun)
     assert found == Launch(rank=3, size=8, local_rank=1, local_size=2, id="x", starts=4)
     assert found is not None
     assert not found.on_one_machine
     nameless = launched(TOLD | {"TORCHELASTIC_RUN_ID": "none"})
     assert nameless is not None
-    assert nameless.id == f"process {os.getppid()}"  # torchrun's own, which lives through a restart
+    assert nameless.id == launched(TOLD | {"TORCHELASTIC_RUN_ID": "none"}).id  # type: ignore[union-attr]
+    assert nameless.id.split(" of ")[0] == f"process {os.getppid()}"  # torchrun's own, which lives through a restart
     assert rank() == 0
     for name, value in TOLD.items():
         monkeypatch.setenv(name, value)

@@ -28,8 +28,8 @@ CHAINS = {"chain": GPT, "chain-fsdp": GPT | FSDP, "carried": LSTM}
 STOPPED = {"term": (GPT, ["SIGTERM", 1, 6], 143), "int": (GPT | FSDP, ["SIGINT", 0, 6], 130)}
 FAILED = {
     "nan": (["nan", 1, 4], 5, "step 4: loss nan"),
-    "disk": (["disk", 0, 4], 1, "OSError: [Errno 28] No space left on device"),
-    "log": (["log", 0, 4], 1, "OSError: [Errno 28] No space left on device"),
+    "disk": (["disk", 0, 4], 1, "No space left on device; what was saved before is whole"),
+    "log": (["log", 0, 4], 1, "No space left on device; what was saved before is whole"),
 }
 REFUSED = {
     "uneven": ({"trainer.batch_size": 6}, "trainer.batch_size=6: must be a multiple of 2 processes times the 2 parts"),

@@ -84,7 +84,7 @@ def compared(given: list[Any], activation: Activation) -> None:
     for h in (scan(*given, activation), written_out(*given, activation)[0]):  # type: ignore[call-arg]
         weights = torch.linspace(-1, 1, h.numel(), dtype=h.dtype).view_as(h)
         results.append((h, *torch.autograd.grad((h * weights).sum() + h[:, -1].square().sum(), wanted)))
-    torch.testing.assert_close(results[0], results[1], rtol=0, atol=1e-12)
+    torch.testing.assert_close(results[0], results[1], rtol=1e-14, atol=1e-12)
 
 
 @every_activation
