@@ -17,7 +17,7 @@ from mingpt.carried import refuse_carrying
 from mingpt.counting import refuse_unread
 from mingpt.distributed import STRATEGIES, DistConfig
 from mingpt.errors import UsageError, require
-from mingpt.flags import Flags, blaming, to_yaml
+from mingpt.flags import Flags, Implied, blaming, to_yaml
 from mingpt.initialise import INITS
 from mingpt.lm import ModelConfig
 from mingpt.mirror import WANDB_MODES, WandbConfig
@@ -110,16 +110,20 @@ class Config:
         return {k: (theirs[k], value) for k, value in self.flat().items() if value != theirs[k] and k not in free}
 
 
-def flags() -> Flags:
-    """What `chargpt train` understands."""
+def flags(implied: Implied | None = None) -> Flags:
+    """What `chargpt train` understands.
+
+    Args:
+        implied: what settings say of others; None: a prepared text of how it was tokenized and cut.
+    """
     groups = {group.name: group.default_factory for group in dataclasses.fields(Config)}
     return Flags(
         "chargpt train",
-        "Train a character-level language model on a text. Every setting has a default that works.",
+        "Train a language model on a text, by characters or other tokens. Every setting has a default that works.",
         groups,  # type: ignore[arg-type]
         hidden=DERIVED,
         choices=CHOICES,
-        implied=_of_prepared,
+        implied=implied or _of_prepared,
     )
 
 
@@ -130,8 +134,12 @@ def parse(argv: Sequence[str]) -> Config:
         UsageError: names setting, value and rule.
         DataError: data.path names a prepared folder that is damaged.
     """
+    return _parsed(flags(), argv)
+
+
+def _parsed(understood: Flags, argv: Sequence[str]) -> Config:
     try:
-        return Config(**flags().parse(argv))
+        return Config(**understood.parse(argv))
     except UsageError as error:
         raise blaming(error, argv) from None
 
@@ -147,9 +155,9 @@ def _of_prepared(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(path: Path) -> Config:
-    """The configuration that `Config.to_yaml` wrote.
+    """The configuration that `Config.to_yaml` wrote, which says all of it: its text may be damaged, or gone.
 
     Raises:
         UsageError: unreadable, or settings that this version doesn't have.
     """
-    return parse([f"--config={path}"])
+    return _parsed(flags(implied=lambda given: {}), [f"--config={path}"])
