@@ -28,7 +28,7 @@ from mingpt.recurrent.cells import CELLS
 from mingpt.recurrent.layers import READINGS
 from mingpt.registry import Registry
 from mingpt.rnn import OBJECTIVES, READOUTS
-from mingpt.text.batches import DataConfig
+from mingpt.text.batches import FILE_NAME, DataConfig
 from mingpt.text.prepared import is_prepared, settings_of
 from mingpt.text.tokenizers import TOKENIZERS
 from mingpt.training_settings import COMPILE, TrainerConfig
@@ -124,6 +124,7 @@ def flags(implied: Implied | None = None) -> Flags:
         hidden=DERIVED,
         choices=CHOICES,
         implied=implied or _of_prepared,
+        placed=_beside_their_file,
     )
 
 
@@ -152,6 +153,14 @@ def _of_prepared(given: Mapping[str, Any]) -> dict[str, Any]:
     decided = {f"data.{name}": value for name, value in settings_of(Path(path)).items()}
     fits = given.get("data.tokenizer") in (None, decided["data.tokenizer"])
     return decided if fits else {}  # which is refused where the folder is read
+
+
+def _beside_their_file(given: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """A tokenizer that lies beside the file that names it is found from anywhere, as in a folder that was moved."""
+    name = given.get("data.tokenizer")
+    if not isinstance(name, str) or not name.endswith(FILE_NAME) or not (folder / name).is_file():
+        return given
+    return {**given, "data.tokenizer": str((folder / name).absolute())}
 
 
 def read(path: Path) -> Config:

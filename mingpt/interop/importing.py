@@ -185,7 +185,7 @@ def _write(
 ) -> None:
     content = tokenizer.to_json()
     kind = next(name for name in TOKENIZERS if TOKENIZERS[name] is type(tokenizer))
-    known = str(run.absolute() / TOKENIZER) if isinstance(tokenizer, LibraryTokenizer) else kind
+    known = TOKENIZER if isinstance(tokenizer, LibraryTokenizer) else kind
     settings = Config(
         system=SystemConfig(work_dir=str(run)),
         data=DataConfig(block_size=config.block_size, tokenizer=known),
