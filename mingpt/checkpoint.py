@@ -28,7 +28,14 @@ from torch import Tensor
 from mingpt.errors import CheckpointError
 from mingpt.files import sha256, sync_folder, write_atomic
 from mingpt.lm import LanguageModel
-from mingpt.untrusted import JSON_BYTES, TOKENIZER_BYTES, parse_json, read_at_most, require_modest_header
+from mingpt.untrusted import (
+    JSON_BYTES,
+    TOKENIZER_BYTES,
+    parse_json,
+    read_at_most,
+    require_at_most,
+    require_modest_header,
+)
 
 MANIFEST = "MANIFEST.json"
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json")
@@ -65,13 +72,13 @@ def save(
     Args:
         state: JSON values; `step` names the checkpoint, `val_loss` (or None) says which is best.
         carried: what the next step starts from, beside the weights.
+
+    Raises:
+        CheckpointError: a state or tokenizer so large that it would not be read again; nothing is written.
     """
     home = run_dir / "checkpoints"
-    home.mkdir(exist_ok=True)
-    _remove_unfinished(home)
     final = home / f"step_{state['step']:06d}"
     draft = home / f".{final.name}.tmp"
-    draft.mkdir()
     contents = {
         "model.safetensors": safetensors.torch.save(_plain(model)),
         "optimizer.safetensors": safetensors.torch.save(_plain(optimizer)),
@@ -82,6 +89,14 @@ def save(
         contents[CARRIED] = safetensors.torch.save(_plain(carried))
     listed = {name: {"bytes": len(content), "sha256": sha256(content)} for name, content in contents.items()}
     contents[MANIFEST] = (json.dumps({"format": FORMAT, "files": listed}, indent=1) + "\n").encode()
+    for name in (name for name in contents if name.endswith(".json")):
+        try:
+            require_at_most(_limit(name), len(contents[name]))
+        except ValueError as reason:
+            raise CheckpointError(f"{final}: {name} would have {reason}") from None
+    home.mkdir(exist_ok=True)
+    _remove_unfinished(home)
+    draft.mkdir()
     for name, content in contents.items():
         write_atomic(draft / name, content)
     if final.exists():  # the same step again, after a resume from before it
@@ -154,13 +169,17 @@ def _verified(folder: Path) -> dict[str, bytes]:
     return contents
 
 
+def _limit(name: str) -> int:
+    return TOKENIZER_BYTES if name == "tokenizer.json" else JSON_BYTES
+
+
 def _bytes_of(path: Path) -> bytes:
     if path.is_symlink():
         raise CheckpointError(f"{path}: a link; a checkpoint holds its own files")
     if not path.is_file():
         raise CheckpointError(f"{path}: missing, or no file")
     if path.suffix == ".json":
-        return read_at_most(TOKENIZER_BYTES if path.name == "tokenizer.json" else JSON_BYTES, path)
+        return read_at_most(_limit(path.name), path)
     with open(path, "rb") as file:
         require_modest_header(file.read(8))
         file.seek(0)

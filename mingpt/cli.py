@@ -117,7 +117,7 @@ def evaluate(argv: Sequence[str]) -> int:
 
 
 def attention(argv: Sequence[str]) -> int:
-    """draw which characters a model's heads read"""
+    """draw which tokens a model's heads read"""
     from mingpt.flags import Flags
 
     options: AttentionOptions = Flags("chargpt attention", "Draw who reads whom.", {"": AttentionOptions}).parse(argv)[

@@ -26,7 +26,7 @@ def write_atomic(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
+        os.chmod(name, allowed(0o666))
         os.replace(name, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -35,6 +35,13 @@ def write_atomic(path: Path, content: bytes) -> None:
             error.filename = str(path)
         raise
     sync_folder(path.parent)
+
+
+def allowed(mode: int) -> int:
+    """Of these rights, those that a new file has by the umask, as one of `tempfile` has fewer."""
+    mask = os.umask(0o077)  # the only way to ask, so for a moment it is the strictest
+    os.umask(mask)
+    return mode & ~mask
 
 
 def save_picture(figure: Any, path: Path) -> Path:

@@ -28,6 +28,7 @@ PARSER_FLAGS = ("config", "help", "print_config")
 WORDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text", types.NoneType: "null"}
 
 Implied = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+Placed = Callable[[Mapping[str, Any], Path], Mapping[str, Any]]
 
 
 class Flags:
@@ -40,6 +41,7 @@ class Flags:
         hidden: keys that are no settings of this verb.
         choices: the names that a setting takes, for help.
         implied: what settings that are given say of others, in the place of their defaults.
+        placed: what the settings of a file mean, of the folder that it lies in.
     """
 
     def __init__(
@@ -50,8 +52,9 @@ class Flags:
         hidden: Sequence[str] = (),
         choices: Mapping[str, Sequence[str]] | None = None,
         implied: Implied = lambda given: {},
+        placed: Placed = lambda given, folder: given,
     ) -> None:
-        self.groups, self._implied = dict(groups), implied
+        self.groups, self._implied, self._placed = dict(groups), implied, placed
         self._types = {
             _key(prefix, name): hint
             for prefix, group in groups.items()
@@ -88,7 +91,7 @@ class Flags:
         for path in words.pop("config", []):
             settings = self._file(path)
             self._typed(settings)  # also what a flag overrides: a wrong file is wrong
-            given |= settings
+            given |= self._placed(settings, Path(path).parent)
         given |= {key: self._unquoted(key, values[-1]) for key, values in words.items() if key in self._types}
         values = self._typed({**self._implied(given), **given})
         built = {

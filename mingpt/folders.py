@@ -25,7 +25,7 @@ from mingpt.distributed import DistConfig
 from mingpt.errors import CheckpointError, UsageError, require
 from mingpt.files import locked, remove_drafts, write_atomic
 from mingpt.report.records import HOME as HOME
-from mingpt.report.records import is_run
+from mingpt.report.records import is_run, read_json
 from mingpt.report.records import newest_first as newest_first
 from mingpt.report.records import newest_run as newest_run
 from mingpt.settings import Config
@@ -105,10 +105,9 @@ def _begun_by(launch: str | None, wanted: str | None) -> Path | None:
 
 
 def _launch_of(folder: Path) -> object:
-    try:
-        return json.loads((folder / "environment.json").read_bytes()).get("launch")
-    except (OSError, ValueError, AttributeError):
-        return None
+    with contextlib.suppress(CheckpointError):  # a damaged one names none
+        return read_json(folder / "environment.json").get("launch")
+    return None
 
 
 @contextlib.contextmanager

@@ -73,11 +73,11 @@ class EvalOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionOptions:
-    """Draw what every head of a trained model reads, of every character of a text.
+    """Draw what every head of a trained model reads, of every token of a text.
 
     Attributes:
         run: a run folder; null: the newest under out/ that has a checkpoint
-        text: what it reads; at most block_size characters
+        text: what it reads; at most block_size tokens
         out: the picture; null: attention.png in the run folder
         layer: the only layer to draw, from 0; null: all
         device: where to compute; one of auto, cpu, cuda, mps

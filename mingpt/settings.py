@@ -17,7 +17,7 @@ from mingpt.carried import refuse_carrying
 from mingpt.counting import refuse_unread
 from mingpt.distributed import STRATEGIES, DistConfig
 from mingpt.errors import UsageError, require
-from mingpt.flags import Flags, blaming, to_yaml
+from mingpt.flags import Flags, Implied, blaming, to_yaml
 from mingpt.initialise import INITS
 from mingpt.lm import ModelConfig
 from mingpt.mirror import WANDB_MODES, WandbConfig
@@ -28,7 +28,7 @@ from mingpt.recurrent.cells import CELLS
 from mingpt.recurrent.layers import READINGS
 from mingpt.registry import Registry
 from mingpt.rnn import OBJECTIVES, READOUTS
-from mingpt.text.batches import DataConfig
+from mingpt.text.batches import FILE_NAME, DataConfig
 from mingpt.text.prepared import is_prepared, settings_of
 from mingpt.text.tokenizers import TOKENIZERS
 from mingpt.training_settings import COMPILE, TrainerConfig
@@ -110,16 +110,21 @@ class Config:
         return {k: (theirs[k], value) for k, value in self.flat().items() if value != theirs[k] and k not in free}
 
 
-def flags() -> Flags:
-    """What `chargpt train` understands."""
+def flags(implied: Implied | None = None) -> Flags:
+    """What `chargpt train` understands.
+
+    Args:
+        implied: what settings say of others; None: a prepared text of how it was tokenized and cut.
+    """
     groups = {group.name: group.default_factory for group in dataclasses.fields(Config)}
     return Flags(
         "chargpt train",
-        "Train a character-level language model on a text. Every setting has a default that works.",
+        "Train a language model on a text, by characters or other tokens. Every setting has a default that works.",
         groups,  # type: ignore[arg-type]
         hidden=DERIVED,
         choices=CHOICES,
-        implied=_of_prepared,
+        implied=implied or _of_prepared,
+        placed=_beside_their_file,
     )
 
 
@@ -130,8 +135,12 @@ def parse(argv: Sequence[str]) -> Config:
         UsageError: names setting, value and rule.
         DataError: data.path names a prepared folder that is damaged.
     """
+    return _parsed(flags(), argv)
+
+
+def _parsed(understood: Flags, argv: Sequence[str]) -> Config:
     try:
-        return Config(**flags().parse(argv))
+        return Config(**understood.parse(argv))
     except UsageError as error:
         raise blaming(error, argv) from None
 
@@ -146,10 +155,18 @@ def _of_prepared(given: Mapping[str, Any]) -> dict[str, Any]:
     return decided if fits else {}  # which is refused where the folder is read
 
 
+def _beside_their_file(given: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """A tokenizer that lies beside the file that names it is found from anywhere, as in a folder that was moved."""
+    name = given.get("data.tokenizer")
+    if not isinstance(name, str) or not name.endswith(FILE_NAME) or not (folder / name).is_file():
+        return given
+    return {**given, "data.tokenizer": str((folder / name).absolute())}
+
+
 def read(path: Path) -> Config:
-    """The configuration that `Config.to_yaml` wrote.
+    """The configuration that `Config.to_yaml` wrote, which says all of it: its text may be damaged, or gone.
 
     Raises:
         UsageError: unreadable, or settings that this version doesn't have.
     """
-    return parse([f"--config={path}"])
+    return _parsed(flags(implied=lambda given: {}), [f"--config={path}"])

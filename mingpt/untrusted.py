@@ -28,7 +28,7 @@ class _NoAliases(yaml.SafeLoader):
 
 def parse_yaml(content: bytes) -> Any:
     """The plain values of a YAML document in UTF-8."""
-    _require_at_most(YAML_BYTES, len(content))
+    require_at_most(YAML_BYTES, len(content))
     try:
         loader = _NoAliases(content.decode("utf-8"))
         try:
@@ -56,7 +56,7 @@ def read_at_most(limit: int, path: Path) -> bytes:
         OSError: it can't be read.
     """
     require_ordinary(path)
-    _require_at_most(limit, path.stat().st_size)
+    require_at_most(limit, path.stat().st_size)
     return path.read_bytes()
 
 
@@ -74,7 +74,8 @@ def require_modest_header(start: bytes) -> None:
         raise ValueError(f"a header of {length:,} bytes; at most {HEADER_BYTES:,} are read")
 
 
-def _require_at_most(limit: int, size: int) -> None:
+def require_at_most(limit: int, size: int) -> None:
+    """Refuse more bytes than are read of such a file, which nobody may write, either."""
     if size > limit:
         raise ValueError(f"{size:,} bytes; at most {limit:,} are read")
 

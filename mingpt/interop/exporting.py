@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 
 from mingpt.errors import UsageError, require
-from mingpt.files import sync_folder, write_atomic
+from mingpt.files import allowed, sync_folder, write_atomic
 from mingpt.interop import vocabulary
 from mingpt.interop.architectures import ARCHITECTURES, architecture_of, spelled
 from mingpt.interop.reading import SPECIAL
@@ -104,7 +104,7 @@ def _write(folder: Path, contents: dict[str, bytes]) -> None:
         draft = Path(tempfile.mkdtemp(dir=home, prefix=f".{folder.name}.", suffix=".tmp"))
         for name, content in contents.items():
             write_atomic(draft / name, content)
-        draft.chmod(0o755)
+        draft.chmod(allowed(0o777))
         if folder.exists():
             folder.rmdir()
         os.replace(draft, folder)

@@ -19,7 +19,6 @@ from mingpt.interop import vocabulary
 from mingpt.interop.architectures import ARCHITECTURES, Architecture
 from mingpt.interop.reading import (
     CONFIG,
-    LARGEST_TOKENIZER,
     SPECIAL,
     TOKENIZER,
     Stored,
@@ -37,6 +36,7 @@ from mingpt.text.batches import DataConfig
 from mingpt.text.library import LibraryTokenizer
 from mingpt.text.tokenizers import TOKENIZERS, Tokenizer
 from mingpt.trainer import Progress
+from mingpt.untrusted import TOKENIZER_BYTES
 from mingpt.utils import SystemConfig
 
 MOST_TOKENS = 1024  # of a block, where nothing but memory bounds it and nobody asks for more
@@ -144,7 +144,7 @@ def _tokenizer(folder: Path, config: ModelConfig) -> Tokenizer:
             f"{folder / TOKENIZER}: missing; transformers writes it by AutoTokenizer.from_pretrained(folder)"
             ".save_pretrained(folder)"
         )
-    tokenizer = vocabulary.from_json(read_text(folder, TOKENIZER, LARGEST_TOKENIZER))
+    tokenizer = vocabulary.from_json(read_text(folder, TOKENIZER, TOKENIZER_BYTES))
     if tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(f"{TOKENIZER}: {tokenizer.vocab_size} tokens, but {CONFIG} says {config.vocab_size}")
     return tokenizer
@@ -185,7 +185,7 @@ def _write(
 ) -> None:
     content = tokenizer.to_json()
     kind = next(name for name in TOKENIZERS if TOKENIZERS[name] is type(tokenizer))
-    known = str(run.absolute() / TOKENIZER) if isinstance(tokenizer, LibraryTokenizer) else kind
+    known = TOKENIZER if isinstance(tokenizer, LibraryTokenizer) else kind
     settings = Config(
         system=SystemConfig(work_dir=str(run)),
         data=DataConfig(block_size=config.block_size, tokenizer=known),

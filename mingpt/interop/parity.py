@@ -33,6 +33,7 @@ class Parity:
         worst: largest difference of a logit by precision, as `float32`.
         largest: logit of ours, for scale.
         written: tokens of greedy text that are the same, and how many were written.
+        characters: of the text whose ids were compared; 0: none, as no text of random tokens has ids of ours.
     """
 
     version: str
@@ -41,17 +42,24 @@ class Parity:
     worst: dict[str, float]
     largest: float
     written: tuple[int, int]
+    characters: int
 
     def __str__(self) -> str:
         reach = "no window" if self.window is None else f"window {self.window}"
         same, of = self.written
         text = f"the same {of} tokens" if same == of else f"the same for {same} of {of} tokens, then a near tie"
+        ids = (
+            f"the same ids for {self.characters} characters"
+            if self.characters
+            else "not compared: no text to try it on"
+        )
         return "\n".join(
             (
                 f"transformers {self.version}, {ROWS} texts of {self.tokens} random tokens, {reach}, "
                 f"logits up to {self.largest:.3g}; largest difference of a logit",
                 *(f"  {name}  {worst:.1e}" for name, worst in self.worst.items()),
                 f"  greedy text: {text}",
+                f"  tokenizer: {ids}",
             )
         )
 
@@ -83,10 +91,10 @@ def compare(run: Run, folder: Path, dtype: torch.dtype = torch.float32) -> Parit
         worst[str(precision).removeprefix("torch.")] = difference
         if precision == torch.float32:
             written = _compare_texts(run, ours, theirs)
-    _compare_tokenizers(run, transformers, folder)
+    characters = _compare_tokenizers(run, transformers, folder)
     windows = [rounded.config.of_layer(number).window for number in range(rounded.config.n_layer)]
     window = max((each for each in windows if each), default=None)
-    return Parity(transformers.__version__, ids.shape[1], window, worst, largest, written)
+    return Parity(transformers.__version__, ids.shape[1], window, worst, largest, written, characters)
 
 
 def _random_ids(model: LanguageModel) -> Tensor:
@@ -132,11 +140,14 @@ def _require_a_tie(model: LanguageModel, ids: Tensor, one: int, other: int) -> N
         raise MingptError(f"transformers writes another text: token {other} where ours is {one}, {apart:.2g} likelier")
 
 
-def _compare_tokenizers(run: Run, transformers: Any, folder: Path) -> None:
+def _compare_tokenizers(run: Run, transformers: Any, folder: Path) -> int:
+    """How many characters were tried: of random tokens, as far as they are a text that ours takes."""
     theirs = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     drawn = _random_ids(run.model)[0].clamp(max=run.tokenizer.vocab_size - 1).tolist()
     text = run.tokenizer.decode(drawn)
-    if spells(run.tokenizer, text):
-        ids = run.tokenizer.encode(text).tolist()
-        if theirs.encode(text, add_special_tokens=False) != ids or theirs.decode(ids) != text:
-            raise MingptError(f"{folder}: its tokenizer is another than the run's")
+    if not spells(run.tokenizer, text):
+        return 0
+    ids = run.tokenizer.encode(text).tolist()
+    if theirs.encode(text, add_special_tokens=False) != ids or theirs.decode(ids) != text:
+        raise MingptError(f"{folder}: its tokenizer is another than the run's")
+    return len(text)

@@ -4,7 +4,6 @@ Of it are read config.json, model.safetensors or the shards that model.safetenso
 Nothing is unpickled, no link is followed, no file outside the folder is opened, and no code of it is run.
 """
 
-import json
 import os
 import stat
 from collections.abc import Mapping
@@ -17,12 +16,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mingpt.errors import CheckpointError
+from mingpt.untrusted import HEADER_BYTES, JSON_BYTES, parse_json, read_at_most
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-LARGEST_JSON = 1 << 24  # bytes
-LARGEST_TOKENIZER = 1 << 26
-LARGEST_HEADER = 1 << 22  # of a file of tensors; those of 100 billion parameters have a tenth of that
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")  # of config.json
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -57,18 +54,16 @@ def plain_file(folder: Path, name: str) -> Path:
     return path
 
 
-def read_text(folder: Path, name: str, limit: int = LARGEST_JSON) -> str:
+def read_text(folder: Path, name: str, limit: int = JSON_BYTES) -> str:
     """The content of a file of the folder.
 
     Raises:
         CheckpointError: missing, larger than `limit` bytes, a link, or not UTF-8.
     """
     path = plain_file(folder, name)
-    if path.stat().st_size > limit:
-        raise CheckpointError(f"{path}: {path.stat().st_size:,} bytes, more than the {limit:,} of any such file")
     try:
-        return path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_at_most(limit, path).decode()
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: can't be read ({error})") from None
 
 
@@ -79,9 +74,9 @@ def read_object(folder: Path, name: str) -> dict[str, Any]:
         CheckpointError: as `read_text`, or no JSON object.
     """
     try:
-        content = json.loads(read_text(folder, name))
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{folder / name}: not JSON ({type(error).__name__})") from None
+        content = parse_json(read_text(folder, name))
+    except ValueError as reason:
+        raise CheckpointError(f"{folder / name}: {reason}") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{folder / name}: must hold a JSON object")
     return content
@@ -128,7 +123,7 @@ def _files(folder: Path) -> Mapping[str, set[str] | None]:
 def _header(path: Path) -> dict[str, Stored]:
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-    if length > min(LARGEST_HEADER, path.stat().st_size - 8):
+    if length > min(HEADER_BYTES, path.stat().st_size - 8):
         raise CheckpointError(f"{path}: not a safetensors file: its header would have {length:,} bytes")
     found = {}
     try:

@@ -16,7 +16,7 @@ from typing import Any
 from mingpt.errors import CheckpointError, UsageError
 from mingpt.files import sha256
 from mingpt.report.curve import smoothed
-from mingpt.untrusted import JSON_BYTES, YAML_BYTES, parse_json, parse_yaml, read_at_most
+from mingpt.untrusted import JSON_BYTES, YAML_BYTES, parse_json, parse_yaml, read_at_most, require_ordinary
 
 HOME = Path("out")  # where runs go that no other place is given
 RECORD, SUMMARY, PAGE, MEASURED = "record.json", "summary.json", "report.html", "measurements.jsonl"  # of an experiment
@@ -265,9 +265,15 @@ def read_lines(path: Path) -> list[Record]:
     """The objects of a .jsonl file; [] without one; a last line that a crash cut short is left out.
 
     Raises:
-        CheckpointError: a line before the last is none.
+        CheckpointError: no ordinary file, or a line before the last is no record.
     """
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    if not path.exists():
+        return []
+    try:
+        require_ordinary(path)
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: can't be read: {getattr(error, 'strerror', None) or error}") from None
     records = []
     for number, line in enumerate(lines, start=1):
         try:

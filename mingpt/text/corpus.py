@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mingpt.errors import CheckpointError, DataError
+from mingpt.errors import CheckpointError, DataError, UsageError
 from mingpt.text import prepared
 from mingpt.text.batches import FILE_NAME, DataConfig, Split, refuse_short, split
 from mingpt.text.corpora import read_text
 from mingpt.text.reading import reason
 from mingpt.text.tokenizers import TOKENIZERS, Tokenizer, from_json
+from mingpt.untrusted import TOKENIZER_BYTES, read_at_most, require_at_most
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,17 @@ def tokenizer_of(config: DataConfig, pieces: Iterable[str]) -> Tokenizer:
 
     Raises:
         DataError: a ready-made one that is missing or none.
+        UsageError: one so large that no checkpoint with it would be read again.
     """
     if not config.tokenizer.endswith(FILE_NAME):
-        return TOKENIZERS[config.tokenizer].of(pieces, config.vocab_size)
+        made = TOKENIZERS[config.tokenizer].of(pieces, config.vocab_size)
+        try:
+            require_at_most(TOKENIZER_BYTES, len(made.to_json().encode()))
+        except ValueError as size:
+            raise UsageError(f"data.vocab_size={config.vocab_size}: its tokenizer.json has {size}") from None
+        return made
     try:
-        return from_json(Path(config.tokenizer).read_bytes().decode())
+        return from_json(read_at_most(TOKENIZER_BYTES, Path(config.tokenizer)).decode())
     except (OSError, ValueError) as error:
         raise DataError(f"data.tokenizer={config.tokenizer}: cannot be read: {reason(error)}") from None
     except CheckpointError as error:

@@ -21,6 +21,7 @@ LONGEST_WORD = 1000  # characters, in learning alone, whose time grows with thei
 # What a byte-level tokenizer joins nothing across: a word with the space before it; white space but for its last.
 _WHITE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 WORDS = re.compile(f" ?[^{_WHITE}]+|[{_WHITE}]+(?![^{_WHITE}])|[{_WHITE}]+")
+BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")  # how others name a byte
 
 
 class LibraryTokenizer:
@@ -99,7 +100,7 @@ class LibraryTokenizer:
         token = self._tokens.get(id, "")
         if self._in_bytes:
             return _bytes_of(token)
-        if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):  # how others name a byte
+        if BYTE.fullmatch(token):
             return bytes([int(token[3:5], 16)])
         before = self.decode([self._anchor])  # since some drop the space that a text begins with
         return self.decode([self._anchor, id])[len(before) :].encode()
@@ -141,7 +142,13 @@ class LibraryTokenizer:
         while some := list(itertools.islice(left, PIECES_AT_ONCE)):
             for piece in some:
                 utf8(piece)
-            for piece, found in zip(some, self._library.encode_batch_fast(some, add_special_tokens=False), strict=True):
+            try:
+                batch = self._library.encode_batch_fast(some, add_special_tokens=False)
+            except Exception as error:  # as of words whose unk_token is none of them; the library raises nothing finer
+                if unknown := self._unknown("".join(some)):
+                    raise unknown_characters(unknown, self.vocab_size) from None
+                raise UsageError(f"this tokenizer can't take the text: {' '.join(str(error).split())}") from None
+            for piece, found in zip(some, batch, strict=True):
                 self._refuse_changes(piece, found.ids)
                 yield np.array(found.ids, dtype=self._dtype)
 
@@ -152,12 +159,22 @@ class LibraryTokenizer:
             if counted != len(text.encode()):
                 raise UsageError("the bytes of this tokenizer's tokens don't add up to the text's")
             return
-        alone = {c: self._library.encode(c, add_special_tokens=False).ids for c in sorted(set(text))}
-        unknown = {c for c, one in alone.items() if not one or self.decode(one) != c}
-        if unknown:
+        if unknown := self._unknown(text):
             raise unknown_characters(unknown, self.vocab_size)
         at = next((n for n, (a, b) in enumerate(zip(text, back, strict=False)) if a != b), min(len(text), len(back)))
         raise UsageError(f"this tokenizer gives {back[at : at + 20]!r} back for {text[at : at + 20]!r}")
+
+    def _unknown(self, text: str) -> set[str]:
+        """The characters that it doesn't give back where they stand alone."""
+        unknown = set()
+        for c in set(text):
+            try:
+                ids = self._library.encode(c, add_special_tokens=False).ids
+            except Exception:  # as above
+                ids = []
+            if not ids or self.decode(ids) != c:
+                unknown.add(c)
+        return unknown
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; U+FFFD for bytes that are none."""

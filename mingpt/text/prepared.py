@@ -10,7 +10,6 @@ used.  Nothing is ever unpickled, and no name is taken from a file.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,15 +20,15 @@ import numpy as np
 
 from mingpt.errors import CheckpointError, DataError, UsageError
 from mingpt.text.batches import DataConfig, Split
-from mingpt.text.reading import PREPARED
+from mingpt.text.reading import PREPARED, reason
 from mingpt.text.tokenizers import Ids, Tokenizer, from_json
+from mingpt.untrusted import JSON_BYTES, TOKENIZER_BYTES, parse_json, read_at_most
 
 FORMAT = 1
 IDS = TRAIN, HELD_OUT = "train.bin", "held_out.bin"
 TOKENIZER = "tokenizer.json"
 TYPES: Mapping[int, np.dtype[Any]] = {1: np.dtype("u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4")}  # by bytes of an id
 DECIDED = ("tokenizer", "vocab_size", "val_fraction")  # settings that such a folder was made with
-LARGEST = 1 << 20  # bytes of a prepared.json
 AT_ONCE = 1 << 24  # bytes that are looked at in one go
 
 
@@ -69,7 +68,7 @@ def load(folder: Path, config: DataConfig) -> Prepared:
         if theirs != ours:
             raise UsageError(f"data.{name}={ours}: {folder} was prepared with data.{name}={theirs}")
     try:
-        content = _file(folder, TOKENIZER).read_bytes()
+        content = _content(folder, TOKENIZER, TOKENIZER_BYTES)
         if hashlib.sha256(content).hexdigest() != manifest["files"][TOKENIZER]["sha256"]:
             raise _damaged(folder, f"{TOKENIZER} is not what was written")
         tokenizer = from_json(content.decode())
@@ -104,11 +103,7 @@ def _ids(folder: Path, name: str, manifest: Mapping[str, Any], vocab_size: int) 
 def _manifest(folder: Path) -> dict[str, Any]:
     """prepared.json, of which every value is known to be of its kind."""
     try:
-        path = _file(folder, PREPARED)
-        if path.stat().st_size > LARGEST:
-            raise _damaged(folder, f"{PREPARED} is too large to be one")
-        content = path.read_bytes()
-        found: dict[str, Any] = json.loads(content)
+        found: dict[str, Any] = parse_json(_content(folder, PREPARED, JSON_BYTES))
         of_kind = (
             found["format"] == FORMAT
             and found["bytes_per_id"] in TYPES
@@ -121,13 +116,21 @@ def _manifest(folder: Path) -> dict[str, Any]:
         )
         if of_kind:
             DataConfig(**found["settings"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, DataError):
             raise
         raise _damaged(folder, f"{PREPARED} can't be read as one") from None
     if not of_kind:
         raise _damaged(folder, f"{PREPARED} is not of format {FORMAT}")
     return found
+
+
+def _content(folder: Path, name: str, limit: int) -> bytes:
+    path = _file(folder, name)
+    try:
+        return read_at_most(limit, path)
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, f"{name} can't be read: {reason(error)}") from None
 
 
 def _file(folder: Path, name: str) -> Path:

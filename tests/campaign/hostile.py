@@ -16,6 +16,7 @@ from mingpt import run
 from mingpt.checkpoint import MANIFEST
 from mingpt.errors import MingptError
 from mingpt.files import sha256
+from mingpt.report.records import read_run
 from tests.campaign.children import CONTEXT, PATIENCE
 from tests.campaign.damage import FILES, saved
 from tests.campaign.tally import Tally, campaign
@@ -87,6 +88,11 @@ def long_header() -> bytes:
     return struct.pack("<Q", len(header)) + header
 
 
+def proof_beside(outside: Path) -> Path:
+    """Where a payload would leave its folder, which is not there before."""
+    return outside.parent.parent / "proof"
+
+
 Harm = Callable[[Path, Path], None]  # (run folder, a path outside that must stay as it is)
 
 
@@ -137,6 +143,14 @@ def piped(name: str) -> Harm:
     return harm
 
 
+def endless(name: str) -> Harm:
+    def harm(folder: Path, outside: Path) -> None:
+        (folder / name).unlink()
+        (folder / name).symlink_to("/dev/zero")
+
+    return harm
+
+
 def naming_the_text(path: str) -> Harm:
     """environment.json says that the text is that file."""
 
@@ -164,7 +178,10 @@ HARMS: dict[str, Harm] = {
         for what, content in HOSTILE_TENSORS.items()
     },
     "model.safetensors: header of 100 MB": forging("model.safetensors", lambda outside: long_header()),
-    **{f"{name}: a pickle": forging(name, lambda outside: pickle.dumps(Payload(outside))) for name in FILES[:-1]},
+    **{
+        f"{name}: a pickle": forging(name, lambda outside: pickle.dumps(Payload(proof_beside(outside))))
+        for name in FILES[:-1]
+    },
     **{
         f"{name}: {what}": forging(name, lambda outside, content=content: content)
         for name in ("state.json", "tokenizer.json")
@@ -183,6 +200,8 @@ HARMS: dict[str, Harm] = {
     "environment.json: names no text": replacing("environment.json", b"{}"),
     "environment.json: a pipe": piped("environment.json"),
     "text: /dev/zero": naming_the_text("/dev/zero"),
+    **{f"{name}: a pipe": piped(name) for name in ("metrics.jsonl", "samples.jsonl")},
+    **{f"{name}: endless": endless(name) for name in ("metrics.jsonl", "samples.jsonl")},
     **{f"metrics.jsonl: {what}": replacing("metrics.jsonl", content) for what, content in RECORDS.items()},
     **{f"samples.jsonl: {what}": replacing("samples.jsonl", content) for what, content in RECORDS.items()},
     "baselines.json: not JSON": replacing("baselines.json", b"nats"),
@@ -197,7 +216,7 @@ def used(folder: Path, out: Path) -> None:
     """Load, judge, compare and go on with a run, as far as each goes; write down what that cost, and what it said."""
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     ends, seconds = [], 0.0
-    for use in (load, evaluate, go_on):
+    for use in (load, evaluate, compare, go_on):
         began = time.process_time()  # on a busy machine a clock on the wall would measure the others
         try:
             with without_frills():
@@ -220,6 +239,11 @@ def evaluate(folder: Path) -> None:
     run.load(folder, device="cpu").evaluate()
 
 
+def compare(folder: Path) -> None:
+    """What `compare` and `report` read of it."""
+    read_run(folder)
+
+
 def go_on(folder: Path) -> None:
     from mingpt.folders import resume_settings
     from mingpt.settings import Config, SystemConfig, TrainerConfig
@@ -237,13 +261,15 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 
 @campaign(
-    "hostile files in a run folder: loaded, judged, gone on with",
+    "hostile files in a run folder: loaded, judged, compared, gone on with",
     whole=len(HARMS),
     quick=10,
     limits={"seconds of CPU": SECONDS, "MB": BYTES / 1e6},
 )
 def hostile(home: Path, trials: int) -> Tally:
     tally, whole = Tally(), saved(home)
+    pickle.loads(pickle.dumps(Payload(home / "proof")))
+    assert (home / "proof").exists(), "the payload proves nothing"
     for name, harm in list(HARMS.items())[:: -(-len(HARMS) // trials)]:
         place = home / "trial"
         folder, outside = Path(shutil.copytree(whole, place / "run")), place / "around" / "outside"
@@ -258,7 +284,7 @@ def hostile(home: Path, trials: int) -> Tally:
         told = json.loads((place / "told.json").read_text()) if (place / "told.json").exists() else {}
         faults = [end for end in told.get("ends", ["FAULT: no end"]) if "FAULT" in end or "\n" in end]
         faults += ["changed what lies outside"] if contents(outside.parent) != before else []
-        faults += ["executed"] if Path("owned").exists() or (place / "proof").exists() else []
+        faults += ["executed"] if Path("owned").exists() or proof_beside(outside).exists() else []
         if told:
             faults += [f"{told['seconds']:.1f} s"] if told["seconds"] > SECONDS else []
             faults += [f"{told['bytes'] / 1e6:.0f} MB"] if told["bytes"] > BYTES else []

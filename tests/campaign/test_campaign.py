@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import campaign as campaigns
 from tests.campaign import __main__ as table
 from tests.campaign.every import CAMPAIGNS
 from tests.campaign.tally import Campaign, Tally
@@ -68,3 +69,36 @@ def test_lost_trial_is_not_told(
     assert [cell.strip() for cell in said.splitlines()[2].split("|")[1:5]] == [
         *("losing", "3", "2", "1 inside; seconds 2"),
     ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["damage"], ["cuts", "--trails=20"], ["--trials=many"], ["--trials=0"], ["--quick=1"], ["--qui"], ["--out"]],
+)
+def test_word_that_means_nothing_is_passed_over(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert table.main(words) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert len(said.err.splitlines()) == 1
+
+
+def test_broken_limit_passes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def slow(home: Path, trials: int) -> Tally:
+        tally = Tally()
+        tally.trial("trial", held=True)
+        tally.saw("seconds", float(trials))
+        return tally
+
+    monkeypatch.setitem(CAMPAIGNS, "slow", Campaign(slow, "is slow", 3, 2, {}, {"seconds": 2.5, "MB": 1.0}))
+    assert table.main(["slow", "--quick"]) == 0
+    assert table.main(["slow"]) == 1
+    assert "    broken limit: seconds: 3, more than 2.5\n" in capsys.readouterr().out
+    assert table.main(["slow", "--trials=2"]) == 0
+
+
+def test_documented_example_names_no_campaign() -> None:
+    (said,) = (line for line in str(campaigns.__doc__).splitlines() if line.rstrip().endswith("some"))
+    names = said.split()[3:-1]
+    assert names
+    assert set(names) <= set(CAMPAIGNS)

@@ -151,6 +151,13 @@ def test_bench_without_a_name_is_another_than_train(chargpt: Any) -> None:
     )
 
 
+def test_help_counts_characters_where_tokens_are_meant(chargpt: Any) -> None:
+    for words in (("--help",), ("attention", "--help"), ("train", "--help")):
+        shown = " ".join(chargpt(*words).out.split())
+        for wrong in ("character-level", "block_size characters", "which characters", "every character"):
+            assert wrong not in shown
+
+
 def test_help_leaves_out_scores_masks_or_kernels(chargpt: Any) -> None:
     words = " ".join(chargpt("--help").out.split())
     assert "attention" in words

@@ -24,6 +24,7 @@ def test_default_runs_export_is_another_model(chargpt: Any, trained: Path, text_
     assert [name for name, _ in differences] == ["float32", "float64"]
     assert [float(value) < mark for (_, value), mark in zip(differences, (1e-5, 1e-10), strict=True)] == [True, True]
     assert lines[3] == "  greedy text: the same 7 tokens"
+    assert lines[4].startswith("  tokenizer: the same ids for ")
     ended = chargpt("import", str(out), "--out", str(back))
     assert (ended.code, ended.err) == (0, "")
     assert f"chargpt sample --run={back}" in ended.out or "sample --run=" in ended.out

@@ -118,6 +118,21 @@ def test_comparison_is_blind_to_another_tokenizer(a_run: Any, tmp_path: Path) ->
         parity.compare(run, tmp_path / "out")
 
 
+def test_tokenizer_that_was_not_compared_passes_for_the_same(
+    a_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    run = a_run()
+    exporting.export(run, tmp_path / "out")
+    found = parity.compare(run, tmp_path / "out")
+    assert found.characters == 17
+    assert "  tokenizer: the same ids for 17 characters" in str(found).splitlines()
+    monkeypatch.setattr(parity, "spells", lambda tokenizer, text: text == parity.LINE_END)
+    blind = parity.compare(run, tmp_path / "out")
+    assert blind.characters == 0
+    assert "  tokenizer: not compared: no text to try it on" in str(blind).splitlines()
+
+
 NOWHERE: dict[str, tuple[dict[str, Any], str]] = {
     **{f"score={s}": ({"score": s}, f"model.score={s}: ") for s in SCORES if s not in ("scaled_dot", "dot")},
     **{f"mask={m}": ({"mask": m}, f"model.mask={m}: ") for m in MASKS if m != "causal"},
@@ -196,6 +211,23 @@ def test_full_disk_leaves_half_a_folder(a_run: Any, tmp_path: Path, monkeypatch:
     with pytest.raises(UsageError, match=r"can't be written: No space left on device"):
         exporting.export(a_run(), tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no rights of this kind there")
+@pytest.mark.parametrize(
+    ("mask", "file", "folder"), [(0o077, 0o600, 0o700), (0o022, 0o644, 0o755), (0o002, 0o664, 0o775)]
+)
+def test_others_may_read_what_a_umask_keeps_from_them(
+    a_run: Any, tmp_path: Path, mask: int, file: int, folder: int
+) -> None:
+    before = os.umask(mask)
+    try:
+        exporting.export(a_run(), tmp_path / "out")
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out").stat().st_mode & 0o777 == folder
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {file}
 
 
 def test_wrong_type_of_numbers_is_taken_for_the_usual(a_run: Any, tmp_path: Path) -> None:

@@ -85,9 +85,16 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "linked tokenizer": (lambda f: linked(f, "tokenizer.json"), "a link, which may lead anywhere"),
     "settings as a list": (lambda f: (f / "config.json").write_text("[]"), "must hold a JSON object"),
     "settings too deep": (lambda f: (f / "config.json").write_text("[" * 10**6), "not JSON"),
-    "settings of 100 MB": (lambda f: (f / "config.json").write_text(" " * 10**8), "100,000,000 bytes, more than"),
+    "settings of 100 MB": (
+        lambda f: (f / "config.json").write_text(" " * 10**8),
+        "100,000,000 bytes; at most 8,388,608 are read",
+    ),
     "settings not UTF-8": (lambda f: (f / "config.json").write_bytes(b"\xff\xfe"), "can't be read"),
     "no settings": (lambda f: (f / "config.json").unlink(), "config.json: No such file"),
+    "tokenizer of 40 MB": (
+        lambda f: (f / "tokenizer.json").write_text(" " * 40_000_000),
+        "at most 33,554,432 are read",
+    ),
     "tokenizer no JSON": (lambda f: (f / "tokenizer.json").write_text("{"), "holds no tokenizer of this project"),
     "tokenizer of nothing": (lambda f: (f / "tokenizer.json").write_text('{"model": {}}'), "holds no tokenizer"),
     "tokenizer of numbers": (lambda f: (f / "tokenizer.json").write_text('{"model": 3}'), "holds no tokenizer"),

@@ -10,12 +10,13 @@ import safetensors.torch
 import torch
 
 import mingpt
-from mingpt import checkpoint, run
+from mingpt import checkpoint, run, settings
 from mingpt.errors import CheckpointError, DataError, UsageError
 from mingpt.interop import exporting, importing, parity
 from mingpt.mirror import WandbConfig
 from mingpt.settings import Config, ModelSettings
 from mingpt.text.batches import DataConfig
+from mingpt.text.corpus import prepare
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import SystemConfig
 
@@ -163,6 +164,23 @@ def test_imported_run_cannot_be_judged_or_trained_on(theirs: Any, tmp_path: Path
     assert second.evaluate().nats < before
     assert mingpt.load(second.folder).model.config.vocab_size == 300
     assert torch.equal(mingpt.load(made).model.head.weight, imported.model.head.weight)
+
+
+def test_imported_run_that_was_moved_has_lost_its_tokenizer(
+    theirs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its settings are a start of others, wherever it lies and whoever asks."""
+    (tmp_path / "t.txt").write_text("ROMEO:\nAy me, sad hours seem long!\n" * 30, encoding="utf-8")
+    moved = importing.import_folder(theirs("qwen3"), tmp_path / "first").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    for place in (Path("moved"), moved):
+        config = settings.parse(
+            [f"--config={place}/config.yaml", "--data.path=t.txt", f"--model.pretrained_folder={moved}"]
+        )
+        assert config.data.tokenizer == str(moved / "tokenizer.json")
+        assert prepare(config.data, lambda line: None).tokenizer.vocab_size == 280
+    assert settings.parse(["--data.tokenizer=tokenizer.json"]).data.tokenizer == "tokenizer.json"
+    assert "tokenizer: tokenizer.json\n" in (moved / "config.yaml").read_text()
 
 
 def test_imported_run_goes_on_as_if_it_had_been_trained_here(folder: Path, tmp_path: Path) -> None:

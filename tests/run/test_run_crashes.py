@@ -8,6 +8,7 @@ import pytest
 
 from mingpt import checkpoint, cli, run
 from mingpt.checkpoint import MANIFEST
+from mingpt.errors import CheckpointError
 from tests.campaign.disks import FILES, calls_of_a_save, newest_step, save, two_saves
 
 
@@ -130,6 +131,19 @@ def test_last_two_or_the_best_are_dropped(tmp_path: Path, losses: tuple[float | 
     for step, loss in enumerate(losses, start=1):
         save(tmp_path, step, loss)
     assert checkpoint.steps(tmp_path) == kept
+
+
+@pytest.mark.parametrize(("name", "limit"), [("tokenizer.json", 32 << 20), ("state.json", 8 << 20)])
+def test_checkpoint_is_written_that_is_refused_when_read(tmp_path: Path, name: str, limit: int) -> None:
+    empty: dict[str, Any] = {"model": {}, "optimizer": {}}
+    saved = checkpoint.save(tmp_path, **empty, state={"step": 1}, tokenizer=" " * (32 << 20))
+    assert len(checkpoint.read(saved).tokenizer) == 32 << 20
+    long = "x" * limit
+    state, tokenizer = ({"step": 2}, long + "x") if name == "tokenizer.json" else ({"step": 2, "long": long}, "")
+    with pytest.raises(CheckpointError, match=f"step_000002: {name} would have .* bytes; at most {limit:,} are read"):
+        checkpoint.save(tmp_path, **empty, state=state, tokenizer=tokenizer)
+    assert checkpoint.steps(tmp_path) == [1]
+    assert not (tmp_path / "checkpoints" / ".step_000002.tmp").exists()
 
 
 def test_checkpoint_just_saved_is_dropped_for_damaged_ones_of_later_steps(tmp_path: Path) -> None:

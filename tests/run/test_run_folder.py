@@ -21,7 +21,8 @@ from mingpt.report import curve
 from mingpt.report.records import read_lines
 from mingpt.run import Run
 from mingpt.sampling import Sampling
-from mingpt.text.batches import split
+from mingpt.text import preparing
+from mingpt.text.batches import DataConfig, split
 
 ROOT = Path(run.__file__).parents[1]
 DRAW = curve.draw  # the fixtures of this folder put something quicker in its place
@@ -72,6 +73,18 @@ def test_odd_settings_read_back_differ(tmp_path: Path, tiny: Any, odd: dict[str,
     config = tiny(tmp_path / "run", odd)
     (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
     assert settings.read(tmp_path / "config.yaml") == config
+
+
+def test_run_of_a_damaged_prepared_text_cannot_be_loaded(tmp_path: Path, tiny: Any) -> None:
+    ids = tmp_path / "ids"
+    preparing.write(DataConfig(path=tiny(None).data.path), ids, lambda line: None)
+    one_step = {"trainer.max_iters": 1, "trainer.schedule": "constant", "trainer.warmup_iters": 0}
+    made = run.train(tiny(tmp_path / "run", {"data.path": str(ids), **one_step})).folder
+    before = run.load(made, device="cpu").generate("a", 5, seed=1)
+    (ids / "prepared.json").write_text("[]")
+    assert run.load(made, device="cpu").generate("a", 5, seed=1) == before
+    with pytest.raises(DataError, match="not a whole prepared folder"):
+        run.load(made, device="cpu").evaluate()
 
 
 def test_record_lacks_a_field_or_a_step(finished: Run) -> None:

@@ -12,9 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from mingpt import checkpoint, cli, run
+from mingpt import checkpoint, cli, folders, run
 from mingpt.errors import CheckpointError, DataError, UsageError
 from mingpt.files import save_picture
+from mingpt.report.records import read_run
 from mingpt.text.corpora import read_text
 from mingpt.untrusted import HEADER_BYTES, parse_json, parse_yaml, read_at_most, require_modest_header
 
@@ -91,6 +92,33 @@ def test_file_without_an_end_is_read(tmp_path: Path) -> None:
     assert read_at_most(10, tmp_path / "long") == b"x" * 10
     with pytest.raises(ValueError, match="10 bytes; at most 9 are read"):
         read_at_most(9, tmp_path / "long")
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "samples.jsonl"])
+def test_lines_without_an_end_are_read(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    os.mkfifo(copy / name)
+    with pytest.raises(CheckpointError, match=f"{name}: can't be read: no ordinary file"):
+        read_run(copy)
+    (copy / name).unlink()
+    (copy / name).symlink_to("/dev/zero")
+    with pytest.raises(CheckpointError, match=f"{name}: can't be read: no ordinary file"):
+        read_run(copy)
+
+
+@pytest.mark.parametrize("damage", ["pipe", "endless", "list", "deep"])
+def test_launch_of_a_stranger_s_run_is_waited_for(copy: Path, damage: str) -> None:
+    path = copy / "environment.json"
+    path.write_text('{"launch": "7"}')
+    assert folders._begun_by("7", str(copy)) == copy
+    path.unlink()
+    if damage == "pipe":
+        os.mkfifo(path)
+    elif damage == "endless":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_text({"list": "[]", "deep": "[" * 100_000}[damage])
+    assert folders._begun_by("7", str(copy)) is None
 
 
 def test_header_is_parsed_whatever_its_length() -> None:

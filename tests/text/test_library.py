@@ -14,6 +14,8 @@ from reading import python
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from mingpt.errors import CheckpointError, UsageError
+from mingpt.interop.vocabulary import as_json
+from mingpt.sampling import spells
 from mingpt.text import library, tokens
 from mingpt.text.library import LibraryTokenizer
 from mingpt.text.tokenizers import TOKENIZERS, CharTokenizer, from_json
@@ -147,6 +149,23 @@ def test_characters_outside_its_vocabulary_become_unk() -> None:
     assert tokenizer.decode(tokenizer.encode("a b cA")) == "a b cA"
     with pytest.raises(UsageError, match=r"unknown to this vocabulary of 6: 'x' \(U\+0078\), 'П' \(U\+041F\)$"):
         tokenizer.encode("aПxa")
+
+
+def test_unknown_character_ends_what_we_exported_in_an_error_of_the_library() -> None:
+    """Of an exported run of characters the unk_token is no word of the vocabulary."""
+    exported = from_json(as_json(CharTokenizer("abc ")))
+    assert exported.decode(exported.encode("a b cab")) == "a b cab"
+    assert not spells(exported, "ROMEO:")
+    with pytest.raises(UsageError, match=r"^unknown to this vocabulary of 4: 'x' \(U\+0078\), 'П' \(U\+041F\)$"):
+        exported.encode("aПxa")
+
+
+@pytest.mark.parametrize("token", ["<0xZZ>", "<0x+1>", "<0x_1>"])
+def test_token_that_only_looks_like_a_byte_ends_in_a_value_error(token: str) -> None:
+    words = {word: id for id, word in enumerate(["a", token])}
+    theirs = tokenizers.Tokenizer(models.WordLevel(words, unk_token="a"))
+    theirs.decoder = decoders.Fuse()
+    assert LibraryTokenizer(theirs.to_str()).spelling == [b"a", token.encode()]
 
 
 def test_text_that_it_would_change_is_taken() -> None:
