@@ -7,8 +7,6 @@ A kernel is a class with `refuses(need)`, the reason why it can't, and `attend(q
 need says so; none ignores a part of it.
 """
 
-from functools import lru_cache
-
 from mingpt.attention.kernels.banded import Banded
 from mingpt.attention.kernels.base import KERNELS, Kernel, Need
 from mingpt.attention.kernels.flex import Flex
@@ -36,12 +34,7 @@ AUTO = "auto"
 
 def preferred() -> list[Kernel]:
     """In the order in which `auto` asks them."""
-    return _in_order(tuple(KERNELS))
-
-
-@lru_cache
-def _in_order(names: tuple[str, ...]) -> list[Kernel]:
-    return sorted((KERNELS[name] for name in names), key=lambda kernel: kernel.rank)
+    return sorted((KERNELS[name] for name in KERNELS), key=lambda kernel: kernel.rank)
 
 
 def choose(name: str, need: Need) -> Kernel:
