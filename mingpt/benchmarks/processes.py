@@ -19,6 +19,7 @@ import torch
 
 from mingpt.benchmarks import member
 from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, Timing, positive, summary, versus
+from mingpt.benchmarks.worker import with_ours
 from mingpt.distributed import STRATEGIES
 from mingpt.errors import UsageError, require
 from mingpt.probe import Spread
@@ -165,8 +166,7 @@ def _launch(runs: Sequence[dict[str, Any]], processes: int, options: Options, *m
     """
     starts = (*TORCHRUN, f"--nproc_per_node={processes}", *more, "-m") if processes > 1 else ()
     command = [sys.executable, "-m", *starts, member.__name__, json.dumps(runs)]
-    package = str(Path(member.__file__).parents[2])
-    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "PYTHONPATH": package}
+    environment = {**with_ours(), "OMP_NUM_THREADS": str(options.threads)}
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         _, said = child.communicate(timeout=LONGEST)
