@@ -58,24 +58,36 @@ class Spread:
 
 
 def measure(
-    contestants: Mapping[str, Callable[[], object]], device: torch.device, *, rounds: int = 7, warmup: int = 2
+    contestants: Mapping[str, Callable[[], object]],
+    device: torch.device,
+    *,
+    rounds: int = 7,
+    warmup: int = 2,
+    least: float = 0.0,
 ) -> dict[str, Spread]:
-    """Seconds of each call, alternated round by round after a warm-up, the device synchronised around each."""
+    """Seconds of each call, alternated round by round after a warm-up, the device synchronised around each.
+
+    Args:
+        least: seconds that a turn lasts at least, of as many calls as that takes: so that a quick one is not judged by
+            the caches that a slow one before it left.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(warmup + rounds):
         for name, call in contestants.items():
-            taken = _timed(call, device)
+            taken = _timed(call, device, least)
             if number >= warmup:
                 seconds[name].append(taken)
     return {name: Spread(tuple(values)) for name, values in seconds.items()}
 
 
-def _timed(call: Callable[[], object], device: torch.device) -> float:
+def _timed(call: Callable[[], object], device: torch.device, least: float) -> float:
     synchronise(device)
-    began = time.perf_counter()
-    call()
-    synchronise(device)
-    return time.perf_counter() - began
+    began, calls, taken = time.perf_counter(), 0, 0.0
+    while not calls or taken < least:
+        call()
+        synchronise(device)
+        calls, taken = calls + 1, time.perf_counter() - began
+    return taken / calls
 
 
 def peak_bytes(call: Callable[[], object], device: torch.device) -> int | None:

@@ -44,7 +44,7 @@ class Sampling:
 def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     """(b, v) logits -> (b, v) float64 probabilities after temperature, top_k and top_p (Holtzman et al. 2020)."""
     logits = logits.cpu().double()  # not every accelerator has float64
-    if not logits.isfinite().all():
+    if not math.isfinite(logits.sum()):  # one pass: what is not finite stays so in a sum
         raise NotFiniteError("the model gives logits that are not finite")
     if sampling.temperature == 0:
         return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).double()
@@ -96,22 +96,22 @@ def generate(
 def _draws(
     model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Sampling, cache: bool, step: Step
 ) -> Iterator[Tensor]:
-    device, block_size = model.device, model.config.block_size
+    device, block_size, endless = model.device, model.config.block_size, model.endless
+    fresh = (prompt if endless else prompt[:, -block_size:]).to(device)
+    rows, seen, state = fresh.shape[0], [fresh], model.new_state(fresh.shape[0])
     generator = torch.Generator().manual_seed(sampling.seed)
-    seen = (prompt if model.endless else prompt[:, -block_size:]).to(device)
-    state, fresh = model.new_state(len(seen)), seen
     for _ in range(new_tokens):
         # A consumer may train between two tokens, with what is drawn outside of this mode.
         with evaluating(model) if model.training else torch.inference_mode():
-            if cache and (model.endless or state.length + fresh.shape[1] <= block_size):
+            if cache and (endless or state.length + fresh.shape[1] <= block_size):
                 logits = (step if fresh.shape[1] == 1 else _after)(model, fresh, state)
             else:
-                logits = _after(model, seen, model.new_state(len(seen)) if model.endless else None)
-        drawn = torch.multinomial(probabilities(logits, sampling), 1, generator=generator).to(device)
-        fresh = drawn
-        if not (cache and model.endless):  # the state holds all that it needs
-            seen = torch.cat((seen, drawn), dim=1)[:, None if model.endless else -block_size :]
-        yield drawn[:, 0]
+                seen = [torch.cat(seen, dim=1)[:, None if endless else -block_size :]]
+                logits = _after(model, seen[0], model.new_state(rows) if endless else None)
+        fresh = torch.multinomial(probabilities(logits, sampling), 1, generator=generator).to(device)
+        if not (cache and endless):  # the state holds all that it needs
+            seen.append(fresh)
+        yield fresh[:, 0]
 
 
 def _after(model: LanguageModel, ids: Tensor, state: State | None) -> Tensor:

@@ -273,14 +273,14 @@ def _norm_of_heads(config: AttentionConfig) -> nn.Module:
 def _by_head(x: Tensor, d: int) -> Tensor:
     """(b, t, h d) -> (b, h, t, d)."""
     if x.shape[1] == 1:  # a token at a time, an einops string costs as much as a product
-        return x.view(len(x), -1, 1, d)
+        return x.view(x.shape[0], -1, 1, d)
     return rearrange(x, "b t (h d) -> b h t d", d=d)
 
 
 def _side_by_side(y: Tensor) -> Tensor:
     """(b, h, t, d) -> (b, t, h d)."""
     if y.shape[2] == 1:
-        return y.reshape(len(y), 1, -1)
+        return y.reshape(y.shape[0], 1, -1)
     return rearrange(y, "b h t d -> b t (h d)")
 
 

@@ -31,12 +31,13 @@ from mingpt.benchmarks.worker import Worker
 from mingpt.errors import require
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.model import GPT
-from mingpt.probe import BYTES, Spread, measure, memory_rate
+from mingpt.probe import BYTES, READ_BYTES, Spread, measure
 from mingpt.sampling import Sampling, generate
 from mingpt.utils import pick_device
 
 CLONES, PACKAGES = ("nanogpt",), ("transformers", "x-transformers")
 BATCHES = (1, 16)
+TURN = 0.5  # seconds that each writes at a time, as one who writes a text does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +133,7 @@ def _one_batch(
     own |= {"compiled": {"compile": True}} if options.compile else {}
     names = [*own, *parse_peers(options.peers, CLONES, PACKAGES)]
     with ExitStack() as stack:
-        rates: list[float] = []
-        writers: dict[str, Callable[[], object]] = {"": lambda: rates.append(memory_rate(device))}
+        writers: dict[str, Callable[[], object]] = {"": torch.ones(READ_BYTES // BYTES, device=device).sum}
         for tokens in (1, options.tokens):
             for name, how in own.items():
                 writers[f"{name} {tokens}"] = partial(_write, model, batch, options.prompt, tokens, **how)
@@ -141,10 +141,11 @@ def _one_batch(
                 worker = Worker(f"{kind}-writing", path, shape | {"tokens": tokens})
                 stack.callback(worker.close)
                 writers[f"{kind} {tokens}"] = partial(worker.steps, 1)
-        seconds = measure(writers, device, rounds=options.rounds, warmup=1)
+        seconds = measure(writers, device, rounds=options.rounds, warmup=1, least=TURN)
     first = {name: seconds[f"{name} 1"] for name in names}
     each = {name: seconds[f"{name} {options.tokens}"].less(first[name]).divided(options.tokens - 1) for name in names}
-    rate, least = Spread(tuple(rates[-options.rounds :])), least_bytes(model, batch, options.prompt, options.tokens)
+    rate = Spread(tuple(READ_BYTES / value for value in seconds[""].values))
+    least = least_bytes(model, batch, options.prompt, options.tokens)
     floor = Spread(tuple(least / value for value in rate.values))
     return _table(f"batch {batch}", first, each, floor, say), rate
 

@@ -7,7 +7,6 @@ other, so that a new kernel is tested with no edit.
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -106,7 +105,7 @@ def test_kernel_equals_the_reference_at_every_edge_of_a_window(
 def test_a_window_of_the_whole_length_is_causal(name: str, n: int, beyond: int) -> None:
     inputs = drawn(3, 6, 2, n, n)
     windowed = need_of(*inputs[:2], sliding_window(n + beyond))
-    assert_same(name, inputs, windowed, (KERNELS["reference"], replace(windowed, mask=CAUSAL)))
+    assert_same(name, inputs, windowed, (KERNELS["reference"], windowed._replace(mask=CAUSAL)))
 
 
 @pytest.mark.parametrize("position", BIASES)
@@ -131,7 +130,7 @@ def test_keys_from_a_ring_give_the_same_in_any_order(name: str, window: int | No
     mask, bias = sliding_window(window) if window else CAUSAL, bias_of(position, 6)
     order = torch.tensor([4, 5, 6, 0, 1, 2, 3])
     straight = need_of(q, k, mask, score, bias=bias)
-    turned = replace(straight, keys_at=order, query_at=5)
+    turned = straight._replace(keys_at=order, query_at=5)
     reference = KERNELS["reference"].attend(q, k, v, straight)[0]
     if not refuses_by_name(name, turned):
         found = KERNELS[name].attend(q, k[:, :, order], v[:, :, order], turned)[0]
@@ -169,7 +168,7 @@ def test_short_numbers_cost_their_rounding_and_no_more(name: str, window: int | 
     need = need_of(*short[:2], sliding_window(window) if window else CAUSAL)
     if refuses_by_name(name, need):
         return
-    asked = replace(need, dtype=torch.float64)
+    asked = need._replace(dtype=torch.float64)
     outputs = [
         (KERNELS[name].attend(*short, need)[0], short),
         (KERNELS["reference"].attend(*inputs, asked)[0], inputs),

@@ -75,13 +75,34 @@ def test_share_of_matrix_rate_is_not_that_rounds(monkeypatch: pytest.MonkeyPatch
 
 def test_share_of_memory_rate_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    rates = iter([9e9, 1e9, 2e9])  # the first is the warm-up's
-    monkeypatch.setattr(decode, "memory_rate", lambda device: next(rates))
+    reading = (1 / 2e9, 1 / 1e9)  # seconds of a byte in each of two rounds: as the memory slows, so does the writing
+    each = {"cache 1": (1.0, 1.0), "cache 4": (4.0, 7.0), "no cache 1": (1.0, 1.0), "no cache 4": (4.0, 7.0)}
+
+    def measured(writers: dict[str, Any], device: torch.device, **how: Any) -> dict[str, Spread]:
+        assert set(writers) == {"", *each}
+        return {
+            "": Spread(tuple(decode.READ_BYTES * value for value in reading)),
+            **{k: Spread(v) for k, v in each.items()},
+        }
+
+    monkeypatch.setattr(decode, "measure", measured)
     monkeypatch.setattr(decode, "BATCHES", (2,))
     sizes = ("--layers=1", "--heads=2", "--width=8", "--block_size=8", "--prompt=3", "--tokens=4", "--threads=1")
     result = decode.run(parsed("decode", *sizes, "--rounds=2"), said.append)
     row, least = result["rows"]["batch 2"]["cache"], result["bytes_per_step"]["batch 2"]
-    between = sorted(least / rate / (1e-3 * row["ms"]["median"]) for rate in (1e9, 2e9))
-    assert between[0] / 100 < row["memory_share"]["median"] < 100 * between[1]  # two rounds of microseconds
+    assert row["ms"]["median"] == 1500
+    assert row["memory_share"]["median"] == pytest.approx(least / 2e9, rel=1e-3)  # 1 s at 2e9, 2 s at 1e9
     assert result["memory_rate"]["batch 2"]["median"] == 1.5e9
     assert f"{row['memory_share']['median']:.1%}" in next(line for line in said if line.startswith("cache"))
+
+
+def test_turn_is_one_call_however_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, calls = [0.0], [0]
+
+    def call() -> None:
+        now[0] += 0.25
+        calls[0] += 1
+
+    monkeypatch.setattr(probe.time, "perf_counter", lambda: now[0])
+    assert probe.measure({"": call}, torch.device("cpu"), rounds=1, warmup=0, least=1.1)[""].values == (0.25,)
+    assert calls == [5]

@@ -1,8 +1,7 @@
 """What a layer needs of a kernel, and what a kernel is."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,8 +13,7 @@ from mingpt.registry import Registry
 Bias = Callable[[Tensor, Tensor], Tensor]  # query and key positions -> (h, t, s), added to the scores
 
 
-@dataclass(frozen=True)
-class Need:
+class Need(NamedTuple):
     """One call of attention.
 
     Attributes:

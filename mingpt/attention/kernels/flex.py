@@ -32,9 +32,10 @@ class Flex(Kernel):
     serves_cache = False
 
     def refuses(self, need: Need) -> str | None:
+        if need.device.type != "cuda":
+            return "FlexAttention trains on CUDA alone"
         rules = (
             (flex_attention is None, "this PyTorch has no FlexAttention"),
-            (need.device.type != "cuda", "FlexAttention trains on CUDA alone"),
             (not need.score.bilinear, "it takes scores that are a dot product"),
             (need.bias is not None, "it has no position bias here"),
             (need.dropout_p > 0, "it has no dropout"),
