@@ -57,6 +57,7 @@ class ModelConfig(RecurrentConfig, AttentionConfig):
         norm: normalisation before each half-block
         mlp: the position-wise half of a block
         mlp_width: its width inside; null: 4 n_embd, or for swiglu 8/3 n_embd, which has as many weights
+        conv_width: positions, its own included, that a short causal convolution mixes before each mlp; 1: none
         tie_embeddings: one table embeds tokens and reads them out, as in GPT-2
         init: how weights start; residual writers are the layers whose output is added to the residual stream
         embd_pdrop: dropout on the embeddings, probability
@@ -72,6 +73,7 @@ class ModelConfig(RecurrentConfig, AttentionConfig):
     norm: str = "layernorm"
     mlp: str = "gelu"
     mlp_width: int | None = None
+    conv_width: int = 1
     tie_embeddings: bool = False
     init: str = "waves"
     embd_pdrop: float = 0.0

@@ -5,7 +5,7 @@ nothing here asks for a variant by name.
 """
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from mingpt.attention.cache import KeyValueCache
 from mingpt.attention.kernels import explain
 from mingpt.attention.layers import AttentionConfig, CausalSelfAttention, GroupedQueryAttention
 from mingpt.attention.positions import POSITIONS, RotaryPositionalEmbeddings
+from mingpt.convolution import Convolution, ShortConvolution, convolution
 from mingpt.dropout import Dropout
 from mingpt.errors import require
 from mingpt.initialise import INITS, reads_out
@@ -32,31 +33,45 @@ __all__ = [
 ]
 
 
+class BlockState(NamedTuple):
+    """What a block remembers: keys and values, and the last inputs of its convolution."""
+
+    cache: KeyValueCache
+    recent: Tensor | None
+
+
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """x + attention(norm(x)), then x + mlp(norm(x)), between norm and mlp perhaps a short convolution."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.attention_norm = NORMS[config.norm](config.n_embd, config.bias, config.norm_eps)
         self.attention = GroupedQueryAttention(config)
         self.mlp_norm = NORMS[config.norm](config.n_embd, config.bias, config.norm_eps)
+        self.convolution: Convolution = convolution(config.conv_width, config.n_embd)
         self.mlp = MLPS[config.mlp](config.n_embd, config.bias, config.mlp_width)
         self.mlp_dropout = Dropout(config.resid_pdrop)
 
-    def forward(self, x: Tensor, state: KeyValueCache | None = None) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), state).output
-        return x + self.mlp_dropout(self.mlp(self.mlp_norm(x)))
+    def forward(self, x: Tensor, state: BlockState | None = None) -> Tensor:
+        cache, recent = state or (None, None)
+        x = x + self.attention(self.attention_norm(x), cache).output
+        return x + self.mlp_dropout(self.mlp(self.convolution(self.mlp_norm(x), recent)))
+
+    def new_state(self, batch: int, capacity: int) -> BlockState:
+        """Of `batch` rows and up to `capacity` tokens."""
+        cache = self.attention.new_state(batch, capacity)
+        return BlockState(cache, self.convolution.new_state(batch, cache.keys))
 
 
 class GPTState:
-    """One key/value cache per block."""
+    """What each block remembers."""
 
-    def __init__(self, layers: list[KeyValueCache]) -> None:
+    def __init__(self, layers: list[BlockState]) -> None:
         self.layers = layers
 
     @property
     def length(self) -> int:
-        return self.layers[0].length
+        return self.layers[0].cache.length
 
 
 class GPT(LanguageModel):
@@ -72,7 +87,8 @@ class GPT(LanguageModel):
     reads = frozenset(
         (
             *(field.name for field in fields(AttentionConfig)),
-            *("n_layer", "window_pattern", "norm", "mlp", "mlp_width", "tie_embeddings", "init", "embd_pdrop"),
+            *("n_layer", "window_pattern", "norm", "mlp", "mlp_width", "conv_width"),
+            *("tie_embeddings", "init", "embd_pdrop"),
         )
     )
 
@@ -91,6 +107,9 @@ class GPT(LanguageModel):
         )
         inner = config.mlp_width
         require(inner is None or inner >= 1, "model.mlp_width", inner, "must be at least 1, or null")
+        require(
+            config.conv_width >= 1, "model.conv_width", config.conv_width, "must be at least 1, the position itself"
+        )
         NORMS[config.norm], MLPS[config.mlp], INITS[config.init]
 
     def __init__(self, config: ModelConfig) -> None:
@@ -120,15 +139,15 @@ class GPT(LanguageModel):
         if start + idx.shape[1] > self.config.block_size and (state is None or not self.endless):
             raise ValueError(f"{start + idx.shape[1]} tokens: this model sees block_size={self.config.block_size}")
         x = as_products(self.embedding_dropout(self.position.embed(self.embedding(idx), start)))
-        caches = [None] * len(self.blocks) if state is None else state.layers
-        for block, cache in zip(self.blocks, caches, strict=True):
-            x = block(x, cache)
+        memories = [None] * len(self.blocks) if state is None else state.layers
+        for block, memory in zip(self.blocks, memories, strict=True):
+            x = block(x, memory)
         logits = self.head(self.final_norm(x))
         return LMOutput(logits, next_token_loss(logits, targets))
 
     def new_state(self, batch: int) -> GPTState:
         """Room for block_size tokens of `batch` rows; with a window on every layer and no learned positions, no end."""
-        return GPTState([block.attention.new_state(batch, self.config.block_size) for block in self.blocks])  # type: ignore[union-attr,operator]
+        return GPTState([block.new_state(batch, self.config.block_size) for block in self.blocks])  # type: ignore[operator]
 
     @property
     def stages(self) -> list[nn.Module]:
@@ -155,7 +174,8 @@ class GPT(LanguageModel):
         return list(found.values())
 
     def flops_per_token(self) -> float:
-        """Two per weight of every product; scores and weighted sums over the keys that a mask shows on average."""
-        products = sum(module.weight.numel() for module in self.modules() if isinstance(module, nn.Linear))
+        """Two per weight that multiplies; scores and weighted sums over the keys that a mask shows on average."""
+        multiply = (nn.Linear, ShortConvolution)
+        products = sum(module.weight.numel() for module in self.modules() if isinstance(module, multiply))
         layers = [block.attention for block in self.blocks]
         return 2 * products + sum(layer.flops_per_token(self.config.block_size) for layer in layers)  # type: ignore

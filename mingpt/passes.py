@@ -1,4 +1,4 @@
-"""Three elementwise functions in few passes over memory, for training on a CPU, which waits for memory there.
+"""A few functions of single numbers in few passes over memory, for training on a CPU, which waits for memory there.
 
 Autograd would make each gradient from those of single operations, every one a pass over tensors too large for the
 caches: for an RMS norm a dozen.  Here it is written out.  Where nothing is trained, on other devices, in short types
@@ -28,6 +28,19 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         return _apply(_Rotated, x, cos, sin)
     low, high = x.chunk(2, dim=-1)
     return torch.cat((low * cos - high * sin, high * cos + low * sin), dim=-1)
+
+
+def convolved(x: Tensor, weight: Tensor) -> Tensor:
+    """(b, t, e), to each position w[k - 1] times the one k before it added, for each of the (k, e) rows of w."""
+    if _written_out(x):
+        return _apply(_Convolved, x, weight)
+    for_each = ((_delayed(x, lag), row) for lag, row in enumerate(weight.unbind(), start=1))
+    return x + sum(before * row for before, row in for_each)
+
+
+def _delayed(x: Tensor, lag: int) -> Tensor:
+    """(b, t, e), each position the one `lag` before it, 0 before the first."""
+    return F.pad(x, (0, 0, lag, 0))[:, : x.shape[1]]
 
 
 def _written_out(x: Tensor) -> bool:
@@ -80,6 +93,28 @@ class _ReluSquared(torch.autograd.Function):
         _refuse_second()
         (kept,) = ctx.saved_tensors
         return (grad * kept).mul_(2)
+
+
+class _Convolved(torch.autograd.Function):
+    """y_t = x_t + sum_k w_k x_(t-k);  dx_t = g_t + sum_k w_k g_(t+k), dw_k = sum_t g_t x_(t-k)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        mixed = x.clone(memory_format=torch.contiguous_format)
+        for lag, row in enumerate(weight, start=1):
+            mixed[:, lag:].addcmul_(x[:, :-lag], row)
+        return mixed
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        _refuse_second()
+        x, weight = ctx.saved_tensors
+        of_x, of_weight = grad.clone(memory_format=torch.contiguous_format), torch.empty_like(weight)
+        for lag, row in enumerate(weight, start=1):
+            of_x[:, :-lag].addcmul_(grad[:, lag:], row)
+            torch.sum(grad[:, lag:] * x[:, :-lag], dim=(0, 1), out=of_weight[lag - 1])
+        return of_x, of_weight
 
 
 class _Rotated(torch.autograd.Function):

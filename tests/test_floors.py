@@ -19,7 +19,7 @@ FLOORS: list[list[list[str]]] = [
     [
         [
             *("errors", "version", "registry", "files", "untrusted", "interrupt", "utils"),
-            *("initialise", "passes", "norms", "dropout"),
+            *("initialise", "passes", "norms", "convolution", "dropout"),
             *("launch", "ranks", "distributed"),
             *(
                 "report.curve",

@@ -31,6 +31,7 @@ GPT: dict[str, Any] = {
     "model.norm_eps": None,
     "model.mlp": "gelu",
     "model.mlp_width": None,
+    "model.conv_width": 1,
     "model.bias": True,
     "model.qk_norm": False,
     "model.tie_embeddings": False,

@@ -100,16 +100,16 @@ def test_what_was_handed_in_is_copied(ring: bool) -> None:
 def test_state_takes_exactly_its_formula(gpt: MakeGPT, g: int, window: int | None, dtype: torch.dtype) -> None:
     state = gpt(n_kv_head=g, n_layer=3, window=window).to(dtype).new_state(5)
     positions = min(7, window or 7)
-    assert sum(layer.bytes for layer in state.layers) == 2 * 3 * 5 * g * positions * 4 * dtype.itemsize
+    assert sum(layer.cache.bytes for layer in state.layers) == 2 * 3 * 5 * g * positions * 4 * dtype.itemsize
     for layer in state.layers:
-        assert layer.bytes == sum(x.untyped_storage().nbytes() for x in (layer.keys, layer.values))
-        assert layer.keys.dtype == dtype
+        assert layer.cache.bytes == sum(x.untyped_storage().nbytes() for x in (layer.cache.keys, layer.cache.values))
+        assert layer.cache.keys.dtype == dtype
 
 
 def test_layers_without_the_window_keep_the_whole_block(gpt: MakeGPT) -> None:
     state = gpt(n_layer=4, window=3, window_pattern="wwwf").new_state(2)
-    assert [layer.keys.shape[2] for layer in state.layers] == [3, 3, 3, 7]
-    assert [layer.ring for layer in state.layers] == [True, True, True, False]
+    assert [layer.cache.keys.shape[2] for layer in state.layers] == [3, 3, 3, 7]
+    assert [layer.cache.ring for layer in state.layers] == [True, True, True, False]
 
 
 # -- text through it
@@ -170,9 +170,9 @@ def test_a_ring_goes_on_past_the_block_in_constant_memory_as_a_longer_block_woul
     for prompt, chunk in ((1, 1), (7, 3), (20, 7), (20, 20), (40, 9), (40, 40)):
         torch.testing.assert_close(through(model, ids, prompt, chunk), full, rtol=0, atol=1e-10)
     state = model.new_state(3)
-    size = sum(layer.bytes for layer in state.layers)
+    size = sum(layer.cache.bytes for layer in state.layers)
     model(ids, state=state)
-    assert sum(layer.bytes for layer in state.layers) == size
+    assert sum(layer.cache.bytes for layer in state.layers) == size
 
 
 @pytest.mark.parametrize("position", POSITIONS)

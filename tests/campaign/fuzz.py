@@ -54,6 +54,7 @@ SIZES: dict[str, Callable[[Draw], Any]] = {  # of what is a number: a range that
     "model.n_embd": lambda draw: draw.choice((1, 2, 4, 6, 8, 12, 24)),
     "model.window": lambda draw: draw.choice((None, 1, 2, 3, 8, 40)),
     "model.window_pattern": lambda draw: draw.choice((None, "w", "f", "wf", "wwwf", "fw")),
+    "model.conv_width": lambda draw: draw.choice((1, 1, 2, 3, 9)),
     "model.embd_pdrop": lambda draw: draw.choice((0.0, 0.1, 0.5, 0.999)),
     "model.resid_pdrop": lambda draw: draw.choice((0.0, 0.1, 0.5, 0.999)),
     "model.attn_pdrop": lambda draw: draw.choice((0.0, 0.1, 0.5, 0.999)),

@@ -58,8 +58,9 @@ class Family:
 
 
 def reach(model: Any) -> int:
-    """How far back a logit of a GPT reads: each layer, its window without the query's own position."""
-    return int(sum(min(block.attention.mask.band, BLOCK) - 1 for block in model.blocks))
+    """How far back a logit of a GPT reads: in each layer by window and convolution, the own position left out."""
+    widths = (width for block in model.blocks for width in (block.attention.mask.band, model.config.conv_width))
+    return int(sum(min(width, BLOCK) - 1 for width in widths))
 
 
 def idle_in_attention(settings: Settings) -> tuple[str, ...]:
@@ -96,6 +97,8 @@ GPTS: dict[str, Settings] = {
     "window_pattern": {"window": 2, "window_pattern": "wf"},
     "qk_norm": {"qk_norm": True, "rope": True},
     "widths": {"head_dim": 10, "mlp_width": 7, "rope": True, "rope_base": 30.0, "norm_eps": 0.1, "n_kv_head": 3},
+    **{f"conv_width={w}": {"conv_width": w, "rope": True} for w in (2, 4, BLOCK + 3)},
+    "conv_in_windows": {"conv_width": 3, "rope": True, "window": 2, "n_kv_head": 2},
     "no_bias": {"bias": False},
     "one_layer": {"n_layer": 1},
     "one_head": {"n_query_head": 1, "rope": True},

@@ -102,7 +102,7 @@ def test_more_than_block_size_is_refused_and_leaves_the_state_usable(gpt: MakeGP
 @pytest.mark.parametrize("g", [6, 3, 1])
 def test_state_takes_two_tensors_a_layer_of_shared_heads_only(gpt: MakeGPT, g: int) -> None:
     state = gpt(n_kv_head=g, n_layer=3).new_state(5)
-    tensors = [x for layer in state.layers for x in (layer.keys, layer.values)]
+    tensors = [x for layer in state.layers for x in (layer.cache.keys, layer.cache.values)]
     assert sum(x.numel() * x.itemsize for x in tensors) == 2 * 3 * 5 * g * 7 * 4 * 8
 
 
@@ -137,7 +137,7 @@ def test_heads_of_their_own_width_are_not_as_wide_as_told(gpt: MakeGPT, g: int) 
     }
     assert model.blocks[0].attention.q_norm.weight.shape == (10,)
     assert model.blocks[0].attention.query_rotary_pe.d == 10
-    assert model.new_state(1).layers[0].keys.shape == (1, g, 7, 10)
+    assert model.new_state(1).layers[0].cache.keys.shape == (1, g, 7, 10)
     assert model(IDS).logits.shape == (2, 5, 11)
 
 

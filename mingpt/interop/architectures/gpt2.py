@@ -14,7 +14,7 @@ from mingpt.interop.architectures.shared import (
 )
 from mingpt.interop.weights import Place
 
-OURS = {"type": "gpt", "mask": "causal", "norm": "layernorm", "qk_norm": False}
+OURS = {"type": "gpt", "conv_width": 1, "mask": "causal", "norm": "layernorm", "qk_norm": False}
 GELUS = ("gelu_new", "gelu_pytorch_tanh")  # the same function; each class has its own custom of naming it
 SUMMARY = tuple(f"summary_{name}" for name in ("activation", "first_dropout", "proj_to_labels", "type", "use_proj"))
 QKV = "transformer.h.{}.attn.c_attn"
