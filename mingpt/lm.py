@@ -71,7 +71,7 @@ class ModelConfig(RecurrentConfig, AttentionConfig):
     n_embd: int = 128
     window_pattern: str | None = None
     norm: str = "layernorm"
-    mlp: str = "gelu"
+    mlp: str = "gelu_erf"
     mlp_width: int | None = None
     conv_width: int = 1
     tie_embeddings: bool = False

@@ -83,8 +83,9 @@ class Options(Timing):
 
     @property
     def model(self) -> ModelConfig:
-        """GPT-2's block, in these sizes."""
-        return gpt2(n_layer=self.layers, n_head=self.heads, n_embd=self.width, block_size=self.block_size)
+        """GPT-2's block, in these sizes, with GELU in its own tanh form, as transformers has it."""
+        sizes = {"n_layer": self.layers, "n_head": self.heads, "n_embd": self.width, "block_size": self.block_size}
+        return gpt2(**sizes, mlp="gelu")
 
 
 def run(options: Options, say: Say) -> dict[str, Any]:

@@ -61,6 +61,7 @@ FORMULAS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     ),
     "rmsnorm": lambda m, x: x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * m.weight,
     "gelu": gelu,
+    "gelu_erf": lambda m, x: linear(m.down, 0.5 * linear(m.up, x) * (1 + torch.erf(linear(m.up, x) / math.sqrt(2)))),
     "relu2": lambda m, x: linear(m.down, torch.where(linear(m.up, x) > 0, linear(m.up, x), 0.0) ** 2),
     "swiglu": swiglu,
 }

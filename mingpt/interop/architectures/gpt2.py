@@ -61,7 +61,7 @@ ARCHITECTURES.add("gpt2")(
             "n_embd": Key("n_embd"),
             "block_size": Key("n_positions"),
             "vocab_size": Key("vocab_size"),
-            "mlp": Key("activation_function", "gelu_new", {"gelu": GELUS, "relu2": ("relu2",)}),
+            "mlp": Key("activation_function", "gelu_new", {"gelu": GELUS, "gelu_erf": ("gelu",), "relu2": ("relu2",)}),
             "mlp_width": Key("n_inner", None),
             "norm_eps": Key("layer_norm_epsilon", 1e-5),
             "score": Key("scale_attn_weights", True, {"scaled_dot": (True,), "dot": (False,)}),
@@ -97,7 +97,9 @@ ARCHITECTURES.add("starcoder2")(
             "n_embd": Key("hidden_size"),
             "block_size": Key("max_position_embeddings"),
             "vocab_size": Key("vocab_size"),
-            "mlp": Key("hidden_act", "gelu_pytorch_tanh", {"gelu": GELUS[::-1], "relu2": ("relu2",)}),
+            "mlp": Key(
+                "hidden_act", "gelu_pytorch_tanh", {"gelu": GELUS[::-1], "gelu_erf": ("gelu",), "relu2": ("relu2",)}
+            ),
             "mlp_width": Key("intermediate_size"),
             "norm_eps": Key("norm_epsilon", 1e-5),
             "bias": Key("use_bias", True),
