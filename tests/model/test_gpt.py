@@ -174,6 +174,7 @@ def test_parameter_count_is_gpt2s_formula(fresh_gpt: MakeGPT) -> None:
         ({"head_dim": 0}, "model.head_dim=0: must be at least 1"),
         ({"head_dim": 5, "rope": True}, "model.head_dim=5: must give heads of even width"),
         ({"mlp_width": 0}, "model.mlp_width=0: must be at least 1"),
+        ({"conv_width": 0}, "model.conv_width=0: must be at least 1"),
         ({"rope_base": 0.0, "rope": True}, "model.rope_base=0.0: must be finite and above 0"),
         ({"rope_base": 500.0}, "model.rope_base=500.0: is not read by learned positions"),
         ({"norm_eps": float("nan")}, "model.norm_eps=nan: must be finite and above 0"),
