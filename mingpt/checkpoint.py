@@ -16,7 +16,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from torch import Tensor
 from mingpt.errors import CheckpointError
 from mingpt.files import sha256, sync_folder, write_atomic
 from mingpt.lm import LanguageModel
+from mingpt.say import Say
 from mingpt.untrusted import (
     JSON_BYTES,
     TOKENIZER_BYTES,
@@ -42,8 +43,6 @@ FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.
 CARRIED = "carried.safetensors"  # not in every checkpoint; where it is, the manifest lists it
 FORMAT = 1
 _NAME = re.compile(r"step_(\d{6,})")
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

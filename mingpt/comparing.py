@@ -1,7 +1,7 @@
 """`chargpt compare` and `chargpt report`: run folders in; a table, a verdict, or a page out.  Without torch."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from mingpt.flags import Flags, split_words
 from mingpt.report import page, words
 from mingpt.report.compare import Comparison, comparison
 from mingpt.report.records import PAGE, newest_first, read_run
+from mingpt.say import Say
 
 PIPED_WIDTH = 160  # characters, where the output is no terminal
 
@@ -57,7 +58,7 @@ def compare(argv: Sequence[str]) -> int:
     return 0
 
 
-def report(argv: Sequence[str], say: Callable[[str], None]) -> int:
+def report(argv: Sequence[str], say: Say) -> int:
     """What `chargpt report [RUN|EXPERIMENT ...] [--out FILE]` does."""
     named, flags = split_words(argv)
     about = "One page about runs, compared, or about experiments; of the newest run, where none is named."

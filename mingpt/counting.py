@@ -11,8 +11,9 @@ from torch import Tensor
 
 from mingpt.errors import require
 from mingpt.lm import LanguageModel
+from mingpt.say import Say, silent
 from mingpt.text.tokenizers import Ids
-from mingpt.trainer import Record, Say, Trainer
+from mingpt.trainer import Record, Trainer
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import synchronise
 
@@ -52,7 +53,7 @@ class Counting(Trainer):
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
-        say: Say = lambda line: None,
+        say: Say = silent,
     ) -> None:
         once = replace(config, max_iters=1, compile="never")
         super().__init__(once, model, _no_batches, seed=seed, device=device, say=say)

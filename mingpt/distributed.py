@@ -27,8 +27,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mingpt.errors import PeerError, require
 from mingpt.launch import Launch, launched
-from mingpt.ranks import ALONE, Ranks, Say, whole
+from mingpt.ranks import ALONE, Ranks, whole
 from mingpt.registry import Registry
+from mingpt.say import Say, silent
 
 T = TypeVar("T")
 TRAININGS = itertools.count()  # of this process, each in its own company
@@ -142,7 +143,7 @@ class Replicas(Ranks):
             yield follow(json.loads(told)) if self.rank else entered
 
     def talk(self, say: Say) -> Say:
-        return (lambda line: None) if self.rank else say
+        return silent if self.rank else say
 
     def gathered(self, rows: Tensor) -> Tensor:
         found = [torch.empty_like(rows) for _ in range(self.size)]

@@ -6,7 +6,7 @@ project makes a `HeldOutLoss`.  What fills gaps instead is judged by its pseudo-
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from mingpt.errors import UsageError
 from mingpt.influence import SOME_CUTS, leaking_position
 from mingpt.lm import LanguageModel, State, evaluating
 from mingpt.ranks import ALONE, Ranks
+from mingpt.say import Say, silent
 from mingpt.text.tokenizers import Ids, Tokenizer
 
 TOKENS_AT_ONCE = 8192  # bounds the memory of one forward pass
@@ -25,11 +26,6 @@ LOGITS_AT_ONCE = 1 << 26  # so does this, where a vocabulary is large
 LONG = 5.0  # seconds; a judgement that takes longer says so
 
 T = TypeVar("T")
-Say = Callable[[str], None]
-
-
-def silent(line: str) -> None:
-    """Where nobody listens."""
 
 
 @dataclass(frozen=True)

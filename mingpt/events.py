@@ -11,11 +11,12 @@ from typing import Any
 
 from mingpt import checkpoint
 from mingpt.errors import NotFiniteError
-from mingpt.evaluate import carried_loss, held_out_loss, pseudo_likelihood, silent
+from mingpt.evaluate import carried_loss, held_out_loss, pseudo_likelihood
 from mingpt.mirror import WandbMirror
 from mingpt.ranks import local
 from mingpt.runlog import JsonLines
 from mingpt.sampling import Sampling, spells, write
+from mingpt.say import silent
 from mingpt.text.tokenizers import Ids, Tokenizer
 from mingpt.trainer import Record, Trainer
 from mingpt.utils import derived_seed

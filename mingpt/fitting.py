@@ -5,7 +5,6 @@ its model's settings, and what differs is listed instead of loaded.
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from mingpt.checkpoint import Checkpoint
 from mingpt.errors import CheckpointError
 from mingpt.initialise import position_tables
 from mingpt.lm import LanguageModel, ModelConfig
+from mingpt.say import Say
 from mingpt.text import tokenizers
 from mingpt.text.tokenizers import Tokenizer
 
@@ -61,7 +61,7 @@ def described(config: ModelConfig) -> dict[str, Any]:
     return described | {"n_kv_head": config.key_heads, "position": code, "rope": code == "rope"}
 
 
-def start_from(model: LanguageModel, saved: Checkpoint, tokenizer: Tokenizer, say: Callable[[str], None]) -> None:
+def start_from(model: LanguageModel, saved: Checkpoint, tokenizer: Tokenizer, say: Say) -> None:
     """Give `model` the checkpoint's weights; a longer block keeps its own rows beyond theirs, and says so.
 
     Raises:
@@ -76,7 +76,7 @@ def start_from(model: LanguageModel, saved: Checkpoint, tokenizer: Tokenizer, sa
     say(f"weights from {saved.folder}, optimizer fresh")
 
 
-def _with_rows_of(trained: Tensor, fresh: Tensor, name: str, say: Callable[[str], None]) -> Tensor:
+def _with_rows_of(trained: Tensor, fresh: Tensor, name: str, say: Say) -> Tensor:
     """`trained` for as many rows as it has, `fresh` from there on."""
     rows = min(len(trained), len(fresh))
     if len(fresh) > rows:

@@ -15,7 +15,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from mingpt.report.records import HOME as HOME
 from mingpt.report.records import is_run, read_json
 from mingpt.report.records import newest_first as newest_first
 from mingpt.report.records import newest_run as newest_run
+from mingpt.say import Say
 from mingpt.settings import Config
 
 DEFAULT_NAME = "chargpt"
@@ -35,9 +36,7 @@ OWN_FILES = ("config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl"
 
 
 @contextlib.contextmanager
-def opened(
-    config: Config, say: Callable[[str], None], launch: str | None = None
-) -> Iterator[tuple[Path, Checkpoint | None]]:
+def opened(config: Config, say: Say, launch: str | None = None) -> Iterator[tuple[Path, Checkpoint | None]]:
     """The folder of the run that `config` asks for, locked, and the checkpoint that it goes on from, if it does.
 
     A folder made here for a run that then can't begin is removed again.

@@ -2,15 +2,14 @@
 
 import queue
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mingpt.errors import require
 from mingpt.runlog import Record
+from mingpt.say import Say
 
-Say = Callable[[str], None]
 WANDB_MODES = ("offline", "online", "disabled")
 
 

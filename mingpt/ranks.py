@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from mingpt.errors import require
+from mingpt.say import Say
 
 T = TypeVar("T")
-Say = Callable[[str], None]
 
 
 class Ranks:

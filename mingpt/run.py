@@ -13,7 +13,7 @@ from mingpt.checkpoint import Checkpoint
 from mingpt.counting import Counting
 from mingpt.distributed import joined
 from mingpt.errors import CheckpointError, require
-from mingpt.evaluate import Say, require_autoregressive, silent
+from mingpt.evaluate import require_autoregressive
 from mingpt.events import Guard, Judge, Log, Sampler, Saver
 from mingpt.files import sha256
 from mingpt.interrupt import stop_on_signals
@@ -25,6 +25,7 @@ from mingpt.ranks import Ranks
 from mingpt.report import curve
 from mingpt.report.records import read_lines, read_losses
 from mingpt.runlog import JsonLines
+from mingpt.say import Say, silent
 from mingpt.settings import Config
 from mingpt.text import tokenizers
 from mingpt.text.batches import Batches, Lanes

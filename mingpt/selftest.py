@@ -7,7 +7,7 @@ heads and position code.  Dropout is left out, as two kernels don't draw the sam
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +19,7 @@ from mingpt.attention.masks import MASKS
 from mingpt.attention.positions import POSITIONS
 from mingpt.attention.scores import SCORES
 from mingpt.errors import UsageError
+from mingpt.say import Say
 from mingpt.utils import training_type
 
 LENGTH, LONG = 41, 1000  # a multiple of nothing; and one that a banded kernel takes in several parts
@@ -75,9 +76,7 @@ def _layer(length: int, **settings: str | int | bool) -> AttentionConfig:
     return AttentionConfig(n_embd=WIDTH, n_query_head=HEADS, block_size=length, **settings)  # type: ignore[arg-type]
 
 
-def run(
-    device: torch.device, say: Callable[[str], None], *, layers: Sequence[AttentionConfig], kernel: str | None = None
-) -> bool:
+def run(device: torch.device, say: Say, *, layers: Sequence[AttentionConfig], kernel: str | None = None) -> bool:
     """Check kernels on `device`: in the most exact type there, in float32, and in the type that training uses.
 
     Args:
@@ -203,7 +202,7 @@ def _named(config: AttentionConfig) -> str:
     return f"{config.score}, {rule}, {config.key_heads} key heads, {config.position_code}, {config.block_size} tokens"
 
 
-def _report(rows: list[Row], device: torch.device, say: Callable[[str], None]) -> bool:
+def _report(rows: list[Row], device: torch.device, say: Say) -> bool:
     """Print the table and the verdict, and return it."""
     say(f"{'kernel':10} {'type':9} {'served':>7} {'refused':>7} " + " ".join(f"{phase:>9}" for phase in PHASES))
     for row in rows:

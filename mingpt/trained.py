@@ -11,11 +11,12 @@ from torch import Tensor
 from mingpt import runlog
 from mingpt.attention.maps import attention_weights
 from mingpt.errors import CheckpointError, DataError, UsageError, require
-from mingpt.evaluate import HeldOutLoss, PseudoLikelihood, Say, held_out_loss, pseudo_likelihood, silent
+from mingpt.evaluate import HeldOutLoss, PseudoLikelihood, held_out_loss, pseudo_likelihood
 from mingpt.influence import influence
 from mingpt.lm import LanguageModel
 from mingpt.report.records import read_json, read_lines, read_losses
 from mingpt.sampling import Sampling, fill, stream, write
+from mingpt.say import Say, silent
 from mingpt.settings import Config
 from mingpt.text.corpora import read_text
 from mingpt.text.corpus import prepare

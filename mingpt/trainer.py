@@ -21,12 +21,12 @@ from mingpt.errors import CheckpointError, NotFiniteError
 from mingpt.lm import LanguageModel
 from mingpt.optim import OPTIMIZERS, SLOTS, rate_at
 from mingpt.ranks import ALONE, Ranks, like, whole
+from mingpt.say import Say, silent
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import derived_seed, moved, synchronise, training_type
 
 Record = dict[str, Any]
 Event = Callable[["Trainer", Record], None]
-Say = Callable[[str], None]
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Trainer:
         seed: int = 0,
         device: torch.device | str = "cpu",
         events: Sequence[Event] = (),
-        say: Say = lambda line: None,
+        say: Say = silent,
         ranks: Ranks = ALONE,
     ) -> None:
         self.config, self.batches, self.seed, self.events, self.say = config, batches, seed, list(events), say

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS: list[list[list[str]]] = [
     [
         [
-            *("errors", "version", "registry", "files", "untrusted", "interrupt", "utils"),
+            *("errors", "say", "version", "registry", "files", "untrusted", "interrupt", "utils"),
             *("initialise", "passes", "norms", "convolution", "dropout"),
             *("launch", "ranks", "distributed"),
             *(

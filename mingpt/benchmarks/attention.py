@@ -19,7 +19,6 @@ from mingpt.attention.scores import ScaledDot
 from mingpt.benchmarks.base import (
     BENCHMARKS,
     Benchmark,
-    Say,
     Timing,
     cpu_threads,
     device_beside,
@@ -35,6 +34,7 @@ from mingpt.benchmarks.base import (
 from mingpt.benchmarks.worker import Worker
 from mingpt.errors import require
 from mingpt.probe import Spread, measure, peak_bytes
+from mingpt.say import Say
 from mingpt.utils import pick_device, training_type
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q, k, v (1, h, N, d) -> (1, h, N, d)

@@ -13,9 +13,8 @@ from mingpt.errors import require
 from mingpt.lm import ModelConfig
 from mingpt.probe import Spread
 from mingpt.registry import Registry
+from mingpt.say import Say
 from mingpt.utils import DEVICES, training_type
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

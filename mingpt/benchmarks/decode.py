@@ -14,7 +14,6 @@ import torch
 from mingpt.benchmarks.base import (
     BENCHMARKS,
     Benchmark,
-    Say,
     Timing,
     cpu_threads,
     device_beside,
@@ -33,6 +32,7 @@ from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.model import GPT
 from mingpt.probe import BYTES, READ_BYTES, Spread, measure
 from mingpt.sampling import Sampling, generate
+from mingpt.say import Say
 from mingpt.utils import pick_device
 
 CLONES, PACKAGES = ("nanogpt",), ("transformers", "x-transformers")

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, parse_peers, positive, writable_svg
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, parse_peers, positive, writable_svg
 from mingpt.errors import MingptError
 from mingpt.files import write_atomic
 from mingpt.report import figures
 from mingpt.report.figures import measured
+from mingpt.say import Say
 
 ROW, PANEL, WIDTH = 0.24, 0.75, 6.4  # inches: a bar, what a panel has around its bars, the picture
 

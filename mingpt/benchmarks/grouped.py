@@ -12,7 +12,6 @@ from mingpt.attention.layers import AttentionConfig, GroupedQueryAttention
 from mingpt.benchmarks.base import (
     BENCHMARKS,
     Benchmark,
-    Say,
     Timing,
     cpu_threads,
     positive,
@@ -24,6 +23,7 @@ from mingpt.benchmarks.base import (
 )
 from mingpt.errors import require
 from mingpt.probe import measure
+from mingpt.say import Say
 from mingpt.utils import pick_device
 
 STEPS = 20  # tokens written in one timing

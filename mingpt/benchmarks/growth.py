@@ -18,7 +18,6 @@ from mingpt.benchmarks.base import (
     BENCHMARKS,
     VOCABULARY,
     Benchmark,
-    Say,
     Timing,
     cpu_threads,
     positive,
@@ -33,6 +32,7 @@ from mingpt.model import GPT
 from mingpt.optim import OPTIMIZERS
 from mingpt.probe import Spread, measure
 from mingpt.report import figures
+from mingpt.say import Say
 from mingpt.trainer import Trainer
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import pick_device

@@ -18,12 +18,13 @@ from typing import Any
 import torch
 
 from mingpt.benchmarks import member
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, Timing, positive, summary, versus
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Timing, positive, summary, versus
 from mingpt.benchmarks.worker import with_ours
 from mingpt.distributed import STRATEGIES
 from mingpt.errors import UsageError, require
 from mingpt.probe import Spread
 from mingpt.report.records import read_lines
+from mingpt.say import Say
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--local-addr=127.0.0.1")
 LONGEST = 300  # seconds that one launch may take

@@ -11,21 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mingpt.benchmarks.base import (
-    BENCHMARKS,
-    Benchmark,
-    Say,
-    Timing,
-    cpu_threads,
-    positive,
-    ranking,
-    table,
-    told_of,
-    versus,
-)
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Timing, cpu_threads, positive, ranking, table, told_of, versus
 from mingpt.probe import measure
 from mingpt.recurrent.activations import SLIDE, slide
 from mingpt.recurrent.scan import scan
+from mingpt.say import Say
 from mingpt.utils import pick_device
 
 BASELINE = "nn.RNN relu"

@@ -17,11 +17,12 @@ import torch
 
 from mingpt import settings
 from mingpt.benchmarks import contenders
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Say, parse_peers, positive, rounded, summary
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, parse_peers, positive, rounded, summary
 from mingpt.benchmarks.contenders import BLOCK, Outcome, data_settings
 from mingpt.benchmarks.worker import with_ours
 from mingpt.errors import UsageError, require
 from mingpt.probe import Spread
+from mingpt.say import Say
 from mingpt.settings import Config
 
 CLONES = ("nanogpt",)

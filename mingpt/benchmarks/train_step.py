@@ -13,7 +13,6 @@ from mingpt.benchmarks.base import (
     BENCHMARKS,
     Benchmark,
     Rounds,
-    Say,
     cpu_threads,
     gpt2,
     parse_peers,
@@ -30,6 +29,7 @@ from mingpt.errors import require
 from mingpt.model import GPT
 from mingpt.probe import Spread, matrix_rate
 from mingpt.registry import Registry
+from mingpt.say import Say
 from mingpt.utils import pick_device
 
 SHAPES: Registry[dict[str, Any]] = Registry("shape")

@@ -12,13 +12,13 @@ from typing import Any
 from mingpt import counting
 from mingpt.lm import EVERYONE, LanguageModel
 from mingpt.registry import Registry
+from mingpt.say import Say
 from mingpt.settings import Config
 from mingpt.zoo import FAMILIES
 
 Settings = Mapping[str, Any]  # `{"model.window": 16}`
 Stages = Sequence[Settings]
 Row = dict[str, Any]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

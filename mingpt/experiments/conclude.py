@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mingpt.experiments.base import Cell, Experiment, Say
+from mingpt.experiments.base import Cell, Experiment
 from mingpt.experiments.runner import measured
 from mingpt.files import write_atomic
 from mingpt.report import page
 from mingpt.report.compare import Comparison
 from mingpt.report.records import PAGE, SUMMARY
+from mingpt.say import Say
 
 Show = Callable[[Comparison], None]
 

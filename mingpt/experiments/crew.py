@@ -17,11 +17,12 @@ from threading import Event
 
 from mingpt import checkpoint
 from mingpt.errors import CheckpointError, NotFiniteError
-from mingpt.experiments.base import Cell, Say, steps_of
+from mingpt.experiments.base import Cell, steps_of
 from mingpt.experiments.plan import folder_name, words_of
 from mingpt.files import locked
 from mingpt.interrupt import stop_on_signals
 from mingpt.report.records import read_lines
+from mingpt.say import Say
 from mingpt.settings import Config
 
 LOOK_S = 0.1  # between looks at a running process

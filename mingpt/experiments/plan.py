@@ -18,9 +18,10 @@ from typing import Any
 
 from mingpt import settings
 from mingpt.errors import UsageError
-from mingpt.experiments.base import DEFAULTS, Cell, Experiment, Say, Settings, read_by
+from mingpt.experiments.base import DEFAULTS, Cell, Experiment, Settings, read_by
 from mingpt.files import sha256, write_atomic
 from mingpt.report.records import RECORD as RECORD
+from mingpt.say import Say, silent
 from mingpt.settings import Config
 from mingpt.text.corpora import read_text
 from mingpt.text.corpus import prepare
@@ -122,7 +123,7 @@ def trials(experiment: Experiment, folder: Path, text: Text, quick: bool) -> dic
 
 def _training_part(folder: Path, config: Config) -> Path:
     """A file of exactly the text that the arm's cells will train on."""
-    corpus = prepare(config.data, lambda line: None)
+    corpus = prepare(config.data, silent)
     content = corpus.tokenizer.decode(corpus.data.train)
     path = folder / "training-part.txt"
     if path.exists() and path.read_bytes() != content.encode():  # arms that cut the text in other places

@@ -16,12 +16,13 @@ from typing import Any
 
 from mingpt.errors import CheckpointError, UsageError, require
 from mingpt.experiments import plan
-from mingpt.experiments.base import Cell, Experiment, Lab, Measurement, Row, Say
+from mingpt.experiments.base import Cell, Experiment, Lab, Measurement, Row
 from mingpt.experiments.crew import AGAIN_S, Crew, Launch, Outcome, done, in_process_of_its_own, threads_for
 from mingpt.experiments.plan import RECORD, Text
 from mingpt.files import locked, write_atomic
 from mingpt.report import figures
 from mingpt.report.records import MEASURED, baselines_of, read_json, read_lines, read_run, smallness
+from mingpt.say import Say
 
 FIGURES = "figures"
 HELD_OUT, TRAINING = "loss on the end of the training part", "training loss, smoothed"  # what may choose a rate

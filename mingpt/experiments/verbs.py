@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mingpt.errors import UsageError, require
-from mingpt.experiments.base import EXPERIMENTS, Experiment, Say, Settings
+from mingpt.experiments.base import EXPERIMENTS, Experiment, Settings
 from mingpt.experiments.conclude import findings
 from mingpt.experiments.crew import Outcome
 from mingpt.experiments.grid import experiment_of
@@ -22,6 +22,7 @@ from mingpt.report import index, page
 from mingpt.report.index import RESULTS
 from mingpt.report.published import publish, summary_form, unfinished
 from mingpt.report.records import SUMMARY, read_json
+from mingpt.say import Say
 
 SWITCHES = ("--quick", "--fresh")
 ACTIONS = ("list", "run", "show", "publish")

