@@ -12,8 +12,9 @@ from rich.text import Text
 from mingpt.errors import UsageError, require
 from mingpt.flags import Flags, split_words
 from mingpt.report import page, words
+from mingpt.report.cells import PAGE
 from mingpt.report.compare import Comparison, comparison
-from mingpt.report.records import PAGE, newest_first, read_run
+from mingpt.report.records import newest_first, read_run
 from mingpt.say import Say
 
 PIPED_WIDTH = 160  # characters, where the output is no terminal

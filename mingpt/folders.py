@@ -24,8 +24,9 @@ from mingpt.checkpoint import Checkpoint
 from mingpt.distributed import DistConfig
 from mingpt.errors import CheckpointError, UsageError, require
 from mingpt.files import locked, remove_drafts, write_atomic
+from mingpt.report.reading import read_json
 from mingpt.report.records import HOME as HOME
-from mingpt.report.records import is_run, read_json
+from mingpt.report.records import is_run
 from mingpt.report.records import newest_first as newest_first
 from mingpt.report.records import newest_run as newest_run
 from mingpt.say import Say

@@ -23,7 +23,7 @@ from mingpt.ngram import kneser_ney_losses
 from mingpt.probe import USUAL_SHARE, expected_memory, matrix_rate
 from mingpt.ranks import Ranks
 from mingpt.report import curve
-from mingpt.report.records import read_lines, read_losses
+from mingpt.report.reading import read_lines, read_losses
 from mingpt.runlog import JsonLines
 from mingpt.say import Say, silent
 from mingpt.settings import Config

@@ -14,7 +14,7 @@ import torch
 
 from mingpt.errors import CheckpointError
 from mingpt.files import write_atomic
-from mingpt.report.records import read_lines
+from mingpt.report.reading import read_lines
 from mingpt.version import VERSION
 
 Record = dict[str, Any]

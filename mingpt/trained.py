@@ -14,7 +14,7 @@ from mingpt.errors import CheckpointError, DataError, UsageError, require
 from mingpt.evaluate import HeldOutLoss, PseudoLikelihood, held_out_loss, pseudo_likelihood
 from mingpt.influence import influence
 from mingpt.lm import LanguageModel
-from mingpt.report.records import read_json, read_lines, read_losses
+from mingpt.report.reading import read_json, read_lines, read_losses
 from mingpt.sampling import Sampling, fill, stream, write
 from mingpt.say import Say, silent
 from mingpt.settings import Config

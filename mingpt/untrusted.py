@@ -6,15 +6,35 @@ What they may hold and can't be taken is a ValueError, whose text is the reason 
 import json
 import os
 import stat
+import typing
+from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any
 
 import yaml
 
 YAML_BYTES = 1 << 20  # the whole settings of a run are 2 thousand
 JSON_BYTES = 8 << 20  # costs up to 25 times as much in memory
+LINE_BYTES = 1 << 20  # of a .jsonl file: a step's numbers are 300, a sample's text some thousand
+LINES_BYTES, LINES_VALUES = 512 << 20, 32 << 20  # of all of them: the metrics of two million steps
+PICTURE_BYTES = 8 << 20  # those of our own records are a tenth of a million
 TOKENIZER_BYTES = 32 << 20  # vocabularies of other people have a quarter of a million entries
 HEADER_BYTES = 4 << 20  # of a safetensors file: names, types and places of 40,000 tensors
+
+Fields = Mapping[Any, Any]  # of an object, each with its shape
+Shape = type | UnionType | list[Any] | Fields  # as `misfit` reads it
+NUMBER = int | float
+LARGEST = 2**63  # of a whole number: one that is larger can't be counted with
+KINDS = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    NoneType: "null",
+}
 
 
 class _NoAliases(yaml.SafeLoader):
@@ -49,6 +69,47 @@ def parse_json(content: str | bytes) -> Any:
         raise ValueError(f"not JSON: {_line(error)}") from None
 
 
+def misfit(value: Any, shape: Shape, name: str = "") -> str | None:
+    """Where a parsed value has another shape, in words, as `arms.rope must be a list, is text`; None where nowhere.
+
+    Args:
+        shape: a type, or several by `|`; `[shape]` of a list; of an object `{"name": shape, "perhaps?": shape, str:
+            shape}`: a name that it must have, one that it may, and any other.
+        name: what the value is called; "": it is a file's.
+    """
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return _must_be(list, value, name)
+        parts = [(str(place), inner, shape[0]) for place, inner in enumerate(value)]
+    elif isinstance(shape, Mapping):
+        if not isinstance(value, dict):
+            return _must_be(dict, value, name)
+        lacking = [key for key in shape if key is not str and not key.endswith("?") and key not in value]
+        if lacking:
+            return f"{_inside(name, lacking[0])} is missing"
+        known = {key.removesuffix("?"): its for key, its in shape.items() if key is not str}
+        others = {key: shape[str] for key in value if str in shape and key not in known}
+        parts = [(key, value[key], its) for key, its in {**known, **others}.items() if key in value]
+    else:
+        kinds = typing.get_args(shape) or (shape,)
+        number = isinstance(value, int) and not isinstance(value, bool)
+        fits = int in kinds and abs(value) < LARGEST if number else type(value) in kinds
+        return None if fits else _must_be(shape, value, name)
+    return next(filter(None, (misfit(inner, its, _inside(name, key)) for key, inner, its in parts)), None)
+
+
+def _inside(name: str, key: Any) -> str:
+    return f"{name}.{key}" if name else str(key)
+
+
+def _must_be(shape: type | UnionType, value: Any, name: str) -> str:
+    kinds = typing.get_args(shape) or (shape,)
+    wanted = " or ".join(KINDS[kind] for kind in kinds if not (kind is int and float in kinds))
+    large = isinstance(value, int) and int in kinds and not isinstance(value, bool)
+    found = "too large" if large else KINDS.get(type(value), "of another kind")
+    return f"{name[:80] or 'it'} must be {wanted}, is {found}"
+
+
 def read_at_most(limit: int, path: Path) -> bytes:
     """The bytes of an ordinary file of at most `limit`.
 
@@ -56,8 +117,62 @@ def read_at_most(limit: int, path: Path) -> bytes:
         OSError: it can't be read.
     """
     require_ordinary(path)
+    size = path.stat().st_size
+    require_at_most(limit, size)
+    with open(path, "rb") as file:
+        content = file.read(size + 1)
+    if len(content) > size:  # it grows, or lies in /proc
+        raise ValueError(f"more than the {size:,} bytes that it is said to have")
+    return content
+
+
+def read_objects(path: Path, shape: Fields, limit: int = LINES_BYTES) -> list[dict[str, Any]]:
+    """The objects of a .jsonl file, one a line; a last line that a crash cut short is left out.
+
+    A line that is none is refused before the next is read, so that a file of anything else costs no memory.
+
+    Args:
+        shape: of every object.
+        limit: bytes of the file.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    require_ordinary(path)
     require_at_most(limit, path.stat().st_size)
-    return path.read_bytes()
+    found: list[dict[str, Any]] = []
+    names: dict[str, str] = {}  # each is kept once, not once a line
+    values = 0
+    with open(path, "rb") as file:
+        while line := file.readline(LINE_BYTES + 1):
+            try:
+                require_at_most(LINE_BYTES, len(line))
+                value = parse_json(line.decode("utf-8", errors="replace"))
+            except ValueError as reason:
+                if len(line) <= LINE_BYTES and not file.read(1):
+                    return found
+                raise ValueError(f"line {len(found) + 1}: {reason}") from None
+            if wrong := misfit(value, shape):
+                raise ValueError(f"line {len(found) + 1}: {wrong}")
+            found.append({names.setdefault(name, name): inner for name, inner in value.items()})
+            values += len(value) + 2  # an object without any costs as much as two
+            if values > LINES_VALUES:
+                raise ValueError(f"line {len(found)}: more than {LINES_VALUES:,} values; no more are read")
+    return found
+
+
+def read_svg(path: Path) -> bytes:
+    """A picture's own file.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    if path.is_symlink():
+        raise ValueError("a link; a picture that is shown is a file of its own")
+    content = read_at_most(PICTURE_BYTES, path)
+    if b"<svg" not in content:
+        raise ValueError("no SVG")
+    return content
 
 
 def require_ordinary(path: Path | str) -> None:

@@ -22,6 +22,7 @@ FLOORS: list[list[list[str]]] = [
             *("initialise", "passes", "norms", "convolution", "dropout"),
             *("launch", "ranks", "distributed"),
             *(
+                "report.reading",
                 "report.curve",
                 "report.heatmaps",
                 "report.statistics",
@@ -29,6 +30,7 @@ FLOORS: list[list[list[str]]] = [
                 "report.tidy",
                 "report.words",
                 "report.records",
+                "report.cells",
             ),
             *(
                 "report.arms",

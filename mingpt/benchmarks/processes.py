@@ -23,7 +23,7 @@ from mingpt.benchmarks.worker import with_ours
 from mingpt.distributed import STRATEGIES
 from mingpt.errors import UsageError, require
 from mingpt.probe import Spread
-from mingpt.report.records import read_lines
+from mingpt.report.reading import read_lines
 from mingpt.say import Say
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--local-addr=127.0.0.1")

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from mingpt.experiments.base import Cell, Experiment
-from mingpt.experiments.runner import measured
+from mingpt.experiments.runner import measured, understood
 from mingpt.files import write_atomic
 from mingpt.report import page
+from mingpt.report.cells import PAGE, SUMMARY
 from mingpt.report.compare import Comparison
-from mingpt.report.records import PAGE, SUMMARY
 from mingpt.say import Say
 
 Show = Callable[[Comparison], None]
@@ -40,6 +40,10 @@ def conclude(experiment: Experiment, folder: Path, cells: Sequence[Cell], say: S
 
 def findings(experiment: Experiment, folder: Path) -> list[str]:
     """What each measurement says of its rows."""
-    taken = [(each.finding, measured(folder, each.name)) for each in experiment.measurements]
-    said = [finding(rows) for finding, rows in taken if finding and rows]
+    said = []
+    for each in experiment.measurements:
+        rows = measured(folder, each.name)
+        if each.finding and rows:
+            with understood(folder, each.name):
+                said.append(each.finding(rows))
     return [f"{sentence[:1].upper()}{sentence[1:]}" for sentence in said]

@@ -21,7 +21,7 @@ from mingpt.experiments.base import Cell, steps_of
 from mingpt.experiments.plan import folder_name, words_of
 from mingpt.files import locked
 from mingpt.interrupt import stop_on_signals
-from mingpt.report.records import read_lines
+from mingpt.report.reading import read_lines
 from mingpt.say import Say
 from mingpt.settings import Config
 

@@ -20,7 +20,7 @@ from mingpt import settings
 from mingpt.errors import UsageError
 from mingpt.experiments.base import DEFAULTS, Cell, Experiment, Settings, read_by
 from mingpt.files import sha256, write_atomic
-from mingpt.report.records import RECORD as RECORD
+from mingpt.report.cells import RECORD as RECORD
 from mingpt.say import Say, silent
 from mingpt.settings import Config
 from mingpt.text.corpora import read_text
@@ -187,12 +187,14 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for name in ("name", "quick", "learning_rates")
         if before.get(name) != now[name]
     ]
-    if before["text"]["sha256"] != now["text"]["sha256"]:
-        said.append(f"the text was {before['text']['path']}, is {now['text']['path']}, another one")
-    said += [f"arm {arm} is gone" for arm in before["arms"].keys() - now["arms"].keys()]
-    said += [f"arm {arm} is new" for arm in now["arms"].keys() - before["arms"].keys()]
-    for arm in [arm for arm in now["arms"] if arm in before["arms"]]:
-        theirs, ours = before["arms"][arm], now["arms"][arm]
+    text = before.get("text", {})
+    if text.get("sha256") != now["text"]["sha256"]:
+        said.append(f"the text was {text.get('path')}, is {now['text']['path']}, another one")
+    arms_then, arms_now = before.get("arms", {}), now["arms"]
+    said += [f"arm {arm} is gone" for arm in arms_then.keys() - arms_now.keys()]
+    said += [f"arm {arm} is new" for arm in arms_now.keys() - arms_then.keys()]
+    for arm in [arm for arm in arms_now if arm in arms_then]:
+        theirs, ours = arms_then[arm], arms_now[arm]
         if len(theirs) != len(ours):
             said.append(f"arm {arm} had {len(theirs)} stages, has {len(ours)}")
             continue

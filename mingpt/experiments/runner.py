@@ -14,14 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mingpt.errors import CheckpointError, UsageError, require
+from mingpt.errors import CheckpointError, MingptError, UsageError, require
 from mingpt.experiments import plan
 from mingpt.experiments.base import Cell, Experiment, Lab, Measurement, Row
 from mingpt.experiments.crew import AGAIN_S, Crew, Launch, Outcome, done, in_process_of_its_own, threads_for
 from mingpt.experiments.plan import RECORD, Text
 from mingpt.files import locked, write_atomic
 from mingpt.report import figures
-from mingpt.report.records import MEASURED, baselines_of, read_json, read_lines, read_run, smallness
+from mingpt.report.cells import MEASURED, baselines_of, read_record, read_rows, smallness
+from mingpt.report.records import read_run
 from mingpt.say import Say
 
 FIGURES = "figures"
@@ -101,25 +102,18 @@ def _record(experiment: Experiment, wish: Wish, definition: dict[str, Any]) -> i
     wish.folder.mkdir(parents=True, exist_ok=True)
     with waited_for(wish.folder):
         before = read_record(wish.folder)
-        if before is not None:
+        if before:
             differing = plan.changes(before, definition)
             if differing:
                 shown = "; ".join(differing[:4]) + ("; ..." if len(differing) > 4 else "")
                 raise UsageError(f"{wish.folder}: holds another experiment: {shown}; --fresh puts it aside")
         usual = experiment.quick_seeds if wish.quick else experiment.seeds
-        seeds: int = wish.seeds or (before or {}).get("seeds") or usual
-        chosen = (before or {}).get("chosen_learning_rates", {})
+        seeds: int = wish.seeds or before.get("seeds") or usual
+        chosen = before.get("chosen_learning_rates", {})
         _write_record(
             wish.folder, {**definition, "command": wish.command, "seeds": seeds, "chosen_learning_rates": chosen}
         )
     return seeds
-
-
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """The record of the experiment in `folder`; None where there is none."""
-    path = folder / RECORD
-    record: dict[str, Any] | None = json.loads(path.read_bytes()) if path.exists() else None
-    return record
 
 
 def _write_record(folder: Path, record: dict[str, Any]) -> None:
@@ -135,16 +129,16 @@ def _note_hopeless(folder: Path, outcome: Outcome) -> None:
     }
     if found:
         with waited_for(folder):
-            _write_record(folder, {**(read_record(folder) or {}), "hopeless": found})
+            _write_record(folder, {**read_record(folder), "hopeless": found})
 
 
 def _learning_rates(experiment: Experiment, wish: Wish, text: Text, crew: Crew) -> tuple[dict[str, float], Outcome]:
     """What every arm takes, chosen once and written into the record; empty where there is nothing to choose."""
     if experiment.learning_rates is None:
         return {}, Outcome()
-    record = read_record(wish.folder) or {}
-    if record["chosen_learning_rates"]:
-        return {arm: each["chosen"] for arm, each in record["chosen_learning_rates"].items()}, Outcome()
+    known = read_record(wish.folder).get("chosen_learning_rates")
+    if known:
+        return {arm: each["chosen"] for arm, each in known.items()}, Outcome()
     trials = plan.trials(experiment, wish.folder, text, wish.quick)
     outcome = crew.do([cell for by_rate in trials.values() for cell in by_rate.values()])
     chosen: dict[str, Any] = {}
@@ -156,7 +150,7 @@ def _learning_rates(experiment: Experiment, wish: Wish, text: Text, crew: Crew) 
     if outcome.stopped or outcome.failed:
         return {}, outcome
     with waited_for(wish.folder):
-        _write_record(wish.folder, {**(read_record(wish.folder) or {}), "chosen_learning_rates": chosen})
+        _write_record(wish.folder, {**read_record(wish.folder), "chosen_learning_rates": chosen})
     for arm, each in chosen.items():
         crew.say(f"{arm}: learning rate {each['chosen']:g} of {', '.join(each['losses'])}, by the {_why(each)}")
     return {arm: each["chosen"] for arm, each in chosen.items()}, outcome
@@ -210,7 +204,7 @@ def _measure(measurements: Sequence[Measurement], lab: Lab) -> None:
 
 def measured(folder: Path, name: str) -> list[Row]:
     """The rows of one measurement."""
-    return [row for row in read_lines(folder / MEASURED) if row["measurement"] == name]
+    return [row for row in read_rows(folder) if row["measurement"] == name]
 
 
 def _append(path: Path, rows: Sequence[Row]) -> None:
@@ -226,10 +220,27 @@ def draw(measurement: Measurement, folder: Path) -> None:
         return
     (folder / FIGURES).mkdir(exist_ok=True)
     lines = baselines_of(folder) if measurement.beside_counts else {}
-    small = smallness(read_json(folder / RECORD))
-    finding = measurement.finding(rows) if measurement.finding else ""
-    content = figures.measured(measurement.draw, rows, lines=lines, small=small, finding=finding)
+    small = smallness(read_record(folder))
+    with understood(folder, measurement.name):
+        finding = measurement.finding(rows) if measurement.finding else ""
+        content = figures.measured(measurement.draw, rows, lines=lines, small=small, finding=finding)
     write_atomic(folder / FIGURES / f"{measurement.name}.svg", content.encode())
+
+
+@contextmanager
+def understood(folder: Path, name: str) -> Iterator[None]:
+    """What is done with one measurement's rows, which a stranger may have written.
+
+    Raises:
+        CheckpointError: they are not what it measures.
+    """
+    try:
+        yield
+    except MingptError:
+        raise
+    except (ArithmeticError, LookupError, TypeError, ValueError) as wrong:
+        why = f"{type(wrong).__name__}: {wrong}"
+        raise CheckpointError(f"{folder / MEASURED}: rows of {name} are not what it measures: {why}") from wrong
 
 
 def _put_aside(folder: Path, say: Say) -> None:

@@ -12,16 +12,16 @@ from mingpt.experiments.base import EXPERIMENTS, Experiment, Settings
 from mingpt.experiments.conclude import findings
 from mingpt.experiments.crew import Outcome
 from mingpt.experiments.grid import experiment_of
-from mingpt.experiments.runner import Conclude, Wish, carry_out, draw, read_record
+from mingpt.experiments.runner import Conclude, Wish, carry_out, draw
 from mingpt.files import write_atomic
 from mingpt.flags import Flags, split_words
 from mingpt.folders import HOME
 from mingpt.interrupt import EXIT_CODES
 from mingpt.registry import did_you_mean
 from mingpt.report import index, page
+from mingpt.report.cells import SUMMARY, read_record, read_summary
 from mingpt.report.index import RESULTS
 from mingpt.report.published import publish, summary_form, unfinished
-from mingpt.report.records import SUMMARY, read_json
 from mingpt.say import Say
 
 SWITCHES = ("--quick", "--fresh")
@@ -160,11 +160,11 @@ def show(experiment: Experiment, quick: bool) -> str:
         steps = " + ".join(_told(each) for each in stages)
         lines.append(f"  {arm}: {steps}, {seeds} seeds")
     lines += [f"  measured: {each.name}" for each in experiment.measurements]
-    if read_record(folder) is None:
+    if not read_record(folder):
         return "\n".join([*lines, "", f"not run yet; it would lie in {folder}"])
     lines += ["", f"in {folder}:", *(f"  {path.name}" for path in sorted((folder / "figures").glob("*.svg")))]
-    summary = folder / SUMMARY
-    return "\n".join([*lines, json.dumps(json.loads(summary.read_bytes()), indent=1) if summary.exists() else ""])
+    summary = read_summary(folder)
+    return "\n".join([*lines, json.dumps(summary, indent=1) if summary else ""])
 
 
 def _told(stage: Settings) -> str:
@@ -197,11 +197,11 @@ def _publish(words: Sequence[str], say: Say, program: str) -> int:
 def redraw(results: Path) -> None:
     """The figures and findings of all measurements in `results`, from their rows; verdicts, from the runs."""
     for folder in index.published(results):
-        known = read_record(folder) or {}
+        known = read_record(folder)
         if known.get("name") in EXPERIMENTS:
             for measurement in EXPERIMENTS[known["name"]].measurements:
                 draw(measurement, folder)
-            summary = {**read_json(folder / SUMMARY), "findings": findings(EXPERIMENTS[known["name"]], folder)}
+            summary = {**read_summary(folder), "findings": findings(EXPERIMENTS[known["name"]], folder)}
             result = page.compared(folder)
             summary |= summary_form({"verdict": result.headline, **result.to_json()}, folder) if result else {}
             write_atomic(folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())

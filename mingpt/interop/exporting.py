@@ -24,11 +24,12 @@ from mingpt.interop import vocabulary
 from mingpt.interop.architectures import ARCHITECTURES, architecture_of, spelled
 from mingpt.interop.reading import SPECIAL
 from mingpt.interop.weights import as_theirs
-from mingpt.report.records import read_json
+from mingpt.report.reading import read_json
 from mingpt.sampling import Sampling
 from mingpt.trained import Run
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+IMPORTED = {"imported?": {"special?": {str: int | None}}}  # of environment.json
 FILES = ("config.json", "model.safetensors", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -85,7 +86,7 @@ def their_weights(run: Run, dtype: torch.dtype = torch.float32) -> dict[str, tor
 
 def _special_tokens(run: Run) -> dict[str, int | None]:
     """Those of an imported run, else none: where nothing is said, some of their classes suppose ids of their own."""
-    told = read_json(run.folder / "environment.json").get("imported", {}).get("special", {})
+    told = read_json(run.folder / "environment.json", IMPORTED).get("imported", {}).get("special", {})
     return {name: told.get(name) for name in SPECIAL}
 
 

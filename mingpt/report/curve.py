@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mingpt.files import save_picture
-from mingpt.untrusted import parse_json
+from mingpt.report.reading import read_lines, read_losses
 
 TITLE = "Held-out loss against what counting alone reaches"
 UNJUDGED = "Training loss; there is no held-out loss to compare with anything"
@@ -15,11 +15,10 @@ def draw(run_dir: Path) -> Path:
     from matplotlib.figure import Figure  # 0.5 s, and only where a picture is drawn
     from matplotlib.ticker import MaxNLocator
 
-    records = [parse_json(line) for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    records = read_lines(run_dir / "metrics.jsonl")
     judged = [(r["step"], r.get("val_loss", r.get("val_loss_part"))) for r in records]
     judged = [point for point in judged if point[1] is not None]
-    baselines: dict[str, float] = parse_json((run_dir / "baselines.json").read_bytes())
-    lines = baselines if judged else {}  # they are of held-out text
+    lines = read_losses(run_dir / "baselines.json") if judged else {}  # they are of held-out text
     figure = Figure(figsize=(9, 5), dpi=120, layout="constrained")
     axes = figure.subplots()
     steps = [record["step"] for record in records]

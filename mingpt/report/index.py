@@ -20,8 +20,8 @@ from pathlib import Path
 from mingpt.errors import UsageError
 from mingpt.files import write_atomic
 from mingpt.report import figures, page, words
+from mingpt.report.cells import PAGE, RECORD, read_record
 from mingpt.report.page import ARMS_FIGURE, OWN_CURVES, Figure, Part
-from mingpt.report.records import PAGE, RECORD, read_json
 
 RESULTS, README, IDEAS = Path("results"), Path("README.md"), Path("docs/ideas")
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
@@ -98,7 +98,7 @@ def _draw_arms(folder: Path, part: Part) -> list[Path]:
 
 
 def _entry(folder: Path, part: Part) -> Entry:
-    record = read_json(folder / RECORD)
+    record = read_record(folder)
     key = _key_figure(folder, record.get("measurements", []))
     return Entry(
         name=folder.name,

@@ -18,21 +18,13 @@ from typing import Any
 from mingpt.errors import UsageError
 from mingpt.files import write_atomic
 from mingpt.report import figures
+from mingpt.report.cells import RECORD, cells_of, inside, last_stage, read_record, read_rows, read_summary, smallness
 from mingpt.report.compare import Comparison, comparison
-from mingpt.report.records import (
-    MEASURED,
-    RECORD,
-    SUMMARY,
-    cells_of,
-    inside,
-    is_run,
-    last_stage,
-    read_json,
-    read_lines,
-    smallness,
-)
+from mingpt.report.reading import readable
+from mingpt.report.records import is_run
 from mingpt.report.statistics import Verdict, called
 from mingpt.report.words import FORMS
+from mingpt.untrusted import read_svg
 
 USUAL_CHOICE = "loss on the end of the training part"  # of a learning rate, where a record doesn't say
 OWN_CURVES = "loss-by-step"  # an experiment's figure of this name replaces the page's own
@@ -153,7 +145,7 @@ def of_runs(folders: Sequence[Path]) -> Part:
 
 def of_experiment(folder: Path) -> Part:
     """What an experiment found: record.json, its cells, and summary.json's `verdict` and `notes` where it has them."""
-    record, summary = read_json(folder / RECORD), read_json(folder / SUMMARY)
+    record, summary = read_record(folder), read_summary(folder)
     result = compared(folder)
     drawn = [path for path in pictures(folder) if not path.name.startswith(ARMS_FIGURE)]
     first = [picture(path) for path in drawn if path.stem == OWN_CURVES]
@@ -169,7 +161,7 @@ def of_experiment(folder: Path) -> Part:
         notes=list(dict.fromkeys([*notes, *map(str, summary.get("notes", [])), *(result.notes if result else [])])),
         result=result,
         figures=[*first, *(curves(result, small, VIEWS[len(first) :]) if result else []), *others],
-        measurements=_measurements(read_lines(folder / MEASURED)),
+        measurements=_measurements(read_rows(folder)),
         commands=[str(record.get("command") or f"chargpt experiment {record.get('name', folder.name)}")],
     )
 
@@ -179,7 +171,7 @@ def compared(folder: Path) -> Comparison | None:
 
     Cells whose numbers stopped being numbers are left out with what they said.
     """
-    record, summary = read_json(folder / RECORD), read_json(folder / SUMMARY)
+    record, summary = read_record(folder), read_summary(folder)
     cells = _cells(folder, record)
     every_pair = bool(summary.get("every_pair", True))  # as there, since Holm's correction depends on it
     if not cells:
@@ -253,8 +245,12 @@ def pictures(folder: Path) -> list[Path]:
 
 
 def picture(path: Path) -> Figure:
-    """A file's picture, as an image; its name for who can't see it is the one inside."""
-    content = path.read_bytes()
+    """A file's picture, as an image; its name for who can't see it is the one inside.
+
+    Raises:
+        CheckpointError: no SVG, too large, or a link, behind which might be anything that is nobody else's to see.
+    """
+    content = readable(path, read_svg)
     said = re.search(r"<title>(.*?)</title>", content.decode("utf-8", errors="replace"), re.DOTALL)
     label = unescape(said[1]) if said else path.stem.replace("-", " ")
     source = f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"

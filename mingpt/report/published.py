@@ -23,23 +23,20 @@ import yaml
 
 from mingpt.errors import UsageError
 from mingpt.files import write_atomic
-from mingpt.report.records import (
+from mingpt.report.cells import (
     MEASURED,
     PAGE,
     RECORD,
-    SMOOTHED,
-    STARTS_FROM,
     SUMMARY,
-    Record,
     cells_of,
     inside,
-    is_run,
     last_stage,
-    read_json,
-    read_lines,
-    read_run,
-    thinned,
+    read_record,
+    read_rows,
+    read_summary,
 )
+from mingpt.report.reading import Record, read_groups
+from mingpt.report.records import SMOOTHED, STARTS_FROM, is_run, read_run, thinned
 
 DIGITS = 6  # of a number
 OF_A_STEP = ("step", "tokens", "seconds")
@@ -59,17 +56,17 @@ def unfinished(folder: Path) -> str | None:
     """
     if not (folder / RECORD).is_file():
         return f"no experiment here (it has no {RECORD})"
-    record = read_json(folder / RECORD)
+    record = read_record(folder)
     arms = record.get("arms", {})
-    wanted = len(arms) * int(record.get("seeds", 0))
+    wanted = len(arms) * record.get("seeds", 0)
     cells = [cell for arm, each in cells_of(folder, record).items() if arm in arms for cell in each]
     runs = {inside(cell, folder): last_stage(cell) for cell in cells}
     ended = {cell for cell, run in runs.items() if is_run(run) and not read_run(run).trouble}
     ended |= record.get("hopeless", {}).keys()
     if len(ended) < wanted:
         return f"it is unfinished: {len(ended)} of {wanted} runs"
-    taken = {row.get("measurement") for row in read_lines(folder / MEASURED)}
-    taken |= {*read_json(folder / SUMMARY).get("measured", [])}  # those that rightly gave no rows, too
+    taken = {row.get("measurement") for row in read_rows(folder)}
+    taken |= {*read_summary(folder).get("measured", [])}  # those that rightly gave no rows, too
     missing = [name for name in record.get("measurements", []) if name not in taken]
     if missing:
         return f"it is unfinished: {', '.join(missing)} not measured"
@@ -100,12 +97,12 @@ def publish(folder: Path, target: Path) -> None:
 
 def _copy(folder: Path, target: Path) -> None:
     target.mkdir()
-    record = read_json(folder / RECORD)
+    record = read_record(folder)
     _write_json(target / RECORD, portable(record))
-    summary = read_json(folder / SUMMARY)
+    summary = read_summary(folder)
     if summary:
         _write_json(target / SUMMARY, summary_form(summary, folder))
-    rows = read_lines(folder / MEASURED)
+    rows = read_rows(folder)
     if rows:
         _write_lines(target / MEASURED, [shorter(portable(row)) for row in rows])
     for cell in [cell for each in cells_of(folder, record).values() for cell in each]:
@@ -125,7 +122,7 @@ def summary_form(summary: Record, folder: Path) -> Record:
 def _publish_run(run: Path, target: Path) -> None:
     target.mkdir(parents=True)
     record = read_run(run)
-    groups: dict[str, dict[str, Any]] = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    groups = read_groups(run)
     groups.pop("wandb", None)  # names of a person's own account
     group, _, name = STARTS_FROM.partition(".")
     start = groups.get(group, {}).get(name)

@@ -8,25 +8,34 @@ baselines.json     n-gram losses of the text
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mingpt.errors import CheckpointError, UsageError
-from mingpt.files import sha256
 from mingpt.report.curve import smoothed
-from mingpt.untrusted import JSON_BYTES, YAML_BYTES, parse_json, parse_yaml, read_at_most, require_ordinary
+from mingpt.report.reading import Record, read_json, read_lines, read_losses, read_settings
+from mingpt.untrusted import NUMBER
 
 HOME = Path("out")  # where runs go that no other place is given
-RECORD, SUMMARY, PAGE, MEASURED = "record.json", "summary.json", "report.html", "measurements.jsonl"  # of an experiment
 THINNED = 100  # points that a training curve keeps
 SMOOTHED = "train_loss_smoothed"  # in records that were thinned for publishing
 
 STARTS_FROM = "model.pretrained_folder"
 FIRST_STAGE = "first stage: "  # before a setting of the run whose weights a run began with
 
-Record = dict[str, Any]
+OF_ENVIRONMENT = {
+    "model?": {"parameters?": int | None, "flops_per_token?": NUMBER | None, "reads?": [str]},
+    "text?": str | None,
+    "text_sha256?": str | None,
+    "vocabulary_sha256?": str | None,
+    "device?": str,
+    "device_name?": str,
+    "threads?": int,
+}
+OF_METRICS = {str: NUMBER}
+OF_SAMPLES = {"step": int, "prompt": str, "text": str}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,23 +173,13 @@ def read_run(folder: Path) -> RunRecord:
     """
     if not is_run(folder):
         raise UsageError(f"{folder}: no run here (it has no config.yaml)")
-    environment, metrics = read_json(folder / "environment.json"), read_lines(folder / "metrics.jsonl")
-    samples = read_lines(folder / "samples.jsonl")
-    sound = {
-        "environment.json": isinstance(environment.get("model") or {}, dict),
-        "metrics.jsonl": all(isinstance(value, float | int | None) for line in metrics for value in line.values()),
-        "samples.jsonl": all(
-            isinstance(line.get("step"), int) and {"prompt", "text"} <= line.keys() for line in samples
-        ),
-    }
-    for name in (name for name, holds in sound.items() if not holds):
-        raise CheckpointError(f"{folder / name}: holds something else than a run writes there")
+    metrics = read_lines(folder / "metrics.jsonl", OF_METRICS)
     return RunRecord(
         folder=folder,
         settings=_found_again(read_settings(folder), folder),
-        environment=environment,
+        environment=read_json(folder / "environment.json", OF_ENVIRONMENT),
         metrics=[line for line in metrics if isinstance(line.get("step"), int)],
-        samples=samples,
+        samples=read_lines(folder / "samples.jsonl", OF_SAMPLES),
         baselines=read_losses(folder / "baselines.json"),
     )
 
@@ -191,126 +190,3 @@ def _found_again(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     if start and not is_run(Path(start)) and is_run(folder / start):
         return {**settings, STARTS_FROM: str(folder / start)}
     return settings
-
-
-def baselines_of(folder: Path) -> dict[str, float]:
-    """N-gram losses of an experiment's text, as its last stage cut it; {} without a run."""
-    found = sorted(cell for cells in cells_of(folder, read_json(folder / RECORD)).values() for cell in cells)
-    return read_losses(last_stage(found[0]) / "baselines.json") if found else {}
-
-
-def cells_of(folder: Path, record: Mapping[str, Any]) -> dict[str, list[Path]]:
-    """The cells that there are by their arm, in the record's order: of seeds 1 to its `seeds`; of all without."""
-    arms, seeds = list(record.get("arms", {})), record.get("seeds")
-    homes = sorted((folder / "cells").glob("*/"), key=lambda home: (_place(home.name, arms), home.name))
-    wanted = None if seeds is None else {f"seed-{seed}" for seed in range(1, int(seeds) + 1)}
-    return {
-        arm_of(home.name, arms): [cell for cell in sorted(home.glob("seed-*")) if wanted is None or cell.name in wanted]
-        for home in homes
-    }
-
-
-def arm_of(folder: str, arms: Sequence[str]) -> str:
-    """The arm that lies in a folder of this name, which ends in a digest where the arm's own can't be a folder's."""
-    return next((arm for arm in arms if folder == arm or folder.endswith(sha256(arm.encode())[:8])), folder)
-
-
-def _place(folder: str, arms: Sequence[str]) -> int:
-    return [*arms, arm_of(folder, arms)].index(arm_of(folder, arms))
-
-
-def inside(run: str | Path, folder: Path) -> str:
-    """The path `run` as seen from `folder`, where it lies in there; else as it is."""
-    path = Path(run)
-    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
-
-
-def last_stage(cell: Path) -> Path:
-    """Of an experiment's cell: the run that is compared."""
-    return max(cell.glob("stage-*"), key=lambda stage: int(stage.name.partition("-")[2]), default=cell)
-
-
-def smallness(record: Mapping[str, Any]) -> str:
-    """`Quick form: 600 steps of a 2-layer model, 3 seeds`; nothing of a full experiment."""
-    if not record.get("quick"):
-        return ""
-    arms = [arm for arm in record.get("arms", {}).values() if arm]
-    steps = _range(sum(stage.get("trainer.max_iters") or 0 for stage in arm) for arm in arms)
-    layers = _range(stage.get("model.n_layer") or 0 for arm in arms for stage in arm)
-    told = f"{steps} steps of a {layers}-layer model, {record.get('seeds', '?')} seeds" if steps and layers else ""
-    return f"Quick form: {told or 'small sizes, few repeats'}"
-
-
-def _range(numbers: Iterable[int]) -> str:
-    """`600`, `300 to 600`; of what is not 0."""
-    there = sorted({number for number in numbers if number})
-    return " to ".join(f"{number:,}" for number in dict.fromkeys([there[0], there[-1]])) if there else ""
-
-
-def read_settings(folder: Path) -> dict[str, Any]:
-    """config.yaml by key, `{"system.seed": 3407, ...}`.
-
-    Raises:
-        CheckpointError: it is damaged.
-    """
-    path = folder / "config.yaml"
-    try:
-        groups = parse_yaml(read_at_most(YAML_BYTES, path))
-        return {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
-    except (OSError, ValueError, AttributeError):
-        raise CheckpointError(f"{path}: can't be read as a run's settings") from None
-
-
-def read_lines(path: Path) -> list[Record]:
-    """The objects of a .jsonl file; [] without one; a last line that a crash cut short is left out.
-
-    Raises:
-        CheckpointError: no ordinary file, or a line before the last is no record.
-    """
-    if not path.exists():
-        return []
-    try:
-        require_ordinary(path)
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: can't be read: {getattr(error, 'strerror', None) or error}") from None
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = parse_json(line)
-            if not isinstance(record, dict):
-                raise ValueError
-            records.append(record)
-        except ValueError:
-            if number < len(lines):
-                raise CheckpointError(f"{path}: line {number} is no record; mend or remove it") from None
-    return records
-
-
-def read_losses(path: Path) -> dict[str, float]:
-    """A .json file of losses by their names; {} without the file.
-
-    Raises:
-        CheckpointError: it is damaged, or holds anything but numbers.
-    """
-    content = read_json(path)
-    if not all(isinstance(value, float | int) for value in content.values()):
-        raise CheckpointError(f"{path}: holds something that is no loss")
-    return content
-
-
-def read_json(path: Path) -> Record:
-    """A .json file's object; {} without the file.
-
-    Raises:
-        CheckpointError: it is damaged.
-    """
-    if not path.exists():
-        return {}
-    try:
-        content = parse_json(read_at_most(JSON_BYTES, path))
-    except (OSError, ValueError):
-        content = None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: can't be read: not a JSON object")
-    return content

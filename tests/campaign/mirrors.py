@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from mingpt.report.records import read_lines
+from mingpt.report.reading import read_lines
 from tests.campaign.children import start
 from tests.campaign.runs import differences, words_of
 from tests.campaign.tally import Tally, campaign

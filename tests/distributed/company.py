@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from mingpt import folders, run, settings
-from mingpt.report.records import read_lines
+from mingpt.report.reading import read_lines
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("worker.py")

@@ -11,7 +11,7 @@ from company import FAMILIES, Ended, losses
 
 from mingpt import checkpoint
 from mingpt.files import sha256
-from mingpt.report.records import read_lines
+from mingpt.report.reading import read_lines
 
 pytestmark = pytest.mark.slow
 Together = Callable[..., Ended]

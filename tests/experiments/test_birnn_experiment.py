@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from mingpt.experiments import runner
 from mingpt.experiments.base import Lab
 from mingpt.experiments.measures import strings
-from mingpt.report.records import read_json
+from mingpt.report.reading import read_json
 
 WHOLE, PREFIX, ONE = "both ways on whole text", "both ways on each prefix", "one way"
 WHOLE_TEXT, EACH_PREFIX = "whole text", "each prefix"  # as the measurements of small layers call them

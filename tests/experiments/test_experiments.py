@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from mingpt.experiments import EXPERIMENTS, plan, verbs
 from mingpt.experiments.base import Cell, Experiment, Lab, read_by
 from mingpt.experiments.measures import scores, symmetries, windows, writing
-from mingpt.report.records import read_lines
+from mingpt.report.reading import read_lines
 from mingpt.run import train
 from mingpt.settings import Config
 from mingpt.text.tokenizers import TOKENIZERS

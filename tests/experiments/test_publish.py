@@ -12,7 +12,7 @@ from mingpt import cli
 from mingpt.experiments import conclude, plan
 from mingpt.experiments.base import DEFAULTS, EXPERIMENTS, Experiment, Measurement
 from mingpt.experiments.runner import Wish, carry_out
-from mingpt.report.records import smallness
+from mingpt.report.cells import smallness
 
 
 def _draw(rows: list[dict[str, Any]], figure: Any) -> None:

@@ -21,9 +21,10 @@ from mingpt.experiments import crew as crews
 from mingpt.experiments import plan, runner
 from mingpt.experiments.base import Cell, Experiment, Lab, Measurement
 from mingpt.experiments.crew import claimed, in_process_of_its_own
-from mingpt.experiments.runner import Wish, carry_out, read_record
+from mingpt.experiments.runner import Wish, carry_out
 from mingpt.files import locked
-from mingpt.report.records import read_lines
+from mingpt.report.cells import read_record
+from mingpt.report.reading import read_lines
 from mingpt.run import load
 from mingpt.settings import Config
 from mingpt.training_settings import TrainerConfig
@@ -157,7 +158,7 @@ def test_crash_of_a_cell_ends_the_others(go: Any, experiment: Make, here: Any, t
     assert record["hopeless"] == {f"cells/RoPE/seed-{seed}": "error: boom" for seed in (1, 2)}
     here.before = lambda config: None
     go(experiment())
-    assert "hopeless" not in (read_record(tmp_path / "exp") or {})
+    assert "hopeless" not in read_record(tmp_path / "exp")
 
 
 def test_changed_definition_goes_on(go: Any, experiment: Make, here: Any, tmp_path: Path, text_file: Path) -> None:
@@ -229,7 +230,7 @@ def test_learning_rate_is_chosen_on_the_held_out_tail(
     assert {config.data.val_fraction for config in tried} == {0.05}
     assert {config.system.seed for config in tried} == {0}
     assert len(tried) == 4
-    chosen = read_record(tmp_path / "exp")["chosen_learning_rates"]  # type: ignore[index]
+    chosen = read_record(tmp_path / "exp")["chosen_learning_rates"]
     for arm, each in chosen.items():
         losses = {float(rate): loss for rate, loss in each["losses"].items()}
         assert each["chosen"] == min(losses, key=lambda rate: losses[rate])
@@ -292,7 +293,7 @@ def test_learning_rate_that_diverges_ends_the_experiment(go: Any, experiment: Ma
     here.before = diverge
     outcome, told = go(experiment(learning_rates=(1e-3, 0.1)))
     assert outcome.failed == {}
-    chosen = read_record(tmp_path / "exp")["chosen_learning_rates"]  # type: ignore[index]
+    chosen = read_record(tmp_path / "exp")["chosen_learning_rates"]
     assert {arm: each["chosen"] for arm, each in chosen.items()} == {"RoPE": 1e-3, "learned": 1e-3}
     assert chosen["RoPE"]["losses"]["0.1"] is None
     assert len(told.concluded) == 4
@@ -303,7 +304,7 @@ def test_quick_takes_the_whole_text_or_the_long_arms(go: Any, experiment: Make, 
     go(one, quick=True)
     assert [config.trainer.max_iters for config in here.trained] == [1]
     assert len(Path(here.trained[0].data.path).read_text()) == 300
-    assert read_record(tmp_path / "exp")["text"]["characters"] == 300  # type: ignore[index]
+    assert read_record(tmp_path / "exp")["text"]["characters"] == 300
 
 
 def test_measurement_is_taken_twice_or_not_drawn(go: Any, experiment: Make, tmp_path: Path) -> None:

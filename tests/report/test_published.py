@@ -16,10 +16,12 @@ from mingpt import cli
 from mingpt.errors import CheckpointError, UsageError
 from mingpt.experiments import verbs
 from mingpt.report import index, page
+from mingpt.report.cells import smallness
 from mingpt.report.compare import comparison
 from mingpt.report.curve import labels
 from mingpt.report.published import portable, publish, thin, unfinished
-from mingpt.report.records import RunRecord, read_lines, smallness
+from mingpt.report.reading import read_lines
+from mingpt.report.records import RunRecord
 
 ROOT = Path(__file__).parents[2]
 MARKED = "# x\n\n<!-- results -->\nold\n<!-- /results -->\nend\n"

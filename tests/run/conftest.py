@@ -17,7 +17,7 @@ import pytest
 from mingpt import checkpoint, events, run
 from mingpt.files import sha256
 from mingpt.report import curve
-from mingpt.report.records import read_lines
+from mingpt.report.reading import read_lines
 from mingpt.settings import Config
 
 TINY: Mapping[str, Any] = {  # spelled out where a test counts on it: the defaults are free to follow what learns best

@@ -12,7 +12,7 @@ from torch import nn
 import mingpt
 from mingpt import run
 from mingpt.errors import UsageError
-from mingpt.report.records import read_lines
+from mingpt.report.reading import read_lines
 from mingpt.sampling import Sampling
 from mingpt.settings import Config
 

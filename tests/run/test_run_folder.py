@@ -18,7 +18,7 @@ from mingpt.errors import CheckpointError, DataError, UsageError
 from mingpt.files import sha256
 from mingpt.ngram import kneser_ney_losses
 from mingpt.report import curve
-from mingpt.report.records import read_lines
+from mingpt.report.reading import read_lines
 from mingpt.run import Run
 from mingpt.sampling import Sampling
 from mingpt.text import preparing

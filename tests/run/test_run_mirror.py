@@ -17,7 +17,7 @@ import pytest
 
 from mingpt import run
 from mingpt.mirror import WandbConfig, WandbMirror
-from mingpt.report.records import read_lines
+from mingpt.report.reading import read_lines
 
 ROOT = Path(run.__file__).parents[1]
 

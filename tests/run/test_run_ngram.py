@@ -14,7 +14,7 @@ from mingpt.errors import CheckpointError, UsageError
 from mingpt.evaluate import held_out_loss
 from mingpt.files import sha256
 from mingpt.report import curve
-from mingpt.report.records import read_lines
+from mingpt.report.reading import read_lines
 from mingpt.settings import Config
 from mingpt.text.batches import split
 from mingpt.text.tokenizers import Ids

@@ -13,7 +13,7 @@ import torch
 from mingpt import checkpoint, cli, run
 from mingpt.errors import NotFiniteError, UsageError
 from mingpt.files import sha256
-from mingpt.report.records import read_lines
+from mingpt.report.reading import read_lines
 
 
 def spoil_loss(model: torch.nn.Module, value: float) -> None:

@@ -15,7 +15,7 @@ from mingpt.checkpoint import CARRIED, MANIFEST
 from mingpt.errors import DataError, UsageError
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
-from mingpt.report.records import read_lines
+from mingpt.report.reading import read_lines
 from mingpt.rnn import RNN
 from mingpt.text.batches import Lanes
 from mingpt.trainer import Trainer

@@ -20,7 +20,7 @@ from mingpt.console import show_outcome
 from mingpt.errors import CheckpointError, UsageError
 from mingpt.evaluate import carried_loss
 from mingpt.files import sha256
-from mingpt.report.records import read_lines
+from mingpt.report.reading import read_lines
 from mingpt.text.batches import split
 
 

@@ -92,6 +92,9 @@ def test_file_without_an_end_is_read(tmp_path: Path) -> None:
     assert read_at_most(10, tmp_path / "long") == b"x" * 10
     with pytest.raises(ValueError, match="10 bytes; at most 9 are read"):
         read_at_most(9, tmp_path / "long")
+    if Path("/proc/self/status").exists():  # an ordinary file of no size, and of some content
+        with pytest.raises(ValueError, match="more than the 0 bytes"):
+            read_at_most(9, Path("/proc/self/status"))
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "samples.jsonl"])

@@ -3,7 +3,7 @@
 from typing import Any
 
 from mingpt.experiments.base import Lab, Measurement, Row, steps_of
-from mingpt.report.records import read_lines
+from mingpt.report.reading import read_lines
 
 
 def _take(lab: Lab) -> list[Row]:

@@ -1,0 +1,131 @@
+"""An experiment's folder: where its cells lie, and what its files say.
+
+record.json          what was asked, every arm's settings, and what was decided on the way
+cells/ARM/seed-1/    a run each; stage-1/, stage-2/ inside where there are stages
+measurements.jsonl   what was measured beside the runs
+summary.json         what was concluded
+report.html          the page
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mingpt.files import sha256
+from mingpt.report.reading import Record, read_json, read_lines, read_losses
+from mingpt.untrusted import JSON_BYTES, NUMBER
+
+RECORD, SUMMARY, PAGE, MEASURED = "record.json", "summary.json", "report.html", "measurements.jsonl"
+
+STAGE = {"trainer.max_iters?": int | None, "model.n_layer?": int | None}
+CHOICE = {"chosen": NUMBER, "losses?": {str: NUMBER | None}, "decided_by?": str, "end_of_grid?": str | None}
+OF_RECORD = {
+    "name": str,
+    "question?": str,
+    "hypothesis?": str,
+    "command?": str,
+    "quick?": bool,
+    "seeds?": int,
+    "text?": {"path": str, "sha256?": str},
+    "arms?": {str: [STAGE]},
+    "measurements?": [str],
+    "chosen_learning_rates?": {str: CHOICE},
+    "hopeless?": {str: str},
+}
+OF_SUMMARY = {
+    "verdict?": str,
+    "every_pair?": bool,
+    "findings?": [str],
+    "notes?": [str],
+    "measured?": [str],
+    "arms?": [{"runs?": [str]}],
+}
+OF_ROWS = {"measurement": str}
+
+
+def read_record(folder: Path) -> Record:
+    """What record.json says; {} where there is none.
+
+    Raises:
+        CheckpointError: it is damaged, too large, or not an experiment's record.
+    """
+    return read_json(folder / RECORD, OF_RECORD)
+
+
+def read_summary(folder: Path) -> Record:
+    """What summary.json says; {} where there is none.
+
+    Raises:
+        CheckpointError: as `read_record`.
+    """
+    return read_json(folder / SUMMARY, OF_SUMMARY)
+
+
+def read_rows(folder: Path) -> list[Record]:
+    """The rows of all measurements, each of which names its own; [] where there are none.
+
+    Raises:
+        CheckpointError: as `read_record`.
+    """
+    return read_lines(folder / MEASURED, OF_ROWS, JSON_BYTES)
+
+
+def baselines_of(folder: Path) -> dict[str, float]:
+    """N-gram losses of an experiment's text, as its last stage cut it; {} without a run."""
+    found = sorted(cell for cells in cells_of(folder, read_record(folder)).values() for cell in cells)
+    return read_losses(last_stage(found[0]) / "baselines.json") if found else {}
+
+
+def cells_of(folder: Path, record: Mapping[str, Any]) -> dict[str, list[Path]]:
+    """The cells that there are by their arm, in the record's order: of seeds 1 to its `seeds`; of all without."""
+    arms, seeds = list(record.get("arms", {})), record.get("seeds")
+    homes = sorted((folder / "cells").glob("*/"), key=lambda home: (_place(home.name, arms), home.name))
+    return {
+        arm_of(home.name, arms): [
+            cell for cell in sorted(home.glob("seed-*")) if seeds is None or 1 <= _number(cell) <= seeds
+        ]
+        for home in homes
+    }
+
+
+def _number(place: Path) -> int:
+    """3 of seed-3 or stage-3; 0 of what is called otherwise."""
+    name, _, number = place.name.partition("-")
+    return int(number) if number.isdecimal() and place.name == f"{name}-{int(number)}" else 0
+
+
+def arm_of(folder: str, arms: Sequence[str]) -> str:
+    """The arm that lies in a folder of this name, which ends in a digest where the arm's own can't be a folder's."""
+    return next((arm for arm in arms if folder == arm or folder.endswith(sha256(arm.encode())[:8])), folder)
+
+
+def _place(folder: str, arms: Sequence[str]) -> int:
+    return [*arms, arm_of(folder, arms)].index(arm_of(folder, arms))
+
+
+def inside(run: str | Path, folder: Path) -> str:
+    """The path `run` as seen from `folder`, where it lies in there; else as it is."""
+    path = Path(run)
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+
+
+def last_stage(cell: Path) -> Path:
+    """Of an experiment's cell: the run that is compared."""
+    return max(cell.glob("stage-*"), key=_number, default=cell)
+
+
+def smallness(record: Mapping[str, Any]) -> str:
+    """`Quick form: 600 steps of a 2-layer model, 3 seeds`; nothing of a full experiment."""
+    if not record.get("quick"):
+        return ""
+    arms = [arm for arm in record.get("arms", {}).values() if arm]
+    steps = _range(sum(stage.get("trainer.max_iters") or 0 for stage in arm) for arm in arms)
+    layers = _range(stage.get("model.n_layer") or 0 for arm in arms for stage in arm)
+    told = f"{steps} steps of a {layers}-layer model, {record.get('seeds', '?')} seeds" if steps and layers else ""
+    return f"Quick form: {told or 'small sizes, few repeats'}"
+
+
+def _range(numbers: Iterable[int]) -> str:
+    """`600`, `300 to 600`; of what is not 0."""
+    there = sorted({number for number in numbers if number})
+    return " to ".join(f"{number:,}" for number in dict.fromkeys([there[0], there[-1]])) if there else ""

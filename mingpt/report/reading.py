@@ -1,0 +1,110 @@
+"""The files that runs and experiments leave, read as if a stranger had written them: sizes and types are checked.
+
+A file that is damaged, too large or holds something else is a CheckpointError of one line, which names it and says why.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mingpt.errors import CheckpointError
+from mingpt.untrusted import (
+    JSON_BYTES,
+    LINES_BYTES,
+    NUMBER,
+    YAML_BYTES,
+    Fields,
+    misfit,
+    parse_json,
+    parse_yaml,
+    read_at_most,
+    read_objects,
+)
+
+T = TypeVar("T")
+Record = dict[str, Any]
+
+PLAIN = {str: str | int | float | bool | None}  # of a line: nothing in it holds anything else
+SETTINGS = {
+    "system?": {"seed?": int},
+    "model?": {"pretrained_folder?": str | None},
+    "trainer?": {"max_iters?": int},
+    str: {},
+}
+LOSSES = {str: NUMBER}
+
+
+def readable(path: Path, read: Callable[[Path], T]) -> T:
+    """What `read` makes of the file.
+
+    Raises:
+        CheckpointError: it can't; names the file and says why.
+    """
+    try:
+        return read(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: can't be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def read_json(path: Path, shape: Fields | None = None) -> Record:
+    """A .json file's object, of this shape as `misfit` reads it; {} without the file.
+
+    Raises:
+        CheckpointError: it is damaged, too large, or of another shape.
+    """
+
+    def read(path: Path) -> Record:
+        content = parse_json(read_at_most(JSON_BYTES, path))
+        if wrong := misfit(content, shape or {}):
+            raise ValueError(wrong)
+        return content
+
+    return readable(path, read) if path.exists() else {}
+
+
+def read_lines(path: Path, shape: Fields | None = None, limit: int = LINES_BYTES) -> list[Record]:
+    """The objects of a .jsonl file; [] without one; a last line that a crash cut short is left out.
+
+    Args:
+        shape: of every object; None: plain values.
+        limit: bytes of the file.
+
+    Raises:
+        CheckpointError: no ordinary file, too large, or a line before the last is no such object.
+    """
+    return readable(path, lambda path: read_objects(path, shape or PLAIN, limit)) if path.exists() else []
+
+
+def read_losses(path: Path) -> dict[str, float]:
+    """A .json file of losses by their names; {} without the file.
+
+    Raises:
+        CheckpointError: as `read_json`, or it holds anything but numbers.
+    """
+    return read_json(path, LOSSES)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """config.yaml by key, `{"system.seed": 3407, ...}`.
+
+    Raises:
+        CheckpointError: it is damaged, too large, or not a run's settings.
+    """
+    groups = read_groups(folder)
+    return {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
+
+
+def read_groups(folder: Path) -> dict[str, dict[str, Any]]:
+    """config.yaml as it stands there, `{"system": {"seed": 3407, ...}, ...}`.
+
+    Raises:
+        CheckpointError: as `read_settings`.
+    """
+
+    def read(path: Path) -> dict[str, dict[str, Any]]:
+        groups: dict[str, dict[str, Any]] = parse_yaml(read_at_most(YAML_BYTES, path))
+        if wrong := misfit(groups, SETTINGS):
+            raise ValueError(wrong)
+        return groups
+
+    return readable(folder / "config.yaml", read)

@@ -1,0 +1,256 @@
+"""Records that somebody else wrote, or that a disk cut: one line names file and fault, and no memory is spent."""
+
+import contextlib
+import json
+import os
+import shutil
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from mingpt.errors import CheckpointError, DataError, UsageError
+from mingpt.report import page
+from mingpt.report.cells import cells_of, last_stage, read_record, read_rows, read_summary
+from mingpt.report.published import publish, unfinished
+from mingpt.report.reading import read_json, read_lines, read_losses, read_settings
+from mingpt.report.records import read_run
+from mingpt.untrusted import LINES_VALUES, NUMBER, misfit, read_objects
+
+Damage = Callable[[Path], Any]
+RUN = "cells/rope/seed-1/stage-2"
+READERS: dict[str, Callable[[Path], Any]] = {
+    "record.json": read_record,
+    "summary.json": read_summary,
+    "measurements.jsonl": read_rows,
+    f"{RUN}/environment.json": lambda folder: read_run(folder / RUN),
+    f"{RUN}/metrics.jsonl": lambda folder: read_run(folder / RUN),
+    f"{RUN}/samples.jsonl": lambda folder: read_run(folder / RUN),
+    f"{RUN}/baselines.json": lambda folder: read_run(folder / RUN),
+    f"{RUN}/config.yaml": lambda folder: read_run(folder / RUN),
+}
+
+
+def piped(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+ODD: dict[str, tuple[Damage, str]] = {
+    "binary": (lambda path: path.write_bytes(b"\x93\x00\xff\n" * 9), "not JSON|not UTF-8"),
+    "of a list": (lambda path: path.write_text("[1]\n"), "must be an object, is a list"),
+    "of a number": (lambda path: path.write_text("7\n"), "must be an object, is a whole number"),
+    "deep": (lambda path: path.write_text("[" * 100_000 + "\n\n"), "not JSON|not YAML"),
+    "endless": (piped, "no ordinary file"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("name", READERS)
+def test_odd_file_is_taken_or_told_without_its_name(experiment_folder: Path, name: str, odd: str) -> None:
+    damage, reason = ODD[odd]
+    damage(experiment_folder / name)
+    said = rf"{name}: can't be read: .*({reason})"
+    if (name, odd) == (f"{RUN}/config.yaml", "endless"):  # by which a run is known: there is none, then
+        said = "stage-2: no run here"
+    with pytest.raises((CheckpointError, UsageError), match=said) as refused:
+        READERS[name](experiment_folder)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_huge_file_costs_memory(experiment_folder: Path, name: str) -> None:
+    with open(experiment_folder / name, "r+b") as file:
+        file.truncate(1 << 40)  # a hole: no disk has to hold it
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match=rf"{name}: can't be read: 1,099,511,627,776 bytes; at most .* are"):
+            READERS[name](experiment_folder)
+        assert tracemalloc.get_traced_memory()[1] < 4e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", [name for name in READERS if name.endswith(".json")])
+def test_file_that_was_cut_short_is_taken(experiment_folder: Path, name: str) -> None:
+    path = experiment_folder / name
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(CheckpointError, match=f"{name}: can't be read: not JSON"):
+        READERS[name](experiment_folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "said"),
+    [
+        ("record.json", "seeds", "3", "seeds must be a whole number, is text"),
+        ("record.json", "seeds", 1 << 63, "seeds must be a whole number, is too large"),
+        ("record.json", "seeds", True, "seeds must be a whole number, is true or false"),
+        ("record.json", "arms", {"a": [{"trainer.max_iters": "9"}]}, r"arms.a.0.trainer.max_iters must be a whole"),
+        ("record.json", "arms", {"a": 3}, "arms.a must be a list, is a whole number"),
+        ("record.json", "chosen_learning_rates", {"a": {}}, "chosen_learning_rates.a.chosen is missing"),
+        ("record.json", "hopeless", ["a"], "hopeless must be an object, is a list"),
+        ("record.json", "measurements", [["far"]], "measurements.0 must be text, is a list"),
+        ("summary.json", "findings", "many", "findings must be a list, is text"),
+        ("summary.json", "arms", [{"runs": [1]}], "arms.0.runs.0 must be text"),
+        (f"{RUN}/environment.json", "text_sha256", [], "text_sha256 must be text or null, is a list"),
+        (f"{RUN}/environment.json", "model", {"parameters": "many"}, "model.parameters must be a whole number or null"),
+        (f"{RUN}/baselines.json", "1-gram", None, "1-gram must be a number, is null"),
+    ],
+)
+def test_value_of_another_type_is_taken(experiment_folder: Path, name: str, key: str, value: Any, said: str) -> None:
+    path = experiment_folder / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(CheckpointError, match=rf"{name}: can't be read: {said}"):
+        READERS[name](experiment_folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("system:\n  seed: many\n", "system.seed must be a whole number, is text"),
+        ("trainer:\n  max_iters: 2020-09-09\n", "trainer.max_iters must be a whole number, is of another kind"),
+        ("model: gpt\n", "model must be an object, is text"),
+        ("- 1\n", "it must be an object, is a list"),
+    ],
+)
+def test_settings_of_another_type_are_taken(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(CheckpointError, match=rf"config.yaml: can't be read: {said}"):
+        read_settings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('{"a": 1}\n{"a": \n{"a": 3}\n', "line 2: not JSON"),
+        ('{"a": 1}\n[]\n', "line 2: it must be an object"),
+        ('{"a": {}}\n', "line 1: a must be .*, is an object"),
+        ('{"a": "' + "x" * (1 << 20) + '"}\n', "line 1: .* at most 1,048,576 are read"),
+    ],
+)
+def test_line_that_is_no_record_is_taken(tmp_path: Path, lines: str, said: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(lines)
+    with pytest.raises(CheckpointError, match=rf"metrics.jsonl: can't be read: {said}"):
+        read_lines(path)
+
+
+def test_line_that_a_crash_cut_short_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"a": 1}\n{"a": "\xe2\x82')
+    assert read_lines(tmp_path / "a.jsonl") == [{"a": 1}]
+    assert read_lines(tmp_path / "none.jsonl") == read_losses(tmp_path / "none.json").get("lines", [])
+
+
+def test_many_short_lines_cost_more_than_their_size_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("{}\n" * 10)
+    monkeypatch.setattr("mingpt.untrusted.LINES_VALUES", 12)
+    with pytest.raises(ValueError, match="line 7: more than 12 values"):
+        read_objects(path, {})
+    assert LINES_VALUES > 10 * 2_000_000  # numbers of two million steps
+
+
+def test_shape_lets_another_value_through() -> None:
+    shape = {"a": [int | None], "b?": NUMBER, str: str}
+    assert misfit({"a": [1, None], "b": 2.5, "c": "d"}, shape) is None
+    assert misfit({"a": [], "b": 2}, shape) is None
+    assert misfit({"b": 2}, shape) == "a is missing"
+    assert misfit({"a": [1, 2.0]}, shape) == "a.1 must be a whole number or null, is a number"
+    assert misfit({"a": [], "b": True}, shape) == "b must be a number, is true or false"
+    assert misfit({"a": [], "c": 1}, shape) == "c must be text, is a whole number"
+    assert misfit(3, str) == "it must be text, is a whole number"
+
+
+# ---- an experiment's folder
+
+
+def test_number_of_seeds_costs_memory(experiment_folder: Path) -> None:
+    record = {**read_record(experiment_folder), "seeds": 10**18}
+    assert {arm: len(cells) for arm, cells in cells_of(experiment_folder, record).items()} == {"rope": 3, "learned": 3}
+    assert [len(cells) for cells in cells_of(experiment_folder, {**record, "seeds": 2}).values()] == [2, 2]
+
+
+def test_folder_of_no_number_ends_the_choice_of_the_last_stage(experiment_folder: Path) -> None:
+    cell = experiment_folder / "cells" / "rope" / "seed-1"
+    for name in ("stage-x", "stage-03", "stage-"):
+        (cell / name).mkdir()
+    assert last_stage(cell).name == "stage-2"
+
+
+PICTURES: dict[str, tuple[Damage, str]] = {
+    "large": (lambda path: path.write_bytes(b"<svg>" + bytes(8 << 20)), "at most 8,388,608 are read"),
+    "no picture": (lambda path: path.write_bytes(b"\x7fELF"), "no SVG"),
+    "link": (lambda path: path.symlink_to(path.parents[1] / "record.json"), "a link; a picture that is shown"),
+    "endless": (lambda path: os.mkfifo(path), "no ordinary file"),
+}
+
+
+@pytest.mark.parametrize("odd", PICTURES)
+def test_odd_picture_is_put_into_a_page(experiment_folder: Path, odd: str) -> None:
+    (experiment_folder / "figures").mkdir()
+    damage, said = PICTURES[odd]
+    damage(experiment_folder / "figures" / "far.svg")
+    with pytest.raises(CheckpointError, match=f"far.svg: can't be read: .*{said}"):
+        page.write([experiment_folder], experiment_folder / "page.html")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = (
+    "name",
+    "arms",
+    "seeds",
+    "quick",
+    "hopeless",
+    "chosen_learning_rates",
+    "measurements",
+    "findings",
+    "notes",
+    "step",
+)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from([*READERS]), more=st.dictionaries(st.sampled_from(KEYS), JSON, max_size=3))
+@example(name="record.json", more={"seeds": -1})
+@example(name=f"{RUN}/metrics.jsonl", more={"step": 1, "val_loss": float("nan")})
+@example(name=f"{RUN}/metrics.jsonl", more={"step": -1, "seconds": -(10**300)})
+@example(name=f"{RUN}/environment.json", more={"model": {}, "threads": None})
+def test_record_of_a_stranger_ends_a_page_in_another_error(
+    experiment_folder: Path, name: str, more: dict[str, Any]
+) -> None:
+    path = experiment_folder / name
+    before = path.read_bytes()
+    try:
+        if path.suffix == ".yaml":
+            path.write_text(json.dumps({**more, "system": more}))
+        elif path.suffix == ".jsonl":
+            path.write_bytes(before + json.dumps(more).encode() + b"\n" + before)
+        else:
+            path.write_text(json.dumps({**json.loads(before), **more}))
+        for work in (
+            lambda: page.write([experiment_folder], experiment_folder / "page.html"),
+            lambda: unfinished(experiment_folder),
+            lambda: publish(experiment_folder, experiment_folder.parent / "results" / "positions-quick"),
+        ):
+            with contextlib.suppress(CheckpointError, DataError, UsageError):
+                work()
+    finally:
+        path.write_bytes(before)
+        shutil.rmtree(experiment_folder.parent / "results", ignore_errors=True)
+
+
+def test_json_of_another_shape_is_taken(tmp_path: Path) -> None:
+    assert read_json(tmp_path / "none.json") == {}
+    (tmp_path / "a.json").write_text('{"a": 1}')
+    assert read_json(tmp_path / "a.json") == {"a": 1}
+    with pytest.raises(CheckpointError, match=r"a.json: can't be read: b is missing"):
+        read_json(tmp_path / "a.json", {"b": int})
