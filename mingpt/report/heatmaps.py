@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from mingpt.files import save_picture
 
+TITLE = "how much each query (row) takes of each key (column)\ncolours follow the square root of the weight"
+MARKED = (0, 0.01, 0.05, 0.1, 0.2, 0.5, 1)  # along the colour bar, whose scale is a square root
 TICKS = 40  # tokens that still fit along a square
 PANEL, LARGEST = 2.6, 28.0  # inches: of a square, and of a whole picture
 FAINTEST = 1e-5  # total variation distance with the palest colour
@@ -49,7 +51,7 @@ def draw(
     width, height = figure.get_size_inches()
     edges = {"left": 0.8 / width, "right": 1 - 0.9 / width, "bottom": 0.4 / height, "top": 1 - 0.7 / height}
     groups = figure.add_gridspec(layers, key_heads, **edges, wspace=0.12, hspace=0.28)
-    figure.suptitle("how much each query (row) takes of each key (column)", fontsize=8)
+    figure.suptitle(TITLE, fontsize=8)
     for row, weights in enumerate(maps):
         for group in range(key_heads):
             shared = heads // key_heads
@@ -62,7 +64,7 @@ def draw(
                 if head == 0:
                     axes.set_ylabel(f"layer {first_layer + row}", fontsize=8)
     beside = figure.add_axes((1 - 0.75 / width, edges["bottom"], 0.12 / width, edges["top"] - edges["bottom"]))
-    figure.colorbar(image, cax=beside).set_label("attention weight (grey: none)", fontsize=7)
+    figure.colorbar(image, cax=beside, ticks=MARKED).set_label("attention weight (grey: none)", fontsize=7)
     beside.tick_params(labelsize=6)
     return save_picture(figure, path)
 
@@ -132,11 +134,16 @@ def _title(head: int, group: int, *, grouped: bool) -> str:
 
 
 def _square(axes: Any, weights: NDArray[np.floating[Any]], window: int | None) -> Any:
-    """One head's weights, in colours that mean the same in every square; returns what a colour bar is made of."""
+    """One head's weights, in colours that mean the same in every square; returns what a colour bar is made of.
+
+    The later a row, the more keys share its 1: by the weights themselves it would be as pale as what reads nothing.
+    """
+    from matplotlib.colors import PowerNorm
+
     size = len(weights)
     unseen = np.ma.masked_equal(weights, 0.0)
     axes.set_facecolor("#e3e3e3")
-    image = axes.imshow(unseen, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    image = axes.imshow(unseen, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
     if window is not None and window < size:
         below = np.arange(window, size + 1)  # the first row that misses the first key, and so on
         axes.step(below - window - 0.5, below - 0.5, where="post", color="#b4642d", lw=0.8)

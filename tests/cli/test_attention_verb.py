@@ -81,6 +81,15 @@ def test_window_does_not_show(drawn: Any) -> None:
     assert second.get_ylabel() == "layer 1"
 
 
+def test_later_rows_are_as_pale_as_nothing(drawn: Any) -> None:
+    """A query of 40 keys gives each 1/40."""
+    figure = drawn(1, 1, None, 5)
+    image = figure.axes[0].images[0]
+    assert [float(image.norm(weight)) for weight in (0, 1)] == [0, 1]
+    assert image.norm(1 / 40) > 0.15
+    assert "square root" in figure.get_suptitle()
+
+
 def test_letters_are_missing_where_they_fit_or_crowd_where_not(drawn: Any) -> None:
     short, long = drawn(2, 2, None, 40).axes[0], drawn(2, 2, None, 41).axes[0]
     assert [label.get_text() for label in short.get_xticklabels()][-2:] == ["m", "\\n"]
