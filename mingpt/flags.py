@@ -25,6 +25,13 @@ from mingpt.untrusted import YAML_BYTES, parse_yaml, read_at_most
 ALONE = ("--help", "-h", "--print_config")  # take no value
 SWITCHED = ("True", "False", "true", "false")  # what follows a switch that is no name
 PARSER_FLAGS = ("config", "help", "print_config")
+ELSEWHERE = {  # what other projects call a setting, where another one's name lies nearer by its letters, or none does
+    **dict.fromkeys(("n_head", "n_heads", "num_heads"), "n_query_head"),
+    "lr": "learning_rate",
+    "max_steps": "max_iters",
+    "dropout": "resid_pdrop",
+    "hidden_size": "n_embd",
+}
 WORDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text", types.NoneType: "null"}
 
 Implied = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -144,7 +151,10 @@ class Flags:
         if key in self._types or key in also:
             return
         leaves = {name.rpartition(".")[2]: name for name in self._types}  # most mistakes are in the group alone
-        near = difflib.get_close_matches(key.rpartition(".")[2], leaves, n=1, cutoff=0.75)
+        said = key.rpartition(".")[2]
+        near = [name for name in [ELSEWHERE.get(said)] if name in leaves] or difflib.get_close_matches(
+            said, leaves, n=1, cutoff=0.75
+        )
         hint = f" (did you mean '{leaves[near[0]]}'?)" if near else did_you_mean(key, self._types)
         raise UsageError(f"{shown}: there is no such setting{hint}")
 

@@ -94,6 +94,8 @@ WRONG = [
     ("--model.max_iters=3", "--model.max_iters", f"{NO_KEY} (did you mean 'trainer.max_iters'?)"),
     ("--learning_rate=3", "--learning_rate", f"{NO_KEY} (did you mean 'trainer.learning_rate'?)"),
     ("--model.block_size=8", "--model.block_size", f"{NO_KEY} (did you mean 'data.block_size'?)"),
+    ("--model.n_head=2", "--model.n_head", f"{NO_KEY} (did you mean 'model.n_query_head'?)"),
+    ("--trainer.lr=3", "--trainer.lr", f"{NO_KEY} (did you mean 'trainer.learning_rate'?)"),
     ("--model=gpt", "--model", NO_KEY),
     ("--zebra=3", "--zebra", NO_KEY),
     # Words that are no settings.
