@@ -108,6 +108,7 @@ class LanguageModel(nn.Module):
     reads: ClassVar[frozenset[str]]  # fields of ModelConfig, beside EVERYONE
     carries_state: ClassVar[bool] = False  # whether `new_state` gives a CarriedState, which training can go on from
     fits_by_counting: ClassVar[bool] = False  # whether it learns by `fit`, all at once, and not by gradients
+    usual_share: ClassVar[float] = 0.36  # of the matrix rate, what a step reached on two cores (LOG.md, 2026-11-22)
 
     @classmethod
     def check(cls, config: ModelConfig) -> None:

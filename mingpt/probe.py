@@ -14,8 +14,6 @@ from torch.profiler import ProfilerActivity, profile
 from mingpt.lm import LanguageModel
 from mingpt.utils import multiplies_bfloat16, synchronise
 
-# Of the matrix rate, what a step of the default model reached on two cores (LOG.md, 2026-11-22); printed as "about".
-USUAL_SHARE = 0.36
 BYTES = 4  # of a float32
 READ_BYTES = 2**28  # of an array that no cache of common machines holds
 

@@ -20,7 +20,7 @@ from mingpt.interrupt import stop_on_signals
 from mingpt.lm import EVERYONE, LanguageModel, ModelConfig
 from mingpt.mirror import WandbMirror
 from mingpt.ngram import kneser_ney_losses
-from mingpt.probe import USUAL_SHARE, expected_memory, matrix_rate
+from mingpt.probe import expected_memory, matrix_rate
 from mingpt.ranks import Ranks
 from mingpt.report import curve
 from mingpt.report.reading import read_lines, read_losses
@@ -211,7 +211,7 @@ def _announcement(trainer: Trainer) -> str:
         return f"{type(model).__name__}: counts the training text in one step on {trainer.device}"
     tokens = config.batch_size * model.config.block_size
     flops = 3 * model.flops_per_token() * tokens * left
-    seconds = flops / (USUAL_SHARE * matrix_rate(trainer.device)) / trainer.ranks.size
+    seconds = flops / (model.usual_share * matrix_rate(trainer.device)) / trainer.ranks.size
     memory = expected_memory(model, tokens // (trainer.ranks.size * trainer.parts))
     return (
         f"{type(model).__name__}: {model.parameter_count:,} parameters, {model.flops_per_token() / 1e6:.1f} MFLOP per "
