@@ -19,7 +19,7 @@ from mingpt.folders import HOME
 from mingpt.interrupt import EXIT_CODES
 from mingpt.registry import did_you_mean
 from mingpt.report import index, page
-from mingpt.report.cells import SUMMARY, read_record, read_summary
+from mingpt.report.cells import PAGE, SUMMARY, read_record, read_summary
 from mingpt.report.index import RESULTS
 from mingpt.report.published import publish, summary_form, unfinished
 from mingpt.say import Say
@@ -160,9 +160,11 @@ def show(experiment: Experiment, quick: bool) -> str:
         steps = " + ".join(_told(each) for each in stages)
         lines.append(f"  {arm}: {steps}, {seeds} seeds")
     lines += [f"  measured: {each.name}" for each in experiment.measurements]
+    forms = [RESULTS / folder_of(experiment, each).name / PAGE for each in (quick, not quick)]
+    lines += ["", *(f"published: {kept}, numbers in {RESULTS / 'README.md'}" for kept in forms if kept.is_file())]
     if not read_record(folder):
-        return "\n".join([*lines, "", f"not run yet; it would lie in {folder}"])
-    lines += ["", f"in {folder}:", *(f"  {path.name}" for path in sorted((folder / "figures").glob("*.svg")))]
+        return "\n".join([*lines, f"not run here yet; it would lie in {folder}"])
+    lines += [f"page: {folder / PAGE}; figures:", *(f"  {path}" for path in page.pictures(folder))]
     summary = read_summary(folder)
     return "\n".join([*lines, json.dumps(summary, indent=1) if summary else ""])
 

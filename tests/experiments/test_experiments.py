@@ -62,6 +62,15 @@ def test_arms_are_alike(name: str, quick: bool) -> None:
     assert verbs.show(EXPERIMENTS[name], quick).startswith(EXPERIMENTS[name].question)
 
 
+def test_published_record_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("results/window-quick").mkdir(parents=True)
+    assert "published" not in verbs.show(EXPERIMENTS["window"], False)
+    Path("results/window-quick/report.html").write_text("a page")
+    for quick in (False, True):
+        assert "published: results/window-quick/report.html" in verbs.show(EXPERIMENTS["window"], quick)
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, text_file: Path, tiny: dict[str, Any]) -> Lab:
     """Two arms of one seed, trained."""
