@@ -266,6 +266,16 @@ def test_refusal_is_no_single_line(
     assert len(err.splitlines()) == 1
 
 
+def test_wide_table_hides_that_it_goes_on(runs: list[Path], tmp_path: Path) -> None:
+    """On a phone the arms' table is cut at an edge that shows no bar."""
+    content = page.write(runs, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert re.search(
+        r'class="soft sideways">[^<]*sideways[^<]*</p>\s*<div class="scroll"[^>]*"Table of the arms"', content
+    )
+    assert not re.search(r'sideways">[^<]*</p>\s*<div class="scroll"[^>]*"Table of the environment"', content)
+    assert ".sideways { display: none" in content
+
+
 # ---- in a browser
 
 
