@@ -1,4 +1,4 @@
-"""Training a run from its settings, and getting one back from its folder."""
+"""A run: trained as its settings say, or got back from its folder."""
 
 import secrets
 from collections.abc import Sequence
@@ -8,19 +8,17 @@ from pathlib import Path
 
 import torch
 
-from mingpt import checkpoint, counting, fitting, folders, runlog, shortage
+from mingpt import announcing, checkpoint, fitting, folders, shortage
 from mingpt.checkpoint import Checkpoint
 from mingpt.counting import Counting
 from mingpt.distributed import joined
 from mingpt.errors import CheckpointError, require
 from mingpt.evaluate import require_autoregressive
 from mingpt.events import Guard, Judge, Log, Sampler, Saver
-from mingpt.files import sha256
 from mingpt.interrupt import stop_on_signals
-from mingpt.lm import EVERYONE, LanguageModel, ModelConfig
+from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.mirror import WandbMirror
 from mingpt.ngram import kneser_ney_losses
-from mingpt.probe import expected_memory, matrix_rate
 from mingpt.ranks import Ranks
 from mingpt.report import curve
 from mingpt.report.reading import read_lines, read_losses
@@ -33,16 +31,10 @@ from mingpt.text.corpus import Corpus, prepare
 from mingpt.text.tokenizers import Tokenizer
 from mingpt.trained import Run, environment
 from mingpt.trainer import Event, Progress, Trainer
-from mingpt.training_settings import TrainerConfig
-from mingpt.utils import derived_seed, pick_device, training_type
+from mingpt.utils import derived_seed, pick_device
 from mingpt.zoo import build
 
 COUNTED = 20_000_000  # tokens of a text at most whose n-grams are counted beside every run
-UNJUDGED = "this model sees the tokens that it predicts, so it has no held-out loss and writes no samples"
-FILLS = (
-    "this model tells hidden tokens from those on both sides, so it has no held-out loss and writes no samples; it is "
-    "judged by its pseudo-likelihood"
-)
 
 
 def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) -> Run:
@@ -94,18 +86,13 @@ def _train(
     say(f"run folder: {folder}")
     if trainer.model.autoregressive:
         require_autoregressive(trainer.model)  # and again whenever it is judged: fresh weights may hide it
-    ranks.first(_describe, folder, config, trainer, corpus)
+    ranks.first(announcing.describe, folder, config, trainer, corpus)
     _train_in(folder, config, trainer, corpus, mirror_id, events)
     stopped = None if trainer.finished else trainer.stop_reason
     if not stopped:
         ranks.first(_draw, folder, corpus, config.data.block_size, say)
     own = ranks.undone(trainer.model, lambda: _model(config, corpus.tokenizer, began))
     return Run(folder, config, own, corpus.tokenizer, trainer.progress, stopped)
-
-
-def unjudged(model: LanguageModel) -> str:
-    """Why a model that is not autoregressive has no held-out loss, and what it has instead."""
-    return FILLS if model.fills else f"{UNJUDGED}: its training loss is all there is to see"
 
 
 def _trainer(
@@ -125,34 +112,6 @@ def _trainer(
     batches, fresh = (lanes, lanes.fresh) if lanes else (Batches(ids, **cut), None)
     seed = config.system.seed
     return Trainer(config.trainer, model, batches, fresh=fresh, seed=seed, device=device, say=say, ranks=ranks)
-
-
-def _describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus) -> None:
-    """Write down what is about to happen, and say it."""
-    attention = trainer.model.kernels(trainer.device, training_type(trainer.device))  # before anything is written
-    vocabulary = sha256(corpus.tokenizer.to_json().encode())
-    text = {
-        "text": corpus.place,
-        "text_sha256": corpus.sha256,
-        "vocabulary_sha256": vocabulary,
-    }
-    model = {
-        "parameters": trainer.model.parameter_count,
-        "flops_per_token": trainer.model.flops_per_token(),
-        "reads": _reads(trainer.model),
-    }
-    more = {**text, **trainer.ranks.described, "model": model, "attention": attention}
-    folders.write_json(folder, "environment.json", runlog.environment(trainer.device, **more))
-    folders.write_config(folder, config)  # last: where it lies, a run is
-    trainer.say(_announcement(trainer))
-    if not trainer.model.autoregressive:
-        trainer.say(unjudged(trainer.model))
-
-
-def _reads(model: LanguageModel) -> list[str]:
-    """Settings of model and trainer that a run of this family reads, by which a comparison names it."""
-    trainers = counting.READS if model.fits_by_counting else {field.name for field in fields(TrainerConfig)}
-    return sorted([*(f"model.{name}" for name in model.reads | EVERYONE), *(f"trainer.{name}" for name in trainers)])
 
 
 def _train_in(
@@ -200,24 +159,6 @@ def _draw(folder: Path, corpus: Corpus, block_size: int, say: Say) -> None:
         losses = kneser_ney_losses(data.train, data.held_out, vocab_size, block_size) if few else {}
         folders.write_json(folder, "baselines.json", losses)
     curve.draw(folder)
-
-
-def _announcement(trainer: Trainer) -> str:
-    """What is about to be trained, and about what it will take."""
-    model, config, left = trainer.model, trainer.config, trainer.config.max_iters - trainer.progress.step
-    if not left:
-        return f"{type(model).__name__}: nothing left to do: the run has made all its steps ({config.max_iters:,})"
-    if model.fits_by_counting:
-        return f"{type(model).__name__}: counts the training text in one step on {trainer.device}"
-    tokens = config.batch_size * model.config.block_size
-    flops = 3 * model.flops_per_token() * tokens * left
-    seconds = flops / (model.usual_share * matrix_rate(trainer.device)) / trainer.ranks.size
-    memory = expected_memory(model, tokens // (trainer.ranks.size * trainer.parts))
-    return (
-        f"{type(model).__name__}: {model.parameter_count:,} parameters, {model.flops_per_token() / 1e6:.1f} MFLOP per "
-        f"token; {left:,} steps of {tokens:,} tokens on {trainer.device} with {torch.get_num_threads()} threads"
-        f"{trainer.ranks}: about {seconds:,.0f} s and {memory / 1e9:.1f} GB"
-    )
 
 
 def load_newest(*, device: str = "auto", say: Say = silent) -> Run:

@@ -24,6 +24,7 @@ FLOORS: list[list[list[str]]] = [
             *(
                 "report.reading",
                 "report.curve",
+                "report.curves",
                 "report.heatmaps",
                 "report.statistics",
                 "report.headline",
@@ -67,12 +68,12 @@ FLOORS: list[list[list[str]]] = [
         ["checkpoint"],
     ],
     [["training_settings", "carried", "trainer", "counting", "events"], ["fitting"]],
-    [["flags", "settings", "folders", "shortage", "trained", "run"]],
+    [["flags", "settings", "folders", "shortage", "trained", "announcing", "run"]],
     [["benchmarks", "experiments"], ["interop"], ["selftest"]],
-    [["console", "comparing", "options", "cli"]],
+    [["console", "comparing", "options", "verbs", "cli"]],
 ]
 LOADS_LATE = {
-    "cli": "a verb's modules, when that verb is called",
+    "verbs": "a verb's modules, when that verb is called",
     "benchmarks.peers": "one of several projects whose packages share few names; a script, never imported",
 }
 PLACES = {
@@ -245,7 +246,7 @@ def test_made_up_fault_is_missed(module: str, source: str, fault: str) -> None:
     ("module", "source"),
     [
         ("run", "from mingpt.errors import require\nfrom mingpt.settings import Config"),
-        ("cli", "def train():\n  from mingpt import run"),
+        ("verbs", "def train():\n  from mingpt import run"),
         ("attention.kernels.banded", "from mingpt.attention.kernels.sdpa import attend"),
         ("errors", "import torch, numpy.linalg\nfrom mingptx import run"),
     ],

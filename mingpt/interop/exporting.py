@@ -22,7 +22,7 @@ from mingpt.errors import UsageError, require
 from mingpt.files import allowed, sync_folder, write_atomic
 from mingpt.interop import vocabulary
 from mingpt.interop.architectures import ARCHITECTURES, architecture_of, spelled
-from mingpt.interop.reading import SPECIAL
+from mingpt.interop.reading import CONFIG, SPECIAL, TOKENIZER, WEIGHTS
 from mingpt.interop.weights import as_theirs
 from mingpt.report.reading import read_json
 from mingpt.sampling import Sampling
@@ -30,7 +30,6 @@ from mingpt.trained import Run
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 IMPORTED = {"imported?": {"special?": {str: int | None}}}  # of environment.json
-FILES = ("config.json", "model.safetensors", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def export(run: Run, folder: str | Path, dtype: str = "float32") -> Exported:
     name = architecture_of(settings)
     architecture = ARCHITECTURES[name]
     described = {
-        "config.json": architecture.config(settings, name) | {"dtype": dtype, **_special_tokens(run)},
+        CONFIG: architecture.config(settings, name) | {"dtype": dtype, **_special_tokens(run)},
         "generation_config.json": _generation(run),
         "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -68,8 +67,8 @@ def export(run: Run, folder: str | Path, dtype: str = "float32") -> Exported:
         },
     }
     contents = {file: (json.dumps(content, indent=2) + "\n").encode() for file, content in described.items()}
-    contents["tokenizer.json"] = vocabulary.as_json(run.tokenizer).encode()
-    contents["model.safetensors"] = safetensors.torch.save(their_weights(run, DTYPES[dtype]), {"format": "pt"})
+    contents[TOKENIZER] = vocabulary.as_json(run.tokenizer).encode()
+    contents[WEIGHTS] = safetensors.torch.save(their_weights(run, DTYPES[dtype]), {"format": "pt"})
     _write(folder, contents)
     return Exported(folder, architecture.class_name)
 

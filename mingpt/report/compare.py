@@ -31,8 +31,9 @@ from mingpt.report.arms import (
     usable,
 )
 from mingpt.report.curve import reaches
+from mingpt.report.curves import Curve, mean_curve
 from mingpt.report.headline import headline
-from mingpt.report.records import Curve, RunRecord
+from mingpt.report.records import RunRecord
 from mingpt.report.statistics import (
     Estimate,
     Losses,
@@ -249,22 +250,6 @@ def _notes_on_counting(certain: Sequence[str]) -> list[str]:
 
 def _losses(arm: Arm, losses: Sequence[float | None]) -> Losses:
     return dict(zip(arm.seeds, losses, strict=True))
-
-
-def mean_curve(curves: Sequence[Curve]) -> Curve:
-    """The mean over runs at the steps that all of them have; its seed is the first's."""
-    common = sorted(set.intersection(*({*curve.steps} for curve in curves)))
-    places = [{step: place for place, step in enumerate(curve.steps)} for curve in curves]
-
-    def mean(values: Sequence[Sequence[float]], step: int) -> float:
-        return float(np.mean([each[place[step]] for each, place in zip(values, places, strict=True)]))
-
-    return Curve(
-        seed=curves[0].seed,
-        steps=common,
-        seconds=[mean([curve.seconds for curve in curves], step) for step in common],
-        losses=[mean([curve.losses for curve in curves], step) for step in common],
-    )
 
 
 def _sooner(arms: Mapping[str, Arm], better_name: str, other_name: str) -> Sooner | None:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape
 
-from mingpt.report.compare import Arm, Comparison, mean_curve
+from mingpt.report.compare import Arm, Comparison
 from mingpt.report.curve import labels
-from mingpt.report.records import Curve
+from mingpt.report.curves import Curve, mean_curve
 from mingpt.report.statistics import number
 from mingpt.report.tidy import tidy
 

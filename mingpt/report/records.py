@@ -9,12 +9,13 @@ baselines.json     n-gram losses of the text
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mingpt.errors import CheckpointError, UsageError
 from mingpt.report.curve import smoothed
+from mingpt.report.curves import Curve
 from mingpt.report.reading import Record, read_json, read_lines, read_losses, read_settings
 from mingpt.untrusted import NUMBER
 
@@ -36,28 +37,6 @@ OF_ENVIRONMENT = {
 }
 OF_METRICS = {str: NUMBER}
 OF_SAMPLES = {"step": int, "prompt": str, "text": str}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """A loss along one run: equally long lists of steps, seconds of training, and nats."""
-
-    seed: int
-    steps: list[int] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-
-    def loss_at(self, seconds: float) -> float | None:
-        """The loss after so many seconds, by a straight line between neighbours; None before the first or after the
-        last point."""
-        times = self.seconds
-        if not times or not times[0] <= seconds <= times[-1]:
-            return None
-        after = next(place for place, time in enumerate(times) if time >= seconds)
-        if times[after] == seconds or after == 0:
-            return self.losses[after]
-        share = (seconds - times[after - 1]) / (times[after] - times[after - 1])
-        return self.losses[after - 1] + share * (self.losses[after] - self.losses[after - 1])
 
 
 @dataclass(frozen=True, kw_only=True)

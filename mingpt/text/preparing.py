@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,29 +71,11 @@ def _into(folder: Path, config: DataConfig, files: list[str], say: Say) -> dict[
     if not first.characters:
         raise DataError(f"data.path: {named(config.path)} is empty")
     second = _Reading(files, kept, "tokenized", say)
-    held_from = border(first.characters, config.val_fraction)
-    characters = iter(second)
     dtype = TYPES[smallest_type(tokenizer.vocab_size).itemsize]
-    try:
-        left: list[str] = []
-        listed = {
-            TRAIN: _write_ids(folder / TRAIN, tokenizer, _up_to(held_from, characters, left), dtype),
-            HELD_OUT: _write_ids(folder / HELD_OUT, tokenizer, itertools.chain(left, characters), dtype),
-        }
-    except UsageError as unknown:
-        raise DataError(f"{config.path}: {unknown}") from None
+    listed = _write_parts(folder, config, tokenizer, second, border(first.characters, config.val_fraction), dtype)
     if first.digest.hexdigest() != second.digest.hexdigest():
         raise DataError(f"data.path: {named(config.path)} changed while it was read")
-    held = listed[HELD_OUT]["bytes"] // dtype.itemsize
-    if held > JUDGED:
-        fraction = config.val_fraction * JUDGED / held
-        say(
-            f"{held:,} tokens are held out, and a run judges all of them at its end: "
-            f"--data.val_fraction={fraction:.1g} would leave few enough for minutes"
-        )
-    short = [name for name, entry in listed.items() if entry["bytes"] < 2 * dtype.itemsize]
-    if short:
-        raise DataError(f"data.path: {named(config.path)} is too short: {short[0]} would have no 2 tokens")
+    _judge_parts(config, {name: entry["bytes"] // dtype.itemsize for name, entry in listed.items()}, say)
     kept.unlink(missing_ok=True)
     content = tokenizer.to_json().encode()
     write_atomic(folder / TOKENIZER, content)
@@ -111,6 +93,33 @@ def _into(folder: Path, config: DataConfig, files: list[str], say: Say) -> dict[
     }
     write_atomic(folder / PREPARED, (json.dumps(manifest, indent=1) + "\n").encode())
     return manifest
+
+
+def _write_parts(
+    folder: Path, config: DataConfig, tokenizer: Tokenizer, text: Iterable[str], held_from: int, dtype: np.dtype[Any]
+) -> dict[str, dict[str, Any]]:
+    """Write the ids to train on and those held out, cut at a character; returns bytes and sha256 of each file."""
+    characters, left = iter(text), list[str]()
+    try:
+        return {
+            TRAIN: _write_ids(folder / TRAIN, tokenizer, _up_to(held_from, characters, left), dtype),
+            HELD_OUT: _write_ids(folder / HELD_OUT, tokenizer, itertools.chain(left, characters), dtype),
+        }
+    except UsageError as unknown:
+        raise DataError(f"{config.path}: {unknown}") from None
+
+
+def _judge_parts(config: DataConfig, tokens: Mapping[str, int], say: Say) -> None:
+    """Say where more is held out than is judged in minutes; refuse a text of which nothing can be learned or judged."""
+    if tokens[HELD_OUT] > JUDGED:
+        fraction = config.val_fraction * JUDGED / tokens[HELD_OUT]
+        say(
+            f"{tokens[HELD_OUT]:,} tokens are held out, and a run judges all of them at its end: "
+            f"--data.val_fraction={fraction:.1g} would leave few enough for minutes"
+        )
+    short = [name for name, number in tokens.items() if number < 2]
+    if short:
+        raise DataError(f"data.path: {named(config.path)} is too short: {short[0]} would have no 2 tokens")
 
 
 class _Reading:

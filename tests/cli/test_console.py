@@ -13,9 +13,9 @@ import torch
 from rich.console import Console
 
 import mingpt
-from mingpt.cli import SampleOptions
 from mingpt.console import Watch, show_outcome
 from mingpt.flags import Flags
+from mingpt.options import SampleOptions
 from mingpt.training_settings import TrainerConfig
 
 ODD = "shapes [1, 2] and [/bold] [red]at[/red] :warning: out/[a] " + "x" * 100

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from company import LONGEST, ROOT, SETTINGS, WORKER, Ended, family_of
 
-from mingpt import events, run
+from mingpt import announcing, events
 from mingpt.report import curve
 
 
@@ -23,7 +23,7 @@ def no_slow_frills() -> Iterator[None]:
     """Leaves out what costs most of a tiny run and decides nothing, as worker.py does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(events, "SAMPLE_TOKENS", 5)
-        patch.setattr(run, "matrix_rate", lambda device: 1e9)
+        patch.setattr(announcing, "matrix_rate", lambda device: 1e9)
         patch.setattr(curve, "draw", lambda folder: folder / "loss.png")
         yield
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from mingpt import checkpoint, cli, console, events, run
+from mingpt import announcing, checkpoint, cli, console, events
 from mingpt.launch import launched, rank
 from mingpt.report import curve
 from mingpt.trainer import Trainer
@@ -71,7 +71,7 @@ def main(programme: str, answers: str) -> int:
     torch.set_default_dtype(torch.float64)
     events.SAMPLE_TOKENS = 5
     console.show_outcome = lambda *given: None  # type: ignore[assignment]
-    run.matrix_rate = lambda device: 1e9  # type: ignore[attr-defined]
+    announcing.matrix_rate = lambda device: 1e9  # type: ignore[attr-defined]
     curve.draw = lambda folder: folder / "loss.png"  # type: ignore[assignment]
     codes = []
     for part in json.loads(programme):

@@ -41,7 +41,7 @@ def no_slow_frills() -> Iterator[None]:
     """Leaves out what costs most of a tiny run and decides nothing."""
     with (
         mock.patch("mingpt.events.SAMPLE_TOKENS", 3),
-        mock.patch("mingpt.run.matrix_rate", return_value=1e9),
+        mock.patch("mingpt.announcing.matrix_rate", return_value=1e9),
         mock.patch("mingpt.report.curve.draw"),
         mock.patch("os.fsync"),
         mock.patch("mingpt.experiments.crew.AGAIN_S", 0.05),

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mingpt import checkpoint, events, run
+from mingpt import announcing, checkpoint, events
 from mingpt.files import sha256
 from mingpt.report import curve
 from mingpt.report.reading import read_lines
@@ -59,7 +59,7 @@ def without_frills(*, power_cuts: bool = False) -> Iterator[None]:
     """Leaves out what costs most of a tiny run and decides nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(events, "SAMPLE_TOKENS", 5)
-        patch.setattr(run, "matrix_rate", lambda device: 1e9)
+        patch.setattr(announcing, "matrix_rate", lambda device: 1e9)
         patch.setattr(curve, "draw", lambda folder: folder / "loss.png")
         if not power_cuts:
             patch.setattr(os, "fsync", lambda handle: None)  # `Disk` counts the calls; no test cuts the power

@@ -8,10 +8,10 @@ import torch
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measures.lengths import last_runs
 from mingpt.influence import influence, leaks
-from mingpt.report.compare import mean_curve
+from mingpt.report.curves import Curve, mean_curve
 from mingpt.report.figures import plain, style
 from mingpt.report.heatmaps import NAMES, influence_square
-from mingpt.report.records import Curve, read_run
+from mingpt.report.records import read_run
 
 SHOWN = 24  # tokens of a map
 TITLES = {"training": "training loss, smoothed", "held out": "held-out loss"}

@@ -1,0 +1,73 @@
+"""What a run says of itself before its first step, to a person and in its folder: size, cost, what it depends on."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+
+from mingpt import counting, folders, runlog
+from mingpt.files import sha256
+from mingpt.lm import EVERYONE, LanguageModel
+from mingpt.probe import expected_memory, matrix_rate
+from mingpt.settings import Config
+from mingpt.text.corpus import Corpus
+from mingpt.trainer import Trainer
+from mingpt.training_settings import TrainerConfig
+from mingpt.utils import training_type
+
+UNJUDGED = "this model sees the tokens that it predicts, so it has no held-out loss and writes no samples"
+FILLS = (
+    "this model tells hidden tokens from those on both sides, so it has no held-out loss and writes no samples; it is "
+    "judged by its pseudo-likelihood"
+)
+
+
+def describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus) -> None:
+    """Write environment.json and config.yaml of a run that is about to begin, and say what it is and may take."""
+    attention = trainer.model.kernels(trainer.device, training_type(trainer.device))  # before anything is written
+    vocabulary = sha256(corpus.tokenizer.to_json().encode())
+    text = {
+        "text": corpus.place,
+        "text_sha256": corpus.sha256,
+        "vocabulary_sha256": vocabulary,
+    }
+    model = {
+        "parameters": trainer.model.parameter_count,
+        "flops_per_token": trainer.model.flops_per_token(),
+        "reads": _reads(trainer.model),
+    }
+    more = {**text, **trainer.ranks.described, "model": model, "attention": attention}
+    folders.write_json(folder, "environment.json", runlog.environment(trainer.device, **more))
+    folders.write_config(folder, config)  # last: where it lies, a run is
+    trainer.say(_announcement(trainer))
+    if not trainer.model.autoregressive:
+        trainer.say(unjudged(trainer.model))
+
+
+def _reads(model: LanguageModel) -> list[str]:
+    """Settings of model and trainer that a run of this family reads, by which a comparison names it."""
+    trainers = counting.READS if model.fits_by_counting else {field.name for field in fields(TrainerConfig)}
+    return sorted([*(f"model.{name}" for name in model.reads | EVERYONE), *(f"trainer.{name}" for name in trainers)])
+
+
+def unjudged(model: LanguageModel) -> str:
+    """Why a model that is not autoregressive has no held-out loss, and what it has instead."""
+    return FILLS if model.fills else f"{UNJUDGED}: its training loss is all there is to see"
+
+
+def _announcement(trainer: Trainer) -> str:
+    """What is about to be trained, and about what it will take."""
+    model, config, left = trainer.model, trainer.config, trainer.config.max_iters - trainer.progress.step
+    if not left:
+        return f"{type(model).__name__}: nothing left to do: the run has made all its steps ({config.max_iters:,})"
+    if model.fits_by_counting:
+        return f"{type(model).__name__}: counts the training text in one step on {trainer.device}"
+    tokens = config.batch_size * model.config.block_size
+    flops = 3 * model.flops_per_token() * tokens * left
+    seconds = flops / (model.usual_share * matrix_rate(trainer.device)) / trainer.ranks.size
+    memory = expected_memory(model, tokens // (trainer.ranks.size * trainer.parts))
+    return (
+        f"{type(model).__name__}: {model.parameter_count:,} parameters, {model.flops_per_token() / 1e6:.1f} MFLOP per "
+        f"token; {left:,} steps of {tokens:,} tokens on {trainer.device} with {torch.get_num_threads()} threads"
+        f"{trainer.ranks}: about {seconds:,.0f} s and {memory / 1e9:.1f} GB"
+    )

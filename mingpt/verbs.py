@@ -1,0 +1,301 @@
+"""The verbs of `chargpt`: one verb, one function, from the words after it to an exit code; its docstring is its help.
+
+A verb's modules are loaded when it is called, so that `chargpt --help` costs no second of imports.
+"""
+
+import itertools
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mingpt.errors import MingptError, UsageError
+from mingpt.launch import rank
+from mingpt.options import (
+    AttentionOptions,
+    EvalOptions,
+    ExportOptions,
+    ImportOptions,
+    LeaksOptions,
+    PrepareOptions,
+    SampleOptions,
+    SelftestOptions,
+)
+
+if TYPE_CHECKING:
+    from mingpt.trained import Run
+
+
+def train(argv: Sequence[str]) -> int:
+    """learn a text, and leave a run folder"""
+    from rich.console import Console
+
+    from mingpt import console, folders, run, settings
+    from mingpt.interrupt import EXIT_CODES
+
+    config = settings.parse(argv)
+    if config.trainer.resume:
+        config = folders.resume_settings(argv, config)
+    out = Console(highlight=False, quiet=rank() > 0)
+    with console.Watch(out) as watch:
+        done = run.train(config, say=watch.say, events=[watch])
+    if done.stopped:
+        watch.say(
+            f"stopped by {done.stopped} after step {done.progress.step:,}; go on with\n"
+            f"  {program()} --trainer.resume=True --system.work_dir={shlex.quote(str(done.folder))}"
+        )
+        return EXIT_CODES[done.stopped]
+    if not rank():
+        console.show_outcome(done, out, program())
+    return 0
+
+
+def sample(argv: Sequence[str]) -> int:
+    """write text with a trained model, or fill gaps in one"""
+    from mingpt.flags import Flags
+
+    options: SampleOptions = Flags("chargpt sample", "Write text.", {"": SampleOptions}).parse(argv)[""]
+
+    from mingpt.sampling import Sampling
+
+    samplings = [
+        Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, seed=options.seed + n)
+        for n in range(options.num_samples)
+    ]
+    trained = _load(options.run, options.device)
+    if options.run is None:
+        _notice(f"run: {trained.folder}")
+    if options.fill is not None:
+        print(trained.fill(options.fill, options.gap))
+        return 0
+    if options.compile:
+        _notice("compiling the step of one token: half a minute, the first time")
+    for number, sampling in enumerate(samplings):
+        how = {"cache": options.cache, "compile": options.compile}
+        pieces = trained.stream(options.prompt, options.max_new_tokens, sampling, **how)
+        if number:
+            print("\n" + "-" * 40)
+        for piece in itertools.chain([options.prompt], pieces if options.stream else ["".join(pieces)]):
+            print(piece, end="", flush=True)
+        print()
+    return 0
+
+
+def evaluate(argv: Sequence[str]) -> int:
+    """judge a trained model on held-out text"""
+    from mingpt.flags import Flags
+
+    options: EvalOptions = Flags("chargpt eval", "Judge a model.", {"": EvalOptions}).parse(argv)[""]
+
+    trained = _load(options.run, options.device)
+    where = f"{options.text or 'the held-out text'}, {trained.folder}"
+    if trained.model.fills and not trained.model.autoregressive:
+        pseudo = trained.pseudo_likelihood(options.text, say=_notice)
+        print(
+            f"pseudo-likelihood: {pseudo.pseudo_nats:.4f} pseudo-nats per token, {pseudo.pseudo_bits_per_byte:.4f} "
+            f"pseudo-bits per byte\nover {pseudo.tokens:,} of {pseudo.of:,} tokens, each hidden in turn from its block"
+            f", of {where}\n"
+            "each guess saw the text on both sides: not comparable with a loss or a perplexity"
+        )
+        return 0
+    loss = trained.evaluate(options.text, say=_notice)
+    unit = trained.tokenizer.unit
+    print(f"{loss.nats:.4f} nats per {unit}, {loss.bits_per_byte:.4f} bits per byte, perplexity {loss.perplexity:.3f}")
+    print(f"over {loss.tokens:,} tokens of {where}")
+    return 0
+
+
+def attention(argv: Sequence[str]) -> int:
+    """draw which tokens a model's heads read"""
+    from mingpt.flags import Flags
+
+    options: AttentionOptions = Flags("chargpt attention", "Draw who reads whom.", {"": AttentionOptions}).parse(argv)[
+        ""
+    ]
+
+    from mingpt import console
+
+    trained = _load(options.run, options.device)
+    out = Path(options.out or trained.folder / "attention.png")
+    print(console.draw_attention(trained, options.text, out, options.layer))
+    return 0
+
+
+def compare(argv: Sequence[str]) -> int:
+    """tell whether runs differ, over their seeds"""
+    from mingpt import comparing
+
+    return comparing.compare(argv)
+
+
+def report(argv: Sequence[str]) -> int:
+    """write one HTML page about runs or an experiment"""
+    from mingpt import comparing
+
+    return comparing.report(argv, say=_notice)
+
+
+def leaks(argv: Sequence[str]) -> int:
+    """draw which inputs move which outputs, and whether a model sees what it predicts"""
+    from mingpt.flags import Flags
+
+    options: LeaksOptions = Flags("chargpt leaks", "Draw what moves what.", {"": LeaksOptions}).parse(argv)[""]
+
+    from mingpt import console
+
+    trained = _load(options.run, options.device)
+    out, model = Path(options.out or trained.folder / "leaks.png"), trained.model
+    text = trained.excerpt(say=_notice) if options.text is None else options.text
+    found = console.draw_leaks(trained, text, out)
+    name, claim = type(model).__name__, "" if model.autoregressive else "not "
+    print(f"{found.sentence}; {name} says that it is {claim}autoregressive; {out}")
+    if found.broken:
+        raise MingptError(f"{name} {found.broken}: {found.sentence}")
+    return 0
+
+
+def prepare(argv: Sequence[str]) -> int:
+    """tokenize a text of any size once, for runs to read"""
+    from mingpt.flags import Flags
+    from mingpt.text import prepared, preparing
+    from mingpt.text.batches import DataConfig
+    from mingpt.text.tokenizers import TOKENIZERS
+
+    groups, hidden = {"data": DataConfig, "": PrepareOptions}, ("data.block_size", "data.stateful")
+    choices = {"data.tokenizer": list(TOKENIZERS)}
+    read = Flags("chargpt prepare", "Tokenize a text once.", groups, hidden, choices).parse(argv)
+    made = preparing.write(read["data"], Path(read[""].out), _notice)
+    tokens = sum(made["files"][name]["bytes"] for name in prepared.IDS) // made["bytes_per_id"]
+    print(
+        f"{read[''].out}: {tokens:,} tokens of {made['text_bytes']:,} bytes, {made['characters']:,} characters; "
+        f"vocabulary {made['vocab_size']:,}\nnext:\n  {program()} {shlex.quote('--data.path=' + read[''].out)}"
+    )
+    return 0
+
+
+def selftest(argv: Sequence[str]) -> int:
+    """check every attention kernel on this machine"""
+    from mingpt import selftest
+    from mingpt.flags import Flags
+    from mingpt.utils import pick_device
+
+    options: SelftestOptions = Flags("chargpt selftest", "Check all kernels.", {"": SelftestOptions}).parse(argv)[""]
+    device, layers = pick_device(options.device, "device"), [*selftest.cases()][:: options.every]
+    return 0 if selftest.run(device, say=print, layers=layers, kernel=options.kernel) else 1
+
+
+def bench(argv: Sequence[str]) -> int:
+    """time a training step (as without a name), or another work by its name"""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else PyTorch's profiler writes between the lines of a table
+    from mingpt.benchmarks import BENCHMARKS
+    from mingpt.benchmarks.base import listing
+    from mingpt.flags import Flags
+
+    named = bool(argv) and not argv[0].startswith("-")
+    if not named and {"--help", "-h"} & set(argv):
+        print(listing(f"{program()} bench"))
+        return 0
+    name, rest = (argv[0], argv[1:]) if named else ("train", argv)
+    benchmark = BENCHMARKS[name]
+    options = Flags(f"chargpt bench {name}", benchmark.about, {"": benchmark.options}).parse(rest)[""]
+    result = benchmark.run(options, print)
+    print(json.dumps(result))
+    return 1 if result.get("failed") else 0
+
+
+def experiment(argv: Sequence[str]) -> int:
+    """answer a question with a grid of runs: list, run NAME, show NAME"""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # as for `bench`
+    from mingpt import comparing
+    from mingpt.experiments import conclude, verbs
+
+    return verbs.experiment(argv, print, program(), partial(conclude.conclude, show=comparing.show))
+
+
+def sweep(argv: Sequence[str]) -> int:
+    """train every combination of settings, and compare"""
+    from mingpt import comparing
+    from mingpt.experiments import conclude, verbs
+
+    return verbs.sweep(argv, print, program(), partial(conclude.conclude, show=comparing.show))
+
+
+def export(argv: Sequence[str]) -> int:
+    """write a model for Hugging Face's transformers, and compare the two"""
+    from mingpt.flags import Flags
+
+    about = "Write a folder that transformers loads, and compare."
+    options: ExportOptions = Flags("chargpt export", about, {"": ExportOptions}).parse(argv)[""]
+
+    from mingpt.interop import exporting, parity
+
+    trained = _load(options.run, "cpu")
+    written = exporting.export(trained, options.out, options.dtype)
+    print(f"{trained.folder} as {written.class_name} in {written.folder}")
+    try:
+        print(parity.compare(trained, written.folder, exporting.DTYPES[options.dtype]))
+    except ModuleNotFoundError as missing:
+        _notice(f"not compared: {missing.name} is not installed; `pip install transformers` and export again")
+    return 0
+
+
+def import_folder(argv: Sequence[str]) -> int:
+    """make a run of a folder of Hugging Face's"""
+    from mingpt.flags import Flags, split_words
+
+    folders, flags = split_words(argv)
+    about = "Make a run of a folder: of GPT-2, Llama, Mistral, Qwen3 or Starcoder2."
+    options: ImportOptions = Flags("chargpt import FOLDER", about, {"": ImportOptions}).parse(flags)[""]
+    if len(folders) != 1:
+        raise UsageError(f"{len(folders)} folders: one is needed, as `chargpt import FOLDER`")
+
+    from mingpt.interop import importing
+
+    made = importing.import_folder(folders[0], options.out, options.block_size, say=print)
+    run, again = shlex.quote(str(made)), shlex.quote(f"--config={made / 'config.yaml'}")
+    print(f"\nnext:\n  {program()} sample --run={run}")
+    print(f"  {program()} {again} --model.pretrained_folder={run} --data.path=TEXT")
+    return 0
+
+
+VERBS = {
+    "train": train,
+    "sample": sample,
+    "eval": evaluate,
+    "leaks": leaks,
+    "attention": attention,
+    "prepare": prepare,
+    "compare": compare,
+    "report": report,
+    "sweep": sweep,
+    "experiment": experiment,
+    "bench": bench,
+    "selftest": selftest,
+    "export": export,
+    "import": import_folder,
+}
+
+
+def program() -> str:
+    """What was typed to start this, for lines that say what to type next."""
+    name = Path(sys.argv[0]).name
+    return f"python {name}" if name.endswith(".py") else "chargpt"
+
+
+def _load(folder: str | None, device: str) -> "Run":
+    """The run that is named, or the newest that has something to load."""
+    from mingpt import run
+    from mingpt.utils import pick_device
+
+    pick_device(device, "device")
+    if folder is not None:
+        return run.load(folder, device=device, say=_notice)
+    return run.load_newest(device=device, say=_notice)
+
+
+def _notice(line: str) -> None:
+    print(line, file=sys.stderr)
