@@ -122,7 +122,7 @@ def table(result: Comparison) -> Table:
             words.decimals(arm.bits_per_byte),
             words.parameters(arm.parameters),
             words.mega(arm.flops_per_token),
-            words.whole(arm.steps),
+            words.integer(arm.steps),
             words.seconds(arm.seconds.mean),
         )
     return drawn

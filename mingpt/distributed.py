@@ -27,7 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mingpt.errors import PeerError, require
 from mingpt.launch import Launch, launched
-from mingpt.ranks import ALONE, Ranks, whole
+from mingpt.ranks import ALONE, Ranks, full_tensor
 from mingpt.registry import Registry
 from mingpt.say import Say, silent
 
@@ -134,7 +134,7 @@ class Replicas(Ranks):
         return call(*args) if self.rank else result
 
     @contextlib.contextmanager
-    def led(
+    def entered_first(
         self, place: AbstractContextManager[T], tell: Callable[[T], Any], follow: Callable[[Any], T]
     ) -> Iterator[T]:
         with contextlib.ExitStack() as stack:
@@ -187,17 +187,17 @@ class Shards(Replicas):
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:
         return nullcontext()  # gradients are exchanged with every part, since whole ones are what there is no room for
 
-    def whole(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def unsharded(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         made: dict[int, Tensor] = {}
         for name in sorted(tensors):  # in one order everywhere, which what a file was read into need not have
             tensor = tensors[name]
             if id(tensor) not in made:
-                gathered = whole(tensor.detach())
+                gathered = full_tensor(tensor.detach())
                 made[id(tensor)] = gathered.new_empty(0) if self.rank else gathered.cpu()
         return {name: made[id(tensor)] for name, tensor in tensors.items()}
 
     def undone(self, model: nn.Module, fresh: Callable[[], Any]) -> Any:
-        weights = self.whole(model.state_dict(keep_vars=True))
+        weights = self.unsharded(model.state_dict(keep_vars=True))
         if self.rank:
             return model
         alone = fresh()

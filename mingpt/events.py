@@ -124,12 +124,12 @@ class Saver:
     def __call__(self, trainer: Trainer, record: Record) -> None:
         if trainer.last or trainer.due(trainer.config.save_every):
             self.metrics.sync()
-            whole = trainer.ranks.whole
+            unsharded = trainer.ranks.unsharded
             trainer.ranks.first(
                 checkpoint.save,
                 self.folder,
-                model=whole(trainer.model.state_dict(keep_vars=True)),
-                optimizer=whole(trainer.optimizer_tensors()),
+                model=unsharded(trainer.model.state_dict(keep_vars=True)),
+                optimizer=unsharded(trainer.optimizer_tensors()),
                 carried=trainer.carried.tensors(),
                 state={**asdict(trainer.progress), "val_loss": held_out_of(record), **self.state},
                 tokenizer=self.tokenizer.to_json(),

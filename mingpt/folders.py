@@ -78,19 +78,19 @@ def _refuse_links(folder: Path) -> None:
             raise CheckpointError(f"{folder / name}: a link; a run folder holds its own files")
 
 
-def told(place: tuple[Path, Checkpoint | None]) -> list[str | None]:
-    """What `followed` needs to know of what `opened` gave."""
+def as_json(place: tuple[Path, Checkpoint | None]) -> list[str | None]:
+    """What `from_json` needs to know of what `opened` gave."""
     folder, saved = place
     return [str(folder), str(saved.folder) if saved else None]
 
 
-def followed(told: list[str]) -> tuple[Path, Checkpoint | None]:
+def from_json(place: list[str]) -> tuple[Path, Checkpoint | None]:
     """The same folder and checkpoint, read by a process that doesn't hold it.
 
     Raises:
         CheckpointError: it is not to be seen from here.
     """
-    folder, saved = told
+    folder, saved = place
     return Path(folder), checkpoint.read(Path(saved)) if saved else None
 
 

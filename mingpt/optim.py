@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mingpt.initialise import hidden_matrices
-from mingpt.ranks import like, whole
+from mingpt.ranks import full_tensor, sharded_like
 from mingpt.registry import Registry
 from mingpt.utils import multiplies_bfloat16
 
@@ -102,12 +102,14 @@ class Muon(torch.optim.Optimizer):
                 gradients = [p.grad for p in parameters if p.grad is not None]
                 torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
                 ahead = torch._foreach_lerp(gradients, averages, group["momentum"])
-                updates = orthogonal(torch.stack([whole(matrix) for matrix in ahead]))  # of shards, a factor is none
+                updates = orthogonal(
+                    torch.stack([full_tensor(matrix) for matrix in ahead])
+                )  # of shards, a factor is none
                 rows, columns = parameters[0].shape
                 # float32 holds no more, and a checkpoint of the outcome is refused elsewhere
                 length = min(group["lr"], 1e30) * math.sqrt(max(1.0, rows / columns))
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-                steps = [like(u, p) for u, p in zip(updates.to(parameters[0].dtype), parameters, strict=True)]
+                steps = [sharded_like(u, p) for u, p in zip(updates.to(parameters[0].dtype), parameters, strict=True)]
                 torch._foreach_add_(parameters, steps, alpha=-length)
 
     def _average(self, parameter: Tensor) -> Tensor:

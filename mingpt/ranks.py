@@ -114,7 +114,7 @@ class Ranks:
         return call(*args)
 
     @contextlib.contextmanager
-    def led(
+    def entered_first(
         self, place: AbstractContextManager[T], tell: Callable[[T], Any], follow: Callable[[Any], T]
     ) -> Iterator[T]:
         """Rank 0 enters `place`, for as long as this lasts, and tells the others, as JSON, how to follow."""
@@ -131,7 +131,7 @@ class Ranks:
         """All processes' rows, in the order in which `rows` of this class cuts a batch."""
         return rows
 
-    def whole(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def unsharded(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """The tensors as one process alone would have them: in rank 0; names of one tensor stay so."""
         return tensors
 
@@ -148,12 +148,12 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """All of `tensor`, in every process."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
-def like(tensor: Tensor, parameter: Tensor) -> Tensor:
+def sharded_like(tensor: Tensor, parameter: Tensor) -> Tensor:
     """`tensor`, whole in every process, shared out as `parameter` is; single numbers are not."""
     if not (tensor.ndim and hasattr(parameter, "placements")):
         return tensor

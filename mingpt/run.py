@@ -56,7 +56,10 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) ->
         device, say = ranks.device(kind), ranks.talk(say)
         ranks.parts(config.trainer.batch_size, config.trainer.accumulation)  # refused before anything is read
         opened = folders.opened(config, say, ranks.launch)
-        with ranks.led(opened, folders.told, folders.followed) as (folder, saved), shortage.told(config, folder):
+        with (
+            ranks.entered_first(opened, folders.as_json, folders.from_json) as (folder, saved),
+            shortage.explained(config, folder),
+        ):
             return _train(config, ranks, device, folder, saved, say, events)
 
 

@@ -14,7 +14,7 @@ SIZES = ("n_layer", "n_embd", "order")  # of a model, as far as its family reads
 
 
 @contextmanager
-def told(config: Config, folder: Path) -> Iterator[None]:
+def explained(config: Config, folder: Path) -> Iterator[None]:
     """Turn whatever says inside that memory ran out into one line.
 
     Nothing is saved then: the update that failed may be half made.  The last checkpoint is what the run goes on from.

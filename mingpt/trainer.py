@@ -20,7 +20,7 @@ from mingpt.carried import Carried, refuse_carrying
 from mingpt.errors import CheckpointError, NotFiniteError
 from mingpt.lm import LanguageModel
 from mingpt.optim import OPTIMIZERS, SLOTS, rate_at
-from mingpt.ranks import ALONE, Ranks, like, whole
+from mingpt.ranks import ALONE, Ranks, full_tensor, sharded_like
 from mingpt.say import Say, silent
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import derived_seed, moved, synchronise, training_type
@@ -151,7 +151,7 @@ class Trainer:
         inputs, targets = self.batches(number)
         loss = self.ranks.mean(self._gradients(number, self.ranks.rows(inputs), self.ranks.rows(targets)))
         longest = self.config.grad_norm_clip or math.inf
-        norm = whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), longest)).item()
+        norm = full_tensor(torch.nn.utils.clip_grad_norm_(self.model.parameters(), longest)).item()
         rate = self._set_rates(number)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise NotFiniteError(
@@ -236,7 +236,9 @@ class Trainer:
             if parameter is None or (value.ndim and value.shape != parameter.shape):
                 raise CheckpointError(f"{key}: the optimizer remembers what this model hasn't")
             on_host = value.ndim == 0 and self.device.type == "mps"  # only fused optimizers count steps on the device
-            owners[parameter].state[parameter][slot] = value if on_host else like(value.to(self.device), parameter)
+            owners[parameter].state[parameter][slot] = (
+                value if on_host else sharded_like(value.to(self.device), parameter)
+            )
         for optimizer in self.optimizers:
             needed = SLOTS[type(optimizer)]
             for slots in optimizer.state.values():

@@ -91,9 +91,9 @@ def carry_out(
     if outcome.stopped:
         return outcome
     _note_hopeless(wish.folder, outcome)
-    whole = [cell for cell in cells if done(cell)]
-    _measure(experiment.measurements, Lab(wish.folder, whole, wish.quick, say))
-    conclude(experiment, wish.folder, whole, say)
+    finished = [cell for cell in cells if done(cell)]
+    _measure(experiment.measurements, Lab(wish.folder, finished, wish.quick, say))
+    conclude(experiment, wish.folder, finished, say)
     return outcome
 
 

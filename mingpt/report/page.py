@@ -217,14 +217,14 @@ def curves(result: Comparison, small: str = "", views: Sequence[str] = VIEWS) ->
     return found
 
 
-def render(template: str, **told: Any) -> str:
+def render(template: str, **values: Any) -> str:
     """One of this folder's templates as HTML."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(FORMS)
     content, look = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in (template, "look.css"))
-    return environment.from_string(content).render(look=look, **told)
+    return environment.from_string(content).render(look=look, **values)
 
 
 def _cells(folder: Path, record: Mapping[str, Any]) -> dict[str, list[Path]]:

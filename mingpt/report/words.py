@@ -48,14 +48,14 @@ def decimals(value: float | None) -> str:
     return NONE if value is None else f"{value:.3f}"
 
 
-def whole(value: int | None) -> str:
+def integer(value: int | None) -> str:
     """`16,044`."""
     return NONE if value is None else f"{value:,}"
 
 
 def parameters(value: int | None) -> str:
     """`16,044`; of a model that has none, why."""
-    return "none: counts" if value == 0 else whole(value)
+    return "none: counts" if value == 0 else integer(value)
 
 
 def mega(value: float | None) -> str:
@@ -70,5 +70,5 @@ def lines(losses: Mapping[str, float]) -> str:
 
 FORMS = {
     form.__name__: form
-    for form in (sentence, said, estimate, seconds, setting, decimals, whole, parameters, mega, lines)
+    for form in (sentence, said, estimate, seconds, setting, decimals, integer, parameters, mega, lines)
 }

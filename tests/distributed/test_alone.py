@@ -12,7 +12,7 @@ from mingpt import cli, distributed
 from mingpt.distributed import Replicas
 from mingpt.errors import UsageError
 from mingpt.launch import Launch, launched, rank
-from mingpt.ranks import ALONE, Ranks, like, local, whole
+from mingpt.ranks import ALONE, Ranks, full_tensor, local, sharded_like
 
 TOLD = {
     "RANK": "3",
@@ -81,7 +81,7 @@ def test_one_alone_changes_what_it_exchanges() -> None:
     assert ALONE.rows(batch) is ALONE.gathered(batch) is batch
     assert (ALONE.mean(2.5), ALONE.agreed(None), ALONE.agreed("SIGINT")) == (2.5, None, "SIGINT")
     assert list(ALONE.deal("abc")) == [("a", True), ("b", True), ("c", True)]
-    assert local(batch) is whole(batch) is like(batch, parameter) is batch
+    assert local(batch) is full_tensor(batch) is sharded_like(batch, parameter) is batch
     assert (ALONE.parts(12, 3), ALONE.path, ALONE.described) == (3, (), {})
 
 

@@ -60,17 +60,17 @@ class Key(NamedTuple):
     def written(self, value: Any) -> Any:
         return self.words[value][0] if self.words else value
 
-    def read(self, told: "Told") -> Any:
-        value = told.take(self.name, self.absent)
+    def read(self, reader: "ConfigReader") -> Any:
+        value = reader.take(self.name, self.absent)
         if not self.words:
             return value
         for ours, theirs in self.words.items():
             if value in theirs:
                 return ours
-        raise told.refused(self.name, value, [word for theirs in self.words.values() for word in theirs])
+        raise reader.refused(self.name, value, [word for theirs in self.words.values() for word in theirs])
 
 
-class Told:
+class ConfigReader:
     """A config.json as it is read: what was not taken from it in the end is unknown."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -116,8 +116,8 @@ class Architecture:
         fixed: what else it may say, each with the values that are ours; the first is written.
         rules: what it demands beside `ours` and the words of `keys`.
         places: where our layers lie in it.
-        told: what else config.json says of our settings.
-        heard: the way back.
+        entries: what else config.json says of our settings.
+        read: the way back.
         added: tensors of zeros, by our names, that it has and a model with these settings has not: their shapes.
         passed_over: keys of its config.json that don't change what the weights compute.
         buffers: endings of tensors that some files of it have and that follow from the settings.
@@ -130,8 +130,8 @@ class Architecture:
     fixed: Mapping[str, tuple[Any, ...]]
     rules: tuple[Rule, ...]
     places: Places
-    told: Callable[[Settings], dict[str, Any]] = lambda settings: {}
-    heard: Callable[[Told, Settings], Settings] = lambda told, settings: {}
+    entries: Callable[[Settings], dict[str, Any]] = lambda settings: {}
+    read: Callable[[ConfigReader, Settings], Settings] = lambda reader, settings: {}
     added: Callable[[Settings], dict[str, tuple[int, ...]]] = lambda settings: {}
     passed_over: tuple[str, ...] = ()
     buffers: tuple[str, ...] = ()
@@ -151,7 +151,7 @@ class Architecture:
             "model_type": model_type,
             **{key.name: key.written(settings[name]) for name, key in self.keys.items()},
             **{name: allowed[0] for name, allowed in self.fixed.items()},
-            **self.told(settings),
+            **self.entries(settings),
         }
 
     def settings(self, config: Mapping[str, Any], most_layers: int) -> ModelConfig:
@@ -160,16 +160,16 @@ class Architecture:
         Raises:
             CheckpointError: it lacks something, or has what can't be expressed; says what.
         """
-        told = Told({key: value for key, value in config.items() if key not in self.passed_over})
-        values = {**self.ours, **{name: key.read(told) for name, key in self.keys.items()}}
+        reader = ConfigReader({key: value for key, value in config.items() if key not in self.passed_over})
+        values = {**self.ours, **{name: key.read(reader) for name, key in self.keys.items()}}
         for name, allowed in {**self.fixed, "is_encoder_decoder": (False,)}.items():
-            told.allow(name, *allowed)
+            reader.allow(name, *allowed)
         _check_types(values, self.keys)
         if values["n_layer"] > most_layers:
             raise CheckpointError(f"config.json: {values['n_layer']} layers, but there are {most_layers} tensors")
-        values |= self.heard(told, values)
+        values |= self.read(reader, values)
         _check_types(values, self.keys)
-        told.finish()
+        reader.finish()
         if values["position"] in ("rope", "learned"):  # by the switch that people know
             values["rope"] = values.pop("position") == "rope"
         try:

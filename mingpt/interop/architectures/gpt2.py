@@ -3,14 +3,14 @@
 GPT-2 itself with learned positions; Starcoder2 with rotary ones, shared key/value heads and a window.
 """
 
-from mingpt.interop.architectures.base import ARCHITECTURES, Architecture, Key, Rule, Settings, Told
+from mingpt.interop.architectures.base import ARCHITECTURES, Architecture, ConfigReader, Key, Rule, Settings
 from mingpt.interop.architectures.shared import (
     LLAMA_PLACES,
     ONE_WINDOW,
     ROTARY_BUFFERS,
-    heard_rope,
-    told_one_window,
-    told_rope,
+    read_rope,
+    rope_entries,
+    window_entries,
 )
 from mingpt.interop.weights import Place
 
@@ -42,13 +42,13 @@ STARCODER2_PLACES = {
 }
 
 
-def _heard_gpt2(told: Told, settings: Settings) -> Settings:
-    told.take("n_ctx", None)  # n_positions under its first name
+def _read_gpt2(reader: ConfigReader, settings: Settings) -> Settings:
+    reader.take("n_ctx", None)  # n_positions under its first name
     return {"position": "learned", "bias": True}
 
 
-def _heard_starcoder2(told: Told, settings: Settings) -> Settings:
-    return {**heard_rope(told), "window": told.take("sliding_window", None)}
+def _read_starcoder2(reader: ConfigReader, settings: Settings) -> Settings:
+    return {**read_rope(reader), "window": reader.take("sliding_window", None)}
 
 
 ARCHITECTURES.add("gpt2")(
@@ -78,7 +78,7 @@ ARCHITECTURES.add("gpt2")(
             Rule("window", lambda s: all(w is None or w >= s["block_size"] for w in s["windows"]), "null"),
         ),
         places=GPT2_PLACES,
-        heard=_heard_gpt2,
+        read=_read_gpt2,
         added=lambda s: {"position.table.weight": (s["block_size"], s["n_embd"])} if s["position"] == "none" else {},
         passed_over=("reorder_and_upcast_attn", *SUMMARY),
         buffers=(".attn.bias", ".attn.masked_bias"),
@@ -111,8 +111,8 @@ ARCHITECTURES.add("starcoder2")(
         fixed={},
         rules=(ONE_WINDOW,),
         places=STARCODER2_PLACES,
-        told=lambda s: {**told_rope(s), **told_one_window(s)},
-        heard=_heard_starcoder2,
+        entries=lambda s: {**rope_entries(s), **window_entries(s)},
+        read=_read_starcoder2,
         buffers=ROTARY_BUFFERS,
     )
 )

@@ -6,16 +6,16 @@ Llama itself; Mistral with a window in every layer; Qwen3 with normed queries an
 from typing import Any
 
 from mingpt.errors import CheckpointError
-from mingpt.interop.architectures.base import ARCHITECTURES, Architecture, Key, Rule, Settings, Told
+from mingpt.interop.architectures.base import ARCHITECTURES, Architecture, ConfigReader, Key, Rule, Settings
 from mingpt.interop.architectures.shared import (
     LLAMA_PLACES,
     NO_BIAS,
     NO_WINDOW,
     ONE_WINDOW,
     ROTARY_BUFFERS,
-    heard_rope,
-    told_one_window,
-    told_rope,
+    read_rope,
+    rope_entries,
+    window_entries,
 )
 from mingpt.interop.weights import Place
 
@@ -49,16 +49,16 @@ QWEN3_PLACES = {
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
-def _heard_llama(told: Told, settings: Settings) -> Settings:
-    told.allow("mlp_bias", settings["bias"], *(() if settings["bias"] else (None,)))
-    return heard_rope(told)
+def _read_llama(reader: ConfigReader, settings: Settings) -> Settings:
+    reader.allow("mlp_bias", settings["bias"], *(() if settings["bias"] else (None,)))
+    return read_rope(reader)
 
 
-def _heard_mistral(told: Told, settings: Settings) -> Settings:
-    return {**heard_rope(told), "bias": False, "window": told.take("sliding_window", 4096)}
+def _read_mistral(reader: ConfigReader, settings: Settings) -> Settings:
+    return {**read_rope(reader), "bias": False, "window": reader.take("sliding_window", 4096)}
 
 
-def _told_windows(settings: Settings) -> dict[str, Any]:
+def _layer_window_entries(settings: Settings) -> dict[str, Any]:
     windows = settings["windows"]
     return {
         "use_sliding_window": any(windows),
@@ -68,11 +68,11 @@ def _told_windows(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _heard_qwen3(told: Told, settings: Settings) -> Settings:
-    used, window = told.take("use_sliding_window", False), told.take("sliding_window", 4096)
-    first, kinds = told.take("max_window_layers", 28), told.take("layer_types", None)
+def _read_qwen3(reader: ConfigReader, settings: Settings) -> Settings:
+    used, window = reader.take("use_sliding_window", False), reader.take("sliding_window", 4096)
+    first, kinds = reader.take("max_window_layers", 28), reader.take("layer_types", None)
     if used not in (True, False):
-        raise told.refused("use_sliding_window", used, [True, False])
+        raise reader.refused("use_sliding_window", used, [True, False])
     layers = range(settings["n_layer"])
     if kinds is None:
         if type(first) is not int:
@@ -82,12 +82,12 @@ def _heard_qwen3(told: Told, settings: Settings) -> Settings:
         raise CheckpointError(f"config.json: layer_types: must name {FULL} or {SLIDING} for each layer")
     pattern = "".join("w" if kind == SLIDING else "f" for kind in kinds)
     if "w" not in pattern:
-        return {**heard_rope(told), "bias": False}
+        return {**read_rope(reader), "bias": False}
     if not used or window is None:
         raise CheckpointError(f"config.json: layer_types: {SLIDING}, but there is no sliding_window that is used")
     period = (2 * pattern).find(pattern, 1)
     shortest = pattern[:period] if "f" in pattern else None
-    return {**heard_rope(told), "bias": False, "window": window, "window_pattern": shortest}
+    return {**read_rope(reader), "bias": False, "window": window, "window_pattern": shortest}
 
 
 ARCHITECTURES.add("llama")(
@@ -101,8 +101,8 @@ ARCHITECTURES.add("llama")(
             Rule("n_embd", lambda s: s["n_embd"] % s["n_query_head"] == 0, "a multiple of model.n_query_head"),
         ),
         places=LLAMA_PLACES,
-        told=lambda s: {**told_rope(s), "mlp_bias": s["bias"]},
-        heard=_heard_llama,
+        entries=lambda s: {**rope_entries(s), "mlp_bias": s["bias"]},
+        read=_read_llama,
         buffers=ROTARY_BUFFERS,
     )
 )
@@ -114,8 +114,8 @@ ARCHITECTURES.add("mistral")(
         fixed={},
         rules=(ONE_WINDOW, NO_BIAS),
         places=LLAMA_PLACES,
-        told=lambda s: {**told_rope(s), **told_one_window(s)},
-        heard=_heard_mistral,
+        entries=lambda s: {**rope_entries(s), **window_entries(s)},
+        read=_read_mistral,
         buffers=ROTARY_BUFFERS,
     )
 )
@@ -127,8 +127,8 @@ ARCHITECTURES.add("qwen3")(
         fixed={"attention_bias": (False,)},
         rules=(NO_BIAS,),
         places=QWEN3_PLACES,
-        told=lambda s: {**told_rope(s), **_told_windows(s)},
-        heard=_heard_qwen3,
+        entries=lambda s: {**rope_entries(s), **_layer_window_entries(s)},
+        read=_read_qwen3,
         buffers=ROTARY_BUFFERS,
     )
 )

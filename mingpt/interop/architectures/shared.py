@@ -3,7 +3,7 @@
 from typing import Any
 
 from mingpt.errors import CheckpointError
-from mingpt.interop.architectures.base import Rule, Settings, Told
+from mingpt.interop.architectures.base import ConfigReader, Rule, Settings
 from mingpt.interop.weights import Place
 
 LLAMA_PLACES = {
@@ -26,27 +26,27 @@ ONE_WINDOW = Rule("window", lambda s: len(set(s["windows"])) == 1, "the same in 
 NO_BIAS = Rule("bias", lambda s: not s["bias"], "False")
 
 
-def told_rope(settings: Settings) -> dict[str, Any]:
+def rope_entries(settings: Settings) -> dict[str, Any]:
     """Rotary positions as transformers 5 reads them, and as earlier ones do."""
     base = settings["rope_base"]
     return {"rope_theta": base, "rope_parameters": {"rope_type": "default", "rope_theta": base}}
 
 
-def heard_rope(told: Told) -> Settings:
+def read_rope(reader: ConfigReader) -> Settings:
     """The way back.
 
     Raises:
         CheckpointError: angles that are scaled, or turn a part of a head only.
     """
-    base = told.take("rope_theta", 10_000.0)
-    told.allow("partial_rotary_factor", 1.0, None)
+    base = reader.take("rope_theta", 10_000.0)
+    reader.allow("partial_rotary_factor", 1.0, None)
     for name in ("rope_parameters", "rope_scaling"):
-        parameters = told.take(name, None)
+        parameters = reader.take(name, None)
         if parameters is None:
             continue
         if not isinstance(parameters, dict):
             raise CheckpointError(f"config.json: {name} must be an object, or null")
-        own = Told(parameters)
+        own = ConfigReader(parameters)
         for kind in ("rope_type", "type"):
             own.allow(kind, "default")
         own.allow("partial_rotary_factor", 1.0, None)
@@ -55,5 +55,5 @@ def heard_rope(told: Told) -> Settings:
     return {"rope_base": base}
 
 
-def told_one_window(settings: Settings) -> dict[str, Any]:
+def window_entries(settings: Settings) -> dict[str, Any]:
     return {"sliding_window": settings["windows"][0]}
