@@ -102,9 +102,8 @@ class Muon(torch.optim.Optimizer):
                 gradients = [p.grad for p in parameters if p.grad is not None]
                 torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
                 ahead = torch._foreach_lerp(gradients, averages, group["momentum"])
-                updates = orthogonal(
-                    torch.stack([full_tensor(matrix) for matrix in ahead])
-                )  # of shards, a factor is none
+                # of all rows, since factors of shards are none of the whole
+                updates = orthogonal(torch.stack([full_tensor(matrix) for matrix in ahead]))
                 rows, columns = parameters[0].shape
                 # float32 holds no more, and a checkpoint of the outcome is refused elsewhere
                 length = min(group["lr"], 1e30) * math.sqrt(max(1.0, rows / columns))

@@ -6,8 +6,7 @@ What they may hold and can't be taken is a ValueError, whose text is the reason 
 import json
 import os
 import stat
-import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any
@@ -69,45 +68,46 @@ def parse_json(content: str | bytes) -> Any:
         raise ValueError(f"not JSON: {_line(error)}") from None
 
 
-def misfit(value: Any, shape: Shape, name: str = "") -> str | None:
+def misfit(value: Any, shape: Shape) -> str | None:
     """Where a parsed value has another shape, in words, as `arms.rope must be a list, is text`; None where nowhere.
 
     Args:
         shape: a type, or several by `|`; `[shape]` of a list; of an object `{"name": shape, "perhaps?": shape, str:
             shape}`: a name that it must have, one that it may, and any other.
-        name: what the value is called; "": it is a file's.
     """
+    said = _misfit(value, shape)
+    return said and (said[1:] if said.startswith(".") else f"it{said}")
+
+
+def _misfit(value: Any, shape: Shape) -> str | None:
+    """The same, ` must be text, is null`, below the names that lead there: `.arms.rope`."""
     if isinstance(shape, list):
         if not isinstance(value, list):
-            return _must_be(list, value, name)
-        parts = [(str(place), inner, shape[0]) for place, inner in enumerate(value)]
+            return _must_be((list,), value)
+        parts = ((place, inner, shape[0]) for place, inner in enumerate(value))
     elif isinstance(shape, Mapping):
         if not isinstance(value, dict):
-            return _must_be(dict, value, name)
-        lacking = [key for key in shape if key is not str and not key.endswith("?") and key not in value]
-        if lacking:
-            return f"{_inside(name, lacking[0])} is missing"
-        known = {key.removesuffix("?"): its for key, its in shape.items() if key is not str}
-        others = {key: shape[str] for key in value if str in shape and key not in known}
-        parts = [(key, value[key], its) for key, its in {**known, **others}.items() if key in value]
+            return _must_be((dict,), value)
+        named = {name.removesuffix("?"): its for name, its in shape.items() if name is not str}
+        for name in named:
+            if name in shape and name not in value:
+                return f".{name} is missing"
+        others = shape.get(str)
+        parts = ((name, inner, named.get(name, others)) for name, inner in value.items())
     else:
-        kinds = typing.get_args(shape) or (shape,)
-        number = isinstance(value, int) and not isinstance(value, bool)
-        fits = int in kinds and abs(value) < LARGEST if number else type(value) in kinds
-        return None if fits else _must_be(shape, value, name)
-    return next(filter(None, (misfit(inner, its, _inside(name, key)) for key, inner, its in parts)), None)
+        kinds = getattr(shape, "__args__", (shape,))
+        fits = type(value) in kinds if type(value) is not int else int in kinds and abs(value) < LARGEST
+        return None if fits else _must_be(kinds, value)
+    for name, inner, its in parts:
+        if its is not None and (said := _misfit(inner, its)):
+            return f".{str(name)[:80]}{said}"
+    return None
 
 
-def _inside(name: str, key: Any) -> str:
-    return f"{name}.{key}" if name else str(key)
-
-
-def _must_be(shape: type | UnionType, value: Any, name: str) -> str:
-    kinds = typing.get_args(shape) or (shape,)
+def _must_be(kinds: Sequence[Any], value: Any) -> str:
     wanted = " or ".join(KINDS[kind] for kind in kinds if not (kind is int and float in kinds))
-    large = isinstance(value, int) and int in kinds and not isinstance(value, bool)
-    found = "too large" if large else KINDS.get(type(value), "of another kind")
-    return f"{name[:80] or 'it'} must be {wanted}, is {found}"
+    large = type(value) is int and int in kinds
+    return f" must be {wanted}, is {'too large' if large else KINDS.get(type(value), 'of another kind')}"
 
 
 def read_at_most(limit: int, path: Path) -> bytes:

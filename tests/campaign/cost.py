@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mingpt import cli, folders, run, trainer
+from mingpt import announcing, cli, folders, run, trainer
 from mingpt.events import Guard, Saver
 from mingpt.runlog import JsonLines
 
@@ -24,7 +24,7 @@ CARE: dict[str, tuple[Any, str]] = {  # what is timed: name -> where it is looke
     "metrics.jsonl flushed at every step": (JsonLines, "write"),
     "a seed for every step's dropout": (trainer, "derived_seed"),
     "the lock": (folders, "locked"),
-    "settings and environment written whole": (run, "_describe"),
+    "settings and environment written whole": (announcing, "describe"),
     "does it look ahead?": (run, "require_autoregressive"),
     "does the checkpoint fit?": (run, "_refuse_misfit"),
 }
