@@ -175,7 +175,9 @@ def test_export_overlooks_a_setting(name: str, setting: str) -> None:
     """Whoever adds a setting of models must say what it is to each class, or that it changes no function."""
     of = ARCHITECTURES[name]
     told = {*of.ours, *of.keys, *(rule.setting for rule in of.rules), "bias", "rope_base"}
-    told |= {"window"} if "sliding_window" in of.told({"windows": [None], "rope_base": 1.0, "bias": False}) else set()
+    told |= (
+        {"window"} if "sliding_window" in of.entries({"windows": [None], "rope_base": 1.0, "bias": False}) else set()
+    )
     assert setting in told | UNREAD
 
 
