@@ -1,7 +1,7 @@
 """Optimizers and schedules: which parameter is updated how, and with what learning rate at step s.
 
 Muon moves each weight matrix of the blocks along the orthogonal factor of its momentum; embeddings, read-out,
-norms and biases, which are no linear maps between hidden vectors, always take AdamW.
+convolutions, norms and biases, which are no linear maps between hidden vectors, always take AdamW.
 """
 
 import math
@@ -43,7 +43,7 @@ def rate_at(
 
 @OPTIMIZERS.add("adamw")
 def adamw(model: nn.Module, *, lr: float, betas: tuple[float, float], weight_decay: float, **_: Any) -> list[Any]:
-    """AdamW on everything (Loshchilov & Hutter 2019); matrices and embeddings decay, norms and biases don't."""
+    """AdamW on everything (Loshchilov & Hutter 2019); all with two axes decay, norms and biases don't."""
     return [_adamw(model.named_parameters(), lr, betas, weight_decay)]
 
 

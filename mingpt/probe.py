@@ -115,10 +115,9 @@ def matrix_rate(device: torch.device) -> float:
     return 2 * size**3 / measure({"product": lambda: a @ a}, device, rounds=5)["product"].median
 
 
-def memory_rate(device: torch.device) -> float:
-    """Bytes per second that come from memory: those of an array larger than the caches over the time of its sum."""
-    array = torch.ones(READ_BYTES // BYTES, device=device)
-    return BYTES * array.numel() / measure({"sum": array.sum}, device, rounds=5)["sum"].median
+def memory_reader(device: torch.device) -> Callable[[], object]:
+    """What reads READ_BYTES bytes from memory, none from a cache: the sum of a larger array than those hold."""
+    return torch.ones(READ_BYTES // BYTES, device=device).sum
 
 
 def expected_memory(model: LanguageModel, tokens: int) -> int:

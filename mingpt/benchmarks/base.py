@@ -43,7 +43,7 @@ class Benchmark:
 
 BENCHMARKS: Registry[Benchmark] = Registry("bench")
 VOCABULARY = 65  # tokens, as many as tinyshakespeare has characters
-# GPT-2's block and its one table for reading in and out, with nanoGPT's activation, whatever our defaults become.
+# GPT-2's block as nanoGPT has it, GELU by erf, and its one table for reading in and out, whatever our defaults become.
 GPT2 = {"norm": "layernorm", "mlp": "gelu_erf", "bias": True, "qk_norm": False, "rope": False, "init": "gpt2"}
 GPT2 |= {"tie_embeddings": True}
 

@@ -118,6 +118,8 @@ def run(options: Options, say: Say) -> dict[str, Any]:
     say(
         f"of rate: {flops / 1e9:.3g} GFLOP of products a step / time / {rate.median / 1e9:.3g} GFLOP/s, the matrix rate"
     )
+    if any(kind.startswith("mingpt") for kind in workers):
+        say("GELU by erf, but in mingpt by its tanh form, several operations, as it comes")
     machine = {"machine": platform.machine(), "python": platform.python_version(), **told_of(device)}
     work = {"flops_per_step": rounded(flops), "matrix_rate": summary(rate)}
     return {"bench": "train", "shape": options.shape, **settings, "rounds": rounds, **machine, **work, "rows": rows}

@@ -110,6 +110,7 @@ def test_slopes_are_those_of_other_lengths(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_decode_times_another_number_of_writers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "BATCHES", (1, 2))
+    monkeypatch.setattr(decode, "TURN", 0.0)
     sizes = ("--layers=1", "--heads=2", "--width=8", "--block_size=8", "--prompt=3", "--tokens=4", "--threads=1")
     before, said = torch.get_num_threads(), list[str]()
     result = decode.run(parsed("decode", *sizes, "--rounds=2"), said.append)
@@ -203,6 +204,7 @@ def test_peer_that_writes_is_not_timed_or_left_running(tmp_path: Any, monkeypatc
 
     monkeypatch.setattr(decode, "Worker", kept)
     monkeypatch.setattr(decode, "BATCHES", (1,))
+    monkeypatch.setattr(decode, "TURN", 0.0)
     sizes = ("--layers=1", "--heads=2", "--width=8", "--block_size=8", "--prompt=3", "--tokens=4", "--threads=1")
     result = decode.run(parsed("decode", *sizes, "--rounds=2", f"--peers=nanogpt={tmp_path}"), lambda line: None)
     assert list(result["rows"]["batch 1"]) == ["cache", "no cache", "nanogpt"]

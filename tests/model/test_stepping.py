@@ -37,10 +37,9 @@ def test_several_rows_stay_a_matrix_product():
 @pytest.mark.filterwarnings("ignore")  # compilers warn of what is theirs
 def test_compiled_steps_past_the_window_equal_a_full_pass():
     torch.manual_seed(0)
-    config = ModelConfig(
-        n_layer=1, n_query_head=2, n_kv_head=1, n_embd=12, block_size=16, vocab_size=11, rope=True, window=5
-    )
-    model = GPT(config).double().eval()
+    sizes = {"n_layer": 1, "n_query_head": 2, "n_kv_head": 1, "n_embd": 12, "block_size": 16, "vocab_size": 11}
+    model = GPT(ModelConfig(**sizes, rope=True, window=5, conv_width=3)).double().eval()
+    torch.nn.init.normal_(model.blocks[0].convolution.weight)
     ids = torch.randint(11, (1, 12))
     state = model.new_state(1)
     with torch.no_grad():

@@ -7,8 +7,6 @@ A kernel is a class with `refuses(need)`, the reason why it can't, and `attend(q
 need says so; none ignores a part of it.
 """
 
-from functools import lru_cache
-
 from mingpt.attention.kernels.banded import Banded
 from mingpt.attention.kernels.base import KERNELS, Kernel, Need
 from mingpt.attention.kernels.flex import Flex
@@ -34,14 +32,14 @@ __all__ = [
 AUTO = "auto"
 
 
-def preferred() -> tuple[Kernel, ...]:
+def preferred() -> list[Kernel]:
     """In the order in which `auto` asks them."""
-    return _by_rank(tuple(KERNELS))
+    if len(_preferred) != len(KERNELS):  # sorted once, as a layer asks at every token
+        _preferred[:] = sorted((KERNELS[name] for name in KERNELS), key=lambda kernel: kernel.rank)
+    return _preferred
 
 
-@lru_cache(maxsize=1)
-def _by_rank(names: tuple[str, ...]) -> tuple[Kernel, ...]:
-    return tuple(sorted((KERNELS[name] for name in names), key=lambda kernel: kernel.rank))
+_preferred: list[Kernel] = []
 
 
 def choose(name: str, need: Need) -> Kernel:
@@ -55,7 +53,7 @@ def choose(name: str, need: Need) -> Kernel:
         if reason := kernel.refuses(need):
             raise UsageError(f"model.kernel={name}: can't serve {need.described()}: {reason}")
         return kernel
-    for kernel in preferred():  # no generator: a layer asks at every token
+    for kernel in preferred():
         if not kernel.refuses(need) and not kernel.not_worth(need):
             return kernel
     raise AssertionError("the reference serves every need")
