@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mingpt.carried import Carried, refuse_carrying
+from mingpt.compiling import Compiler
 from mingpt.errors import CheckpointError, NotFiniteError
 from mingpt.lm import LanguageModel
 from mingpt.optim import OPTIMIZERS, SLOTS, rate_at
@@ -86,19 +87,20 @@ class Trainer:
 
     def _compiled(self) -> Callable[..., Any]:
         """The model, compiled and tried once forward and backward; where that fails, the model itself."""
-        compiled: Callable[..., Any] = torch.compile(self._forward)
+        compiler = Compiler()
+        compiled = compiler.compiled(self._forward)
         first = (self.ranks.rows(ids).chunk(self.parts)[0] for ids in self.batches(0))
         inputs, targets = (moved(ids, self.device) for ids in first)
         failed = None
         try:
             self.model.train()
-            with self.ranks.accumulating(last=False), _autocast(self.device):  # who fails here keeps nobody waiting
+            with self.ranks.accumulating(last=False), _autocast(self.device):
                 compiled(inputs, targets).loss.backward()
-        except Exception as error:  # a compiler may fail in any way; training needs none
+        except Exception as error:  # before anything is compiled; training needs none of it
             failed = type(error).__name__
         finally:
             self.model.zero_grad()
-        failed = self.ranks.agreed(failed)  # or some would meet the others with other exchanges
+        failed = self.ranks.agreed(failed or next(iter(compiler.failed), None))
         if failed:
             self.say(f"torch.compile failed ({failed}); training goes on without it")
         return self._forward if failed else compiled

@@ -60,6 +60,7 @@ FLOORS: list[list[list[str]]] = [
     [["model"], ["rnn"], ["grams", "ngram"]],
     [
         ["zoo"],
+        ["compiling"],
         ["stepping", "sampling"],
         ["influence", "evaluate"],
         ["probe"],

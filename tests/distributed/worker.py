@@ -3,7 +3,8 @@
     worker.py PROGRAMME ANSWERS     a JSON list of {"argv": [...], "fault": [KIND, RANK, STEP, SECONDS]}, and a folder
 
 A fault happens to one process when it begins a step, or some seconds later.  To keep is no fault: it copies the run
-folder before each step whose number STEP divides.
+folder before each step whose number STEP divides.  "stall" is to sleep as long as SECONDS.  "compiler" has no step: the
+process has no C++ compiler.
 
 In float64, so that two ways to add up are told from two ways to learn.
 """
@@ -15,6 +16,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +45,23 @@ def provoke(trainer: Trainer, folder: str, kind: str, at_rank: int, step: int, s
         checkpoint.save = _full
     elif kind == "log":
         trainer.events.insert(2, _full)
+    elif kind == "stall":
+        time.sleep(seconds)
+    elif kind == "twice":
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
     elif seconds:
         threading.Timer(seconds, os.kill, (os.getpid(), signal.Signals[kind])).start()
     elif kind != "keep":
         os.kill(os.getpid(), signal.Signals[kind])
+
+
+def without_compiler(folder: str) -> None:
+    """Let this process find no compiler, nor what another one compiled."""
+    from torch._inductor import config  # of no other run here
+
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{folder}-cache"
+    config.cpp.cxx = ("no-such-compiler",)
 
 
 def train(argv: list[str], fault: list[Any] | None) -> int:
@@ -54,6 +69,11 @@ def train(argv: list[str], fault: list[Any] | None) -> int:
     started_again = company is not None and company.starts > 0
     real, save = Trainer.step, checkpoint.save
     folder = next((word.partition("=")[2] for word in argv if word.startswith("--system.work_dir=")), "")
+
+    if fault and fault[0] == "compiler":
+        if rank() == fault[1]:
+            without_compiler(folder)
+        fault = None
 
     def step(trainer: Trainer) -> Any:
         if fault and not started_again:
