@@ -1,6 +1,8 @@
 """Ctrl-C and SIGTERM as a wish to stop after the step that is being made; a second one ends the process at once."""
 
+import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,9 +24,35 @@ def stop_on_signals(stop: Callable[[str], None]) -> Iterator[None]:
             signal.signal(each, signal.SIG_DFL)
         stop(SIGNALS[signal.Signals(number)])
 
-    before = {number: signal.signal(number, first) for number in SIGNALS}
+    with _second_watched():
+        before = {number: signal.signal(number, first) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _second_watched() -> Iterator[None]:
+    """Let a thread see to the second signal: the main one may wait for other processes, and hear of not even one."""
+    reads, writes = socket.socketpair()
+    writes.setblocking(False)
+    watch = threading.Thread(target=_end_at_second, args=(reads,), daemon=True)
+    watch.start()
+    before = signal.set_wakeup_fd(writes.fileno(), warn_on_full_buffer=False)  # is written to as a signal comes
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        writes.close()
+        watch.join()
+        reads.close()
+
+
+def _end_at_second(reads: socket.socket) -> None:
+    told = 0
+    while byte := reads.recv(1):
+        told += byte[0] in SIGNALS
+        if told > 1:
+            os._exit(EXIT_CODES[SIGNALS[signal.Signals(byte[0])]])

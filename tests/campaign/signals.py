@@ -69,7 +69,8 @@ def ending(folder: Path, child: Child, code: int, number: int, way: str) -> str:
         return "" if child.complained in ("", "error: interrupted\n") else f"said {child.complained!r} "
     if child.complained:
         return f"said {child.complained!r} "
-    if way == "twice" and code == -number:  # at once: what was valid before still is
+    at_once = code == -number or (code == CODES[signal.Signals(number)] and "stopped by" not in child.said)
+    if way == "twice" and at_once:  # what was valid before still is
         return "" if checkpoint.newest(folder, lambda line: None).state["step"] >= 1 else "nothing valid "
     if code != CODES[signal.Signals(number)]:
         return f"ended with {code} "

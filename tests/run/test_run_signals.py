@@ -133,3 +133,32 @@ def test_second_signal_is_waited_with(tmp_path: Path, tiny: Any) -> None:
         child.send_signal(signal.SIGTERM)
         assert child.wait(2) == -signal.SIGTERM
     assert checkpoint.newest(folder, lambda line: pytest.fail(line)).state["step"] == 2
+
+
+BLOCKED = """
+import ctypes
+from mingpt.interrupt import stop_on_signals
+
+with stop_on_signals(print):
+    lock, libc = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+    libc.pthread_mutex_lock(lock)
+    print("blocked", flush=True)
+    libc.pthread_mutex_lock(lock)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="64 zeros are a lock there")
+@pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)])
+def test_second_signal_waits_for_what_no_python_can_interrupt(numbers: tuple[signal.Signals, signal.Signals]) -> None:
+    """As an exchange with other processes is; not even the first can be handled then."""
+    with subprocess.Popen([sys.executable, "-c", BLOCKED], cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "blocked\n"
+        child.send_signal(numbers[0])
+        time.sleep(0.3)
+        assert child.poll() is None
+        child.send_signal(numbers[1])
+        try:
+            assert child.wait(20) == 128 + numbers[1]
+        finally:
+            child.kill()
