@@ -14,6 +14,7 @@ from mingpt.text.corpus import Corpus
 from mingpt.trainer import Trainer
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import training_type
+from mingpt.zoo import FAMILIES
 
 UNJUDGED = "this model sees the tokens that it predicts, so it has no held-out loss and writes no samples"
 FILLS = (
@@ -58,16 +59,18 @@ def unjudged(model: LanguageModel) -> str:
 def _announcement(trainer: Trainer) -> str:
     """What is about to be trained, and about what it will take."""
     model, config, left = trainer.model, trainer.config, trainer.config.max_iters - trainer.progress.step
+    name = FAMILIES[model.config.type].__name__  # type(model) is another's where it is shared out
     if not left:
-        return f"{type(model).__name__}: nothing left to do: the run has made all its steps ({config.max_iters:,})"
+        return f"{name}: nothing left to do: the run has made all its steps ({config.max_iters:,})"
     if model.fits_by_counting:
-        return f"{type(model).__name__}: counts the training text in one step on {trainer.device}"
+        return f"{name}: counts the training text in one step on {trainer.device}"
     tokens = config.batch_size * model.config.block_size
     flops = 3 * model.flops_per_token() * tokens * left
     seconds = flops / (model.usual_share * matrix_rate(trainer.device)) / trainer.ranks.size
-    memory = expected_memory(model, tokens // (trainer.ranks.size * trainer.parts))
+    memory = expected_memory(model, tokens // (trainer.ranks.size * trainer.parts), trainer.ranks)
+    each = " each" if trainer.ranks.size > 1 else ""
     return (
-        f"{type(model).__name__}: {model.parameter_count:,} parameters, {model.flops_per_token() / 1e6:.1f} MFLOP per "
+        f"{name}: {model.parameter_count:,} parameters, {model.flops_per_token() / 1e6:.1f} MFLOP per "
         f"token; {left:,} steps of {tokens:,} tokens on {trainer.device} with {torch.get_num_threads()} threads"
-        f"{trainer.ranks}: about {seconds:,.0f} s and {memory / 1e9:.1f} GB"
+        f"{trainer.ranks}: about {seconds:,.0f} s and {memory / 1e9:.1f} GB{each}"
     )

@@ -9,6 +9,7 @@ through nccl.
 """
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
@@ -27,12 +28,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mingpt.errors import PeerError, require
 from mingpt.launch import Launch, launched
-from mingpt.ranks import ALONE, Ranks, full_tensor
+from mingpt.ranks import ALONE, NUMBERS, Ranks, full_tensor, numbers
 from mingpt.registry import Registry
 from mingpt.say import Say, silent
 
 T = TypeVar("T")
-TRAININGS = itertools.count()  # of this process, each in its own company
+TRAININGS = itertools.count(1)  # of this process, each in its own company
 BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 
 
@@ -85,6 +86,9 @@ class Replicas(Ranks):
     def spread(self, model: nn.Module, device: torch.device, stages: Sequence[nn.Module]) -> Callable[..., Any]:
         self._replica = DistributedDataParallel(model.to(device))
         return self._replica
+
+    def held(self, model: nn.Module, stages: Sequence[nn.Module]) -> int:
+        return (NUMBERS + 1) * numbers(model)  # gradients are copied together for the exchange
 
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:
         return nullcontext() if last else self._replica.no_sync()
@@ -184,6 +188,13 @@ class Shards(Replicas):
         register_fsdp_forward_method(model, "fill")
         return model
 
+    def held(self, model: nn.Module, stages: Sequence[nn.Module]) -> int:
+        rows = ((p.shape[0], p.numel() // p.shape[0]) for p in model.parameters())  # by which they are shared out
+        shares = sum(-(-count // self.size) * width for count, width in rows)  # of the first process
+        staged = [numbers(stage) for stage in stages]
+        gathered = max(*staged, numbers(model) - sum(staged), 0)  # of the largest: its weights and gradients
+        return NUMBERS * shares + 2 * gathered
+
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:
         return nullcontext()  # gradients are exchanged with every part, since whole ones are what there is no room for
 
@@ -241,6 +252,8 @@ def joined(config: DistConfig, device: torch.device) -> Iterator[Ranks]:
         require(config.strategy == DistConfig.strategy, "dist.strategy", config.strategy, rule)
         yield ALONE
         return
+    training = next(TRAININGS)
+    launch = dataclasses.replace(launch, id=launch.training(training))
     rule = f"several processes share {' or '.join(BACKENDS)}"
     require(device.type in BACKENDS, "trainer.device", device.type, rule)
     if launch.on_one_machine:
@@ -250,7 +263,7 @@ def joined(config: DistConfig, device: torch.device) -> Iterator[Ranks]:
         meeting, _, _ = next(rendezvous("env://"))
         # A place of its own in torchrun's store, where addresses from before a restart, or of an earlier training of
         # these processes, still lie.
-        store = PrefixStore(f"start {launch.starts} of {launch.size}, training {next(TRAININGS)}", meeting)
+        store = PrefixStore(f"start {launch.starts} of {launch.size}, training {training}", meeting)
         dist.init_process_group(BACKENDS[device.type], store=store, rank=launch.rank, world_size=launch.size)
         yield ranks
         dist.all_reduce(torch.zeros(()))  # who ended early would have the others ended

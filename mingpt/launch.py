@@ -37,6 +37,14 @@ class Launch:
     def on_one_machine(self) -> bool:
         return self.local_size == self.size
 
+    def training(self, number: int) -> str | None:
+        """What names the number-th training of these processes, the same after a restart: the launch itself the first.
+
+        Args:
+            number: from 1.
+        """
+        return self.id if self.id is None or number == 1 else f"{self.id}, training {number}"
+
 
 def launched(environment: Mapping[str, str] = os.environ) -> Launch | None:
     """What this process was told of its company; None: it was started alone.

@@ -12,6 +12,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from mingpt.lm import LanguageModel
+from mingpt.ranks import ALONE, Ranks
 from mingpt.utils import multiplies_bfloat16, synchronise
 
 BYTES = 4  # of a float32
@@ -120,9 +121,14 @@ def memory_reader(device: torch.device) -> Callable[[], object]:
     return torch.ones(READ_BYTES // BYTES, device=device).sum
 
 
-def expected_memory(model: LanguageModel, tokens: int) -> int:
-    """About the bytes of a training step on `tokens` tokens at once: weights, gradients, two averages, activations."""
+def expected_memory(model: LanguageModel, tokens: int, ranks: Ranks = ALONE) -> int:
+    """About the bytes of a training step on `tokens` tokens at once: weights, gradients, two averages, activations.
+
+    Args:
+        tokens: of one process.
+        ranks: that share the training; the bytes are those of one process, too.
+    """
     config = model.config
     per_layer = 24 * config.n_embd  # what the backward pass needs of one token: inputs of every product, norm and gate
     per_token = config.n_layer * per_layer + 3 * config.vocab_size
-    return BYTES * (4 * model.parameter_count + tokens * per_token)
+    return BYTES * (ranks.held(model, model.stages) + tokens * per_token)

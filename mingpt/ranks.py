@@ -17,6 +17,7 @@ from mingpt.errors import require
 from mingpt.say import Say
 
 T = TypeVar("T")
+NUMBERS = 4  # of a parameter in training: its weight, its gradient and two averages
 
 
 class Ranks:
@@ -76,6 +77,14 @@ class Ranks:
             stages: its modules that run one after the other.
         """
         return model.to(device)
+
+    def held(self, model: nn.Module, stages: Sequence[nn.Module]) -> int:
+        """Numbers that this process holds of `model` in training: weights, gradients, two averages, what it exchanges.
+
+        Args:
+            stages: as for `spread`.
+        """
+        return NUMBERS * numbers(model)
 
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:
         """Around forward and backward pass of one part of a step; gradients are exchanged with the last."""
@@ -141,6 +150,11 @@ class Ranks:
 
 
 ALONE = Ranks()
+
+
+def numbers(model: nn.Module) -> int:
+    """How many numbers training adjusts, in all processes together."""
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 from company import alone
+from torch import nn
 
 from mingpt import cli, distributed
-from mingpt.distributed import Replicas
+from mingpt.distributed import Replicas, Shards
 from mingpt.errors import UsageError
 from mingpt.launch import Launch, launched, rank
 from mingpt.ranks import ALONE, Ranks, full_tensor, local, sharded_like
@@ -103,6 +104,23 @@ def test_shares_of_a_batch_overlap_or_leave_a_row_out() -> None:
         dealt = [list(ranks.deal(tasks)) for ranks in everybody]
         assert len({len(own) for own in dealt}) == 1
         assert sorted(task for own in dealt for task, counts in own if counts) == list(tasks)
+
+
+def test_numbers_that_a_process_holds_are_those_of_all() -> None:
+    """Of 5 processes: 1 of the 5 rows of each of two stages, 1 of the 3 of what is left, and a stage gathered."""
+    stages = [nn.Linear(2, 5, bias=False), nn.Linear(7, 5, bias=False)]
+    model = nn.Sequential(*stages, nn.Linear(5, 3, bias=False))
+    launch = Launch(rank=0, size=5, local_rank=0, local_size=5)
+    assert ALONE.held(model, stages) == 4 * (10 + 35 + 15)
+    assert Replicas(launch).held(model, stages) == 5 * (10 + 35 + 15)
+    assert Shards(launch).held(model, stages) == 4 * (2 + 7 + 5) + 2 * 35
+    assert Shards(launch).held(model, []) == 4 * (2 + 7 + 5) + 2 * 60
+
+
+@pytest.mark.parametrize("id", [None, "mine"])
+def test_two_trainings_of_one_launch_are_one_run(id: str | None) -> None:
+    launch = Launch(rank=0, size=2, local_rank=0, local_size=2, id=id)
+    assert [launch.training(n) for n in (1, 2, 3)] == [id, *(id and f"{id}, training {n}" for n in (2, 3))]
 
 
 def test_dropout_is_the_same_in_two_processes() -> None:

@@ -35,6 +35,7 @@ REFUSED = {
     "uneven": ({"trainer.batch_size": 6}, "trainer.batch_size=6: must be a multiple of 2 processes times the 2 parts"),
     "unheard": ({"dist.strategy": "fsdq"}, "dist.strategy=fsdq: must be one of ddp, fsdp (did you mean 'fsdp'?)"),
 }
+SECOND = {"trainer.max_iters": 12}  # of the same processes in the folder of the first one, "gpt", with its settings
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def trained(together: Callable[..., Ended], flags: Any, tmp_path_factory: pytest
         **{name: {"argv": flags(home / name, GPT | wrong)} for name, (wrong, _) in REFUSED.items()},
         "counted": {"argv": ["--model.type=ngram", f"--system.work_dir={home / 'counted'}", *flags(home)[:1]]},
         "sample": {"argv": ["sample", f"--run={home / 'gpt'}"]},
+        "second": {"argv": flags(home / "gpt", GPT | SECOND)},
     }
     ended = together(list(runs.values()))
     assert [len(codes) for codes in ended.codes] == [len(runs)] * 2, ended.said
@@ -180,6 +182,19 @@ def test_wrong_setting_is_refused_after_something_was_written_or_by_everybody(tr
     assert trained.codes["counted"] == trained.codes["sample"] == [2, 2]
     assert "error: model.type=ngram: counts in one step, by one process: start it alone" in trained.errors()
     assert "error: sample: is one process's work; start it without torchrun" in trained.errors()
+
+
+def test_second_training_of_the_same_processes_goes_on_with_the_first_one_s_run(trained: Trained) -> None:
+    assert trained.codes["second"] == [2, 2]
+    assert any(f"{trained.home / 'gpt'}: already holds a run" in line for line in trained.errors())
+    assert "this launch began it before" not in trained.ended.said
+
+
+def test_share_of_a_process_is_announced_as_all_of_the_model(trained: Trained) -> None:
+    announced = [line for line in trained.ended.said.splitlines() if "MFLOP per token" in line]
+    assert announced
+    assert all(" in each of 2 processes (" in line and line.endswith(" GB each") for line in announced)
+    assert {line.partition(":")[0] for line in announced} == {"GPT", "RNN"}
 
 
 def test_another_than_the_first_talks(trained: Trained) -> None:
