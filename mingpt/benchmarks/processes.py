@@ -1,7 +1,8 @@
 """What several processes of one machine train together, beside one: whether it is the same, how fast, and after a kill.
 
 Losses are compared in float64 at small sizes, where an honest difference is of rounding alone; speed is that of the
-default model.  Everything is started by torchrun and stays on this machine's loopback interface.
+default model, beside which one process of as many threads as all of them have uses the same cores.  Everything is
+started by torchrun and stays on this machine's loopback interface.
 """
 
 import json
@@ -15,16 +16,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mingpt.benchmarks import member
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Timing, positive, summary, versus
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Timing, positive, summary, told_of, versus
 from mingpt.benchmarks.worker import with_ours
 from mingpt.distributed import STRATEGIES
 from mingpt.errors import UsageError, require
 from mingpt.probe import Spread
 from mingpt.report.reading import read_lines
 from mingpt.say import Say
+from mingpt.utils import pick_device
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--local-addr=127.0.0.1")
 LONGEST = 300  # seconds that one launch may take
@@ -48,7 +48,8 @@ class Options(Timing):
     Attributes:
         processes: that share a training
         steps: of each training
-        kills: trainings, beside these, of which one process is killed at a random moment; torchrun starts them again
+        kills: trainings by each strategy, beside these, of which one process is killed at a random moment; torchrun
+            starts them again
         threads: CPU threads of each process
     """
 
@@ -72,8 +73,9 @@ def run(options: Options, say: Say) -> dict[str, Any]:
     """Compare, time, and kill.
 
     Returns:
-        What the last line of `chargpt bench processes` prints: rows of speed, one with its ratio to one process; under
-        "apart" the largest difference of any loss, by family and strategy; under "kills" how the killed ones ended.
+        What the last line of `chargpt bench processes` prints: rows of speed with their ratios to one process, and to
+        one of as many threads as all have; under "apart" the largest difference of any loss, by family and strategy;
+        under "kills" how the killed ones ended, by strategy.
 
     Raises:
         UsageError: a launch that fails; its last words.
@@ -84,7 +86,7 @@ def run(options: Options, say: Say) -> dict[str, Any]:
         apart = _apart(home, options, say)
         rows = _rows(home, options, say)
         kills = _kills(home, options, say)
-    machine = {"torch": torch.__version__, "cores": os.cpu_count()}
+    machine = {**told_of(pick_device(options.device, "device")), "cores": os.cpu_count()}
     return {"bench": "processes", **asdict(options), **machine, "rows": rows, "apart": apart, "kills": kills}
 
 
@@ -95,11 +97,11 @@ def _apart(home: Path, options: Options, say: Say) -> dict[str, dict[str, float]
         changes = {**SMALL, **FAMILIES[family], "trainer.max_iters": options.steps, **more}
         return _ask(home, f"{family}-{way}", changes, float64=True)
 
-    _launch([asked(family, "one") for family in FAMILIES], 1, options)
+    _launch([asked(family, "one") for family in FAMILIES], 1, options.threads)
     shared = [asked(family, way, **{"dist.strategy": way}) for family in FAMILIES for way in STRATEGIES]
-    _launch(shared, options.processes, options)
+    _launch(shared, options.processes, options.threads)
     found = {
-        family: {way: _difference(home / f"{family}-one", home / f"{family}-{way}") for way in STRATEGIES}
+        family: {way: apart(home / f"{family}-one", home / f"{family}-{way}") for way in STRATEGIES}
         for family in FAMILIES
     }
     for family, ways in found.items():
@@ -112,42 +114,53 @@ def _apart(home: Path, options: Options, say: Say) -> dict[str, dict[str, float]
 
 def _rows(home: Path, options: Options, say: Say) -> dict[str, Any]:
     """Tokens per second of the default model, by way, in turn."""
-    ways: dict[str, dict[str, Any]] = {"1 process": {}}
-    ways |= {f"{options.processes} processes, {way}": {"dist.strategy": way} for way in STRATEGIES}
+    threads, processes = options.threads, options.processes
+    ways: dict[str, tuple[int, int, dict[str, Any]]] = {  # processes, threads of each, settings
+        "1 process": (1, threads, {}),
+        f"1 process, {processes * threads} threads": (1, processes * threads, {}),
+        **{f"{processes} processes, {way}": (processes, threads, {"dist.strategy": way}) for way in STRATEGIES},
+    }
     rates: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(options.rounds):
-        for way, changes in ways.items():
+        for way, (count, each, changes) in ways.items():
             changes = {**FEW, "trainer.device": options.device, "trainer.max_iters": options.steps, **changes}
-            ask = _ask(home, f"{way}-{number}", changes)
-            _launch([ask], options.processes if "dist.strategy" in changes else 1, options)
+            _launch([_ask(home, f"{way}-{number}", changes)], count, each)
             steps = read_lines(home / f"{way}-{number}" / "metrics.jsonl")[WARMUP:]
             rates[way].append(Spread(tuple(step["tokens_per_second"] for step in steps)).median)
     spreads = {way: Spread(tuple(found)) for way, found in rates.items()}
+    one, same_cores = list(spreads.values())[:2]
     rows = {}
     for way, spread in spreads.items():
-        ratio, apart = summary(spread.over(spreads["1 process"])), spread.apart_from(spreads["1 process"])
-        rows[way] = {"tokens_per_second": summary(spread), "ratio": ratio, "apart": apart}
-        beside = "" if way == "1 process" else f"   {versus(ratio, apart)} of one process's"
+        ratio, told = summary(spread.over(one)), spread.apart_from(one)
+        fair, told_fair = summary(spread.over(same_cores)), spread.apart_from(same_cores)
+        row = {"ratio": ratio, "apart": told, "ratio_to_threads": fair, "apart_from_threads": told_fair}
+        rows[way] = {"tokens_per_second": summary(spread), **row}
+        beside = "" if spread is one else f"   beside 1 process: {versus(ratio, told)}"
+        beside += f"; of {processes * threads} threads: {versus(fair, told_fair)}" if ways[way][0] > 1 else ""
         say(f"{way:>20} {spread.median:10,.0f} tokens/s{beside}")
     return rows
 
 
-def _kills(home: Path, options: Options, say: Say) -> dict[str, int]:
+def _kills(home: Path, options: Options, say: Say) -> dict[str, dict[str, int]]:
     """How many of the killed trainings were started again, and ended in the very losses of one that wasn't killed."""
-    changes = {**SMALL, "trainer.max_iters": options.steps, "trainer.save_every": 5}
-    ended = {"killed": 0, "same": 0}
-    for number in range(options.kills):
-        if not number:
-            _launch([_ask(home, "whole", changes)], options.processes, options)
-        draw = random.Random(number)
-        kill = [draw.randrange(options.processes), draw.randrange(1, options.steps - 1), draw.random() / 20]
-        said = _launch(
-            [_ask(home, f"killed-{number}", changes, kill=kill)], options.processes, options, "--max-restarts=1"
+    if not options.kills:
+        return {}
+    ended = {way: {"killed": 0, "same": 0} for way in STRATEGIES}
+    for way, counts in ended.items():
+        changes = {**SMALL, "trainer.max_iters": options.steps, "trainer.save_every": 5, "dist.strategy": way}
+        whole = f"whole-{way}"
+        _launch([_ask(home, whole, changes)], options.processes, options.threads)
+        for number in range(options.kills):
+            draw, name = random.Random(f"{way} {number}"), f"killed-{way}-{number}"
+            kill = [draw.randrange(options.processes), draw.randrange(1, options.steps - 1), draw.random() / 20]
+            ask = _ask(home, name, changes, kill=kill)
+            said = _launch([ask], options.processes, options.threads, "--max-restarts=1")
+            counts["killed"] += "exitcode: -9" in said
+            counts["same"] += apart(home / whole, home / name) == 0
+        say(
+            f"{way}: killed and started again: {counts['killed']} of {options.kills}; with the same losses: "
+            f"{counts['same']}"
         )
-        ended["killed"] += "exitcode: -9" in said
-        ended["same"] += _difference(home / "whole", home / f"killed-{number}") == 0
-    if options.kills:
-        say(f"killed and started again: {ended['killed']} of {options.kills}; with the same losses: {ended['same']}")
     return ended
 
 
@@ -159,15 +172,15 @@ def _ask(
     return {"argv": [f"--{key}={value}" for key, value in given.items()], "float64": float64, "kill": kill}
 
 
-def _launch(runs: Sequence[dict[str, Any]], processes: int, options: Options, *more: str) -> str:
-    """Let so many processes, or one without torchrun, make `runs`; what they complained of.
+def _launch(runs: Sequence[dict[str, Any]], processes: int, threads: int, *more: str) -> str:
+    """Let so many processes, or one without torchrun, make `runs`, each with so many threads; what they complained of.
 
     Raises:
         UsageError: they failed, or take too long; their last words.
     """
     starts = (*TORCHRUN, f"--nproc_per_node={processes}", *more, "-m") if processes > 1 else ()
     command = [sys.executable, "-m", *starts, member.__name__, json.dumps(runs)]
-    environment = {**with_ours(), "OMP_NUM_THREADS": str(options.threads)}
+    environment = {**with_ours(), "OMP_NUM_THREADS": str(threads)}
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         _, said = child.communicate(timeout=LONGEST)
@@ -184,12 +197,18 @@ def _last_words(lines: Iterable[str]) -> str:
     return (told or ["no reason given"])[0]
 
 
-def _difference(one: Path, other: Path) -> float:
-    """The largest difference of the losses of two runs."""
-    first, second = (read_lines(folder / "metrics.jsonl") for folder in (one, other))
-    assert [line["step"] for line in first] == [line["step"] for line in second]
-    pairs = [(a["train_loss"], b["train_loss"]) for a, b in zip(first, second, strict=True)]
-    return max(abs(a - b) for a, b in [*pairs, (first[-1]["val_loss"], second[-1]["val_loss"])])
+def losses(folder: Path) -> list[float]:
+    """The training loss of every step of the run in `folder`, each there once."""
+    records = read_lines(folder / "metrics.jsonl")
+    assert [record["step"] for record in records] == list(range(1, len(records) + 1)), f"{folder}: steps"
+    return [record["train_loss"] for record in records]
+
+
+def apart(one: Path, other: Path) -> float:
+    """The largest difference of the losses of two runs of as many steps, the held-out one included."""
+    first, second = losses(one), losses(other)
+    last = [read_lines(folder / "metrics.jsonl")[-1]["val_loss"] for folder in (one, other)]
+    return max(abs(a - b) for a, b in zip([*first, last[0]], [*second, last[1]], strict=True))
 
 
 def _write_text(path: Path) -> None:
@@ -205,6 +224,6 @@ BENCHMARKS.add("processes")(
         Options,
         run,
         ratio="times as many tokens per second as one process",
-        lengthy="some two minutes",
+        lengthy="some three minutes",
     )
 )

@@ -4,8 +4,10 @@ import json
 from typing import Any
 
 import pytest
+import torch
 
 from mingpt.benchmarks import BENCHMARKS
+from mingpt.benchmarks.base import told_of
 from mingpt.errors import UsageError
 from mingpt.flags import Flags
 
@@ -34,9 +36,12 @@ def test_processes_differ_or_a_kill_is_not_made_or_not_survived() -> None:
     said = list[str]()
     result = BENCHMARKS["processes"].run(parsed("--steps=13", "--kills=1", "--device=cpu"), said.append)
     json.dumps(result)
-    assert list(result["rows"]) == ["1 process", "2 processes, ddp", "2 processes, fsdp"]
-    assert result["rows"]["1 process"]["ratio"]["median"] == 1
+    ways = ["1 process", "1 process, 2 threads", "2 processes, ddp", "2 processes, fsdp"]
+    assert list(result["rows"]) == ways
+    assert [result["rows"][way]["ratio"]["median"] == 1 for way in ways] == [True, False, False, False]
+    assert [result["rows"][way]["ratio_to_threads"]["median"] == 1 for way in ways] == [False, True, False, False]
+    assert result.items() >= told_of(torch.device("cpu")).items()
     assert max(apart for ways in result["apart"].values() for apart in ways.values()) < 1e-9
     assert [list(ways) for ways in result["apart"].values()] == [["ddp", "fsdp"]] * 2
-    assert result["kills"] == {"killed": 1, "same": 1}
-    assert len(said) == 6
+    assert result["kills"] == {"ddp": {"killed": 1, "same": 1}, "fsdp": {"killed": 1, "same": 1}}
+    assert len(said) == 8

@@ -1,4 +1,4 @@
-"""What the tests of several processes share: tiny settings, how they ended, and how far two runs are apart."""
+"""What the tests of several processes share: tiny settings, and how they ended."""
 
 import os
 import re
@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 
 from mingpt import folders, run, settings
-from mingpt.report.reading import read_lines
+from mingpt.benchmarks.processes import apart as apart
+from mingpt.benchmarks.processes import losses as losses
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("worker.py")
-LONGEST = 100  # seconds
+LONGEST = 300  # seconds; a tenth of it, where nothing else runs
 SETTINGS = {
     "model.n_embd": 12,
     "model.n_layer": 2,
@@ -70,18 +71,3 @@ def alone(argv: list[str]) -> None:
         run.train(folders.resume_settings(argv, config) if config.trainer.resume else config)
     finally:
         torch.set_default_dtype(before)
-
-
-def losses(folder: Path) -> list[float]:
-    """The training loss of every step, each there once."""
-    records = read_lines(folder / "metrics.jsonl")
-    assert [record["step"] for record in records] == list(range(1, len(records) + 1))
-    return [record["train_loss"] for record in records]
-
-
-def apart(one: Path, other: Path) -> float:
-    """The largest difference of their losses, the held-out one included."""
-    first, second = losses(one), losses(other)
-    assert len(first) == len(second) > 0
-    last = [read_lines(folder / "metrics.jsonl")[-1]["val_loss"] for folder in (one, other)]
-    return max(abs(a - b) for a, b in zip([*first, last[0]], [*second, last[1]], strict=True))
