@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from company import FAMILIES, Ended, alone, losses
+from company import FAMILIES, Ended, alone, apart, losses
 
 from mingpt import checkpoint
 
@@ -31,6 +31,11 @@ def when_begun(folder: Path, then: Callable[[subprocess.Popen[str]], None]) -> C
         then(child)
 
     return meanwhile
+
+
+def since_last_step(folder: Path) -> float:
+    """Seconds since the run in `folder` has told of a step."""
+    return time.time() - (folder / "metrics.jsonl").stat().st_mtime
 
 
 @pytest.mark.slow
@@ -57,21 +62,81 @@ def test_other_process_outlives_one_that_was_killed(together: Together, flags: A
     ended = together([{"argv": flags(tmp_path / "run", ENDLESS), "fault": ["SIGKILL", rank, 9, 0.001]}])
     assert ended.code == 1
     assert ended.exits()[rank] == -signal.SIGKILL
-    assert ended.seconds < 60
+    assert since_last_step(tmp_path / "run") < 20  # torchrun gives up after 30 s
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_second_signal_to_one_waits_or_leaves_the_other_or_costs_what_was_saved(
+    together: Together, flags: Any, tmp_path: Path, rank: int
+) -> None:
+    """It ends that process by the signal, the other by its loss."""
+    saving = {**ENDLESS, "trainer.save_every": 2}
+    ended = together([{"argv": flags(tmp_path / "run", saving), "fault": ["twice", rank, 6]}])
+    assert (ended.code, ended.codes) == (1, [[1]]), ended.said
+    assert ended.exits()[rank] == -signal.SIGTERM
+    assert since_last_step(tmp_path / "run") < 20  # torchrun gives up after 30 s
+    assert checkpoint.newest(tmp_path / "run", pytest.fail).state["step"] == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stalled", [0, 1])
+def test_second_signal_to_torchrun_waits_for_a_step_or_leaves_processes(
+    together: Together, flags: Any, tmp_path: Path, stalled: int
+) -> None:
+    """One of them makes no progress, and the other waits for it."""
+    folder, sent = tmp_path / "run", []
+
+    def send(child: subprocess.Popen[str]) -> None:
+        time.sleep(3)  # the third step has begun
+        os.kill(child.pid, signal.SIGTERM)
+        time.sleep(1)
+        assert child.poll() is None
+        sent.append(time.monotonic())
+        os.kill(child.pid, signal.SIGTERM)
+
+    fault = ["stall", stalled, 3, 200]
+    ended = together(
+        [{"argv": flags(folder, {**ENDLESS, "trainer.save_every": 1}), "fault": fault}],
+        meanwhile=when_begun(folder, send),
+    )
+    assert time.monotonic() - sent[0] < 15
+    assert ended.codes == [], ended.said
+    assert checkpoint.newest(folder, pytest.fail).state["step"] == 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("turn", range(10))
-def test_restart_after_a_kill_goes_elsewhere(together: Together, flags: Any, tmp_path: Path, turn: int) -> None:
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_restart_after_a_kill_goes_elsewhere(
+    together: Together, flags: Any, tmp_path: Path, strategy: str, turn: int
+) -> None:
     """At any step and moment, before the first checkpoint too."""
-    draw = random.Random(turn)
+    draw = random.Random(f"{strategy} {turn}")
     family = {**FAMILIES[draw.choice(sorted(FAMILIES))], "trainer.save_every": 5, "trainer.max_iters": 40}
     fault = ["SIGKILL", draw.randrange(2), draw.randrange(1, 39), draw.random() / 20]
-    ended = together([{"argv": flags(tmp_path / "run", family), "fault": fault}], options=["--max-restarts=1"])
+    killed = flags(tmp_path / "run", family | {"dist.strategy": strategy})
+    ended = together([{"argv": killed, "fault": fault}], options=["--max-restarts=1"])
     assert (ended.code, ended.codes) == (0, [[0], [0]]), ended.said
+    assert "exitcode: -9" in ended.said
     alone(flags(tmp_path / "one", family))
     assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "one"), rel=0, abs=1e-9)
     assert checkpoint.steps(tmp_path / "run")[0] == 40
+
+
+@pytest.mark.slow
+def test_restart_takes_a_second_training_for_the_first(together: Together, flags: Any, tmp_path: Path) -> None:
+    """Killed in the second, both begin again: the first has nothing left to do, the second goes on."""
+    family = {**FAMILIES["gpt"], "trainer.save_every": 5, "trainer.max_iters": 12}
+    first, second = (
+        {"argv": flags(tmp_path / name, family | {"system.seed": seed})} for name, seed in {"a": 1, "b": 2}.items()
+    )
+    ended = together([first, second | {"fault": ["SIGKILL", 1, 8, 0.001]}], options=["--max-restarts=1"])
+    assert (ended.code, ended.codes) == (0, [[0, 0]] * 2), ended.said
+    assert ended.said.count("this launch began it before") == 2
+    for name, seed in {"a": 1, "b": 2}.items():
+        alone(flags(tmp_path / f"{name}-one", family | {"system.seed": seed}))
+        assert apart(tmp_path / name, tmp_path / f"{name}-one") < 1e-9
 
 
 @pytest.mark.slow
