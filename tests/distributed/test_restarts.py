@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from company import FAMILIES, Ended, alone, apart, losses
+from company import FAMILIES, LONGEST, Ended, alone, apart, losses
 
 from mingpt import checkpoint
 
@@ -22,7 +22,7 @@ def when_begun(folder: Path, then: Callable[[subprocess.Popen[str]], None]) -> C
     """Wait for the first step in `folder`, and a moment longer."""
 
     def meanwhile(child: subprocess.Popen[str]) -> None:
-        metrics, deadline = folder / "metrics.jsonl", time.monotonic() + 60
+        metrics, deadline = folder / "metrics.jsonl", time.monotonic() + LONGEST
         while child.poll() is None and time.monotonic() < deadline:
             if metrics.exists() and metrics.stat().st_size:
                 break
