@@ -26,6 +26,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
+from mingpt.compiling import Compiler
 from mingpt.errors import PeerError, require
 from mingpt.launch import Launch, launched
 from mingpt.ranks import ALONE, NUMBERS, Ranks, full_tensor, numbers
@@ -86,6 +87,10 @@ class Replicas(Ranks):
     def spread(self, model: nn.Module, device: torch.device, stages: Sequence[nn.Module]) -> Callable[..., Any]:
         self._replica = DistributedDataParallel(model.to(device))
         return self._replica
+
+    def compiled(self, call: Callable[..., Any]) -> tuple[Callable[..., Any], list[str]]:
+        compiler = Compiler()  # as what raises in the middle of a pass would keep the others waiting
+        return compiler.compiled(call), compiler.failed
 
     def held(self, model: nn.Module, stages: Sequence[nn.Module]) -> int:
         return (NUMBERS + 1) * numbers(model)  # gradients are copied together for the exchange

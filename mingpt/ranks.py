@@ -78,6 +78,13 @@ class Ranks:
         """
         return model.to(device)
 
+    def compiled(self, call: Callable[..., Any]) -> tuple[Callable[..., Any], list[str]]:
+        """`call`, to be compiled when it is called; and what kinds of error its pieces met that run as written.
+
+        Alone a failure is raised by the call, and the list stays empty.
+        """
+        return torch.compile(call), []
+
     def held(self, model: nn.Module, stages: Sequence[nn.Module]) -> int:
         """Numbers that this process holds of `model` in training: weights, gradients, two averages, what it exchanges.
 

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from mingpt.carried import Carried, refuse_carrying
-from mingpt.compiling import Compiler
 from mingpt.errors import CheckpointError, NotFiniteError
 from mingpt.lm import LanguageModel
 from mingpt.optim import OPTIMIZERS, SLOTS, rate_at
@@ -87,8 +86,7 @@ class Trainer:
 
     def _compiled(self) -> Callable[..., Any]:
         """The model, compiled and tried once forward and backward; where that fails, the model itself."""
-        compiler = Compiler()
-        compiled = compiler.compiled(self._forward)
+        compiled, failures = self.ranks.compiled(self._forward)
         first = (self.ranks.rows(ids).chunk(self.parts)[0] for ids in self.batches(0))
         inputs, targets = (moved(ids, self.device) for ids in first)
         failed = None
@@ -100,7 +98,7 @@ class Trainer:
             failed = type(error).__name__
         finally:
             self.model.zero_grad()
-        failed = self.ranks.agreed(failed or next(iter(compiler.failed), None))
+        failed = self.ranks.agreed(failed or next(iter(failures), None))
         if failed:
             self.say(f"torch.compile failed ({failed}); training goes on without it")
         return self._forward if failed else compiled

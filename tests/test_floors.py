@@ -20,7 +20,7 @@ FLOORS: list[list[list[str]]] = [
         [
             *("errors", "say", "version", "registry", "files", "untrusted", "interrupt", "utils"),
             *("initialise", "passes", "norms", "convolution", "dropout"),
-            *("launch", "ranks", "distributed"),
+            *("launch", "compiling", "ranks", "distributed"),
             *(
                 "report.reading",
                 "report.curve",
@@ -60,7 +60,6 @@ FLOORS: list[list[list[str]]] = [
     [["model"], ["rnn"], ["grams", "ngram"]],
     [
         ["zoo"],
-        ["compiling"],
         ["stepping", "sampling"],
         ["influence", "evaluate"],
         ["probe"],
