@@ -67,8 +67,8 @@ def measure(
     """Seconds of each call, alternated round by round after a warm-up, the device synchronised around each.
 
     Args:
-        least: seconds that a turn lasts at least, of as many calls as that takes: so that a quick one is not judged by
-            the caches that a slow one before it left.
+        least: above 0, a turn is a call that is not timed, then as many as last so many seconds: so that a quick one is
+            not judged by the caches that a slow one before it left.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(warmup + rounds):
@@ -80,6 +80,8 @@ def measure(
 
 
 def _timed(call: Callable[[], object], device: torch.device, least: float) -> float:
+    if least:
+        call()
     synchronise(device)
     began, calls, taken = time.perf_counter(), 0, 0.0
     while not calls or taken < least:
