@@ -20,8 +20,8 @@ from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.mirror import WandbMirror
 from mingpt.ngram import kneser_ney_losses
 from mingpt.ranks import Ranks
-from mingpt.report import curve
-from mingpt.report.reading import read_lines, read_losses
+from mingpt.report import loss_picture
+from mingpt.report.reading import each_line, read_losses
 from mingpt.runlog import JsonLines
 from mingpt.say import Say, silent
 from mingpt.settings import Config
@@ -143,7 +143,7 @@ def _train_in(
 def _mirror(folder: Path, config: Config, mirror_id: str, say: Say) -> WandbMirror:
     told = {**config.flat(), "environment": environment(folder)}
     mirror = WandbMirror(config.wandb, folder, mirror_id, told, say)
-    for line in read_lines(folder / "samples.jsonl"):  # the mirror's table is sent whole, at the end
+    for line in each_line(folder / "samples.jsonl"):  # the mirror's table is sent whole, at the end
         mirror.sample(line["step"], line["prompt"], line["text"])
     return mirror
 
@@ -161,7 +161,7 @@ def _draw(folder: Path, corpus: Corpus, block_size: int, say: Say) -> None:
             say(f"no n-gram lines: to count more than {COUNTED:,} tokens would take too much memory")
         losses = kneser_ney_losses(data.train, data.held_out, vocab_size, block_size) if few else {}
         folders.write_json(folder, "baselines.json", losses)
-    curve.draw(folder)
+    loss_picture.draw(folder)
 
 
 def load_newest(*, device: str = "auto", say: Say = silent) -> Run:

@@ -12,9 +12,8 @@ from typing import Any, TextIO
 
 import torch
 
-from mingpt.errors import CheckpointError
 from mingpt.files import write_atomic
-from mingpt.report.reading import read_lines
+from mingpt.report.reading import PLAIN, each_line
 from mingpt.version import VERSION
 
 Record = dict[str, Any]
@@ -29,18 +28,13 @@ class JsonLines:
         holds: what each of those must have beside its step.
 
     Raises:
-        CheckpointError: a line that has not.
+        CheckpointError: a line that has not, or holds anything but plain values.
     """
 
     def __init__(self, path: Path, until: int, holds: Mapping[str, type | UnionType] = MappingProxyType({})) -> None:
         if path.exists():
-            lines = read_lines(path)
-            for number, line in enumerate(lines, start=1):
-                for name, kind in {"step": int, **holds}.items():
-                    if not isinstance(line.get(name), kind):
-                        raise CheckpointError(f"{path}: line {number} has no {name}; mend or remove it")
-            kept = [line for line in lines if line["step"] <= until]
-            write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+            lines = each_line(path, {**PLAIN, "step": int, **holds})
+            write_atomic(path, b"".join(f"{json.dumps(line)}\n".encode() for line in lines if line["step"] <= until))
         self._file: TextIO = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
 
     def write(self, record: Record) -> None:

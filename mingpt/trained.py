@@ -14,7 +14,7 @@ from mingpt.errors import CheckpointError, DataError, UsageError, require
 from mingpt.evaluate import HeldOutLoss, PseudoLikelihood, held_out_loss, pseudo_likelihood
 from mingpt.influence import influence
 from mingpt.lm import LanguageModel
-from mingpt.report.reading import read_json, read_lines, read_losses
+from mingpt.report.reading import last_line, read_json, read_losses
 from mingpt.sampling import Sampling, fill, stream, write
 from mingpt.say import Say, silent
 from mingpt.settings import Config
@@ -183,10 +183,10 @@ class Run:
         Raises:
             CheckpointError: there is none.
         """
-        lines = read_lines(self.folder / "metrics.jsonl")
-        if not lines:
+        last = last_line(self.folder / "metrics.jsonl")
+        if last is None:
             raise CheckpointError(f"{self.folder / 'metrics.jsonl'}: missing, or it holds no step")
-        return lines[-1]
+        return last
 
     def baselines(self) -> dict[str, float]:
         """n-gram losses of this run's text, in nats per token."""

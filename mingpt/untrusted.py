@@ -6,7 +6,7 @@ What they may hold and can't be taken is a ValueError, whose text is the reason 
 import json
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any
@@ -16,7 +16,7 @@ import yaml
 YAML_BYTES = 1 << 20  # the whole settings of a run are 2 thousand
 JSON_BYTES = 8 << 20  # costs up to 25 times as much in memory
 LINE_BYTES = 1 << 20  # of a .jsonl file: a step's numbers are 300, a sample's text some thousand
-LINES_BYTES, LINES_VALUES = 512 << 20, 32 << 20  # of all of them: the metrics of two million steps
+LINES_BYTES, LINES_VALUES = 512 << 20, 24 << 20  # of all that are kept: 2 million steps; 2 GB of memory at most
 PICTURE_BYTES = 8 << 20  # those of our own records are a tenth of a million
 TOKENIZER_BYTES = 32 << 20  # vocabularies of other people have a quarter of a million entries
 HEADER_BYTES = 4 << 20  # of a safetensors file: names, types and places of 40,000 tensors
@@ -100,7 +100,7 @@ def _misfit(value: Any, shape: Shape) -> str | None:
         return None if fits else _must_be(kinds, value)
     for name, inner, its in parts:
         if its is not None and (said := _misfit(inner, its)):
-            return f".{str(name)[:80]}{said}"
+            return f".{_one_line(name)[:80]}{said}"
     return None
 
 
@@ -127,13 +127,7 @@ def read_at_most(limit: int, path: Path) -> bytes:
 
 
 def read_objects(path: Path, shape: Fields, limit: int = LINES_BYTES) -> list[dict[str, Any]]:
-    """The objects of a .jsonl file, one a line; a last line that a crash cut short is left out.
-
-    A line that is none is refused before the next is read, so that a file of anything else costs no memory.
-
-    Args:
-        shape: of every object.
-        limit: bytes of the file.
+    """All that `each_object` gives of a file of at most `limit` bytes.
 
     Raises:
         OSError: it can't be read.
@@ -143,32 +137,51 @@ def read_objects(path: Path, shape: Fields, limit: int = LINES_BYTES) -> list[di
     found: list[dict[str, Any]] = []
     names: dict[str, str] = {}  # each is kept once, not once a line
     values = 0
-    with open(path, "rb") as file:
-        while line := file.readline(LINE_BYTES + 1):
-            try:
-                require_at_most(LINE_BYTES, len(line))
-                value = parse_json(line.decode("utf-8", errors="replace"))
-            except ValueError as reason:
-                if len(line) <= LINE_BYTES and not file.read(1):
-                    return found
-                raise ValueError(f"line {len(found) + 1}: {reason}") from None
-            if wrong := misfit(value, shape):
-                raise ValueError(f"line {len(found) + 1}: {wrong}")
-            found.append({names.setdefault(name, name): inner for name, inner in value.items()})
-            values += len(value) + 2  # an object without any costs as much as two
-            if values > LINES_VALUES:
-                raise ValueError(f"line {len(found)}: more than {LINES_VALUES:,} values; no more are read")
+    for value in each_object(path, shape):
+        found.append({names.setdefault(name, name): inner for name, inner in value.items()})
+        values += len(value) + 2  # an object without any costs as much as two
+        if values > LINES_VALUES:
+            raise ValueError(f"more than {LINES_VALUES:,} values; no more are read")
     return found
 
 
-def read_svg(path: Path) -> bytes:
-    """A picture's own file.
+def each_object(path: Path, shape: Fields) -> Iterator[dict[str, Any]]:
+    """The objects of a .jsonl file, one a line; blank lines are passed over.
+
+    What ends the file and is no JSON is left out, as a crash cut it short.  Any other line that is no such object is
+    refused before the next is read, so that a file of anything costs the memory of one line.
+
+    Args:
+        shape: of every object.
 
     Raises:
         OSError: it can't be read.
     """
-    if path.is_symlink():
-        raise ValueError("a link; a picture that is shown is a file of its own")
+    require_ordinary(path)
+    with open(path, "rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(LINE_BYTES + 1), b""), start=1):
+            try:
+                require_at_most(LINE_BYTES, len(line))
+                if not line.strip():
+                    continue
+                value = parse_json(line.decode("utf-8", errors="replace"))
+            except ValueError as reason:
+                if len(line) <= LINE_BYTES and not file.read(1):
+                    return
+                raise ValueError(f"line {number}: {reason}") from None
+            if wrong := misfit(value, shape):
+                raise ValueError(f"line {number}: {wrong}")
+            yield value
+
+
+def read_svg(path: Path, folder: Path) -> bytes:
+    """A picture's own file, somewhere in `folder`.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    if path.resolve() != folder.resolve() / path.relative_to(folder):
+        raise ValueError("a link, or in a folder that is one; a picture that is shown is a file of its own")
     content = read_at_most(PICTURE_BYTES, path)
     if b"<svg" not in content:
         raise ValueError("no SVG")
@@ -196,4 +209,8 @@ def require_at_most(limit: int, size: int) -> None:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return _one_line(error) or type(error).__name__
+
+
+def _one_line(words: object) -> str:
+    return " ".join(str(words).split())

@@ -211,17 +211,17 @@ def experiment(argv: Sequence[str]) -> int:
     """answer a question with a grid of runs: list, run NAME, show NAME"""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # as for `bench`
     from mingpt import comparing
-    from mingpt.experiments import conclude, verbs
+    from mingpt.experiments import actions, conclude
 
-    return verbs.experiment(argv, print, program(), partial(conclude.conclude, show=comparing.show))
+    return actions.experiment(argv, print, program(), partial(conclude.conclude, show=comparing.show))
 
 
 def sweep(argv: Sequence[str]) -> int:
     """train every combination of settings, and compare"""
     from mingpt import comparing
-    from mingpt.experiments import conclude, verbs
+    from mingpt.experiments import actions, conclude
 
-    return verbs.sweep(argv, print, program(), partial(conclude.conclude, show=comparing.show))
+    return actions.sweep(argv, print, program(), partial(conclude.conclude, show=comparing.show))
 
 
 def export(argv: Sequence[str]) -> int:

@@ -23,7 +23,7 @@ FLOORS: list[list[list[str]]] = [
             *("launch", "compiling", "ranks", "distributed"),
             *(
                 "report.reading",
-                "report.curve",
+                "report.loss_picture",
                 "report.curves",
                 "report.heatmaps",
                 "report.statistics",

@@ -21,7 +21,7 @@ from mingpt.experiments.base import Cell, steps_of
 from mingpt.experiments.plan import folder_name, words_of
 from mingpt.files import locked
 from mingpt.interrupt import stop_on_signals
-from mingpt.report.reading import read_lines
+from mingpt.report.reading import last_line
 from mingpt.say import Say
 from mingpt.settings import Config
 
@@ -50,8 +50,8 @@ class Outcome:
 
 def finished(config: Config, folder: Path) -> bool:
     """Whether the run in `folder` has made all its steps, and left what it should."""
-    lines, last = read_lines(folder / "metrics.jsonl"), steps_of(config)
-    complete = bool(lines) and lines[-1]["step"] == last and checkpoint.steps(folder)[:1] == [last]
+    line, last = last_line(folder / "metrics.jsonl"), steps_of(config)
+    complete = line is not None and line["step"] == last and checkpoint.steps(folder)[:1] == [last]
     return complete and (folder / "baselines.json").exists()
 
 
@@ -183,7 +183,7 @@ class Crew:
         if cell in self._outcome.failed:
             self.say(f"[{number}/{total}] {cell.name} FAILED: {self._outcome.failed[cell][1]}")
             return
-        loss = read_lines(cell.folders[-1] / "metrics.jsonl")[-1].get("val_loss")
+        loss = (last_line(cell.folders[-1] / "metrics.jsonl") or {}).get("val_loss")
         held_out = "" if loss is None else f": held out {loss:.4f}"
         about = f"{left / 60:.0f} min" if left >= 120 else f"{left:.0f} s"
         rest = f" · about {about} left" if number < total else ""

@@ -238,7 +238,7 @@ def understood(folder: Path, name: str) -> Iterator[None]:
         yield
     except MingptError:
         raise
-    except (ArithmeticError, LookupError, TypeError, ValueError) as wrong:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as wrong:
         why = f"{type(wrong).__name__}: {wrong}"
         raise CheckpointError(f"{folder / MEASURED}: rows of {name} are not what it measures: {why}") from wrong
 

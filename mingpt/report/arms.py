@@ -13,6 +13,14 @@ NOT_OF_AN_ARM = (
     *("system.seed", "system.work_dir", "data.path", "trainer.resume", "trainer.resume_changed"),
     *("trainer.eval_every", "trainer.eval_tokens", "trainer.sample_every", "trainer.save_every"),
 )
+# What a run from before a setting existed was made with, where that isn't null.  (To ask for defaults needs torch.)
+BEFORE = {
+    "data.vocab_size": 1024,
+    "dist.strategy": "ddp",
+    "model.conv_width": 1,
+    "model.rope_base": 10_000.0,
+    "trainer.matrix_momentum": 0.95,
+}
 MACHINE = ("device", "device_name", "threads")
 
 
@@ -77,7 +85,7 @@ def refuse_twins(groups: Sequence[Group]) -> None:
 
 def arm_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What makes an arm: settings without seed, folders, cadences; of the weights it starts from, how they came."""
-    kept = {k: v for k, v in settings.items() if k not in NOT_OF_AN_ARM and not k.startswith("wandb.")}
+    kept = {k: v for k, v in {**BEFORE, **settings}.items() if k not in NOT_OF_AN_ARM and not k.startswith("wandb.")}
     start = kept.get(STARTS_FROM)
     if start and is_run(Path(start)):
         del kept[STARTS_FROM]

@@ -13,8 +13,8 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from mingpt.report.compare import Arm, Comparison
-from mingpt.report.curve import labels
 from mingpt.report.curves import Curve, mean_curve
+from mingpt.report.loss_picture import labels
 from mingpt.report.statistics import number
 from mingpt.report.tidy import tidy
 

@@ -106,7 +106,7 @@ def _entry(folder: Path, part: Part) -> Entry:
         folder=folder,
         part=part,
         figure=key,
-        picture=page.picture(key) if key else None,
+        picture=page.picture(key, folder) if key else None,
     )
 
 

@@ -148,8 +148,8 @@ def of_experiment(folder: Path) -> Part:
     record, summary = read_record(folder), read_summary(folder)
     result = compared(folder)
     drawn = [path for path in pictures(folder) if not path.name.startswith(ARMS_FIGURE)]
-    first = [picture(path) for path in drawn if path.stem == OWN_CURVES]
-    others = [picture(path) for path in drawn if path.stem != OWN_CURVES]
+    first = [picture(path, folder) for path in drawn if path.stem == OWN_CURVES]
+    others = [picture(path, folder) for path in drawn if path.stem != OWN_CURVES]
     small, notes = smallness(record), _rates(record.get("chosen_learning_rates") or {})
     findings = [str(finding) for finding in summary.get("findings", [])]
     return Part(
@@ -244,13 +244,13 @@ def pictures(folder: Path) -> list[Path]:
     return sorted((folder / "figures").glob("*.svg"))
 
 
-def picture(path: Path) -> Figure:
-    """A file's picture, as an image; its name for who can't see it is the one inside.
+def picture(path: Path, folder: Path) -> Figure:
+    """A picture in an experiment's `folder`, as an image; its name for who can't see it is the one inside.
 
     Raises:
         CheckpointError: no SVG, too large, or a link, behind which might be anything that is nobody else's to see.
     """
-    content = readable(path, read_svg)
+    content = readable(path, lambda path: read_svg(path, folder))
     said = re.search(r"<title>(.*?)</title>", content.decode("utf-8", errors="replace"), re.DOTALL)
     label = unescape(said[1]) if said else path.stem.replace("-", " ")
     source = f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"

@@ -3,7 +3,8 @@
 A file that is damaged, too large or holds something else is a CheckpointError of one line, which names it and says why.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from mingpt.untrusted import (
     NUMBER,
     YAML_BYTES,
     Fields,
+    each_object,
     misfit,
     parse_json,
     parse_yaml,
@@ -73,6 +75,26 @@ def read_lines(path: Path, shape: Fields | None = None, limit: int = LINES_BYTES
         CheckpointError: no ordinary file, too large, or a line before the last is no such object.
     """
     return readable(path, lambda path: read_objects(path, shape or PLAIN, limit)) if path.exists() else []
+
+
+def each_line(path: Path, shape: Fields | None = None) -> Iterator[Record]:
+    """The same of a file of any length, since one line at a time is kept: what a run's own process reads of it.
+
+    Raises:
+        CheckpointError: as `read_lines`, but for the size.
+    """
+    lines = each_object(path, shape or PLAIN) if path.exists() else iter(())
+    while (line := readable(path, lambda _: next(lines, None))) is not None:
+        yield line
+
+
+def last_line(path: Path) -> Record | None:
+    """The last of `each_line`; None without any.
+
+    Raises:
+        CheckpointError: as `each_line`.
+    """
+    return next(iter(deque(each_line(path), maxlen=1)), None)
 
 
 def read_losses(path: Path) -> dict[str, float]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mingpt.errors import CheckpointError, UsageError
-from mingpt.report.curve import smoothed
 from mingpt.report.curves import Curve
+from mingpt.report.loss_picture import smoothed
 from mingpt.report.reading import Record, read_json, read_lines, read_losses, read_settings
 from mingpt.untrusted import NUMBER
 
@@ -35,7 +35,7 @@ OF_ENVIRONMENT = {
     "device_name?": str,
     "threads?": int,
 }
-OF_METRICS = {str: NUMBER}
+OF_METRICS = {"step": int, str: NUMBER}
 OF_SAMPLES = {"step": int, "prompt": str, "text": str}
 
 
@@ -152,12 +152,11 @@ def read_run(folder: Path) -> RunRecord:
     """
     if not is_run(folder):
         raise UsageError(f"{folder}: no run here (it has no config.yaml)")
-    metrics = read_lines(folder / "metrics.jsonl", OF_METRICS)
     return RunRecord(
         folder=folder,
         settings=_found_again(read_settings(folder), folder),
         environment=read_json(folder / "environment.json", OF_ENVIRONMENT),
-        metrics=[line for line in metrics if isinstance(line.get("step"), int)],
+        metrics=read_lines(folder / "metrics.jsonl", OF_METRICS),
         samples=read_lines(folder / "samples.jsonl", OF_SAMPLES),
         baselines=read_losses(folder / "baselines.json"),
     )

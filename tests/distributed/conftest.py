@@ -15,7 +15,7 @@ import pytest
 from company import LONGEST, ROOT, SETTINGS, WORKER, Ended, family_of
 
 from mingpt import announcing, events
-from mingpt.report import curve
+from mingpt.report import loss_picture
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -24,7 +24,7 @@ def no_slow_frills() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(events, "SAMPLE_TOKENS", 5)
         patch.setattr(announcing, "matrix_rate", lambda device: 1e9)
-        patch.setattr(curve, "draw", lambda folder: folder / "loss.png")
+        patch.setattr(loss_picture, "draw", lambda folder: folder / "loss.png")
         yield
 
 

@@ -24,7 +24,7 @@ import torch
 
 from mingpt import announcing, checkpoint, cli, console, events
 from mingpt.launch import launched, rank
-from mingpt.report import curve
+from mingpt.report import loss_picture
 from mingpt.trainer import Trainer
 
 
@@ -92,7 +92,7 @@ def main(programme: str, answers: str) -> int:
     events.SAMPLE_TOKENS = 5
     console.show_outcome = lambda *given: None  # type: ignore[assignment]
     announcing.matrix_rate = lambda device: 1e9  # type: ignore[attr-defined]
-    curve.draw = lambda folder: folder / "loss.png"  # type: ignore[assignment]
+    loss_picture.draw = lambda folder: folder / "loss.png"  # type: ignore[assignment]
     codes = []
     for part in json.loads(programme):
         codes.append(train(part["argv"], part.get("fault")))

@@ -42,7 +42,7 @@ def no_slow_frills() -> Iterator[None]:
     with (
         mock.patch("mingpt.events.SAMPLE_TOKENS", 3),
         mock.patch("mingpt.announcing.matrix_rate", return_value=1e9),
-        mock.patch("mingpt.report.curve.draw"),
+        mock.patch("mingpt.report.loss_picture.draw"),
         mock.patch("os.fsync"),
         mock.patch("mingpt.experiments.crew.AGAIN_S", 0.05),
         mock.patch("mingpt.experiments.runner.AGAIN_S", 0.05),

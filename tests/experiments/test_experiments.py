@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from mingpt.experiments import EXPERIMENTS, plan, verbs
+from mingpt.experiments import EXPERIMENTS, actions, plan
 from mingpt.experiments.base import Cell, Experiment, Lab, read_by
 from mingpt.experiments.measures import scores, symmetries, windows, writing
 from mingpt.report.reading import read_lines
@@ -59,16 +59,16 @@ def test_arms_are_alike(name: str, quick: bool) -> None:
     assert len({str(stages) for stages in arms.values()}) == len(arms)
     assert EXPERIMENTS[name].question.endswith("?")
     assert arms or EXPERIMENTS[name].measurements
-    assert verbs.show(EXPERIMENTS[name], quick).startswith(EXPERIMENTS[name].question)
+    assert actions.show(EXPERIMENTS[name], quick).startswith(EXPERIMENTS[name].question)
 
 
 def test_published_record_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("results/window-quick").mkdir(parents=True)
-    assert "published" not in verbs.show(EXPERIMENTS["window"], False)
+    assert "published" not in actions.show(EXPERIMENTS["window"], False)
     Path("results/window-quick/report.html").write_text("a page")
     for quick in (False, True):
-        assert "published: results/window-quick/report.html" in verbs.show(EXPERIMENTS["window"], quick)
+        assert "published: results/window-quick/report.html" in actions.show(EXPERIMENTS["window"], quick)
 
 
 @pytest.fixture(scope="module")

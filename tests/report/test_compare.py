@@ -11,7 +11,10 @@ import pytest
 
 from mingpt import cli
 from mingpt.errors import DataError, UsageError
+from mingpt.report.arms import BEFORE, NOT_OF_AN_ARM
 from mingpt.report.compare import comparison
+from mingpt.report.reading import read_settings
+from mingpt.settings import Config
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,6 +58,24 @@ def test_seed_folder_or_cadence_makes_an_arm(make_run: Any) -> None:
 def test_setting_that_older_runs_lack_is_another_arm_where_it_is_null(make_run: Any) -> None:
     assert len(comparison([make_run("a", seed=1), make_run("b", seed=2, window=None)]).arms) == 1
     assert len(comparison([make_run("c", seed=1), make_run("d", seed=2, window=8)]).arms) == 2
+
+
+def test_setting_that_came_later_parts_runs_that_it_leaves_as_they_were(make_run: Any) -> None:
+    older, newer = make_run("a", seed=1), make_run("b", seed=2, conv_width=1)
+    assert [arm.seeds for arm in comparison([older, newer]).arms] == [[1, 2]]
+    wide = make_run("c", seed=3, conv_width=4)
+    assert comparison([older, newer, wide]).differing == {"model.conv_width": [1, 4]}
+
+
+def test_setting_that_published_runs_lack_has_no_value_there() -> None:
+    """What came after the records: its value before is its default, and stands in BEFORE where it isn't null."""
+    now = Config().flat()
+    assert {key: now[key] for key in BEFORE} == BEFORE
+    found = [next(folder.glob("**/config.yaml"), None) for folder in (ROOT / "results").glob("*-quick")]
+    runs = [path.parent for path in found if path]
+    lacking = {key for run in runs for key in now.keys() - read_settings(run).keys() if now[key] is not None}
+    assert {key for key in lacking if not key.startswith("wandb.")} - {*NOT_OF_AN_ARM} <= BEFORE.keys()
+    assert runs
 
 
 def test_second_stages_are_arms_of_their_own_for_their_folders(make_run: Any) -> None:

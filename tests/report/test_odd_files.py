@@ -14,11 +14,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mingpt.errors import CheckpointError, DataError, UsageError
-from mingpt.report import page
+from mingpt.report import loss_picture, page
 from mingpt.report.cells import cells_of, last_stage, read_record, read_rows, read_summary
 from mingpt.report.published import publish, unfinished
-from mingpt.report.reading import read_json, read_lines, read_losses, read_settings
-from mingpt.report.records import read_run
+from mingpt.report.reading import last_line, read_json, read_lines, read_losses, read_settings
+from mingpt.report.records import OF_METRICS, read_run
+from mingpt.runlog import JsonLines
 from mingpt.untrusted import LINES_VALUES, NUMBER, misfit, read_objects
 
 Damage = Callable[[Path], Any]
@@ -91,6 +92,7 @@ def test_file_that_was_cut_short_is_taken(experiment_folder: Path, name: str) ->
         ("record.json", "seeds", True, "seeds must be a whole number, is true or false"),
         ("record.json", "arms", {"a": [{"trainer.max_iters": "9"}]}, r"arms.a.0.trainer.max_iters must be a whole"),
         ("record.json", "arms", {"a": 3}, "arms.a must be a list, is a whole number"),
+        ("record.json", "arms", {"a\nb\x1b": 3}, "arms.a b\x1b must be a list, is a whole number"),
         ("record.json", "chosen_learning_rates", {"a": {}}, "chosen_learning_rates.a.chosen is missing"),
         ("record.json", "hopeless", ["a"], "hopeless must be an object, is a list"),
         ("record.json", "measurements", [["far"]], "measurements.0 must be text, is a list"),
@@ -128,6 +130,8 @@ def test_settings_of_another_type_are_taken(tmp_path: Path, content: str, said: 
     [
         ('{"a": 1}\n{"a": \n{"a": 3}\n', "line 2: not JSON"),
         ('{"a": 1}\n[]\n', "line 2: it must be an object"),
+        ('{"a": 1}\n\n1', "line 3: it must be an object"),
+        ('{"a": 1}\n{"a": \n\n', "line 2: not JSON"),
         ('{"a": {}}\n', "line 1: a must be .*, is an object"),
         ('{"a": "' + "x" * (1 << 20) + '"}\n', "line 1: .* at most 1,048,576 are read"),
     ],
@@ -142,16 +146,63 @@ def test_line_that_is_no_record_is_taken(tmp_path: Path, lines: str, said: str) 
 def test_line_that_a_crash_cut_short_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'{"a": 1}\n{"a": "\xe2\x82')
     assert read_lines(tmp_path / "a.jsonl") == [{"a": 1}]
-    assert read_lines(tmp_path / "none.jsonl") == read_losses(tmp_path / "none.json").get("lines", [])
+    assert read_lines(tmp_path / "none.jsonl") == []
+    assert last_line(tmp_path / "none.jsonl") is None
+    assert read_losses(tmp_path / "none.json") == {}
+
+
+def test_blank_lines_are_refused_or_counted_as_records(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('\n{"a": 1}\n \t\r\n\n{"a": 2}\n\n\n')
+    assert read_lines(path) == [{"a": 1}, {"a": 2}]
+    assert last_line(path) == {"a": 2}
+
+
+@pytest.mark.parametrize("line", ['{"train_loss": 1.0}', '{"step": 1.5, "train_loss": 1.0}'])
+def test_step_that_is_none_is_left_out_unsaid(experiment_folder: Path, line: str) -> None:
+    with open(experiment_folder / RUN / "metrics.jsonl", "a") as file:
+        file.write(line + "\n")
+    with pytest.raises(CheckpointError, match=r"metrics.jsonl: can't be read: line 31: step"):
+        read_run(experiment_folder / RUN)
 
 
 def test_many_short_lines_cost_more_than_their_size_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("{}\n" * 10)
     monkeypatch.setattr("mingpt.untrusted.LINES_VALUES", 12)
-    with pytest.raises(ValueError, match="line 7: more than 12 values"):
+    with pytest.raises(ValueError, match=r"^more than 12 values"):
         read_objects(path, {})
     assert LINES_VALUES > 10 * 2_000_000  # numbers of two million steps
+
+
+def test_values_below_the_limit_cost_more_than_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, values = tmp_path / "metrics.jsonl", 30_000
+    path.write_text("".join(f'{{"step": {step}}}\n' for step in range(values // 3)))  # the dearest: few values a line
+    monkeypatch.setattr("mingpt.untrusted.LINES_VALUES", values)
+    tracemalloc.start()
+    try:
+        assert len(read_objects(path, OF_METRICS)) == values // 3
+        assert tracemalloc.get_traced_memory()[1] / values * LINES_VALUES < 2.1e9  # as SECURITY.md has it
+    finally:
+        tracemalloc.stop()
+
+
+def test_long_run_cannot_be_gone_on_with_or_drawn(
+    make_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limits are for strangers' files; one's own run ends, and goes on, however many steps it has."""
+    folder = make_run("a")
+    for limit in ("LINES_VALUES", "LINES_BYTES"):
+        monkeypatch.setattr(f"mingpt.untrusted.{limit}", 9)
+    with pytest.raises(CheckpointError, match="more than 9 values"):
+        read_run(folder)
+    assert loss_picture.draw(folder).is_file()
+    JsonLines(folder / "metrics.jsonl", until=20, holds={"train_loss": NUMBER}).close()
+    last = last_line(folder / "metrics.jsonl")
+    assert last is not None
+    assert last["step"] == 20
+    with pytest.raises(CheckpointError, match=r"line 1: text is missing"):
+        JsonLines(folder / "metrics.jsonl", until=20, holds={"text": str})
 
 
 def test_shape_lets_another_value_through() -> None:
@@ -184,7 +235,7 @@ def test_folder_of_no_number_ends_the_choice_of_the_last_stage(experiment_folder
 PICTURES: dict[str, tuple[Damage, str]] = {
     "large": (lambda path: path.write_bytes(b"<svg>" + bytes(8 << 20)), "at most 8,388,608 are read"),
     "no picture": (lambda path: path.write_bytes(b"\x7fELF"), "no SVG"),
-    "link": (lambda path: path.symlink_to(path.parents[1] / "record.json"), "a link; a picture that is shown"),
+    "link": (lambda path: path.symlink_to(path.parents[1] / "record.json"), "a link, .* a picture that is shown"),
     "endless": (lambda path: os.mkfifo(path), "no ordinary file"),
 }
 
@@ -196,6 +247,18 @@ def test_odd_picture_is_put_into_a_page(experiment_folder: Path, odd: str) -> No
     damage(experiment_folder / "figures" / "far.svg")
     with pytest.raises(CheckpointError, match=f"far.svg: can't be read: .*{said}"):
         page.write([experiment_folder], experiment_folder / "page.html")
+
+
+def test_picture_behind_a_linked_folder_is_put_into_a_page(experiment_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "far.svg").write_text("<svg/>")
+    (experiment_folder / "figures").symlink_to(tmp_path / "private")
+    with pytest.raises(CheckpointError, match=r"far.svg: can't be read: .*in a folder that is one"):
+        page.write([experiment_folder], experiment_folder / "page.html")
+    (experiment_folder / "figures").unlink()
+    shutil.copytree(tmp_path / "private", experiment_folder / "figures")
+    (tmp_path / "here").symlink_to(experiment_folder)  # a way to the experiment is its owner's own
+    assert page.write([tmp_path / "here"], tmp_path / "page.html").is_file()
 
 
 JSON = st.recursive(

@@ -14,11 +14,11 @@ import pytest
 
 from mingpt import cli
 from mingpt.errors import CheckpointError, UsageError
-from mingpt.experiments import verbs
+from mingpt.experiments import actions
 from mingpt.report import index, page
 from mingpt.report.cells import smallness
 from mingpt.report.compare import comparison
-from mingpt.report.curve import labels
+from mingpt.report.loss_picture import labels
 from mingpt.report.published import portable, publish, thin, unfinished
 from mingpt.report.reading import read_lines
 from mingpt.report.records import RunRecord
@@ -228,7 +228,7 @@ def test_committed_pages_are_older_than_their_files(tmp_path: Path) -> None:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "README.md", tmp_path / "README.md")
-    verbs.redraw(tmp_path / "results")
+    actions.redraw(tmp_path / "results")
     index.write(tmp_path / "results", tmp_path / "README.md", tmp_path / "docs" / "ideas")
     files = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
     other = [str(path) for path in files if (ROOT / path).read_bytes() != (tmp_path / path).read_bytes()]

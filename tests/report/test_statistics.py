@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mingpt.report.curve import reaches
+from mingpt.report.loss_picture import reaches
 from mingpt.report.statistics import (
     Estimate,
     Sooner,

@@ -16,7 +16,7 @@ import pytest
 
 from mingpt import announcing, checkpoint, events
 from mingpt.files import sha256
-from mingpt.report import curve
+from mingpt.report import loss_picture
 from mingpt.report.reading import read_lines
 from mingpt.settings import Config
 
@@ -60,7 +60,7 @@ def without_frills(*, power_cuts: bool = False) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(events, "SAMPLE_TOKENS", 5)
         patch.setattr(announcing, "matrix_rate", lambda device: 1e9)
-        patch.setattr(curve, "draw", lambda folder: folder / "loss.png")
+        patch.setattr(loss_picture, "draw", lambda folder: folder / "loss.png")
         if not power_cuts:
             patch.setattr(os, "fsync", lambda handle: None)  # `Disk` counts the calls; no test cuts the power
         yield

@@ -17,7 +17,7 @@ from mingpt.checkpoint import MANIFEST
 from mingpt.errors import CheckpointError, DataError, UsageError
 from mingpt.files import sha256
 from mingpt.ngram import kneser_ney_losses
-from mingpt.report import curve
+from mingpt.report import loss_picture
 from mingpt.report.reading import read_lines
 from mingpt.run import Run
 from mingpt.sampling import Sampling
@@ -25,7 +25,7 @@ from mingpt.text import preparing
 from mingpt.text.batches import DataConfig, split
 
 ROOT = Path(run.__file__).parents[1]
-DRAW = curve.draw  # the fixtures of this folder put something quicker in its place
+DRAW = loss_picture.draw  # the fixtures of this folder put something quicker in its place
 CADENCE = {"trainer.eval_every": 5, "trainer.sample_every": 4, "trainer.save_every": 3}
 
 
@@ -38,7 +38,7 @@ def nowhere(config: settings.Config) -> settings.Config:
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Any) -> Iterator[Run]:
     """A run with nothing left out of it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curve, "draw", DRAW)
+        patch.setattr(loss_picture, "draw", DRAW)
         yield run.train(tiny(tmp_path_factory.mktemp("finished") / "run", CADENCE))
 
 

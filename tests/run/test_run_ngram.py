@@ -13,7 +13,7 @@ from mingpt.counting import READS
 from mingpt.errors import CheckpointError, UsageError
 from mingpt.evaluate import held_out_loss
 from mingpt.files import sha256
-from mingpt.report import curve
+from mingpt.report import loss_picture
 from mingpt.report.reading import read_lines
 from mingpt.settings import Config
 from mingpt.text.batches import split
@@ -21,7 +21,7 @@ from mingpt.text.tokenizers import Ids
 from mingpt.trained import Run
 from mingpt.training_settings import TrainerConfig
 
-DRAW = curve.draw  # the fixtures of this folder put something quicker in its place
+DRAW = loss_picture.draw  # the fixtures of this folder put something quicker in its place
 Make = Callable[..., Config]
 
 
@@ -40,7 +40,7 @@ def ngram(text_file: Path) -> Make:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, ngram: Make) -> Run:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curve, "draw", DRAW)
+        patch.setattr(loss_picture, "draw", DRAW)
         return run.train(ngram(tmp_path_factory.mktemp("ngram") / "run"))
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from mingpt.experiments.base import Lab, Measurement, Row, steps_of
-from mingpt.report.reading import read_lines
+from mingpt.report.reading import each_line
 
 
 def _take(lab: Lab) -> list[Row]:
@@ -11,7 +11,7 @@ def _take(lab: Lab) -> list[Row]:
     for cell in lab.cells:
         before = 0
         for number, (config, folder) in enumerate(zip(cell.configs, cell.folders, strict=True), start=1):
-            for record in read_lines(folder / "metrics.jsonl"):
+            for record in each_line(folder / "metrics.jsonl"):
                 loss = record.get("val_loss", record.get("val_loss_part"))
                 if loss is not None:
                     where = {"arm": cell.arm, "seed": cell.seed, "stage": number}

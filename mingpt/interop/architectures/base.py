@@ -117,7 +117,7 @@ class Architecture:
         rules: what it demands beside `ours` and the words of `keys`.
         places: where our layers lie in it.
         entries: what else config.json says of our settings.
-        read: the way back.
+        restored: those settings again, from what config.json says.
         added: tensors of zeros, by our names, that it has and a model with these settings has not: their shapes.
         passed_over: keys of its config.json that don't change what the weights compute.
         buffers: endings of tensors that some files of it have and that follow from the settings.
@@ -131,7 +131,7 @@ class Architecture:
     rules: tuple[Rule, ...]
     places: Places
     entries: Callable[[Settings], dict[str, Any]] = lambda settings: {}
-    read: Callable[[ConfigReader, Settings], Settings] = lambda reader, settings: {}
+    restored: Callable[[ConfigReader, Settings], Settings] = lambda reader, settings: {}
     added: Callable[[Settings], dict[str, tuple[int, ...]]] = lambda settings: {}
     passed_over: tuple[str, ...] = ()
     buffers: tuple[str, ...] = ()
@@ -167,7 +167,7 @@ class Architecture:
         _check_types(values, self.keys)
         if values["n_layer"] > most_layers:
             raise CheckpointError(f"config.json: {values['n_layer']} layers, but there are {most_layers} tensors")
-        values |= self.read(reader, values)
+        values |= self.restored(reader, values)
         _check_types(values, self.keys)
         reader.finish()
         if values["position"] in ("rope", "learned"):  # by the switch that people know

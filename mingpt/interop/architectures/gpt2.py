@@ -78,7 +78,7 @@ ARCHITECTURES.add("gpt2")(
             Rule("window", lambda s: all(w is None or w >= s["block_size"] for w in s["windows"]), "null"),
         ),
         places=GPT2_PLACES,
-        read=_read_gpt2,
+        restored=_read_gpt2,
         added=lambda s: {"position.table.weight": (s["block_size"], s["n_embd"])} if s["position"] == "none" else {},
         passed_over=("reorder_and_upcast_attn", *SUMMARY),
         buffers=(".attn.bias", ".attn.masked_bias"),
@@ -112,7 +112,7 @@ ARCHITECTURES.add("starcoder2")(
         rules=(ONE_WINDOW,),
         places=STARCODER2_PLACES,
         entries=lambda s: {**rope_entries(s), **window_entries(s)},
-        read=_read_starcoder2,
+        restored=_read_starcoder2,
         buffers=ROTARY_BUFFERS,
     )
 )

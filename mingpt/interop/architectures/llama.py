@@ -102,7 +102,7 @@ ARCHITECTURES.add("llama")(
         ),
         places=LLAMA_PLACES,
         entries=lambda s: {**rope_entries(s), "mlp_bias": s["bias"]},
-        read=_read_llama,
+        restored=_read_llama,
         buffers=ROTARY_BUFFERS,
     )
 )
@@ -115,7 +115,7 @@ ARCHITECTURES.add("mistral")(
         rules=(ONE_WINDOW, NO_BIAS),
         places=LLAMA_PLACES,
         entries=lambda s: {**rope_entries(s), **window_entries(s)},
-        read=_read_mistral,
+        restored=_read_mistral,
         buffers=ROTARY_BUFFERS,
     )
 )
@@ -128,7 +128,7 @@ ARCHITECTURES.add("qwen3")(
         rules=(NO_BIAS,),
         places=QWEN3_PLACES,
         entries=lambda s: {**rope_entries(s), **_layer_window_entries(s)},
-        read=_read_qwen3,
+        restored=_read_qwen3,
         buffers=ROTARY_BUFFERS,
     )
 )

@@ -1,11 +1,14 @@
 """loss.png: a run's curve against the lines that counting alone reaches.  Made from the run folder's files only."""
 
+from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mingpt.files import save_picture
-from mingpt.report.reading import read_lines, read_losses
+from mingpt.report.reading import PLAIN, each_line, read_losses
+from mingpt.untrusted import NUMBER, Fields
 
+OF_STEPS: Fields = {**PLAIN, "step": int, "train_loss": NUMBER}
 TITLE = "Held-out loss against what counting alone reaches"
 UNJUDGED = "Training loss; there is no held-out loss to compare with anything"
 
@@ -15,14 +18,16 @@ def draw(run_dir: Path) -> Path:
     from matplotlib.figure import Figure  # 0.5 s, and only where a picture is drawn
     from matplotlib.ticker import MaxNLocator
 
-    records = read_lines(run_dir / "metrics.jsonl")
-    judged = [(r["step"], r.get("val_loss", r.get("val_loss_part"))) for r in records]
-    judged = [point for point in judged if point[1] is not None]
+    steps, losses, judged = array("q"), array("d"), []  # numbers alone, however many steps there are
+    for line in each_line(run_dir / "metrics.jsonl", OF_STEPS):
+        steps.append(line["step"])
+        losses.append(line["train_loss"])
+        held_out = line.get("val_loss", line.get("val_loss_part"))
+        judged += [] if held_out is None else [(line["step"], held_out)]
     lines = read_losses(run_dir / "baselines.json") if judged else {}  # they are of held-out text
     figure = Figure(figsize=(9, 5), dpi=120, layout="constrained")
     axes = figure.subplots()
-    steps = [record["step"] for record in records]
-    smooth = smoothed([r["train_loss"] for r in records])
+    smooth = smoothed(losses)
     alone = len(steps) == 1  # a model that counts makes one step: no line, but a point
     axes.plot(steps, smooth, "o" if alone else "-", ms=4, color="#9aa7b8", lw=1.2, label="training, smoothed")
     if judged:
