@@ -159,6 +159,7 @@ def test_second_signal_waits_for_what_no_python_can_interrupt(numbers: tuple[sig
         assert child.poll() is None
         child.send_signal(numbers[1])
         try:
-            assert child.wait(20) == 128 + numbers[1]
+            # by its own number where Python heard of the first after all, just before it was blocked
+            assert child.wait(20) in (128 + numbers[1], -numbers[1])
         finally:
             child.kill()
