@@ -38,12 +38,15 @@ class Watch:
     def __call__(self, trainer: Trainer, record: Record) -> None:
         loss = record.get("val_loss", record.get("val_loss_part"))
         pseudo = record.get("pseudo_nats", record.get("pseudo_nats_part"))
+        fresh = ""  # what this step was judged to be; a bar shows the last that was
         if loss is not None:
-            self._held_out = f" · held out {loss:.3f}"
+            fresh = f" · held out {loss:.3f}"
         elif pseudo is not None:
-            self._held_out = f" · pseudo-nats {pseudo:.3f}"
+            fresh = f" · pseudo-nats {pseudo:.3f}"
+        self._held_out = fresh or self._held_out
+        held_out = self._held_out if self.console.is_terminal else fresh
         text = (
-            f"loss {record['train_loss']:.3f}{self._held_out} · {record['tokens_per_second']:,.0f} tokens/s"
+            f"loss {record['train_loss']:.3f}{held_out} · {record['tokens_per_second']:,.0f} tokens/s"
             f"{self._share(trainer, record)}"
         )
         if self.console.is_terminal:

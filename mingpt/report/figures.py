@@ -100,8 +100,10 @@ def style(place: int) -> dict[str, Any]:
 
 
 def plain(name: str) -> str:
-    """A name as matplotlib can write it: no mathematics, no letters that its font lacks."""
-    known = "".join(letter if letter.isprintable() and ord(letter) < 0x180 else "?" for letter in name)
+    """A name as matplotlib can write it: no mathematics, no letters that its font lacks; the end of a line is ↵."""
+    seen = name.replace("\n", "↵")
+    written = (letter in "↵␣" or (letter.isprintable() and ord(letter) < 0x180) for letter in seen)
+    known = "".join(letter if fine else "?" for letter, fine in zip(seen, written, strict=True))
     return (known if len(known) <= LONGEST else known[: LONGEST - 1] + "…").replace("$", r"\$")
 
 

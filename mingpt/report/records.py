@@ -125,7 +125,8 @@ def newest_first(home: Path = HOME) -> list[Path]:
     """
     runs = [path.parent for path in home.glob("*/config.yaml")]
     if not runs:
-        raise CheckpointError(f"no run under {home}/: train one with `chargpt`, or name its folder with --run=DIR")
+        training = "`chargpt train` or `python chargpt.py`"
+        raise CheckpointError(f"no run under {home}/: train one by {training}, or name its folder with --run=DIR")
     return sorted(runs, key=lambda run: (run / "config.yaml").stat().st_mtime_ns, reverse=True)
 
 

@@ -90,7 +90,7 @@ def _sums(lab: Lab) -> list[Row]:
 
 def _draw_sums(rows: list[Row], figure: Any) -> None:
     figure.suptitle(
-        f"Products of predictions, summed over all strings of {rows[0]['vocabulary']} symbols\n"
+        f"Products of predictions, summed over all strings, of an alphabet of {rows[0]['vocabulary']} symbols\n"
         f"a GRU layer of width {rows[0]['width']}; a dot a seed"
     )
     kinds, ways = (list(dict.fromkeys(row[key] for row in rows)) for key in ("weights", "way"))
@@ -133,7 +133,7 @@ def _read(model: LanguageModel, idx: Tensor) -> None:
 
 def _draw_costs(rows: list[Row], figure: Any) -> None:
     axes, slopes = figure.subplots(), time_slopes(rows)
-    told = {way: f"{way}: grows about as T^{exponent:.1f}" for way, exponent in slopes.items()}
+    told = {way: f"{way}: T^{exponent:.1f}" for way, exponent in slopes.items()}
     banded_lines(axes, [{**row, "way": told.get(row["way"], row["way"])} for row in rows], "way", "length", "ms")
     axes.set(xscale="log", yscale="log", xlabel="tokens T", ylabel="reading one text, ms")
     ticks = sorted({row["length"] for row in rows})
