@@ -10,7 +10,7 @@ from mingpt.errors import UsageError
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
 from mingpt.sampling import Sampling, generate
-from mingpt.stepping import RowProducts, compiled_step
+from mingpt.stepping import WrittenOut, compiled_step
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 
@@ -21,7 +21,7 @@ def test_a_row_product_is_the_linear_layer(shape, bias):
     x, weight = torch.randn(*shape, dtype=torch.float64), torch.randn(5, 7, dtype=torch.float64)
     b = torch.randn(5, dtype=torch.float64) if bias else None
     expected = F.linear(x, weight, b)
-    with RowProducts():
+    with WrittenOut():
         ours = F.linear(x, weight, bias=b)
     assert ours.shape == expected.shape
     assert torch.allclose(ours, expected, rtol=0, atol=1e-13)
@@ -29,16 +29,42 @@ def test_a_row_product_is_the_linear_layer(shape, bias):
 
 def test_several_rows_stay_a_matrix_product():
     x, weight = torch.randn(2, 7), torch.randn(5, 7)
-    with RowProducts():
+    with WrittenOut():
         assert torch.equal(F.linear(x, weight), x @ weight.T)
+
+
+def attend(q, k, v, mask=None):
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, dropout_p=0.0, is_causal=False, scale=0.3, enable_gqa=k.shape[1] != q.shape[1]
+    )
+
+
+@pytest.mark.parametrize("key_heads", [1, 3, 6])
+@pytest.mark.parametrize("keys", [1, 9])
+def test_a_query_that_reads_all_is_attention(key_heads, keys):
+    q = torch.randn(1, 6, 1, 4, dtype=torch.float64)
+    k, v = torch.randn(2, 1, key_heads, keys + 2, 4, dtype=torch.float64)[:, :, :, :keys]  # as a cache gives them
+    with WrittenOut():
+        ours = attend(q, k, v)
+    assert torch.allclose(ours, attend(q, k, v), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(("rows", "queries", "masked"), [(2, 1, False), (1, 2, False), (1, 1, True)])
+def test_other_attention_stays_as_it_is(rows, queries, masked):
+    q, k, v = torch.randn(rows, 2, queries, 4), torch.randn(rows, 2, 5, 4), torch.randn(rows, 2, 5, 4)
+    mask = torch.arange(5)[None] < 3 if masked else None
+    with WrittenOut():
+        ours = attend(q, k, v, mask)
+    assert torch.equal(ours, attend(q, k, v, mask))
 
 
 @needs_compiler
 @pytest.mark.filterwarnings("ignore")  # compilers warn of what is theirs
-def test_compiled_steps_past_the_window_equal_a_full_pass():
+@pytest.mark.parametrize("window", [5, None])
+def test_compiled_steps_past_the_window_equal_a_full_pass(window):
     torch.manual_seed(0)
     sizes = {"n_layer": 1, "n_query_head": 2, "n_kv_head": 1, "n_embd": 12, "block_size": 16, "vocab_size": 11}
-    model = GPT(ModelConfig(**sizes, rope=True, window=5, conv_width=3)).double().eval()
+    model = GPT(ModelConfig(**sizes, rope=True, window=window, conv_width=3)).double().eval()
     torch.nn.init.normal_(model.blocks[0].convolution.weight)
     ids = torch.randint(11, (1, 12))
     state = model.new_state(1)
