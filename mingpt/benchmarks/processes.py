@@ -193,7 +193,8 @@ def _launch(runs: Sequence[dict[str, Any]], processes: int, threads: int, *more:
 
 
 def _last_words(lines: Iterable[str]) -> str:
-    told = [line for line in lines if "Error" in line or line.startswith("no end")]
+    """What went wrong first: an exception, or by torchrun's report how a process ended."""
+    told = [line for line in lines if "Error: " in line or "(exitcode: " in line or line.startswith("no end")]
     return (told or ["no reason given"])[0]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from mingpt.benchmarks import BENCHMARKS
+from mingpt.benchmarks import BENCHMARKS, processes
 from mingpt.benchmarks.base import told_of
 from mingpt.errors import UsageError
 from mingpt.flags import Flags
@@ -45,3 +45,10 @@ def test_processes_differ_or_a_kill_is_not_made_or_not_survived() -> None:
     assert [list(ways) for ways in result["apart"].values()] == [["ddp", "fsdp"]] * 2
     assert result["kills"] == {"ddp": {"killed": 1, "same": 1}, "fsdp": {"killed": 1, "same": 1}}
     assert len(said) == 8
+
+
+def test_process_that_fails_or_is_ended_leaves_no_reason() -> None:
+    with pytest.raises(UsageError, match=r"processes=2: .*TypeError: dying\(\) missing 2 required"):
+        processes._launch([{"argv": [], "float64": False, "kill": ["no rank"]}], 2, 1)
+    report = ["W: a setting", "E: failed (exitcode: -15) local_rank: 0", "elastic.errors.ChildFailedError: "]
+    assert "exitcode: -15" in processes._last_words(report)
