@@ -1,7 +1,7 @@
 """The step of one token, compiled: for long texts, as compiling takes half a minute the first time.
 
 Uncompiled, such a step of a small model is mostly Python between operations, and on the CPU products of one row with
-a matrix, for which the usual libraries are far from the rate at which weights and keys can be read.
+a matrix and attention of one query, for which the usual kernels are far from the rate at which memory can be read.
 """
 
 import functools
@@ -21,29 +21,26 @@ Step = Callable[[LanguageModel, Tensor, State], Tensor]
 
 
 class WrittenOut(TorchFunctionMode):
-    """Inside it, on the CPU, linear layers of a single row and attention of a single query are the sums that they are.
+    """Inside it, on the CPU, a linear layer of a single row is the sum that it is, and attention of a single query two
+    products around a softmax.
 
-    A compiler makes loops of those, which read weights, keys and values once at the rate of the memory.  Not meant for
-    anything else: uncompiled, the sums make copies of what they read.
+    A compiler makes one loop of such a sum, which reads the weights once at the rate of the memory.  Not meant for
+    anything else: uncompiled, the sum makes a copy of the weights.
     """
 
     def __torch_function__(
         self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is F.linear and _single_row(args[0]):
+        if func is F.linear and args[0].numel() == args[0].shape[-1] and args[0].device.type == "cpu":
             return _row_times(*args, **kwargs)
-        if func is F.scaled_dot_product_attention and _single_row(args[0][:, 0]) and _reads_all(**kwargs):
-            return _row_reads(*args, scale=kwargs["scale"])
+        if func is F.scaled_dot_product_attention and _reads_all(args[0], **kwargs):
+            return _query_reads(*args, scale=kwargs["scale"])
         return func(*args, **kwargs)
 
 
-def _single_row(x: Tensor) -> bool:
-    return x.numel() == x.shape[-1] and x.device.type == "cpu"
-
-
-def _reads_all(*, attn_mask: Tensor | None, is_causal: bool, dropout_p: float, **_: Any) -> bool:
-    return attn_mask is None and not is_causal and not dropout_p
+def _reads_all(q: Tensor, *, attn_mask: Tensor | None, is_causal: bool, dropout_p: float, **_: Any) -> bool:
+    return q.shape[2] == 1 and q.device.type == "cpu" and attn_mask is None and not is_causal and not dropout_p
 
 
 def _row_times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -52,11 +49,10 @@ def _row_times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return (row if bias is None else row + bias).view(*x.shape[:-1], -1)
 
 
-def _row_reads(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> Tensor:
-    """(1, h, 1, d) queries of a step, which read every one of the (1, g, s, d) keys -> (1, h, 1, d)."""
-    grouped = scale * q.reshape(k.shape[1], -1, 1, k.shape[-1])  # (g, h/g, 1, d)
-    weights = (grouped * k[0, :, None]).sum(-1).softmax(-1)
-    return (weights[..., None] * v[0, :, None]).sum(-2).view(q.shape)
+def _query_reads(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> Tensor:
+    """(b, h, 1, d), which reads all of the (b, g, s, d) keys and values -> (b, h, 1, d)."""
+    grouped = scale * q.reshape(*k.shape[:2], -1, k.shape[-1])  # (b, g, h/g, d): heads that share keys are rows
+    return ((grouped @ k.mT).softmax(-1) @ v).view(q.shape)
 
 
 def step(model: LanguageModel, ids: Tensor, state: State) -> Tensor:
