@@ -19,7 +19,8 @@ from torch import Tensor
 from mingpt.attention.kernels.base import KERNELS, Kernel, Need, folded
 
 CHUNK = 256  # queries: with more, more is computed outside of the band; with fewer, products are too small
-SHORT, NARROW = 1024, 512  # positions, and a window, below which another way is as fast
+SHORT = 1024  # positions below which one masked product is as fast
+NARROW = 512  # the widest window with which the banded kernel is as fast
 
 
 def _private(name: str) -> Callable[..., Any] | None:
@@ -59,7 +60,7 @@ class Wide(Kernel):
     def not_worth(self, need: Need) -> str | None:
         if need.keys < SHORT:
             return "one masked product is as fast at this size"
-        narrow = need.mask.band is not None and need.mask.band < min(NARROW, need.keys / 4)
+        narrow = need.mask.band is not None and need.mask.band <= min(NARROW, need.keys / 4)
         return "the banded kernel is as fast with so narrow a window" if narrow else None
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, need: Need) -> tuple[Tensor, Tensor | None]:
