@@ -22,8 +22,8 @@ from mingpt.errors import UsageError
 from mingpt.say import Say
 from mingpt.utils import training_type
 
-LENGTH, LONG = 41, 1000  # a multiple of nothing; and one that a banded kernel takes in several parts
-WINDOWS, LONG_WINDOW = (1, 5, 2 * LENGTH), 100
+LENGTH, LONG = 41, 1000  # a multiple of nothing; and one that kernels for windows take in several parts
+WINDOWS, LONG_WINDOWS = (1, 5, 2 * LENGTH), (100, 3, 501)
 HEADS, WIDTH = 6, 96  # heads of width 16, the least that compiled kernels take
 GROUPS = (6, 2, 1)
 CHUNKS = {  # how a cache is filled: tokens at once, and what is left of a longer text at the end
@@ -68,7 +68,7 @@ def cases() -> Iterator[AttentionConfig]:
     rules += [{"window": window} for window in WINDOWS]
     for score, rule, groups, position in itertools.product(SCORES, rules, GROUPS, POSITIONS):
         yield _layer(LENGTH, score=score, n_kv_head=groups, position=position, **rule)
-    for groups, window in itertools.product(GROUPS, (LONG_WINDOW, 3)):
+    for groups, window in itertools.product(GROUPS, LONG_WINDOWS):
         yield _layer(LONG, n_kv_head=groups, window=window, rope=True)
 
 

@@ -36,7 +36,7 @@ def test_a_way_computes_another_window_forward_or_backward(window: int) -> None:
     torch.manual_seed(3)
     inputs = [torch.randn(1, 2, 23, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     ways = attention.ways(23, window, 4, CPU, torch.float64)
-    assert {"full", "unfold", "loop", "reference", "sdpa", "banded"} == ways.keys()
+    assert {"full", "unfold", "loop", "reference", "sdpa", "banded", "wide"} == ways.keys()
     results = {}
     for name, way in ways.items():
         output = way(*inputs)
@@ -79,7 +79,7 @@ def test_attention_prints_a_rank_where_there_is_none(monkeypatch: pytest.MonkeyP
     json.dumps(result)
     assert not any(row["apart"] for row in result["rows"].values())
     assert " < " not in said[-1]
-    assert sum("not told apart" in line for line in said) == 5
+    assert sum("not told apart" in line for line in said) == 6
 
 
 def test_slopes_are_those_of_other_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,6 +100,7 @@ def test_slopes_are_those_of_other_lengths(monkeypatch: pytest.MonkeyPatch) -> N
         "full": [16, 32],
         "unfold": [16, 32, 64],
         "banded": [16, 32, 64],
+        "wide": [16, 32, 64],
     }
     inputs = [4 * 4 * 4 * length for length in (16, 32, 64)]  # q, k, v and the output's gradient, of float32
     assert rows["banded"]["peak_bytes"] == [1024 + size for size in inputs]

@@ -12,6 +12,7 @@ from mingpt.attention.kernels.base import KERNELS, Kernel, Need
 from mingpt.attention.kernels.flex import Flex
 from mingpt.attention.kernels.reference import Reference
 from mingpt.attention.kernels.sdpa import Sdpa
+from mingpt.attention.kernels.wide import Wide
 from mingpt.errors import UsageError
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Need",
     "Reference",
     "Sdpa",
+    "Wide",
     "choose",
     "explain",
     "for_cache",

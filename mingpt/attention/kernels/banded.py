@@ -64,7 +64,7 @@ class Run(NamedTuple):
 class Banded(Kernel):
     """Causal windows, forward and backward, on any device."""
 
-    name, rank = "banded", 1
+    name, rank = "banded", 2
     serves_cache = False
 
     def refuses(self, need: Need) -> str | None:

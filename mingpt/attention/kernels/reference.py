@@ -12,7 +12,7 @@ from mingpt.dropout import dropout
 class Reference(Kernel):
     """softmax(score(q, k) + bias + mask) v, with all (t x s) weights in memory."""
 
-    name, rank = "reference", 3
+    name, rank = "reference", 4
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, need: Need) -> tuple[Tensor, Tensor | None]:
         i, j = need.positions()

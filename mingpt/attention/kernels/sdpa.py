@@ -16,7 +16,7 @@ from mingpt.attention.scores import repeated
 class Sdpa(Kernel):
     """softmax(scale q k^T + bias + mask) v for bilinear scores."""
 
-    name, rank = "sdpa", 2
+    name, rank = "sdpa", 3
 
     def refuses(self, need: Need) -> str | None:
         return None if need.score.bilinear else "it takes scores that are a dot product"

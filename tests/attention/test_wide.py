@@ -1,0 +1,254 @@
+"""The kernel for wide windows: its gradients, its parts and their cost, and what the private calls take on trust."""
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mingpt.attention.kernels import AUTO, KERNELS, Need, choose, wide
+from mingpt.attention.masks import sliding_window
+from mingpt.attention.scores import SCORES
+from mingpt.model import GroupedQueryAttention
+from mingpt.probe import peak_bytes
+
+wide_attention = wide.wide
+
+
+def drawn(b: int, h: int, g: int, n: int, d: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(b + h + g + n + d)
+    shapes = ((b, h, n, d), (b, g, n, d), (b, g, n, d))
+    return tuple(torch.randn(shape, dtype=dtype, generator=generator).requires_grad_() for shape in shapes)
+
+
+def need_of(q: Tensor, window: int) -> Need:
+    score = SCORES["scaled_dot"](SimpleNamespace(n_query_head=q.shape[1], head_width=q.shape[-1]))
+    n = q.shape[2]
+    return Need(sliding_window(window), score, queries=n, keys=n, width=q.shape[-1], device=q.device, dtype=q.dtype)
+
+
+def defined(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> tuple[Tensor, Tensor]:
+    """The output and the log-sum-exp, from all N x N numbers."""
+    n, shared = q.shape[2], q.shape[1] // k.shape[1]
+    lag = torch.arange(n)[:, None] - torch.arange(n)
+    k, v = (x.repeat_interleave(shared, 1) for x in (k, v))
+    logits = (scale * q @ k.mT).masked_fill((lag < 0) | (lag >= window), -math.inf)
+    return logits.softmax(-1) @ v, logits.logsumexp(-1)
+
+
+# -- gradients
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_gradient(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setattr(wide, "CHUNK", 1 + seed % 4)
+    b, g, shared, d = torch.randint(1, 3, (4,), generator=torch.Generator().manual_seed(seed)).tolist()
+    n = (1, 2, 5, 17, 19)[seed % 5]
+    window = 1 + (7 * seed) % n
+
+    def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return wide_attention(q, k, v, window, 0.7)[0]
+
+    assert torch.autograd.gradcheck(call, drawn(b, g * shared, g, n, d), fast_mode=n > 5)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 16, 256])
+@pytest.mark.parametrize("heads", [(4, 4), (4, 2), (3, 1)], ids=str)
+def test_chunk_of_any_size_changes_the_result(
+    monkeypatch: pytest.MonkeyPatch, chunk: int, heads: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(wide, "CHUNK", chunk)
+    for n, windows in ((53, (1, 2, 15, 16, 17, 33, 52, 53)), (20 + chunk, (20,)), (21 + chunk, (20,))):
+        inputs = drawn(2, *heads, n, 3)
+        for window in windows:
+            found, right = wide_attention(*inputs, window, 0.6), defined(*inputs, window, 0.6)
+            torch.testing.assert_close(found, right, rtol=0, atol=1e-12)
+            weights = torch.randn(found[0].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+            gradients = [torch.autograd.grad((y * weights).sum(), inputs) for y, _ in (found, right)]
+            torch.testing.assert_close(*gradients, rtol=0, atol=1e-10)
+
+
+def test_gradient_of_the_log_sum_exp_or_of_a_gradient_is_made_up() -> None:
+    q, k, v = drawn(1, 2, 2, 9, 3)
+    y, sums = wide_attention(q, k, v, 4, 0.5)
+    assert not sums.requires_grad
+    (dq,) = torch.autograd.grad(y.square().sum(), q, create_graph=True)
+    with pytest.raises(RuntimeError, match="autograd"):
+        torch.autograd.grad(dq.sum(), q)
+
+
+def test_many_chunks_add_up_in_a_short_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wide, "CHUNK", 1)
+    inputs = [x.detach() for x in drawn(1, 2, 1, 300, 4)]
+    inputs[0].zero_()  # each weight alike, so that a value gets 200 small parts
+    short = [x.detach().bfloat16().requires_grad_() for x in inputs]
+    leaves = [x.detach().double().requires_grad_() for x in short]
+    gradients = []
+    for q, k, v in (short, leaves):
+        y = wide_attention(q, k, v, 200, 0.5)[0]
+        assert y.dtype == q.dtype
+        gradients.append(torch.autograd.grad(y.double().sum(), v)[0])
+    assert gradients[0].dtype == torch.bfloat16
+    torch.testing.assert_close(gradients[0].double(), gradients[1], rtol=2**-6, atol=0)
+
+
+def test_numbers_of_any_size_make_it_infinite(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wide, "CHUNK", 16)
+    q, k, v = (x.detach().mul(1e3).requires_grad_() for x in drawn(2, 4, 2, 50, 4, torch.float32))
+    y = wide_attention(q, k, v, 10, 0.5)[0]
+    y.sum().backward()
+    assert all(x.isfinite().all() for x in (y, q.grad, k.grad, v.grad))
+
+
+# -- what the private calls take on trust
+
+
+def test_strange_strides_of_inputs_or_gradients_are_misread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wide, "CHUNK", 5)
+    whole = drawn(2, 4, 2, 23, 6)
+    laid = (
+        lambda x: x.detach().transpose(1, 2).contiguous().transpose(1, 2),  # as a layer hands them over
+        lambda x: x.detach().mT.contiguous().mT,
+        lambda x: x.detach().repeat_interleave(2, -1)[..., ::2],
+    )
+    generator = torch.Generator().manual_seed(1)
+    grads = [torch.randn(2, 4, 6, 23, dtype=torch.float64, generator=generator).mT]
+    grads += [torch.randn(shape, dtype=torch.float64, generator=generator) for shape in ((2, 4, 1, 6), (), (23, 6))]
+    right = [
+        defined(*whole, 9, 0.4)[0],
+        *(wide_attention(*(of(x).requires_grad_() for x in whole), 9, 0.4)[0] for of in laid),
+    ]
+    for found in right[1:]:
+        torch.testing.assert_close(found, right[0], rtol=0, atol=1e-12)
+    for grad in grads:
+        expected = torch.autograd.grad(right[0], whole, grad.expand(2, 4, 23, 6), retain_graph=True)
+        for of in laid:
+            inputs = [of(x).requires_grad_() for x in whole]
+            found = torch.autograd.grad(wide_attention(*inputs, 9, 0.4)[0], inputs, grad.expand(2, 4, 23, 6))
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_one_row_for_all_keys_is_misread() -> None:
+    q, k, v = (x.detach() for x in drawn(2, 2, 2, 23, 6))
+    for rows in (k[:, :, :1].expand(2, 2, 23, 6), k[:1].expand(2, 2, 23, 6), k[..., :1].expand(2, 2, 23, 6)):
+        found = wide_attention(q, rows, v, 9, 0.4)
+        torch.testing.assert_close(found, defined(q, rows, v, 9, 0.4), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 5, 4), (2, 3, 0, 4)])
+def test_no_rows_or_positions_end_the_process(shape: tuple[int, ...]) -> None:
+    """The private call itself divides by zero."""
+    q, k, v = (torch.ones(shape, requires_grad=True) for _ in range(3))
+    y = KERNELS["wide"].attend(q, k, v, need_of(q, 3))[0]
+    assert y.shape == shape
+    assert all(x.shape == shape for x in torch.autograd.grad(y.sum(), (q, k, v)))
+
+
+def test_private_calls_have_changed() -> None:
+    """What they take is pinned here; a PyTorch where this fails may take the same words in another sense."""
+    arguments = [
+        [argument.name for argument in call.default._schema.arguments] for call in (wide.FORWARD, wide.BACKWARD)
+    ]
+    settings = ["dropout_p", "is_causal", "attn_mask", "scale"]
+    assert arguments == [
+        ["query", "key", "value", *settings],
+        ["grad_out", "query", "key", "value", "out", "logsumexp", *settings],
+    ]
+
+
+@pytest.mark.parametrize("missing", ["FORWARD", "BACKWARD"])
+def test_a_pytorch_without_the_private_calls_fails(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    assert wide._private("_no_such_operator") is None
+    need = need_of(torch.empty(1, 2, 2048, 4), 1024)
+    assert choose(AUTO, need).name == "wide"
+    monkeypatch.setattr(wide, missing, None)
+    assert KERNELS["wide"].refuses(need) == "this PyTorch has no such fused kernel"
+    assert choose(AUTO, need).name == "sdpa"
+
+
+# -- parts
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 256])
+@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 65, 300])
+def test_parts_hold_each_query_once_with_what_it_sees(monkeypatch: pytest.MonkeyPatch, n: int, chunk: int) -> None:
+    monkeypatch.setattr(wide, "CHUNK", chunk)
+    at = torch.arange(n)
+    for window in {1, 2, 15, 16, 17, 64, n - 1, n} & set(range(1, n + 1)):
+        seen, queries = torch.zeros(n, n, dtype=torch.bool), []
+        for part in wide._parts(n, window, torch.empty(0)):
+            queries += at[part.queries].tolist()
+            lags = at[part.queries][:, None] - at[part.keys]
+            seen[part.queries, part.keys] = lags >= 0 if part.mask is None else part.mask == 0
+        assert queries == list(range(n))
+        assert torch.equal(seen, sliding_window(window).sees(at[:, None], at))
+
+
+@pytest.mark.parametrize("n", [4096, 16384])
+def test_window_costs_more_products_than_none(n: int) -> None:
+    """The causal call is counted as half of its square, as that of no window is."""
+    for window in (n // 4, n // 2, 3 * n // 4, n - 1):
+        pairs = 0.0
+        for part in wide._parts(n, window, torch.empty(0)):
+            sizes = [of.stop - of.start for of in (part.queries, part.keys)]
+            pairs += math.prod(sizes) / (2 if part.mask is None else 1)
+        assert pairs < n * n / 2
+        assert pairs < sliding_window(window).pairs(n) + n * wide.CHUNK
+
+
+def live_bytes(n: int) -> int:
+    """The high-water mark of a forward and backward pass with a window of half, inputs and outputs included."""
+
+    def call() -> None:
+        q, k, v = (torch.ones(1, 1, n, 64, requires_grad=True) for _ in range(3))
+        choose("wide", need_of(q, n // 2)).attend(q, k, v, need_of(q, n // 2))[0].backward(torch.ones(1, 1, n, 64))
+
+    return peak_bytes(call, torch.device("cpu"))
+
+
+def test_memory_grows_with_more_than_the_length() -> None:
+    short, long = live_bytes(1024), live_bytes(4096)
+    assert long < 4.5 * short
+
+
+# -- one opaque node
+
+
+@pytest.mark.parametrize("heads", [(4, 4), (4, 2)], ids=str)
+@pytest.mark.parametrize("window", [1, 5, 19])
+def test_it_is_an_operator_as_pytorch_wants_them(
+    monkeypatch: pytest.MonkeyPatch, heads: tuple[int, int], window: int
+) -> None:
+    monkeypatch.setattr(wide, "CHUNK", 4)
+    torch.library.opcheck(wide_attention, (*drawn(2, *heads, 19, 3), window, 0.5))
+
+
+def test_a_compiler_sees_more_than_one_node_in_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wide, "CHUNK", 4)
+    fields = {"n_embd": 24, "n_query_head": 4, "n_kv_head": 2, "rope": True, "block_size": 19, "window": 5}
+    config = SimpleNamespace(**fields, kernel="wide", attn_pdrop=0.0, resid_pdrop=0.0)
+    torch.manual_seed(0)
+    layer = GroupedQueryAttention(config).double()
+    x = torch.randn(2, 19, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    graphs = []
+
+    def look(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        graphs.append([str(node.target) for node in graph.graph.nodes if node.op == "call_function"])
+        return graph.forward
+
+    compiled, eager = torch.compile(layer, backend=look, fullgraph=True)(x)[0], layer(x)[0]
+    torch.testing.assert_close(compiled, eager, rtol=0, atol=1e-13)  # what turns by positions rounds otherwise
+    gradients = [torch.autograd.grad(y.square().sum(), x) for y in (compiled, eager)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-13)
+    assert len(graphs) == 1
+    assert [target for target in graphs[0] if "wide" in target or "attention" in target] == ["mingpt.wide.default"]
+
+
+def test_autocast_changes_its_type() -> None:
+    q, k, v = drawn(1, 2, 2, 20, 4, torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y, sums = wide_attention(q, k, v, 5, 0.5)
+        y.sum().backward()
+    assert (y.dtype, sums.dtype, k.grad.dtype) == (torch.bfloat16, torch.float32, torch.bfloat16)
