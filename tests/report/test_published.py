@@ -244,6 +244,8 @@ def test_smallness_is_not_told() -> None:
     arms = {"a": [{"trainer.max_iters": 300, "model.n_layer": 2}] * 2, "b": [{"trainer.max_iters": 1200}]}
     told = smallness({"quick": True, "arms": arms, "seeds": 3})
     assert told == "Quick form: 600 to 1,200 steps of a 2-layer model, 3 seeds"
+    assert smallness({"quick": True, "arms": arms}, "64 positions") == "Quick form: 64 positions"
+    assert smallness({"quick": True, "arms": arms}, "") == smallness({"arms": arms}, "64 positions") == ""
 
 
 def test_labels_collide_or_leave_the_picture() -> None:

@@ -171,9 +171,9 @@ def _draw(rows: list[Row], figure: Any) -> None:
     axes.axhline(rows[0]["chance"], color=INK, lw=1, ls=":")
     axes.annotate(
         f"chance, 1 in {round(1 / rows[0]['chance'])}",
-        (1, rows[0]["chance"]),
+        (0.01, rows[0]["chance"]),  # where no dot is: near the question all is told
         xycoords=("axes fraction", "data"),
-        ha="right",
+        ha="left",
         va="bottom",
         fontsize=8,
     )
@@ -213,4 +213,4 @@ def reach(told: Mapping[int, Sequence[float]]) -> int:
     return far
 
 
-recall = Measurement("recall", _take, _draw, _found)
+recall = Measurement("recall", _take, _draw, _found, quick=f"{QUICK.steps} steps, {len(QUICK.distances)} distances")

@@ -93,5 +93,5 @@ def _found_equivariance(rows: list[Row]) -> str:
 
 OF = ("scores", "weights")
 ROUNDING = 1e-9  # float64, of scores up to some hundreds
-asymmetry = Measurement("asymmetry", _asymmetry, _draw, _found)
+asymmetry = Measurement("asymmetry", _asymmetry, _draw, _found, quick="")
 equivariance = Measurement("equivariance", _equivariance, finding=_found_equivariance)
