@@ -1,5 +1,6 @@
 """Run folders into arms: which runs belong together, what is read off their curves, and what is refused."""
 
+import io
 import json
 import math
 import subprocess
@@ -8,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
 
 from mingpt import cli
+from mingpt.comparing import show
 from mingpt.errors import DataError, UsageError
-from mingpt.report.arms import BEFORE, NOT_OF_AN_ARM
+from mingpt.report.arms import BEFORE, NOT_OF_AN_ARM, names_of
 from mingpt.report.compare import comparison
 from mingpt.report.reading import read_settings
 from mingpt.settings import Config
@@ -278,7 +283,50 @@ def test_same_run_twice_passes_for_two(make_run: Any) -> None:
         comparison([make_run("a"), make_run("b")])
 
 
+LONG = {"n_embd": 126, "cell": "gru", "type": "rnn", "n_layer": 1}
+
+
+def test_name_of_an_arm_is_long_or_tells_nothing_or_is_anothers(make_run: Any) -> None:
+    reads = {
+        name: [f"model.{each}" for each in ("type", "n_embd", "n_layer", name)] for name in ("cell", "n_query_head")
+    }
+    gpt, rnn = ({"model": {"parameters": 1, "reads": reads[name]}} for name in ("n_query_head", "cell"))
+    runs = [make_run("g", type="gpt", n_embd=64, n_query_head=4, n_layer=2, environment=gpt)]
+    runs += [make_run(cell, **{**LONG, "cell": cell}, environment=rnn) for cell in ("gru", "lstm")]
+    names = [arm.name for arm in comparison(runs).arms]
+    assert names == ["type=gpt +3", "type=rnn cell=gru +2", "type=rnn cell=lstm +2"]
+
+
+@given(
+    arms=st.lists(
+        st.dictionaries(
+            st.sampled_from(["model.a", "trainer.a", "model.type", "model.width"]),
+            st.text("ab1", max_size=9),
+            min_size=1,
+        ),
+        min_size=1,
+        max_size=6,
+        unique_by=lambda arm: tuple(sorted(arm.items())),
+    ),
+)
+def test_two_arms_have_one_name(arms: list[dict[str, str]]) -> None:
+    names = names_of(arms)
+    assert len({*names}) == len(arms)
+    assert all(names)
+
+
 # ---- chargpt compare
+
+
+def test_narrow_terminal_breaks_names_or_numbers(six: list[Path]) -> None:
+    said = io.StringIO()
+    show(comparison(six), Console(file=said, width=80, force_terminal=True, color_system=None))
+    head, first, second, *rest = said.getvalue().splitlines()
+    assert head.split()[:2] == ["arm", "seeds"]
+    assert [first.split()[0], second.split()[0]] == ["model.rope=False", "model.rope=True"]
+    assert "MFLOP" not in head
+    assert rest[0].startswith("no room for MFLOP/token")
+    assert "differ in: model.rope (False, True)" in rest
 
 
 def test_compare_prints_no_table_or_no_verdict(six: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
