@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mingpt.errors import UsageError, require
 from mingpt.experiments.base import EXPERIMENTS, Experiment, Settings
-from mingpt.experiments.conclude import findings
+from mingpt.experiments.conclude import said_of
 from mingpt.experiments.crew import Outcome
 from mingpt.experiments.grid import experiment_of
 from mingpt.experiments.runner import Conclude, Wish, carry_out, draw
@@ -203,7 +203,7 @@ def redraw(results: Path) -> None:
         if known.get("name") in EXPERIMENTS:
             for measurement in EXPERIMENTS[known["name"]].measurements:
                 draw(measurement, folder)
-            summary = {**read_summary(folder), "findings": findings(EXPERIMENTS[known["name"]], folder)}
+            summary = {**read_summary(folder), **said_of(EXPERIMENTS[known["name"]], folder)}
             result = page.compared(folder)
             summary |= summary_form({"verdict": result.headline, **result.to_json()}, folder) if result else {}
             write_atomic(folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())

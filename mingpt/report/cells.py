@@ -36,6 +36,7 @@ OF_SUMMARY = {
     "verdict?": str,
     "every_pair?": bool,
     "findings?": [str],
+    "briefs?": [str],
     "notes?": [str],
     "measured?": [str],
     "arms?": [{"runs?": [str]}],

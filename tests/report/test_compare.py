@@ -18,6 +18,7 @@ from mingpt.comparing import show
 from mingpt.errors import DataError, UsageError
 from mingpt.report.arms import BEFORE, NOT_OF_AN_ARM, names_of
 from mingpt.report.compare import comparison
+from mingpt.report.headline import brief
 from mingpt.report.reading import read_settings
 from mingpt.settings import Config
 
@@ -233,6 +234,23 @@ def test_arm_without_a_loss_is_what_others_are_compared_with(make_run: Any, six:
     assert said.startswith("compared with new (held-out loss 1.516 nats), old (by 0.104 nats) is worse; ")
     assert "“odd, one” is not told apart from it (3 seeds could have shown a difference of 0." in said
     assert said.endswith("; blind is without a held-out loss")
+
+
+def test_brief_is_full_of_numbers_or_hides_an_arm_or_that_a_difference_is_small(make_run: Any) -> None:
+    ends = {"old": 1.7, "new": 1.5, "near": 1.68, "odd": 1.704}
+    wobble = {"old": (0, 0, 0), "new": (0.01, 0, -0.01), "near": (0.001, 0, 0), "odd": (0.09, -0.09, 0)}
+    arms = {
+        name: [make_run(f"{name}{s}", seed=s, curve=[3, 2, end + wobble[name][s - 1]], score=name) for s in (1, 2, 3)]
+        for name, end in ends.items()
+    }
+    found = comparison(arms)
+    losses = {arm.name: arm.loss.mean if arm.loss else None for arm in found.arms}
+    assert brief({**losses, "blind": None}, found.verdicts, "nats") == (
+        "compared with old, new and near (by less than 0.05 nats) are better; odd is not told apart from it; new has "
+        "the lowest held-out loss; blind has no held-out loss"
+    )
+    pair = {name: losses[name] for name in ("old", "new")}
+    assert brief(pair, found.verdicts[:1], "nats") == "compared with old, new (by 0.200 nats) is better"
 
 
 def test_headline_hides_an_arm_of_fewer_seeds(make_run: Any, six: list[Path]) -> None:

@@ -117,5 +117,11 @@ def _found_leaks(rows: list[Row]) -> str:
     return f"pairs of a prediction and a later input that moves it, of {size * (size - 1) // 2}: {told}"
 
 
+def _brief_leaks(rows: list[Row]) -> str:
+    arms = dict.fromkeys(row["arm"] for row in rows)
+    moved = [arm for arm in arms if any(row["later_inputs"] for row in rows if row["arm"] == arm)]
+    return f"later inputs move the predictions of {' and '.join(moved) or 'none'}" + (", and no others" * bool(moved))
+
+
 training_loss = Measurement("loss-in-training", _losses, _draw_losses, _found_losses)
-leak_map = Measurement("leak-map", _leaks, _draw_leaks, _found_leaks)
+leak_map = Measurement("leak-map", _leaks, _draw_leaks, _found_leaks, _brief_leaks)

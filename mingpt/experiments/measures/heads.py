@@ -86,4 +86,12 @@ def _found(rows: list[Row]) -> str:
     )
 
 
-head_times = Measurement("head-times", _take, _draw, _found, quick=f"a prompt of {LENGTH[True]} tokens")
+def _brief(rows: list[Row]) -> str:
+    bytes_ = [row["cache_bytes"] for row in rows]
+    heads = [row["key_heads"] for row in rows]
+    return (
+        f"with {min(heads)} of {max(heads)} key/value heads the cache is {max(bytes_) / min(bytes_):.3g} times smaller"
+    )
+
+
+head_times = Measurement("head-times", _take, _draw, _found, _brief, quick=f"a prompt of {LENGTH[True]} tokens")

@@ -154,6 +154,12 @@ def _found_costs(rows: list[Row]) -> str:
     return f"forward and backward of one attention layer on {rows[0]['length']} positions take, in ms (medians): {told}"
 
 
+def _brief_costs(rows: list[Row]) -> str:
+    took = {row["score"]: row["ms"]["median"] for row in rows}
+    most, least = max(took, key=lambda score: took[score]), min(took, key=lambda score: took[score])
+    return f"{most} takes {took[most] / took[least]:.2g} times as long as {least}, the fastest"
+
+
 def _found_blindness(rows: list[Row]) -> str:
     told = "; ".join(f"{row['score']} {_difference(row['largest_difference'])}" for row in rows)
     return (
@@ -184,7 +190,9 @@ def _difference(size: float) -> str:
     return f"{size:.2g}" if size > ROUNDING else f"0 within {ROUNDING:.0e}"
 
 
-score_costs = Measurement("score-costs", _costs, _draw_costs, _found_costs, quick=f"{LENGTH[True]} positions")
+score_costs = Measurement(
+    "score-costs", _costs, _draw_costs, _found_costs, _brief_costs, quick=f"{LENGTH[True]} positions"
+)
 query_blindness = Measurement("query-blindness", _blindness, finding=_found_blindness)
 folding = Measurement("folding", _folding, finding=_found_folding)
 angle = Measurement("angle", _angles, _draw_angles, _found_angles, quick=f"{STEPS[True]} steps of the score alone")

@@ -99,6 +99,14 @@ def _found_bytes(rows: list[Row]) -> str:
     return f"bytes that one layer keeps of {length:,} tokens: {', '.join(told)}"
 
 
+def _brief(rows: list[Row]) -> str:
+    slopes = time_slopes(rows)
+    return (
+        f"time grows with the length N as N^{slopes['banded']:.1f} with a window of {rows[0]['window']}, "
+        f"as N^{slopes['full']:.1f} without"
+    )
+
+
 QUICK = f"up to {LONGEST[True]:,} positions, {REPEATS[True]} repeats"
-window_times = Measurement("window-times", _times, _draw_times, _found_times, quick=QUICK)
+window_times = Measurement("window-times", _times, _draw_times, _found_times, _brief, quick=QUICK)
 window_bytes = Measurement("window-bytes", _bytes, _draw_bytes, _found_bytes, quick="")

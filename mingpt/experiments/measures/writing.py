@@ -97,5 +97,5 @@ def _found_times(rows: list[Row]) -> str:
     return f"milliseconds of the token at position {last} (medians): {'; '.join(at)}"
 
 
-same_text = Measurement("same-text", _same, finding=_found)
+same_text = Measurement("same-text", _same, finding=_found, brief=_found)
 token_times = Measurement("token-times", _times, _draw_times, _found_times, quick=f"up to position {LENGTH[True]}")
