@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from mingpt.report import page, words
 from mingpt.report.cells import PAGE
 from mingpt.report.compare import Comparison, comparison
 from mingpt.report.records import newest_first, read_run
+from mingpt.report.statistics import Verdict, called
 from mingpt.say import Say
 
 PIPED_WIDTH = 160  # characters, where the output is no terminal
@@ -101,12 +103,22 @@ def show(result: Comparison, console: Console | None = None) -> None:
     if result.seconds is not None and result.verdicts_at_seconds:
         lines += [
             f"\nat {words.seconds(result.seconds)} of training, the longest that all reached:",
-            *(verdict.sentence for verdict in result.verdicts_at_seconds),
+            *_told(result.verdicts_at_seconds),
         ]
-    said = [verdict.sentence for verdict in result.verdicts] if len(result.verdicts) > 1 else []
+    said = _told(result.verdicts) if len(result.verdicts) > 1 else []
     for line in [*lines, "\nafter each arm's last step:", *said, result.headline]:
         if line:
             console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def _told(verdicts: Sequence[Verdict]) -> list[str]:
+    """Their sentences; of pairs that have none for the same reason, one for all."""
+    why = [v.sentence.partition(f" and {called(v.second)}: ")[2] if v.kind == "none" else "" for v in verdicts]
+    together = {reason: number for reason, number in Counter(filter(None, why)).items() if number > 1}
+    return [
+        *(v.sentence for v, reason in zip(verdicts, why, strict=True) if reason not in together),
+        *(f"no verdict on {number} pairs of arms: {reason}" for reason, number in together.items()),
+    ]
 
 
 def _differing(result: Comparison) -> str:

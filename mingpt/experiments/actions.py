@@ -136,7 +136,8 @@ def sweep(words: Sequence[str], say: Say, program: str, conclude: Conclude) -> i
     require(options.folder != "", "folder", "''", "must name a folder, or be null")
     require(options.seeds >= 1, "seeds", options.seeds, "must be at least 1")
     wanted = experiment_of(settings)
-    say(f"{len(wanted.arms)} combinations x {options.seeds} seeds = {len(wanted.arms) * options.seeds} runs")
+    seeds = f"{options.seeds} seed{'s' * (options.seeds > 1)}"
+    say(f"{len(wanted.arms)} combinations x {seeds} = {len(wanted.arms) * options.seeds} runs")
     first = next(iter(wanted.arms.values()))[0]
     folder = Path(options.folder) if options.folder else _free()
     there = [*settings, *_without("--folder", own), f"--folder={folder}"]

@@ -22,6 +22,7 @@ BEFORE = {
     "trainer.matrix_momentum": 0.95,
 }
 LONGEST_NAME = 40  # characters of an arm's name, so that a table and a legend have room for it
+PIPED = {"-": "standard input"}  # what a run calls its text, and what people do
 MACHINE = ("device", "device_name", "threads")
 
 
@@ -60,9 +61,10 @@ def refuse_other_texts(runs: Sequence[RunRecord]) -> None:
     first = runs[0]
     for run in runs[1:]:
         if run.environment.get("text_sha256") != first.environment.get("text_sha256"):
+            own, other = (str(each.environment.get("text", "unknown")) for each in (run, first))
             raise DataError(
-                f"{run.folder}: was trained on another text ({run.environment.get('text', 'unknown')}) than "
-                f"{first.folder} ({first.environment.get('text', 'unknown')}); their losses can't be compared"
+                f"{run.folder}: was trained on another text ({PIPED.get(own, own)}) than {first.folder} "
+                f"({PIPED.get(other, other)}); their losses can't be compared"
             )
         ours, theirs = (each.settings.get("data.val_fraction") for each in (run, first))
         if ours != theirs:

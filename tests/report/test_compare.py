@@ -336,6 +336,16 @@ def test_two_arms_have_one_name(arms: list[dict[str, str]]) -> None:
 # ---- chargpt compare
 
 
+def test_same_reason_is_told_for_every_pair(make_run: Any) -> None:
+    three = comparison([make_run(name, score=name) for name in "abc"], every_pair=True)
+    said = io.StringIO()
+    show(three, Console(file=said, width=200))
+    assert (
+        said.getvalue().count("no verdict on 3 pairs of arms: they share 1 seed") == 2
+    )  # at equal seconds, and at the end
+    assert "no verdict on model.score=a and" not in said.getvalue()
+
+
 def test_narrow_terminal_breaks_names_or_numbers(six: list[Path]) -> None:
     said = io.StringIO()
     show(comparison(six), Console(file=said, width=80, force_terminal=True, color_system=None))
