@@ -1,11 +1,14 @@
 """`chargpt compare` and `chargpt report`: run folders in; a table, a verdict, or a page out.  Without torch."""
 
 import json
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -15,9 +18,12 @@ from mingpt.report import page, words
 from mingpt.report.cells import PAGE
 from mingpt.report.compare import Comparison, comparison
 from mingpt.report.records import newest_first, read_run
+from mingpt.report.statistics import Verdict, called
 from mingpt.say import Say
 
 PIPED_WIDTH = 160  # characters, where the output is no terminal
+WIDEST = 1000  # characters, of any table
+SPARED = ("MFLOP/token", "steps", "parameters", "bits/byte", "seconds")  # columns, as a narrow terminal loses them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +90,12 @@ def show(result: Comparison, console: Console | None = None) -> None:
     console = console or Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, PIPED_WIDTH)
-    console.print(table(result))
+    drawn, left_out = _that_fits(result, console)
+    console.print(drawn)
     lines = [
-        f"differ in: {', '.join(result.differing)}" if result.differing else "",
+        f"no room for {', '.join(left_out)}: a wider terminal or --json shows all" if left_out else "",
+        f"differ in: {_differing(result)}" if result.differing else "",
+        "+N in an arm's name: so many more settings, which its runs' config.yaml has" if _shortened(result) else "",
         f"counting alone: {words.lines(result.baselines)}" if result.baselines else "",
         *(f"note: {note}" for note in result.notes),
         *(f"left out: {run}: {why}" for run, why in result.left_out),
@@ -94,35 +103,78 @@ def show(result: Comparison, console: Console | None = None) -> None:
     if result.seconds is not None and result.verdicts_at_seconds:
         lines += [
             f"\nat {words.seconds(result.seconds)} of training, the longest that all reached:",
-            *(verdict.sentence for verdict in result.verdicts_at_seconds),
+            *_told(result.verdicts_at_seconds),
         ]
-    said = [verdict.sentence for verdict in result.verdicts] if len(result.verdicts) > 1 else []
+    said = _told(result.verdicts) if len(result.verdicts) > 1 else []
     for line in [*lines, "\nafter each arm's last step:", *said, result.headline]:
         if line:
             console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def table(result: Comparison) -> Table:
-    """A row an arm."""
-    unit = "nats per token" if result.unit == "nats" else result.unit
-    timed = [] if result.seconds is None else [f"at {words.seconds(result.seconds)}"]
+def _told(verdicts: Sequence[Verdict]) -> list[str]:
+    """Their sentences; of pairs that have none for the same reason, one for all."""
+    why = [v.sentence.partition(f" and {called(v.second)}: ")[2] if v.kind == "none" else "" for v in verdicts]
+    together = {reason: number for reason, number in Counter(filter(None, why)).items() if number > 1}
+    return [
+        *(v.sentence for v, reason in zip(verdicts, why, strict=True) if reason not in together),
+        *(f"no verdict on {number} pairs of arms: {reason}" for reason, number in together.items()),
+    ]
+
+
+def _differing(result: Comparison) -> str:
+    """`model.cell (elman, gru, lstm)`: each with its value in every arm, since a name may have no room for all."""
+    return ", ".join(f"{key} ({', '.join(map(words.setting, values))})" for key, values in result.differing.items())
+
+
+def _shortened(result: Comparison) -> bool:
+    return any(re.search(r"\+\d+$", arm.name) for arm in result.arms)
+
+
+def _that_fits(result: Comparison, console: Console) -> tuple[Table, list[str]]:
+    """The arms as a table no wider than `console`, and the columns that had no room there, the least telling first."""
+    left_out: list[str] = []
+    for column in ("", *SPARED):
+        left_out += [column] if column else []
+        drawn = table(result, left_out)
+        if Measurement.get(console, console.options.update(max_width=WIDEST), drawn).maximum <= console.width:
+            break
+    return drawn, left_out
+
+
+def table(result: Comparison, left_out: Sequence[str] = ()) -> Table:
+    """A row an arm.
+
+    Args:
+        left_out: columns that are not shown.
+    """
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     drawn.add_column("arm", overflow="fold")
-    hidden = ["pseudo-nats, no loss"] if any(arm.pseudo_nats for arm in result.arms) else []
-    rest = ("bits/byte", "parameters", "MFLOP/token", "steps", "seconds")
-    for column in ("seeds", f"held-out, {unit}", *timed, *hidden, *rest):
-        drawn.add_column(column, justify="right")
-    for arm in result.arms:
-        drawn.add_row(
-            Text(arm.name),
-            f"{len(arm.seeds)}{', alike' if arm.deterministic else ''}",
-            words.estimate(arm.loss, len(arm.seeds)),
-            *([words.estimate(arm.loss_at_seconds, len(arm.seeds))] if timed else []),
-            *([words.estimate(arm.pseudo_nats, len(arm.seeds))] if hidden else []),
-            words.decimals(arm.bits_per_byte),
-            words.parameters(arm.parameters),
-            words.mega(arm.flops_per_token),
-            words.integer(arm.steps),
-            words.seconds(arm.seconds.mean),
-        )
+    columns = {name: cells for name, cells in _columns(result).items() if name not in left_out}
+    for name in columns:
+        drawn.add_column(name, justify="right")
+    for place, arm in enumerate(result.arms):
+        drawn.add_row(Text(arm.name), *(cells[place] for cells in columns.values()))
     return drawn
+
+
+def _columns(result: Comparison) -> dict[str, list[str]]:
+    """Of each column the arms' cells."""
+    unit = "nats per token" if result.unit == "nats" else result.unit
+    arms = result.arms
+    found = {
+        "seeds": [f"{len(arm.seeds)}{', alike' if arm.deterministic else ''}" for arm in arms],
+        f"held-out, {unit}": [words.estimate(arm.loss, len(arm.seeds)) for arm in arms],
+    }
+    if result.seconds is not None:
+        timed = [words.estimate(arm.loss_at_seconds, len(arm.seeds)) for arm in arms]
+        found[f"at {words.seconds(result.seconds)}"] = timed
+    if any(arm.pseudo_nats for arm in arms):
+        found["pseudo-nats, no loss"] = [words.estimate(arm.pseudo_nats, len(arm.seeds)) for arm in arms]
+    return {
+        **found,
+        "bits/byte": [words.decimals(arm.bits_per_byte) for arm in arms],
+        "parameters": [words.parameters(arm.parameters) for arm in arms],
+        "MFLOP/token": [words.mega(arm.flops_per_token) for arm in arms],
+        "steps": [words.integer(arm.steps) for arm in arms],
+        "seconds": [words.seconds(arm.seconds.mean) for arm in arms],
+    }

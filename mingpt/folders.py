@@ -162,7 +162,8 @@ def _refuse_changes(config: Config, folder: Path) -> None:
     changes = config.changes_from(read_config(folder))
     if changes and not config.trainer.resume_changed:
         listed = ", ".join(f"{key} was {there}, is {here}" for key, (there, here) in changes.items())
-        raise UsageError(f"{folder}: settings changed since this run began: {listed}; --trainer.resume_changed=True")
+        goes_on = "--trainer.resume_changed=True goes on with the new ones"
+        raise UsageError(f"{folder}: settings changed since this run began: {listed}; {goes_on}")
 
 
 def _free(wanted: str | None) -> Path:

@@ -125,7 +125,12 @@ class PrepareOptions:
 
     def __post_init__(self) -> None:
         _require_names(out=self.out)
-        require(self.out is not None and "\0" not in self.out, "out", self.out, "must name the folder to make")
+        require(
+            self.out is not None and "\0" not in self.out,
+            "out",
+            self.out,
+            "must name the folder to make, as --out=FOLDER",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +140,7 @@ class SelftestOptions:
     Attributes:
         device: where to compute; one of auto, cpu, cuda, mps
         kernel: the only one to check, as model.kernel names it; null: all
-        every: look at every so manieth layer alone; for flex, which compiles for ten seconds or more a layer
+        every: check one layer in so many; for flex, which compiles for ten seconds or more a layer
     """
 
     device: str = "auto"
@@ -162,7 +167,12 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         _require_names(run=self.run)
-        require(self.out != "" and "\0" not in self.out, "out", repr(self.out), "must name a folder to write")
+        require(
+            self.out != "" and "\0" not in self.out,
+            "out",
+            repr(self.out),
+            "must name a folder to write, as --out=FOLDER",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

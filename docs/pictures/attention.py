@@ -10,7 +10,7 @@ from mingpt.attention.layers import AttentionConfig, GroupedQueryAttention
 from mingpt.attention.masks import FULL
 from mingpt.attention.scores import SCORES
 
-from .sheet import BLUE, GREEN, ORANGE, Sheet
+from .sheet import BLUE, GREEN, ORANGE, PALE, SOFT, Sheet
 
 TEXT = "ROMEO:"
 D, CELL, SMALL = 3, 0.305, 0.205
@@ -29,7 +29,7 @@ class Head(NamedTuple):
 
 
 def draw() -> Sheet:
-    sheet, head, t = Sheet(8, 4.9), _head(), len(TEXT)
+    sheet, head, t = Sheet(8, 5.3), _head(), len(TEXT)
     top, side = 0.72, t * CELL
     lefts = (0.36, 0.36 + side + 0.52, 0.36 + 2 * side + 1.15, 0.36 + 2 * side + D * CELL + 1.85)
     titles = ("scores  $q·k/√d$", "weights  softmax by row", "values  $v$", "output  $y$")
@@ -50,7 +50,12 @@ def draw() -> Sheet:
     sheet.arrow((lefts[0] + side + 0.06, middle), (lefts[1] - 0.22, middle), ORANGE, lw=2)
     sheet.say(lefts[1] + side + 0.24, middle, "×", size=13, colour=ORANGE)
     sheet.say(lefts[2] + D * CELL + 0.3, middle, "=", size=13, colour=ORANGE)
-    _five(sheet, head, 3.4)
+    for left in lefts[:2]:
+        sheet.say(left + side / 2, top + side + 0.13, "key", size=8.5, colour=SOFT)
+    sheet.say(0.1, middle, "query", size=8.5, colour=SOFT, rotation=90)
+    _five(sheet, head, 3.6)
+    said = [(BLUE, "above 0"), (GREEN, "v, y above 0"), (ORANGE, "below 0"), (PALE, "not read")]
+    sheet.colours(0.3, 5.15, said)
     return sheet
 
 
@@ -75,8 +80,9 @@ def _five(sheet: Sheet, head: Head, top: float) -> None:
     for number, name in enumerate(("scaled_dot", "dot", "multiplicative", "additive", "linear_concat")):
         x = 0.3 + number * 1.54
         sheet.say(x + len(TEXT) * SMALL / 2, top - 0.2, name, size=9.5)
-        sheet.matrix(x, top, _weights(name, head), SMALL, colour=ORANGE if name == "linear_concat" else BLUE)
-        sheet.along(x, top, TEXT, SMALL, down=True, size=7.5)
+        sheet.matrix(x, top, _weights(name, head), SMALL)
+        if number == 0:
+            sheet.along(x, top, TEXT, SMALL, down=True, size=7.5)
     bottom = top + len(TEXT) * SMALL + 0.15
     sheet.say(7.7, bottom, "every row the same: it can't see the query", size=9, colour=ORANGE, ha="right")
 

@@ -39,6 +39,7 @@ def draw() -> Sheet:
         sheet.say(x + 0.5, 3.0, under[n], size=8.5, colour=SOFT)
     sheet.area([(0.5, 3.42), (0.66, 3.42), (0.66, 3.56), (0.5, 3.56)], BLUE)
     sheet.say(0.74, 3.49, "from counts, less the discount", size=9, ha="left")
+    sheet.say(7.8, 0.22, "a whole bar is a chance of 1", size=9, colour=SOFT, ha="right")
     sheet.area([(3.2, 3.42), (3.36, 3.42), (3.36, 3.56), (3.2, 3.56)], shade(0.45, ORANGE))
     sheet.say(3.44, 3.49, "handed down: γ (on the arrow) times the column before", size=9, ha="left")
     return sheet

@@ -13,7 +13,7 @@ D, SHOWN, T, CELL = 8, 7, 12, 0.155
 
 
 def draw() -> Sheet:
-    sheet = Sheet(8, 4.9)
+    sheet = Sheet(8, 5.2)
     _turning(sheet)
     side = T * CELL
     panels = (
@@ -25,8 +25,9 @@ def draw() -> Sheet:
         x, y = 0.62 + number * 2.6, 2.78
         sheet.title(x + side / 2 - 0.05, y - 0.2, title)
         sheet.matrix(x, y, values, CELL, most=most, colour=colour)
-        sheet.say(x + side / 2, y + side + 0.13, across, size=8.5, colour=SOFT)
-        sheet.say(x - 0.14, y + side / 2, down, size=8.5, colour=SOFT, rotation=90)
+        sheet.axes(x, y, side, across, down)
+    said = [(BLUE, "a number above 0"), (GREEN, "a score above 0"), (ORANGE, "below 0; the darker, the farther from 0")]
+    sheet.colours(0.5, 5.03, said)
     return sheet
 
 

@@ -57,6 +57,8 @@ def _squashing(sheet: Sheet) -> None:
         axes.plot(a, _slope(activation, a), color=COLOURS[name], lw=1.2, ls=(0, (3, 1.5)))
     axes.axhline(0, color=SOFT, lw=0.5)
     axes.set(xlim=(-2.2, 2.2), ylim=(-1.1, 1.15), xticks=[-2, -1, 0, 1, 2], yticks=[-1, 0, 1])
+    axes.set_xlabel("what goes in", fontsize=8.5, color=SOFT, labelpad=1)
+    axes.set_ylabel("what comes out", fontsize=8.5, color=SOFT, labelpad=1)
     axes.text(-2.1, 0.45, "slide", color=BLUE, fontsize=9)
     axes.text(-2.1, -0.75, "tanh", color=ORANGE, fontsize=9)
     axes.text(2.2, -0.72, "dashed: slope", color=SOFT, fontsize=8.5, ha="right")

@@ -131,6 +131,18 @@ class Sheet:
             where = (x - 0.12, y + step) if down else (x + step, y - 0.11)
             self.say(*where, text, **{"size": 8.5, "colour": SOFT, **how})
 
+    def axes(self, x: float, y: float, size: float, across: str, down: str, *, beside: float = 0.14) -> None:
+        """Names along a square matrix with its top left corner at (x, y): below its columns, and left of its rows."""
+        self.say(x + size / 2, y + size + 0.13, across, size=8.5, colour=SOFT)
+        self.say(x - beside, y + size / 2, down, size=8.5, colour=SOFT, rotation=90)
+
+    def colours(self, x: float, y: float, told: Sequence[tuple[str, str]], *, ha: str = "left") -> None:
+        """Squares of colours in a row from x on, each with what it means after it."""
+        for colour, text in told:
+            self.cells(x, y - 0.07, [[colour]], 0.14)
+            self.say(x + 0.2, y, text, size=8.5, colour=SOFT, ha="left")
+            x += 0.42 + 0.068 * len(text)
+
     def plot(self, x: float, y: float, w: float, h: float) -> Any:
         """Axes with their top left corner at (x, y), for curves."""
         axes = self.figure.add_axes((x / self.width, 1 - (y + h) / self.height, w / self.width, h / self.height))

@@ -12,7 +12,7 @@ T, E, CELL = 6, 6, 0.26
 
 
 def draw() -> Sheet:
-    sheet = Sheet(8, 2.75)
+    sheet = Sheet(8, 3.2)
     for number, tied in enumerate((False, True)):
         left = 0.3 + number * 3.95
         scores, weights = _both(tied)
@@ -23,8 +23,11 @@ def draw() -> Sheet:
             said = "symmetric" if off < 1e-12 else "not symmetric"
             of = "scores $S$" if name == "S" else "weights $A$ = softmax($S$)"
             sheet.say(x + T * CELL / 2, 0.6, of, size=9.5)
-            sheet.say(x + T * CELL / 2, 2.5, said, size=9.5, colour=GREEN if off < 1e-12 else ORANGE)
+            sheet.axes(x, 0.78, T * CELL, "key", "query")
+            sheet.say(x + T * CELL / 2, 2.68, said, size=9.5, colour=GREEN if off < 1e-12 else ORANGE)
             sheet.line([(x, 0.78), (x + T * CELL, 0.78 + T * CELL)], SOFT, 0.7)
+    said = [(BLUE, "score above 0"), (ORANGE, "below 0"), (GREEN, "weight; the darkest is the largest of its square")]
+    sheet.colours(0.3, 2.98, said)
     return sheet
 
 

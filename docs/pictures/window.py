@@ -18,10 +18,10 @@ LENGTH, BAND, SIDE = 128, 33, 2.5  # of the kernel's picture: positions, window,
 
 
 def draw() -> Sheet:
-    sheet = Sheet(8, 5.35)
+    sheet = Sheet(8, 5.45)
     _masks(sheet)
-    _blocks(sheet, 0.5, 2.5)
-    _reach(sheet, 4.35, 2.62)
+    _blocks(sheet, 0.5, 2.6)
+    _reach(sheet, 4.35, 2.72)
     return sheet
 
 
@@ -33,7 +33,8 @@ def _masks(sheet: Sheet) -> None:
         x = 0.32 + number * 1.45 + (0.3 if number > 1 else 0)
         sheet.say(x + T * CELL / 2, 0.46, name, size=9.5)
         _mask(sheet, x, 0.62, mask)
-    sheet.title(0.32, 0.2, "who (row) may read whom", ha="left")
+        sheet.axes(x, 0.62, T * CELL, "key", "query", beside=0.09)
+    sheet.title(0.32, 0.2, "who (row) may read whom (blue)", ha="left")
     sheet.title(3.49, 0.2, "window_pattern=wwf: every third layer sees all", ha="left")
 
 
@@ -66,7 +67,14 @@ def _blocks(sheet: Sheet, x: float, y: float) -> None:
 
 def _reach(sheet: Sheet, x: float, y: float) -> None:
     sheet.title(x, y - 0.34, "what the last output can feel", ha="left")
-    sheet.say(x, y - 0.1, f"window={WINDOW} in every layer", size=8.5, colour=SOFT, ha="left")
+    sheet.say(
+        x,
+        y - 0.1,
+        f"window={WINDOW} in every layer; green: what the last token feels",
+        size=8.5,
+        colour=SOFT,
+        ha="left",
+    )
     size = 0.262
     for layers in (1, 2, 3):
         felt = _felt(layers)

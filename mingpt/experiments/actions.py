@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mingpt.errors import UsageError, require
 from mingpt.experiments.base import EXPERIMENTS, Experiment, Settings
-from mingpt.experiments.conclude import findings
+from mingpt.experiments.conclude import said_of
 from mingpt.experiments.crew import Outcome
 from mingpt.experiments.grid import experiment_of
 from mingpt.experiments.runner import Conclude, Wish, carry_out, draw
@@ -136,7 +136,8 @@ def sweep(words: Sequence[str], say: Say, program: str, conclude: Conclude) -> i
     require(options.folder != "", "folder", "''", "must name a folder, or be null")
     require(options.seeds >= 1, "seeds", options.seeds, "must be at least 1")
     wanted = experiment_of(settings)
-    say(f"{len(wanted.arms)} combinations x {options.seeds} seeds = {len(wanted.arms) * options.seeds} runs")
+    seeds = f"{options.seeds} seed{'s' * (options.seeds > 1)}"
+    say(f"{len(wanted.arms)} combinations x {seeds} = {len(wanted.arms) * options.seeds} runs")
     first = next(iter(wanted.arms.values()))[0]
     folder = Path(options.folder) if options.folder else _free()
     there = [*settings, *_without("--folder", own), f"--folder={folder}"]
@@ -203,7 +204,7 @@ def redraw(results: Path) -> None:
         if known.get("name") in EXPERIMENTS:
             for measurement in EXPERIMENTS[known["name"]].measurements:
                 draw(measurement, folder)
-            summary = {**read_summary(folder), "findings": findings(EXPERIMENTS[known["name"]], folder)}
+            summary = {**read_summary(folder), **said_of(EXPERIMENTS[known["name"]], folder)}
             result = page.compared(folder)
             summary |= summary_form({"verdict": result.headline, **result.to_json()}, folder) if result else {}
             write_atomic(folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())

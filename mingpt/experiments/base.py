@@ -60,6 +60,9 @@ class Measurement:
         take: gives the rows.
         draw: (rows, matplotlib Figure) draws them, from the rows alone; None: no picture.
         finding: what the rows say, in one sentence; None: the numbers alone are given.
+        brief: the same for a table, with few numbers or none; None: nothing of it stands there.
+        quick: what is smaller of it in a quick form, said at the figure's foot; empty: nothing; None: it looks at the
+            experiment's own runs, so what is smaller of those is said.
         beside_counts: whether its y axis is a held-out loss of the text in blocks as trained on, so that the n-gram
             lines, which are one, may stand beside it.
     """
@@ -68,6 +71,8 @@ class Measurement:
     take: Callable[[Lab], list[Row]]
     draw: Callable[[list[Row], Any], None] | None = None
     finding: Callable[[list[Row]], str] | None = None
+    brief: Callable[[list[Row]], str] | None = None
+    quick: str | None = None
     beside_counts: bool = False
 
 

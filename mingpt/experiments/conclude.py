@@ -26,7 +26,7 @@ def conclude(experiment: Experiment, folder: Path, cells: Sequence[Cell], say: S
         show: puts the comparison before a person.
     """
     taken = [each.name for each in experiment.measurements]
-    summary: dict[str, Any] = {"findings": findings(experiment, folder), "measured": taken}
+    summary: dict[str, Any] = {**said_of(experiment, folder), "measured": taken}
     result = page.compared(folder) if cells else None
     if result:
         summary = {"verdict": result.headline, **summary, **result.to_json()}
@@ -38,12 +38,17 @@ def conclude(experiment: Experiment, folder: Path, cells: Sequence[Cell], say: S
     say(f"page: {page.write([folder], folder / PAGE)}")
 
 
-def findings(experiment: Experiment, folder: Path) -> list[str]:
+def said_of(experiment: Experiment, folder: Path) -> dict[str, list[str]]:
+    """What the measurements say of their rows: in full, and in brief."""
+    return {"findings": findings(experiment, folder), "briefs": findings(experiment, folder, in_brief=True)}
+
+
+def findings(experiment: Experiment, folder: Path, *, in_brief: bool = False) -> list[str]:
     """What each measurement says of its rows."""
     said = []
     for each in experiment.measurements:
-        rows = measured(folder, each.name)
-        if each.finding and rows:
+        rows, tell = measured(folder, each.name), each.brief if in_brief else each.finding
+        if tell and rows:
             with understood(folder, each.name):
-                said.append(each.finding(rows))
+                said.append(tell(rows))
     return [f"{sentence[:1].upper()}{sentence[1:]}" for sentence in said]

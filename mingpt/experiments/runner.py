@@ -220,7 +220,7 @@ def draw(measurement: Measurement, folder: Path) -> None:
         return
     (folder / FIGURES).mkdir(exist_ok=True)
     lines = baselines_of(folder) if measurement.beside_counts else {}
-    small = smallness(read_record(folder))
+    small = smallness(read_record(folder), measurement.quick)
     with understood(folder, measurement.name):
         finding = measurement.finding(rows) if measurement.finding else ""
         content = figures.measured(measurement.draw, rows, lines=lines, small=small, finding=finding)

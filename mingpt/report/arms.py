@@ -21,6 +21,8 @@ BEFORE = {
     "model.rope_base": 10_000.0,
     "trainer.matrix_momentum": 0.95,
 }
+LONGEST_NAME = 40  # characters of an arm's name, so that a table and a legend have room for it
+PIPED = {"-": "standard input"}  # what a run calls its text, and what people do
 MACHINE = ("device", "device_name", "threads")
 
 
@@ -59,9 +61,10 @@ def refuse_other_texts(runs: Sequence[RunRecord]) -> None:
     first = runs[0]
     for run in runs[1:]:
         if run.environment.get("text_sha256") != first.environment.get("text_sha256"):
+            own, other = (str(each.environment.get("text", "unknown")) for each in (run, first))
             raise DataError(
-                f"{run.folder}: was trained on another text ({run.environment.get('text', 'unknown')}) than "
-                f"{first.folder} ({first.environment.get('text', 'unknown')}); their losses can't be compared"
+                f"{run.folder}: was trained on another text ({PIPED.get(own, own)}) than {first.folder} "
+                f"({PIPED.get(other, other)}); their losses can't be compared"
             )
         ours, theirs = (each.settings.get("data.val_fraction") for each in (run, first))
         if ours != theirs:
@@ -104,7 +107,9 @@ def by_settings(runs: Sequence[RunRecord]) -> list[Group]:
         else:
             members.append(run)
     unlike = differing([settings for settings, _ in found])
-    return [Group(name_of(settings, unlike, runs[0]), runs, settings) for settings, runs in found]
+    named = names_of([said_of(settings, unlike, runs[0]) for settings, runs in found])
+    names = [name or runs[0].folder.resolve().name for name, (_, runs) in zip(named, found, strict=True)]
+    return [Group(name, runs, settings) for name, (settings, runs) in zip(names, found, strict=True)]
 
 
 def grouped(named: Mapping[str, Sequence[RunRecord]], used: Sequence[RunRecord]) -> list[Group]:
@@ -130,10 +135,56 @@ def differing_where_read(groups: Sequence[Group]) -> dict[str, list[Any]]:
     return found
 
 
-def name_of(settings: Mapping[str, Any], differing: Iterable[str], run: RunRecord) -> str:
-    """`model.type=rnn model.cell=gru`: what differs, as far as the run's family reads it."""
-    said = [f"{key}={settings[key]}" for key in differing if key in settings and run.reads(key)]
-    return " ".join(said) or run.folder.resolve().name
+def said_of(settings: Mapping[str, Any], differing: Iterable[str], run: RunRecord) -> dict[str, str]:
+    """What differs, as far as the run's family reads it."""
+    return {key: str(settings[key]) for key in differing if key in settings and run.reads(key)}
+
+
+def names_of(arms: Sequence[Mapping[str, str]], between: str = " ") -> list[str]:
+    """`model.type=rnn model.cell=gru` for each arm's settings, no two alike.
+
+    Where one would be longer than LONGEST_NAME, all go without their groups; where one still is, all have just as many
+    settings as tell them apart, and the number of those left out: `type=rnn cell=gru +2`.
+    """
+    short = without_groups(dict.fromkeys(key for arm in arms for key in arm))
+    full = [between.join(f"{key}={value}" for key, value in arm.items()) for arm in arms]
+    bare = [between.join(f"{short[key]}={value}" for key, value in arm.items()) for arm in arms]
+    for names in (full, bare):
+        if max(map(len, names), default=0) <= LONGEST_NAME:
+            return names
+    telling = _telling(arms)
+    return [
+        between.join(
+            [
+                *(f"{short[key]}={arm[key]}" for key in telling if key in arm),
+                *([f"+{left}"] if (left := len(arm.keys() - set(telling))) else []),
+            ]
+        )
+        for arm in arms
+    ]
+
+
+def without_groups(keys: Iterable[str]) -> dict[str, str]:
+    """`model.rope` -> `rope`, but as they are where two would become one."""
+    last = {key: key.rpartition(".")[2] for key in keys}
+    names = [*last.values()]
+    return {key: name if names.count(name) == 1 else key for key, name in last.items()}
+
+
+def _telling(arms: Sequence[Mapping[str, str]]) -> list[str]:
+    """Few settings, words before numbers, by which no two arms are alike and of which each arm reads one."""
+    keys = list(dict.fromkeys(key for arm in arms for key in arm))
+    keys.sort(key=lambda key: any(arm.get(key, "")[:1].isdigit() for arm in arms))
+    chosen: list[str] = []
+
+    def parted(by: Sequence[str]) -> int:
+        return len({tuple(arm.get(key) for key in by) for arm in arms})
+
+    while parted(chosen) < parted(keys):
+        chosen.append(max(keys, key=lambda key: parted([*chosen, key])))
+    while nameless := [arm for arm in arms if arm and not arm.keys() & {*chosen}]:
+        chosen.append(max(keys, key=lambda key: sum(key in arm for arm in nameless)))
+    return [key for key in keys if key in chosen]
 
 
 def notes(runs: Sequence[RunRecord], per_byte: bool) -> list[str]:

@@ -36,6 +36,7 @@ OF_SUMMARY = {
     "verdict?": str,
     "every_pair?": bool,
     "findings?": [str],
+    "briefs?": [str],
     "notes?": [str],
     "measured?": [str],
     "arms?": [{"runs?": [str]}],
@@ -114,10 +115,16 @@ def last_stage(cell: Path) -> Path:
     return max(cell.glob("stage-*"), key=_number, default=cell)
 
 
-def smallness(record: Mapping[str, Any]) -> str:
-    """`Quick form: 600 steps of a 2-layer model, 3 seeds`; nothing of a full experiment."""
-    if not record.get("quick"):
+def smallness(record: Mapping[str, Any], instead: str | None = None) -> str:
+    """`Quick form: 600 steps of a 2-layer model, 3 seeds`; nothing of a full experiment.
+
+    Args:
+        instead: what is smaller of a part of it that is no run; empty: nothing.
+    """
+    if not record.get("quick") or instead == "":
         return ""
+    if instead:
+        return f"Quick form: {instead}"
     arms = [arm for arm in record.get("arms", {}).values() if arm]
     steps = _range(sum(stage.get("trainer.max_iters") or 0 for stage in arm) for arm in arms)
     layers = _range(stage.get("model.n_layer") or 0 for arm in arms for stage in arm)

@@ -142,11 +142,14 @@ def curves(result: Comparison, *, over: str = "steps", small: str = "", paper: b
         return None
     figure = new_figure(len(drawn))
     axes = figure.subplots()
+    kind = "held-out loss" if held_out else "training loss, smoothed"
     for place, (arm, found) in enumerate(drawn):
-        _draw(axes, place, arm, found, over)
+        if found:
+            _draw(axes, place, arm, found, over)
+        else:
+            axes.plot([], [], ls="none", label=plain(f"{arm.name}: no {kind}"))  # said, and no line to look for
     lines = result.baselines if held_out else {}
     _baselines(axes, lines)
-    kind = "held-out loss" if held_out else "training loss, smoothed"
     finish(axes, xlabel=X_LABELS[over], ylabel=f"{kind}, {_unit(result, held_out)}")
     legend(figure, len(drawn))
     _say_small(figure, small)
@@ -164,7 +167,7 @@ def _draw(axes: Any, place: int, arm: Arm, found: Sequence[Curve], over: str) ->
     look = style(place)
     for curve in found if len(found) > 1 else []:
         axes.plot(getattr(curve, over), curve.losses, color=look["color"], lw=0.7, alpha=0.4)
-    middle = mean_curve(found) if found else Curve(seed=0)
+    middle = mean_curve(found)
     marker = "o" if len(middle.steps) < 40 else None
     axes.plot(getattr(middle, over), middle.losses, lw=1.9, marker=marker, ms=2.8, label=plain(arm.name), **look)
 

@@ -45,22 +45,47 @@ def headline(losses: Mapping[str, float | None], verdicts: Sequence[Verdict], un
     )
 
 
+def brief(losses: Mapping[str, float | None], verdicts: Sequence[Verdict], unit: str) -> str:
+    """The same for a table: of two arms that are judged with their difference, of more without numbers.
+
+    Args:
+        losses, verdicts: as for `headline`, of two arms or more.
+    """
+    judged = {name: loss for name, loss in losses.items() if loss is not None}
+    told = [verdict for verdict in verdicts if verdict.kind != "none"]
+    if not told:
+        return headline(losses, verdicts, unit)
+    first = told[0].first
+    about = [each for each in told if first in (each.first, each.second)]
+    said = [_said(k, first, [v for v in about if v.kind == k], unit if len(judged) == 2 else "") for k in KINDS]
+    lowest = min(judged, key=lambda name: judged[name])
+    said += [f"{called(lowest)} has the lowest held-out loss"] if len(judged) > 2 and lowest != first else []
+    without = [called(name) for name in losses if name not in judged]
+    said += [f"{_listed(without)} {'has' if len(without) == 1 else 'have'} no held-out loss"] if without else []
+    return f"compared with {called(first)}, {'; '.join(filter(None, said))}"
+
+
 def _said(kind: str, first: str, verdicts: Sequence[Verdict], unit: str) -> str:
-    """`window 2 (by 0.143 nats) and window 8 (by 0.105 nats) are better`; nothing of no verdicts."""
+    """`window 2 (by 0.143 nats) and window 8 (by 0.105 nats) are better`; nothing of no verdicts.
+
+    Without a unit no sizes, but what is small is said to be.
+    """
     if not verdicts:
         return ""
     found = [each.difference for each in verdicts if each.difference is not None]
-    small = [f", less than {MARGIN:g}" if each.same else "" for each in verdicts]
-    sizes = (
-        [f" (by {number(abs(d.mean))} {unit}{less})" for d, less in zip(found, small, strict=True)]
-        if kind in ("better", "worse")
-        else [""] * len(verdicts)
-    )
+    small = [f"less than {MARGIN:g}" if each.same else "" for each in verdicts]
+    if kind not in ("better", "worse"):
+        sizes = [""] * len(verdicts)
+    elif unit:
+        exact = [f"{number(abs(d.mean))} {unit}" for d in found]
+        sizes = [f" (by {', '.join(filter(None, each))})" for each in zip(exact, small, strict=True)]
+    else:
+        sizes = [f" (by {less} nats)" if less else "" for less in small]
     others = [each.second if each.first == first else each.first for each in verdicts]
     named = [called(other) + size for other, size in zip(others, sizes, strict=True)]
     who = _listed(named) if len(named) <= MOST_NAMED else f"{len(named)} arms"
     shown = ""
-    if kind == "open":
+    if kind == "open" and unit:
         seeds, smallest = min(len(d.seeds) for d in found), max(d.smallest for d in found)
         shown = f" ({seeds} seeds could have shown a difference of {number(smallest)})"
     return f"{who} {_are(named)} {KINDS[kind]}{shown}"

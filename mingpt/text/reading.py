@@ -26,12 +26,26 @@ STDIN = "-"
 PREPARED = "prepared.json"  # in folders of ids, which prepared.py writes
 
 BLOCK_BYTES = 1 << 20  # read and decoded at a time
+NEEDED = "name a file with text in it; to train on, with more tokens than data.block_size"  # said of an empty one
+JUDGED = 4096  # bytes of a file's start by which is guessed what it is
+NEAR = 0.8  # from 0 to 1: how alike two names are, of which one may be meant by the other
 
 _MARKS = {  # what other encodings start with; UTF-32 first, because its little-endian mark begins with UTF-16's
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
+}
+_OTHERS = {  # what files that are no text start with: what they are, and how text comes out of one
+    b"\x89PNG": ("a PNG picture", ""),
+    b"\xff\xd8\xff": ("a JPEG picture", ""),
+    b"GIF8": ("a GIF picture", ""),
+    b"%PDF": ("a PDF document", "`pdftotext {}`"),
+    b"\x1f\x8b": ("packed by gzip", "`gzip -dc {} > text.txt`"),
+    b"BZh": ("packed by bzip2", "`bzip2 -dc {} > text.txt`"),
+    b"\xfd7zXZ": ("packed by xz", "`xz -dc {} > text.txt`"),
+    b"\x28\xb5\x2f\xfd": ("packed by zstd", "`zstd -dc {} > text.txt`"),
+    b"PK\x03\x04": ("packed by zip (as office documents are)", "`unzip -p {} > text.txt`"),
 }
 
 
@@ -111,7 +125,7 @@ def decoded(name: str, file: BinaryIO, digest: Any, sizes: list[int] | None = No
     while True:
         block = file.read(BLOCK_BYTES)
         digest.update(block)
-        start, size = start or block[:4], size + len(block)
+        start, size = start or block[:JUDGED], size + len(block)
         if sizes is not None:
             sizes.append(len(block))
         try:
@@ -183,6 +197,11 @@ def _fitting(pattern: str) -> list[str]:
 def _remedy(source: str, start: bytes) -> str:
     """What to do about bytes that are not UTF-8, judged by how they start."""
     marked = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
+    if marked is None:
+        kind, way = next((what for mark, what in _OTHERS.items() if start.startswith(mark)), ("", ""))
+        if kind or b"\0" in start:
+            unpacked = f": {way.format(shlex.quote(source))}" if way and source != STDIN else ""
+            return f"it is no text, but {kind or 'binary (it holds NUL bytes)'}{unpacked}"
     guess = f"the start looks like {marked}" if marked else "if it is Latin-1"
     return f"{guess}: `iconv -f {marked or 'ISO-8859-1'} -t UTF-8 {shlex.quote(source)} > utf8.txt`"
 
@@ -194,11 +213,14 @@ def _near_miss(path: str) -> str:
     if not folder and difflib.get_close_matches(plain, [TINY_PATH, "shakespeare"], cutoff=0.9):
         names = f"{TINY_PATH!r} (1 MB) and {DEFAULT_PATH!r} (all of Shakespeare's plays)"
         return f"; the names that need no file are {names}"
+    stem, ending = os.path.splitext(name.lower())
     try:
-        there = {entry.lower(): entry for entry in os.listdir(folder or ".")}
+        listed = sorted(os.listdir(folder or "."), key=lambda entry: (entry.lower().endswith(ending), entry))
     except OSError:
         return f"; there is no folder {folder!r}"
-    close = difflib.get_close_matches(name.lower(), there, n=1)
+    # Without the ending, which too many have to say anything; of equal names that with the same one stays.
+    there = {os.path.splitext(entry.lower())[0]: entry for entry in listed}
+    close = difflib.get_close_matches(stem, there, n=1, cutoff=NEAR)
     return f"; did you mean {os.path.join(folder, there[close[0]])!r}?" if close else ""
 
 

@@ -59,7 +59,7 @@ def test_model_that_no_class_computes_is_exported(chargpt: Any, runs: dict[str, 
 @pytest.mark.parametrize(
     ("words", "code", "refusal"),
     [
-        (["export"], 2, "out='': must name a folder to write"),
+        (["export"], 2, "out='': must name a folder to write, as --out=FOLDER"),
         (["export", "--out=x", "--dtype=int8"], 2, "dtype=int8: must be one of float32, bfloat16, float16"),
         (["export", "--out=x", "--run="], 2, "run='': must name a file or folder, or be null"),
         (["import"], 2, "0 folders: one is needed, as `chargpt import FOLDER`"),

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from mingpt.experiments import runner
 from mingpt.experiments.base import Lab
 from mingpt.experiments.measures import strings
+from mingpt.experiments.measures.copying import leak_map
+from mingpt.report.figures import MEASURED
 from mingpt.report.reading import read_json
 
 WHOLE, PREFIX, ONE = "both ways on whole text", "both ways on each prefix", "one way"
@@ -65,6 +67,23 @@ def test_copying_all_but_the_last_sums_to_less_than_it_must() -> None:
     model = strings._trained(strings.WAYS[WHOLE_TEXT], 0, 200)
     for length in (2, 3, 5):
         assert 0.9 * 3 ** (length - 1) < strings.total(model, length) <= 3 ** (length - 1)
+
+
+def test_map_has_no_bar_for_a_colour_or_no_names_along_its_axes() -> None:
+    rows = [
+        {"arm": arm, "output": i, "token": "abc"[i], "later_inputs": int(i < 2), "moved": [0.1, 0.0, 0.2]}
+        for arm in (WHOLE, PREFIX)
+        for i in range(3)
+    ]
+    figure = Figure(figsize=MEASURED, layout="constrained")
+    leak_map.draw(rows, figure)  # type: ignore[misc]
+    figure.draw_without_rendering()
+    panels, bars = figure.axes[:2], figure.axes[2:]
+    assert panels[0].get_ylabel() == "prediction after this token"
+    assert any(axes.get_xlabel() == "input that is replaced" for axes in panels)
+    colours = [axes.collections[-1].get_cmap()(1.0) for axes in bars]
+    assert [colour[0] > colour[2] for colour in colours] == [True, False]  # red, then blue above it
+    assert ["later" in axes.get_xlabel() for axes in bars] == [True, False]
 
 
 def test_birnn_experiment_breaks_on_an_arm_without_a_loss(

@@ -149,3 +149,13 @@ def test_cache_writes_another_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "ARMS", {"window": {"rope": True, "window": 8}})
     rows = writing.same_text.take(Lab(Path(), [Cell("", 0, (), ())], True, print))
     assert {row["differing"] for row in rows} == {0}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_figure_of_timings_names_steps_of_training(name: str) -> None:
+    """What is no run says itself what its quick form makes smaller; what looks at runs leaves it to these."""
+    of_runs = {"loss-in-training", "leak-map", "extrapolation", "loss-by-position", "loss-by-step"}
+    of_runs |= {"sensitivity-by-distance"}
+    for measurement in EXPERIMENTS[name].measurements:
+        if measurement.draw is not None:
+            assert (measurement.quick is None) == (measurement.name in of_runs), measurement.name

@@ -140,6 +140,10 @@ NOWHERE: dict[str, tuple[dict[str, Any], str]] = {
     **{f"mask={m}": ({"mask": m}, f"model.mask={m}: ") for m in MASKS if m != "causal"},
     "alibi": ({"position": "alibi"}, "model.position=alibi: .*: GPT2LMHeadModel has learned, or none"),
     "learned_window": ({"window": 5}, "model.window=5: .*: GPT2LMHeadModel has null for model.window;"),
+    "convolution": (
+        {"conv_width": 4},
+        r"model.conv_width=4: .*: GPT2LMHeadModel has 1 \(no convolution\) for model.conv_width; to export",
+    ),
     "learned_gqa": ({"n_kv_head": 2}, "model.n_kv_head=2: .*: GPT2LMHeadModel has as many as query heads"),
     "rope_dot": (
         {"rope": True, "score": "dot"},

@@ -1,5 +1,6 @@
 """Run folders into arms: which runs belong together, what is read off their curves, and what is refused."""
 
+import io
 import json
 import math
 import subprocess
@@ -8,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
 
 from mingpt import cli
+from mingpt.comparing import show
 from mingpt.errors import DataError, UsageError
-from mingpt.report.arms import BEFORE, NOT_OF_AN_ARM
+from mingpt.report.arms import BEFORE, NOT_OF_AN_ARM, names_of
 from mingpt.report.compare import comparison
+from mingpt.report.headline import brief
 from mingpt.report.reading import read_settings
 from mingpt.settings import Config
 
@@ -230,6 +236,23 @@ def test_arm_without_a_loss_is_what_others_are_compared_with(make_run: Any, six:
     assert said.endswith("; blind is without a held-out loss")
 
 
+def test_brief_is_full_of_numbers_or_hides_an_arm_or_that_a_difference_is_small(make_run: Any) -> None:
+    ends = {"old": 1.7, "new": 1.5, "near": 1.68, "odd": 1.704}
+    wobble = {"old": (0, 0, 0), "new": (0.01, 0, -0.01), "near": (0.001, 0, 0), "odd": (0.09, -0.09, 0)}
+    arms = {
+        name: [make_run(f"{name}{s}", seed=s, curve=[3, 2, end + wobble[name][s - 1]], score=name) for s in (1, 2, 3)]
+        for name, end in ends.items()
+    }
+    found = comparison(arms)
+    losses = {arm.name: arm.loss.mean if arm.loss else None for arm in found.arms}
+    assert brief({**losses, "blind": None}, found.verdicts, "nats") == (
+        "compared with old, new and near (by less than 0.05 nats) are better; odd is not told apart from it; new has "
+        "the lowest held-out loss; blind has no held-out loss"
+    )
+    pair = {name: losses[name] for name in ("old", "new")}
+    assert brief(pair, found.verdicts[:1], "nats") == "compared with old, new (by 0.200 nats) is better"
+
+
 def test_headline_hides_an_arm_of_fewer_seeds(make_run: Any, six: list[Path]) -> None:
     few = [make_run(f"few-{seed}", seed=seed, curve=[3, 2, 1.1 + seed / 100]) for seed in (4, 5)]
     for arms in ({"old": six[::2], "new": six[1::2], "few": few}, {"few": few, "old": six[::2], "new": six[1::2]}):
@@ -278,7 +301,60 @@ def test_same_run_twice_passes_for_two(make_run: Any) -> None:
         comparison([make_run("a"), make_run("b")])
 
 
+LONG = {"n_embd": 126, "cell": "gru", "type": "rnn", "n_layer": 1}
+
+
+def test_name_of_an_arm_is_long_or_tells_nothing_or_is_anothers(make_run: Any) -> None:
+    reads = {
+        name: [f"model.{each}" for each in ("type", "n_embd", "n_layer", name)] for name in ("cell", "n_query_head")
+    }
+    gpt, rnn = ({"model": {"parameters": 1, "reads": reads[name]}} for name in ("n_query_head", "cell"))
+    runs = [make_run("g", type="gpt", n_embd=64, n_query_head=4, n_layer=2, environment=gpt)]
+    runs += [make_run(cell, **{**LONG, "cell": cell}, environment=rnn) for cell in ("gru", "lstm")]
+    names = [arm.name for arm in comparison(runs).arms]
+    assert names == ["type=gpt +3", "type=rnn cell=gru +2", "type=rnn cell=lstm +2"]
+
+
+@given(
+    arms=st.lists(
+        st.dictionaries(
+            st.sampled_from(["model.a", "trainer.a", "model.type", "model.width"]),
+            st.text("ab1", max_size=9),
+            min_size=1,
+        ),
+        min_size=1,
+        max_size=6,
+        unique_by=lambda arm: tuple(sorted(arm.items())),
+    ),
+)
+def test_two_arms_have_one_name(arms: list[dict[str, str]]) -> None:
+    names = names_of(arms)
+    assert len({*names}) == len(arms)
+    assert all(names)
+
+
 # ---- chargpt compare
+
+
+def test_same_reason_is_told_for_every_pair(make_run: Any) -> None:
+    three = comparison([make_run(name, score=name) for name in "abc"], every_pair=True)
+    said = io.StringIO()
+    show(three, Console(file=said, width=200))
+    assert (
+        said.getvalue().count("no verdict on 3 pairs of arms: they share 1 seed") == 2
+    )  # at equal seconds, and at the end
+    assert "no verdict on model.score=a and" not in said.getvalue()
+
+
+def test_narrow_terminal_breaks_names_or_numbers(six: list[Path]) -> None:
+    said = io.StringIO()
+    show(comparison(six), Console(file=said, width=80, force_terminal=True, color_system=None))
+    head, first, second, *rest = said.getvalue().splitlines()
+    assert head.split()[:2] == ["arm", "seeds"]
+    assert [first.split()[0], second.split()[0]] == ["model.rope=False", "model.rope=True"]
+    assert "MFLOP" not in head
+    assert rest[0].startswith("no room for MFLOP/token")
+    assert "differ in: model.rope (False, True)" in rest
 
 
 def test_compare_prints_no_table_or_no_verdict(six: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -17,6 +18,7 @@ from mingpt import cli
 from mingpt.errors import UsageError
 from mingpt.report import figures, index, page
 from mingpt.report.compare import comparison
+from mingpt.report.curves import Curve
 
 HOSTILE = "<script>alert('x')</script>&amp;\"><img src=x onerror=alert(1)>{{ 7*7 }}</pre>"
 BROWSER = next(
@@ -189,6 +191,18 @@ def test_one_seed_or_one_run_has_no_page(make_run: Any, tmp_path: Path) -> None:
     assert "Held-out loss 1.500 nats (1 seed), below the 2-gram line." in content
     for figure in Outline(content).all("svg"):
         assert "ends at 1.500" in (figure["aria-label"] or "")
+
+
+def test_legend_shows_a_line_that_is_not_drawn(make_run: Any) -> None:
+    found = comparison({"a": [make_run("a")], "b": [make_run("b", rope=True)], "c": [make_run("c", bias=True)]})
+    blind = replace(found.arms[0], curves=[Curve(seed=1)])
+    drawn = figures.curves(replace(found, arms=[blind, *found.arms[1:]]))
+    assert drawn is not None
+    assert "<!-- a: no held-out loss -->" in drawn
+    assert not re.search("<!-- (a|b: .*|c: .*) -->", drawn)
+    legend = drawn[drawn.index('-legend_1">') :]
+    assert "var(--arm-0)" not in legend
+    assert "var(--arm-1)" in legend
 
 
 @pytest.mark.parametrize("name", ["$\\frac$", "é" * 200, "日本\n語", "a&b<c>"])

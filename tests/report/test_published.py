@@ -171,7 +171,7 @@ def test_readme_lacks_question_verdict_or_figure(results: Path) -> None:
     assert text.startswith("# x\n\n<!-- results -->\n")
     assert text.endswith("\n<!-- /results -->\nend\n")
     assert "old" not in text
-    told = r"**RoPE \| learned?** Rotary wins.<br>• Far is far.<br>Quick form: 60 steps of a 2-layer model, 3 seeds."
+    told = r"**RoPE \| learned?** Rotary wins.<br>Quick form: [numbers]("
     assert told in text
     assert "](results/README.md#positions-quick)" in text
     (shown,) = re.findall(r'<img src="(.*?)" width="\d+" alt="(.*?)">', text)
@@ -244,6 +244,8 @@ def test_smallness_is_not_told() -> None:
     arms = {"a": [{"trainer.max_iters": 300, "model.n_layer": 2}] * 2, "b": [{"trainer.max_iters": 1200}]}
     told = smallness({"quick": True, "arms": arms, "seeds": 3})
     assert told == "Quick form: 600 to 1,200 steps of a 2-layer model, 3 seeds"
+    assert smallness({"quick": True, "arms": arms}, "64 positions") == "Quick form: 64 positions"
+    assert smallness({"quick": True, "arms": arms}, "") == smallness({"arms": arms}, "64 positions") == ""
 
 
 def test_labels_collide_or_leave_the_picture() -> None:

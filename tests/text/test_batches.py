@@ -1,5 +1,6 @@
 """Batches: what step s sees follows from (seed, s) alone, fairly, and never from held-out text."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -83,8 +84,13 @@ def test_split_gives_every_position_to_one_part(length: int, block_size: int, va
     text, needed = "".join(chr(0x4E00 + n) for n in range(length)), max(block_size + 1, 4)
     tokenizer = CharTokenizer.of(text)
     if length < needed:
-        with pytest.raises(DataError, match=f"data.block_size={block_size} needs {needed} tokens, found {length}$"):
+        with pytest.raises(DataError, match=f"size={block_size} needs {needed} tokens, found {length}: take") as short:
             split(text, tokenizer, block_size=block_size, val_fraction=val_fraction)
+        smaller = re.search(r"--data.block_size=(\d+)$", str(short.value))
+        assert (smaller is None) == (length < 4)
+        if smaller:  # what the refusal says will do, does, and no larger one
+            assert int(smaller[1]) == length - 1
+            split(text, tokenizer, block_size=length - 1, val_fraction=val_fraction)
         return
     train, held_out = split(text, tokenizer, block_size=block_size, val_fraction=val_fraction)
     assert np.array_equal(np.concatenate([train, held_out]), np.arange(length))  # the tail is held out, nothing lost
@@ -195,6 +201,8 @@ def test_steps_of_a_lane_of_any_size() -> None:
 
 @pytest.mark.parametrize("length", [2, 20, 21])
 def test_text_too_short_for_its_lanes_is_not_counted(length: int) -> None:
-    with pytest.raises(DataError, match=rf"batch_size=3.*block_size=7 needs 22 tokens to train on, found {length}$"):
+    with pytest.raises(
+        DataError, match=rf"batch_size=3.*block_size=7 needs 22 tokens to train on, found {length}: lower"
+    ):
         lanes(length)
     assert lanes(22).epoch == 1

@@ -1,5 +1,6 @@
 """Where text comes from: what is read is what stands in the file, and what is wrong is said in one line."""
 
+import gzip
 import hashlib
 import os
 import tracemalloc
@@ -73,6 +74,25 @@ def test_utf16_and_utf32_are_confused(tmp_path: Path, encoding: str) -> None:
     assert f"iconv -f {encoding[:6]} -t UTF-8 '{path}'" in refusal(path)
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
+        (b"\xff\xd8\xff\xe0JFIF", "a JPEG picture"),
+        (b"%PDF-1.7\n%\xe2\xe3", "a PDF document: `pdftotext 'a b'`"),
+        (gzip.compress(b"To be"), "packed by gzip: `gzip -dc 'a b' > text.txt`"),
+        (b"ab" * 50 + b"\0\1\xff", "binary (it holds NUL bytes)"),
+        (b"\x7fELF\2\1\1\0\0\xff", "binary (it holds NUL bytes)"),
+    ],
+)
+def test_file_that_is_no_text_is_taken_for_another_encoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, said: str
+) -> None:
+    write(tmp_path, data, "a b")
+    monkeypatch.chdir(tmp_path)
+    assert refusal("a b").endswith(f"; it is no text, but {said}")
+
+
 def test_locale_decides_the_encoding(tmp_path: Path) -> None:
     path = write(tmp_path, "é’".encode())
     code = f"from mingpt.text.corpora import read_text; print(ascii(read_text({path!r}).content))"
@@ -82,7 +102,9 @@ def test_locale_decides_the_encoding(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf"])
 def test_empty_file_passes(tmp_path: Path, data: bytes) -> None:
     path = write(tmp_path, data)
-    assert refusal(path) == f"data.path: {path!r} is empty"
+    said = refusal(path)
+    assert said.startswith(f"data.path: {path!r} is empty; name a file with text in it")
+    assert "more tokens than data.block_size" in said
 
 
 def test_folder_or_impossible_path_raises_something_else(tmp_path: Path) -> None:
@@ -108,6 +130,12 @@ def test_missing_file_leaves_the_user_to_guess(tmp_path: Path, monkeypatch: pyte
     assert "did you mean 'Sonnets.txt'?" in refusal("sonets.txt")
     assert f"did you mean {str(tmp_path / 'Sonnets.txt')!r}?" in refusal(str(tmp_path / "SONNETS.TXT"))
     assert "did you mean" not in refusal("zebra")
+    for name in ("tree.txt", "one.txt", "sonnet-of-another.txt", ".txt"):
+        write(tmp_path, b"x", "two.txt")
+        assert "did you mean" not in refusal(name), name
+    write(tmp_path, b"x", "sonnets.png")
+    assert "did you mean 'Sonnets.txt'?" in refusal("sonnet.txt")
+    assert "did you mean 'two.txt'?" in refusal("two.text")
     assert "there is no folder 'nowhere'" in refusal(os.path.join("nowhere", "a.txt"))
 
 

@@ -169,7 +169,9 @@ def test_other_settings_than_it_was_made_with_are_ignored(tmp_path: Path, asked:
 
 def test_prepared_text_that_is_too_short_for_a_block_trains(tmp_path: Path) -> None:
     folder, _ = made(tmp_path)
-    with pytest.raises(DataError, match=r"too short: data\.block_size=9999 needs 10000 tokens, found \d{4}$"):
+    with pytest.raises(
+        DataError, match=r"too short: data\.block_size=9999 needs 10000 tokens, found \d{4}: take a longer"
+    ):
         prepare(DataConfig(path=str(folder), block_size=9999), quiet)
 
 

@@ -14,6 +14,11 @@ from mingpt.report.heatmaps import NAMES, influence_square
 from mingpt.report.records import read_run
 
 SHOWN = 24  # tokens of a map
+BAR = {"fraction": 0.03, "pad": 0.01, "aspect": 40}
+BARS = {  # from the lowest
+    False: "by a later input (pink: not a bit moves)",
+    True: "total variation distance, by an earlier input or its own (grey: not a bit moves)",
+}
 TITLES = {"training": "training loss, smoothed", "held out": "held-out loss"}
 
 
@@ -73,8 +78,8 @@ def _leaks(lab: Lab) -> list[Row]:
 
 def _draw_leaks(rows: list[Row], figure: Any) -> None:
     arms = list(dict.fromkeys(row["arm"] for row in rows))
-    figure.set_figheight(3.4)
-    figure.suptitle("Which inputs (columns) move which predictions (rows)\nred: moved by a later input", fontsize=9.5)
+    figure.set_figheight(3.9)
+    figure.suptitle("Which inputs (columns) move which predictions (rows)", fontsize=9.5)
     panels = figure.subplots(1, len(arms), squeeze=False)[0]
     for axes, arm in zip(panels, arms, strict=True):
         own = sorted((row for row in rows if row["arm"] == arm), key=lambda row: row["output"])
@@ -86,8 +91,12 @@ def _draw_leaks(rows: list[Row], figure: Any) -> None:
         axes.tick_params(length=0, pad=1)
         count = sum(row["later_inputs"] for row in own)
         axes.set_title(f"{arm}:\n{count or 'none'} by a later input", fontsize=8.5)
-    bar = figure.colorbar(halves[True], ax=panels, fraction=0.03, pad=0.01, orientation="horizontal")
-    bar.set_label("total variation distance (blue and red alike); grey, pink: not a bit moves", fontsize=8)
+    panels[0].set_ylabel("prediction after this token", fontsize=8.5)
+    panels[len(arms) // 2].set_xlabel("input that is replaced", fontsize=8.5)
+    for own_or_earlier, said in BARS.items():
+        bar = figure.colorbar(halves[own_or_earlier], ax=panels, orientation="horizontal", **BAR)
+        bar.set_label(said, fontsize=8)
+        bar.ax.tick_params(labelsize=7)
 
 
 def _found_losses(rows: list[Row]) -> str:
@@ -108,5 +117,11 @@ def _found_leaks(rows: list[Row]) -> str:
     return f"pairs of a prediction and a later input that moves it, of {size * (size - 1) // 2}: {told}"
 
 
+def _brief_leaks(rows: list[Row]) -> str:
+    arms = dict.fromkeys(row["arm"] for row in rows)
+    moved = [arm for arm in arms if any(row["later_inputs"] for row in rows if row["arm"] == arm)]
+    return f"later inputs move the predictions of {' and '.join(moved) or 'none'}" + (", and no others" * bool(moved))
+
+
 training_loss = Measurement("loss-in-training", _losses, _draw_losses, _found_losses)
-leak_map = Measurement("leak-map", _leaks, _draw_leaks, _found_leaks)
+leak_map = Measurement("leak-map", _leaks, _draw_leaks, _found_leaks, _brief_leaks)

@@ -16,11 +16,12 @@ from mingpt.say import silent
 from mingpt.utils import pick_device
 
 HEADS, REPEATS = 6, 51
+LENGTH = {True: 128, False: 512}  # of the prompt, by whether to be quick
 
 
 def _take(lab: Lab) -> list[Row]:
     """Reading (a whole prompt, no gradients) is timed here; training and writing by `chargpt bench grouped`."""
-    device, width, length = pick_device("auto"), 192, 128 if lab.quick else 512
+    device, width, length = pick_device("auto"), 192, LENGTH[lab.quick]
     options = grouped.Options(heads=HEADS, width=width, length=length, batch=4, rounds=REPEATS)
     timed = grouped.run(options, silent)["rows"]
     torch.manual_seed(0)
@@ -85,4 +86,12 @@ def _found(rows: list[Row]) -> str:
     )
 
 
-head_times = Measurement("head-times", _take, _draw, _found)
+def _brief(rows: list[Row]) -> str:
+    bytes_ = [row["cache_bytes"] for row in rows]
+    heads = [row["key_heads"] for row in rows]
+    return (
+        f"with {min(heads)} of {max(heads)} key/value heads the cache is {max(bytes_) / min(bytes_):.3g} times smaller"
+    )
+
+
+head_times = Measurement("head-times", _take, _draw, _found, _brief, quick=f"a prompt of {LENGTH[True]} tokens")

@@ -171,9 +171,9 @@ def _draw(rows: list[Row], figure: Any) -> None:
     axes.axhline(rows[0]["chance"], color=INK, lw=1, ls=":")
     axes.annotate(
         f"chance, 1 in {round(1 / rows[0]['chance'])}",
-        (1, rows[0]["chance"]),
+        (0.01, rows[0]["chance"]),  # where no dot is: near the question all is told
         xycoords=("axes fraction", "data"),
-        ha="right",
+        ha="left",
         va="bottom",
         fontsize=8,
     )
@@ -192,15 +192,27 @@ def _draw(rows: list[Row], figure: Any) -> None:
 
 
 def _found(rows: list[Row]) -> str:
-    told: dict[str, dict[int, list[float]]] = {}
-    for row in rows:
-        told.setdefault(row["model"], {}).setdefault(row["distance"], []).append(row["accuracy"])
+    told = _by_model(rows)
     named = "; ".join(f"{name} {reach(by_distance) or 'nowhere'}" for name, by_distance in told.items())
     tried = ", ".join(str(distance) for distance in sorted({row["distance"] for row in rows}))
     return (
         "a symbol is told again nine times in ten, in the mean of the seeds, as many places back (the token last read "
         f"is 1) as, of {tried}: {named}"
     )
+
+
+def _by_model(rows: list[Row]) -> dict[str, dict[int, list[float]]]:
+    """Model -> distance -> the accuracy of each seed."""
+    told: dict[str, dict[int, list[float]]] = {}
+    for row in rows:
+        told.setdefault(row["model"], {}).setdefault(row["distance"], []).append(row["accuracy"])
+    return told
+
+
+def _brief(rows: list[Row]) -> str:
+    far = {name: reach(by_distance) for name, by_distance in _by_model(rows).items()}
+    most = max(far.values())
+    return f"a symbol is told again farthest back, {most} places, by {' and '.join(n for n in far if far[n] == most)}"
 
 
 def reach(told: Mapping[int, Sequence[float]]) -> int:
@@ -213,4 +225,6 @@ def reach(told: Mapping[int, Sequence[float]]) -> int:
     return far
 
 
-recall = Measurement("recall", _take, _draw, _found)
+recall = Measurement(
+    "recall", _take, _draw, _found, _brief, quick=f"{QUICK.steps} steps, {len(QUICK.distances)} distances"
+)

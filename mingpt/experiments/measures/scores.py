@@ -20,6 +20,7 @@ from mingpt.utils import pick_device
 
 D, H = 16, 4  # head width, heads
 ROUNDING = 1e-12  # of float64
+LENGTH, STEPS = {True: 64, False: 256}, {True: 300, False: 2000}  # by whether to be quick
 
 
 def _layer(score: str, length: int = 64) -> GroupedQueryAttention:
@@ -31,7 +32,7 @@ def _layer(score: str, length: int = 64) -> GroupedQueryAttention:
 
 def _costs(lab: Lab) -> list[Row]:
     """Forward and backward of one layer, its parameters and operations."""
-    device, length = pick_device("auto"), 64 if lab.quick else 256
+    device, length = pick_device("auto"), LENGTH[lab.quick]
     x = torch.randn(8, length, D * H, generator=torch.Generator().manual_seed(0)).to(device)
     layers = {score: _layer(score, length).to(device) for score in SCORES}
     calls = {score: partial(_both_ways, layer, x) for score, layer in layers.items()}
@@ -115,7 +116,7 @@ def _angles(lab: Lab) -> list[Row]:
             torch.manual_seed(seed)
             score, scale = SCORES[name](_Settings()), nn.Parameter(torch.tensor([1.0, 0.0]))
             optimizer = torch.optim.Adam([*score.parameters(), scale], lr=1e-2)
-            for _ in range(300 if lab.quick else 2000):
+            for _ in range(STEPS[lab.quick]):
                 loss = _miss(score, scale).square().mean()
                 optimizer.zero_grad()
                 loss.backward()
@@ -153,6 +154,12 @@ def _found_costs(rows: list[Row]) -> str:
     return f"forward and backward of one attention layer on {rows[0]['length']} positions take, in ms (medians): {told}"
 
 
+def _brief_costs(rows: list[Row]) -> str:
+    took = {row["score"]: row["ms"]["median"] for row in rows}
+    most, least = max(took, key=lambda score: took[score]), min(took, key=lambda score: took[score])
+    return f"{most} takes {took[most] / took[least]:.2g} times as long as {least}, the fastest"
+
+
 def _found_blindness(rows: list[Row]) -> str:
     told = "; ".join(f"{row['score']} {_difference(row['largest_difference'])}" for row in rows)
     return (
@@ -183,7 +190,9 @@ def _difference(size: float) -> str:
     return f"{size:.2g}" if size > ROUNDING else f"0 within {ROUNDING:.0e}"
 
 
-score_costs = Measurement("score-costs", _costs, _draw_costs, _found_costs)
+score_costs = Measurement(
+    "score-costs", _costs, _draw_costs, _found_costs, _brief_costs, quick=f"{LENGTH[True]} positions"
+)
 query_blindness = Measurement("query-blindness", _blindness, finding=_found_blindness)
 folding = Measurement("folding", _folding, finding=_found_folding)
-angle = Measurement("angle", _angles, _draw_angles, _found_angles)
+angle = Measurement("angle", _angles, _draw_angles, _found_angles, quick=f"{STEPS[True]} steps of the score alone")

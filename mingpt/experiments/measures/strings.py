@@ -183,5 +183,9 @@ def _found_costs(rows: list[Row]) -> str:
     )
 
 
-string_sums = Measurement("string-sums", _sums, _draw_sums, _found_sums)
-prefix_cost = Measurement("prefix-cost", _costs, _draw_costs, _found_costs)
+string_sums = Measurement(
+    "string-sums", _sums, _draw_sums, _found_sums, quick=f"where trained, {STEPS[True]} steps on random strings"
+)
+prefix_cost = Measurement(
+    "prefix-cost", _costs, _draw_costs, _found_costs, quick=f"texts of up to {LENGTHS[True][-1]} tokens"
+)

@@ -75,14 +75,21 @@ def _equivariance(lab: Lab) -> list[Row]:
 
 
 def _found(rows: list[Row]) -> str:
+    return _told(rows, f" within {ROUNDING:g}", f" (off by up to {max(row['scores'] for row in rows):.2g})")
+
+
+def _brief(rows: list[Row]) -> str:
+    return _told(rows)
+
+
+def _told(rows: list[Row], within: str = "", off: str = "") -> str:
     cases = list(dict.fromkeys(row["case"] for row in rows))
     s, a = ({name: max(row[key] for row in rows if row["case"] == name) for name in cases} for key in OF)
     alike, unlike = ([name for name in cases if (s[name] < ROUNDING) is wanted] for wanted in (True, False))
     rows_too = [name for name in cases if a[name] < ROUNDING]
     return (
-        f"the scores of every head are symmetric within {ROUNDING:g} for {'; '.join(alike) or 'none'}; they are not "
-        f"for {'; '.join(unlike) or 'none'} (off by up to {max(s.values()):.2g}); their softmax is for "
-        f"{'; '.join(rows_too) or 'none of these'}"
+        f"the scores of every head are symmetric{within} for {'; '.join(alike) or 'none'}; they are not for "
+        f"{'; '.join(unlike) or 'none'}{off}; their softmax is for {'; '.join(rows_too) or 'none of these'}"
     )
 
 
@@ -93,5 +100,5 @@ def _found_equivariance(rows: list[Row]) -> str:
 
 OF = ("scores", "weights")
 ROUNDING = 1e-9  # float64, of scores up to some hundreds
-asymmetry = Measurement("asymmetry", _asymmetry, _draw, _found)
+asymmetry = Measurement("asymmetry", _asymmetry, _draw, _found, _brief, quick="")
 equivariance = Measurement("equivariance", _equivariance, finding=_found_equivariance)

@@ -12,16 +12,15 @@ from mingpt.probe import measure, peak_bytes
 from mingpt.utils import pick_device
 
 WAYS = ("full", "loop", "reference", "banded")  # reference: a product of all pairs, and a mask
-SHORTEST, REPEATS = 256, 9
+SHORTEST = 256
+REPEATS, LONGEST = {True: 5, False: 9}, {True: 4096, False: 32768}  # by whether to be quick
 T = TypeVar("T")
 
 
 def _times(lab: Lab) -> list[Row]:
     """Forward and backward, one row a way and length; a way ends where it takes too long (attention.LIMITS)."""
     device, rows, length = pick_device("auto"), [], SHORTEST
-    options = attention.Options(
-        length=4096 if lab.quick else 32768, window=64, heads=4, width=32, rounds=5 if lab.quick else REPEATS
-    )
+    options = attention.Options(length=LONGEST[lab.quick], window=64, heads=4, width=32, rounds=REPEATS[lab.quick])
     while length <= options.length:
         calls = {name: call for name, call in attention.calls(options, length, device).items() if name in WAYS}
         full_ends = 4096 if lab.quick else 16384
@@ -100,5 +99,14 @@ def _found_bytes(rows: list[Row]) -> str:
     return f"bytes that one layer keeps of {length:,} tokens: {', '.join(told)}"
 
 
-window_times = Measurement("window-times", _times, _draw_times, _found_times)
-window_bytes = Measurement("window-bytes", _bytes, _draw_bytes, _found_bytes)
+def _brief(rows: list[Row]) -> str:
+    slopes = time_slopes(rows)
+    return (
+        f"time grows with the length N as N^{slopes['banded']:.1f} with a window of {rows[0]['window']}, "
+        f"as N^{slopes['full']:.1f} without"
+    )
+
+
+QUICK = f"up to {LONGEST[True]:,} positions, {REPEATS[True]} repeats"
+window_times = Measurement("window-times", _times, _draw_times, _found_times, _brief, quick=QUICK)
+window_bytes = Measurement("window-bytes", _bytes, _draw_bytes, _found_bytes, quick="")

@@ -20,6 +20,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "RoPE, 1 key head": {"rope": True, "n_kv_head": 1},
 }
 REPEATS = 5
+LENGTH = {True: 256, False: 1024}  # of the longest text, by whether to be quick
 
 
 def _model(block_size: int, **settings: Any) -> GPT:
@@ -50,7 +51,7 @@ def _same(lab: Lab) -> list[Row]:
 
 def _times(lab: Lab) -> list[Row]:
     """Milliseconds of the token at each of some positions, the device synchronised before and after it."""
-    length, device = 256 if lab.quick else 1024, pick_device("auto")
+    length, device = LENGTH[lab.quick], pick_device("auto")
     positions = [p for p in (8, 16, 32, 64, 128, 192, 256, 512, 768, 1024) if p <= length]
     rows = []
     for name, settings in ARMS.items():
@@ -96,5 +97,5 @@ def _found_times(rows: list[Row]) -> str:
     return f"milliseconds of the token at position {last} (medians): {'; '.join(at)}"
 
 
-same_text = Measurement("same-text", _same, finding=_found)
-token_times = Measurement("token-times", _times, _draw_times, _found_times)
+same_text = Measurement("same-text", _same, finding=_found, brief=_found)
+token_times = Measurement("token-times", _times, _draw_times, _found_times, quick=f"up to position {LENGTH[True]}")

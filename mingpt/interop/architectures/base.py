@@ -18,6 +18,7 @@ from mingpt.registry import Registry
 Settings = dict[str, Any]
 REQUIRED = object()  # of a key that a config.json must have
 LARGEST = 2**31  # no size of a model is larger
+WORDS = {"conv_width": "1 (no convolution)"}  # where a class of theirs has a value of ours that says nothing by itself
 HINTS = typing.get_type_hints(ModelConfig)
 # Not part of what the weights compute: how their classes train, print, pad, stop and are found.
 PASSED_OVER = frozenset(
@@ -139,7 +140,7 @@ class Architecture:
 
     def broken(self, settings: Settings) -> list[Rule]:
         """The rules that a model with these settings breaks."""
-        same = [Rule(name, _equals(name, value), str(value)) for name, value in self.ours.items()]
+        same = [Rule(name, _equals(name, value), WORDS.get(name, str(value))) for name, value in self.ours.items()]
         named = ((name, key.words) for name, key in self.keys.items() if key.words)
         words = [Rule(name, _is_among(name, words), " or ".join(words)) for name, words in named]
         return [rule for rule in (*same, *words, *self.rules) if not rule.holds(settings)]
@@ -218,7 +219,10 @@ def architecture_of(settings: Settings) -> str:
             for name in nearest
             for rule in broken[name]
         )
-        raise UsageError(f"model.{first}={settings[first]}: no class of transformers has all of this model: {has}")
+        raise UsageError(
+            f"model.{first}={settings[first]}: no class of transformers has all of this model: {has}; "
+            "to export, train a run with what one class has (this one still samples, evaluates and goes on here)"
+        )
     return nearest[0]
 
 
