@@ -8,11 +8,35 @@ WITH_FILL = ("run", "device", "fill", "gap")  # what filling gaps reads of `samp
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleOptions:
-    """Write text with a trained model.
+class OfRun:
+    """Which trained model.
 
     Attributes:
         run: a run folder; null: the newest under out/ that has a checkpoint
+    """
+
+    run: str | None = None
+
+    def __post_init__(self) -> None:
+        _require_names(run=self.run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnDevice:
+    """Where to compute.
+
+    Attributes:
+        device: where to compute; one of auto, cpu, cuda, mps
+    """
+
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions(OfRun, OnDevice):
+    """Write text with a trained model.
+
+    Attributes:
         prompt: what the text starts with; empty: as after the end of a line
         max_new_tokens: tokens to write after it
         num_samples: texts to write, each from a seed of its own
@@ -25,10 +49,8 @@ class SampleOptions:
         stream: show each token as it is drawn
         cache: keep keys and values of earlier tokens; False: recompute them for every token, for the same text
         compile: compile the step of one token, half a minute the first time: the same text to rounding, for long ones
-        device: where to compute; one of auto, cpu, cuda, mps
     """
 
-    run: str | None = None
     prompt: str = ""
     max_new_tokens: int = 500
     num_samples: int = 1
@@ -41,10 +63,9 @@ class SampleOptions:
     stream: bool = True
     cache: bool = True
     compile: bool = False
-    device: str = "auto"
 
     def __post_init__(self) -> None:
-        _require_names(run=self.run)
+        super().__post_init__()
         require(self.max_new_tokens >= 0, "max_new_tokens", self.max_new_tokens, "must be 0 or more")
         require(self.num_samples >= 1, "num_samples", self.num_samples, "must be at least 1")
         for name, value in vars(self).items() if self.fill is not None else ():
@@ -54,63 +75,54 @@ class SampleOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalOptions:
+class EvalOptions(OfRun, OnDevice):
     """Judge a trained model on text that it never saw: held-out loss, or pseudo-likelihood of one that fills gaps.
 
     Attributes:
-        run: a run folder; null: the newest under out/ that has a checkpoint
         text: a UTF-8 file, all of which is scored; null: the run's own held-out text
-        device: where to compute; one of auto, cpu, cuda, mps
     """
 
-    run: str | None = None
     text: str | None = None
-    device: str = "auto"
 
     def __post_init__(self) -> None:
-        _require_names(run=self.run, text=self.text)
+        super().__post_init__()
+        _require_names(text=self.text)
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionOptions:
+class AttentionOptions(OfRun, OnDevice):
     """Draw what every head of a trained model reads, of every token of a text.
 
     Attributes:
-        run: a run folder; null: the newest under out/ that has a checkpoint
         text: what it reads; at most block_size tokens
         out: the picture; null: attention.png in the run folder
         layer: the only layer to draw, from 0; null: all
-        device: where to compute; one of auto, cpu, cuda, mps
     """
 
-    run: str | None = None
     text: str = "ROMEO:"
     out: str | None = None
     layer: int | None = None
-    device: str = "auto"
 
     def __post_init__(self) -> None:
-        _require_names(run=self.run, out=self.out)
+        super().__post_init__()
+        _require_names(out=self.out)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeaksOptions:
+class LeaksOptions(OfRun, OnDevice):
     """Draw which inputs of a trained model move which outputs, and whether any moves an earlier one.
 
     Attributes:
-        run: a run folder; null: the newest under out/ that has a checkpoint
         text: what it reads; at most block_size tokens; null: some of the run's own held-out text
         out: the picture; null: leaks.png in the run folder
-        device: where to compute; one of auto, cpu, cuda, mps
     """
 
-    run: str | None = None
     text: str | None = None
     out: str | None = None
-    device: str = "auto"
 
     def __post_init__(self) -> None:
-        _require_names(run=self.run, out=self.out)
+        super().__post_init__()
+        _require_names(out=self.out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,16 +146,14 @@ class PrepareOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelftestOptions:
+class SelftestOptions(OnDevice):
     """Check every attention kernel against the definition on this machine.
 
     Attributes:
-        device: where to compute; one of auto, cpu, cuda, mps
         kernel: the only one to check, as model.kernel names it; null: all
         every: check one layer in so many; for flex, which compiles for ten seconds or more a layer
     """
 
-    device: str = "auto"
     kernel: str | None = None
     every: int = 1
 
@@ -152,21 +162,19 @@ class SelftestOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions:
+class ExportOptions(OfRun):
     """Write a trained model as a folder that Hugging Face's transformers loads, and compare the two.
 
     Attributes:
-        run: a run folder; null: the newest under out/ that has a checkpoint
         out: the folder to write, new or empty
         dtype: of the weights; one of float32, bfloat16, float16, of which the last two round them
     """
 
-    run: str | None = None
     out: str = ""
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        _require_names(run=self.run)
+        super().__post_init__()
         require(
             self.out != "" and "\0" not in self.out,
             "out",

@@ -75,7 +75,7 @@ class Rounds:
 
     Attributes:
         rounds: times that each takes its turn
-        threads: CPU threads; 0: as many as PyTorch chooses
+        threads: CPU threads of each process; 0: as many as PyTorch chooses
     """
 
     rounds: int = 7
@@ -99,6 +99,25 @@ class Timing(Rounds):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.device in DEVICES, "device", self.device, f"must be one of {', '.join(DEVICES)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelTiming(Timing):
+    """How large the GPT is that a benchmark times.
+
+    Attributes:
+        layers: blocks of the model
+        heads: of queries, and of keys
+        width: of the residual stream
+    """
+
+    layers: int
+    heads: int
+    width: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(self, "layers", "heads", "width")
 
 
 def positive(options: object, *names: str) -> None:

@@ -14,7 +14,7 @@ import torch
 from mingpt.benchmarks.base import (
     BENCHMARKS,
     Benchmark,
-    Timing,
+    ModelTiming,
     cpu_threads,
     device_beside,
     gpt2,
@@ -41,13 +41,10 @@ TURN = 0.5  # seconds that each writes at a time, as one who writes a text does
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Timing):
+class Options(ModelTiming):
     """Time writing at batch 1 and 16: the first token, which takes the reading of the prompt, and each after it.
 
     Attributes:
-        layers: blocks
-        heads: in each
-        width: of the residual stream
         block_size: tokens seen at once; 0 < prompt + tokens <= block_size
         prompt: tokens that are there
         tokens: tokens to write after them
@@ -71,7 +68,7 @@ class Options(Timing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive(self, "layers", "heads", "width", "block_size", "prompt", "threads")
+        positive(self, "block_size", "prompt")
         require(self.tokens >= 2, "tokens", self.tokens, "must be at least 2: the first is timed alone")
         require(
             self.prompt + self.tokens <= self.block_size,
@@ -130,7 +127,7 @@ def _one_batch(
 ) -> tuple[dict[str, Any], Spread]:
     """Rows, and the rate of the memory by round."""
     shape = {"n_layer": options.layers, "n_head": options.heads, "n_embd": options.width, "batch": batch}
-    shape |= {name: getattr(options, name) for name in ("block_size", "prompt", "threads")}
+    shape |= {"block_size": options.block_size, "prompt": options.prompt, "threads": torch.get_num_threads()}
     own = {"cache": {"cache": True}, "no cache": {"cache": False}}
     own |= {"compiled": {"compile": True}} if options.compile else {}
     names = [*own, *parse_peers(options.peers, CLONES, PACKAGES)]

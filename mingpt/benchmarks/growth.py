@@ -18,7 +18,7 @@ from mingpt.benchmarks.base import (
     BENCHMARKS,
     VOCABULARY,
     Benchmark,
-    Timing,
+    ModelTiming,
     cpu_threads,
     positive,
     summary,
@@ -43,17 +43,14 @@ PICTURE, ROOM = (6.4, 5.8), 1.5  # inches; heights of what a panel shows, so tha
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Timing):
+class Options(ModelTiming):
     """Time a training step while one size doubles and all else stays as it is.
 
     Attributes:
-        layers: blocks of the model
-        heads: of queries, and of keys
-        n_embd: model width, where it stays as it is
         block: positions, where parameters or tokens grow
         batch: rows, where parameters grow
         sizes: how many of each axis, each twice the one before
-        most_embd: the largest model width
+        most_width: the largest width
         most_batch: the most rows
         length: the longest block; tokens of a step where the block or the window grows
         optimizer: adamw or muon
@@ -62,11 +59,11 @@ class Options(Timing):
 
     layers: int = 2
     heads: int = 2
-    n_embd: int = 128
+    width: int = 128
     block: int = 64
     batch: int = 16
     sizes: int = 6
-    most_embd: int = 512
+    most_width: int = 512
     most_batch: int = 64
     length: int = 4096
     optimizer: str = TrainerConfig.optimizer
@@ -75,12 +72,12 @@ class Options(Timing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive(self, "layers", "heads", "n_embd", "block", "batch")
+        positive(self, "block", "batch")
         require(self.sizes >= FEWEST, "sizes", self.sizes, f"must be at least {FEWEST}, for a slope of the larger half")
         pairs, halvings = 2 * self.heads, self.sizes - 1  # rotary positions turn pairs of a head's numbers
         for name, unit in (
-            ("n_embd", pairs),
-            ("most_embd", pairs << halvings),
+            ("width", pairs),
+            ("most_width", pairs << halvings),
             ("most_batch", 1 << halvings),
             ("length", 2 << halvings),  # the largest window is half of it
         ):
@@ -95,7 +92,7 @@ class Options(Timing):
 class Shape:
     """What trains on what: a model's width, (batch, block) tokens, and the window; None: none."""
 
-    n_embd: int
+    width: int
     batch: int
     block: int
     window: int | None = None
@@ -132,14 +129,14 @@ AXES = {
     "tokens": Axis(
         lambda shape, model: shape.tokens,
         "tokens T in a step (the batch doubles)",
-        "width {shape.n_embd}, blocks of {shape.block}",
+        "width {shape.width}, blocks of {shape.block}",
         "T",
     ),
     "block": Axis(
-        lambda shape, model: shape.block, "block length N", "width {shape.n_embd}, {shape.tokens:,} tokens", "N"
+        lambda shape, model: shape.block, "block length N", "width {shape.width}, {shape.tokens:,} tokens", "N"
     ),
     "window": Axis(
-        lambda shape, model: shape.window, "window w", "width {shape.n_embd}, a block of {shape.block:,}", "w"
+        lambda shape, model: shape.window, "window w", "width {shape.width}, a block of {shape.block:,}", "w"
     ),
 }
 
@@ -150,13 +147,13 @@ def shapes(options: Options) -> dict[str, list[Shape]]:
     def doubling(most: int) -> list[int]:
         return [most >> halvings for halvings in reversed(range(options.sizes))]
 
-    n_embd, batch, block, length = options.n_embd, options.batch, options.block, options.length
+    width, batch, block, length = options.width, options.batch, options.block, options.length
     windows = [*doubling(length // 2), None]
     return {
-        "parameters": [Shape(width, batch, block) for width in doubling(options.most_embd)],
-        "tokens": [Shape(n_embd, rows, block) for rows in doubling(options.most_batch)],
-        "block": [Shape(n_embd, length // positions, positions) for positions in doubling(length)],
-        "window": [Shape(n_embd, 1, length, window) for window in windows],
+        "parameters": [Shape(wider, batch, block) for wider in doubling(options.most_width)],
+        "tokens": [Shape(width, rows, block) for rows in doubling(options.most_batch)],
+        "block": [Shape(width, length // positions, positions) for positions in doubling(length)],
+        "window": [Shape(width, 1, length, window) for window in windows],
     }
 
 
@@ -165,7 +162,7 @@ def trainer(shape: Shape, options: Options, device: torch.device) -> Trainer:
     config = ModelConfig(
         n_layer=options.layers,
         n_query_head=options.heads,
-        n_embd=shape.n_embd,
+        n_embd=shape.width,
         block_size=shape.block,
         window=shape.window,
         vocab_size=VOCABULARY,

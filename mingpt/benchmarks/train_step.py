@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+import torch
+
 from mingpt.benchmarks.base import (
     BENCHMARKS,
     Benchmark,
@@ -16,7 +18,6 @@ from mingpt.benchmarks.base import (
     cpu_threads,
     gpt2,
     parse_peers,
-    positive,
     ranking,
     rounded,
     summary,
@@ -55,7 +56,6 @@ class Options(Rounds):
         compile: time compiled steps, too, ours and nanogpt's; on cuda all are, in bfloat16, and no others are timed
         dropout: probability, in all of them
         device: where to train: cpu or cuda, where nanogpt is the only peer
-        threads: CPU threads of each process
     """
 
     shape: str = "A"
@@ -68,7 +68,6 @@ class Options(Rounds):
     def __post_init__(self) -> None:
         super().__post_init__()
         SHAPES[self.shape]
-        positive(self, "threads")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "must be in [0, 1)")
         require(self.device in ("cpu", "cuda"), "device", self.device, "must be cpu or cuda")
         parse_peers(self.peers, PEERS if self.device == "cpu" else CUDA_PEERS)
@@ -96,9 +95,10 @@ def run(options: Options, say: Say) -> dict[str, Any]:
         UsageError: a peer that does not start.
     """
     rounds, device = options.rounds, pick_device(options.device, "device")
-    settings = {**SHAPES[options.shape], **{name: getattr(options, name) for name in ("threads", "dropout", "device")}}
     with ExitStack() as stack:
-        workers = {}
+        stack.enter_context(cpu_threads(options.threads))
+        how = {"threads": torch.get_num_threads(), "dropout": options.dropout, "device": options.device}
+        settings, workers = {**SHAPES[options.shape], **how}, {}
         for kind, path in contestants(options).items():
             compiles = kind.endswith(COMPILED)
             worker = Worker(kind.removesuffix(COMPILED), path, {**settings, "compile": compiles})
@@ -107,11 +107,10 @@ def run(options: Options, say: Say) -> dict[str, Any]:
         per_round = {kind: max(int(1.0 / median(worker.steps(3))), 2) for kind, worker in workers.items()}
         times: dict[str, list[float]] = {kind: [] for kind in workers}
         rates: list[float] = []
-        with cpu_threads(options.threads):
-            for _ in range(rounds):
-                rates.append(matrix_rate(device))
-                for kind, worker in workers.items():
-                    times[kind].append(median(worker.steps(per_round[kind])))
+        for _ in range(rounds):
+            rates.append(matrix_rate(device))
+            for kind, worker in workers.items():
+                times[kind].append(median(worker.steps(per_round[kind])))
     seconds, rate = {kind: Spread(tuple(values)) for kind, values in times.items()}, Spread(tuple(rates))
     flops = step_flops(options.shape)
     rows = _table(next(iter(workers)), seconds, Spread(tuple(flops / r for r in rates)), say)

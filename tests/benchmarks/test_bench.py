@@ -206,7 +206,7 @@ def test_peer_that_writes_is_not_timed_or_left_running(tmp_path: Any, monkeypatc
     monkeypatch.setattr(decode, "Worker", kept)
     monkeypatch.setattr(decode, "BATCHES", (1,))
     monkeypatch.setattr(decode, "TURN", 0.0)
-    sizes = ("--layers=1", "--heads=2", "--width=8", "--block_size=8", "--prompt=3", "--tokens=4", "--threads=1")
+    sizes = ("--layers=1", "--heads=2", "--width=8", "--block_size=8", "--prompt=3", "--tokens=4", "--threads=0")
     result = decode.run(parsed("decode", *sizes, "--rounds=2", f"--peers=nanogpt={tmp_path}"), lambda line: None)
     assert list(result["rows"]["batch 1"]) == ["cache", "no cache", "nanogpt"]
     assert [worker.process.poll() is None for worker in workers] == [False, False]

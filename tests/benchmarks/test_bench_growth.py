@@ -17,8 +17,8 @@ from mingpt.probe import Spread
 from mingpt.registry import Registry
 from mingpt.trainer import Trainer
 
-SIZES = ("--layers=1", "--heads=1", "--n_embd=6", "--block=5", "--batch=3", "--sizes=3")
-SMALL = (*SIZES, "--most_embd=24", "--most_batch=12", "--length=24", "--rounds=2", "--device=cpu", "--threads=1")
+SIZES = ("--layers=1", "--heads=1", "--width=6", "--block=5", "--batch=3", "--sizes=3")
+SMALL = (*SIZES, "--most_width=24", "--most_batch=12", "--length=24", "--rounds=2", "--device=cpu", "--threads=1")
 
 
 def parsed(*words: str) -> growth.Options:
@@ -94,7 +94,7 @@ def test_step_that_is_timed_is_not_the_trainers(monkeypatch: pytest.MonkeyPatch)
         steps = growth.WARMUP + options.rounds
         assert (trainer.progress.step, trainer.progress.tokens) == (steps, steps * shape.tokens)
         assert trainer.batches(0)[0].shape == (shape.batch, shape.block)
-        assert (config.n_embd, config.block_size, config.window) == (shape.n_embd, shape.block, shape.window)
+        assert (config.n_embd, config.block_size, config.window) == (shape.width, shape.block, shape.window)
     assert sum("larger" in line or " on: " in line for line in said) == 4
     assert any(line.split()[:1] == ["none"] for line in said)
 
@@ -134,8 +134,8 @@ def test_bench_all_draws_bars_of_what_has_no_ratio(clock: list[float], tmp_path:
         ("--sizes=2", "sizes=2: must be at least 3"),
         ("--layers=0", "layers=0: must be at least 1"),
         ("--batch=0", "batch=0: must be at least 1"),
-        ("--n_embd=130", "n_embd=130: must be a multiple of 4"),
-        ("--most_embd=64", "most_embd=64: must be a multiple of 128"),
+        ("--width=130", "width=130: must be a multiple of 4"),
+        ("--most_width=64", "most_width=64: must be a multiple of 128"),
         ("--most_batch=48", "most_batch=48: must be a multiple of 32"),
         ("--length=96", "length=96: must be a multiple of 64"),
         ("--length=0", "length=0: must be a multiple of 64"),

@@ -122,7 +122,7 @@ WRONG = [
     ("sample --temprature=1", "--temprature", f"{NO_KEY} (did you mean 'temperature'?)"),
     ("sample --trainer.max_iters=3", "--trainer.max_iters", NO_KEY),
     ("bench --rounds=1", "rounds=1", "must be at least 2"),
-    ("bench --threads=0", "threads=0", "must be at least 1"),
+    ("bench --threads=-1", "threads=-1", "must be 0 or more"),
     ("bench --dropout=1", "dropout=1.0", "must be in [0, 1)"),
     ("bench --peers=tvm=.", "peers=tvm=.", "must be of mingpt, mingpt-trainer, nanogpt"),
     ("bench --peers=mingpt=nowhere", "peers=mingpt=nowhere", "must be KIND=FOLDER of a clone"),
