@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mingpt.errors import UsageError, require
-from mingpt.flags import Flags, split_words
+from mingpt.flags import options_of, split_words
 from mingpt.report import page, words
 from mingpt.report.cells import PAGE
 from mingpt.report.compare import Comparison, comparison
@@ -54,7 +54,7 @@ def compare(argv: Sequence[str]) -> int:
     """What `chargpt compare RUN RUN ... [--json]` does."""
     folders, flags = split_words(argv, bare=("--json", "--every_pair"))
     about = "Runs that differ in their seeds alone are an arm; each arm is judged against the first, paired by seed."
-    options: CompareOptions = Flags("chargpt compare RUN RUN ...", about, {"": CompareOptions}).parse(flags)[""]
+    options = options_of("chargpt compare RUN RUN ...", about, CompareOptions, flags)
     if len(folders) < 2:
         raise UsageError(f"{len(folders)} run folders: two or more are needed, as `chargpt compare out/a out/b`")
     result = comparison(folders, every_pair=options.every_pair)
@@ -69,7 +69,7 @@ def report(argv: Sequence[str], say: Say) -> int:
     """What `chargpt report [RUN|EXPERIMENT ...] [--out FILE]` does."""
     named, flags = split_words(argv)
     about = "One page about runs, compared, or about experiments; of the newest run, where none is named."
-    options: ReportOptions = Flags("chargpt report [FOLDER ...]", about, {"": ReportOptions}).parse(flags)[""]
+    options = options_of("chargpt report [FOLDER ...]", about, ReportOptions, flags)
     require(options.out != "", "out", "''", "must name a file, or be null")
     folders = [Path(name) for name in named] or [_newest()]
     if not named:

@@ -34,6 +34,7 @@ ELSEWHERE = {  # what other projects call a setting, where another one's name li
 }
 WORDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text", types.NoneType: "null"}
 
+Options = typing.TypeVar("Options")
 Implied = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 Placed = Callable[[Mapping[str, Any], Path], Mapping[str, Any]]
 
@@ -196,6 +197,16 @@ class Flags:
 
     def _names(self, prefix: str) -> dict[str, str]:
         return {field.name: _key(prefix, field.name) for field in fields(self.groups[prefix])}
+
+
+def options_of(prog: str, about: str, kind: type[Options], argv: Sequence[str]) -> Options:
+    """The settings of a verb that has one group of them, whose keys have no prefix.
+
+    Raises:
+        UsageError, SystemExit: as `Flags.parse`.
+    """
+    options: Options = Flags(prog, about, {"": kind}).parse(argv)[""]
+    return options
 
 
 def split_words(argv: Sequence[str], bare: Sequence[str] = ()) -> tuple[list[str], list[str]]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mingpt.errors import MingptError, UsageError
 from mingpt.launch import rank
@@ -28,6 +28,8 @@ from mingpt.options import (
 
 if TYPE_CHECKING:
     from mingpt.trained import Run
+
+Options = TypeVar("Options")
 
 
 def train(argv: Sequence[str]) -> int:
@@ -56,9 +58,7 @@ def train(argv: Sequence[str]) -> int:
 
 def sample(argv: Sequence[str]) -> int:
     """write text with a trained model, or fill gaps in one"""
-    from mingpt.flags import Flags
-
-    options: SampleOptions = Flags("chargpt sample", "Write text.", {"": SampleOptions}).parse(argv)[""]
+    options = _options("sample", "Write text.", SampleOptions, argv)
 
     from mingpt.sampling import Sampling
 
@@ -87,10 +87,7 @@ def sample(argv: Sequence[str]) -> int:
 
 def evaluate(argv: Sequence[str]) -> int:
     """judge a trained model on held-out text"""
-    from mingpt.flags import Flags
-
-    options: EvalOptions = Flags("chargpt eval", "Judge a model.", {"": EvalOptions}).parse(argv)[""]
-
+    options = _options("eval", "Judge a model.", EvalOptions, argv)
     trained = _load(options.run, options.device)
     where = f"{options.text or 'the held-out text'}, {trained.folder}"
     if trained.model.fills and not trained.model.autoregressive:
@@ -111,11 +108,7 @@ def evaluate(argv: Sequence[str]) -> int:
 
 def attention(argv: Sequence[str]) -> int:
     """draw which tokens a model's heads read"""
-    from mingpt.flags import Flags
-
-    options: AttentionOptions = Flags("chargpt attention", "Draw who reads whom.", {"": AttentionOptions}).parse(argv)[
-        ""
-    ]
+    options = _options("attention", "Draw who reads whom.", AttentionOptions, argv)
 
     from mingpt import console
 
@@ -141,9 +134,7 @@ def report(argv: Sequence[str]) -> int:
 
 def leaks(argv: Sequence[str]) -> int:
     """draw which inputs move which outputs, and whether a model sees what it predicts"""
-    from mingpt.flags import Flags
-
-    options: LeaksOptions = Flags("chargpt leaks", "Draw what moves what.", {"": LeaksOptions}).parse(argv)[""]
+    options = _options("leaks", "Draw what moves what.", LeaksOptions, argv)
 
     from mingpt import console
 
@@ -179,11 +170,11 @@ def prepare(argv: Sequence[str]) -> int:
 
 def selftest(argv: Sequence[str]) -> int:
     """check every attention kernel on this machine"""
+    options = _options("selftest", "Check all kernels.", SelftestOptions, argv)
+
     from mingpt import selftest
-    from mingpt.flags import Flags
     from mingpt.utils import pick_device
 
-    options: SelftestOptions = Flags("chargpt selftest", "Check all kernels.", {"": SelftestOptions}).parse(argv)[""]
     device, layers = pick_device(options.device, "device"), [*selftest.cases()][:: options.every]
     return 0 if selftest.run(device, say=print, layers=layers, kernel=options.kernel) else 1
 
@@ -193,7 +184,6 @@ def bench(argv: Sequence[str]) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else PyTorch's profiler writes between the lines of a table
     from mingpt.benchmarks import BENCHMARKS
     from mingpt.benchmarks.base import listing
-    from mingpt.flags import Flags
 
     named = bool(argv) and not argv[0].startswith("-")
     if not named and {"--help", "-h"} & set(argv):
@@ -201,8 +191,7 @@ def bench(argv: Sequence[str]) -> int:
         return 0
     name, rest = (argv[0], argv[1:]) if named else ("train", argv)
     benchmark = BENCHMARKS[name]
-    options = Flags(f"chargpt bench {name}", benchmark.about, {"": benchmark.options}).parse(rest)[""]
-    result = benchmark.run(options, print)
+    result = benchmark.run(_options(f"bench {name}", benchmark.about, benchmark.options, rest), print)
     print(json.dumps(result))
     return 1 if result.get("failed") else 0
 
@@ -226,10 +215,7 @@ def sweep(argv: Sequence[str]) -> int:
 
 def export(argv: Sequence[str]) -> int:
     """write a model for Hugging Face's transformers, and compare the two"""
-    from mingpt.flags import Flags
-
-    about = "Write a folder that transformers loads, and compare."
-    options: ExportOptions = Flags("chargpt export", about, {"": ExportOptions}).parse(argv)[""]
+    options = _options("export", "Write a folder that transformers loads, and compare.", ExportOptions, argv)
 
     from mingpt.interop import exporting, parity
 
@@ -245,11 +231,11 @@ def export(argv: Sequence[str]) -> int:
 
 def import_folder(argv: Sequence[str]) -> int:
     """make a run of a folder of Hugging Face's"""
-    from mingpt.flags import Flags, split_words
+    from mingpt.flags import split_words
 
     folders, flags = split_words(argv)
     about = "Make a run of a folder: of GPT-2, Llama, Mistral, Qwen3 or Starcoder2."
-    options: ImportOptions = Flags("chargpt import FOLDER", about, {"": ImportOptions}).parse(flags)[""]
+    options = _options("import FOLDER", about, ImportOptions, flags)
     if len(folders) != 1:
         raise UsageError(f"{len(folders)} folders: one is needed, as `chargpt import FOLDER`")
 
@@ -284,6 +270,12 @@ def program() -> str:
     """What was typed to start this, for lines that say what to type next."""
     name = Path(sys.argv[0]).name
     return f"python {name}" if name.endswith(".py") else "chargpt"
+
+
+def _options(verb: str, about: str, kind: type[Options], argv: Sequence[str]) -> Options:
+    from mingpt.flags import options_of
+
+    return options_of(f"chargpt {verb}", about, kind, argv)
 
 
 def _load(folder: str | None, device: str) -> "Run":

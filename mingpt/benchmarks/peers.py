@@ -1,7 +1,7 @@
 """One peer's training step, writing or attention, in a process of its own, driven by lines on its standard input.
 
-    python peers.py KIND PATH SHAPE      PATH: a clone of that project ("" where it is installed); SHAPE: JSON; KIND: of
-                                         KINDS
+    python peers.py KIND ASK     KIND: of KINDS; ASK: JSON: the `shape` that each takes, and as "path" a clone of that
+                                 project, "" where it is installed
 
 It answers `ready`, then to each line with a number of steps the JSON list of their seconds.  Run as a script, never
 imported, because every project here calls its package by the same few names.
@@ -233,12 +233,12 @@ KINDS = {
 }
 
 
-def main(kind: str, path: str, shape: str) -> None:
+def main(kind: str, ask: str) -> None:
     """Serve timings until standard input ends."""
     answers, sys.stdout = sys.stdout, sys.stderr  # the peers print while they are built
-    if path:
-        sys.path.insert(0, path)
-    settings = json.loads(shape)
+    settings = json.loads(ask)
+    if settings["path"]:
+        sys.path.insert(0, settings["path"])
     torch.set_num_threads(settings["threads"])
     torch.manual_seed(0)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # as nanoGPT's train.py, for all

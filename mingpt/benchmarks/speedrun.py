@@ -6,7 +6,6 @@ Our recipe was chosen on the held-out tail that it is judged on, so its loss the
 
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +18,7 @@ from mingpt import settings
 from mingpt.benchmarks import contenders
 from mingpt.benchmarks.base import BENCHMARKS, Benchmark, parse_peers, positive, rounded, summary
 from mingpt.benchmarks.contenders import BLOCK, Outcome, data_settings
-from mingpt.benchmarks.worker import with_ours
+from mingpt.benchmarks.worker import command, last_words, with_ours
 from mingpt.errors import UsageError, require
 from mingpt.probe import Spread
 from mingpt.say import Say
@@ -120,10 +119,9 @@ def enter(kind: str, ask: dict[str, Any]) -> Outcome:
     Raises:
         UsageError: it failed; its last words.
     """
-    command = [sys.executable, str(SCRIPT), kind, json.dumps(ask)]
-    ended = subprocess.run(command, capture_output=True, text=True, env=with_ours())
+    ended = subprocess.run(command(SCRIPT, kind, ask), capture_output=True, text=True, env=with_ours())
     if ended.returncode:
-        raise UsageError(f"{kind}: {(ended.stderr.strip().splitlines() or ['no reason given'])[-1]}")
+        raise UsageError(f"{kind}: {last_words(ended.stderr)}")
     outcome: Outcome = json.loads(ended.stdout.splitlines()[-1])
     return outcome
 

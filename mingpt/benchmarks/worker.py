@@ -1,4 +1,8 @@
-"""A peer in a process of its own, as every project here calls its package by the same few names."""
+"""Other people's code in processes of its own, as every project here calls its package by the same few names.
+
+Both scripts are started alike, `python SCRIPT KIND ASK` with ASK in JSON: `peers.py` then makes steps, as many as it is
+told to and as often, since these are timed in turn; `contenders.py` makes one training and ends.
+"""
 
 import json
 import os
@@ -21,17 +25,31 @@ def with_ours() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
+def command(script: Path, kind: str, ask: Mapping[str, Any]) -> list[str]:
+    """What starts a script of this folder."""
+    return [sys.executable, str(script), kind, json.dumps(ask)]
+
+
+def last_words(complaints: str) -> str:
+    """Why a process ended, by the last line that it wrote to standard error."""
+    return (complaints.strip().splitlines() or ["no reason given"])[-1]
+
+
 class Worker:
     """A process that makes steps, of training or of writing, when asked."""
 
     def __init__(self, kind: str, path: str, shape: Mapping[str, Any]) -> None:
         self.kind = kind
-        command = [sys.executable, str(SCRIPT), kind, path, json.dumps(shape)]
         environment = None if path else with_ours()
         # A file, as a pipe that nobody reads would stop a talkative peer.
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, env=environment
+            command(SCRIPT, kind, {**shape, "path": path}),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            env=environment,
         )
         if self._answer() != "ready":
             raise UsageError(f"peers={kind}={path}: does not start: {self._last_words()}")
@@ -64,4 +82,4 @@ class Worker:
     def _last_words(self) -> str:
         self.process.wait()
         self.errors.seek(0)
-        return (self.errors.read().strip().splitlines() or ["no reason given"])[-1]
+        return last_words(self.errors.read())

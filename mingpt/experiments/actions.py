@@ -14,7 +14,7 @@ from mingpt.experiments.crew import Outcome
 from mingpt.experiments.grid import experiment_of
 from mingpt.experiments.runner import Conclude, Wish, carry_out, draw
 from mingpt.files import write_atomic
-from mingpt.flags import Flags, split_words
+from mingpt.flags import options_of, split_words
 from mingpt.folders import HOME
 from mingpt.interrupt import EXIT_CODES
 from mingpt.registry import did_you_mean
@@ -107,10 +107,9 @@ def experiment(words: Sequence[str], say: Say, program: str, conclude: Conclude)
         raise UsageError(f"{rest[0]!r}: name an experiment first, one of {', '.join(EXPERIMENTS)}")
     chosen, given = EXPERIMENTS[rest[0]], _flags(rest[1:])
     if action == "show":
-        shown: ShowOptions = Flags(f"{program} experiment show", "Show.", {"": ShowOptions}).parse(given)[""]
-        say(show(chosen, shown.quick))
+        say(show(chosen, options_of(f"{program} experiment show", "Show.", ShowOptions, given).quick))
         return 0
-    options: RunOptions = Flags(f"{program} experiment run NAME", "Run.", {"": RunOptions}).parse(given)[""]
+    options = options_of(f"{program} experiment run NAME", "Run.", RunOptions, given)
     wish = Wish(
         folder=folder_of(chosen, options.quick),
         command=shlex.join([*program.split(), "experiment", *words]),
@@ -132,7 +131,7 @@ def sweep(words: Sequence[str], say: Say, program: str, conclude: Conclude) -> i
         "--trainer.betas=[0.9,0.95],[0.8,0.99]."
     )
     own, settings = _own(words, ("seeds", "jobs", "folder"))
-    options: SweepOptions = Flags(f"{program} sweep", about, {"": SweepOptions}).parse(own)[""]
+    options = options_of(f"{program} sweep", about, SweepOptions, own)
     require(options.folder != "", "folder", "''", "must name a folder, or be null")
     require(options.seeds >= 1, "seeds", options.seeds, "must be at least 1")
     wanted = experiment_of(settings)
@@ -179,9 +178,7 @@ def _publish(words: Sequence[str], say: Say, program: str) -> int:
     """The named experiments, or all that are finished in either form; and everything that is made from results/."""
     names, given = split_words(words, bare=SWITCHES)
     about = "Keep the records of finished experiments in results/; those named, or all."
-    options: PublishOptions = Flags(f"{program} experiment publish [NAME ...]", about, {"": PublishOptions}).parse(
-        given
-    )[""]
+    options = options_of(f"{program} experiment publish [NAME ...]", about, PublishOptions, given)
     wanted = (True,) if options.quick else (False,) if names else (False, True)
     for experiment, quick in itertools.product([EXPERIMENTS[name] for name in names or EXPERIMENTS], wanted):
         folder, target = folder_of(experiment, quick), RESULTS / folder_of(experiment, quick).name

@@ -34,16 +34,9 @@ from mingpt.report.curves import Curve, mean_curve
 from mingpt.report.headline import headline
 from mingpt.report.loss_picture import reaches
 from mingpt.report.records import RunRecord
-from mingpt.report.statistics import (
-    Estimate,
-    Losses,
-    Sooner,
-    Verdict,
-    called,
-    estimate,
-    judge,
-    number,
-)
+from mingpt.report.statistics import Estimate, Losses, estimate
+from mingpt.report.verdicts import Sooner, Verdict, called, judge
+from mingpt.report.words import number
 
 FEWEST_POINTS = 3  # of a held-out curve that steps are read from; else the training curve has to do
 

@@ -15,8 +15,8 @@ from xml.sax.saxutils import escape
 from mingpt.report.compare import Arm, Comparison
 from mingpt.report.curves import Curve, mean_curve
 from mingpt.report.loss_picture import labels
-from mingpt.report.statistics import number
 from mingpt.report.tidy import tidy
+from mingpt.report.words import number
 
 INK, PAPER = "#010203", "#fdfeff"  # stand for the reader's text and page
 ARMS = ("#0072b2", "#c2570c", "#00805a", "#a8327d", "#7a6a00", "#5b4fc4", "#b3261e", "#4d6273")  # 4.5:1 on white

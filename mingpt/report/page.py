@@ -23,7 +23,7 @@ from mingpt.report.compare import Comparison, comparison
 from mingpt.report.headline import brief
 from mingpt.report.reading import readable
 from mingpt.report.records import is_run
-from mingpt.report.statistics import Verdict, called
+from mingpt.report.verdicts import Verdict, called
 from mingpt.untrusted import read_svg
 
 USUAL_CHOICE = "loss on the end of the training part"  # of a learning rate, where a record doesn't say

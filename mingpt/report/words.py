@@ -4,9 +4,23 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mingpt.report.statistics import Estimate, number
+import numpy as np
+
+from mingpt.report.statistics import Estimate
 
 NONE = "–"  # where there is nothing to say
+
+
+def number(value: float) -> str:
+    """Three decimals, or two significant digits where three decimals would say little: 0.041, 0.0042."""
+    if value == 0 or abs(value) >= 0.01:
+        return f"{value:.3f}"
+    return str(np.format_float_positional(value, precision=2, unique=False, fractional=False, trim="-"))
+
+
+def chance(p: float) -> str:
+    """`p = 0.004`, or `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.0995 else f"p = {p:.2f}"
 
 
 def sentence(text: str) -> str:
