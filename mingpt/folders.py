@@ -25,15 +25,11 @@ from mingpt.distributed import DistConfig
 from mingpt.errors import CheckpointError, UsageError, require
 from mingpt.files import locked, remove_drafts, write_atomic
 from mingpt.report.reading import read_json
-from mingpt.report.records import HOME as HOME
-from mingpt.report.records import is_run
-from mingpt.report.records import newest_first as newest_first
-from mingpt.report.records import newest_run as newest_run
+from mingpt.report.records import HOME, OWN_FILES, is_run, newest_first, newest_run
 from mingpt.say import Say
 from mingpt.settings import Config
 
 DEFAULT_NAME = "chargpt"
-OWN_FILES = ("config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "baselines.json")
 
 
 @contextlib.contextmanager

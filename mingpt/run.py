@@ -22,6 +22,7 @@ from mingpt.ngram import kneser_ney_losses
 from mingpt.ranks import Ranks
 from mingpt.report import loss_picture
 from mingpt.report.reading import each_line, read_losses
+from mingpt.report.records import HOME, newest_first
 from mingpt.runlog import JsonLines
 from mingpt.say import Say, silent
 from mingpt.settings import Config
@@ -170,13 +171,13 @@ def load_newest(*, device: str = "auto", say: Say = silent) -> Run:
     Raises:
         CheckpointError: none has a valid checkpoint.
     """
-    runs = folders.newest_first()
+    runs = newest_first()
     for folder in runs:
         try:
             return load(folder, device=device, say=say)
         except CheckpointError as nothing:
             say(f"passed over: {nothing}")
-    raise CheckpointError(f"no run under {folders.HOME}/ has a checkpoint that can be loaded; the newest is {runs[0]}")
+    raise CheckpointError(f"no run under {HOME}/ has a checkpoint that can be loaded; the newest is {runs[0]}")
 
 
 def load(run_dir: str | Path, *, device: str = "auto", say: Say = silent) -> Run:

@@ -16,7 +16,7 @@ import yaml
 YAML_BYTES = 1 << 20  # the whole settings of a run are 2 thousand
 JSON_BYTES = 8 << 20  # costs up to 25 times as much in memory
 LINE_BYTES = 1 << 20  # of a .jsonl file: a step's numbers are 300, a sample's text some thousand
-LINES_BYTES, LINES_VALUES = 512 << 20, 24 << 20  # of all that are kept: 2 million steps; 2 GB of memory at most
+LINES_BYTES, LINES_VALUES = 512 << 20, 24 << 20  # where all are kept: 2 GB of memory at most
 PICTURE_BYTES = 8 << 20  # those of our own records are a tenth of a million
 TOKENIZER_BYTES = 32 << 20  # vocabularies of other people have a quarter of a million entries
 HEADER_BYTES = 4 << 20  # of a safetensors file: names, types and places of 40,000 tensors
@@ -180,12 +180,17 @@ def read_svg(path: Path, folder: Path) -> bytes:
     Raises:
         OSError: it can't be read.
     """
-    if path.resolve() != folder.resolve() / path.relative_to(folder):
-        raise ValueError("a link, or in a folder that is one; a picture that is shown is a file of its own")
+    require_own(path, folder)
     content = read_at_most(PICTURE_BYTES, path)
     if b"<svg" not in content:
         raise ValueError("no SVG")
     return content
+
+
+def require_own(path: Path, folder: Path) -> None:
+    """Refuse what `folder`, or a folder in it, has by a link alone: that may be anything, and nobody else's to see."""
+    if path.resolve() != folder.resolve() / path.relative_to(folder):
+        raise ValueError("a link, or in a folder that is one; a record has its own files alone")
 
 
 def require_ordinary(path: Path | str) -> None:

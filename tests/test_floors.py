@@ -23,8 +23,9 @@ FLOORS: list[list[list[str]]] = [
             *("launch", "compiling", "ranks", "distributed"),
             *(
                 "report.reading",
-                "report.loss_picture",
                 "report.curves",
+                "report.thinning",
+                "report.loss_picture",
                 "report.heatmaps",
                 "report.statistics",
                 "report.words",

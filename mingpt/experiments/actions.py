@@ -15,13 +15,13 @@ from mingpt.experiments.grid import experiment_of
 from mingpt.experiments.runner import Conclude, Wish, carry_out, draw
 from mingpt.files import write_atomic
 from mingpt.flags import options_of, split_words
-from mingpt.folders import HOME
 from mingpt.interrupt import EXIT_CODES
 from mingpt.registry import did_you_mean
 from mingpt.report import index, page
 from mingpt.report.cells import PAGE, SUMMARY, read_record, read_summary
 from mingpt.report.index import RESULTS
 from mingpt.report.published import publish, summary_form, unfinished
+from mingpt.report.records import HOME
 from mingpt.say import Say
 
 SWITCHES = ("--quick", "--fresh")

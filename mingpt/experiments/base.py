@@ -14,6 +14,7 @@ from mingpt.lm import EVERYONE, LanguageModel
 from mingpt.registry import Registry
 from mingpt.say import Say
 from mingpt.settings import Config
+from mingpt.untrusted import Fields
 from mingpt.zoo import FAMILIES
 
 Settings = Mapping[str, Any]  # `{"model.window": 16}`
@@ -63,6 +64,7 @@ class Measurement:
         brief: the same for a table, with few numbers or none; None: nothing of it stands there.
         quick: what is smaller of it in a quick form, said at the figure's foot; empty: nothing; None: it looks at the
             experiment's own runs, so what is smaller of those is said.
+        row: what `draw` and `finding` read of a row, as `misfit` has it: what a stranger's rows must hold.
         beside_counts: whether its y axis is a held-out loss of the text in blocks as trained on, so that the n-gram
             lines, which are one, may stand beside it.
     """
@@ -73,6 +75,7 @@ class Measurement:
     finding: Callable[[list[Row]], str] | None = None
     brief: Callable[[list[Row]], str] | None = None
     quick: str | None = None
+    row: Fields = field(default_factory=dict)
     beside_counts: bool = False
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mingpt.experiments.base import Cell, Experiment
-from mingpt.experiments.runner import measured, understood
+from mingpt.experiments.runner import measured
 from mingpt.files import write_atomic
 from mingpt.report import page
 from mingpt.report.cells import PAGE, SUMMARY
@@ -47,8 +47,7 @@ def findings(experiment: Experiment, folder: Path, *, in_brief: bool = False) ->
     """What each measurement says of its rows."""
     said = []
     for each in experiment.measurements:
-        rows, tell = measured(folder, each.name), each.brief if in_brief else each.finding
+        rows, tell = measured(folder, each.name, each.row), each.brief if in_brief else each.finding
         if tell and rows:
-            with understood(folder, each.name):
-                said.append(tell(rows))
+            said.append(tell(rows))
     return [f"{sentence[:1].upper()}{sentence[1:]}" for sentence in said]

@@ -20,7 +20,7 @@ from mingpt import settings
 from mingpt.errors import UsageError
 from mingpt.experiments.base import DEFAULTS, Cell, Experiment, Settings, read_by
 from mingpt.files import sha256, write_atomic
-from mingpt.report.cells import RECORD as RECORD
+from mingpt.report.cells import RECORD
 from mingpt.say import Say, silent
 from mingpt.settings import Config
 from mingpt.text.corpora import read_text

@@ -14,16 +14,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mingpt.errors import CheckpointError, MingptError, UsageError, require
+from mingpt.errors import CheckpointError, UsageError, require
 from mingpt.experiments import plan
 from mingpt.experiments.base import Cell, Experiment, Lab, Measurement, Row
 from mingpt.experiments.crew import AGAIN_S, Crew, Launch, Outcome, done, in_process_of_its_own, threads_for
-from mingpt.experiments.plan import RECORD, Text
+from mingpt.experiments.plan import Text
 from mingpt.files import locked, write_atomic
 from mingpt.report import figures
-from mingpt.report.cells import MEASURED, baselines_of, read_record, read_rows, smallness
+from mingpt.report.cells import MEASURED, RECORD, baselines_of, read_record, read_rows, refuse_links, smallness
 from mingpt.report.records import read_run
 from mingpt.say import Say
+from mingpt.untrusted import Fields, misfit
 
 FIGURES = "figures"
 HELD_OUT, TRAINING = "loss on the end of the training part", "training loss, smoothed"  # what may choose a rate
@@ -72,11 +73,12 @@ def carry_out(
     Raises:
         UsageError: a wrong setting, or another definition than the folder's record; nothing has run then.
         DataError: no such text.
-        CheckpointError: `fresh` while another process works in the folder.
+        CheckpointError: `fresh` while another process works in the folder; a link in the place of its cells.
     """
     launch = launch or partial(in_process_of_its_own, threads=threads_for(wish.jobs))
     if wish.fresh:
         _put_aside(wish.folder, say)
+    refuse_links(wish.folder)
     existed = wish.folder.exists()
     text = plan.text_of(experiment, wish.folder, wish.data, wish.quick, say)
     definition = plan.defined(experiment, text, wish.quick)
@@ -196,51 +198,47 @@ def _measure(measurements: Sequence[Measurement], lab: Lab) -> None:
             if not measured(lab.folder, measurement.name):
                 lab.say(f"measuring {measurement.name}")
                 began = time.monotonic()
-                rows = measurement.take(lab)
-                _append(lab.folder / MEASURED, [{"measurement": measurement.name, **row} for row in rows])
+                _append(lab.folder / MEASURED, measurement, measurement.take(lab))
                 lab.say(f"measured {measurement.name} in {time.monotonic() - began:.0f} s")
             draw(measurement, lab.folder)
 
 
-def measured(folder: Path, name: str) -> list[Row]:
-    """The rows of one measurement."""
-    return [row for row in read_rows(folder) if row["measurement"] == name]
+def measured(folder: Path, name: str, row: Fields | None = None) -> list[Row]:
+    """The rows of one measurement.
+
+    Args:
+        row: what each must hold.
+
+    Raises:
+        CheckpointError: one doesn't.
+    """
+    rows = [each for each in read_rows(folder) if each["measurement"] == name]
+    for each in rows:
+        if wrong := misfit(each, row or {}):
+            raise CheckpointError(f"{folder / MEASURED}: rows of {name} are not what it measures: {wrong}")
+    return rows
 
 
-def _append(path: Path, rows: Sequence[Row]) -> None:
+def _append(path: Path, measurement: Measurement, rows: Sequence[Row]) -> None:
     """All rows or none."""
+    lines = [json.dumps({"measurement": measurement.name, **row}) + "\n" for row in rows]
+    for line in lines:
+        assert not (wrong := misfit(json.loads(line), measurement.row)), f"{measurement.name}: {wrong}"
     before = path.read_bytes() if path.exists() else b""
-    write_atomic(path, before + "".join(json.dumps(row) + "\n" for row in rows).encode())
+    write_atomic(path, before + "".join(lines).encode())
 
 
 def draw(measurement: Measurement, folder: Path) -> None:
     """figures/NAME.svg, from the folder's files alone: its rows, its record, n-gram lines where they belong."""
-    rows = measured(folder, measurement.name)
+    rows = measured(folder, measurement.name, measurement.row)
     if measurement.draw is None or not rows:
         return
     (folder / FIGURES).mkdir(exist_ok=True)
     lines = baselines_of(folder) if measurement.beside_counts else {}
     small = smallness(read_record(folder), measurement.quick)
-    with understood(folder, measurement.name):
-        finding = measurement.finding(rows) if measurement.finding else ""
-        content = figures.measured(measurement.draw, rows, lines=lines, small=small, finding=finding)
+    finding = measurement.finding(rows) if measurement.finding else ""
+    content = figures.measured(measurement.draw, rows, lines=lines, small=small, finding=finding)
     write_atomic(folder / FIGURES / f"{measurement.name}.svg", content.encode())
-
-
-@contextmanager
-def understood(folder: Path, name: str) -> Iterator[None]:
-    """What is done with one measurement's rows, which a stranger may have written.
-
-    Raises:
-        CheckpointError: they are not what it measures.
-    """
-    try:
-        yield
-    except MingptError:
-        raise
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as wrong:
-        why = f"{type(wrong).__name__}: {wrong}"
-        raise CheckpointError(f"{folder / MEASURED}: rows of {name} are not what it measures: {why}") from wrong
 
 
 def _put_aside(folder: Path, say: Say) -> None:

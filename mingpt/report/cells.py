@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mingpt.files import sha256
-from mingpt.report.reading import Record, read_json, read_lines, read_losses
-from mingpt.untrusted import JSON_BYTES, NUMBER
+from mingpt.report.reading import Record, read_json, read_lines, read_losses, readable
+from mingpt.report.records import OWN_FILES
+from mingpt.untrusted import JSON_BYTES, NUMBER, require_own
 
 RECORD, SUMMARY, PAGE, MEASURED = "record.json", "summary.json", "report.html", "measurements.jsonl"
 
@@ -78,7 +79,12 @@ def baselines_of(folder: Path) -> dict[str, float]:
 
 
 def cells_of(folder: Path, record: Mapping[str, Any]) -> dict[str, list[Path]]:
-    """The cells that there are by their arm, in the record's order: of seeds 1 to its `seeds`; of all without."""
+    """The cells that there are by their arm, in the record's order: of seeds 1 to its `seeds`; of all without.
+
+    Raises:
+        CheckpointError: as `refuse_links`.
+    """
+    refuse_links(folder)
     arms, seeds = list(record.get("arms", {})), record.get("seeds")
     homes = sorted((folder / "cells").glob("*/"), key=lambda home: (_place(home.name, arms), home.name))
     return {
@@ -87,6 +93,18 @@ def cells_of(folder: Path, record: Mapping[str, Any]) -> dict[str, list[Path]]:
         ]
         for home in homes
     }
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse an experiment of which a run, or a file of one, lies elsewhere.
+
+    Raises:
+        CheckpointError: names the first.
+    """
+    cells = [*(folder / "cells").glob("*/seed-*")]
+    runs = [*cells, *(stage for cell in cells for stage in cell.glob("stage-*"))]
+    for path in (folder / "cells", *runs, *(run / name for run in runs for name in OWN_FILES)):
+        readable(path, lambda path: require_own(path, folder))
 
 
 def _number(place: Path) -> int:

@@ -30,9 +30,8 @@ from mingpt.report.arms import (
     unlike_starts,
     usable,
 )
-from mingpt.report.curves import Curve, mean_curve
+from mingpt.report.curves import Curve, mean_curve, reaches
 from mingpt.report.headline import headline
-from mingpt.report.loss_picture import reaches
 from mingpt.report.records import RunRecord
 from mingpt.report.statistics import Estimate, Losses, estimate
 from mingpt.report.verdicts import Sooner, Verdict, called, judge

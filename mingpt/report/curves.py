@@ -1,6 +1,6 @@
-"""A loss along one run, and the mean of several such."""
+"""A loss along one run: how it is smoothed, where it comes down to a value, and the mean of several such."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,3 +42,26 @@ def mean_curve(curves: Sequence[Curve]) -> Curve:
         seconds=[mean([curve.seconds for curve in curves], step) for step in common],
         losses=[mean([curve.losses for curve in curves], step) for step in common],
     )
+
+
+def moving_average(keep: float = 0.9) -> Callable[[float], float]:
+    """A function of one value after the other: their running average so far, which starts at the first."""
+    average: float | None = None
+
+    def after(value: float) -> float:
+        nonlocal average
+        average = value if average is None else keep * average + (1 - keep) * value
+        return average
+
+    return after
+
+
+def reaches(steps: Sequence[float], losses: Sequence[float], target: float) -> float | None:
+    """The step at which a curve first comes down to `target`, straight lines between its points; None: never."""
+    for place, (step, loss) in enumerate(zip(steps, losses, strict=True)):
+        if loss <= target:
+            if place == 0:
+                return float(step)
+            before, above = steps[place - 1], losses[place - 1]
+            return before + (step - before) * (above - target) / (above - loss)
+    return None

@@ -125,7 +125,7 @@ def legend(figure: Any, rows: int) -> None:
         found.set_in_layout(True)
 
 
-def curves(result: Comparison, *, over: str = "steps", small: str = "", paper: bool = False) -> str | None:
+def loss_curves(result: Comparison, *, over: str = "steps", small: str = "", paper: bool = False) -> str | None:
     """Loss against `steps` or `seconds` of training: the mean of each arm thick, each seed thin, n-gram lines named.
 
     Held-out loss where it was looked at along the way, else smoothed training loss, and the picture says which.

@@ -92,7 +92,7 @@ def _draw_arms(folder: Path, part: Part) -> list[Path]:
     for over in page.VIEWS if part.result else ():
         assert part.result
         if over == "steps" or part.result.seconds is not None:
-            drawn = figures.curves(part.result, over=over, small=part.small, paper=True)
+            drawn = figures.loss_curves(part.result, over=over, small=part.small, paper=True)
             made |= {folder / "figures" / f"{ARMS_FIGURE}{over}.svg": drawn} if drawn else {}
     return [path for path, drawn in made.items() if _written(path, drawn)]
 

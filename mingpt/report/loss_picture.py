@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mingpt.files import save_picture
+from mingpt.report.curves import moving_average
 from mingpt.report.reading import PLAIN, each_line, read_losses
 from mingpt.untrusted import NUMBER, Fields
 
@@ -27,7 +28,7 @@ def draw(run_dir: Path) -> Path:
     lines = read_losses(run_dir / "baselines.json") if judged else {}  # they are of held-out text
     figure = Figure(figsize=(9, 5), dpi=120, layout="constrained")
     axes = figure.subplots()
-    smooth = smoothed(losses)
+    smooth = [*map(moving_average(), losses)]
     alone = len(steps) == 1  # a model that counts makes one step: no line, but a point
     axes.plot(steps, smooth, "o" if alone else "-", ms=4, color="#9aa7b8", lw=1.2, label="training, smoothed")
     if judged:
@@ -81,23 +82,3 @@ def _column(losses: Sequence[float], apart: float, low: float, high: float) -> l
     length = apart * (len(losses) - 1)
     bottom = max(min(sum(losses) / len(losses) - length / 2, high - length), low)
     return [bottom + apart * place for place in range(len(losses))]
-
-
-def smoothed(values: Sequence[float], keep: float = 0.9) -> list[float]:
-    """A running average that starts at the first value."""
-    smooth, out = values[0], []
-    for value in values:
-        smooth = keep * smooth + (1 - keep) * value
-        out.append(smooth)
-    return out
-
-
-def reaches(steps: Sequence[float], losses: Sequence[float], target: float) -> float | None:
-    """The step at which a curve first comes down to `target`, straight lines between its points; None: never."""
-    for place, (step, loss) in enumerate(zip(steps, losses, strict=True)):
-        if loss <= target:
-            if place == 0:
-                return float(step)
-            before, above = steps[place - 1], losses[place - 1]
-            return before + (step - before) * (above - target) / (above - loss)
-    return None

@@ -146,7 +146,7 @@ def of_runs(folders: Sequence[Path]) -> Part:
         verdict=result.headline,
         notes=result.notes,
         result=result,
-        figures=curves(result),
+        figures=loss_figures(result),
         commands=[
             *(shlex.join(["chargpt", f"--config={run}/config.yaml"]) for run in runs),
             f"chargpt report {named}",
@@ -172,7 +172,7 @@ def of_experiment(folder: Path) -> Part:
         briefs=[str(each) for each in summary.get("briefs", [])],
         notes=list(dict.fromkeys([*notes, *map(str, summary.get("notes", [])), *(result.notes if result else [])])),
         result=result,
-        figures=[*first, *(curves(result, small, VIEWS[len(first) :]) if result else []), *others],
+        figures=[*first, *(loss_figures(result, small, VIEWS[len(first) :]) if result else []), *others],
         measurements=_measurements(read_rows(folder)),
         commands=[str(record.get("command") or f"chargpt experiment {record.get('name', folder.name)}")],
     )
@@ -218,11 +218,11 @@ def _shown(findings: Sequence[str], drawn: Sequence[Figure]) -> str:
     return next(iter([*findings, *(figure.label for figure in drawn)]), "nothing was found yet")
 
 
-def curves(result: Comparison, small: str = "", views: Sequence[str] = VIEWS) -> list[Figure]:
+def loss_figures(result: Comparison, small: str = "", views: Sequence[str] = VIEWS) -> list[Figure]:
     """Loss against steps and against seconds; the second only where seconds can be compared."""
     found = []
     for over in [each for each in VIEWS if each in views and (each == "steps" or result.seconds is not None)]:
-        drawn = figures.curves(result, over=over, small=small)
+        drawn = figures.loss_curves(result, over=over, small=small)
         if drawn:
             text = f"Thick: the mean of an arm's seeds. Thin: each seed. Against {figures.X_LABELS[over]}."
             found.append(Figure(svg=drawn, caption=text))

@@ -4,7 +4,7 @@
     record.json  summary.json  measurements.jsonl    as they are; no curves in the summary, which the runs have
     cells/ARM/seed-S/[stage-N/]
         config.yaml  environment.json  baselines.json
-        metrics.jsonl    about a hundred lines: where held-out text was judged, and the smoothed training loss between
+        metrics.jsonl    some hundred lines: where held-out text was judged, and the smoothed training loss between
         samples.jsonl    what was written last
 
 Never weights, logs, claims or texts.  All that a page draws is there, so the page of the copy is the page of the
@@ -36,11 +36,9 @@ from mingpt.report.cells import (
     read_summary,
 )
 from mingpt.report.reading import Record, read_groups
-from mingpt.report.records import SMOOTHED, STARTS_FROM, is_run, read_run, thinned
+from mingpt.report.records import STARTS_FROM, is_run, read_run
 
 DIGITS = 6  # of a number
-OF_A_STEP = ("step", "tokens", "seconds")
-JUDGED = ("val_loss", "val_loss_part", "bits_per_byte", "bits_per_byte_part", "pseudo_nats", "pseudo_nats_part")
 OF_RUNS = ("curves", "training", "samples")  # of an arm in summary.json: the runs' own files have them
 PART, START = r"[^\s'\"=,:;/\\]+", r"(?:~|[A-Za-z]:(?=\\))?"
 SPACED = r"[^'\"=,:;/\\]+"  # where it is plain that a path ends: at a quote, or with the text
@@ -133,24 +131,10 @@ def _publish_run(run: Path, target: Path) -> None:
     write_atomic(target / "config.yaml", settings.encode())
     _write_json(target / "environment.json", portable(record.environment))
     _write_json(target / "baselines.json", record.baselines)
-    _write_lines(target / "metrics.jsonl", thin(record.metrics))
+    _write_lines(target / "metrics.jsonl", shorter(record.metrics))
     last = max((line.get("step", 0) for line in record.samples), default=0)
     kept = [line for line in record.samples if line.get("step") == last]
     _write_lines(target / "samples.jsonl", [{k: line[k] for k in ("step", "prompt", "text")} for line in kept])
-
-
-def thin(metrics: Sequence[Record]) -> list[Record]:
-    """Records that a page draws, in numbers of six digits; of the last, everything."""
-    smooth = {id(line): loss for line, loss in thinned(metrics)}
-    found = []
-    for line in metrics:
-        end = line is metrics[-1]
-        if not end and id(line) not in smooth and not any(key in line for key in JUDGED):
-            continue
-        kept = line if end else {key: line[key] for key in (*OF_A_STEP, *JUDGED) if key in line}
-        kept = {**kept, SMOOTHED: smooth[id(line)]} if id(line) in smooth else kept
-        found.append(shorter(kept))
-    return found
 
 
 def shorter(value: Any) -> Any:

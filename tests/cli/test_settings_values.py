@@ -113,17 +113,54 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1) | st.sampl
 SHARES = st.floats(0, 1, exclude_max=True)
 
 
+POSITIVE = st.floats(0, 1e300, exclude_min=True)
+
+
+@st.composite
+def models(draw: st.DrawFn) -> ModelSettings:
+    """Any settings of a model that break no rule."""
+    heads, rope = draw(st.integers(1, 12)), draw(st.booleans())
+    return ModelSettings(
+        n_layer=draw(st.integers(1, 99)),
+        n_query_head=heads,
+        n_kv_head=draw(st.none() | st.sampled_from([n for n in range(1, heads + 1) if heads % n == 0])),
+        n_embd=2 * heads * draw(st.integers(1, 99)),
+        rope=rope,
+        head_dim=draw(st.none() | st.integers(1, 99).map(lambda n: 2 * n)),
+        norm_eps=draw(st.none() | POSITIVE),
+        mlp_width=draw(st.none() | st.integers(1, 10**6)),
+        position=draw(st.none() | st.sampled_from(["rope"] if rope else list(POSITIONS))),
+        bias=draw(st.booleans()),
+        norm=draw(st.sampled_from(list(NORMS))),
+        mlp=draw(st.sampled_from(list(MLPS))),
+        init=draw(st.sampled_from(list(INITS))),
+        embd_pdrop=draw(SHARES),
+        attn_pdrop=draw(SHARES),
+        pretrained_folder=draw(st.none() | NAMES),
+    )
+
+
+@st.composite
+def trainers(draw: st.DrawFn) -> TrainerConfig:
+    """Any settings of training that break no rule."""
+    accumulation = draw(st.integers(1, 5))
+    return TrainerConfig(
+        max_iters=draw(st.integers(1, 10**12)),
+        accumulation=accumulation,
+        batch_size=accumulation * draw(st.integers(1, 9)),
+        optimizer=draw(st.sampled_from(list(OPTIMIZERS))),
+        schedule=draw(st.sampled_from(list(SCHEDULES))),
+        learning_rate=draw(POSITIVE),
+        betas=(draw(SHARES), draw(SHARES)),
+        weight_decay=draw(st.just(0.0) | POSITIVE),
+        resume_changed=draw(st.booleans()),
+    )
+
+
 @st.composite
 def configs(draw: st.DrawFn) -> Config:
     """Any settings that break no rule."""
-    heads = draw(st.integers(1, 12))
-    key_heads = draw(st.none() | st.sampled_from([n for n in range(1, heads + 1) if heads % n == 0]))
-    rope = draw(st.booleans())
-    accumulation = draw(st.integers(1, 5))
-    positive = st.floats(0, 1e300, exclude_min=True)
     kind = draw(st.sampled_from(list(TOKENIZERS)) | st.just("a b/tokenizer.json"))
-    size = draw(st.integers(256, 10**6)) if kind == "bpe" else DataConfig.vocab_size
-    positions = st.none() | st.sampled_from(["rope"] if rope else list(POSITIONS))
     return Config(
         system=SystemConfig(
             seed=draw(st.integers(0, 2**63 - 1)), work_dir=draw(st.none() | NAMES), threads=draw(st.integers(0, 1024))
@@ -131,39 +168,12 @@ def configs(draw: st.DrawFn) -> Config:
         data=DataConfig(
             path=draw(NAMES),
             tokenizer=kind,
-            vocab_size=size,
+            vocab_size=draw(st.integers(256, 10**6)) if kind == "bpe" else DataConfig.vocab_size,
             block_size=draw(st.integers(1, 10**6)),
             val_fraction=draw(st.floats(1e-9, 1 - 1e-9)),
         ),
-        model=ModelSettings(
-            n_layer=draw(st.integers(1, 99)),
-            n_query_head=heads,
-            n_kv_head=key_heads,
-            n_embd=2 * heads * draw(st.integers(1, 99)),
-            rope=rope,
-            head_dim=draw(st.none() | st.integers(1, 99).map(lambda n: 2 * n)),
-            norm_eps=draw(st.none() | positive),
-            mlp_width=draw(st.none() | st.integers(1, 10**6)),
-            position=draw(positions),
-            bias=draw(st.booleans()),
-            norm=draw(st.sampled_from(list(NORMS))),
-            mlp=draw(st.sampled_from(list(MLPS))),
-            init=draw(st.sampled_from(list(INITS))),
-            embd_pdrop=draw(SHARES),
-            attn_pdrop=draw(SHARES),
-            pretrained_folder=draw(st.none() | NAMES),
-        ),
-        trainer=TrainerConfig(
-            max_iters=draw(st.integers(1, 10**12)),
-            accumulation=accumulation,
-            batch_size=accumulation * draw(st.integers(1, 9)),
-            optimizer=draw(st.sampled_from(list(OPTIMIZERS))),
-            schedule=draw(st.sampled_from(list(SCHEDULES))),
-            learning_rate=draw(positive),
-            betas=(draw(SHARES), draw(SHARES)),
-            weight_decay=draw(st.just(0.0) | positive),
-            resume_changed=draw(st.booleans()),
-        ),
+        model=draw(models()),
+        trainer=draw(trainers()),
         wandb=WandbConfig(mode=draw(st.sampled_from(WANDB_MODES)), project=draw(NAMES), name=draw(st.none() | NAMES)),
     )
 

@@ -13,7 +13,7 @@ import pytest
 from mingpt import run
 from mingpt.errors import MingptError
 from mingpt.experiments import EXPERIMENTS, conclude
-from mingpt.experiments.base import Experiment
+from mingpt.experiments.base import Cell, Experiment
 from mingpt.experiments.runner import Wish, carry_out
 from mingpt.report import page
 from mingpt.settings import Config
@@ -153,5 +153,29 @@ def carried_out(text_file: Path, here: Trainer) -> Callable[[Experiment, Path], 
         assert outcome.failed == {}
         assert {path.stem for path in (folder / "figures").iterdir()} == {m.name for m in experiment.measurements}
         return page.write([folder], folder / "again.html").read_text(encoding="utf-8")
+
+    return carry
+
+
+class Told:
+    """What was said and concluded."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.concluded: list[Cell] = []
+
+    def conclude(self, experiment: Experiment, folder: Path, cells: Any, say: Any) -> None:
+        self.concluded = list(cells)
+
+
+@pytest.fixture
+def go(text_file: Path, tmp_path: Path, here: Any) -> Callable[..., Any]:
+    """`go(experiment, seeds=3)`: carried out in this process; returns (outcome, what was told)."""
+
+    def carry(experiment: Experiment, launch: Any = None, **wishes: Any) -> Any:
+        wish = Wish(**{"folder": tmp_path / "exp", "command": "test", "data": str(text_file), **wishes})
+        told = Told()
+        outcome = carry_out(experiment, wish, say=told.lines.append, conclude=told.conclude, launch=launch or here)
+        return outcome, told
 
     return carry

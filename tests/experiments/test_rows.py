@@ -1,35 +1,66 @@
-"""Rows of measurements that somebody else wrote: what can't be understood is told, with its file."""
+"""Rows of measurements: those that somebody else wrote are told with their file, and our own mistakes as ours."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from mingpt.errors import CheckpointError, UsageError
-from mingpt.experiments.base import Measurement
+from mingpt.errors import CheckpointError
+from mingpt.experiments import EXPERIMENTS, runner
+from mingpt.experiments.base import Lab, Measurement
 from mingpt.experiments.conclude import findings
-from mingpt.experiments.runner import understood
+from mingpt.experiments.runner import measured
+from mingpt.untrusted import NUMBER
 
-FINDINGS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
-    "AttributeError": lambda rows: rows[0]["arm"].upper(),
-    "KeyError": lambda rows: rows[0]["seed"],
-    "TypeError": lambda rows: "arm " + rows[0]["arm"],
-    "ValueError": lambda rows: str(max(rows[1:])),
-    "ZeroDivisionError": lambda rows: str(1 / (rows[0]["arm"] - 3)),
-}
+RESULTS = Path(__file__).parents[2] / "results"
 
 
-@pytest.mark.parametrize("kind", FINDINGS)
-def test_row_of_another_kind_ends_an_experiment_in_another_error(tmp_path: Path, kind: str) -> None:
-    (tmp_path / "measurements.jsonl").write_text(json.dumps({"measurement": "far", "arm": 3}) + "\n")
-    experiment: Any = SimpleNamespace(measurements=[Measurement("far", lambda lab: [], finding=FINDINGS[kind])])
-    with pytest.raises(CheckpointError, match=f"measurements.jsonl: rows of far are not what it measures: {kind}"):
+def noted(folder: Path, **row: Any) -> None:
+    (folder / "measurements.jsonl").write_text(json.dumps({"measurement": "far", **row}) + "\n")
+
+
+def asked(finding: Any, draw: Any = None) -> Any:
+    row = {"arm": str, "loss": NUMBER}
+    return SimpleNamespace(measurements=[Measurement("far", lambda lab: [], draw, finding, row)])
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"arm": 3, "loss": 1.0}, "arm must be text, is a whole number"),
+        ({"arm": "a"}, "loss is missing"),
+        ({"arm": "a", "loss": None}, "loss must be a number, is null"),
+    ],
+)
+def test_row_of_another_kind_ends_an_experiment_in_another_error(tmp_path: Path, row: Any, said: str) -> None:
+    noted(tmp_path, **row)
+    experiment = asked(lambda rows: rows[0]["arm"].upper(), lambda rows, figure: None)
+    told = rf"measurements.jsonl: rows of far are not what it measures: {said}$"
+    with pytest.raises(CheckpointError, match=told):
         findings(experiment, tmp_path)
+    with pytest.raises(CheckpointError, match=told):
+        runner.draw(experiment.measurements[0], tmp_path)
 
 
-def test_refusal_is_taken_for_a_damaged_row(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^no such arm$"), understood(tmp_path, "far"):
-        raise UsageError("no such arm")
+def test_mistake_of_ours_is_told_as_a_damaged_file(tmp_path: Path) -> None:
+    noted(tmp_path, arm="a", loss=1.0)
+    with pytest.raises(KeyError, match="seed"):
+        findings(asked(lambda rows: str(rows[0]["seed"])), tmp_path)
+    with pytest.raises(ZeroDivisionError):
+        runner.draw(asked(None, lambda rows, figure: rows[0]["loss"] / 0).measurements[0], tmp_path)
+
+
+def test_rows_are_taken_that_are_then_refused(tmp_path: Path) -> None:
+    wrong = Measurement("far", lambda lab: [{"arm": None}], row={"arm": str})
+    with pytest.raises(AssertionError, match="far: arm must be text, is null"):
+        runner._measure([wrong], Lab(tmp_path, (), True, print))
+    assert not (tmp_path / "measurements.jsonl").exists()
+
+
+def test_measurement_takes_any_row_or_refuses_what_was_published() -> None:
+    known = {each.name: each for name in EXPERIMENTS for each in EXPERIMENTS[name].measurements}
+    assert all(each.row for each in known.values())
+    published = [(folder, each) for folder in RESULTS.iterdir() if folder.is_dir() for each in known.values()]
+    assert sum(len(measured(folder, each.name, each.row)) for folder, each in published) > 1000

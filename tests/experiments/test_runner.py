@@ -1,15 +1,10 @@
 """An experiment ends with all its cells, however it was stopped, and never on another definition than it began with."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 from unittest import mock
 
@@ -17,43 +12,15 @@ import pytest
 
 from mingpt import checkpoint
 from mingpt.errors import CheckpointError, NotFiniteError, UsageError
-from mingpt.experiments import crew as crews
 from mingpt.experiments import plan, runner
-from mingpt.experiments.base import Cell, Experiment, Lab, Measurement
-from mingpt.experiments.crew import claimed, in_process_of_its_own
-from mingpt.experiments.runner import Wish, carry_out
+from mingpt.experiments.base import Experiment, Lab, Measurement
 from mingpt.files import locked
 from mingpt.report.cells import read_record
 from mingpt.report.reading import read_lines
 from mingpt.run import load
 from mingpt.settings import Config
-from mingpt.training_settings import TrainerConfig
 
 Make = Callable[..., Experiment]
-
-
-class Told:
-    """What was said and concluded."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.concluded: list[Cell] = []
-
-    def conclude(self, experiment: Experiment, folder: Path, cells: Any, say: Any) -> None:
-        self.concluded = list(cells)
-
-
-@pytest.fixture
-def go(text_file: Path, tmp_path: Path, here: Any) -> Callable[..., Any]:
-    """`go(experiment, seeds=3)`: carried out in this process; returns (outcome, what was told)."""
-
-    def carry(experiment: Experiment, launch: Any = None, **wishes: Any) -> Any:
-        wish = Wish(**{"folder": tmp_path / "exp", "command": "test", "data": str(text_file), **wishes})
-        told = Told()
-        outcome = carry_out(experiment, wish, say=told.lines.append, conclude=told.conclude, launch=launch or here)
-        return outcome, told
-
-    return carry
 
 
 def test_grid_misses_a_cell_or_mixes_seeds(go: Any, experiment: Make, tmp_path: Path, here: Any) -> None:
@@ -186,6 +153,17 @@ def test_fresh_pulls_the_folder_from_under_another(go: Any, experiment: Make, tm
     assert (tmp_path / "exp/record.json").exists()
 
 
+def test_cells_behind_a_link_are_found_after_they_were_trained(
+    go: Any, experiment: Make, here: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "exp/cells").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match="exp/cells: can't be read: a link"):
+        go(experiment())
+    assert here.trained == []
+
+
 def test_wrong_setting_is_found_after_others_ran(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"model.n_embd=7.*in the combination bad"):
         go(experiment(arms={"good": [{}], "bad": [{"model.n_embd": 7}]}))
@@ -213,64 +191,6 @@ def test_second_stage_runs_after_a_failed_first(go: Any, experiment: Make, here:
     assert here.seen == ["seed-1/stage-1"]
 
 
-def test_learning_rate_is_chosen_on_the_held_out_tail(
-    go: Any, experiment: Make, here: Any, tiny: dict[str, Any], tmp_path: Path, text_file: Path
-) -> None:
-    texts: set[str] = set()
-
-    def look(config: Config) -> None:
-        if "learning-rates" in (config.system.work_dir or ""):
-            texts.add(Path(config.data.path).read_text())
-
-    here.before = look
-    go(experiment(learning_rates=(1e-9, 1e-1), common={**tiny, "trainer.max_iters": 20}))
-    content = text_file.read_text()
-    assert texts == {content[:540]}  # the training part, and not an X of the rest
-    tried = [config for config in here.trained if "learning-rates" in config.system.work_dir]
-    assert {config.data.val_fraction for config in tried} == {0.05}
-    assert {config.system.seed for config in tried} == {0}
-    assert len(tried) == 4
-    chosen = read_record(tmp_path / "exp")["chosen_learning_rates"]
-    for arm, each in chosen.items():
-        losses = {float(rate): loss for rate, loss in each["losses"].items()}
-        assert each["chosen"] == min(losses, key=lambda rate: losses[rate])
-        cells = [c for c in here.trained if f"cells/{arm}/" in c.system.work_dir]
-        assert [c.trainer.learning_rate for c in cells] == [each["chosen"]] * 2
-        assert all(c.data.path == str(text_file) for c in cells)
-    here.trained.clear()
-    go(experiment(learning_rates=(1e-9, 1e-1), common={**tiny, "trainer.max_iters": 20}))
-    assert here.trained == []
-
-
-def trial(folder: Path, rate: float, losses: list[float], **last: float) -> Cell:
-    """A finished trial with such training losses."""
-    config = Config(trainer=TrainerConfig(max_iters=len(losses), learning_rate=rate))
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(config.to_yaml())
-    lines = [{"step": step, "train_loss": loss} for step, loss in enumerate(losses, start=1)]
-    lines[-1] |= last
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return Cell(f"{rate}", 0, (config,), (folder,))
-
-
-def test_learning_rate_is_chosen_by_the_luck_of_one_batch(tmp_path: Path) -> None:
-    steady, lucky = [2.0] * 9 + [2.1], [3.0] * 9 + [1.0]
-    cells = {
-        1e-2: trial(tmp_path / "a", 1e-2, steady),
-        1e-3: trial(tmp_path / "b", 1e-3, lucky),
-        1e-1: trial(tmp_path / "c", 1e-1, lucky),
-    }
-    with mock.patch.object(runner, "done", return_value=True):
-        choice, best = runner._choice(cells)
-        assert (best, choice["decided_by"], choice["end_of_grid"]) == (1e-2, "training loss, smoothed", None)
-        held_out = {rate: trial(tmp_path / f"{rate}", rate, steady, val_loss=rate) for rate in cells}
-        choice, best = runner._choice(held_out)
-        assert (best, choice["end_of_grid"]) == (1e-3, "lowest")
-        assert choice["decided_by"] == "loss on the end of the training part"
-        told = "loss on the end of the training part; the lowest that was tried"
-        assert runner._why(choice) == told
-
-
 def test_n_gram_lines_are_drawn_where_they_do_not_belong(tmp_path: Path) -> None:
     (tmp_path / "cells/a/seed-1").mkdir(parents=True)
     (tmp_path / "cells/a/seed-1/baselines.json").write_text('{"2-gram": 2.5}')
@@ -283,20 +203,6 @@ def test_n_gram_lines_are_drawn_where_they_do_not_belong(tmp_path: Path) -> None
         with mock.patch("mingpt.report.figures._baselines") as drawn:
             runner.draw(Measurement("numbers", lambda lab: [], plot, beside_counts=belongs), tmp_path)
         assert drawn.called is belongs
-
-
-def test_learning_rate_that_diverges_ends_the_experiment(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
-    def diverge(config: Config) -> None:
-        if config.trainer.learning_rate == 0.1:
-            raise NotFiniteError("boom")
-
-    here.before = diverge
-    outcome, told = go(experiment(learning_rates=(1e-3, 0.1)))
-    assert outcome.failed == {}
-    chosen = read_record(tmp_path / "exp")["chosen_learning_rates"]
-    assert {arm: each["chosen"] for arm, each in chosen.items()} == {"RoPE": 1e-3, "learned": 1e-3}
-    assert chosen["RoPE"]["losses"]["0.1"] is None
-    assert len(told.concluded) == 4
 
 
 def test_quick_takes_the_whole_text_or_the_long_arms(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
@@ -322,82 +228,6 @@ def test_measurement_is_taken_twice_or_not_drawn(go: Any, experiment: Make, tmp_
     assert len(taken) == 1
     assert drawn[0] == drawn[1] == [{"measurement": "numbers", "x": 1}, {"measurement": "numbers", "x": 2}]
     assert (tmp_path / "exp/figures/numbers.svg").exists()
-
-
-def test_two_crews_train_one_cell(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
-    """The second waits for the cell that the first holds, and then finds it done."""
-    one = experiment(arms={"RoPE": [{}]}, seeds=1)
-    inside, leave = Event(), Event()
-
-    def slow(config: Config) -> None:
-        inside.set()
-        assert leave.wait(20)
-
-    here.before = slow
-    first, second = Thread(target=go, args=(one,)), Thread(target=go, args=(one,))
-    first.start()
-    assert inside.wait(20)
-    second.start()
-    time.sleep(0.3)
-    leave.set()
-    first.join(20)
-    second.join(20)
-    assert len(here.trained) == 1
-
-
-def test_orphan_that_still_trains_is_joined(go: Any, experiment: Make, tmp_path: Path) -> None:
-    go(experiment())
-    home = tmp_path / "exp/cells/RoPE/seed-1"
-    cell = Cell("RoPE", 1, (), (home,))
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(home / ".lock")], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    with holder:
-        assert holder.stdout.readline() == "held\n"
-        with claimed(tmp_path / "exp", cell) as ours:
-            assert not ours
-        holder.kill()
-        holder.wait()
-        with claimed(tmp_path / "exp", cell) as ours:  # and a dead one's lock is gone with it
-            assert ours
-
-
-HOLD = """
-import fcntl, sys, time
-file = open(sys.argv[1], "a+b")
-fcntl.flock(file, fcntl.LOCK_EX)
-print("held", flush=True)
-time.sleep(60)
-"""
-
-
-def test_ctrl_c_loses_steps_or_leaves_a_child(experiment: Make, text_file: Path, tmp_path: Path) -> None:
-    """A signal to the crew: the child of its own process saves and ends, and the same command goes on."""
-    one = experiment(arms={"RoPE": [{"trainer.max_iters": 100_000, "trainer.save_every": 0}]}, seeds=1)
-    home = tmp_path / "exp/cells/RoPE/seed-1"
-    wish = Wish(folder=tmp_path / "exp", command="test", data=str(text_file))
-
-    def interrupt() -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and len(read_lines(home / "metrics.jsonl")) < 5:
-            time.sleep(0.1)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    Thread(target=interrupt).start()
-    told = Told()
-    outcome = carry_out(one, wish, say=told.lines.append, conclude=told.conclude)
-    assert outcome.stopped == "SIGINT"
-    assert outcome.failed == {}
-    step = checkpoint.steps(home)[0]
-    assert step >= 5
-    assert len(read_lines(home / "metrics.jsonl")) == step
-    with locked(home):  # nobody trains there any more
-        pass
-
-
-def test_what_a_process_of_its_own_says_is_lost(tiny: dict[str, Any], tmp_path: Path) -> None:
-    wanted = plan.config_of({**tiny, "data.path": str(tmp_path / "none.txt"), "system.work_dir": str(tmp_path / "r")})
-    assert in_process_of_its_own(wanted, tmp_path / "log.txt", Event()) == 3
-    assert "there is no file" in crews._last_line(tmp_path / "log.txt")
 
 
 @pytest.mark.parametrize("arm", ["a/b", "..", "x" * 300, "a:b", ""])

@@ -100,3 +100,17 @@ def experiment_folder(make_run: MakeRun, tmp_path: Path) -> Path:
     summary = {"verdict": "Rotary wins", "every_pair": True, "findings": ["far is far"], "arms": []}
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
+
+
+@pytest.fixture
+def runs(make_run: Any) -> list[Path]:
+    return [
+        make_run(
+            f"{'rope' if rope else 'learned'}-{seed}",
+            seed=seed,
+            curve=[3, 2, 1.6 + 0.01 * seed - 0.1 * rope],
+            rope=rope,
+        )
+        for seed in (1, 2, 3)
+        for rope in (False, True)
+    ]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mingpt.errors import CheckpointError, DataError, UsageError
 from mingpt.report import loss_picture, page
-from mingpt.report.cells import cells_of, last_stage, read_record, read_rows, read_summary
+from mingpt.report.cells import read_record, read_rows, read_summary
 from mingpt.report.published import publish, unfinished
 from mingpt.report.reading import last_line, read_json, read_lines, read_losses, read_settings
 from mingpt.report.records import OF_METRICS, read_run
@@ -67,9 +67,11 @@ def test_odd_file_is_taken_or_told_without_its_name(experiment_folder: Path, nam
 def test_huge_file_costs_memory(experiment_folder: Path, name: str) -> None:
     with open(experiment_folder / name, "r+b") as file:
         file.truncate(1 << 40)  # a hole: no disk has to hold it
+    by_line = name.endswith("metrics.jsonl")  # of which any number of lines is read, one at a time
+    size = "line 31: 1,048,577" if by_line else "1,099,511,627,776"
     tracemalloc.start()
     try:
-        with pytest.raises(CheckpointError, match=rf"{name}: can't be read: 1,099,511,627,776 bytes; at most .* are"):
+        with pytest.raises(CheckpointError, match=rf"{name}: can't be read: {size} bytes; at most .* are"):
             READERS[name](experiment_folder)
         assert tracemalloc.get_traced_memory()[1] < 4e6
     finally:
@@ -194,8 +196,6 @@ def test_long_run_cannot_be_gone_on_with_or_drawn(
     folder = make_run("a")
     for limit in ("LINES_VALUES", "LINES_BYTES"):
         monkeypatch.setattr(f"mingpt.untrusted.{limit}", 9)
-    with pytest.raises(CheckpointError, match="more than 9 values"):
-        read_run(folder)
     assert loss_picture.draw(folder).is_file()
     JsonLines(folder / "metrics.jsonl", until=20, holds={"train_loss": NUMBER}).close()
     last = last_line(folder / "metrics.jsonl")
@@ -214,51 +214,6 @@ def test_shape_lets_another_value_through() -> None:
     assert misfit({"a": [], "b": True}, shape) == "b must be a number, is true or false"
     assert misfit({"a": [], "c": 1}, shape) == "c must be text, is a whole number"
     assert misfit(3, str) == "it must be text, is a whole number"
-
-
-# ---- an experiment's folder
-
-
-def test_number_of_seeds_costs_memory(experiment_folder: Path) -> None:
-    record = {**read_record(experiment_folder), "seeds": 10**18}
-    assert {arm: len(cells) for arm, cells in cells_of(experiment_folder, record).items()} == {"rope": 3, "learned": 3}
-    assert [len(cells) for cells in cells_of(experiment_folder, {**record, "seeds": 2}).values()] == [2, 2]
-
-
-def test_folder_of_no_number_ends_the_choice_of_the_last_stage(experiment_folder: Path) -> None:
-    cell = experiment_folder / "cells" / "rope" / "seed-1"
-    for name in ("stage-x", "stage-03", "stage-"):
-        (cell / name).mkdir()
-    assert last_stage(cell).name == "stage-2"
-
-
-PICTURES: dict[str, tuple[Damage, str]] = {
-    "large": (lambda path: path.write_bytes(b"<svg>" + bytes(8 << 20)), "at most 8,388,608 are read"),
-    "no picture": (lambda path: path.write_bytes(b"\x7fELF"), "no SVG"),
-    "link": (lambda path: path.symlink_to(path.parents[1] / "record.json"), "a link, .* a picture that is shown"),
-    "endless": (lambda path: os.mkfifo(path), "no ordinary file"),
-}
-
-
-@pytest.mark.parametrize("odd", PICTURES)
-def test_odd_picture_is_put_into_a_page(experiment_folder: Path, odd: str) -> None:
-    (experiment_folder / "figures").mkdir()
-    damage, said = PICTURES[odd]
-    damage(experiment_folder / "figures" / "far.svg")
-    with pytest.raises(CheckpointError, match=f"far.svg: can't be read: .*{said}"):
-        page.write([experiment_folder], experiment_folder / "page.html")
-
-
-def test_picture_behind_a_linked_folder_is_put_into_a_page(experiment_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "private").mkdir()
-    (tmp_path / "private" / "far.svg").write_text("<svg/>")
-    (experiment_folder / "figures").symlink_to(tmp_path / "private")
-    with pytest.raises(CheckpointError, match=r"far.svg: can't be read: .*in a folder that is one"):
-        page.write([experiment_folder], experiment_folder / "page.html")
-    (experiment_folder / "figures").unlink()
-    shutil.copytree(tmp_path / "private", experiment_folder / "figures")
-    (tmp_path / "here").symlink_to(experiment_folder)  # a way to the experiment is its owner's own
-    assert page.write([tmp_path / "here"], tmp_path / "page.html").is_file()
 
 
 JSON = st.recursive(

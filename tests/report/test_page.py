@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 from collections import Counter
 from dataclasses import replace
 from html import escape
@@ -21,9 +20,8 @@ from mingpt.report.compare import comparison
 from mingpt.report.curves import Curve
 
 HOSTILE = "<script>alert('x')</script>&amp;\"><img src=x onerror=alert(1)>{{ 7*7 }}</pre>"
-BROWSER = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
+
+
 VOID = {"meta", "img", "br", "link", "input"}
 
 
@@ -54,20 +52,6 @@ class Outline(HTMLParser):
 
     def all(self, *tags: str) -> list[dict[str, str | None]]:
         return [attributes for tag, attributes in self.elements if tag in tags]
-
-
-@pytest.fixture
-def runs(make_run: Any) -> list[Path]:
-    return [
-        make_run(
-            f"{'rope' if rope else 'learned'}-{seed}",
-            seed=seed,
-            curve=[3, 2, 1.6 + 0.01 * seed - 0.1 * rope],
-            rope=rope,
-        )
-        for seed in (1, 2, 3)
-        for rope in (False, True)
-    ]
 
 
 @pytest.fixture
@@ -140,7 +124,9 @@ def test_file_writes_into_the_page(make_run: Any, tmp_path: Path, where: str) ->
     second = make_run("b", rope=True)
     arms = {HOSTILE if where == "arm" else "a": [first], "b": [second]}
     result = comparison(arms)
-    part = page.Part(title=name, verdict=result.headline, commands=[name], result=result, figures=page.curves(result))
+    part = page.Part(
+        title=name, verdict=result.headline, commands=[name], result=result, figures=page.loss_figures(result)
+    )
     outline = Outline(page.render("page.html", page=page.Page(title=name, parts=[part])))
     assert outline.all("script", "img") == []
     assert HOSTILE.replace("/", "|" if where == "folder" else "/") in "".join(outline.text)
@@ -207,14 +193,14 @@ def test_legend_shows_a_line_that_is_not_drawn(make_run: Any) -> None:
 
 @pytest.mark.parametrize("name", ["$\\frac$", "é" * 200, "日本\n語", "a&b<c>"])
 def test_name_stops_the_drawing(make_run: Any, name: str) -> None:
-    drawn = figures.curves(comparison({name: [make_run("a")], "b": [make_run("b", rope=True)]}))
+    drawn = figures.loss_curves(comparison({name: [make_run("a")], "b": [make_run("b", rope=True)]}))
     assert drawn is not None
     Outline(drawn)
 
 
 def test_picture_is_another_each_time_or_has_one_scheme(runs: list[Path]) -> None:
-    drawn = figures.curves(comparison(runs))
-    assert drawn == figures.curves(comparison(runs))
+    drawn = figures.loss_curves(comparison(runs))
+    assert drawn == figures.loss_curves(comparison(runs))
     assert drawn is not None
     assert "prefers-color-scheme:dark" in drawn
     body = drawn[drawn.index("</style>") :]
@@ -290,56 +276,7 @@ def test_wide_table_hides_that_it_goes_on(runs: list[Path], tmp_path: Path) -> N
     assert ".sideways { display: none" in content
 
 
-# ---- in a browser
-
-
-MEASURE = """<body><iframe style="width:390px;height:2000px;border:0"></iframe><script>
-const frame = document.querySelector("iframe");
-frame.onload = () => {
-  const page = frame.contentDocument, wide = page.documentElement.scrollWidth;
-  const figure = page.querySelector("svg, img").getBoundingClientRect();
-  document.title = ["measured", wide, Math.round(figure.width), Math.round(figure.height)].join(" ");
-};
-frame.srcdoc = CONTENT;
-</script>"""
-
-
-def measured_on_a_phone(content: str, tmp_path: Path) -> tuple[int, int, int]:
-    """The page's width, and its first figure's width and height, in pixels, in a frame 390 wide."""
-    frame = tmp_path / "frame.html"
-    frame.write_text(MEASURE.replace("CONTENT", json.dumps(content).replace("</", "<\\/")), encoding="utf-8")
-    call = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom"]
-    call += [f"--user-data-dir={tmp_path / 'profile'}", frame.as_uri()]
-    ended = subprocess.run(call, capture_output=True, text=True, timeout=120, check=False)
-    found = re.search(r"<title>measured (\d+) (\d+) (\d+)</title>", ended.stdout)
-    assert found, ended.stderr[-500:]
-    wide, width, height = map(int, found.groups())
-    return wide, width, height
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
-def test_page_is_wider_than_a_phone(make_run: Any, tmp_path: Path) -> None:
-    long = "model.a_setting_with_a_long_name=" + "x" * 150
-    result = comparison({long: [make_run("y" * 200, sample="z" * 900)], "b": [make_run("b", rope=True)]})
-    part = page.Part(title=long, verdict=result.headline, commands=[long], result=result, figures=page.curves(result))
-    content = page.render("page.html", page=page.Page(title=long, parts=[part]))
-    wide, width, height = measured_on_a_phone(content, tmp_path)
-    assert wide <= 390
-    assert 300 < width <= 390
-    assert 0.5 < height / width < 1.2
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
-def test_index_is_wider_than_a_phone(experiment: Path, tmp_path: Path) -> None:
-    record = json.loads((experiment / "record.json").read_text())
-    (experiment / "record.json").write_text(json.dumps({**record, "question": "y" * 300}))
-    (experiment / "summary.json").write_text(json.dumps({"verdict": "model.a_setting=" + "x" * 300}))
-    index.write(experiment.parent, tmp_path / "none", tmp_path / "none")
-    content = (experiment.parent / "index.html").read_text(encoding="utf-8")
-    wide, width, height = measured_on_a_phone(content, tmp_path)
-    assert wide <= 390
-    assert 280 < width <= 390
-    assert 0.5 < height / width < 1.2
+# ---- the index, and learning rates
 
 
 def test_index_needs_something_else_or_is_not_for_screen_readers(experiment: Path, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,8 @@ from mingpt.errors import CheckpointError, UsageError
 from mingpt.experiments import actions
 from mingpt.report import index, page
 from mingpt.report.cells import smallness
-from mingpt.report.compare import comparison
-from mingpt.report.loss_picture import labels
-from mingpt.report.published import portable, publish, thin, unfinished
+from mingpt.report.published import portable, publish, unfinished
 from mingpt.report.reading import read_lines
-from mingpt.report.records import RunRecord
 
 ROOT = Path(__file__).parents[2]
 MARKED = "# x\n\n<!-- results -->\nold\n<!-- /results -->\nend\n"
@@ -99,20 +95,6 @@ def test_published_runs_say_something_else(experiment_folder: Path, results: Pat
         == {"first stage: model.rope": [True, False]} | {"model.rope": [True, False]}
     )
     assert ours.result.arms[0].runs == [f"cells/rope/seed-{seed}/stage-2" for seed in (1, 2, 3)]
-
-
-def test_thinned_training_curve_is_another_curve() -> None:
-    metrics = [{"step": s, "seconds": s / 8, "train_loss": 3 + 1 / s, "grad_norm": 0.1} for s in range(1, 1001)]
-    metrics[499]["val_loss_part"] = 3.0
-    metrics[-1]["val_loss"] = 2.5
-    kept = thin(metrics)
-    assert 100 <= len(kept) <= 102
-    assert kept[-1].items() >= metrics[-1].items()
-    told = {"folder": Path(), "settings": {}, "environment": {}, "samples": [], "baselines": {}}
-    whole, small = (RunRecord(metrics=lines, **told) for lines in (metrics, kept))
-    assert whole.training().steps == small.training().steps
-    assert whole.training().losses == pytest.approx(small.training().losses, rel=1e-5)
-    assert whole.held_out() == small.held_out()
 
 
 def test_unfinished_experiment_is_published(experiment_folder: Path, tmp_path: Path) -> None:
@@ -246,29 +228,6 @@ def test_smallness_is_not_told() -> None:
     assert told == "Quick form: 600 to 1,200 steps of a 2-layer model, 3 seeds"
     assert smallness({"quick": True, "arms": arms}, "64 positions") == "Quick form: 64 positions"
     assert smallness({"quick": True, "arms": arms}, "") == smallness({"arms": arms}, "64 positions") == ""
-
-
-def test_labels_collide_or_leave_the_picture() -> None:
-    lines = {"1-gram": 3.3, "4-gram": 1.74, "5-gram": 1.70, "6-gram": 1.68, "2-gram": 3.32}
-    for low, high in ((1.5, 3.5), (1.66, 3.33)):
-        placed = labels(lines, apart=0.1, low=low, high=high)
-        heights = [height for height, _ in placed]
-        assert [text.split()[0] for _, text in placed] == ["6-gram", "5-gram", "4-gram", "1-gram", "2-gram"]
-        assert all(b - a >= 0.1 - 1e-9 for a, b in pairwise(heights))
-        assert low - 1e-9 <= heights[0]
-        assert heights[-1] <= high + 1e-9
-    assert labels({"a": 1.0, "b": 2.0}, apart=0.1, low=0, high=3) == [(1.0, "a 1.00"), (2.0, "b 2.00")]
-
-
-def test_arm_is_named_by_what_its_family_ignores(make_run: Any) -> None:
-    both = {"model": {"parameters": 0, "flops_per_token": 1, "reads": ["model.type", "model.cell"]}}
-    one = {"model": {"parameters": 5, "flops_per_token": 1, "reads": ["model.type", "model.n_layer"]}}
-    runs = [make_run("r", type="rnn", cell="gru", n_layer=4, environment=both)]
-    runs.append(make_run("g", type="gpt", cell="elman", n_layer=2, environment=one))
-    assert [arm.name for arm in comparison(runs).arms] == [
-        "model.cell=gru model.type=rnn",
-        "model.n_layer=2 model.type=gpt",
-    ]
 
 
 def test_fewer_seeds_or_pseudo_nats_or_no_parameters_are_not_told(make_run: Any, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mingpt.report.loss_picture import reaches
+from mingpt.report.curves import reaches
 from mingpt.report.statistics import Estimate, difference, estimate, holm, smallest_effect
 from mingpt.report.verdicts import Sooner, Verdict, judge
 from mingpt.report.words import chance, number

@@ -1,10 +1,13 @@
 """A measurement's figure, whatever its drawing did: nothing is cut off, nothing lies on something else."""
 
+from itertools import pairwise
+
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from mingpt.report.figures import MEASURED, _look, _say_small
+from mingpt.report.loss_picture import labels
 from mingpt.report.tidy import tidy
 
 
@@ -59,3 +62,15 @@ def test_labels_of_a_logarithmic_axis_collide_or_are_missing() -> None:
         assert len(named) >= 2
         boxes = [label.get_window_extent() for label in named]
         assert not any(a.overlaps(b) for place, a in enumerate(boxes) for b in boxes[place + 1 :])
+
+
+def test_labels_collide_or_leave_the_picture() -> None:
+    lines = {"1-gram": 3.3, "4-gram": 1.74, "5-gram": 1.70, "6-gram": 1.68, "2-gram": 3.32}
+    for low, high in ((1.5, 3.5), (1.66, 3.33)):
+        placed = labels(lines, apart=0.1, low=low, high=high)
+        heights = [height for height, _ in placed]
+        assert [text.split()[0] for _, text in placed] == ["6-gram", "5-gram", "4-gram", "1-gram", "2-gram"]
+        assert all(b - a >= 0.1 - 1e-9 for a, b in pairwise(heights))
+        assert low - 1e-9 <= heights[0]
+        assert heights[-1] <= high + 1e-9
+    assert labels({"a": 1.0, "b": 2.0}, apart=0.1, low=0, high=3) == [(1.0, "a 1.00"), (2.0, "b 2.00")]

@@ -12,6 +12,7 @@ from mingpt.report.curves import Curve, mean_curve
 from mingpt.report.figures import plain, style
 from mingpt.report.heatmaps import NAMES, influence_square
 from mingpt.report.records import read_run
+from mingpt.untrusted import NUMBER
 
 SHOWN = 24  # tokens of a map
 BAR = {"fraction": 0.03, "pad": 0.01, "aspect": 40}
@@ -123,5 +124,7 @@ def _brief_leaks(rows: list[Row]) -> str:
     return f"later inputs move the predictions of {' and '.join(moved) or 'none'}" + (", and no others" * bool(moved))
 
 
-training_loss = Measurement("loss-in-training", _losses, _draw_losses, _found_losses)
-leak_map = Measurement("leak-map", _leaks, _draw_leaks, _found_leaks, _brief_leaks)
+OF_LOSSES = {"arm": str, "seed": int, "loss": str, "steps": [int], "nats": [NUMBER]}
+OF_OUTPUTS = {"arm": str, "output": int, "token": str, "later_inputs": int, "moved": [NUMBER]}
+training_loss = Measurement("loss-in-training", _losses, _draw_losses, _found_losses, row=OF_LOSSES)
+leak_map = Measurement("leak-map", _leaks, _draw_leaks, _found_leaks, _brief_leaks, row=OF_OUTPUTS)

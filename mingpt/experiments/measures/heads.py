@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mingpt.attention.layers import GroupedQueryAttention
 from mingpt.benchmarks import grouped
 from mingpt.experiments.base import Lab, Measurement, Row
-from mingpt.experiments.measures.timing import spread
+from mingpt.experiments.measures.timing import SPREAD, spread
 from mingpt.lm import ModelConfig
 from mingpt.probe import measure
 from mingpt.say import silent
@@ -94,4 +94,7 @@ def _brief(rows: list[Row]) -> str:
     )
 
 
-head_times = Measurement("head-times", _take, _draw, _found, _brief, quick=f"a prompt of {LENGTH[True]} tokens")
+ROW = {"key_heads": int, "prefill_ms": SPREAD, "token_us": SPREAD, "cache_bytes": int, "repeats": int}
+head_times = Measurement(
+    "head-times", _take, _draw, _found, _brief, quick=f"a prompt of {LENGTH[True]} tokens", row=ROW
+)

@@ -18,6 +18,7 @@ from mingpt.lm import LanguageModel
 from mingpt.say import silent
 from mingpt.text.corpus import Corpus, prepare
 from mingpt.trained import Run
+from mingpt.untrusted import NUMBER
 from mingpt.zoo import build
 
 PROMPT = "Fie, what madness doth unfold?"
@@ -153,8 +154,11 @@ def known(trained: Run) -> set[str]:
     return {letter for token in range(trained.tokenizer.vocab_size) for letter in trained.tokenizer.decode([token])}
 
 
-extrapolation = Measurement("extrapolation", _extrapolation, _draw_extrapolation, _found_extrapolation)
+OF_BLOCKS = {"arm": str, "trained": int, "block": int, "nats": NUMBER}
+OF_POSITIONS = {"arm": str, "nats": [NUMBER]}
+OF_SAMPLES = {"arm": str, "text": str}
+extrapolation = Measurement("extrapolation", _extrapolation, _draw_extrapolation, _found_extrapolation, row=OF_BLOCKS)
 loss_by_position = Measurement(
-    "loss-by-position", _by_position, _draw_by_position, _found_by_position, beside_counts=True
+    "loss-by-position", _by_position, _draw_by_position, _found_by_position, row=OF_POSITIONS, beside_counts=True
 )
-side_by_side = Measurement("samples", _side_by_side, finding=_found_side_by_side)
+side_by_side = Measurement("samples", _side_by_side, finding=_found_side_by_side, row=OF_SAMPLES)

@@ -22,6 +22,7 @@ from mingpt.lm import LanguageModel, ModelConfig, evaluating
 from mingpt.report.figures import INK, style
 from mingpt.trainer import Record, Trainer
 from mingpt.training_settings import TrainerConfig
+from mingpt.untrusted import NUMBER
 from mingpt.utils import derived_seed, pick_device
 from mingpt.zoo import FAMILIES, build
 
@@ -225,6 +226,7 @@ def reach(told: Mapping[int, Sequence[float]]) -> int:
     return far
 
 
+ROW = {"model": str, "distance": int, "accuracy": NUMBER, "steps": int, "chance": NUMBER}
 recall = Measurement(
-    "recall", _take, _draw, _found, _brief, quick=f"{QUICK.steps} steps, {len(QUICK.distances)} distances"
+    "recall", _take, _draw, _found, _brief, quick=f"{QUICK.steps} steps, {len(QUICK.distances)} distances", row=ROW
 )

@@ -12,10 +12,11 @@ from mingpt.attention.layers import GroupedQueryAttention
 from mingpt.attention.maps import attention_weights
 from mingpt.attention.scores import SCORES, Multiplicative, Score
 from mingpt.experiments.base import Lab, Measurement, Row
-from mingpt.experiments.measures.timing import spread
+from mingpt.experiments.measures.timing import SPREAD, spread
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
 from mingpt.probe import measure, peak_bytes
+from mingpt.untrusted import NUMBER
 from mingpt.utils import pick_device
 
 D, H = 16, 4  # head width, heads
@@ -190,9 +191,15 @@ def _difference(size: float) -> str:
     return f"{size:.2g}" if size > ROUNDING else f"0 within {ROUNDING:.0e}"
 
 
+OF_COSTS = {"score": str, "length": int, "ms": SPREAD}
+OF_QUERIES = {"score": str, "largest_difference": NUMBER}
+OF_FOLDING = {"largest_difference": NUMBER, "dtype": str}
+OF_ANGLES = {"score": str, "seed": int, "explained": NUMBER}
 score_costs = Measurement(
-    "score-costs", _costs, _draw_costs, _found_costs, _brief_costs, quick=f"{LENGTH[True]} positions"
+    "score-costs", _costs, _draw_costs, _found_costs, _brief_costs, quick=f"{LENGTH[True]} positions", row=OF_COSTS
 )
-query_blindness = Measurement("query-blindness", _blindness, finding=_found_blindness)
-folding = Measurement("folding", _folding, finding=_found_folding)
-angle = Measurement("angle", _angles, _draw_angles, _found_angles, quick=f"{STEPS[True]} steps of the score alone")
+query_blindness = Measurement("query-blindness", _blindness, finding=_found_blindness, row=OF_QUERIES)
+folding = Measurement("folding", _folding, finding=_found_folding, row=OF_FOLDING)
+angle = Measurement(
+    "angle", _angles, _draw_angles, _found_angles, quick=f"{STEPS[True]} steps of the score alone", row=OF_ANGLES
+)

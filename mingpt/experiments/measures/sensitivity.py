@@ -12,6 +12,7 @@ from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measures.lengths import held_out_windows, last_runs
 from mingpt.lm import LanguageModel, evaluating
 from mingpt.report.figures import style
+from mingpt.untrusted import NUMBER
 
 PLACES = 64  # of held-out text, a prediction each
 ROUNDING = 1e-7  # of float32: what is below says nothing
@@ -97,4 +98,5 @@ def _size(mean: float) -> str:
     return f"below {ROUNDING:.0e}" if mean < ROUNDING else f"{mean:.2g}"
 
 
-sensitivity = Measurement("sensitivity-by-distance", _take, _draw, _found)
+ROW = {"arm": str, "distance": int, "places": int, "moved": NUMBER}
+sensitivity = Measurement("sensitivity-by-distance", _take, _draw, _found, row=ROW)

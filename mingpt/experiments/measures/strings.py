@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.common import BOTH_WAYS, RECURRENT, TASK, of_group
-from mingpt.experiments.measures.timing import banded_lines, spread
+from mingpt.experiments.measures.timing import SPREAD, banded_lines, spread
 from mingpt.experiments.measures.windows import longer_half, time_slopes
 from mingpt.lm import LanguageModel, ModelConfig, evaluating
 from mingpt.probe import measure
@@ -16,6 +16,7 @@ from mingpt.recurrent.layers import READINGS
 from mingpt.report.figures import INK, style
 from mingpt.trainer import Trainer
 from mingpt.training_settings import TrainerConfig
+from mingpt.untrusted import NUMBER
 from mingpt.utils import derived_seed, pick_device
 from mingpt.zoo import build
 
@@ -183,9 +184,16 @@ def _found_costs(rows: list[Row]) -> str:
     )
 
 
+OF_SUMS = {"way": str, "weights": str, "length": int, "sum": NUMBER, "off_by": NUMBER, "vocabulary": int, "width": int}
+OF_COSTS = {"way": str, "length": int, "ms": SPREAD, "width": int}
 string_sums = Measurement(
-    "string-sums", _sums, _draw_sums, _found_sums, quick=f"where trained, {STEPS[True]} steps on random strings"
+    "string-sums",
+    _sums,
+    _draw_sums,
+    _found_sums,
+    quick=f"where trained, {STEPS[True]} steps on random strings",
+    row=OF_SUMS,
 )
 prefix_cost = Measurement(
-    "prefix-cost", _costs, _draw_costs, _found_costs, quick=f"texts of up to {LENGTHS[True][-1]} tokens"
+    "prefix-cost", _costs, _draw_costs, _found_costs, quick=f"texts of up to {LENGTHS[True][-1]} tokens", row=OF_COSTS
 )

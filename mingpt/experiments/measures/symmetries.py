@@ -9,6 +9,7 @@ from torch import Tensor
 from mingpt.attention.layers import GroupedQueryAttention
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.lm import ModelConfig
+from mingpt.untrusted import NUMBER
 
 T, E, H = 24, 32, 4
 D = E // H
@@ -100,5 +101,7 @@ def _found_equivariance(rows: list[Row]) -> str:
 
 OF = ("scores", "weights")
 ROUNDING = 1e-9  # float64, of scores up to some hundreds
-asymmetry = Measurement("asymmetry", _asymmetry, _draw, _found, _brief, quick="")
-equivariance = Measurement("equivariance", _equivariance, finding=_found_equivariance)
+OF_HEADS = {"case": str, "scores": NUMBER, "weights": NUMBER}
+OF_MASKS = {"mask": str, "position": str, "largest_difference": NUMBER}
+asymmetry = Measurement("asymmetry", _asymmetry, _draw, _found, _brief, quick="", row=OF_HEADS)
+equivariance = Measurement("equivariance", _equivariance, finding=_found_equivariance, row=OF_MASKS)

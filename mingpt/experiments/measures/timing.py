@@ -5,6 +5,9 @@ from typing import Any
 
 from mingpt.experiments.base import Row
 from mingpt.probe import Spread
+from mingpt.untrusted import NUMBER, Fields
+
+SPREAD: Fields = {"median": NUMBER, "q1": NUMBER, "q3": NUMBER}  # of a row, as `spread` gives it
 
 
 def spread(seconds: Spread, unit: float) -> dict[str, float]:

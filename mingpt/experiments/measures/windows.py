@@ -6,9 +6,10 @@ from typing import Any, TypeVar
 from mingpt.attention.layers import GroupedQueryAttention
 from mingpt.benchmarks import attention
 from mingpt.experiments.base import Lab, Measurement, Row
-from mingpt.experiments.measures.timing import banded_lines, spread
+from mingpt.experiments.measures.timing import SPREAD, banded_lines, spread
 from mingpt.lm import ModelConfig
 from mingpt.probe import measure, peak_bytes
+from mingpt.untrusted import NUMBER
 from mingpt.utils import pick_device
 
 WAYS = ("full", "loop", "reference", "banded")  # reference: a product of all pairs, and a mask
@@ -108,5 +109,7 @@ def _brief(rows: list[Row]) -> str:
 
 
 QUICK = f"up to {LONGEST[True]:,} positions, {REPEATS[True]} repeats"
-window_times = Measurement("window-times", _times, _draw_times, _found_times, _brief, quick=QUICK)
-window_bytes = Measurement("window-bytes", _bytes, _draw_bytes, _found_bytes, quick="")
+OF_TIMES = {"way": str, "length": int, "window": int, "ms": SPREAD, "peak_bytes": NUMBER | None}
+OF_BYTES = {"window": int | None, "length": int, "cache_bytes": int}
+window_times = Measurement("window-times", _times, _draw_times, _found_times, _brief, quick=QUICK, row=OF_TIMES)
+window_bytes = Measurement("window-bytes", _bytes, _draw_bytes, _found_bytes, quick="", row=OF_BYTES)

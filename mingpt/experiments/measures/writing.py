@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from mingpt.experiments.base import Lab, Measurement, Row
-from mingpt.experiments.measures.timing import banded_lines, spread
+from mingpt.experiments.measures.timing import SPREAD, banded_lines, spread
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
 from mingpt.probe import Spread
@@ -97,5 +97,9 @@ def _found_times(rows: list[Row]) -> str:
     return f"milliseconds of the token at position {last} (medians): {'; '.join(at)}"
 
 
-same_text = Measurement("same-text", _same, finding=_found, brief=_found)
-token_times = Measurement("token-times", _times, _draw_times, _found_times, quick=f"up to position {LENGTH[True]}")
+OF_TEXTS = {"tokens": int, "differing": int}
+OF_TIMES = {"way": str, "position": int, "ms": SPREAD}
+same_text = Measurement("same-text", _same, finding=_found, brief=_found, row=OF_TEXTS)
+token_times = Measurement(
+    "token-times", _times, _draw_times, _found_times, quick=f"up to position {LENGTH[True]}", row=OF_TIMES
+)

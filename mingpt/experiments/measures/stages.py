@@ -4,6 +4,7 @@ from typing import Any
 
 from mingpt.experiments.base import Lab, Measurement, Row, steps_of
 from mingpt.report.reading import each_line
+from mingpt.untrusted import NUMBER
 
 
 def _take(lab: Lab) -> list[Row]:
@@ -47,4 +48,5 @@ def _found(rows: list[Row]) -> str:
     return f"the held-out loss at the end of each stage, in nats, mean of the seeds: {'; '.join(told)}"
 
 
-stage_curves = Measurement("loss-by-step", _take, _draw, _found, beside_counts=True)
+ROW = {"arm": str, "stage": int, "step": int, "held_out": NUMBER}
+stage_curves = Measurement("loss-by-step", _take, _draw, _found, row=ROW, beside_counts=True)

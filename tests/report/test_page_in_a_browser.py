@@ -1,0 +1,68 @@
+"""Pages in a real browser: none is wider than a phone."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mingpt.report import index, page
+from mingpt.report.compare import comparison
+
+BROWSER = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+
+
+MEASURE = """<body><iframe style="width:390px;height:2000px;border:0"></iframe><script>
+const frame = document.querySelector("iframe");
+frame.onload = () => {
+  const page = frame.contentDocument, wide = page.documentElement.scrollWidth;
+  const figure = page.querySelector("svg, img").getBoundingClientRect();
+  document.title = ["measured", wide, Math.round(figure.width), Math.round(figure.height)].join(" ");
+};
+frame.srcdoc = CONTENT;
+</script>"""
+
+
+def measured_on_a_phone(content: str, tmp_path: Path) -> tuple[int, int, int]:
+    """The page's width, and its first figure's width and height, in pixels, in a frame 390 wide."""
+    frame = tmp_path / "frame.html"
+    frame.write_text(MEASURE.replace("CONTENT", json.dumps(content).replace("</", "<\\/")), encoding="utf-8")
+    call = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom"]
+    call += [f"--user-data-dir={tmp_path / 'profile'}", frame.as_uri()]
+    ended = subprocess.run(call, capture_output=True, text=True, timeout=120, check=False)
+    found = re.search(r"<title>measured (\d+) (\d+) (\d+)</title>", ended.stdout)
+    assert found, ended.stderr[-500:]
+    wide, width, height = map(int, found.groups())
+    return wide, width, height
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_page_is_wider_than_a_phone(make_run: Any, tmp_path: Path) -> None:
+    long = "model.a_setting_with_a_long_name=" + "x" * 150
+    result = comparison({long: [make_run("y" * 200, sample="z" * 900)], "b": [make_run("b", rope=True)]})
+    part = page.Part(
+        title=long, verdict=result.headline, commands=[long], result=result, figures=page.loss_figures(result)
+    )
+    content = page.render("page.html", page=page.Page(title=long, parts=[part]))
+    wide, width, height = measured_on_a_phone(content, tmp_path)
+    assert wide <= 390
+    assert 300 < width <= 390
+    assert 0.5 < height / width < 1.2
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_index_is_wider_than_a_phone(experiment_folder: Path, tmp_path: Path) -> None:
+    record = json.loads((experiment_folder / "record.json").read_text())
+    (experiment_folder / "record.json").write_text(json.dumps({**record, "question": "y" * 300}))
+    (experiment_folder / "summary.json").write_text(json.dumps({"verdict": "model.a_setting=" + "x" * 300}))
+    index.write(experiment_folder.parent, tmp_path / "none", tmp_path / "none")
+    content = (experiment_folder.parent / "index.html").read_text(encoding="utf-8")
+    wide, width, height = measured_on_a_phone(content, tmp_path)
+    assert wide <= 390
+    assert 280 < width <= 390
+    assert 0.5 < height / width < 1.2
