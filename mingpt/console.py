@@ -14,6 +14,7 @@ from mingpt.events import prompts_for
 from mingpt.influence import Finding, finding
 from mingpt.probe import matrix_rate
 from mingpt.report import heatmaps
+from mingpt.report.reading import judged
 from mingpt.text.tokens import shown
 from mingpt.trained import Run
 from mingpt.trainer import Record, Trainer
@@ -36,8 +37,8 @@ class Watch:
         _plain(self.console, line)
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
-        loss = record.get("val_loss", record.get("val_loss_part"))
-        pseudo = record.get("pseudo_nats", record.get("pseudo_nats_part"))
+        loss = judged(record)
+        pseudo = judged(record, "pseudo_nats")
         fresh = ""  # what this step was judged to be; a bar shows the last that was
         if loss is not None:
             fresh = f" · held out {loss:.3f}"
@@ -101,8 +102,8 @@ def show_outcome(run: Run, console: Console, program: str) -> None:
     console.rule(style="dim")
     loss = run.last_record()
     if "val_loss" not in loss:  # stopped at the very step that max_iters was then set to
-        judged = run.evaluate()
-        loss = {"val_loss": judged.nats, "bits_per_byte": judged.bits_per_byte}
+        found = run.evaluate()
+        loss = {"val_loss": found.nats, "bits_per_byte": found.bits_per_byte}
     lines = " · ".join(f"{name} {loss:.2f}" for name, loss in run.baselines().items())
     unit = run.tokenizer.unit
     _plain(console, f"held-out loss {loss['val_loss']:.3f} nats per {unit}, {loss['bits_per_byte']:.3f} bits per byte")

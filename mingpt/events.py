@@ -14,6 +14,7 @@ from mingpt.errors import NotFiniteError
 from mingpt.evaluate import carried_loss, held_out_loss, pseudo_likelihood
 from mingpt.mirror import WandbMirror
 from mingpt.ranks import local
+from mingpt.report.reading import judged
 from mingpt.runlog import JsonLines
 from mingpt.sampling import Sampling, spells, write
 from mingpt.say import silent
@@ -131,15 +132,9 @@ class Saver:
                 model=unsharded(trainer.model.state_dict(keep_vars=True)),
                 optimizer=unsharded(trainer.optimizer_tensors()),
                 carried=trainer.carried.tensors(),
-                state={**asdict(trainer.progress), "val_loss": held_out_of(record), **self.state},
+                state={**asdict(trainer.progress), "val_loss": judged(record), **self.state},
                 tokenizer=self.tokenizer.to_json(),
             )
-
-
-def held_out_of(record: Record) -> float | None:
-    """The held-out loss of this very step, over all of the text or a part; None where none was taken."""
-    loss: float | None = record.get("val_loss", record.get("val_loss_part"))
-    return loss
 
 
 def prompts_for(tokenizer: Tokenizer) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mingpt.files import save_picture
 from mingpt.report.curves import moving_average
-from mingpt.report.reading import PLAIN, each_line, read_losses
+from mingpt.report.reading import PLAIN, each_line, judged, read_losses
 from mingpt.untrusted import NUMBER, Fields
 
 OF_STEPS: Fields = {**PLAIN, "step": int, "train_loss": NUMBER}
@@ -19,23 +19,23 @@ def draw(run_dir: Path) -> Path:
     from matplotlib.figure import Figure  # 0.5 s, and only where a picture is drawn
     from matplotlib.ticker import MaxNLocator
 
-    steps, losses, judged = array("q"), array("d"), []  # numbers alone, however many steps there are
+    steps, losses, looks = array("q"), array("d"), []  # numbers alone, however many steps there are
     for line in each_line(run_dir / "metrics.jsonl", OF_STEPS):
         steps.append(line["step"])
         losses.append(line["train_loss"])
-        held_out = line.get("val_loss", line.get("val_loss_part"))
-        judged += [] if held_out is None else [(line["step"], held_out)]
-    lines = read_losses(run_dir / "baselines.json") if judged else {}  # they are of held-out text
+        held_out = judged(line)
+        looks += [] if held_out is None else [(line["step"], held_out)]
+    lines = read_losses(run_dir / "baselines.json") if looks else {}  # they are of held-out text
     figure = Figure(figsize=(9, 5), dpi=120, layout="constrained")
     axes = figure.subplots()
     smooth = [*map(moving_average(), losses)]
     alone = len(steps) == 1  # a model that counts makes one step: no line, but a point
     axes.plot(steps, smooth, "o" if alone else "-", ms=4, color="#9aa7b8", lw=1.2, label="training, smoothed")
-    if judged:
-        axes.plot(*zip(*judged, strict=True), color="#0b5cad", lw=2, marker="o", ms=4, label="held out")
+    if looks:
+        axes.plot(*zip(*looks, strict=True), color="#0b5cad", lw=2, marker="o", ms=4, label="held out")
         axes.annotate(
-            f"{judged[-1][1]:.3f}",
-            judged[-1],
+            f"{looks[-1][1]:.3f}",
+            looks[-1],
             xytext=(0, 8),
             textcoords="offset points",
             ha="center",
@@ -54,7 +54,7 @@ def draw(run_dir: Path) -> Path:
         axes.annotate(
             text, (1.01, height), xycoords=("axes fraction", "data"), va="center", color="#8a4416", fontsize=9
         )
-    axes.set(xlabel="optimizer step", ylabel="nats per token", title=TITLE if judged else UNJUDGED)
+    axes.set(xlabel="optimizer step", ylabel="nats per token", title=TITLE if looks else UNJUDGED)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper center")
     return save_picture(figure, run_dir / "loss.png")

@@ -88,6 +88,11 @@ def each_line(path: Path, shape: Fields | None = None) -> Iterator[Record]:
         yield line
 
 
+def judged(record: Record, key: str = "val_loss") -> float | None:
+    """What one look at held-out text found, over all of that text or, before the end of a run, over part of it."""
+    return record.get(key, record.get(f"{key}_part"))
+
+
 def last_line(path: Path) -> Record | None:
     """The last of `each_line`; None without any.
 

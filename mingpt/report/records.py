@@ -14,7 +14,7 @@ from typing import Any
 
 from mingpt.errors import CheckpointError, UsageError
 from mingpt.report.curves import Curve
-from mingpt.report.reading import Record, each_line, read_json, read_lines, read_losses, read_settings
+from mingpt.report.reading import Record, each_line, judged, read_json, read_lines, read_losses, read_settings
 from mingpt.report.thinning import SMOOTHED, thinned
 from mingpt.untrusted import NUMBER
 
@@ -81,7 +81,7 @@ class RunRecord:
 
     def held_out(self, key: str = "val_loss", scale: float = 1.0) -> Curve:
         """Held-out loss (or `bits_per_byte`) where it was looked at: over a part of that text before the end."""
-        looks = [(line, line.get(key, line.get(f"{key}_part"))) for line in self.metrics]
+        looks = [(line, judged(line, key)) for line in self.metrics]
         return self._curve([(line, loss * scale) for line, loss in looks if loss is not None and math.isfinite(loss)])
 
     def training(self) -> Curve:

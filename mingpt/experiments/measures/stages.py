@@ -3,7 +3,7 @@
 from typing import Any
 
 from mingpt.experiments.base import Lab, Measurement, Row, steps_of
-from mingpt.report.reading import each_line
+from mingpt.report.reading import each_line, judged
 from mingpt.untrusted import NUMBER
 
 
@@ -13,7 +13,7 @@ def _take(lab: Lab) -> list[Row]:
         before = 0
         for number, (config, folder) in enumerate(zip(cell.configs, cell.folders, strict=True), start=1):
             for record in each_line(folder / "metrics.jsonl"):
-                loss = record.get("val_loss", record.get("val_loss_part"))
+                loss = judged(record)
                 if loss is not None:
                     where = {"arm": cell.arm, "seed": cell.seed, "stage": number}
                     rows.append({**where, "step": before + record["step"], "held_out": loss})
