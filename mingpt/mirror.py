@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mingpt.errors import require
-from mingpt.runlog import Record
+from mingpt.report.reading import Record
 from mingpt.say import Say
 
 WANDB_MODES = ("offline", "online", "disabled")

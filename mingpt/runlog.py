@@ -13,10 +13,8 @@ from typing import Any, TextIO
 import torch
 
 from mingpt.files import write_atomic
-from mingpt.report.reading import PLAIN, each_line
+from mingpt.report.reading import PLAIN, Record, each_line
 from mingpt.version import VERSION
-
-Record = dict[str, Any]
 
 
 class JsonLines:

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt import runlog
 from mingpt.attention.maps import attention_weights
 from mingpt.errors import CheckpointError, DataError, UsageError, require
 from mingpt.evaluate import HeldOutLoss, PseudoLikelihood, held_out_loss, pseudo_likelihood
 from mingpt.influence import influence
 from mingpt.lm import LanguageModel
-from mingpt.report.reading import last_line, read_json, read_losses
+from mingpt.report.reading import Record, last_line, read_json, read_losses
 from mingpt.sampling import Sampling, fill, stream, write
 from mingpt.say import Say, silent
 from mingpt.settings import Config
@@ -177,7 +176,7 @@ class Run:
             raise DataError(f"{self.folder}: its text is no longer at {path}; name one with --text")
         return path
 
-    def last_record(self) -> runlog.Record:
+    def last_record(self) -> Record:
         """The last line of metrics.jsonl.
 
         Raises:
@@ -193,7 +192,7 @@ class Run:
         return read_losses(self.folder / "baselines.json")
 
 
-def environment(folder: Path) -> runlog.Record:
+def environment(folder: Path) -> Record:
     """What environment.json says of the run in `folder`.
 
     Raises:
