@@ -18,7 +18,7 @@ from mingpt.report import page, words
 from mingpt.report.cells import PAGE
 from mingpt.report.compare import Comparison, comparison
 from mingpt.report.records import newest_first, read_run
-from mingpt.report.statistics import Verdict, called
+from mingpt.report.verdicts import Verdict, called
 from mingpt.say import Say
 
 PIPED_WIDTH = 160  # characters, where the output is no terminal

@@ -182,7 +182,7 @@ def test_one_seed_or_one_run_has_no_page(make_run: Any, tmp_path: Path) -> None:
 def test_legend_shows_a_line_that_is_not_drawn(make_run: Any) -> None:
     found = comparison({"a": [make_run("a")], "b": [make_run("b", rope=True)], "c": [make_run("c", bias=True)]})
     blind = replace(found.arms[0], curves=[Curve(seed=1)])
-    drawn = figures.curves(replace(found, arms=[blind, *found.arms[1:]]))
+    drawn = figures.loss_curves(replace(found, arms=[blind, *found.arms[1:]]))
     assert drawn is not None
     assert "<!-- a: no held-out loss -->" in drawn
     assert not re.search("<!-- (a|b: .*|c: .*) -->", drawn)
