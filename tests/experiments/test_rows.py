@@ -23,7 +23,7 @@ def noted(folder: Path, **row: Any) -> None:
 
 def asked(finding: Any, draw: Any = None) -> Any:
     row = {"arm": str, "loss": NUMBER}
-    return SimpleNamespace(measurements=[Measurement("far", lambda lab: [], draw, finding, row)])
+    return SimpleNamespace(measurements=[Measurement("far", lambda lab: [], draw, finding, row=row)])
 
 
 @pytest.mark.parametrize(
