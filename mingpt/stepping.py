@@ -34,13 +34,9 @@ class WrittenOut(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.linear and args[0].numel() == args[0].shape[-1] and args[0].device.type == "cpu":
             return _row_times(*args, **kwargs)
-        if func is F.scaled_dot_product_attention and _reads_all(args[0], **kwargs):
-            return _query_reads(*args, scale=kwargs["scale"])
+        if func is F.scaled_dot_product_attention:
+            func = _attention
         return func(*args, **kwargs)
-
-
-def _reads_all(q: Tensor, *, attn_mask: Tensor | None, is_causal: bool, dropout_p: float, **_: Any) -> bool:
-    return q.shape[2] == 1 and q.device.type == "cpu" and attn_mask is None and not is_causal and not dropout_p
 
 
 def _row_times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -49,8 +45,23 @@ def _row_times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return (row if bias is None else row + bias).view(*x.shape[:-1], -1)
 
 
-def _query_reads(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> Tensor:
-    """(b, h, 1, d), which reads all of the (b, g, s, d) keys and values -> (b, h, 1, d)."""
+def _attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **how: Any,
+) -> Tensor:
+    """(b, h, t, d) from (b, h, t, d), (b, g, s, d) twice, as PyTorch's own, whose arguments these are.
+
+    Written out where t is 1 and that one query reads every key.
+    """
+    if q.shape[-2] > 1 or q.device.type != "cpu" or attn_mask is not None or dropout_p or is_causal:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask, dropout_p, is_causal, **how)
+    scale = how.get("scale")
+    scale = k.shape[-1] ** -0.5 if scale is None else scale
     grouped = scale * q.reshape(*k.shape[:2], -1, k.shape[-1])  # (b, g, h/g, d): heads that share keys are rows
     return ((grouped @ k.mT).softmax(-1) @ v).view(q.shape)
 

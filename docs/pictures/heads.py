@@ -24,9 +24,8 @@ def draw() -> Sheet:
         layer = GroupedQueryAttention(AttentionConfig(n_embd=H * D, n_query_head=H, n_kv_head=g))
         kept = layer.new_state(1, TOKENS).bytes
         numbers = sum(each.weight.numel() for each in (layer.k_proj, layer.v_proj))
-        sheet.say(
-            middle, 2.24, "one colour: they share keys and values", size=8.5, colour=SOFT
-        ) if number == 1 else None
+        if number == 1:
+            sheet.say(middle, 2.24, "one colour: they share keys and values", size=8.5, colour=SOFT)
         sheet.say(middle, 2.47, f"cache of {TOKENS} tokens: {kept // 1024:,} KiB", size=9)
         sheet.say(middle, 2.7, f"weights that make k and v: {numbers:,}", size=9, colour=SOFT)
     return sheet

@@ -136,7 +136,7 @@ class Sheet:
         self.say(x + size / 2, y + size + 0.13, across, size=8.5, colour=SOFT)
         self.say(x - beside, y + size / 2, down, size=8.5, colour=SOFT, rotation=90)
 
-    def colours(self, x: float, y: float, told: Sequence[tuple[str, str]], *, ha: str = "left") -> None:
+    def colours(self, x: float, y: float, told: Sequence[tuple[str, str]]) -> None:
         """Squares of colours in a row from x on, each with what it means after it."""
         for colour, text in told:
             self.cells(x, y - 0.07, [[colour]], 0.14)

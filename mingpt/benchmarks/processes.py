@@ -8,10 +8,11 @@ started by torchrun and stays on this machine's loopback interface.
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from mingpt.say import Say
 from mingpt.utils import pick_device
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--local-addr=127.0.0.1")
+EXCEPTION = re.compile(
+    r"(\[rank\d+\]: *)?(?!\S*ChildFailedError)[\w.]*(Error|Interrupt)\b(:|$)|no end"
+)  # but torchrun's
 LONGEST = 300  # seconds that one launch may take
 WARMUP = 10  # steps that are not timed
 FEW = {"trainer.eval_every": 0, "trainer.sample_every": 0, "trainer.save_every": 0, "wandb.mode": "disabled"}
@@ -192,10 +196,11 @@ def _launch(runs: Sequence[dict[str, Any]], processes: int, threads: int, *more:
     return said
 
 
-def _last_words(lines: Iterable[str]) -> str:
+def _last_words(lines: Sequence[str]) -> str:
     """What went wrong first: an exception, or by torchrun's report how a process ended."""
-    told = [line for line in lines if "Error: " in line or "(exitcode: " in line or line.startswith("no end")]
-    return (told or ["no reason given"])[0]
+    raised = [line for line in lines if EXCEPTION.match(line)]
+    ended = [line for line in lines if "(exitcode: " in line]
+    return next(iter([*raised, *ended]), "no reason given")
 
 
 def losses(folder: Path) -> list[float]:

@@ -13,7 +13,6 @@ from typing import Any
 from mingpt import settings
 from mingpt.errors import UsageError
 from mingpt.experiments.base import Experiment
-from mingpt.report.arms import names_of
 from mingpt.settings import Config
 
 OURS = {  # settings of a run that a sweep has for itself
@@ -74,8 +73,9 @@ def experiment_of(words: Sequence[str]) -> Experiment:
     values, shared = swept(words)
     arms: dict[str, tuple[dict[str, Any]]] = {}
     seen: dict[str, str] = {}
-    combinations = [dict(zip(values, each, strict=True)) for each in itertools.product(*values.values())]
-    for chosen, name in zip(combinations, names_of(combinations, ","), strict=True):
+    for combination in itertools.product(*values.values()):
+        chosen = dict(zip(values, combination, strict=True))
+        name = ",".join(f"{key}={value}" for key, value in chosen.items())  # in full: begun ones go on by it
         try:
             config = settings.parse([*shared, *(f"--{key}={value}" for key, value in chosen.items())])
         except UsageError as wrong:

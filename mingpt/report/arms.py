@@ -140,21 +140,21 @@ def said_of(settings: Mapping[str, Any], differing: Iterable[str], run: RunRecor
     return {key: str(settings[key]) for key in differing if key in settings and run.reads(key)}
 
 
-def names_of(arms: Sequence[Mapping[str, str]], between: str = " ") -> list[str]:
+def names_of(arms: Sequence[Mapping[str, str]]) -> list[str]:
     """`model.type=rnn model.cell=gru` for each arm's settings, no two alike.
 
     Where one would be longer than LONGEST_NAME, all go without their groups; where one still is, all have just as many
     settings as tell them apart, and the number of those left out: `type=rnn cell=gru +2`.
     """
     short = without_groups(dict.fromkeys(key for arm in arms for key in arm))
-    full = [between.join(f"{key}={value}" for key, value in arm.items()) for arm in arms]
-    bare = [between.join(f"{short[key]}={value}" for key, value in arm.items()) for arm in arms]
+    full = [" ".join(f"{key}={value}" for key, value in arm.items()) for arm in arms]
+    bare = [" ".join(f"{short[key]}={value}" for key, value in arm.items()) for arm in arms]
     for names in (full, bare):
         if max(map(len, names), default=0) <= LONGEST_NAME:
             return names
     telling = _telling(arms)
     return [
-        between.join(
+        " ".join(
             [
                 *(f"{short[key]}={arm[key]}" for key in telling if key in arm),
                 *([f"+{left}"] if (left := len(arm.keys() - set(telling))) else []),

@@ -38,8 +38,7 @@ def headline(losses: Mapping[str, float | None], verdicts: Sequence[Verdict], un
     if not told:
         return f"no verdict on any two of {len(losses)} arms; {least}"
     first = told[0].first  # an arm before it has no verdict at all, and is named as such
-    about = [each for each in verdicts if first in (each.first, each.second) and {each.first, each.second} <= {*judged}]
-    said = [_said(kind, first, [each for each in about if each.kind == kind], unit) for kind in KINDS]
+    said = [_said(kind, first, each, unit) for kind, each in _beside(first, verdicts, judged).items()]
     said += unjudged
     said += [least] if lowest != first else []
     return (
@@ -58,13 +57,20 @@ def brief(losses: Mapping[str, float | None], verdicts: Sequence[Verdict], unit:
     if not told:
         return headline(losses, verdicts, unit)
     first = told[0].first
-    about = [each for each in told if first in (each.first, each.second)]
-    said = [_said(k, first, [v for v in about if v.kind == k], unit if len(judged) == 2 else "") for k in KINDS]
+    beside = _beside(first, verdicts, judged)
+    said = [_said(kind, first, each, unit if len(judged) == 2 else "") for kind, each in beside.items()]
     lowest = min(judged, key=lambda name: judged[name])
-    said += [f"{called(lowest)} has the lowest held-out loss"] if len(judged) > 2 and lowest != first else []
+    best = [name for verdict in beside["worse"] + beside["better"] for name in (verdict.first, verdict.second)]
+    said += [f"{called(lowest)} has the lowest held-out loss"] if len(best) > 2 and lowest in {*best} - {first} else []
     without = [called(name) for name in losses if name not in judged]
     said += [f"{_listed(without)} {'has' if len(without) == 1 else 'have'} no held-out loss"] if without else []
     return f"compared with {called(first)}, {'; '.join(filter(None, said))}"
+
+
+def _beside(first: str, verdicts: Sequence[Verdict], judged: Mapping[str, float]) -> dict[str, list[Verdict]]:
+    """By their kinds, in the order of KINDS, those on `first` and another arm that has a loss."""
+    about = [each for each in verdicts if first in (each.first, each.second) and {each.first, each.second} <= {*judged}]
+    return {kind: [each for each in about if each.kind == kind] for kind in KINDS}
 
 
 def _said(kind: str, first: str, verdicts: Sequence[Verdict], unit: str) -> str:

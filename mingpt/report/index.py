@@ -134,10 +134,10 @@ def table(entries: Sequence[Entry], home: Path) -> str:
     rows = []
     for entry in entries:
         shown = f"{_image(entry, home, SHOWN_WIDTH)}" if entry.figure else ""
-        small = "Quick form: " if entry.part.small else ""
+        small = ", of its small and quick form" if entry.part.small else ""
         links = f"[numbers]({_link(entry.folder.parent / 'README.md', home)}#{entry.name.lower()})"
         links += f", [page]({_link(entry.folder / PAGE, home)})"
-        said = f"**{_cell(entry.part.title)}** {_cell(entry.part.brief)}<br>{small}{links}"
+        said = f"**{_cell(entry.part.title)}** {_cell(entry.part.brief)}<br>{links}{small}"
         rows.append(f"| {said} | {shown} |")
     return "\n".join([HINT, "", "| question and answer | |", "|---|---|", *rows])
 

@@ -20,7 +20,7 @@ from mingpt.files import write_atomic
 from mingpt.report import figures, words
 from mingpt.report.cells import RECORD, cells_of, inside, last_stage, read_record, read_rows, read_summary, smallness
 from mingpt.report.compare import Comparison, comparison
-from mingpt.report.headline import brief
+from mingpt.report.headline import brief as brief_headline
 from mingpt.report.reading import readable
 from mingpt.report.records import is_run
 from mingpt.report.verdicts import Verdict, called
@@ -76,12 +76,16 @@ class Part:
     @property
     def brief(self) -> str:
         """What came out, for a table: few numbers or none."""
-        result, verdict = self.result, [] if self.briefs else [self.verdict]
-        if result:
-            losses = {arm.name: arm.loss.mean if arm.loss else None for arm in result.arms}
-            own = self.verdict != result.headline or len(losses) == 1  # said by a person, or already short
-            verdict = [self.verdict if own else brief(losses, result.verdicts, result.unit)]
-        return " ".join(map(words.said, [*verdict, *self.briefs]))
+        return " ".join(map(words.said, [*self._brief_verdict, *self.briefs]))
+
+    @property
+    def _brief_verdict(self) -> list[str]:
+        if self.result is None:
+            return [] if self.briefs else [self.verdict]
+        losses = {arm.name: arm.loss.mean if arm.loss else None for arm in self.result.arms}
+        if self.verdict != self.result.headline or len(losses) == 1:  # an experiment's own words; a lone arm's
+            return [self.verdict]
+        return [brief_headline(losses, self.result.verdicts, self.result.unit)]
 
     @property
     def short_findings(self) -> list[str]:

@@ -45,7 +45,7 @@ _OTHERS = {  # what files that are no text start with: what they are, and how te
     b"BZh": ("packed by bzip2", "`bzip2 -dc {} > text.txt`"),
     b"\xfd7zXZ": ("packed by xz", "`xz -dc {} > text.txt`"),
     b"\x28\xb5\x2f\xfd": ("packed by zstd", "`zstd -dc {} > text.txt`"),
-    b"PK\x03\x04": ("packed by zip (as office documents are)", "`unzip -p {} > text.txt`"),
+    b"PK\x03\x04": ("packed by zip, as office documents are: save it as plain text", ""),
 }
 
 
@@ -201,7 +201,7 @@ def _remedy(source: str, start: bytes) -> str:
         kind, way = next((what for mark, what in _OTHERS.items() if start.startswith(mark)), ("", ""))
         if kind or b"\0" in start:
             unpacked = f": {way.format(shlex.quote(source))}" if way and source != STDIN else ""
-            return f"it is no text, but {kind or 'binary (it holds NUL bytes)'}{unpacked}"
+            return f"it is no text, but {kind or 'binary, or UTF-16 without a mark (it holds NUL bytes)'}{unpacked}"
     guess = f"the start looks like {marked}" if marked else "if it is Latin-1"
     return f"{guess}: `iconv -f {marked or 'ISO-8859-1'} -t UTF-8 {shlex.quote(source)} > utf8.txt`"
 

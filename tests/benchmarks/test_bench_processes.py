@@ -50,5 +50,7 @@ def test_processes_differ_or_a_kill_is_not_made_or_not_survived() -> None:
 def test_process_that_fails_or_is_ended_leaves_no_reason() -> None:
     with pytest.raises(UsageError, match=r"processes=2: .*TypeError: dying\(\) missing 2 required"):
         processes._launch([{"argv": [], "float64": False, "kill": ["no rank"]}], 2, 1)
-    report = ["W: a setting", "E: failed (exitcode: -15) local_rank: 0", "elastic.errors.ChildFailedError: "]
+    report = ["W: Error: a warning", "E: failed (exitcode: -15) local_rank: 0", "elastic.errors.ChildFailedError: "]
     assert "exitcode: -15" in processes._last_words(report)
+    assert processes._last_words([*report, "[rank1]: AssertionError"]) == "[rank1]: AssertionError"
+    assert processes._last_words(["Traceback", "no end after 300 s: "]) == "no end after 300 s: "

@@ -49,6 +49,13 @@ def test_a_query_that_reads_all_is_attention(key_heads, rows, keys):
     assert torch.allclose(ours, attend(q, k, v), rtol=0, atol=1e-13)
 
 
+def test_attention_takes_what_pytorch_s_takes():
+    q, k, v = torch.randn(3, 1, 2, 1, 4, dtype=torch.float64)
+    with WrittenOut():
+        ours = F.scaled_dot_product_attention(q, k, v)
+    assert torch.allclose(ours, F.scaled_dot_product_attention(q, k, v), rtol=0, atol=1e-13)
+
+
 @pytest.mark.parametrize(("queries", "masked"), [(2, False), (1, True)])
 def test_other_attention_stays_as_it_is(queries, masked):
     q, k, v = torch.randn(1, 2, queries, 4), torch.randn(1, 2, 5, 4), torch.randn(1, 2, 5, 4)

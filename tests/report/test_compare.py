@@ -256,9 +256,12 @@ def test_brief_is_full_of_numbers_or_hides_an_arm_or_that_a_difference_is_small(
 def test_headline_hides_an_arm_of_fewer_seeds(make_run: Any, six: list[Path]) -> None:
     few = [make_run(f"few-{seed}", seed=seed, curve=[3, 2, 1.1 + seed / 100]) for seed in (4, 5)]
     for arms in ({"old": six[::2], "new": six[1::2], "few": few}, {"few": few, "old": six[::2], "new": six[1::2]}):
-        said = comparison(arms, every_pair=True).headline
+        found = comparison(arms, every_pair=True)
+        said = found.headline
         assert said.startswith("compared with old (held-out loss 1.620 nats), new (by 0.104 nats) is better; ")
         assert "few is without a verdict" in said
+        losses = {arm.name: arm.loss.mean for arm in found.arms if arm.loss}
+        assert brief(losses, found.verdicts, "nats") == ("compared with old, new is better; few is without a verdict")
         assert said.endswith("the lowest held-out loss is 1.145 nats, few")
 
 

@@ -17,18 +17,23 @@ import torch
 from torch import Tensor
 
 from mingpt.attention.kernels.base import KERNELS, Kernel, Need, folded
+from mingpt.attention.scores import repeated
 
 CHUNK = 256  # queries: with more, more is computed outside of the band; with fewer, products are too small
-SHORT = 1024  # positions below which one masked product is as fast
+SHORT = 1024  # positions; below, one masked product is about as fast
 NARROW = 512  # the widest window with which the banded kernel is as fast
 
 
-def _private(name: str) -> Callable[..., Any] | None:
-    return getattr(torch.ops.aten, name, None)
+def _private(name: str, *inputs: str) -> Callable[..., Any] | None:
+    """PyTorch's operator of that name, if there is one and it takes what it is given here."""
+    found: Any = getattr(torch.ops.aten, name, None)
+    names = [argument.name for argument in found.default._schema.arguments] if found else []
+    return found.default if names == [*inputs, "dropout_p", "is_causal", "attn_mask", "scale"] else None
 
 
-FORWARD = _private("_scaled_dot_product_flash_attention_for_cpu")
-BACKWARD = _private("_scaled_dot_product_flash_attention_for_cpu_backward")
+FLASH = "_scaled_dot_product_flash_attention_for_cpu"
+FORWARD = _private(FLASH, "query", "key", "value")
+BACKWARD = _private(f"{FLASH}_backward", "grad_out", "query", "key", "value", "out", "logsumexp")
 
 
 class Part(NamedTuple):
@@ -60,7 +65,8 @@ class Wide(Kernel):
     def not_worth(self, need: Need) -> str | None:
         if need.keys < SHORT:
             return "one masked product is as fast at this size"
-        narrow = need.mask.band is not None and need.mask.band <= min(NARROW, need.keys / 4)
+        assert need.mask.band is not None
+        narrow = need.mask.band <= min(NARROW, need.keys / 4)
         return "the banded kernel is as fast with so narrow a window" if narrow else None
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, need: Need) -> tuple[Tensor, Tensor | None]:
@@ -87,43 +93,37 @@ def wide(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> tuple[Te
         (b, h, N, d), and (b, h, N) the log of each softmax's sum, for the backward pass; that has no gradient.
     """
     assert FORWARD is not None
-    result, sums = q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=_summed_in(q))
+    result, log_sums = q.new_empty(q.shape), q.new_empty(q.shape[:3], dtype=_summed_in(q))
     q, k, v = map(_in_rows, (q, k, v))
-    for heads, part in _calls(q, k, window):
-        found = FORWARD(
-            q[:, heads, part.queries],
-            k[:, :, part.keys],
-            v[:, :, part.keys],
-            is_causal=part.mask is None,
-            attn_mask=part.mask,
-            scale=scale,
+    for part in _parts(q.shape[2], window, q) if q.numel() else ():
+        own_k, own_v = (repeated(x[:, :, part.keys], q.shape[1]) for x in (k, v))
+        result[:, :, part.queries], log_sums[:, :, part.queries] = FORWARD(
+            q[:, :, part.queries], own_k, own_v, is_causal=part.mask is None, attn_mask=part.mask, scale=scale
         )
-        result[:, heads, part.queries], sums[:, heads, part.queries] = found
-    return result, sums
+    return result, log_sums
 
 
 @torch.library.custom_op("mingpt::wide_backward", mutates_args=())
 def _wide_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, result: Tensor, sums: Tensor, window: int, scale: float
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, result: Tensor, log_sums: Tensor, window: int, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     assert BACKWARD is not None
-    dq, (dk, dv) = q.new_empty(q.shape), (sums.new_zeros(x.shape) for x in (k, v))
+    dq, (dk, dv) = q.new_empty(q.shape), (log_sums.new_zeros(x.shape) for x in (k, v))
     grad, q, k, v = map(_in_rows, (grad, q, k, v))
-    for heads, part in _calls(q, k, window):
-        dq[:, heads, part.queries], of_keys, of_values = BACKWARD(
-            grad[:, heads, part.queries],
-            q[:, heads, part.queries],
-            k[:, :, part.keys],
-            v[:, :, part.keys],
-            result[:, heads, part.queries],
-            sums[:, heads, part.queries],
+    for part in _parts(q.shape[2], window, q) if q.numel() else ():
+        dq[:, :, part.queries], of_keys, of_values = BACKWARD(
+            grad[:, :, part.queries],
+            q[:, :, part.queries],
+            *(repeated(x[:, :, part.keys], q.shape[1]) for x in (k, v)),
+            result[:, :, part.queries],
+            log_sums[:, :, part.queries],
             dropout_p=0.0,
             is_causal=part.mask is None,
             attn_mask=part.mask,
             scale=scale,
         )
-        dk[:, :, part.keys] += of_keys
-        dv[:, :, part.keys] += of_values
+        for total, found in ((dk, of_keys), (dv, of_values)):
+            total[:, :, part.keys] += found.unflatten(1, (k.shape[1], -1)).sum(2)  # of all heads that share them
     return dq, dk.to(k.dtype), dv.to(v.dtype)
 
 
@@ -143,23 +143,15 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) 
     ctx.mark_non_differentiable(output[1])
 
 
-def _backward(ctx: Any, grad: Tensor, of_sums: Tensor) -> tuple[Any, ...]:
+def _backward(ctx: Any, grad: Tensor, of_log_sums: Tensor) -> tuple[Any, ...]:
     return (*_wide_backward(grad, *ctx.saved_tensors, *ctx.settings), None, None)
 
 
 wide.register_autograd(_backward, setup_context=_remember)
 
 
-def _calls(q: Tensor, k: Tensor, window: int) -> Iterator[tuple[slice, Part]]:
-    """Each part of the band, by each set of query heads of which no two share a key/value head; none of no numbers."""
-    shared = q.shape[1] // k.shape[1]
-    for part in _parts(q.shape[2], window, q) if q.numel() else ():
-        for first in range(shared):
-            yield slice(first, None, shared), part
-
-
 def _parts(length: int, window: int, like: Tensor) -> Iterator[Part]:
-    """All `length` queries, none twice."""
+    """All `length` queries, none twice; masks in the type of `like`."""
     early = slice(0, min(window, length))
     yield Part(early, early, None)
     c = min(CHUNK, length - early.stop)
