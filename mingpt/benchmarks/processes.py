@@ -197,10 +197,11 @@ def _launch(runs: Sequence[dict[str, Any]], processes: int, threads: int, *more:
 
 
 def _last_words(lines: Sequence[str]) -> str:
-    """What went wrong first: an exception, or by torchrun's report how a process ended."""
-    raised = [line for line in lines if EXCEPTION.match(line)]
-    ended = [line for line in lines if "(exitcode: " in line]
-    return next(iter([*raised, *ended]), "no reason given")
+    """What went wrong first in the last attempt: an exception, or by torchrun's report how a process ended."""
+    ends = [number for number, line in enumerate(lines) if "(exitcode: " in line]  # one of each attempt
+    own = lines[ends[-2] + 1 :] if len(ends) > 1 else lines
+    raised = [line for line in own if EXCEPTION.match(line)]
+    return next(iter([*raised, *(lines[number] for number in ends[-1:])]), "no reason given")
 
 
 def losses(folder: Path) -> list[float]:

@@ -134,7 +134,7 @@ def table(entries: Sequence[Entry], home: Path) -> str:
     rows = []
     for entry in entries:
         shown = f"{_image(entry, home, SHOWN_WIDTH)}" if entry.figure else ""
-        small = ", of its small and quick form" if entry.part.small else ""
+        small = " (small, quick form)" if entry.part.small else ""
         links = f"[numbers]({_link(entry.folder.parent / 'README.md', home)}#{entry.name.lower()})"
         links += f", [page]({_link(entry.folder / PAGE, home)})"
         said = f"**{_cell(entry.part.title)}** {_cell(entry.part.brief)}<br>{links}{small}"

@@ -52,5 +52,8 @@ def test_process_that_fails_or_is_ended_leaves_no_reason() -> None:
         processes._launch([{"argv": [], "float64": False, "kill": ["no rank"]}], 2, 1)
     report = ["W: Error: a warning", "E: failed (exitcode: -15) local_rank: 0", "elastic.errors.ChildFailedError: "]
     assert "exitcode: -15" in processes._last_words(report)
-    assert processes._last_words([*report, "[rank1]: AssertionError"]) == "[rank1]: AssertionError"
+    assert processes._last_words(["[rank1]: AssertionError", *report]) == "[rank1]: AssertionError"
+    killed = ["[rank0]: PeerError: gone", "E: failed (exitcode: -9) local_rank: 1"]
+    assert processes._last_words([*killed, "ValueError: x", *report]) == "ValueError: x"
+    assert "exitcode: -15" in processes._last_words([*killed, *report])
     assert processes._last_words(["Traceback", "no end after 300 s: "]) == "no end after 300 s: "

@@ -153,8 +153,8 @@ def test_readme_lacks_question_verdict_or_figure(results: Path) -> None:
     assert text.startswith("# x\n\n<!-- results -->\n")
     assert text.endswith("\n<!-- /results -->\nend\n")
     assert "old" not in text
-    told = r"**RoPE \| learned?** Rotary wins.<br>Quick form: [numbers]("
-    assert told in text
+    assert r"**RoPE \| learned?** Rotary wins.<br>[numbers](" in text
+    assert "/report.html) (small, quick form) |" in text
     assert "](results/README.md#positions-quick)" in text
     (shown,) = re.findall(r'<img src="(.*?)" width="\d+" alt="(.*?)">', text)
     assert (results.parent / shown[0]).is_file()

@@ -81,8 +81,8 @@ def test_utf16_and_utf32_are_confused(tmp_path: Path, encoding: str) -> None:
         (b"\xff\xd8\xff\xe0JFIF", "a JPEG picture"),
         (b"%PDF-1.7\n%\xe2\xe3", "a PDF document: `pdftotext 'a b'`"),
         (gzip.compress(b"To be"), "packed by gzip: `gzip -dc 'a b' > text.txt`"),
-        (b"ab" * 50 + b"\0\1\xff", "binary (it holds NUL bytes)"),
-        (b"\x7fELF\2\1\1\0\0\xff", "binary (it holds NUL bytes)"),
+        (b"ab" * 50 + b"\0\1\xff", "binary, or UTF-16 without a mark (it holds NUL bytes)"),
+        (b"\x7fELF\2\1\1\0\0\xff", "binary, or UTF-16 without a mark (it holds NUL bytes)"),
     ],
 )
 def test_file_that_is_no_text_is_taken_for_another_encoding(
