@@ -127,7 +127,7 @@ def _differing(result: Comparison) -> str:
 
 
 def _shortened(result: Comparison) -> bool:
-    return any(re.search(r"\+\d+$", arm.name) for arm in result.arms)
+    return any(re.search(r"(^| )\+\d+$", arm.name) for arm in result.arms)
 
 
 def _that_fits(result: Comparison, console: Console) -> tuple[Table, list[str]]:

@@ -105,7 +105,7 @@ def run(options: Options, say: Say) -> dict[str, Any]:
         say(f"of rate: (weights + keys and values, read once) / time / the memory's rate in that round ({told} GB/s);")
         say("above 100 % where a cache of the processor holds them")
     floor = {f"batch {batch}": least_bytes(model, batch, options.prompt, options.tokens) for batch in BATCHES}
-    machine = {**told_of(device), "memory_rate": rates}
+    machine = {**told_of(device), "threads": options.threads or torch.get_num_threads(), "memory_rate": rates}
     return {"bench": "decode", **asdict(options), **machine, "bytes_per_step": floor, "rows": rows}
 
 

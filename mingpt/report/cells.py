@@ -96,14 +96,15 @@ def cells_of(folder: Path, record: Mapping[str, Any]) -> dict[str, list[Path]]:
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse an experiment of which a run, or a file of one, lies elsewhere.
+    """Refuse an experiment of which a file, a run, or a file of one, lies elsewhere.
 
     Raises:
         CheckpointError: names the first.
     """
     cells = [*(folder / "cells").glob("*/seed-*")]
     runs = [*cells, *(stage for cell in cells for stage in cell.glob("stage-*"))]
-    for path in (folder / "cells", *runs, *(run / name for run in runs for name in OWN_FILES)):
+    own = [folder / name for name in (RECORD, SUMMARY, MEASURED, "cells")]
+    for path in (*own, *runs, *(run / name for run in runs for name in OWN_FILES)):
         readable(path, lambda path: require_own(path, folder))
 
 

@@ -9,7 +9,7 @@ from mingpt.report.words import number
 KINDS = {  # of a verdict whose `first` is the arm that the others are compared with: what it makes of `second`
     "worse": "better",
     "better": "worse",
-    "same": f"the same within {MARGIN:g} nats",
+    "same": "the same within",  # MARGIN of the unit
     "open": "not told apart from it",
     "none": "without a verdict",
 }
@@ -58,7 +58,7 @@ def brief(losses: Mapping[str, float | None], verdicts: Sequence[Verdict], unit:
         return headline(losses, verdicts, unit)
     first = told[0].first
     beside = _beside(first, verdicts, judged)
-    said = [_said(kind, first, each, unit if len(judged) == 2 else "") for kind, each in beside.items()]
+    said = [_said(kind, first, each, unit, exact=len(judged) == 2) for kind, each in beside.items()]
     lowest = min(judged, key=lambda name: judged[name])
     best = [name for verdict in beside["worse"] + beside["better"] for name in (verdict.first, verdict.second)]
     said += [f"{called(lowest)} has the lowest held-out loss"] if len(best) > 2 and lowest in {*best} - {first} else []
@@ -73,10 +73,11 @@ def _beside(first: str, verdicts: Sequence[Verdict], judged: Mapping[str, float]
     return {kind: [each for each in about if each.kind == kind] for kind in KINDS}
 
 
-def _said(kind: str, first: str, verdicts: Sequence[Verdict], unit: str) -> str:
+def _said(kind: str, first: str, verdicts: Sequence[Verdict], unit: str, *, exact: bool = True) -> str:
     """`window 2 (by 0.143 nats) and window 8 (by 0.105 nats) are better`; nothing of no verdicts.
 
-    Without a unit no sizes, but what is small is said to be.
+    Args:
+        exact: False: no sizes, but what is small is said to be.
     """
     if not verdicts:
         return ""
@@ -84,16 +85,16 @@ def _said(kind: str, first: str, verdicts: Sequence[Verdict], unit: str) -> str:
     small = [f"less than {MARGIN:g}" if each.same else "" for each in verdicts]
     if kind not in ("better", "worse"):
         sizes = [""] * len(verdicts)
-    elif unit:
-        exact = [f"{number(abs(d.mean))} {unit}" for d in found]
-        sizes = [f" (by {', '.join(filter(None, each))})" for each in zip(exact, small, strict=True)]
+    elif exact:
+        means = [f"{number(abs(d.mean))} {unit}" for d in found]
+        sizes = [f" (by {', '.join(filter(None, each))})" for each in zip(means, small, strict=True)]
     else:
-        sizes = [f" (by {less} nats)" if less else "" for less in small]
+        sizes = [f" (by {less} {unit})" if less else "" for less in small]
     others = [each.second if each.first == first else each.first for each in verdicts]
     named = [called(other) + size for other, size in zip(others, sizes, strict=True)]
     who = _listed(named) if len(named) <= MOST_NAMED else f"{len(named)} arms"
-    shown = ""
-    if kind == "open" and unit:
+    shown = f" {MARGIN:g} {unit}" if kind == "same" else ""
+    if kind == "open" and exact:
         seeds, smallest = min(len(d.seeds) for d in found), max(d.smallest for d in found)
         shown = f" ({seeds} seeds could have shown a difference of {number(smallest)})"
     return f"{who} {_are(named)} {KINDS[kind]}{shown}"

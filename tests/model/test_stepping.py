@@ -49,6 +49,22 @@ def test_a_query_that_reads_all_is_attention(key_heads, rows, keys):
     assert torch.allclose(ours, attend(q, k, v), rtol=0, atol=1e-13)
 
 
+def test_attention_of_one_query_is_left_to_the_fused_kernel():
+    q, k, v = torch.randn(3, 1, 2, 1, 4)
+    called = []
+
+    class Looks(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            called.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    with Looks(), WrittenOut():
+        F.scaled_dot_product_attention(q, k, v)
+        assert not [name for name in called if "attention" in name]
+        F.scaled_dot_product_attention(q.expand(1, 2, 3, 4), k, v)
+        assert [name for name in called if "attention" in name]
+
+
 def test_attention_takes_what_pytorch_s_takes():
     q, k, v = torch.randn(3, 1, 2, 1, 4, dtype=torch.float64)
     with WrittenOut():

@@ -59,7 +59,15 @@ def test_picture_behind_a_linked_folder_is_put_into_a_page(experiment_folder: Pa
     assert page.write([tmp_path / "here"], tmp_path / "page.html").is_file()
 
 
-LINKED = ("cells", "cells/rope", "cells/rope/seed-2", "cells/rope/seed-2/stage-2", "cells/rope/seed-2/stage-1")
+LINKED = (
+    "record.json",
+    "measurements.jsonl",
+    "cells",
+    "cells/rope",
+    "cells/rope/seed-2",
+    "cells/rope/seed-2/stage-2",
+    "cells/rope/seed-2/stage-1",
+)
 
 
 @pytest.mark.parametrize("linked", [*LINKED, *(f"cells/learned/seed-1/stage-2/{name}" for name in OWN_FILES)])

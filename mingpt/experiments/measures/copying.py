@@ -121,7 +121,8 @@ def _found_leaks(rows: list[Row]) -> str:
 def _brief_leaks(rows: list[Row]) -> str:
     arms = dict.fromkeys(row["arm"] for row in rows)
     moved = [arm for arm in arms if any(row["later_inputs"] for row in rows if row["arm"] == arm)]
-    return f"later inputs move the predictions of {' and '.join(moved) or 'none'}" + (", and no others" * bool(moved))
+    others = ", and no others" * (0 < len(moved) < len(arms))
+    return f"later inputs move the predictions of {' and '.join(moved) or 'none'}{others}"
 
 
 OF_LOSSES = {"arm": str, "seed": int, "loss": str, "steps": [int], "nats": [NUMBER]}

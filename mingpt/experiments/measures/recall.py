@@ -213,6 +213,8 @@ def _by_model(rows: list[Row]) -> dict[str, dict[int, list[float]]]:
 def _brief(rows: list[Row]) -> str:
     far = {name: reach(by_distance) for name, by_distance in _by_model(rows).items()}
     most = max(far.values())
+    if not most:
+        return "no model tells a symbol again nine times in ten"
     return f"a symbol is told again farthest back, {most} places, by {' and '.join(n for n in far if far[n] == most)}"
 
 

@@ -24,7 +24,7 @@ def _times(lab: Lab) -> list[Row]:
     options = attention.Options(length=LONGEST[lab.quick], window=64, heads=4, width=32, rounds=REPEATS[lab.quick])
     while length <= options.length:
         calls = {name: call for name, call in attention.calls(options, length, device).items() if name in WAYS}
-        full_ends = 4096 if lab.quick else 16384
+        full_ends = LONGEST[True] if lab.quick else 16384
         calls = {name: call for name, call in calls.items() if name != "full" or length <= full_ends}
         for name, seconds in measure(calls, device, rounds=options.rounds, warmup=1).items():
             peak = peak_bytes(calls[name], device)
@@ -102,7 +102,9 @@ def _found_bytes(rows: list[Row]) -> str:
 
 def _brief(rows: list[Row]) -> str:
     ms = {(row["way"], row["length"]): row["ms"]["median"] for row in rows}
-    length = max(length for way, length in ms if way == "full")
+    length = max((length for way, length in ms if way == "full" and ("banded", length) in ms), default=0)
+    if not length:
+        return "no length was taken both with a window and without"
     times = ms["full", length] / ms["banded", length]
     return f"at {length:,} positions no window takes {times:.1f} times as long as one of {rows[0]['window']}"
 
