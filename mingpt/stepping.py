@@ -58,12 +58,13 @@ def _attention(
 
     Written out where t is 1 and that one query reads every key.
     """
-    if q.shape[-2] > 1 or q.device.type != "cpu" or attn_mask is not None or dropout_p or is_causal:
+    short = q.element_size() < 4  # the fused kernel adds these in float32
+    if q.shape[-2] > 1 or q.device.type != "cpu" or short or attn_mask is not None or dropout_p or is_causal:
         return F.scaled_dot_product_attention(q, k, v, attn_mask, dropout_p, is_causal, **how)
     scale = how.get("scale")
     scale = k.shape[-1] ** -0.5 if scale is None else scale
     grouped = scale * q.reshape(*k.shape[:2], -1, k.shape[-1])  # (b, g, h/g, d): heads that share keys are rows
-    return ((grouped @ k.mT).softmax(-1) @ v).view(q.shape)
+    return ((grouped @ k.mT).softmax(-1) @ v).view(*q.shape[:-1], v.shape[-1])
 
 
 def step(model: LanguageModel, ids: Tensor, state: State) -> Tensor:

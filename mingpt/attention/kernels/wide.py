@@ -110,6 +110,7 @@ def _wide_backward(
     assert BACKWARD is not None
     dq, (dk, dv) = q.new_empty(q.shape), (log_sums.new_zeros(x.shape) for x in (k, v))
     grad, q, k, v = map(_in_rows, (grad, q, k, v))
+    shared = q.shape[1] // k.shape[1]
     for part in _parts(q.shape[2], window, q) if q.numel() else ():
         dq[:, :, part.queries], of_keys, of_values = BACKWARD(
             grad[:, :, part.queries],
@@ -122,8 +123,9 @@ def _wide_backward(
             attn_mask=part.mask,
             scale=scale,
         )
-        for total, found in ((dk, of_keys), (dv, of_values)):
-            total[:, :, part.keys] += found.unflatten(1, (k.shape[1], -1)).sum(2)  # of all heads that share them
+        for first in range(shared):  # of each of the heads that share a key
+            dk[:, :, part.keys] += of_keys[:, first::shared]
+            dv[:, :, part.keys] += of_values[:, first::shared]
     return dq, dk.to(k.dtype), dv.to(v.dtype)
 
 
