@@ -114,3 +114,19 @@ def runs(make_run: Any) -> list[Path]:
         for seed in (1, 2, 3)
         for rope in (False, True)
     ]
+
+
+@pytest.fixture
+def six(make_run: Any) -> list[Path]:
+    """Two arms of three seeds: rope ends 0.1 lower, give or take, and is twice as slow."""
+    return [
+        make_run(
+            f"{'rope' if rope else 'learned'}-{seed}",
+            seed=seed,
+            curve=[3.0, 2.0, 1.6 + 0.01 * seed - (0.1 + 0.002 * seed) * rope],
+            second=0.2 if rope else 0.1,
+            rope=rope,
+        )
+        for seed in (1, 2, 3)
+        for rope in (False, True)
+    ]

@@ -1,44 +1,21 @@
 """Run folders into arms: which runs belong together, what is read off their curves, and what is refused."""
 
-import io
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
-from mingpt import cli
-from mingpt.comparing import show
 from mingpt.errors import DataError, UsageError
 from mingpt.report.arms import BEFORE, NOT_OF_AN_ARM, names_of
 from mingpt.report.compare import comparison
-from mingpt.report.headline import brief
 from mingpt.report.reading import read_settings
 from mingpt.settings import Config
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def six(make_run: Any) -> list[Path]:
-    """Two arms of three seeds: rope ends 0.1 lower, give or take, and is twice as slow."""
-    return [
-        make_run(
-            f"{'rope' if rope else 'learned'}-{seed}",
-            seed=seed,
-            curve=[3.0, 2.0, 1.6 + 0.01 * seed - (0.1 + 0.002 * seed) * rope],
-            second=0.2 if rope else 0.1,
-            rope=rope,
-        )
-        for seed in (1, 2, 3)
-        for rope in (False, True)
-    ]
 
 
 def test_arms_are_not_told_by_what_differs(six: list[Path]) -> None:
@@ -218,59 +195,6 @@ def test_setting_that_a_family_ignores_is_listed(make_run: Any) -> None:
     }
 
 
-# ---- the headline
-
-
-def test_arm_without_a_loss_is_what_others_are_compared_with(make_run: Any, six: list[Path]) -> None:
-    blind = [make_run(f"blind-{seed}", seed=seed) for seed in (1, 2, 3)]
-    for folder in blind:
-        (folder / "metrics.jsonl").write_text((folder / "metrics.jsonl").read_text().replace("val_loss", "x"))
-    arms = {"blind": blind, "new": six[1::2], "old": six[::2]}
-    result = comparison(arms, every_pair=True)
-    assert result.headline.startswith("new is better than old by 0.104 nats")
-    assert result.headline.endswith("; blind is without a held-out loss")
-    third = [make_run(f"t{seed}", seed=seed, curve=[3, 2, 1.7 + (-1) ** seed / 9]) for seed in (1, 2, 3)]
-    said = comparison({**arms, "odd, one": third}, every_pair=True).headline
-    assert said.startswith("compared with new (held-out loss 1.516 nats), old (by 0.104 nats) is worse; ")
-    assert "“odd, one” is not told apart from it (3 seeds could have shown a difference of 0." in said
-    assert said.endswith("; blind is without a held-out loss")
-
-
-def test_brief_is_full_of_numbers_or_hides_an_arm_or_that_a_difference_is_small(make_run: Any) -> None:
-    ends = {"old": 1.7, "new": 1.5, "near": 1.68, "odd": 1.704}
-    wobble = {"old": (0, 0, 0), "new": (0.01, 0, -0.01), "near": (0.001, 0, 0), "odd": (0.09, -0.09, 0)}
-    arms = {
-        name: [make_run(f"{name}{s}", seed=s, curve=[3, 2, end + wobble[name][s - 1]], score=name) for s in (1, 2, 3)]
-        for name, end in ends.items()
-    }
-    found = comparison(arms)
-    losses = {arm.name: arm.loss.mean if arm.loss else None for arm in found.arms}
-    assert brief({**losses, "blind": None}, found.verdicts, "nats") == (
-        "compared with old, new and near (by less than 0.05 nats) are better; odd is not told apart from it; new has "
-        "the lowest held-out loss; blind has no held-out loss"
-    )
-    pair = {name: losses[name] for name in ("old", "new")}
-    assert brief(pair, found.verdicts[:1], "nats") == "compared with old, new (by 0.200 nats) is better"
-
-
-def test_headline_hides_an_arm_of_fewer_seeds(make_run: Any, six: list[Path]) -> None:
-    few = [make_run(f"few-{seed}", seed=seed, curve=[3, 2, 1.1 + seed / 100]) for seed in (4, 5)]
-    for arms in ({"old": six[::2], "new": six[1::2], "few": few}, {"few": few, "old": six[::2], "new": six[1::2]}):
-        found = comparison(arms, every_pair=True)
-        said = found.headline
-        assert said.startswith("compared with old (held-out loss 1.620 nats), new (by 0.104 nats) is better; ")
-        assert "few is without a verdict" in said
-        losses = {arm.name: arm.loss.mean for arm in found.arms if arm.loss}
-        assert brief(losses, found.verdicts, "nats") == ("compared with old, new is better; few is without a verdict")
-        assert said.endswith("the lowest held-out loss is 1.145 nats, few")
-
-
-def test_comparison_is_no_json(six: list[Path]) -> None:
-    told = json.loads(json.dumps(comparison(six, every_pair=True).to_json(), allow_nan=False))
-    assert told["verdicts"][0]["difference"]["seeds"] == [1, 2, 3]
-    assert told["arms"][0]["curves"][0]["losses"][-1] == pytest.approx(1.61)
-
-
 # ---- refused
 
 
@@ -334,89 +258,3 @@ def test_two_arms_have_one_name(arms: list[dict[str, str]]) -> None:
     names = names_of(arms)
     assert len({*names}) == len(arms)
     assert all(names)
-
-
-# ---- chargpt compare
-
-
-def test_same_reason_is_told_for_every_pair(make_run: Any) -> None:
-    three = comparison([make_run(name, score=name) for name in "abc"], every_pair=True)
-    said = io.StringIO()
-    show(three, Console(file=said, width=200))
-    assert (
-        said.getvalue().count("no verdict on 3 pairs of arms: they share 1 seed") == 2
-    )  # at equal seconds, and at the end
-    assert "no verdict on model.score=a and" not in said.getvalue()
-
-
-def test_narrow_terminal_breaks_names_or_numbers(six: list[Path]) -> None:
-    said = io.StringIO()
-    show(comparison(six), Console(file=said, width=80, force_terminal=True, color_system=None))
-    head, first, second, *rest = said.getvalue().splitlines()
-    assert head.split()[:2] == ["arm", "seeds"]
-    assert [first.split()[0], second.split()[0]] == ["model.rope=False", "model.rope=True"]
-    assert "MFLOP" not in head
-    assert rest[0].startswith("no room for MFLOP/token")
-    assert "differ in: model.rope (False, True)" in rest
-
-
-def test_compare_prints_no_table_or_no_verdict(six: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["compare", *map(str, six)]) == 0
-    out, err = capsys.readouterr()
-    assert err == ""
-    rows = [line.split() for line in out.splitlines()]
-    assert ["model.rope=False", "3"] in [row[:2] for row in rows]
-    assert "16,044" in out
-    assert "2-gram 1.80" in out
-    assert out.splitlines()[-1] == comparison(six).headline
-
-
-def test_json_is_not_all_that_is_printed(six: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["compare", "--json", *map(str, six)]) == 0
-    out, err = capsys.readouterr()
-    assert (json.loads(out), err) == (json.loads(json.dumps(comparison(six).to_json())), "")
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "said"),
-    [
-        (["learned-1"], 2, "1 run folders: two or more are needed"),
-        ([], 2, "0 run folders"),
-        (["learned-1", "nowhere"], 2, "nowhere: no run here"),
-        (["learned-1", "rope-1", "--jsn"], 2, "--jsn: there is no such setting (did you mean 'json'?)"),
-        (["learned-1", "other"], 3, "another text"),
-        (["learned-1", ""], 2, "folder='': must name a folder"),
-    ],
-)
-def test_refusal_is_no_single_line(
-    six: list[Path], make_run: Any, capsys: Any, monkeypatch: Any, words: list[str], code: int, said: str
-) -> None:
-    make_run("other", text="u")
-    monkeypatch.chdir(six[0].parent)
-    assert cli.main(["compare", *words]) == code
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert said in err
-    assert len(err.splitlines()) == 1
-
-
-def test_compare_or_report_loads_torch(six: list[Path], tmp_path: Path) -> None:
-    script = (
-        "import sys; from mingpt.cli import main\n"
-        f"assert main(['compare', *{list(map(str, six))!r}]) == 0\n"
-        f"assert main(['report', *{list(map(str, six))!r}, '--out', {str(tmp_path / 'r.html')!r}]) == 0\n"
-        "assert 'torch' not in sys.modules, 'torch'"
-    )
-    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stderr) == (0, "")
-
-
-def test_arm_is_named_by_what_its_family_ignores(make_run: Any) -> None:
-    both = {"model": {"parameters": 0, "flops_per_token": 1, "reads": ["model.type", "model.cell"]}}
-    one = {"model": {"parameters": 5, "flops_per_token": 1, "reads": ["model.type", "model.n_layer"]}}
-    runs = [make_run("r", type="rnn", cell="gru", n_layer=4, environment=both)]
-    runs.append(make_run("g", type="gpt", cell="elman", n_layer=2, environment=one))
-    assert [arm.name for arm in comparison(runs).arms] == [
-        "model.cell=gru model.type=rnn",
-        "model.n_layer=2 model.type=gpt",
-    ]

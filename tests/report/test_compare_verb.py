@@ -1,0 +1,100 @@
+"""`chargpt compare`: what it prints, and refuses."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from mingpt import cli
+from mingpt.comparing import show
+from mingpt.report.compare import comparison
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_same_reason_is_told_for_every_pair(make_run: Any) -> None:
+    three = comparison([make_run(name, score=name) for name in "abc"], every_pair=True)
+    said = io.StringIO()
+    show(three, Console(file=said, width=200))
+    assert (
+        said.getvalue().count("no verdict on 3 pairs of arms: they share 1 seed") == 2
+    )  # at equal seconds, and at the end
+    assert "no verdict on model.score=a and" not in said.getvalue()
+
+
+def test_narrow_terminal_breaks_names_or_numbers(six: list[Path]) -> None:
+    said = io.StringIO()
+    show(comparison(six), Console(file=said, width=80, force_terminal=True, color_system=None))
+    head, first, second, *rest = said.getvalue().splitlines()
+    assert head.split()[:2] == ["arm", "seeds"]
+    assert [first.split()[0], second.split()[0]] == ["model.rope=False", "model.rope=True"]
+    assert "MFLOP" not in head
+    assert rest[0].startswith("no room for MFLOP/token")
+    assert "differ in: model.rope (False, True)" in rest
+
+
+def test_compare_prints_no_table_or_no_verdict(six: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compare", *map(str, six)]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    rows = [line.split() for line in out.splitlines()]
+    assert ["model.rope=False", "3"] in [row[:2] for row in rows]
+    assert "16,044" in out
+    assert "2-gram 1.80" in out
+    assert out.splitlines()[-1] == comparison(six).headline
+
+
+def test_json_is_not_all_that_is_printed(six: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compare", "--json", *map(str, six)]) == 0
+    out, err = capsys.readouterr()
+    assert (json.loads(out), err) == (json.loads(json.dumps(comparison(six).to_json())), "")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["learned-1"], 2, "1 run folders: two or more are needed"),
+        ([], 2, "0 run folders"),
+        (["learned-1", "nowhere"], 2, "nowhere: no run here"),
+        (["learned-1", "rope-1", "--jsn"], 2, "--jsn: there is no such setting (did you mean 'json'?)"),
+        (["learned-1", "other"], 3, "another text"),
+        (["learned-1", ""], 2, "folder='': must name a folder"),
+    ],
+)
+def test_refusal_is_no_single_line(
+    six: list[Path], make_run: Any, capsys: Any, monkeypatch: Any, words: list[str], code: int, said: str
+) -> None:
+    make_run("other", text="u")
+    monkeypatch.chdir(six[0].parent)
+    assert cli.main(["compare", *words]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
+def test_compare_or_report_loads_torch(six: list[Path], tmp_path: Path) -> None:
+    script = (
+        "import sys; from mingpt.cli import main\n"
+        f"assert main(['compare', *{list(map(str, six))!r}]) == 0\n"
+        f"assert main(['report', *{list(map(str, six))!r}, '--out', {str(tmp_path / 'r.html')!r}]) == 0\n"
+        "assert 'torch' not in sys.modules, 'torch'"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_arm_is_named_by_what_its_family_ignores(make_run: Any) -> None:
+    both = {"model": {"parameters": 0, "flops_per_token": 1, "reads": ["model.type", "model.cell"]}}
+    one = {"model": {"parameters": 5, "flops_per_token": 1, "reads": ["model.type", "model.n_layer"]}}
+    runs = [make_run("r", type="rnn", cell="gru", n_layer=4, environment=both)]
+    runs.append(make_run("g", type="gpt", cell="elman", n_layer=2, environment=one))
+    assert [arm.name for arm in comparison(runs).arms] == [
+        "model.cell=gru model.type=rnn",
+        "model.n_layer=2 model.type=gpt",
+    ]
