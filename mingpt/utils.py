@@ -59,8 +59,13 @@ def synchronise(device: torch.device) -> None:
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """`tensor` on `device`; to a CUDA card from page-locked memory, so that the host does not wait for the copy."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    """`tensor` on `device`; to a CUDA card from page-locked memory, so that the host does not wait for the copy.
+
+    It is in one piece there: what isn't would be gathered in common memory first, and the host wait for the card.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.contiguous().pin_memory().to(device, non_blocking=True)
 
 
 def training_type(device: torch.device) -> torch.dtype:
