@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mingpt.errors import require
+from mingpt.lm import LanguageModel, LossOf
 from mingpt.say import Say
 
 T = TypeVar("T")
@@ -70,13 +71,9 @@ class Ranks:
         """
         return kind
 
-    def spread(self, model: nn.Module, device: torch.device, stages: Sequence[nn.Module]) -> Callable[..., Any]:
-        """Bring `model` to `device`, in place, and return what to call instead of it in training.
-
-        Args:
-            stages: its modules that run one after the other.
-        """
-        return model.to(device)
+    def spread(self, model: LanguageModel, device: torch.device) -> Callable[..., Tensor]:
+        """Bring `model` to `device`, in place, and return what training calls for the loss (see `LossOf`)."""
+        return LossOf(model.to(device))
 
     def compiled(self, call: Callable[..., Any]) -> tuple[Callable[..., Any], list[str]]:
         """`call`, to be compiled when it is called; and what kinds of error its pieces met that run as written.
@@ -85,12 +82,8 @@ class Ranks:
         """
         return torch.compile(call), []
 
-    def held(self, model: nn.Module, stages: Sequence[nn.Module]) -> int:
-        """Numbers that this process holds of `model` in training: weights, gradients, two averages, what it exchanges.
-
-        Args:
-            stages: as for `spread`.
-        """
+    def held(self, model: LanguageModel) -> int:
+        """Numbers that this process holds to train `model`: weights, gradients, two averages, what it exchanges."""
         return NUMBERS * numbers(model)
 
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:

@@ -69,7 +69,7 @@ class Trainer:
     ) -> None:
         self.config, self.batches, self.seed, self.events, self.say = config, batches, seed, list(events), say
         self.device, self.ranks, self.model = torch.device(device), ranks, model
-        self._forward = ranks.spread(model, self.device, model.stages)
+        self._forward = ranks.spread(model, self.device)
         self.optimizers = _optimizers(config, self.model)
         for group in self._groups():
             group["peak_lr"] = group["lr"]
@@ -93,7 +93,7 @@ class Trainer:
         try:
             self.model.train()
             with self.ranks.accumulating(last=False), _autocast(self.device):
-                compiled(inputs, targets).loss.backward()
+                compiled(inputs, targets).backward()
         except Exception as error:  # before anything is compiled; training needs none of it
             failed = type(error).__name__
         finally:
@@ -113,7 +113,7 @@ class Trainer:
         began = time.perf_counter() - self.progress.wall_seconds
         while not self.last:
             record = self.step()
-            self.stop_reason = self.ranks.agreed(self._asked)  # a signal from here on is for the next step
+            self.agree()
             self.progress.wall_seconds = time.perf_counter() - began
             record["wall_seconds"] = self.progress.wall_seconds
             for event in self.events:
@@ -143,15 +143,21 @@ class Trainer:
         """End `run` after the step that is being made."""
         self._asked = reason
 
+    def agree(self) -> None:
+        """Learn whether any process was asked to stop; who is asked from here on ends after the next step."""
+        self.stop_reason = self.ranks.agreed(self._asked)
+
     def step(self) -> Record:
         """One update: gradients of one batch, clipped, applied."""
         began = time.perf_counter()
         number = self.progress.step
         torch.manual_seed(derived_seed(self.seed, "dropout", number, *self.ranks.path))
         inputs, targets = self.batches(number)
-        loss = self.ranks.mean(self._gradients(number, self.ranks.rows(inputs), self.ranks.rows(targets)))
+        losses = self._gradients(number, self.ranks.rows(inputs), self.ranks.rows(targets))
         longest = self.config.grad_norm_clip or math.inf
-        norm = full_tensor(torch.nn.utils.clip_grad_norm_(self.model.parameters(), longest)).item()
+        clipped = full_tensor(torch.nn.utils.clip_grad_norm_(self.model.parameters(), longest))
+        # A card is waited for once, here, when it has been given all that it can be.
+        norm, loss = clipped.item(), self.ranks.mean(math.fsum(loss.item() for loss in losses))
         rate = self._set_rates(number)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise NotFiniteError(
@@ -176,25 +182,24 @@ class Trainer:
             "tokens_per_second": targets.numel() / seconds,
         }
 
-    def _gradients(self, number: int, inputs: Tensor, targets: Tensor) -> float:
+    def _gradients(self, number: int, inputs: Tensor, targets: Tensor) -> list[Tensor]:
         """Leave the mean gradient of step `number`'s batch in the parameters.
 
         Args:
             inputs, targets: this process's rows of it.
 
         Returns:
-            Their mean loss, in nats.
+            Of each part its share of their mean loss, in nats.
         """
         losses, states = list[Tensor](), self.carried.into(number)
         parts = zip(inputs.chunk(self.parts), targets.chunk(self.parts), states, strict=True)
         for part, (x, y, state) in enumerate(parts, start=1):
             with self.ranks.accumulating(last=part == self.parts):
                 with _autocast(self.device):
-                    output = self._forward(moved(x, self.device), moved(y, self.device), state=state)
-                    loss = output.loss / self.parts
+                    loss = self._forward(moved(x, self.device), moved(y, self.device), state=state) / self.parts
                 loss.backward()
             losses.append(loss.detach())
-        return math.fsum(loss.item() for loss in losses)  # asked for last: a card would be waited for
+        return losses
 
     def _set_rates(self, number: int) -> float:
         config = self.config
