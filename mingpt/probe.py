@@ -3,6 +3,7 @@
 Nothing that is measured here knows of it: no timer inside a model, no cache emptied in a forward pass.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -64,11 +65,12 @@ def measure(
     warmup: int = 2,
     least: float = 0.0,
 ) -> dict[str, Spread]:
-    """Seconds of each call, alternated round by round after a warm-up, the device synchronised around each.
+    """Seconds of each call, alternated round by round after a warm-up, the device synchronised around each turn.
 
     Args:
-        least: above 0, a turn is a call that is not timed, then as many as last so many seconds: so that a quick one is
-            not judged by the caches that a slow one before it left.
+        least: above 0, a turn is a call by which their number is guessed, then as many as last so many seconds, none
+            waited for before the last: so that a quick one is judged neither by the caches that a slow one before it
+            left, nor on a card by how long the host takes to ask for it.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(warmup + rounds):
@@ -80,15 +82,17 @@ def measure(
 
 
 def _timed(call: Callable[[], object], device: torch.device, least: float) -> float:
-    if least:
+    calls = math.ceil(least / _seconds(call, device, 1)) if least else 1
+    return _seconds(call, device, calls) / calls
+
+
+def _seconds(call: Callable[[], object], device: torch.device, calls: int) -> float:
+    synchronise(device)
+    began = time.perf_counter()
+    for _ in range(calls):
         call()
     synchronise(device)
-    began, calls, taken = time.perf_counter(), 0, 0.0
-    while not calls or taken < least:
-        call()
-        synchronise(device)
-        calls, taken = calls + 1, time.perf_counter() - began
-    return taken / calls
+    return time.perf_counter() - began
 
 
 def peak_bytes(call: Callable[[], object], device: torch.device) -> int | None:

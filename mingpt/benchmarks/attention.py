@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mingpt.attention.kernels import KERNELS, Need
 from mingpt.attention.masks import sliding_window
@@ -39,6 +40,7 @@ from mingpt.utils import pick_device, training_type
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q, k, v (1, h, N, d) -> (1, h, N, d)
 PACKAGES = ("local-attention",)
+TURN = {"cuda": 0.1}  # seconds of each way at a time where a step doesn't wait for one call; elsewhere one call
 SHORTEST = 1024  # positions, for slopes
 # Positions beyond which a way takes too long or too much to be timed; the others have no such end.
 LIMITS = {"reference": 4096, "sdpa": 4096, "loop": 1024}
@@ -82,6 +84,7 @@ def ways(length: int, window: int, width: int, device: torch.device, dtype: torc
     need = Need(sliding_window(window), score, length, length, width, device, dtype)
     all_ways: dict[str, Attend] = {
         "full": partial(F.scaled_dot_product_attention, is_causal=True),
+        **({"full-flash": _flash} if device.type == "cuda" else {}),
         "loop": partial(_loop, window=window),
         "unfold": partial(_unfolded, window=window),
         **{name: partial(_by_kernel, name=name, need=need) for name in KERNELS if not KERNELS[name].refuses(need)},
@@ -112,6 +115,12 @@ def _loop(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
         weights = (q[:, :, i : i + 1] @ k[:, :, seen].mT / math.sqrt(q.shape[-1])).softmax(-1)
         rows.append(weights @ v[:, :, seen])
     return torch.cat(rows, dim=2)
+
+
+def _flash(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Full causal by PyTorch's own flash kernel, where `full` is by what PyTorch takes: cuDNN on a Hopper card."""
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
 def _by_kernel(q: Tensor, k: Tensor, v: Tensor, name: str, need: Need) -> Tensor:
@@ -155,7 +164,7 @@ def _one_length(options: Options, device: torch.device, say: Say) -> dict[str, A
             worker = Worker(kind, path, shape | {"threads": torch.get_num_threads()})
             stack.callback(worker.close)
             contestants[kind] = partial(worker.steps, 1)
-        seconds = measure(contestants, device, rounds=options.rounds, warmup=1)
+        seconds = measure(contestants, device, rounds=options.rounds, warmup=1, least=TURN.get(device.type, 0.0))
     rows = table(seconds, "full", faster=True)
     say(f"{'':15} {'ms':>10} {'quartiles':>21} {'MB':>9}   times faster than full (quartiles)")
     for name, row in rows.items():
@@ -186,7 +195,9 @@ def _slopes(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
         made = calls(options, length, device)
         made = {name: call for name, call in made.items() if length <= SLOPE_LIMITS.get(name, length)}
         made = {name: call for name, call in made.items() if name not in LIMITS}
-        for name, spread in measure(made, device, rounds=options.rounds, warmup=1).items():
+        for name, spread in measure(
+            made, device, rounds=options.rounds, warmup=1, least=TURN.get(device.type, 0.0)
+        ).items():
             points.setdefault(name, []).append((length, spread, _live_bytes(made[name], options, length, device)))
         length *= 2
     rows: dict[str, Any] = {}

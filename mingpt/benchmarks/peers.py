@@ -9,11 +9,13 @@ imported, because every project here calls its package by the same few names.
 
 import importlib
 import json
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,12 +23,31 @@ import torch
 
 LEARNING_RATE, BETAS, WEIGHT_DECAY, CLIP = 5e-4, (0.9, 0.95), 0.1, 1.0
 VOCABULARY = 65
+STAYING = ExitStack()  # what a step needs as long as the process lives
 
 Step = Callable[[], object]
 
 
 def ours(shape: dict[str, Any]) -> Step:
     """The project's own Trainer, its checks and records included."""
+    from mingpt.ranks import ALONE
+
+    return _our_step(shape, ALONE)
+
+
+def ours_through(strategy: str, shape: dict[str, Any]) -> Step:
+    """The same through the engine of several processes, as the only one that a launch has."""
+    from mingpt.distributed import DistConfig, joined
+    from mingpt.launch import TOLD
+
+    alone = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "LOCAL_WORLD_SIZE": 1}
+    told = {**alone, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}  # any that is free
+    os.environ.update((name, str(told[name])) for name in TOLD)
+    company = STAYING.enter_context(joined(DistConfig(strategy=strategy), torch.device(shape["device"])))
+    return _our_step(shape, company)
+
+
+def _our_step(shape: dict[str, Any], ranks: Any) -> Step:
     import numpy as np
 
     from mingpt.benchmarks.base import gpt2
@@ -54,7 +75,13 @@ def ours(shape: dict[str, Any]) -> Step:
     vocabulary = model.config.vocab_size
     ids = np.random.default_rng(0).integers(vocabulary, size=1_000_000).astype(np.min_scalar_type(vocabulary))
     batches = Batches(ids, block_size=block, batch_size=shape["batch_size"], seed=0)
-    return Trainer(config, model.train(), batches, device=shape["device"], say=_refuse).step
+    trainer = Trainer(config, model.train(), batches, device=shape["device"], say=_refuse, ranks=ranks)
+
+    def step() -> None:
+        trainer.step()
+        trainer.agree()
+
+    return step
 
 
 def _refuse(line: str) -> None:
@@ -221,8 +248,10 @@ def _plain_step(model: Any, optimizer: torch.optim.Optimizer, shape: dict[str, A
     return step
 
 
-KINDS = {
+KINDS: dict[str, Callable[[dict[str, Any]], Step]] = {
     "ours": ours,
+    "ours-ddp": partial(ours_through, "ddp"),
+    "ours-fsdp": partial(ours_through, "fsdp"),
     "mingpt": mingpt,
     "mingpt-trainer": mingpt_trainer,
     "nanogpt": nanogpt,

@@ -26,6 +26,7 @@ from mingpt.benchmarks.base import (
     versus,
 )
 from mingpt.benchmarks.worker import Worker
+from mingpt.distributed import STRATEGIES
 from mingpt.errors import require
 from mingpt.model import GPT
 from mingpt.probe import Spread, matrix_rate
@@ -53,6 +54,7 @@ class Options(Rounds):
             GPT-2, block 1024, batch 128 in four parts
         peers: KIND=FOLDER,...: clones of mingpt (karpathy/minGPT, its step), mingpt-trainer (with its own loop and
             loader) or nanogpt (karpathy/nanoGPT); null: ours alone
+        through: ddp, fsdp, or both with a comma: ours through that engine as well, with no other process; null: neither
         compile: time compiled steps, too, ours and nanogpt's; on cuda all are, in bfloat16, and no others are timed
         dropout: probability, in all of them
         device: where to train: cpu or cuda, where nanogpt is the only peer
@@ -60,6 +62,7 @@ class Options(Rounds):
 
     shape: str = "A"
     peers: str | None = None
+    through: str | None = None
     compile: bool = False
     dropout: float = 0.0
     device: str = "cpu"
@@ -71,12 +74,20 @@ class Options(Rounds):
         require(0 <= self.dropout < 1, "dropout", self.dropout, "must be in [0, 1)")
         require(self.device in ("cpu", "cuda"), "device", self.device, "must be cpu or cuda")
         parse_peers(self.peers, PEERS if self.device == "cpu" else CUDA_PEERS)
+        require(
+            set(_strategies(self)) <= set(STRATEGIES), "through", self.through, f"must be of {', '.join(STRATEGIES)}"
+        )
+
+
+def _strategies(options: Options) -> list[str]:
+    return [] if options.through is None else options.through.split(",")
 
 
 def contestants(options: Options) -> dict[str, str]:
     """Each kind that is timed, and the folder of its clone."""
-    clones = {"ours": "", **parse_peers(options.peers, PEERS)}
-    compiled = {kind + COMPILED: path for kind, path in clones.items() if kind in ("ours", "nanogpt")}
+    through = {f"ours-{strategy}": "" for strategy in _strategies(options)}
+    clones = {"ours": "", **through, **parse_peers(options.peers, PEERS)}
+    compiled = {kind + COMPILED: path for kind, path in clones.items() if not kind.startswith("mingpt")}
     return {**({} if options.device == "cuda" else clones), **(compiled if _compiles(options) else {})}
 
 

@@ -64,7 +64,7 @@ def test_slope_is_no_exponent() -> None:
     assert attention.slope([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
 
 
-def measured_alike(contestants: Any, device: Any, *, rounds: int, warmup: int) -> dict[str, Spread]:
+def measured_alike(contestants: Any, device: Any, *, rounds: int, **_: Any) -> dict[str, Spread]:
     """As `measure`, one true call each, but all take the same."""
     for call in contestants.values():
         call()
