@@ -74,9 +74,8 @@ class Options(Rounds):
         require(0 <= self.dropout < 1, "dropout", self.dropout, "must be in [0, 1)")
         require(self.device in ("cpu", "cuda"), "device", self.device, "must be cpu or cuda")
         parse_peers(self.peers, PEERS if self.device == "cpu" else CUDA_PEERS)
-        require(
-            set(_strategies(self)) <= set(STRATEGIES), "through", self.through, f"must be of {', '.join(STRATEGIES)}"
-        )
+        for strategy in _strategies(self):
+            require(strategy in STRATEGIES, "through", strategy, f"must be of {', '.join(STRATEGIES)}")
 
 
 def _strategies(options: Options) -> list[str]:

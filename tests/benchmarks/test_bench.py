@@ -1,6 +1,7 @@
 """`bench`: every way computes the same window, slopes are exponents, and what can't be told apart is not ranked."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -10,8 +11,9 @@ import pytest
 import torch
 
 from mingpt import probe
-from mingpt.benchmarks import BENCHMARKS, attention, base, decode, peers
+from mingpt.benchmarks import BENCHMARKS, attention, base, decode, peers, train_step
 from mingpt.benchmarks.worker import Worker
+from mingpt.distributed import STRATEGIES
 from mingpt.errors import UsageError
 from mingpt.flags import Flags
 from mingpt.probe import Spread
@@ -188,6 +190,20 @@ def test_peer_that_stops_ends_in_a_traceback(tmp_path: Any) -> None:
         worker.close()
 
 
+@pytest.mark.parametrize("strategy", [*STRATEGIES])
+def test_engine_of_several_processes_is_not_timed_with_one(strategy: str) -> None:
+    """Its worker is told to be the only one of a launch; nobody else is."""
+    kinds = train_step.contestants(parsed("train", f"--through={strategy}"))
+    assert kinds == {"ours": "", f"ours-{strategy}": ""}
+    shape = {"n_layer": 1, "n_head": 1, "n_embd": 4, "block_size": 8, "batch_size": 2, "dropout": 0.0}
+    worker = Worker(f"ours-{strategy}", "", {**shape, "device": "cpu", "compile": False, "threads": 1})
+    try:
+        assert len(worker.steps(2)) == 2
+    finally:
+        worker.close()
+    assert "WORLD_SIZE" not in os.environ
+
+
 def test_peer_that_writes_is_not_timed_or_left_running(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.py").write_text(
         "from types import SimpleNamespace as GPTConfig\n"
@@ -236,6 +252,7 @@ def test_fewer_key_heads_keep_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
         ("grouped", ["--heads=8", "--width=24"], "width=24: must be a multiple of 2 x heads=8"),
         ("grouped", ["--length=20"], "length=20: must be above 20"),
         ("train", ["--shape=Z"], "shape=Z: must be one of A, B, C"),
+        ("train", ["--through=ddp,dpp"], "through=dpp: must be of ddp, fsdp"),
     ],
 )
 def test_setting_that_makes_no_sense_is_timed(name: str, words: list[str], refusal: str) -> None:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mingpt.compiling import Compiler
+from mingpt.lm import LossOf, ModelConfig
+from mingpt.model import GPT
 
 inductor = pytest.importorskip("torch._inductor.compile_fx")
 
@@ -53,3 +55,21 @@ def test_pass_that_is_not_compiled_raises_or_computes_otherwise_or_is_not_told(
     assert compiler.failed == ["OSError"] * failures
     for one, other in zip(found, as_written, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+def test_gradient_of_logits_is_made_where_training_wants_the_loss() -> None:
+    """What a compiled pass hands out beside the loss would come back as a gradient, of zeros, as large as it is."""
+    from functorch.compile import make_boxed_func
+    from torch._dynamo.backends.common import aot_autograd
+
+    given: list[int] = []
+
+    def backward(graph: Any, inputs: Any) -> Any:
+        given.append(sum("tangents" in node.name for node in graph.graph.nodes if node.op == "placeholder"))
+        return make_boxed_func(graph.forward)
+
+    backend = aot_autograd(fw_compiler=lambda graph, inputs: make_boxed_func(graph.forward), bw_compiler=backward)
+    model = GPT(ModelConfig(n_layer=1, n_embd=8, block_size=4, vocab_size=5))
+    ids = torch.arange(4)[None]
+    torch.compile(LossOf(model), backend=backend)(ids, ids).backward()
+    assert given == [1]
