@@ -29,8 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mingpt.compiling import Compiler
 from mingpt.errors import PeerError, require
 from mingpt.launch import Launch, launched
-from mingpt.lm import LanguageModel, LossOf
-from mingpt.ranks import ALONE, NUMBERS, Ranks, full_tensor, numbers
+from mingpt.ranks import ALONE, NUMBERS, LossOf, Ranks, full_tensor, numbers
 from mingpt.registry import Registry
 from mingpt.say import Say, silent
 
@@ -88,7 +87,7 @@ class Replicas(Ranks):
         torch.cuda.set_device(self._launched.local_rank)
         return torch.device(kind.type, self._launched.local_rank)
 
-    def spread(self, model: LanguageModel, device: torch.device) -> Callable[..., Tensor]:
+    def spread(self, model: nn.Module, device: torch.device, stages: Sequence[nn.Module]) -> Callable[..., Tensor]:
         self._replica = DistributedDataParallel(
             LossOf(model.to(device)), bucket_cap_mb=BUCKETS.get(device.type), gradient_as_bucket_view=True
         )
@@ -98,7 +97,7 @@ class Replicas(Ranks):
         compiler = Compiler()  # as what raises in the middle of a pass would keep the others waiting
         return compiler.compiled(call), compiler.failed
 
-    def held(self, model: LanguageModel) -> int:
+    def held(self, model: nn.Module, stages: Sequence[nn.Module]) -> int:
         return (NUMBERS + 1) * numbers(model)  # gradients are copied together for the exchange
 
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:
@@ -189,20 +188,20 @@ class Shards(Replicas):
 
     strategy = "fsdp"
 
-    def spread(self, model: LanguageModel, device: torch.device) -> Callable[..., Tensor]:
+    def spread(self, model: nn.Module, device: torch.device, stages: Sequence[nn.Module]) -> Callable[..., Tensor]:
         from torch.distributed.device_mesh import init_device_mesh  # half a second, and only where it is wanted
         from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
         mesh = init_device_mesh(device.type, (self.size,))
-        for module in (*model.stages, model):
+        for module in (*stages, model):
             fully_shard(module, mesh=mesh, reshard_after_forward=True)
         register_fsdp_forward_method(model, "fill")
         return LossOf(model)
 
-    def held(self, model: LanguageModel) -> int:
+    def held(self, model: nn.Module, stages: Sequence[nn.Module]) -> int:
         rows = ((p.shape[0], p.numel() // p.shape[0]) for p in model.parameters())  # by which they are shared out
         shares = sum(-(-count // self.size) * width for count, width in rows)  # of the first process
-        staged = [numbers(stage) for stage in model.stages]
+        staged = [numbers(stage) for stage in stages]
         gathered = max(*staged, numbers(model) - sum(staged), 0)  # of the largest: its weights and gradients
         return NUMBERS * shares + 2 * gathered
 

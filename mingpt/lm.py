@@ -186,21 +186,6 @@ class LanguageModel(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
-class LossOf(nn.Module):
-    """A model as training calls it, for the loss alone.
-
-    Logits that a compiled step hands out beside it would be given a gradient: as many zeros, written and added.
-    """
-
-    def __init__(self, model: LanguageModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, idx: Tensor, targets: Tensor, *, state: Any = None) -> Tensor:
-        loss: Tensor = self.model(idx, targets, state=state).loss
-        return loss
-
-
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """No gradients and no dropout; every module is as it was afterwards."""

@@ -137,4 +137,4 @@ def expected_memory(model: LanguageModel, tokens: int, ranks: Ranks = ALONE) -> 
     config = model.config
     per_layer = 24 * config.n_embd  # what the backward pass needs of one token: inputs of every product, norm and gate
     per_token = config.n_layer * per_layer + 3 * config.vocab_size
-    return BYTES * (ranks.held(model) + tokens * per_token)
+    return BYTES * (ranks.held(model, model.stages) + tokens * per_token)

@@ -14,11 +14,25 @@ import torch
 from torch import Tensor, nn
 
 from mingpt.errors import require
-from mingpt.lm import LanguageModel, LossOf
 from mingpt.say import Say
 
 T = TypeVar("T")
 NUMBERS = 4  # of a parameter in training: its weight, its gradient and two averages
+
+
+class LossOf(nn.Module):
+    """A language model as training calls it: for the loss alone.
+
+    Logits that a compiled step hands out beside it would be given a gradient: as many zeros, written and added.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, idx: Tensor, targets: Tensor, *, state: Any = None) -> Tensor:
+        loss: Tensor = self.model(idx, targets, state=state).loss
+        return loss
 
 
 class Ranks:
@@ -71,8 +85,12 @@ class Ranks:
         """
         return kind
 
-    def spread(self, model: LanguageModel, device: torch.device) -> Callable[..., Tensor]:
-        """Bring `model` to `device`, in place, and return what training calls for the loss (see `LossOf`)."""
+    def spread(self, model: nn.Module, device: torch.device, stages: Sequence[nn.Module]) -> Callable[..., Tensor]:
+        """Bring `model` to `device`, in place, and return what training calls instead of it, for the loss.
+
+        Args:
+            stages: its modules that run one after the other.
+        """
         return LossOf(model.to(device))
 
     def compiled(self, call: Callable[..., Any]) -> tuple[Callable[..., Any], list[str]]:
@@ -82,8 +100,12 @@ class Ranks:
         """
         return torch.compile(call), []
 
-    def held(self, model: LanguageModel) -> int:
-        """Numbers that this process holds to train `model`: weights, gradients, two averages, what it exchanges."""
+    def held(self, model: nn.Module, stages: Sequence[nn.Module]) -> int:
+        """Numbers that this process holds of `model` in training: weights, gradients, two averages, what it exchanges.
+
+        Args:
+            stages: as for `spread`.
+        """
         return NUMBERS * numbers(model)
 
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:

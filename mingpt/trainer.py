@@ -69,7 +69,7 @@ class Trainer:
     ) -> None:
         self.config, self.batches, self.seed, self.events, self.say = config, batches, seed, list(events), say
         self.device, self.ranks, self.model = torch.device(device), ranks, model
-        self._forward = ranks.spread(model, self.device)
+        self._forward = ranks.spread(model, self.device, model.stages)
         self.optimizers = _optimizers(config, self.model)
         for group in self._groups():
             group["peak_lr"] = group["lr"]

@@ -13,7 +13,6 @@ from mingpt import cli, distributed
 from mingpt.distributed import Replicas, Shards
 from mingpt.errors import UsageError
 from mingpt.launch import Launch, launched, rank
-from mingpt.lm import LanguageModel
 from mingpt.ranks import ALONE, Ranks, full_tensor, local, sharded_like
 
 TOLD = {
@@ -109,22 +108,13 @@ def test_shares_of_a_batch_overlap_or_leave_a_row_out() -> None:
 
 def test_numbers_that_a_process_holds_are_those_of_all() -> None:
     """Of 5 processes: 1 of the 5 rows of each of two stages, 1 of the 3 of what is left, and a stage gathered."""
-
-    class Staged(LanguageModel):
-        def __init__(self, count: int) -> None:
-            super().__init__()
-            self.all = nn.ModuleList(nn.Linear(*size, bias=False) for size in ((2, 5), (7, 5), (5, 3)))
-            self.count = count
-
-        @property
-        def stages(self) -> list[nn.Module]:
-            return list(self.all)[: self.count]
-
+    stages = [nn.Linear(2, 5, bias=False), nn.Linear(7, 5, bias=False)]
+    model = nn.Sequential(*stages, nn.Linear(5, 3, bias=False))
     launch = Launch(rank=0, size=5, local_rank=0, local_size=5)
-    assert ALONE.held(Staged(2)) == 4 * (10 + 35 + 15)
-    assert Replicas(launch).held(Staged(2)) == 5 * (10 + 35 + 15)
-    assert Shards(launch).held(Staged(2)) == 4 * (2 + 7 + 5) + 2 * 35
-    assert Shards(launch).held(Staged(0)) == 4 * (2 + 7 + 5) + 2 * 60
+    assert ALONE.held(model, stages) == 4 * (10 + 35 + 15)
+    assert Replicas(launch).held(model, stages) == 5 * (10 + 35 + 15)
+    assert Shards(launch).held(model, stages) == 4 * (2 + 7 + 5) + 2 * 35
+    assert Shards(launch).held(model, []) == 4 * (2 + 7 + 5) + 2 * 60
 
 
 @pytest.mark.parametrize("id", [None, "mine"])

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from mingpt.compiling import Compiler
-from mingpt.lm import LossOf, ModelConfig
+from mingpt.lm import ModelConfig
 from mingpt.model import GPT
+from mingpt.ranks import LossOf
 
 inductor = pytest.importorskip("torch._inductor.compile_fx")
 
