@@ -35,10 +35,18 @@ from mingpt.say import Say, silent
 
 T = TypeVar("T")
 TRAININGS = itertools.count(1)  # of this process, each in its own company
-# MB of gradients exchanged together; else 25.  Each bucket is a graph of its own to a compiler, and a card that waits
-# for none of the others lost 4 % of a step to that, and 1 % with these (LOG.md, 2026-11-27).
-BUCKETS = {"cuda": 128}
+BUCKET, LARGEST_BUCKET = 25, 128  # MB of gradients exchanged together: as PyTorch does, and at most
 BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
+
+
+def _bucket(model: nn.Module, device: torch.device) -> int | None:
+    """MB of gradients that DDP exchanges together; None: as PyTorch does, a small bucket first.
+
+    Each is a graph of its own to a compiler: of GPT-2 124M one process alone on a card lost 4 % of a step to buckets of
+    25 MB, and 1 % to these (LOG.md, 2026-11-27).  Of four, three can be exchanged while the rest is computed.
+    """
+    fourth = sum(p.numel() * p.element_size() for p in model.parameters()) // 4_000_000
+    return min(fourth, LARGEST_BUCKET) if device.type == "cuda" and fourth > BUCKET else None
 
 
 class Nobody:
@@ -88,8 +96,9 @@ class Replicas(Ranks):
         return torch.device(kind.type, self._launched.local_rank)
 
     def spread(self, model: nn.Module, device: torch.device, stages: Sequence[nn.Module]) -> Callable[..., Tensor]:
+        asked = LossOf(model.to(device))
         self._replica = DistributedDataParallel(
-            LossOf(model.to(device)), bucket_cap_mb=BUCKETS.get(device.type), gradient_as_bucket_view=True
+            asked, bucket_cap_mb=_bucket(model, device), gradient_as_bucket_view=True
         )
         return self._replica
 
@@ -98,7 +107,7 @@ class Replicas(Ranks):
         return compiler.compiled(call), compiler.failed
 
     def held(self, model: nn.Module, stages: Sequence[nn.Module]) -> int:
-        return (NUMBERS + 1) * numbers(model)  # gradients are copied together for the exchange
+        return (NUMBERS + 1) * numbers(model)  # gradients that add up over several parts are copied for the exchange
 
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:
         return nullcontext() if last else self._replica.no_sync()

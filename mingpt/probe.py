@@ -3,7 +3,6 @@
 Nothing that is measured here knows of it: no timer inside a model, no cache emptied in a forward pass.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -68,9 +67,9 @@ def measure(
     """Seconds of each call, alternated round by round after a warm-up, the device synchronised around each turn.
 
     Args:
-        least: above 0, a turn is a call by which their number is guessed, then as many as last so many seconds, none
-            waited for before the last: so that a quick one is judged neither by the caches that a slow one before it
-            left, nor on a card by how long the host takes to ask for it.
+        least: above 0, a turn is a call that is not timed, then 1, 2, 4 ... in a row, a card waited for after each row,
+            until they lasted so many seconds: so that a quick one is judged neither by the caches that a slow one
+            before it left, nor by how long the host takes to ask a card for it.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(warmup + rounds):
@@ -82,8 +81,13 @@ def measure(
 
 
 def _timed(call: Callable[[], object], device: torch.device, least: float) -> float:
-    calls = math.ceil(least / _seconds(call, device, 1)) if least else 1
-    return _seconds(call, device, calls) / calls
+    if least:
+        call()
+    row, calls, taken = 1, 0, 0.0
+    while not calls or taken < least:
+        taken += _seconds(call, device, row)
+        row, calls = 2 * row, calls + row
+    return taken / calls
 
 
 def _seconds(call: Callable[[], object], device: torch.device, calls: int) -> float:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mingpt.attention.kernels import KERNELS, Reference
+from mingpt.attention.kernels.flex import TUNED_WIDTH
 from mingpt.attention.layers import AttentionConfig, GroupedQueryAttention
 from mingpt.attention.masks import MASKS
 from mingpt.attention.positions import POSITIONS
@@ -25,7 +26,6 @@ from mingpt.utils import training_type
 LENGTH, LONG = 41, 1000  # a multiple of nothing; and one that kernels for windows take in several parts
 WINDOWS, LONG_WINDOWS = (1, 5, 2 * LENGTH), (100, 3, 501)
 HEADS, WIDTH = 6, 96  # heads of width 16, the least that compiled kernels take
-USUAL = 64  # width of heads for which kernels are tuned
 GROUPS = (6, 2, 1)
 CHUNKS = {  # how a cache is filled: tokens at once, and what is left of a longer text at the end
     "prefill": (LENGTH,),
@@ -69,13 +69,11 @@ def cases() -> Iterator[AttentionConfig]:
     rules += [{"window": window} for window in WINDOWS]
     for score, rule, groups, position in itertools.product(SCORES, rules, GROUPS, POSITIONS):
         yield _layer(LENGTH, score=score, n_kv_head=groups, position=position, **rule)
-    for groups, window in itertools.product(GROUPS, LONG_WINDOWS):
-        yield _layer(LONG, n_kv_head=groups, window=window, rope=True)
-    for window in LONG_WINDOWS:
-        yield _layer(LONG, head_dim=USUAL, window=window, rope=True)
+    for groups, window, width in itertools.product(GROUPS, LONG_WINDOWS, (None, TUNED_WIDTH)):
+        yield _layer(LONG, n_kv_head=groups, window=window, head_dim=width, rope=True)
 
 
-def _layer(length: int, **settings: str | int | bool) -> AttentionConfig:
+def _layer(length: int, **settings: str | int | bool | None) -> AttentionConfig:
     return AttentionConfig(n_embd=WIDTH, n_query_head=HEADS, block_size=length, **settings)  # type: ignore[arg-type]
 
 

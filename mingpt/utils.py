@@ -61,7 +61,7 @@ def synchronise(device: torch.device) -> None:
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
     """`tensor` on `device`; to a CUDA card from page-locked memory, so that the host does not wait for the copy.
 
-    It is in one piece there: what isn't would be gathered in common memory first, and the host wait for the card.
+    Made one piece first: what isn't would be gathered in memory that is not locked, whose copy the host waits for.
     """
     if device.type != "cuda":
         return tensor.to(device)

@@ -36,7 +36,7 @@ from mingpt.benchmarks.worker import Worker
 from mingpt.errors import require
 from mingpt.probe import Spread, measure, peak_bytes
 from mingpt.say import Say
-from mingpt.utils import pick_device, training_type
+from mingpt.utils import multiplies_bfloat16, pick_device, training_type
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q, k, v (1, h, N, d) -> (1, h, N, d)
 PACKAGES = ("local-attention",)
@@ -44,7 +44,7 @@ TURN = {"cuda": 0.1}  # seconds of each way at a time where a step doesn't wait 
 SHORTEST = 1024  # positions, for slopes
 # Positions beyond which a way takes too long or too much to be timed; the others have no such end.
 LIMITS = {"reference": 4096, "sdpa": 4096, "loop": 1024}
-SLOPE_LIMITS = {"full": 8192}
+SLOPE_LIMITS = {"full": 8192, "full-flash": 8192}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ def ways(length: int, window: int, width: int, device: torch.device, dtype: torc
     need = Need(sliding_window(window), score, length, length, width, device, dtype)
     all_ways: dict[str, Attend] = {
         "full": partial(F.scaled_dot_product_attention, is_causal=True),
-        **({"full-flash": _flash} if device.type == "cuda" else {}),
+        **({"full-flash": _flash} if multiplies_bfloat16(device) else {}),
         "loop": partial(_loop, window=window),
         "unfold": partial(_unfolded, window=window),
         **{name: partial(_by_kernel, name=name, need=need) for name in KERNELS if not KERNELS[name].refuses(need)},

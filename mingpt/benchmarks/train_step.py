@@ -86,7 +86,7 @@ def contestants(options: Options) -> dict[str, str]:
     """Each kind that is timed, and the folder of its clone."""
     through = {f"ours-{strategy}": "" for strategy in _strategies(options)}
     clones = {"ours": "", **through, **parse_peers(options.peers, PEERS)}
-    compiled = {kind + COMPILED: path for kind, path in clones.items() if not kind.startswith("mingpt")}
+    compiled = {kind + COMPILED: path for kind, path in clones.items() if kind in ("nanogpt", "ours", *through)}
     return {**({} if options.device == "cuda" else clones), **(compiled if _compiles(options) else {})}
 
 

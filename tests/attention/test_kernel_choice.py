@@ -9,7 +9,7 @@ import torch
 from needs import bias_of, every_kernel, every_other, refuses_by_name, score_of
 
 from mingpt.attention import kernels
-from mingpt.attention.kernels import AUTO, KERNELS, Need, choose, explain
+from mingpt.attention.kernels import AUTO, KERNELS, Need, choose, explain, flex
 from mingpt.attention.masks import CAUSAL, FULL, MASKS, Mask, sliding_window
 from mingpt.attention.positions import POSITIONS
 from mingpt.attention.scores import SCORES
@@ -142,3 +142,18 @@ def test_a_model_is_the_same_function_with_every_kernel_that_serves_it(
         output.loss.backward()
     for one, other in zip(*(model.parameters() for model in models), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=1e-9)
+
+
+def test_tiles_are_given_where_nobody_measured_them_or_divide_no_block() -> None:
+    hopper = (9, 0)
+
+    def asked_of(card: tuple[int, int] | None, window: int = 512, **more: Any) -> dict[str, int] | None:
+        how = {"device": "cuda", "width": 64, "dtype": torch.bfloat16, **more}
+        return flex.tiles(card, asked(4096, sliding_window(window), **how))
+
+    given = asked_of(hopper)
+    assert given is not None
+    assert all(128 % size == 0 for name, size in given.items() if "BLOCK" in name)  # of a block mask's own blocks
+    others = asked_of((8, 0)), asked_of(None), asked_of(hopper, 2048), asked_of(hopper, width=32)
+    assert others == (None,) * 4
+    assert asked_of(hopper, dtype=torch.float32) is None

@@ -1,7 +1,6 @@
 """`bench`: every way computes the same window, slopes are exponents, and what can't be told apart is not ranked."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -16,6 +15,7 @@ from mingpt.benchmarks.worker import Worker
 from mingpt.distributed import STRATEGIES
 from mingpt.errors import UsageError
 from mingpt.flags import Flags
+from mingpt.launch import TOLD
 from mingpt.probe import Spread
 
 CPU = torch.device("cpu")
@@ -191,17 +191,27 @@ def test_peer_that_stops_ends_in_a_traceback(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize("strategy", [*STRATEGIES])
-def test_engine_of_several_processes_is_not_timed_with_one(strategy: str) -> None:
-    """Its worker is told to be the only one of a launch; nobody else is."""
-    kinds = train_step.contestants(parsed("train", f"--through={strategy}"))
-    assert kinds == {"ours": "", f"ours-{strategy}": ""}
+def test_step_is_not_timed_through_the_engine_that_was_asked_for(
+    strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = train_step.contestants(parsed("train", f"--through={strategy}", "--compile=True"))
+    assert [*kinds] == ["ours", f"ours-{strategy}", "ours-compiled", f"ours-{strategy}-compiled"]
+    for name in TOLD:
+        monkeypatch.setenv(name, "")  # so that what the call sets is taken back
+    monkeypatch.setattr(peers, "_our_step", lambda shape, ranks: ranks)
+    with peers.STAYING:
+        ranks: Any = peers.KINDS[f"ours-{strategy}"]({"device": "cpu"})
+        assert (type(ranks), ranks.size) == (STRATEGIES[strategy], 1)
+
+
+@pytest.mark.parametrize("strategy", [*STRATEGIES])
+def test_engine_of_several_processes_makes_no_step_with_one(strategy: str) -> None:
     shape = {"n_layer": 1, "n_head": 1, "n_embd": 4, "block_size": 8, "batch_size": 2, "dropout": 0.0}
     worker = Worker(f"ours-{strategy}", "", {**shape, "device": "cpu", "compile": False, "threads": 1})
     try:
         assert len(worker.steps(2)) == 2
     finally:
         worker.close()
-    assert "WORLD_SIZE" not in os.environ
 
 
 def test_peer_that_writes_is_not_timed_or_left_running(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

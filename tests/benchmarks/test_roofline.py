@@ -88,13 +88,20 @@ def test_share_of_memory_rate_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> N
     assert f"{row['memory_share']['median']:.1%}" in next(line for line in said if line.startswith("cache"))
 
 
-def test_turn_is_one_call_however_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, calls = [0.0], [0]
+@pytest.mark.parametrize("first", [0.0, 0.25, 60.0], ids=["free", "as the others", "slow"])
+def test_turn_is_one_call_however_short_or_waits_for_each(monkeypatch: pytest.MonkeyPatch, first: float) -> None:
+    now, said = [0.0], ""
 
     def call() -> None:
-        now[0] += 0.25
-        calls[0] += 1
+        nonlocal said
+        now[0] += 0.25 if said else first
+        said += "c"
+
+    def waited(device: torch.device) -> None:
+        nonlocal said
+        said += "|"
 
     monkeypatch.setattr(probe.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(probe, "synchronise", waited)
     assert probe.measure({"": call}, torch.device("cpu"), rounds=1, warmup=0, least=1.1)[""].values == (0.25,)
-    assert calls == [6]  # the first is not timed
+    assert said == "c|c||cc||cccc|"  # the first is not timed

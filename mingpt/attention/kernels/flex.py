@@ -22,7 +22,8 @@ except ImportError:  # a PyTorch without it
 
 NARROWEST, DTYPES = 16, (torch.float32, torch.bfloat16, torch.float16)
 # Of the backward pass: queries and keys of a tile for the gradients of keys and values (1) and of queries (2).  A
-# window is few tiles wide, and on a Hopper card PyTorch's own choice takes a sixth longer (LOG.md, 2026-11-27).
+# window is few tiles wide; on a Hopper card that pass takes a sixth longer in those that PyTorch chooses (LOG.md,
+# 2026-11-27).
 TILES = {
     "bwd_BLOCK_M1": 32,
     "bwd_BLOCK_N1": 128,
@@ -31,7 +32,7 @@ TILES = {
     "bwd_num_warps": 4,
     "bwd_num_stages": 3,
 }
-HOPPER, TUNED_WIDTH, TUNED_BYTES = (9, 0), 64, 2  # compute capability; of a head; of a number
+HOPPER, TUNED_WIDTH, TUNED_WINDOW, TUNED_BYTES = (9, 0), 64, 1024, 2  # of the card; of heads; at most; of a number
 VARIANTS = 1000  # compiled at most in one process; one more is an error
 LIMITS = {"recompile_limit": VARIANTS, "accumulated_recompile_limit": VARIANTS, "fail_on_recompile_limit_hit": True}
 
@@ -62,20 +63,24 @@ class Flex(Kernel):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, need: Need) -> tuple[Tensor, Tensor | None]:
         q, k, v = folded(q, k, v, need)
-        blocks, tiles = _prepared(need.mask, need.queries, need.keys, need.device, need.width, need.dtype)
+        blocks, tiles = _prepared(need)
         compute: Any = flex_attention if torch.compiler.is_compiling() else _compiled()
         how = {"scale": need.score.scale, "enable_gqa": k.shape[1] != q.shape[1], "kernel_options": tiles}
         return compute(q, k, v, block_mask=blocks, **how), None
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def _prepared(
-    mask: Mask, queries: int, keys: int, device: torch.device, width: int, dtype: torch.dtype
-) -> tuple[Any, dict[str, int] | None]:
-    """The blocks of keys that a block of queries sees, and the backward pass's tiles where PyTorch's are not best."""
-    tuned = torch.cuda.is_available() and torch.cuda.get_device_capability(device) == HOPPER
-    tuned = tuned and width == TUNED_WIDTH and dtype.itemsize == TUNED_BYTES
-    return _made_block_mask(mask, queries, keys, device), TILES if tuned else None
+def _prepared(need: Need) -> tuple[Any, dict[str, int] | None]:
+    """The blocks of keys that each block of queries sees, and the backward pass's tiles."""
+    capability = torch.cuda.get_device_capability(need.device) if need.device.type == "cuda" else None
+    return _made_block_mask(need.mask, need.queries, need.keys, need.device), tiles(capability, need)
+
+
+def tiles(capability: tuple[int, int] | None, need: Need) -> dict[str, int] | None:
+    """TILES where they were measured, on a card of that compute capability; None: as PyTorch chooses."""
+    narrow = need.mask.band is not None and need.mask.band <= TUNED_WINDOW
+    tuned = capability == HOPPER and need.width == TUNED_WIDTH and need.dtype.itemsize == TUNED_BYTES
+    return TILES if tuned and narrow else None
 
 
 @lru_cache(maxsize=16)
