@@ -1,41 +1,25 @@
 """The banded kernel: its gradients, its cost in products and in memory, and that a compiler sees one node."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from needs import called_where_compiled, defined, drawn, need_of
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mingpt.attention.kernels import Need, banded, choose
-from mingpt.attention.masks import CAUSAL, sliding_window
-from mingpt.attention.scores import SCORES
-from mingpt.model import GroupedQueryAttention
+from mingpt.attention.kernels import banded, choose
 from mingpt.probe import peak_bytes
 
 CPU = torch.device("cpu")
 banded_attention = banded.banded
 
 
-def drawn(b: int, h: int, g: int, n: int, d: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
-    generator = torch.Generator().manual_seed(b + h + g + n + d)
-    shapes = ((b, h, n, d), (b, g, n, d), (b, g, n, d))
-    return tuple(torch.randn(shape, dtype=dtype, generator=generator).requires_grad_() for shape in shapes)
-
-
 def seed_of(dropout_p: float, seed: int) -> Tensor | None:
     return torch.tensor(seed) if dropout_p else None
-
-
-def need_of(q: Tensor, window: int | None, **more: Any) -> Need:
-    score = SCORES["scaled_dot"](SimpleNamespace(n_query_head=q.shape[1], head_width=q.shape[-1]))
-    mask, n = sliding_window(window) if window else CAUSAL, q.shape[2]
-    return Need(mask=mask, score=score, queries=n, keys=n, width=q.shape[-1], device=q.device, dtype=q.dtype, **more)
 
 
 def attended(name: str, window: int | None, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -71,10 +55,7 @@ def test_it_is_the_same_in_tiles_of_any_size(monkeypatch: pytest.MonkeyPatch, ti
         again = banded_attention(*inputs, window, 0.6, dropout_p, seed_of(dropout_p, 1))
         assert torch.equal(found, again)  # the same seed draws the same
         if not dropout_p:
-            lag = torch.arange(53)[:, None] - torch.arange(53)
-            q, k, v = inputs[0], *(x.repeat_interleave(2, 1) for x in inputs[1:])
-            logits = (0.6 * q @ k.mT).masked_fill((lag < 0) | (lag >= window), -math.inf)
-            right = logits.softmax(-1) @ v
+            right = defined(*inputs, window, 0.6)[0]
             torch.testing.assert_close(found, right, rtol=0, atol=1e-12)
             for one, other in zip(gradients, torch.autograd.grad((right * weights).sum(), inputs), strict=True):
                 torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
@@ -242,28 +223,9 @@ def test_it_is_an_operator_as_pytorch_wants_them(dropout_p: float) -> None:
 
 @pytest.mark.parametrize("dropout_p", [0.0, 0.3])
 def test_a_compiler_sees_one_node_in_the_layer_and_no_break(dropout_p: float) -> None:
-    fields = {"n_embd": 24, "n_query_head": 4, "n_kv_head": 2, "rope": True, "block_size": 19, "window": 5}
-    layer = GroupedQueryAttention(
-        SimpleNamespace(**fields, kernel="banded", attn_pdrop=dropout_p, resid_pdrop=0.0)
-    ).double()
-    x = torch.randn(2, 19, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    graphs = []
-
-    def look(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
-        graphs.append([str(node.target) for node in graph.graph.nodes if node.op == "call_function"])
-        return graph.forward
-
-    seeded = []
-    for called in (torch.compile(layer, backend=look, fullgraph=True), layer):
-        torch.manual_seed(0)
-        seeded.append(called(x)[0])
-    compiled, eager = seeded
-    torch.testing.assert_close(compiled, eager, rtol=0, atol=1e-13)  # what turns by positions rounds otherwise
-    for one, other in zip(*(torch.autograd.grad(y.square().sum(), x) for y in (compiled, eager)), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-13)
-    assert len(graphs) == 1
-    assert [target for target in graphs[0] if "banded" in target] == ["mingpt.banded.default"]
-    assert not [target for target in graphs[0] if "bmm" in target or "as_strided" in target or "softmax" in target]
+    called = called_where_compiled("banded", dropout_p)
+    assert [target for target in called if "banded" in target] == ["mingpt.banded.default"]
+    assert not [target for target in called if "bmm" in target or "as_strided" in target or "softmax" in target]
 
 
 def test_autocast_reaches_into_it(monkeypatch: pytest.MonkeyPatch) -> None:

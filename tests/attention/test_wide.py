@@ -1,41 +1,17 @@
 """The kernel for wide windows: its gradients, its parts and their cost, and what the private calls take on trust."""
 
 import math
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
+from needs import called_where_compiled, defined, drawn, need_of
 from torch import Tensor
 
-from mingpt.attention.kernels import AUTO, KERNELS, Need, choose, wide
+from mingpt.attention.kernels import AUTO, KERNELS, choose, wide
 from mingpt.attention.masks import sliding_window
-from mingpt.attention.scores import SCORES
-from mingpt.model import GroupedQueryAttention
 from mingpt.probe import peak_bytes
 
 wide_attention = wide.wide
-
-
-def drawn(b: int, h: int, g: int, n: int, d: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
-    generator = torch.Generator().manual_seed(b + h + g + n + d)
-    shapes = ((b, h, n, d), (b, g, n, d), (b, g, n, d))
-    return tuple(torch.randn(shape, dtype=dtype, generator=generator).requires_grad_() for shape in shapes)
-
-
-def need_of(q: Tensor, window: int) -> Need:
-    score = SCORES["scaled_dot"](SimpleNamespace(n_query_head=q.shape[1], head_width=q.shape[-1]))
-    n = q.shape[2]
-    return Need(sliding_window(window), score, queries=n, keys=n, width=q.shape[-1], device=q.device, dtype=q.dtype)
-
-
-def defined(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float) -> tuple[Tensor, Tensor]:
-    """The output and the log-sum-exp, from all N x N numbers."""
-    n, shared = q.shape[2], q.shape[1] // k.shape[1]
-    lag = torch.arange(n)[:, None] - torch.arange(n)
-    k, v = (x.repeat_interleave(shared, 1) for x in (k, v))
-    logits = (scale * q @ k.mT).masked_fill((lag < 0) | (lag >= window), -math.inf)
-    return logits.softmax(-1) @ v, logits.logsumexp(-1)
 
 
 # -- gradients
@@ -222,23 +198,8 @@ def test_it_is_an_operator_as_pytorch_wants_them(
 
 def test_a_compiler_sees_more_than_one_node_in_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wide, "CHUNK", 4)
-    fields = {"n_embd": 24, "n_query_head": 4, "n_kv_head": 2, "rope": True, "block_size": 19, "window": 5}
-    config = SimpleNamespace(**fields, kernel="wide", attn_pdrop=0.0, resid_pdrop=0.0)
-    torch.manual_seed(0)
-    layer = GroupedQueryAttention(config).double()
-    x = torch.randn(2, 19, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    graphs = []
-
-    def look(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
-        graphs.append([str(node.target) for node in graph.graph.nodes if node.op == "call_function"])
-        return graph.forward
-
-    compiled, eager = torch.compile(layer, backend=look, fullgraph=True)(x)[0], layer(x)[0]
-    torch.testing.assert_close(compiled, eager, rtol=0, atol=1e-13)  # what turns by positions rounds otherwise
-    gradients = [torch.autograd.grad(y.square().sum(), x) for y in (compiled, eager)]
-    torch.testing.assert_close(*gradients, rtol=0, atol=1e-13)
-    assert len(graphs) == 1
-    assert [target for target in graphs[0] if "wide" in target or "attention" in target] == ["mingpt.wide.default"]
+    called = called_where_compiled("wide")
+    assert [target for target in called if "wide" in target or "attention" in target] == ["mingpt.wide.default"]
 
 
 def test_autocast_changes_what_is_computed() -> None:
