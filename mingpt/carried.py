@@ -24,7 +24,8 @@ def refuse_carrying(family: type[LanguageModel], compile_setting: str) -> None:
     """
     rule = f"{family.__name__} has no state that training can carry on; only recurrent models do"
     require(family.carries_state, "data.stateful", True, rule)
-    require(compile_setting != "always", "trainer.compile", compile_setting, "can't be with data.stateful=True")
+    compiled = compile_setting == "always"
+    require(not compiled, "trainer.compile", compile_setting, "can't be with {}", ("data.stateful", True))
 
 
 class Carried:

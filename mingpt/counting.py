@@ -29,8 +29,8 @@ def refuse_unread(config: TrainerConfig, family: str) -> None:
     """
     for field in fields(config):
         if field.name not in READS:
-            value, rule = getattr(config, field.name), f"is not read by model.type={family}, which counts in one step"
-            require(value == field.default, f"trainer.{field.name}", value, rule)
+            value, rule = getattr(config, field.name), "is not read by {}, which counts in one step"
+            require(value == field.default, f"trainer.{field.name}", value, rule, ("model.type", family))
 
 
 class Counting(Trainer):

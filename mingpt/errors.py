@@ -20,11 +20,24 @@ class MingptError(Exception):
     everywhere = False
 
 
+Setting = tuple[str, object]  # its key, and its value
+
+
 class UsageError(MingptError, ValueError):
-    """A wrong setting, flag or prompt: names field, value and rule."""
+    """A wrong setting, flag or prompt: names field, value and rule.
+
+    Attributes:
+        field, value: the setting that the rule belongs to; "" and None where `require` didn't raise it.
+        rule: the rest of the sentence.
+        others: settings that the rule names.
+    """
 
     exit_code = 2
     everywhere = True
+    field: str = ""
+    value: object = None
+    rule: str = ""
+    others: tuple[Setting, ...] = ()
 
 
 class DataError(MingptError, ValueError):
@@ -72,11 +85,17 @@ def asked_in_vain(error: BaseException) -> str | None:
     return f"{amount[1]} {amount[2]} were asked for at once" if amount else "how much was asked for is not told"
 
 
-def require(holds: bool, field: str, value: object, rule: str) -> None:
+def require(holds: bool, field: str, value: object, rule: str, *others: Setting) -> None:
     """Refuse a setting: `model.n_embd=30: must be a multiple of model.n_query_head=4`.
+
+    Args:
+        others: settings that the rule depends on, too; each stands in a `{}` of it.
 
     Raises:
         UsageError: when `holds` is false.  Never an `assert`: these rules also hold under `python -O`.
     """
     if not holds:
-        raise UsageError(f"{field}={value}: {rule}")
+        said = rule.format(*(f"{key}={of}" for key, of in others)) if others else rule
+        error = UsageError(f"{field}={value}: {said}")
+        error.field, error.value, error.rule, error.others = field, value, said, others
+        raise error

@@ -239,12 +239,10 @@ def blaming(error: UsageError, argv: Sequence[str]) -> UsageError:
     A rule of two settings names the one that it belongs to first, which may be a default that nobody has typed.
     """
     typed = {word[2:].partition("=")[0] for word in argv if word.startswith("--")}
-    begins = re.match(r"([a-z_]+\.[a-z_]+)=(.*?): ", str(error))
-    named = re.findall(r"(?<![\w.])([a-z_]+\.[a-z_]+)=([^\s,;:)]+)", str(error)[begins.end() :]) if begins else []
-    others = [f"{key}={value}" for key, value in named if key in typed]
-    if begins is None or begins[1] in typed or not others:
+    blamed = next((f"{key}={value}" for key, value in error.others if key in typed), None)
+    if blamed is None or error.field in typed:
         return error
-    return UsageError(f"{others[0]}: {begins[1]}={begins[2]} {str(error)[begins.end() :]}")
+    return UsageError(f"{blamed}: {error.field}={error.value} {error.rule}")
 
 
 def to_yaml(values: Mapping[str, Any]) -> str:

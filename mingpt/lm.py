@@ -120,9 +120,8 @@ class LanguageModel(nn.Module):
         for field in fields(ModelConfig):
             value = getattr(config, field.name)
             if field.name not in cls.reads | EVERYONE:
-                require(
-                    value == field.default, f"model.{field.name}", value, f"is not read by model.type={config.type}"
-                )
+                by = ("model.type", config.type)
+                require(value == field.default, f"model.{field.name}", value, "is not read by {}", by)
 
     @property
     def autoregressive(self) -> bool:

@@ -111,7 +111,8 @@ class RNN(LanguageModel):
             CELLS[config.cell].reads_out or not READOUTS[config.readout].as_logits,
             "model.readout",
             config.readout,
-            f"needs a cell with an output layer of its own, which model.cell={config.cell} has not",
+            "needs a cell with an output layer of its own, which {} has not",
+            ("model.cell", config.cell),
         )
 
     def __init__(self, config: ModelConfig) -> None:
@@ -190,7 +191,8 @@ class BidirectionalRNN(LanguageModel):
             not (OBJECTIVES[config.objective].gaps and READINGS[config.reading].autoregressive),
             "model.objective",
             config.objective,
-            f"hides tokens that model.reading={config.reading} doesn't look at",
+            "hides tokens that {} doesn't look at",
+            ("model.reading", config.reading),
         )
 
     def __init__(self, config: ModelConfig) -> None:
@@ -286,7 +288,8 @@ def _check_sizes(config: ModelConfig) -> None:
         config.resid_pdrop == 0 or config.n_layer > 1,
         "model.resid_pdrop",
         config.resid_pdrop,
-        "drops between layers, and model.n_layer=1 has none",
+        "drops between layers, and {} has none",
+        ("model.n_layer", config.n_layer),
     )
     CELLS[config.cell]
 

@@ -71,8 +71,9 @@ class ModelSettings(ModelConfig):
         FAMILIES[self.type].check(self)
         require(self.pretrained_folder != "", "model.pretrained_folder", "''", "must name a run folder, or be null")
         if FAMILIES[self.type].fits_by_counting:
-            rule = f"is not read by model.type={self.type}, which counts the text that it is given and no other"
-            require(self.pretrained_folder is None, "model.pretrained_folder", self.pretrained_folder, rule)
+            rule = "is not read by {}, which counts the text that it is given and no other"
+            folder, by = self.pretrained_folder, ("model.type", self.type)
+            require(folder is None, "model.pretrained_folder", folder, rule, by)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from mingpt.errors import require
+from mingpt.errors import Setting, require
 from mingpt.optim import OPTIMIZERS, SCHEDULES
 from mingpt.utils import DEVICES
 
@@ -68,8 +68,8 @@ class TrainerConfig:
     resume_changed: bool = False
 
     def __post_init__(self) -> None:
-        def rule(holds: bool, name: str, text: str) -> None:
-            require(holds, f"trainer.{name}", getattr(self, name), text)
+        def rule(holds: bool, name: str, text: str, *others: Setting) -> None:
+            require(holds, f"trainer.{name}", getattr(self, name), text, *others)
 
         for name in ("max_iters", "batch_size", "accumulation", "eval_tokens"):
             rule(getattr(self, name) >= 1, name, "must be at least 1")
@@ -79,11 +79,8 @@ class TrainerConfig:
             rule(math.isfinite(getattr(self, name)) and getattr(self, name) > 0, name, "must be finite and above 0")
         for name in ("weight_decay", "grad_norm_clip"):
             rule(math.isfinite(getattr(self, name)) and getattr(self, name) >= 0, name, "must be finite, 0 or more")
-        rule(
-            self.batch_size % self.accumulation == 0,
-            "batch_size",
-            f"must be a multiple of trainer.accumulation={self.accumulation}",
-        )
+        parts = ("trainer.accumulation", self.accumulation)
+        rule(self.batch_size % self.accumulation == 0, "batch_size", "must be a multiple of {}", parts)
         rule(0 <= self.matrix_momentum < 1, "matrix_momentum", "must be in [0, 1)")
         rule(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "betas", "must be two numbers in [0, 1)")
         for name in ("decay_from", "final_rate"):
@@ -94,4 +91,4 @@ class TrainerConfig:
         for (setting, choice), unread in UNREAD.items():
             for name in unread if getattr(self, setting) == choice else ():
                 default = getattr(type(self), name)
-                rule(getattr(self, name) == default, name, f"is not read by trainer.{setting}={choice}")
+                rule(getattr(self, name) == default, name, "is not read by {}", (f"trainer.{setting}", choice))

@@ -73,41 +73,55 @@ class AttentionConfig:
         Raises:
             UsageError: names the setting, its value and the broken rule.
         """
-        for name in ("n_embd", "n_query_head"):
-            require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "must be at least 1")
-        require(
-            self.head_dim is not None or self.n_embd % self.n_query_head == 0,
-            "model.n_embd",
-            self.n_embd,
-            f"must be a multiple of model.n_query_head={self.n_query_head}",
-        )
-        require(
-            self.head_dim is None or self.head_dim >= 1, "model.head_dim", self.head_dim, "must be at least 1, or null"
-        )
-        require(
-            1 <= self.key_heads <= self.n_query_head and self.n_query_head % self.key_heads == 0,
-            "model.n_kv_head",
-            self.n_kv_head,
-            f"must divide model.n_query_head={self.n_query_head}",
-        )
-        for name in ("attn_pdrop", "resid_pdrop"):
-            require(0 <= getattr(self, name) < 1, f"model.{name}", getattr(self, name), "must be in [0, 1)")
-        require(self.block_size >= 1, "data.block_size", self.block_size, "must be at least 1")
+        self._check_heads()
+        self._check_shares_and_length()
         require(
             not self.rope or self.position in (None, "rope"),
             "model.position",
             self.position,
-            "contradicts model.rope=True; give one of the two",
+            "contradicts {}; give one of the two",
+            ("model.rope", True),
         )
+        self._check_window()
+        self._check_head_width()
+        MASKS[self.mask], self.kernel == AUTO or KERNELS[self.kernel]
+        self._check_constants()
+
+    def _check_heads(self) -> None:
+        for name in ("n_embd", "n_query_head"):
+            require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "must be at least 1")
+        heads = ("model.n_query_head", self.n_query_head)
+        divides = self.head_dim is not None or self.n_embd % self.n_query_head == 0
+        require(divides, "model.n_embd", self.n_embd, "must be a multiple of {}", heads)
+        some = self.head_dim is None or self.head_dim >= 1
+        require(some, "model.head_dim", self.head_dim, "must be at least 1, or null")
+        shared = 1 <= self.key_heads <= self.n_query_head and self.n_query_head % self.key_heads == 0
+        require(shared, "model.n_kv_head", self.n_kv_head, "must divide {}", heads)
+
+    def _check_shares_and_length(self) -> None:
+        for name in ("attn_pdrop", "resid_pdrop"):
+            require(0 <= getattr(self, name) < 1, f"model.{name}", getattr(self, name), "must be in [0, 1)")
+        require(self.block_size >= 1, "data.block_size", self.block_size, "must be at least 1")
+
+    def _check_window(self) -> None:
         require(self.window is None or self.window >= 1, "model.window", self.window, "must be at least 1, or null")
         require(
             self.window is None or MASKS[self.mask].causal,
             "model.window",
             self.window,
-            f"counts keys back from the query's own, which model.mask={self.mask} does not",
+            "counts keys back from the query's own, which {} does not",
+            ("model.mask", self.mask),
         )
-        self._check_head_width()
-        MASKS[self.mask], self.kernel == AUTO or KERNELS[self.kernel]
+
+    def _check_head_width(self) -> None:
+        least, d, code = SCORES[self.score].least_width, self.head_width, POSITIONS[self.position_code]
+        field, value = ("n_embd", self.n_embd) if self.head_dim is None else ("head_dim", self.head_dim)
+        rule = f"must give heads of width {least} or more for {{}}"
+        require(d >= least, f"model.{field}", value, rule, ("model.score", self.score))
+        rule = f"must give heads of even width for rotary positions, not {d}"
+        require(not code.rotates or d % 2 == 0, f"model.{field}", value, rule)
+
+    def _check_constants(self) -> None:
         for name in ("rope_base", "norm_eps"):
             value = getattr(self, name)
             finite = value is None or (math.isfinite(value) and value > 0)
@@ -118,14 +132,6 @@ class AttentionConfig:
             self.rope_base,
             f"is not read by {self.position_code} positions",
         )
-
-    def _check_head_width(self) -> None:
-        least, d, code = SCORES[self.score].least_width, self.head_width, POSITIONS[self.position_code]
-        field, value = ("n_embd", self.n_embd) if self.head_dim is None else ("head_dim", self.head_dim)
-        rule = f"must give heads of width {least} or more for model.score={self.score}"
-        require(d >= least, f"model.{field}", value, rule)
-        rule = f"must give heads of even width for rotary positions, not {d}"
-        require(not code.rotates or d % 2 == 0, f"model.{field}", value, rule)
 
     @property
     def key_heads(self) -> int:
@@ -261,7 +267,8 @@ class CausalSelfAttention(GroupedQueryAttention):
             self.n_kv_head == self.n_query_head,
             "model.n_kv_head",
             self.n_kv_head,
-            f"must equal model.n_query_head={self.n_query_head} here; GroupedQueryAttention takes fewer",
+            "must equal {} here; GroupedQueryAttention takes fewer",
+            ("model.n_query_head", self.n_query_head),
         )
         require(self.mask.causal, "model.mask", getattr(config, "mask", None), "must be causal here")
 

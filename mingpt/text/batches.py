@@ -48,8 +48,8 @@ class DataConfig:
         require(self.path != "", "data.path", "''", "must name a text file")
         ready_made = self.tokenizer.endswith(FILE_NAME)
         if ready_made or not TOKENIZERS[self.tokenizer].learns:
-            rule = f"is not read by data.tokenizer={self.tokenizer}"
-            require(self.vocab_size == VOCAB_SIZE, "data.vocab_size", self.vocab_size, rule)
+            usual, by = self.vocab_size == VOCAB_SIZE, ("data.tokenizer", self.tokenizer)
+            require(usual, "data.vocab_size", self.vocab_size, "is not read by {}", by)
         require(BYTES <= self.vocab_size <= LARGEST, "data.vocab_size", self.vocab_size, f"must be in [256, {LARGEST}]")
         require(self.block_size >= 1, "data.block_size", self.block_size, "must be at least 1")
         require(0 < self.val_fraction < 1, "data.val_fraction", self.val_fraction, "must be between 0 and 1")

@@ -156,6 +156,13 @@ def test_default_is_blamed_for_what_was_typed(accepts: Any, tmp_path: Path) -> N
     assert accepts("--trainer.accumulation=3").refusal == (
         "trainer.accumulation=3: trainer.batch_size=8 must be a multiple of trainer.accumulation=3"
     )
+    (tmp_path / "c").write_text("data:\n  vocab_size: 300\n")
+    by = "data.tokenizer=my tokens, at {}: the.json"  # whatever stands in a value, none of it is read as a sentence
+    assert accepts(f"--config={tmp_path / 'c'}", f"--{by}").refusal == f"{by}: data.vocab_size=300 is not read by {by}"
+    (tmp_path / "c").write_text("model:\n  n_layer: 1\n  resid_pdrop: 0.5\n")
+    assert accepts(f"--config={tmp_path / 'c'}", "--model.type=rnn", "--model.n_layer=1").refusal == (
+        "model.n_layer=1: model.resid_pdrop=0.5 drops between layers, and model.n_layer=1 has none"
+    )
 
 
 @pytest.mark.usefixtures("untouched")
