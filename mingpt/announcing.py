@@ -2,12 +2,13 @@
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from mingpt import counting, folders, runlog
 from mingpt.files import sha256
-from mingpt.lm import EVERYONE, LanguageModel
+from mingpt.lm import EVERYONE, LanguageModel, ModelConfig
 from mingpt.probe import expected_memory, matrix_rate
 from mingpt.settings import Config
 from mingpt.text.corpus import Corpus
@@ -25,7 +26,6 @@ FILLS = (
 
 def describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus) -> None:
     """Write environment.json and config.yaml of a run that is about to begin, and say what it is and may take."""
-    attention = trainer.model.kernels(trainer.device, training_type(trainer.device))  # before anything is written
     vocabulary = sha256(corpus.tokenizer.to_json().encode())
     text = {
         "text": corpus.place,
@@ -37,12 +37,22 @@ def describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus) -> 
         "flops_per_token": trainer.model.flops_per_token(),
         "reads": _reads(trainer.model),
     }
+    attention = kernels(trainer.model.config, trainer.device)
     more = {**text, **trainer.ranks.described, "model": model, "attention": attention}
     folders.write_json(folder, "environment.json", runlog.environment(trainer.device, **more))
     folders.write_config(folder, config)  # last: where it lies, a run is
     trainer.say(_announcement(trainer))
     if not trainer.model.autoregressive:
         trainer.say(unjudged(trainer.model))
+
+
+def kernels(config: ModelConfig, device: torch.device) -> list[dict[str, Any]]:
+    """Which kernel each attention layer trains with, and why.
+
+    Raises:
+        UsageError: the one that was asked for can't serve.
+    """
+    return FAMILIES[config.type].kernels(config, device, training_type(device))
 
 
 def _reads(model: LanguageModel) -> list[str]:

@@ -162,8 +162,10 @@ class LanguageModel(nn.Module):
         """
         raise UsageError(f"{type(self).__name__} was not trained to fill gaps")
 
-    def kernels(self, device: torch.device, dtype: torch.dtype) -> list[dict[str, Any]]:
-        """Which kernel each attention layer takes for a whole block on `device` in `dtype`, and why; [] without any.
+    @classmethod
+    def kernels(cls, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> list[dict[str, Any]]:
+        """Which kernel each attention layer takes to train on a whole block on `device` in `dtype`, and why; [] without
+        any.
 
         Raises:
             UsageError: the one that was asked for can't serve.

@@ -163,13 +163,16 @@ class GPT(LanguageModel):
         bands = [block.attention.mask.band for block in self.blocks]  # type: ignore[union-attr]
         return not self.position.bounded and all(band is not None and band <= limit for band in bands)  # type: ignore[operator]
 
-    def kernels(self, device: torch.device, dtype: torch.dtype) -> list[dict[str, Any]]:
-        """As every model's: one entry per distinct need, with the layers, from 0, that have it."""
-        size = self.config.block_size
+    @classmethod
+    def kernels(cls, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> list[dict[str, Any]]:
+        """As every family's: one entry per distinct need, with the layers, from 0, that have it."""
+        size = config.block_size
         found: dict[str, dict[str, Any]] = {}
         like = torch.empty(0, size, 1, device=device, dtype=dtype)
-        for number, block in enumerate(self.blocks):
-            choice = explain(block.attention.kernel, block.attention.need(like, size))  # type: ignore
+        for number in range(config.n_layer):
+            with torch.device("meta"):  # a layer as to what it asks for: its weights take no memory
+                layer = GroupedQueryAttention(config.of_layer(number))
+            choice = explain(layer.kernel, layer.need(like, size))
             found.setdefault(str(choice), {"layers": [], **choice})["layers"].append(number)
         return list(found.values())
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import mingpt
-from mingpt import run
+from mingpt import folders, run
 from mingpt.errors import UsageError
 from mingpt.report.reading import read_lines
 from mingpt.sampling import Sampling
@@ -40,9 +40,31 @@ def test_environment_names_another_kernel_than_each_layer_takes(windowed: run.Ru
 
 
 def test_kernel_that_cannot_serve_leaves_a_folder(tiny: Tiny, tmp_path: Path) -> None:
+    said: list[str] = []
     with pytest.raises(UsageError, match=r"model\.kernel=banded: can't serve ScaledDot, band inf"):
-        run.train(tiny(tmp_path / "run", {"model.kernel": "banded"}))
+        run.train(tiny(tmp_path / "run", {"model.kernel": "banded"}), say=said.append)
     assert not (tmp_path / "run").exists()
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, "it takes causal masks with a window"),
+        ({"model.window": 3, "model.window_pattern": "wf", "model.n_layer": 2}, "it takes causal masks with a window"),
+        ({"model.window": 3, "model.attn_pdrop": 0.1}, "it has no dropout"),
+        ({"model.window": 3, "model.score": "additive"}, "it takes scores that are a dot product"),
+        ({"model.window": 3, "model.position": "alibi"}, "it has no position bias"),
+    ],
+    ids=str,
+)
+def test_kernel_that_cannot_serve_is_refused_after_a_text_is_read_or_a_folder_made(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], reason: str
+) -> None:
+    monkeypatch.setattr(folders, "opened", None)
+    config = tiny(tmp_path / "run", {"model.attn_pdrop": 0.0, **changes, "model.kernel": "wide", "data.path": "none"})
+    with pytest.raises(UsageError, match=rf"model\.kernel=wide: can't serve .* on cpu in float32: {reason}"):
+        run.train(config)
 
 
 def test_kernel_decides_whether_weights_fit(tiny: Tiny, tmp_path: Path, windowed: run.Run) -> None:
