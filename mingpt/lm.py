@@ -94,6 +94,7 @@ class ModelConfig(RecurrentConfig, AttentionConfig):
         return replace(self, window=None, window_pattern=None) if full else self
 
 
+TRAINED_TO_FILL = "--model.type=birnn --model.objective=masked"  # said to who asks another model to fill gaps
 EVERYONE = frozenset(("type", "vocab_size", "block_size"))  # what every family reads of its settings
 
 
@@ -160,7 +161,7 @@ class LanguageModel(nn.Module):
         Raises:
             UsageError: it does not fill gaps.
         """
-        raise UsageError(f"{type(self).__name__} was not trained to fill gaps")
+        raise UsageError(f"{type(self).__name__} was not trained to fill gaps; {TRAINED_TO_FILL} trains one that is")
 
     @classmethod
     def kernels(cls, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> list[dict[str, Any]]:
