@@ -7,7 +7,7 @@ weights of the one before.  A **cell** is an arm with a seed.  A **measurement**
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from mingpt import counting
 from mingpt.lm import EVERYONE, LanguageModel
@@ -20,6 +20,7 @@ from mingpt.zoo import FAMILIES
 Settings = Mapping[str, Any]  # `{"model.window": 16}`
 Stages = Sequence[Settings]
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,13 @@ class Cell:
         return sum(steps_of(c) * c.trainer.batch_size * c.data.block_size for c in self.configs)
 
 
+class Sizes(NamedTuple, Generic[T]):
+    """How much of something: in a quick form, which must be over in minutes, and in the full one."""
+
+    quick: T
+    full: T
+
+
 @dataclass(frozen=True)
 class Lab:
     """What a measurement may use: the experiment's folder, its finished cells, whether to be quick, someone to tell."""
@@ -50,6 +58,10 @@ class Lab:
     cells: Sequence[Cell]
     quick: bool
     say: Say
+
+    def pick(self, sizes: Sizes[T]) -> T:
+        """The one of this form."""
+        return sizes.quick if self.quick else sizes.full
 
 
 @dataclass(frozen=True)
@@ -62,8 +74,8 @@ class Measurement:
         draw: (rows, matplotlib Figure) draws them, from the rows alone; None: no picture.
         finding: what the rows say, in one sentence; None: the numbers alone are given.
         brief: the same for a table, with few numbers or none; None: nothing of it stands there.
-        quick: what is smaller of it in a quick form, said at the figure's foot; empty: nothing; None: it looks at the
-            experiment's own runs, so what is smaller of those is said.
+        of_runs: whether it looks at the experiment's own runs, so that these are what a quick form makes smaller.
+        smaller: what else a quick form makes smaller of it, for people; empty: nothing.
         row: what `draw` and `finding` read of a row, as `misfit` has it: what a stranger's rows must hold.
         beside_counts: whether its y axis is a held-out loss of the text in blocks as trained on, so that the n-gram
             lines, which are one, may stand beside it.
@@ -74,7 +86,8 @@ class Measurement:
     draw: Callable[[list[Row], Any], None] | None = None
     finding: Callable[[list[Row]], str] | None = None
     brief: Callable[[list[Row]], str] | None = None
-    quick: str | None = None
+    of_runs: bool = False
+    smaller: str = ""
     row: Fields = field(default_factory=dict)
     beside_counts: bool = False
 

@@ -167,6 +167,7 @@ def defined(experiment: Experiment, text: Text, quick: bool) -> dict[str, Any]:
         "learning_rates": list(experiment.learning_rates) if experiment.learning_rates else None,
         "arms": arms,
         "measurements": [each.name for each in experiment.measurements],
+        "smaller": [each.smaller for each in experiment.measurements if quick and each.smaller],
     }
 
 

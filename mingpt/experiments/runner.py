@@ -21,7 +21,16 @@ from mingpt.experiments.crew import AGAIN_S, Crew, Launch, Outcome, done, in_pro
 from mingpt.experiments.plan import Text
 from mingpt.files import locked, write_atomic
 from mingpt.report import figures
-from mingpt.report.cells import MEASURED, RECORD, baselines_of, read_record, read_rows, refuse_links, smallness
+from mingpt.report.cells import (
+    MEASURED,
+    RECORD,
+    baselines_of,
+    read_record,
+    read_rows,
+    refuse_links,
+    smallness,
+    smallness_of,
+)
 from mingpt.report.records import read_run
 from mingpt.say import Say
 from mingpt.untrusted import Fields, misfit
@@ -235,7 +244,8 @@ def draw(measurement: Measurement, folder: Path) -> None:
         return
     (folder / FIGURES).mkdir(exist_ok=True)
     lines = baselines_of(folder) if measurement.beside_counts else {}
-    small = smallness(read_record(folder), measurement.quick)
+    record = read_record(folder)
+    small = smallness(record) if measurement.of_runs else smallness_of(measurement.smaller, record)
     finding = measurement.finding(rows) if measurement.finding else ""
     content = figures.measured(measurement.draw, rows, lines=lines, small=small, finding=finding)
     write_atomic(folder / FIGURES / f"{measurement.name}.svg", content.encode())

@@ -30,6 +30,7 @@ OF_RECORD = {
     "text?": {"path": str, "sha256?": str},
     "arms?": {str: [STAGE]},
     "measurements?": [str],
+    "smaller?": [str],
     "chosen_learning_rates?": {str: CHOICE},
     "hopeless?": {str: str},
 }
@@ -134,21 +135,21 @@ def last_stage(cell: Path) -> Path:
     return max(cell.glob("stage-*"), key=_number, default=cell)
 
 
-def smallness(record: Mapping[str, Any], instead: str | None = None) -> str:
-    """`Quick form: 600 steps of a 2-layer model, 3 seeds`; nothing of a full experiment.
-
-    Args:
-        instead: what is smaller of a part of it that is no run; empty: nothing.
-    """
-    if not record.get("quick") or instead == "":
-        return ""
-    if instead:
-        return f"Quick form: {instead}"
+def smallness(record: Mapping[str, Any]) -> str:
+    """`Quick form: 600 steps of a 2-layer model, 3 seeds`, or what is smaller of an experiment without runs; nothing of
+    a full one, or of one whose quick form is no smaller."""
     arms = [arm for arm in record.get("arms", {}).values() if arm]
+    if not arms:
+        return smallness_of("; ".join(record.get("smaller", [])), record)
     steps = _range(sum(stage.get("trainer.max_iters") or 0 for stage in arm) for arm in arms)
     layers = _range(stage.get("model.n_layer") or 0 for arm in arms for stage in arm)
     told = f"{steps} steps of a {layers}-layer model, {record.get('seeds', '?')} seeds" if steps and layers else ""
-    return f"Quick form: {told or 'small sizes, few repeats'}"
+    return smallness_of(told or "small sizes, few repeats", record)
+
+
+def smallness_of(smaller: str, record: Mapping[str, Any]) -> str:
+    """The same of what is no run, of which `smaller` is what a quick form makes smaller, if anything."""
+    return f"Quick form: {smaller}" if smaller and record.get("quick") else ""
 
 
 def _range(numbers: Iterable[int]) -> str:

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from mingpt.experiments import runner
-from mingpt.experiments.base import Lab
+from mingpt.experiments.base import Lab, Sizes
 from mingpt.experiments.measures import strings
 from mingpt.experiments.measures.copying import leak_map
 from mingpt.report.figures import MEASURED
@@ -21,9 +21,9 @@ WHOLE_TEXT, EACH_PREFIX = "whole text", "each prefix"  # as the measurements of 
 @pytest.fixture(scope="module")
 def quick_strings() -> Any:
     with (
-        mock.patch.object(strings, "STEPS", {True: 3}),
+        mock.patch.object(strings, "STEPS", Sizes(quick=3, full=0)),
         mock.patch.object(strings, "SEEDS", 2),
-        mock.patch.object(strings, "LENGTHS", {True: (2, 4, 8)}),
+        mock.patch.object(strings, "LENGTHS", Sizes(quick=(2, 4, 8), full=())),
     ):
         yield
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from mingpt.experiments import EXPERIMENTS, actions, plan
 from mingpt.experiments.base import Cell, Experiment, Lab, read_by
 from mingpt.experiments.measures import scores, symmetries, windows, writing
+from mingpt.report.cells import smallness
 from mingpt.report.reading import read_lines
 from mingpt.run import train
 from mingpt.settings import Config
@@ -155,7 +156,28 @@ def test_cache_writes_another_text(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_figure_of_timings_names_steps_of_training(name: str) -> None:
     """What is no run says itself what its quick form makes smaller; what looks at runs leaves it to these."""
     of_runs = {"loss-in-training", "leak-map", "extrapolation", "loss-by-position", "loss-by-step"}
-    of_runs |= {"sensitivity-by-distance"}
+    of_runs |= {"sensitivity-by-distance", "samples"}
     for measurement in EXPERIMENTS[name].measurements:
-        if measurement.draw is not None:
-            assert (measurement.quick is None) == (measurement.name in of_runs), measurement.name
+        assert measurement.of_runs == (measurement.name in of_runs), measurement.name
+        assert not (measurement.of_runs and measurement.smaller), measurement.name
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_quick_form_is_called_smaller_where_it_is_not(name: str) -> None:
+    """And the full form larger and trained for longer, as a page says of an experiment with arms."""
+    experiment, text = EXPERIMENTS[name], plan.Text("t.txt", "0", 9)
+    small = smallness({**plan.defined(experiment, text, True), "seeds": 3})
+    assert smallness({**plan.defined(experiment, text, False), "seeds": 3}) == ""
+    if not experiment.arms:
+        assert bool(small) == any(each.smaller for each in experiment.measurements)
+        return
+    quick, full = (experiment.stages(quick) for quick in (True, False))
+    for size in ("trainer.max_iters", "model.n_embd"):
+        most = [max(sum(stage.get(size, 0) for stage in stages) for stages in arms.values()) for arms in (quick, full)]
+        assert most[0] < most[1], size
+
+
+def test_symmetry_is_called_smaller_in_its_quick_form() -> None:
+    for measurement in EXPERIMENTS["symmetry"].measurements:
+        assert measurement.take(None)  # type: ignore[arg-type]  # which so doesn't ask whether to be quick
+    assert smallness(plan.defined(EXPERIMENTS["symmetry"], plan.Text("t.txt", "0", 9), True)) == ""

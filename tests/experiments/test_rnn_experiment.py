@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 from mingpt.experiments import EXPERIMENTS, plan, runner
-from mingpt.experiments.base import Experiment
+from mingpt.experiments.base import Experiment, Sizes
 from mingpt.experiments.measures import recall, sensitivity
 from mingpt.experiments.runner import Wish, carry_out
 from mingpt.lm import LanguageModel, ModelConfig
@@ -39,7 +39,7 @@ def test_arms_are_of_unlike_sizes(name: str, quick: bool) -> None:
 
 
 def test_recall_is_of_unlike_sizes() -> None:
-    shape = {"vocab_size": recall.ASK + 1, "block_size": max(recall.FULL.distances) + 1}
+    shape = {"vocab_size": recall.ASK + 1, "block_size": max(recall.SIZES.full.distances) + 1}
     sizes = {name: build(ModelConfig(**own, **shape)).parameter_count for name, own in recall.MODELS.items()}
     assert sizes.pop("6-gram") == 0
     assert all(abs(size / sizes["GPT"] - 1) < 0.03 for size in sizes.values()), sizes
@@ -90,10 +90,10 @@ def test_key_is_elsewhere_or_asked_for_another() -> None:
     assert (idx[:, -1] == recall.ASK).all()
     fillers = idx[:, 1:-1]
     assert ((fillers >= recall.KEYS) & (fillers < recall.ASK)).all()
-    inputs, targets = recall.batch(recall.QUICK, 7, 1, 3)
+    inputs, targets = recall.batch(recall.SIZES.quick, 7, 1, 3)
     assert (targets[:, :-1] == recall.NOT_SCORED).all()
     assert torch.equal(targets[:, -1], inputs[:, 0])
-    assert not torch.equal(inputs, recall.batch(recall.QUICK, 7, 1, 4)[0])
+    assert not torch.equal(inputs, recall.batch(recall.SIZES.quick, 7, 1, 4)[0])
 
 
 def test_near_key_is_not_learned_or_a_far_one_is_by_counting() -> None:
@@ -144,8 +144,9 @@ def test_rate_is_not_the_best_or_the_slower() -> None:
 
 @pytest.fixture(scope="module")
 def small_recall() -> Any:
+    tiny = recall.Size((2, 3), 2, 4, (1,), (1e-3,))
     with (
-        mock.patch.object(recall, "QUICK", recall.Size((2, 3), 2, 4, (1,), (1e-3,))),
+        mock.patch.object(recall, "SIZES", Sizes(quick=tiny, full=recall.SIZES.full)),
         mock.patch.object(recall, "FRESH", 16),
     ):
         yield

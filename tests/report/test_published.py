@@ -15,7 +15,7 @@ from mingpt import cli
 from mingpt.errors import CheckpointError, UsageError
 from mingpt.experiments import actions
 from mingpt.report import index, page
-from mingpt.report.cells import smallness
+from mingpt.report.cells import smallness, smallness_of
 from mingpt.report.published import portable, publish, unfinished
 from mingpt.report.reading import read_lines
 
@@ -222,12 +222,14 @@ def test_committed_pages_are_older_than_their_files(tmp_path: Path) -> None:
 
 def test_smallness_is_not_told() -> None:
     assert smallness({"quick": False}) == ""
-    assert smallness({"quick": True}) == "Quick form: small sizes, few repeats"
+    assert smallness({"quick": True}) == ""  # nothing says that it is smaller
+    assert smallness({"quick": True, "smaller": ["4 texts", "2 repeats"]}) == "Quick form: 4 texts; 2 repeats"
+    assert smallness({"quick": True, "arms": {"a": [{}]}}) == "Quick form: small sizes, few repeats"
     arms = {"a": [{"trainer.max_iters": 300, "model.n_layer": 2}] * 2, "b": [{"trainer.max_iters": 1200}]}
     told = smallness({"quick": True, "arms": arms, "seeds": 3})
     assert told == "Quick form: 600 to 1,200 steps of a 2-layer model, 3 seeds"
-    assert smallness({"quick": True, "arms": arms}, "64 positions") == "Quick form: 64 positions"
-    assert smallness({"quick": True, "arms": arms}, "") == smallness({"arms": arms}, "64 positions") == ""
+    assert smallness_of("64 positions", {"quick": True, "arms": arms}) == "Quick form: 64 positions"
+    assert smallness_of("", {"quick": True, "arms": arms}) == smallness_of("64 positions", {"arms": arms}) == ""
 
 
 def test_fewer_seeds_or_pseudo_nats_or_no_parameters_are_not_told(make_run: Any, tmp_path: Path) -> None:

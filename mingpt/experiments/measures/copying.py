@@ -127,5 +127,5 @@ def _brief_leaks(rows: list[Row]) -> str:
 
 OF_LOSSES = {"arm": str, "seed": int, "loss": str, "steps": [int], "nats": [NUMBER]}
 OF_OUTPUTS = {"arm": str, "output": int, "token": str, "later_inputs": int, "moved": [NUMBER]}
-training_loss = Measurement("loss-in-training", _losses, _draw_losses, _found_losses, row=OF_LOSSES)
-leak_map = Measurement("leak-map", _leaks, _draw_leaks, _found_leaks, _brief_leaks, row=OF_OUTPUTS)
+training_loss = Measurement("loss-in-training", _losses, _draw_losses, _found_losses, of_runs=True, row=OF_LOSSES)
+leak_map = Measurement("leak-map", _leaks, _draw_leaks, _found_leaks, _brief_leaks, of_runs=True, row=OF_OUTPUTS)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mingpt.attention.layers import GroupedQueryAttention
 from mingpt.benchmarks import grouped
-from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measures.timing import SPREAD, spread
 from mingpt.lm import ModelConfig
 from mingpt.probe import measure
@@ -16,12 +16,12 @@ from mingpt.say import silent
 from mingpt.utils import pick_device
 
 HEADS, REPEATS = 6, 51
-LENGTH = {True: 128, False: 512}  # of the prompt, by whether to be quick
+LENGTH = Sizes(quick=128, full=512)  # of the prompt
 
 
 def _take(lab: Lab) -> list[Row]:
     """Reading (a whole prompt, no gradients) is timed here; training and writing by `chargpt bench grouped`."""
-    device, width, length = pick_device("auto"), 192, LENGTH[lab.quick]
+    device, width, length = pick_device("auto"), 192, lab.pick(LENGTH)
     options = grouped.Options(heads=HEADS, width=width, length=length, batch=4, rounds=REPEATS)
     timed = grouped.run(options, silent)["rows"]
     torch.manual_seed(0)
@@ -96,5 +96,5 @@ def _brief(rows: list[Row]) -> str:
 
 ROW = {"key_heads": int, "prefill_ms": SPREAD, "token_us": SPREAD, "cache_bytes": int, "repeats": int}
 head_times = Measurement(
-    "head-times", _take, _draw, _found, _brief, quick=f"a prompt of {LENGTH[True]} tokens", row=ROW
+    "head-times", _take, _draw, _found, _brief, smaller=f"a prompt of {LENGTH.quick} tokens", row=ROW
 )

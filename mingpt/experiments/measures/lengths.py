@@ -157,8 +157,16 @@ def known(trained: Run) -> set[str]:
 OF_BLOCKS = {"arm": str, "trained": int, "block": int, "nats": NUMBER}
 OF_POSITIONS = {"arm": str, "nats": [NUMBER]}
 OF_SAMPLES = {"arm": str, "text": str}
-extrapolation = Measurement("extrapolation", _extrapolation, _draw_extrapolation, _found_extrapolation, row=OF_BLOCKS)
-loss_by_position = Measurement(
-    "loss-by-position", _by_position, _draw_by_position, _found_by_position, row=OF_POSITIONS, beside_counts=True
+extrapolation = Measurement(
+    "extrapolation", _extrapolation, _draw_extrapolation, _found_extrapolation, of_runs=True, row=OF_BLOCKS
 )
-side_by_side = Measurement("samples", _side_by_side, finding=_found_side_by_side, row=OF_SAMPLES)
+loss_by_position = Measurement(
+    "loss-by-position",
+    _by_position,
+    _draw_by_position,
+    _found_by_position,
+    of_runs=True,
+    row=OF_POSITIONS,
+    beside_counts=True,
+)
+side_by_side = Measurement("samples", _side_by_side, finding=_found_side_by_side, of_runs=True, row=OF_SAMPLES)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mingpt.errors import NotFiniteError
-from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.common import GPT, RECURRENT, SIX_GRAM, TASK, of_group
 from mingpt.lm import LanguageModel, ModelConfig, evaluating
 from mingpt.report.figures import INK, style
@@ -56,7 +56,7 @@ class Size:
     rates: Sequence[float] = (1e-3, 3e-3, 1e-2)
 
 
-QUICK, FULL = Size((3, 5, 6, 16, 32), 400, rates=(3e-3, 1e-2)), Size((3, 5, 6, 8, 16, 32, 64), 2000)
+SIZES = Sizes(quick=Size((3, 5, 6, 16, 32), 400, rates=(3e-3, 1e-2)), full=Size((3, 5, 6, 8, 16, 32, 64), 2000))
 
 
 def texts(count: int, distance: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -91,7 +91,7 @@ def taught(settings: dict[str, Any], size: Size, distance: int, seed: int, rate:
     """A model after as many steps as it takes, or as there are; and how many these were.  One that counts sees all the
     texts of all the steps at once, each with its answer after it."""
     torch.manual_seed(derived_seed(seed, "weights"))
-    model = build(ModelConfig(**settings, block_size=max(FULL.distances), vocab_size=ASK + 1))
+    model = build(ModelConfig(**settings, block_size=max(SIZES.full.distances), vocab_size=ASK + 1))
     batches = partial(batch, size, distance, seed)
     if model.fits_by_counting:
         pairs = [batches(step) for step in range(size.steps)]
@@ -138,7 +138,7 @@ def best_rate(rates: Sequence[float], row: Callable[[float], Row]) -> float:
 
 
 def _take(lab: Lab) -> list[Row]:
-    return measured(QUICK if lab.quick else FULL)
+    return measured(lab.pick(SIZES))
 
 
 def measured(size: Size) -> list[Row]:
@@ -228,7 +228,6 @@ def reach(told: Mapping[int, Sequence[float]]) -> int:
     return far
 
 
+SMALLER = f"{SIZES.quick.steps} steps, {len(SIZES.quick.distances)} distances"
 ROW = {"model": str, "distance": int, "accuracy": NUMBER, "steps": int, "chance": NUMBER}
-recall = Measurement(
-    "recall", _take, _draw, _found, _brief, quick=f"{QUICK.steps} steps, {len(QUICK.distances)} distances", row=ROW
-)
+recall = Measurement("recall", _take, _draw, _found, _brief, smaller=SMALLER, row=ROW)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mingpt.attention.layers import GroupedQueryAttention
 from mingpt.attention.maps import attention_weights
 from mingpt.attention.scores import SCORES, Multiplicative, Score
-from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measures.timing import SPREAD, spread
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
@@ -21,7 +21,7 @@ from mingpt.utils import pick_device
 
 D, H = 16, 4  # head width, heads
 ROUNDING = 1e-12  # of float64
-LENGTH, STEPS = {True: 64, False: 256}, {True: 300, False: 2000}  # by whether to be quick
+LENGTH, STEPS = Sizes(quick=64, full=256), Sizes(quick=300, full=2000)
 
 
 def _layer(score: str, length: int = 64) -> GroupedQueryAttention:
@@ -33,7 +33,7 @@ def _layer(score: str, length: int = 64) -> GroupedQueryAttention:
 
 def _costs(lab: Lab) -> list[Row]:
     """Forward and backward of one layer, its parameters and operations."""
-    device, length = pick_device("auto"), LENGTH[lab.quick]
+    device, length = pick_device("auto"), lab.pick(LENGTH)
     x = torch.randn(8, length, D * H, generator=torch.Generator().manual_seed(0)).to(device)
     layers = {score: _layer(score, length).to(device) for score in SCORES}
     calls = {score: partial(_both_ways, layer, x) for score, layer in layers.items()}
@@ -117,7 +117,7 @@ def _angles(lab: Lab) -> list[Row]:
             torch.manual_seed(seed)
             score, scale = SCORES[name](_Settings()), nn.Parameter(torch.tensor([1.0, 0.0]))
             optimizer = torch.optim.Adam([*score.parameters(), scale], lr=1e-2)
-            for _ in range(STEPS[lab.quick]):
+            for _ in range(lab.pick(STEPS)):
                 loss = _miss(score, scale).square().mean()
                 optimizer.zero_grad()
                 loss.backward()
@@ -196,10 +196,10 @@ OF_QUERIES = {"score": str, "largest_difference": NUMBER}
 OF_FOLDING = {"largest_difference": NUMBER, "dtype": str}
 OF_ANGLES = {"score": str, "seed": int, "explained": NUMBER}
 score_costs = Measurement(
-    "score-costs", _costs, _draw_costs, _found_costs, _brief_costs, quick=f"{LENGTH[True]} positions", row=OF_COSTS
+    "score-costs", _costs, _draw_costs, _found_costs, _brief_costs, smaller=f"{LENGTH.quick} positions", row=OF_COSTS
 )
 query_blindness = Measurement("query-blindness", _blindness, finding=_found_blindness, row=OF_QUERIES)
 folding = Measurement("folding", _folding, finding=_found_folding, row=OF_FOLDING)
 angle = Measurement(
-    "angle", _angles, _draw_angles, _found_angles, quick=f"{STEPS[True]} steps of the score alone", row=OF_ANGLES
+    "angle", _angles, _draw_angles, _found_angles, smaller=f"{STEPS.quick} steps of the score alone", row=OF_ANGLES
 )

@@ -99,4 +99,4 @@ def _size(mean: float) -> str:
 
 
 ROW = {"arm": str, "distance": int, "places": int, "moved": NUMBER}
-sensitivity = Measurement("sensitivity-by-distance", _take, _draw, _found, row=ROW)
+sensitivity = Measurement("sensitivity-by-distance", _take, _draw, _found, of_runs=True, row=ROW)

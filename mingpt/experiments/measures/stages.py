@@ -49,4 +49,4 @@ def _found(rows: list[Row]) -> str:
 
 
 ROW = {"arm": str, "stage": int, "step": int, "held_out": NUMBER}
-stage_curves = Measurement("loss-by-step", _take, _draw, _found, row=ROW, beside_counts=True)
+stage_curves = Measurement("loss-by-step", _take, _draw, _found, of_runs=True, row=ROW, beside_counts=True)

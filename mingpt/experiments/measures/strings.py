@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.common import BOTH_WAYS, RECURRENT, TASK, of_group
 from mingpt.experiments.measures.timing import SPREAD, banded_lines, spread
 from mingpt.experiments.measures.windows import longer_half, time_slopes
@@ -23,8 +23,8 @@ from mingpt.zoo import build
 V, LONGEST, SEEDS = 3, 5, 3
 EXACT = 1e-9  # what a sum in float64 may be off by
 RANDOM = "random weights"
-STEPS = {True: 200, False: 1000}  # of training on random strings, by whether to be quick
-LENGTHS = {True: (32, 64, 128, 256, 512), False: (32, 64, 128, 256, 512, 1024)}  # of texts whose reading is timed
+STEPS = Sizes(quick=200, full=1000)  # of training on random strings
+LENGTHS = Sizes(quick=(32, 64, 128, 256, 512), full=(32, 64, 128, 256, 512, 1024))  # of texts whose reading is timed
 WIDTH = {"sums": 16, "costs": 64}
 LAYER: dict[str, Any] = of_group("model", RECURRENT, cell="gru", n_layer=1)
 BOTH: dict[str, Any] = {**LAYER, **of_group("model", BOTH_WAYS), "type": "birnn"}
@@ -78,7 +78,7 @@ def _sums(lab: Lab) -> list[Row]:
         for seed in range(SEEDS):
             models = {
                 RANDOM: _model(settings, seed, 0.5),
-                "trained on random strings": _trained(settings, seed, STEPS[lab.quick]),
+                "trained on random strings": _trained(settings, seed, lab.pick(STEPS)),
             }
             for weights, model in models.items():
                 for length in range(1, LONGEST + 1):
@@ -114,7 +114,7 @@ def _draw_sums(rows: list[Row], figure: Any) -> None:
 def _costs(lab: Lab) -> list[Row]:
     """A forward pass over one text, without gradients, by its length."""
     device, rows = pick_device("auto"), []
-    for length in LENGTHS[lab.quick]:
+    for length in lab.pick(LENGTHS):
         sizes: dict[str, Any] = {"n_embd": WIDTH["costs"], "vocab_size": 65, "block_size": length}
         models = {way: build(ModelConfig(**settings, **sizes)).to(device).eval() for way, settings in WAYS.items()}
         idx = torch.randint(65, (1, length), generator=torch.Generator().manual_seed(0)).to(device)
@@ -191,9 +191,9 @@ string_sums = Measurement(
     _sums,
     _draw_sums,
     _found_sums,
-    quick=f"where trained, {STEPS[True]} steps on random strings",
+    smaller=f"where trained, {STEPS.quick} steps on random strings",
     row=OF_SUMS,
 )
 prefix_cost = Measurement(
-    "prefix-cost", _costs, _draw_costs, _found_costs, quick=f"texts of up to {LENGTHS[True][-1]} tokens", row=OF_COSTS
+    "prefix-cost", _costs, _draw_costs, _found_costs, smaller=f"texts of up to {LENGTHS.quick[-1]} tokens", row=OF_COSTS
 )

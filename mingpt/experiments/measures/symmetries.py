@@ -103,5 +103,5 @@ OF = ("scores", "weights")
 ROUNDING = 1e-9  # float64, of scores up to some hundreds
 OF_HEADS = {"case": str, "scores": NUMBER, "weights": NUMBER}
 OF_MASKS = {"mask": str, "position": str, "largest_difference": NUMBER}
-asymmetry = Measurement("asymmetry", _asymmetry, _draw, _found, _brief, quick="", row=OF_HEADS)
+asymmetry = Measurement("asymmetry", _asymmetry, _draw, _found, _brief, row=OF_HEADS)
 equivariance = Measurement("equivariance", _equivariance, finding=_found_equivariance, row=OF_MASKS)

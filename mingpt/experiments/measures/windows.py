@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from mingpt.attention.layers import GroupedQueryAttention
 from mingpt.benchmarks import attention
-from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measures.timing import SPREAD, banded_lines, spread
 from mingpt.lm import ModelConfig
 from mingpt.probe import measure, peak_bytes
@@ -14,17 +14,18 @@ from mingpt.utils import pick_device
 
 WAYS = ("full", "loop", "reference", "banded")  # reference: a product of all pairs, and a mask
 SHORTEST = 256
-REPEATS, LONGEST = {True: 5, False: 9}, {True: 4096, False: 32768}  # by whether to be quick
+REPEATS, LONGEST = Sizes(quick=5, full=9), Sizes(quick=4096, full=32768)
+UNWINDOWED = Sizes(quick=4096, full=16384)  # the longest without a window
 T = TypeVar("T")
 
 
 def _times(lab: Lab) -> list[Row]:
     """Forward and backward, one row a way and length; a way ends where it takes too long (attention.LIMITS)."""
     device, rows, length = pick_device("auto"), [], SHORTEST
-    options = attention.Options(length=LONGEST[lab.quick], window=64, heads=4, width=32, rounds=REPEATS[lab.quick])
+    longest, rounds, full_ends = lab.pick(LONGEST), lab.pick(REPEATS), lab.pick(UNWINDOWED)
+    options = attention.Options(length=longest, window=64, heads=4, width=32, rounds=rounds)
     while length <= options.length:
         calls = {name: call for name, call in attention.calls(options, length, device).items() if name in WAYS}
-        full_ends = LONGEST[True] if lab.quick else 16384
         calls = {name: call for name, call in calls.items() if name != "full" or length <= full_ends}
         for name, seconds in measure(calls, device, rounds=options.rounds, warmup=1).items():
             peak = peak_bytes(calls[name], device)
@@ -109,8 +110,8 @@ def _brief(rows: list[Row]) -> str:
     return f"at {length:,} positions no window takes {times:.1f} times as long as one of {rows[0]['window']}"
 
 
-QUICK = f"up to {LONGEST[True]:,} positions, {REPEATS[True]} repeats"
+SMALLER = f"up to {LONGEST.quick:,} positions, {REPEATS.quick} repeats"
 OF_TIMES = {"way": str, "length": int, "window": int, "ms": SPREAD, "peak_bytes": NUMBER | None}
 OF_BYTES = {"window": int | None, "length": int, "cache_bytes": int}
-window_times = Measurement("window-times", _times, _draw_times, _found_times, _brief, quick=QUICK, row=OF_TIMES)
-window_bytes = Measurement("window-bytes", _bytes, _draw_bytes, _found_bytes, quick="", row=OF_BYTES)
+window_times = Measurement("window-times", _times, _draw_times, _found_times, _brief, smaller=SMALLER, row=OF_TIMES)
+window_bytes = Measurement("window-bytes", _bytes, _draw_bytes, _found_bytes, row=OF_BYTES)

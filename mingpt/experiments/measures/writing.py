@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measures.timing import SPREAD, banded_lines, spread
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
@@ -20,7 +20,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "RoPE, 1 key head": {"rope": True, "n_kv_head": 1},
 }
 REPEATS = 5
-LENGTH = {True: 256, False: 1024}  # of the longest text, by whether to be quick
+LENGTH = Sizes(quick=256, full=1024)  # of the longest text whose tokens are timed
+TOKENS, PROMPTS = Sizes(quick=40, full=400), Sizes(quick=(1, 50), full=(1, 16, 60))  # of texts that are compared
 
 
 def _model(block_size: int, **settings: Any) -> GPT:
@@ -33,7 +34,7 @@ def _model(block_size: int, **settings: Any) -> GPT:
 def _same(lab: Lab) -> list[Row]:
     """Tokens that differ, of texts drawn at several temperatures past the end of the block; in float64, so that no tie
     is broken by rounding."""
-    rows, tokens, prompts = [], 40 if lab.quick else 400, (1, 50) if lab.quick else (1, 16, 60)
+    rows, tokens, prompts = [], lab.pick(TOKENS), lab.pick(PROMPTS)
     for name, settings in ARMS.items():
         model = _model(64, **settings).double()
         for prompt in prompts:
@@ -51,7 +52,7 @@ def _same(lab: Lab) -> list[Row]:
 
 def _times(lab: Lab) -> list[Row]:
     """Milliseconds of the token at each of some positions, the device synchronised before and after it."""
-    length, device = LENGTH[lab.quick], pick_device("auto")
+    length, device = lab.pick(LENGTH), pick_device("auto")
     positions = [p for p in (8, 16, 32, 64, 128, 192, 256, 512, 768, 1024) if p <= length]
     rows = []
     for name, settings in ARMS.items():
@@ -99,7 +100,8 @@ def _found_times(rows: list[Row]) -> str:
 
 OF_TEXTS = {"tokens": int, "differing": int}
 OF_TIMES = {"way": str, "position": int, "ms": SPREAD}
-same_text = Measurement("same-text", _same, finding=_found, brief=_found, row=OF_TEXTS)
+SMALLER = f"{TOKENS.quick} tokens written after each of {len(PROMPTS.quick)} prompts"
+same_text = Measurement("same-text", _same, finding=_found, brief=_found, smaller=SMALLER, row=OF_TEXTS)
 token_times = Measurement(
-    "token-times", _times, _draw_times, _found_times, quick=f"up to position {LENGTH[True]}", row=OF_TIMES
+    "token-times", _times, _draw_times, _found_times, smaller=f"up to position {LENGTH.quick}", row=OF_TIMES
 )
