@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape
 
-from mingpt.report.compare import Arm, Comparison
+from mingpt.report.compare import Comparison
 from mingpt.report.curves import Curve, mean_curve
 from mingpt.report.loss_picture import labels
 from mingpt.report.tidy import tidy
@@ -26,7 +26,8 @@ ALIKE = {"#0b5cad": ARMS[0], "#9aa7b8": LINE, "#000000": INK}  # colours that me
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 WIDTH, HEIGHT, LEGEND_ROW = 4.5, 3.1, 0.19  # inches
 MEASURED = (5.0, 3.6)  # inches, of a measurement's figure
-LONGEST = 64  # characters of a name in a legend
+LONGEST = 64  # characters of a name beside an axis
+LINE_OF_LEGEND, LONGEST_IN_LEGEND = 46, 184  # characters that stand in a line of a legend, and of a name in lines
 
 
 def new_figure(rows: int = 0) -> Any:
@@ -99,12 +100,22 @@ def style(place: int) -> dict[str, Any]:
     return {"color": ARMS[place % len(ARMS)], "ls": DASHES[(place // len(ARMS) + place) % len(DASHES)]}
 
 
-def plain(name: str) -> str:
+def plain(name: str, longest: int = LONGEST) -> str:
     """A name as matplotlib can write it: no mathematics, no letters that its font lacks; the end of a line is ↵."""
     seen = name.replace("\n", "↵")
     written = (letter in "↵␣" or (letter.isprintable() and ord(letter) < 0x180) for letter in seen)
     known = "".join(letter if fine else "?" for letter, fine in zip(seen, written, strict=True))
-    return (known if len(known) <= LONGEST else known[: LONGEST - 1] + "…").replace("$", r"\$")
+    return (known if len(known) <= longest else known[: longest - 1] + "…").replace("$", r"\$")
+
+
+def in_lines(name: str) -> str:
+    """A name as a legend has room for it: of several lines where it is long, broken after commas and spaces."""
+    lines = [""]
+    for piece in re.findall(rf"[^, ]{{1,{LINE_OF_LEGEND}}}[, ]*|[, ]+", plain(name, LONGEST_IN_LEGEND)):
+        if lines[-1] and len(lines[-1] + piece.rstrip()) > LINE_OF_LEGEND:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip(" ") for line in lines)
 
 
 def finish(axes: Any, **labels_: str) -> None:
@@ -119,7 +130,7 @@ def finish(axes: Any, **labels_: str) -> None:
 
 
 def legend(figure: Any, rows: int) -> None:
-    """Below the axes, a row an arm."""
+    """Below the axes, a row an arm, or several of a long name."""
     if rows:
         found = figure.legend(loc="outside lower left", frameon=False, fontsize=9, labelcolor=INK, handlelength=3.4)
         found.set_in_layout(True)
@@ -140,18 +151,20 @@ def loss_curves(result: Comparison, *, over: str = "steps", small: str = "", pap
     drawn = [(arm, [curve for curve in found if curve.steps]) for arm, found in drawn]
     if not any(found for _, found in drawn):
         return None
-    figure = new_figure(len(drawn))
-    axes = figure.subplots()
     kind = "held-out loss" if held_out else "training loss, smoothed"
-    for place, (arm, found) in enumerate(drawn):
+    names = [in_lines(arm.name if found else f"{arm.name}: no {kind}") for arm, found in drawn]
+    rows = sum(name.count("\n") + 1 for name in names)
+    figure = new_figure(rows)
+    axes = figure.subplots()
+    for place, (name, (_, found)) in enumerate(zip(names, drawn, strict=True)):
         if found:
-            _draw(axes, place, arm, found, over)
+            _draw(axes, place, name, found, over)
         else:
-            axes.plot([], [], ls="none", label=plain(f"{arm.name}: no {kind}"))  # said, and no line to look for
+            axes.plot([], [], ls="none", label=name)  # said, and no line to look for
     lines = result.baselines if held_out else {}
     _baselines(axes, lines)
     finish(axes, xlabel=X_LABELS[over], ylabel=f"{kind}, {_unit(result, held_out)}")
-    legend(figure, len(drawn))
+    legend(figure, rows)
     _say_small(figure, small)
     return svg(figure, " ".join(filter(None, [_alt(result, kind, over, lines), _said(small)])), paper=paper)
 
@@ -163,13 +176,13 @@ def _unit(result: Comparison, held_out: bool) -> str:
     return result.unit if held_out and result.unit != "nats" else "nats per token"
 
 
-def _draw(axes: Any, place: int, arm: Arm, found: Sequence[Curve], over: str) -> None:
+def _draw(axes: Any, place: int, name: str, found: Sequence[Curve], over: str) -> None:
     look = style(place)
     for curve in found if len(found) > 1 else []:
         axes.plot(getattr(curve, over), curve.losses, color=look["color"], lw=0.7, alpha=0.4)
     middle = mean_curve(found)
     marker = "o" if len(middle.steps) < 40 else None
-    axes.plot(getattr(middle, over), middle.losses, lw=1.9, marker=marker, ms=2.8, label=plain(arm.name), **look)
+    axes.plot(getattr(middle, over), middle.losses, lw=1.9, marker=marker, ms=2.8, label=name, **look)
 
 
 def _baselines(axes: Any, lines: Mapping[str, float]) -> None:

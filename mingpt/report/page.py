@@ -9,7 +9,7 @@ A page has parts.  A part is an experiment's folder, or all the runs that were n
 import base64
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import unescape
 from pathlib import Path
@@ -233,12 +233,25 @@ def loss_figures(result: Comparison, small: str = "", views: Sequence[str] = VIE
     return found
 
 
+ENDS_IN_TEXT, ENDS_IN_TABLE = ",/", ",/=._"  # of a long name: where a line may end, in a wide column and a narrow one
+
+
+def breaking(form: Callable[[str], str], ends: str) -> Callable[[str], str]:
+    """`form` as HTML in which a line may end after any letter of `ends`; what is copied from it is as it was."""
+    from markupsafe import Markup, escape  # which jinja2 is built on
+
+    return lambda text: Markup(re.sub(rf"(?<=[{ends}])(?=[A-Za-z])", "<wbr>", escape(form(text))))
+
+
 def render(template: str, **values: Any) -> str:
     """One of this folder's templates as HTML."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(words.FORMS)
+    environment.filters["name"] = breaking(str, ENDS_IN_TABLE)
+    for form in (words.sentence, words.said):  # which name arms and runs
+        environment.filters[form.__name__] = breaking(form, ENDS_IN_TEXT)
     content, look = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in (template, "look.css"))
     return environment.from_string(content).render(look=look, **values)
 

@@ -22,23 +22,25 @@ const frame = document.querySelector("iframe");
 frame.onload = () => {
   const page = frame.contentDocument, wide = page.documentElement.scrollWidth;
   const figure = page.querySelector("svg, img").getBoundingClientRect();
-  document.title = ["measured", wide, Math.round(figure.width), Math.round(figure.height)].join(" ");
+  const cells = [...page.querySelectorAll("td, th")].map(cell => cell.getBoundingClientRect().width);
+  const sizes = [figure.width, figure.height, Math.max(0, ...cells)].map(Math.round);
+  document.title = ["measured", wide, ...sizes].join(" ");
 };
 frame.srcdoc = CONTENT;
 </script>"""
 
 
-def measured_on_a_phone(content: str, tmp_path: Path) -> tuple[int, int, int]:
-    """The page's width, and its first figure's width and height, in pixels, in a frame 390 wide."""
+def measured_on_a_phone(content: str, tmp_path: Path) -> tuple[int, int, int, int]:
+    """The page's width, its first figure's width and height, its widest cell's width, in pixels of a frame 390 wide."""
     frame = tmp_path / "frame.html"
     frame.write_text(MEASURE.replace("CONTENT", json.dumps(content).replace("</", "<\\/")), encoding="utf-8")
     call = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom"]
     call += [f"--user-data-dir={tmp_path / 'profile'}", frame.as_uri()]
     ended = subprocess.run(call, capture_output=True, text=True, timeout=120, check=False)
-    found = re.search(r"<title>measured (\d+) (\d+) (\d+)</title>", ended.stdout)
+    found = re.search(r"<title>measured (\d+) (\d+) (\d+) (\d+)</title>", ended.stdout)
     assert found, ended.stderr[-500:]
-    wide, width, height = map(int, found.groups())
-    return wide, width, height
+    wide, width, height, cell = map(int, found.groups())
+    return wide, width, height, cell
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
@@ -49,8 +51,9 @@ def test_page_is_wider_than_a_phone(make_run: Any, tmp_path: Path) -> None:
         title=long, verdict=result.headline, commands=[long], result=result, figures=page.loss_figures(result)
     )
     content = page.render("page.html", page=page.Page(title=long, parts=[part]))
-    wide, width, height = measured_on_a_phone(content, tmp_path)
+    wide, width, height, cell = measured_on_a_phone(content.replace("<details>", "<details open>"), tmp_path)
     assert wide <= 390
+    assert 100 < cell < 200  # a name wraps, so that a number stands beside it
     assert 300 < width <= 390
     assert 0.5 < height / width < 1.2
 
@@ -62,7 +65,7 @@ def test_index_is_wider_than_a_phone(experiment_folder: Path, tmp_path: Path) ->
     (experiment_folder / "summary.json").write_text(json.dumps({"verdict": "model.a_setting=" + "x" * 300}))
     index.write(experiment_folder.parent, tmp_path / "none", tmp_path / "none")
     content = (experiment_folder.parent / "index.html").read_text(encoding="utf-8")
-    wide, width, height = measured_on_a_phone(content, tmp_path)
+    wide, width, height, _ = measured_on_a_phone(content, tmp_path)
     assert wide <= 390
     assert 280 < width <= 390
     assert 0.5 < height / width < 1.2

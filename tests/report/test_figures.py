@@ -1,0 +1,41 @@
+"""Figures of runs whose names are long, as a sweep's are."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mingpt.report import figures
+from mingpt.report.compare import comparison
+
+NAMES = [
+    f"model.window={window},model.score=multiplicative,model.n_kv_head={heads},trainer.matrix_learning_rate=0.02"
+    for window in (16, 64)
+    for heads in (1, 2)
+]
+
+
+def test_names_of_a_sweep_run_out_of_their_legend(
+    make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Any] = []
+    monkeypatch.setattr(figures, "svg", lambda figure, *rest, **more: kept.append(figure))
+    figures.loss_curves(comparison({name: [make_run(str(at))] for at, name in enumerate(NAMES)}))
+    (figure,) = kept
+    figure.draw_without_rendering()
+    (legend,), (axes,) = figure.legends, figure.axes
+    assert [text.get_text().replace("\n", "") for text in legend.get_texts()] == NAMES
+    found, whole = legend.get_window_extent(), figure.bbox
+    assert whole.x0 <= found.x0 < found.x1 <= whole.x1
+    assert whole.y0 <= found.y0 < found.y1 <= axes.get_window_extent().y0
+    assert axes.get_window_extent().height > 0.6 * figures.HEIGHT * figure.dpi  # the names take none of its room
+
+
+@pytest.mark.parametrize("name", ["", "rope", "a, b", "x" * 500, "one way, both ways" * 3, "$a,$" * 20, *NAMES])
+def test_line_of_a_legend_is_too_long_or_loses_something(name: str) -> None:
+    lines = figures.in_lines(name).split("\n")
+    assert all(len(line.replace("\\$", "$")) <= figures.LINE_OF_LEGEND + 1 for line in lines)
+    joined = "".join(lines).replace("\\$", "$").replace(" ", "")
+    assert joined.removesuffix("…") == name.replace(" ", "")[: len(joined.removesuffix("…"))]
+    assert len(joined) >= min(len(name.replace(" ", "")), figures.LONGEST_IN_LEGEND - 20)
