@@ -1,4 +1,4 @@
-"""Figures of runs whose names are long, as a sweep's are."""
+"""Figures and pages of runs whose names are long, as a sweep's are."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mingpt.report import figures
+from mingpt.report import figures, page
 from mingpt.report.compare import comparison
 
 NAMES = [
@@ -39,3 +39,8 @@ def test_line_of_a_legend_is_too_long_or_loses_something(name: str) -> None:
     joined = "".join(lines).replace("\\$", "$").replace(" ", "")
     assert joined.removesuffix("…") == name.replace(" ", "")[: len(joined.removesuffix("…"))]
     assert len(joined) >= min(len(name.replace(" ", "")), figures.LONGEST_IN_LEGEND - 20)
+
+
+def test_end_of_a_line_changes_a_name_or_lets_it_write_into_the_page() -> None:
+    broken = page.breaking(str, page.ENDS_IN_TABLE)("a.b=scaled_dot,<i>,1,000")
+    assert broken == "a.<wbr>b=<wbr>scaled_<wbr>dot,&lt;i&gt;,1,000"

@@ -22,7 +22,7 @@ from mingpt.report.curves import Curve
 HOSTILE = "<script>alert('x')</script>&amp;\"><img src=x onerror=alert(1)>{{ 7*7 }}</pre>"
 
 
-VOID = {"meta", "img", "br", "link", "input"}
+VOID = {"meta", "img", "br", "link", "input", "wbr"}
 
 
 class Outline(HTMLParser):
