@@ -139,7 +139,7 @@ def smallness(record: Mapping[str, Any]) -> str:
     """`Quick form: 600 steps of a 2-layer model, 3 seeds`, or what is smaller of an experiment without runs; nothing of
     a full one, or of one whose quick form is no smaller."""
     arms = [arm for arm in record.get("arms", {}).values() if arm]
-    if not arms:
+    if not record.get("arms"):
         return smallness_of("; ".join(record.get("smaller", [])), record)
     steps = _range(sum(stage.get("trainer.max_iters") or 0 for stage in arm) for arm in arms)
     layers = _range(stage.get("model.n_layer") or 0 for arm in arms for stage in arm)
