@@ -53,7 +53,7 @@ def test_page_is_wider_than_a_phone(make_run: Any, tmp_path: Path) -> None:
     content = page.render("page.html", page=page.Page(title=long, parts=[part]))
     wide, width, height, cell = measured_on_a_phone(content.replace("<details>", "<details open>"), tmp_path)
     assert wide <= 390
-    assert 100 < cell < 200  # a name wraps, so that a number stands beside it
+    assert 100 < cell < 250  # a name wraps; an estimate with its interval, which may not, is the widest
     assert 300 < width <= 390
     assert 0.5 < height / width < 1.2
 
