@@ -4,7 +4,7 @@ Letters: b batch, t positions, e model width, v vocabulary.  Every variant is a 
 nothing here asks for a variant by name.
 """
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -169,9 +169,10 @@ class GPT(LanguageModel):
         size = config.block_size
         found: dict[str, dict[str, Any]] = {}
         like = torch.empty(0, size, 1, device=device, dtype=dtype)
+        narrow = replace(config, n_embd=config.n_query_head, head_dim=config.head_width)  # as to what a kernel is asked
         for number in range(config.n_layer):
-            with torch.device("meta"):  # a layer as to what it asks for: its weights take no memory
-                layer = GroupedQueryAttention(config.of_layer(number))
+            with torch.device("meta"):  # where weights take no memory
+                layer = GroupedQueryAttention(narrow.of_layer(number))
             choice = explain(layer.kernel, layer.need(like, size))
             found.setdefault(str(choice), {"layers": [], **choice})["layers"].append(number)
         return list(found.values())

@@ -56,7 +56,8 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) ->
     with joined(config.dist, kind) as ranks:
         device, say = ranks.device(kind), ranks.talk(say)
         ranks.parts(config.trainer.batch_size, config.trainer.accumulation)  # refused before anything is read
-        announcing.kernels(replace(config.model, block_size=config.data.block_size), device)  # nor anything made
+        if not config.trainer.resume:  # what a run folder asks for is first held against what it holds
+            announcing.kernels(replace(config.model, block_size=config.data.block_size), device)  # nor anything made
         opened = folders.opened(config, say, ranks.launch)
         with (
             ranks.entered_first(opened, folders.as_json, folders.from_json) as (folder, saved),

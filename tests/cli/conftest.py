@@ -71,6 +71,7 @@ def accepts(chargpt: Chargpt) -> Chargpt:
                 "text.corpus.read_text",
                 "run.load",
                 "run.load_newest",
+                "checkpoint.newest",
                 "folders.newest_run",
                 "folders.resume_settings",
             ):

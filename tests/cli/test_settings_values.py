@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from mingpt.attention.positions import POSITIONS
@@ -231,6 +231,7 @@ WORDS = st.one_of(
 
 @settings(max_examples=80, deadline=None, phases=WITHOUT_SHRINKING)
 @given(words=st.lists(WORDS, max_size=5), verb=st.sampled_from([[], ["train"], ["sample"], ["eval"]]))
+@example(words=["--model.pretrained_folder=nowhere"], verb=[])
 def test_garbage_ends_in_a_traceback(accepts: Any, words: list[str], verb: list[str]) -> None:
     ended = accepts(*verb, *words)
     assert ended.code in (0, 2, 3)
