@@ -30,7 +30,7 @@ from mingpt.distributed import STRATEGIES
 from mingpt.errors import require
 from mingpt.model import GPT
 from mingpt.probe import Spread, matrix_rate
-from mingpt.registry import Registry
+from mingpt.registry import Registry, did_you_mean
 from mingpt.say import Say
 from mingpt.utils import pick_device
 
@@ -75,7 +75,8 @@ class Options(Rounds):
         require(self.device in ("cpu", "cuda"), "device", self.device, "must be cpu or cuda")
         parse_peers(self.peers, PEERS if self.device == "cpu" else CUDA_PEERS)
         for strategy in _strategies(self):
-            require(strategy in STRATEGIES, "through", strategy, f"must be of {', '.join(STRATEGIES)}")
+            rule = f"must be of {', '.join(STRATEGIES)}{did_you_mean(strategy, STRATEGIES)}"
+            require(strategy in STRATEGIES, "through", strategy, rule)
 
 
 def _strategies(options: Options) -> list[str]:

@@ -90,12 +90,12 @@ def test_one_asked_for_by_name_is_taken_or_refused_never_replaced(name: str) -> 
 @pytest.mark.parametrize(
     ("name", "need", "reason"),
     [
-        ("banded", asked(9, CAUSAL), "causal masks with a window"),
-        ("banded", asked(9, FULL), "causal masks with a window"),
+        ("banded", asked(9, CAUSAL), "causal masks with a model.window"),
+        ("banded", asked(9, FULL), "causal masks with a model.window"),
         ("banded", asked(9, sliding_window(3), "additive"), "scores that are a dot product"),
         ("banded", asked(9, sliding_window(3), bias=bias_of("alibi", 2)), "no position bias"),
         ("banded", asked(9, sliding_window(3), queries=1), "whole sequences, not a cache"),
-        ("wide", asked(9, CAUSAL), "causal masks with a window"),
+        ("wide", asked(9, CAUSAL), "causal masks with a model.window"),
         ("wide", asked(9, sliding_window(3), device="cuda"), "the fused kernel of the CPU"),
         ("wide", asked(9, sliding_window(3), "additive"), "scores that are a dot product"),
         ("wide", asked(9, sliding_window(3), bias=bias_of("alibi", 2)), "no position bias"),

@@ -262,7 +262,7 @@ def test_fewer_key_heads_keep_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
         ("grouped", ["--heads=8", "--width=24"], "width=24: must be a multiple of 2 x heads=8"),
         ("grouped", ["--length=20"], "length=20: must be above 20"),
         ("train", ["--shape=Z"], "shape=Z: must be one of A, B, C"),
-        ("train", ["--through=ddp,dpp"], "through=dpp: must be of ddp, fsdp"),
+        ("train", ["--through=ddp,dpp"], "through=dpp: must be of ddp, fsdp (did you mean 'ddp'?)"),
     ],
 )
 def test_setting_that_makes_no_sense_is_timed(name: str, words: list[str], refusal: str) -> None:

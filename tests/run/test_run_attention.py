@@ -50,8 +50,11 @@ def test_kernel_that_cannot_serve_leaves_a_folder(tiny: Tiny, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({}, "it takes causal masks with a window"),
-        ({"model.window": 3, "model.window_pattern": "wf", "model.n_layer": 2}, "it takes causal masks with a window"),
+        ({}, "it takes causal masks with a model.window"),
+        (
+            {"model.window": 3, "model.window_pattern": "wf", "model.n_layer": 2},
+            "it takes causal masks with a model.window",
+        ),
         ({"model.window": 3, "model.attn_pdrop": 0.1}, "it has no dropout"),
         ({"model.window": 3, "model.score": "additive"}, "it takes scores that are a dot product"),
         ({"model.window": 3, "model.position": "alibi"}, "it has no position bias"),

@@ -70,7 +70,7 @@ class Banded(Kernel):
     def refuses(self, need: Need) -> str | None:
         rules = (
             (not need.score.bilinear, "it takes scores that are a dot product"),
-            (need.mask.band in (None, math.inf), "it takes causal masks with a window"),
+            (need.mask.band in (None, math.inf), "it takes causal masks with a model.window"),
             (need.bias is not None, "it has no position bias"),
             (not need.whole, "it serves whole sequences, not a cache"),
         )

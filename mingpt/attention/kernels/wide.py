@@ -55,7 +55,7 @@ class Wide(Kernel):
             (need.device.type != "cpu", "it calls the fused kernel of the CPU"),
             (FORWARD is None or BACKWARD is None, "this PyTorch has no such fused kernel"),
             (not need.score.bilinear, "it takes scores that are a dot product"),
-            (need.mask.band in (None, math.inf), "it takes causal masks with a window"),
+            (need.mask.band in (None, math.inf), "it takes causal masks with a model.window"),
             (need.bias is not None, "it has no position bias"),
             (need.dropout_p > 0, "it has no dropout"),
             (not need.whole, "it serves whole sequences, not a cache"),
