@@ -98,7 +98,7 @@ def _train(
     if not stopped:
         ranks.first(_draw, folder, corpus, config.data.block_size, say)
     own = ranks.undone(trainer.model, lambda: _model(config, corpus.tokenizer, began))
-    return Run(folder, config, own, corpus.tokenizer, trainer.progress, stopped)
+    return Run(folder, config.of_model(own.config), own, corpus.tokenizer, trainer.progress, stopped)
 
 
 def _trainer(
@@ -196,7 +196,7 @@ def load(run_dir: str | Path, *, device: str = "auto", say: Say = silent) -> Run
     model = _model(config, tokenizer, saved)
     checkpoint.load_weights(model, saved.model, saved.folder)
     model.to(where).eval()
-    return Run(folder, config, model, tokenizer, _progress(saved))
+    return Run(folder, config.of_model(model.config), model, tokenizer, _progress(saved))
 
 
 def _model(config: Config, tokenizer: Tokenizer, saved: Checkpoint | None) -> LanguageModel:

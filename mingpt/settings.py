@@ -99,6 +99,12 @@ class Config:
         pairs = ((f"{group}.{name}", value) for group, values in nested.items() for name, value in values.items())
         return {key: list(value) if isinstance(value, tuple) else value for key, value in pairs if key not in DERIVED}
 
+    def of_model(self, model: ModelConfig) -> "Config":
+        """These settings with the vocabulary and the block size of `model`, which a text and the group data decide."""
+        return dataclasses.replace(
+            self, model=dataclasses.replace(self.model, vocab_size=model.vocab_size, block_size=model.block_size)
+        )
+
     def to_yaml(self) -> str:
         """What `--config` takes back."""
         return to_yaml(self.flat())

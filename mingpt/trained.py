@@ -31,14 +31,19 @@ HALF = "\ufffd"  # what stands for part of a character
 
 @dataclass
 class Run:
-    """A trained model with all that belongs to it."""
+    """A trained model with all that belongs to it.
+
+    Attributes:
+        config: what the run was asked for; its group `model` has the sizes of `model`.
+        stopped: the signal that ended training early.
+    """
 
     folder: Path
     config: Config
     model: LanguageModel
     tokenizer: Tokenizer
     progress: Progress
-    stopped: str | None = None  # the signal that ended training early
+    stopped: str | None = None
 
     def generate(self, prompt: str = "", max_new_tokens: int = 200, **sampling: Any) -> str:
         """The prompt and `max_new_tokens` tokens after it.

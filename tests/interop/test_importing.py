@@ -146,6 +146,8 @@ def test_imported_run_cannot_be_judged_or_trained_on(theirs: Any, tmp_path: Path
     made = importing.import_folder(theirs("qwen3"), tmp_path / "first")
     imported = mingpt.load(made)
     assert imported.progress.step == 0
+    assert imported.config.model == imported.model.config
+    assert (imported.config.model.vocab_size, imported.config.model.block_size) == (300, 17)
     before = imported.evaluate(str(tmp_path / "t.txt")).nats
     with pytest.raises(DataError, match="imported, so it has no text of its own; name one with --text"):
         imported.evaluate()

@@ -52,9 +52,19 @@ def test_promised_file_is_missing(finished: Run) -> None:
         assert {path.name for path in (finished.folder / "checkpoints" / folder).iterdir()} == files
 
 
+def test_config_of_a_run_has_the_sizes_of_its_model(finished: Run, tiny: Any, tmp_path: Path) -> None:
+    loaded = run.load(finished.folder, device="cpu")
+    longer = {"model.pretrained_folder": str(finished.folder), "data.block_size": 9}
+    second = run.train(tiny(tmp_path / "second", longer))
+    for each, size in ((finished, 8), (loaded, 8), (second, 9), (run.load(second.folder, device="cpu"), 9)):
+        assert each.config.model == each.model.config
+        assert each.config.model.vocab_size == each.tokenizer.vocab_size == 11
+        assert each.config.model.block_size == each.config.data.block_size == size
+
+
 def test_settings_read_back_differ(finished: Run) -> None:
     config = settings.read(finished.folder / "config.yaml")
-    assert config == nowhere(finished.config)
+    assert config.of_model(finished.model.config) == nowhere(finished.config)
     assert config.flat().keys() == settings.Config().flat().keys()
     assert "block_size" in (finished.folder / "config.yaml").read_text().partition("model:")[0]
 

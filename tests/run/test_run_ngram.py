@@ -89,7 +89,7 @@ def test_loaded_run_is_another(finished: Run) -> None:
     assert loaded.evaluate() == finished.evaluate()
     assert loaded.generate("abc", 50, seed=3) == finished.generate("abc", 50, seed=3)
     assert loaded.generate("abc", 50, seed=4) != finished.generate("abc", 50, seed=3)
-    assert settings.read(finished.folder / "config.yaml").model == finished.config.model
+    assert settings.read(finished.folder / "config.yaml").of_model(finished.model.config).model == finished.config.model
 
 
 def test_resumed_run_counts_again_or_says_nothing(tmp_path: Path, ngram: Make) -> None:
