@@ -10,6 +10,7 @@ from mingpt import counting, folders, runlog
 from mingpt.files import sha256
 from mingpt.lm import EVERYONE, LanguageModel, ModelConfig
 from mingpt.probe import expected_memory, matrix_rate
+from mingpt.report.words import counted, expected, millions
 from mingpt.settings import Config
 from mingpt.text.corpus import Corpus
 from mingpt.trainer import Trainer
@@ -80,7 +81,7 @@ def _announcement(trainer: Trainer) -> str:
     memory = expected_memory(model, tokens // (trainer.ranks.size * trainer.parts), trainer.ranks)
     each = " each" if trainer.ranks.size > 1 else ""
     return (
-        f"{name}: {model.parameter_count:,} parameters, {model.flops_per_token() / 1e6:.1f} MFLOP per "
-        f"token; {left:,} steps of {tokens:,} tokens on {trainer.device} with {torch.get_num_threads()} threads"
-        f"{trainer.ranks}: about {seconds:,.0f} s and {memory / 1e9:.1f} GB{each}"
+        f"{name}: {counted(model.parameter_count, 'parameter')}, {millions(model.flops_per_token())} MFLOP per "
+        f"token; {counted(left, 'step')} of {counted(tokens, 'token')} on {trainer.device} with "
+        f"{counted(torch.get_num_threads(), 'thread')}{trainer.ranks}: {expected(seconds, memory)}{each}"
     )

@@ -48,12 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(given: list[str]) -> int:
-    if given[:1] in (["--help"], ["-h"]):
+    if given[:1] in (["--help"], ["-h"]) or given == ["help"]:
         print(_help())
         return 0
-    if given[:1] == ["--version"]:
+    if given[:1] in (["--version"], ["-V"], ["version"]):
         print(VERSION)
         return 0
+    if given[:1] == ["help"]:
+        given = [*given[1:], "--help"]
     verb, rest = (given[0], given[1:]) if given and not given[0].startswith("-") else ("train", given)
     if verb not in VERBS:
         raise UsageError(f"{verb!r}: must be one of {', '.join(VERBS)}, or settings{did_you_mean(verb, VERBS)}")
@@ -84,5 +86,6 @@ def _help() -> str:
     verbs = "\n".join(f"  {name:11}{verb.__doc__}" for name, verb in VERBS.items())
     return (
         f"usage: {program()} [VERB] [--KEY=VALUE ...]\n\nverbs:\n{verbs}\n\n"
-        f"Without a verb: train. `{program()} VERB --help` lists its settings; `--debug` shows where an error arose."
+        f"Without a verb: train. `{program()} VERB --help` or `{program()} help VERB` lists its settings; "
+        "`version` or `-V` prints the version; `--debug` shows where an error arose."
     )

@@ -15,6 +15,7 @@ from mingpt.influence import Finding, finding
 from mingpt.probe import matrix_rate
 from mingpt.report import heatmaps
 from mingpt.report.reading import judged
+from mingpt.report.words import seconds
 from mingpt.text.tokens import shown
 from mingpt.trained import Run
 from mingpt.trainer import Record, Trainer
@@ -91,7 +92,7 @@ def show_outcome(run: Run, console: Console, program: str) -> None:
     """A sample, the held-out loss beside the n-gram lines, where the curve is, and what to do next."""
     if not run.model.autoregressive:  # why that is so has been said at the start
         _show_pseudo_likelihood(run, console)
-        _plain(console, f"{run.progress.seconds:.0f} s of training; curve: {run.folder / 'loss.png'}")
+        _plain(console, f"{seconds(run.progress.seconds)} of training; curve: {run.folder / 'loss.png'}")
         if run.model.fills:
             gapped = shlex.quote(f"--fill={prompts_for(run.tokenizer)[0][:-1]}_")
             _plain(console, f"it fills gaps:\n  {program} sample --run={shlex.quote(str(run.folder))} {gapped}")
@@ -111,9 +112,10 @@ def show_outcome(run: Run, console: Console, program: str) -> None:
         _plain(console, f"{loss['val_loss_carried']:.3f} nats per {unit} with the state carried from block to block")
     if lines:
         _plain(console, f"counting alone: {lines}")
-    _plain(console, f"{run.progress.seconds:.0f} s of training; curve: {run.folder / 'loss.png'}")
+    _plain(console, f"{seconds(run.progress.seconds)} of training; curve: {run.folder / 'loss.png'}")
     _plain(console, "\nnext:")
-    _plain(console, f"  {program} sample --run={shlex.quote(str(run.folder))} --prompt={shlex.quote(prompt)}")
+    prompted = f" --prompt={shlex.quote(prompt)}" if prompt.isprintable() and prompt else ""  # "\n" is the default's
+    _plain(console, f"  {program} sample --run={shlex.quote(str(run.folder))}{prompted}")
     again = shlex.quote(f"--config={run.folder / 'config.yaml'}")
     if "rope" in run.model.reads:
         _plain(console, f"  {program} {again} --model.rope={not run.config.model.rope}")

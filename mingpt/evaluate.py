@@ -44,8 +44,11 @@ class HeldOutLoss:
 
     @property
     def perplexity(self) -> float:
-        """e^nats: the number of equally likely tokens that would be as surprising."""
-        return math.exp(self.nats)
+        """e^nats: the number of equally likely tokens that would be as surprising; inf beyond what a float holds."""
+        try:
+            return math.exp(self.nats)
+        except OverflowError:  # a model that has diverged
+            return math.inf
 
 
 @dataclass(frozen=True)

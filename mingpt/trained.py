@@ -20,7 +20,7 @@ from mingpt.settings import Config
 from mingpt.text.corpora import read_text
 from mingpt.text.corpus import prepare
 from mingpt.text.prepared import is_prepared
-from mingpt.text.reading import STDIN, is_there
+from mingpt.text.reading import STDIN, given_as, is_there
 from mingpt.text.tokenizers import Ids, Tokenizer
 from mingpt.trainer import Progress
 
@@ -162,7 +162,8 @@ class Run:
                 changed = f"no longer the text that {self.folder} began with; --text judges another"
                 raise DataError(f"{corpus.source}: {changed}")
             return corpus.data.held_out
-        text = read_text(path, say)
+        with given_as("text"):
+            text = read_text(path, say)
         try:
             return self.tokenizer.encode(text.content)
         except UsageError as unknown:

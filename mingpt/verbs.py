@@ -202,15 +202,16 @@ def experiment(argv: Sequence[str]) -> int:
     from mingpt import comparing
     from mingpt.experiments import actions, conclude
 
-    return actions.experiment(argv, print, program(), partial(conclude.conclude, show=comparing.show))
+    end = partial(conclude.conclude, show=comparing.show)
+    return actions.experiment(argv, print, program(), end, comparing.show)
 
 
 def sweep(argv: Sequence[str]) -> int:
     """train every combination of settings, and compare"""
     from mingpt import comparing
-    from mingpt.experiments import actions, conclude
+    from mingpt.experiments import conclude, sweeping
 
-    return actions.sweep(argv, print, program(), partial(conclude.conclude, show=comparing.show))
+    return sweeping.command(argv, print, program(), partial(conclude.conclude, show=comparing.show))
 
 
 def export(argv: Sequence[str]) -> int:
@@ -269,6 +270,8 @@ VERBS = {
 def program() -> str:
     """What was typed to start this, for lines that say what to type next."""
     name = Path(sys.argv[0]).name
+    if name == "__main__.py":
+        return "python -m mingpt"
     return f"python {name}" if name.endswith(".py") else "chargpt"
 
 

@@ -72,7 +72,7 @@ FLOORS: list[list[list[str]]] = [
     [["training_settings", "carried", "trainer", "counting", "events"], ["fitting"]],
     [["flags", "settings", "folders", "shortage", "trained", "announcing", "run"]],
     [["benchmarks", "experiments"], ["interop"], ["selftest"]],
-    [["console", "comparing", "options", "verbs", "cli"]],
+    [["console", "comparing", "options", "verbs", "cli", "__main__"]],
 ]
 LOADS_LATE = {
     "verbs": "a verb's modules, when that verb is called",

@@ -1,4 +1,4 @@
-"""`chargpt experiment` and `chargpt sweep`: words in, an exit code out; what a person should read goes to `say`."""
+"""`chargpt experiment`: words in, an exit code out; what a person should read goes to `say`."""
 
 import itertools
 import json
@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mingpt.errors import UsageError, require
+from mingpt.errors import UsageError
 from mingpt.experiments.base import EXPERIMENTS, Experiment, Settings
-from mingpt.experiments.conclude import said_of
+from mingpt.experiments.conclude import Show, said_of
 from mingpt.experiments.crew import Outcome
-from mingpt.experiments.grid import experiment_of
 from mingpt.experiments.runner import Conclude, Wish, carry_out, draw
 from mingpt.files import write_atomic
 from mingpt.flags import options_of, split_words
@@ -22,7 +21,9 @@ from mingpt.report.cells import PAGE, SUMMARY, read_record, read_summary
 from mingpt.report.index import RESULTS
 from mingpt.report.published import publish, summary_form, unfinished
 from mingpt.report.records import HOME
+from mingpt.report.words import counted
 from mingpt.say import Say
+from mingpt.text.reading import given_as
 
 SWITCHES = ("--quick", "--fresh")
 ACTIONS = ("list", "run", "show", "publish")
@@ -69,86 +70,56 @@ class PublishOptions:
     quick: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class SweepOptions:
-    """Train every combination of settings.
+def experiment(words: Sequence[str], say: Say, program: str, conclude: Conclude, compared: Show) -> int:
+    """`list`, `run NAME`, `show NAME`, `publish [NAME ...]`.
 
-    Attributes:
-        seeds: runs per combination
-        jobs: runs at once; the threads are divided among them
-        folder: where; one that holds the same sweep goes on; null: the first free of out/sweeps/1, 2, ...
+    Args:
+        conclude: writes statistics and page of what was run.
+        compared: puts a comparison before a person.
     """
-
-    seeds: int = 3
-    jobs: int = 1
-    folder: str | None = None
-
-
-def experiment(words: Sequence[str], say: Say, program: str, conclude: Conclude) -> int:
-    """`list`, `run NAME`, `show NAME`, `publish [NAME ...]`."""
     action, rest = (words[0], list(words[1:])) if words else ("list", [])
-    if action in ("--help", "-h"):
-        say(_usage(program))
+    helped = bool({"--help", "-h"} & {*rest})
+    if action in ("--help", "-h") or (action in ("list", "run", "show") and not rest[helped:]):
+        say(_usage(program) if action != "list" or helped else listing())
         return 0
     if action not in ACTIONS:
         raise UsageError(f"{action!r}: must be one of {', '.join(ACTIONS)}{did_you_mean(action, ACTIONS)}")
     if action == "list":
-        if rest:
-            raise UsageError(f"{rest[0]!r}: `experiment list` takes nothing more")
-        width = max(len(name) for name in EXPERIMENTS)
-        say("\n".join(f"{name:{width}}  {EXPERIMENTS[name].question}" for name in EXPERIMENTS))
-        return 0
+        raise UsageError(f"{rest[0]!r}: `experiment list` takes nothing more")
     if action == "publish":
         return _publish(rest, say, program)
-    if not rest or rest[0] in ("--help", "-h"):
-        say(_usage(program))
-        return 0
     if rest[0].startswith("--"):
         raise UsageError(f"{rest[0]!r}: name an experiment first, one of {', '.join(EXPERIMENTS)}")
     chosen, given = EXPERIMENTS[rest[0]], _flags(rest[1:])
     if action == "show":
-        say(show(chosen, options_of(f"{program} experiment show", "Show.", ShowOptions, given).quick))
-        return 0
+        quick = options_of(f"{program} experiment show NAME", "Show.", ShowOptions, given).quick
+        say(show(chosen, quick))
+        return _show_result(chosen, quick, say, compared)
+    return _run(chosen, given, words, say, program, conclude)
+
+
+def listing() -> str:
+    """Every experiment with its question, a line each."""
+    width = max(len(name) for name in EXPERIMENTS)
+    return "\n".join(f"{name:{width}}  {EXPERIMENTS[name].question}" for name in EXPERIMENTS)
+
+
+def _run(
+    chosen: Experiment, given: Sequence[str], words: Sequence[str], say: Say, program: str, conclude: Conclude
+) -> int:
     options = options_of(f"{program} experiment run NAME", "Run.", RunOptions, given)
     wish = Wish(
         folder=folder_of(chosen, options.quick),
         command=shlex.join([*program.split(), "experiment", *words]),
-        again=shlex.join([*program.split(), "experiment", "run", chosen.name, *_without("--fresh", given)]),
+        again=shlex.join([*program.split(), "experiment", "run", chosen.name, *without("--fresh", given)]),
         data=options.data,
         seeds=options.seeds,
         quick=options.quick,
         jobs=options.jobs,
         fresh=options.fresh,
     )
-    return _ended(carry_out(chosen, wish, say=say, conclude=conclude), wish, say)
-
-
-def sweep(words: Sequence[str], say: Say, program: str, conclude: Conclude) -> int:
-    """Every combination of the settings that have several values."""
-    about = (
-        "Train every combination of settings: --model.window=16,64,null --model.rope=True,False; all else that "
-        "`train` takes holds for every run. A list is one value, --trainer.betas=0.9,0.95; several stand in brackets, "
-        "--trainer.betas=[0.9,0.95],[0.8,0.99]."
-    )
-    own, settings = _own(words, ("seeds", "jobs", "folder"))
-    options = options_of(f"{program} sweep", about, SweepOptions, own)
-    require(options.folder != "", "folder", "''", "must name a folder, or be null")
-    require(options.seeds >= 1, "seeds", options.seeds, "must be at least 1")
-    wanted = experiment_of(settings)
-    seeds = f"{options.seeds} seed{'s' * (options.seeds > 1)}"
-    say(f"{len(wanted.arms)} combinations x {seeds} = {len(wanted.arms) * options.seeds} runs")
-    first = next(iter(wanted.arms.values()))[0]
-    folder = Path(options.folder) if options.folder else _free()
-    there = [*settings, *_without("--folder", own), f"--folder={folder}"]
-    wish = Wish(
-        folder=folder,
-        command=shlex.join([*program.split(), "sweep", *words]),
-        again=shlex.join([*program.split(), "sweep", *there]),
-        data=str(first["data.path"]),
-        seeds=options.seeds,
-        jobs=options.jobs,
-    )
-    return _ended(carry_out(wanted, wish, say=say, conclude=conclude), wish, say)
+    with given_as("data"):
+        return ended(carry_out(chosen, wish, say=say, conclude=conclude), wish, say)
 
 
 def show(experiment: Experiment, quick: bool) -> str:
@@ -164,9 +135,25 @@ def show(experiment: Experiment, quick: bool) -> str:
     lines += ["", *(f"published: {kept}, numbers in {RESULTS / 'README.md'}" for kept in forms if kept.is_file())]
     if not read_record(folder):
         return "\n".join([*lines, f"not run here yet; it would lie in {folder}"])
-    lines += [f"page: {folder / PAGE}; figures:", *(f"  {path}" for path in page.pictures(folder))]
-    summary = read_summary(folder)
-    return "\n".join([*lines, json.dumps(summary, indent=1) if summary else ""])
+    return "\n".join([*lines, f"page: {folder / PAGE}; figures:", *(f"  {path}" for path in page.pictures(folder))])
+
+
+def _show_result(experiment: Experiment, quick: bool, say: Say, compared: Show) -> int:
+    """What came out, by its own folder or else by what was published of it."""
+    folder = folder_of(experiment, quick)
+    there = next((each for each in (folder, RESULTS / folder.name) if read_record(each)), None)
+    if there is None:
+        return 0
+    say(f"\nresult, from {there}:")
+    result = page.compared(there)
+    if result:
+        compared(result)
+    found = read_summary(there).get("findings", [])
+    for finding in found:
+        say(finding)
+    if not result and not found:
+        say("no trial is finished yet")
+    return 0
 
 
 def _told(stage: Settings) -> str:
@@ -179,7 +166,7 @@ def _publish(words: Sequence[str], say: Say, program: str) -> int:
     names, given = split_words(words, bare=SWITCHES)
     about = "Keep the records of finished experiments in results/; those named, or all."
     options = options_of(f"{program} experiment publish [NAME ...]", about, PublishOptions, given)
-    wanted = (True,) if options.quick else (False,) if names else (False, True)
+    wanted, published = (True,) if options.quick else (False,) if names else (False, True), 0
     for experiment, quick in itertools.product([EXPERIMENTS[name] for name in names or EXPERIMENTS], wanted):
         folder, target = folder_of(experiment, quick), RESULTS / folder_of(experiment, quick).name
         why = unfinished(folder)
@@ -188,6 +175,12 @@ def _publish(words: Sequence[str], say: Say, program: str) -> int:
             say(f"{folder} -> {target}")
         elif folder.exists():
             say(f"left out: {folder}: {why}")
+        published += names != [] or not why
+    if not published:
+        say(
+            f"nothing to publish: no finished experiment in {HOME / 'experiments'}; "
+            f"`{program} experiment run NAME` runs one"
+        )
     redraw(RESULTS)
     for path in index.write(RESULTS):
         say(str(path))
@@ -222,32 +215,21 @@ def folder_of(experiment: Experiment, quick: bool) -> Path:
     return HOME / "experiments" / f"{experiment.name}{'-quick' if quick else ''}"
 
 
-def _free() -> Path:
-    home = HOME / "sweeps"
-    return next(home / str(n) for n in itertools.count(1) if not (home / str(n)).exists())
-
-
-def _without(name: str, flags: Sequence[str]) -> list[str]:
+def without(name: str, flags: Sequence[str]) -> list[str]:
     """`flags`, each with its value, but for those of this name."""
     return [flag for flag in flags if flag.partition("=")[0] != name]
 
 
-def _ended(outcome: Outcome, wish: Wish, say: Say) -> int:
+def ended(outcome: Outcome, wish: Wish, say: Say) -> int:
+    """The exit code of what was carried out; what failed, and how to go on, is said."""
     if outcome.stopped:
         say(f"stopped by {outcome.stopped}; go on with: {wish.again or wish.command}")
         return EXIT_CODES[outcome.stopped]
     for cell, (_, why) in outcome.failed.items():
         say(f"{cell.name} failed: {why}")
     if outcome.failed:
-        say(f"{len(outcome.failed)} cells failed; what they said is in {wish.folder / 'logs'}")
+        say(f"{counted(len(outcome.failed), 'cell')} failed; what they said is in {wish.folder / 'logs'}")
     return 1 if outcome.failed else 0
-
-
-def _own(words: Sequence[str], names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words that are the sweep's own, and those that are settings of its runs."""
-    others, flags = split_words(words)
-    ours = [word for word in flags if word in ("--help", "-h") or word[2:].partition("=")[0] in names]
-    return ours, [*others, *(word for word in flags if word not in ours)]
 
 
 def _usage(program: str) -> str:

@@ -50,6 +50,22 @@ def seconds(value: float) -> str:
     return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
 
 
+def counted(value: int, noun: str) -> str:
+    """`1 seed`, `2 seeds`, `16,044 steps`."""
+    return f"{value:,} {noun}{'' if value == 1 else 's'}"
+
+
+def millions(value: float) -> str:
+    """`1.7`, `52.0`; two digits of what is smaller: `0.0042`."""
+    return f"{value / 1e6:,.1f}" if value >= 1e6 else number(value / 1e6)
+
+
+def expected(seconds: float, memory: float) -> str:
+    """An estimate of `seconds` and of `memory`, bytes: `about 89 s and 0.1 GB`, `less than 1 s and about 12 MB`."""
+    size = f"{memory / 1e9:,.1f} GB" if memory >= 95e6 else f"{max(memory / 1e6, 1):,.0f} MB"
+    return f"less than 1 s and about {size}" if seconds < 1 else f"about {seconds:,.0f} s and {size}"
+
+
 def setting(value: Any) -> str:
     """As a command line would have it."""
     if isinstance(value, float):

@@ -156,6 +156,15 @@ def decoded(name: str, file: BinaryIO, digest: Any, sizes: list[int] | None = No
             return
 
 
+@contextlib.contextmanager
+def given_as(setting: str) -> Iterator[None]:
+    """Let errors of a text begin with the setting that named it, where that is not data.path."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(re.sub("^data.path:", f"{setting}:", str(error))) from None
+
+
 def named(path: str) -> str:
     """How messages call a path."""
     return "standard input" if path == STDIN else repr(path)

@@ -16,7 +16,7 @@ DIFF = re.search(
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project with the diff applied."""
+    """The project with the diff applied; as it is, where somebody has applied it already."""
     assert DIFF
     if shutil.which("git") is None:
         pytest.skip("needs git, to apply a diff")
@@ -25,9 +25,23 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("chargpt.py", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
-    applied = subprocess.run(["git", "apply", "-"], input=DIFF[1], cwd=folder, capture_output=True, text=True)
-    assert applied.returncode == 0, applied.stderr
+    if git_apply(folder, DIFF[1], "--reverse", "--check"):
+        applied = git_apply(folder, DIFF[1])
+        assert not applied, applied
     return folder
+
+
+def git_apply(folder: Path, diff: str, *how: str) -> str:
+    """What git complains of; nothing where it has nothing to complain of."""
+    ended = subprocess.run(["git", "apply", *how, "-"], input=diff, cwd=folder, capture_output=True, text=True)
+    return ended.stderr or "it failed" if ended.returncode else ""
+
+
+def test_applied_diff_is_recognised(changed: Path) -> None:
+    """So that the suite stays green for whoever does what CONTRIBUTING.md shows."""
+    assert DIFF
+    assert not git_apply(changed, DIFF[1], "--reverse", "--check")
+    assert git_apply(changed, DIFF[1], "--check")
 
 
 def test_addition_is_not_listed_or_can_not_be_trained(changed: Path) -> None:

@@ -192,6 +192,25 @@ def test_unknown_characters_of_an_own_file_are_not_listed(chargpt: Any, trained:
     assert "'Ω' (U+03A9)" in ended.refusal
 
 
+@pytest.mark.parametrize(
+    ("nats", "said"), [(3.2, "24.533"), (710.0, "inf"), (float("inf"), "inf"), (float("nan"), "nan")]
+)
+def test_perplexity_of_a_diverged_model_is_printed(
+    chargpt: Any, trained: Path, monkeypatch: pytest.MonkeyPatch, nats: float, said: str
+) -> None:
+    monkeypatch.setattr(Run, "evaluate", lambda *args, **kwargs: HeldOutLoss(nats, nats, 9))
+    ended = chargpt("eval", f"--run={trained}")
+    assert (ended.code, ended.err) == (0, "")
+    assert f"perplexity {said}\n" in ended.out
+
+
+@pytest.mark.usefixtures("untouched")
+def test_eval_names_its_own_flag(chargpt: Any, trained: Path) -> None:
+    ended = chargpt("eval", f"--run={trained}", "--text=nope")
+    assert ended.code == 3
+    assert ended.refusal == "text: there is no file 'nope'"
+
+
 # ---- the text
 
 

@@ -69,6 +69,30 @@ def test_unfinished_experiment_is_kept_or_silently_left_out(known: Experiment, c
     assert not Path("results").exists()
 
 
+def test_publish_says_when_there_is_nothing_to_publish(known: Experiment, capsys: Any) -> None:
+    assert cli.main(["experiment", "publish"]) == 0
+    assert capsys.readouterr().out.startswith("nothing to publish: no finished experiment in out/experiments; ")
+    assert not Path("results").exists()
+
+
+def test_show_prints_the_result_of_a_finished_experiment(
+    known: Experiment, text_file: Path, here: Any, capsys: Any
+) -> None:
+    assert cli.main(["experiment", "show", "tiny"]) == 0
+    assert "result" not in capsys.readouterr().out
+    carried_out(known, text_file, here)
+    for home in ("out/experiments/tiny", "results/tiny"):
+        assert cli.main(["experiment", "show", "tiny"]) == 0
+        shown = capsys.readouterr().out
+        assert f"result, from {home}:\narm      seeds" in shown
+        assert ["RoPE", "2"] in [line.split()[:2] for line in shown.splitlines()]
+        assert "no verdict on RoPE and learned" in shown
+        assert shown.endswith("It falls by 1\n")
+        cli.main(["experiment", "publish", "tiny"])
+        capsys.readouterr()
+        Path("out").rename("elsewhere") if Path("out").exists() else None
+
+
 @pytest.mark.parametrize("quick", [True, False])
 def test_smallness_counts_settings_that_no_run_reads(quick: bool) -> None:
     definition = plan.defined(EXPERIMENTS["rnn"], plan.Text("t.txt", "0", 9), quick)

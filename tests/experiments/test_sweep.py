@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -10,7 +11,7 @@ import pytest
 
 from mingpt import cli
 from mingpt.errors import UsageError
-from mingpt.experiments import EXPERIMENTS, actions, runner
+from mingpt.experiments import EXPERIMENTS, actions, runner, sweeping
 from mingpt.experiments.crew import Outcome
 from mingpt.experiments.grid import experiment_of, split, swept
 
@@ -94,7 +95,7 @@ def sweep(here: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
         said: list[str] = []
         concluded: list[tuple[str, int]] = []
         with mock.patch.object(runner, "in_process_of_its_own", lambda *args, threads: here(*args)):
-            code = actions.sweep(
+            code = sweeping.command(
                 words, said.append, "chargpt", lambda e, f, cells, s: concluded.extend((c.arm, c.seed) for c in cells)
             )
         return code, said, concluded
@@ -181,6 +182,10 @@ def test_command_that_goes_on_is_another(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     said: list[str] = []
-    with mock.patch.object(actions, "carry_out", return_value=Outcome(stopped="SIGINT")):
-        getattr(actions, verb)(words, said.append, "chargpt", lambda *told: None)
+    call = sweeping.command if verb == "sweep" else partial(actions.experiment, compared=print)
+    with (
+        mock.patch.object(actions, "carry_out", return_value=Outcome(stopped="SIGINT")),
+        mock.patch.object(sweeping, "carry_out", return_value=Outcome(stopped="SIGINT")),
+    ):
+        call(words, said.append, "chargpt", lambda *told: None)
     assert said[-1] == f"stopped by SIGINT; go on with: chargpt {again}"

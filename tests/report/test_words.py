@@ -1,0 +1,30 @@
+"""Numbers in sentences agree with their nouns, and an estimate is never nought."""
+
+import pytest
+
+from mingpt.report.words import counted, expected, millions
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0 threads"), (1, "1 thread"), (2, "2 threads"), (1024, "1,024 threads")]
+)
+def test_noun_agrees_with_its_number(number: int, said: str) -> None:
+    assert counted(number, "thread") == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "memory", "said"),
+    [
+        (0.004, 200_000, "less than 1 s and about 1 MB"),
+        (0.99, 12e6, "less than 1 s and about 12 MB"),
+        (89.4, 0.1e9, "about 89 s and 0.1 GB"),
+        (4000, 12.34e9, "about 4,000 s and 12.3 GB"),
+    ],
+)
+def test_small_estimate_is_not_rounded_to_nothing(seconds: float, memory: float, said: str) -> None:
+    assert expected(seconds, memory) == said
+
+
+@pytest.mark.parametrize(("value", "said"), [(1_742_000, "1.7"), (12_345, "0.012"), (420, "0.00042")])
+def test_small_cost_is_not_rounded_to_nothing(value: float, said: str) -> None:
+    assert millions(value) == said
