@@ -125,7 +125,7 @@ def held_out_loss(
     with evaluating(model):
         own = list(ranks.deal(groups))
         nats = ranks.total(
-            sum(counts * _nats(model, group) for group, counts in _announced(own, "judging the held-out text", say))
+            sum(counts * _nats(model, group) for group, counts in announced(own, "judging the held-out text", say))
         )
     scored = np.concatenate([windows[:, 1:].reshape(-1) for windows in groups])
     return HeldOutLoss(nats / len(scored), _bits_per_byte(nats, scored, tokenizer), len(scored))
@@ -189,13 +189,13 @@ def pseudo_likelihood(
     with evaluating(model):
         own = list(ranks.deal([pass_ for block in blocks for pass_ in _passes(block, model.config.vocab_size)]))
         doing = f"hiding each of {len(hidden):,} tokens in turn"
-        nats = ranks.total(sum(counts * _hiding(model, *pass_) for pass_, counts in _announced(own, doing, say)))
+        nats = ranks.total(sum(counts * _hiding(model, *pass_) for pass_, counts in announced(own, doing, say)))
     return PseudoLikelihood(nats / len(hidden), _bits_per_byte(nats, hidden, tokenizer), len(hidden), len(ids))
 
 
 def _passes(block: Ids, vocab_size: int) -> list[tuple[Ids, range]]:
     """Each token of a block, in as many passes as its length makes necessary."""
-    rows = _rows(len(block), vocab_size)
+    rows = rows_at_once(len(block), vocab_size)
     return [(block, range(start, min(start + rows, len(block)))) for start in range(0, len(block), rows)]
 
 
@@ -207,7 +207,7 @@ def _hiding(model: LanguageModel, block: Ids, places: range) -> float:
     return F.cross_entropy(model.fill(texts, gaps)[gaps], texts[gaps], reduction="sum").item()
 
 
-def _announced(parts: Sequence[T], doing: str, say: Say) -> Iterator[T]:
+def announced(parts: Sequence[T], doing: str, say: Say) -> Iterator[T]:
     """`parts`, of about equal work; once the first is done, how long the others will take, where that is long."""
     began = time.perf_counter()
     for number, part in enumerate(parts):
@@ -236,11 +236,11 @@ def _blocks(ids: Ids, block_size: int, at_most: int | None, vocab_size: int, sha
     if at_most is not None and whole and len(ids) - 1 > at_most:
         kept = max(at_most // block_size, 1)
         windows, rest = windows[np.linspace(0, whole - 1, kept).astype(int)], rest[:, :0]
-    rows = max(min(_rows(block_size, vocab_size), -(-len(windows) // shares)), 1)
+    rows = max(min(rows_at_once(block_size, vocab_size), -(-len(windows) // shares)), 1)
     groups = [windows[start : start + rows] for start in range(0, len(windows), rows)] if whole else []
     return groups + ([rest] if rest.shape[1] > 1 else [])
 
 
-def _rows(length: int, vocab_size: int) -> int:
+def rows_at_once(length: int, vocab_size: int) -> int:
     """Blocks of so many tokens that are read in one forward pass."""
     return max(min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // vocab_size) // length, 1)

@@ -106,7 +106,7 @@ class Sampler:
         if not trainer.due(trainer.config.sample_every):
             return
         for number, prompt in enumerate(prompts_for(self.tokenizer)):
-            sampling = Sampling(seed=derived_seed(trainer.seed, "sample", number))
+            sampling = Sampling(seed=derived_seed(trainer.seed, "sample", number), past_block="half")
             text = write(trainer.model, self.tokenizer, prompt, SAMPLE_TOKENS, sampling)
             step = record["step"]
             self.samples.write({"step": step, "prompt": prompt, "text": text, **asdict(sampling)})

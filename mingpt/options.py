@@ -47,7 +47,11 @@ class SampleOptions(OfRun, OnDevice):
         fill: instead, a text whose gaps are filled, by a model that was trained to: the likeliest token each
         gap: the character that marks a gap in it
         stream: show each token as it is drawn
-        cache: keep keys and values of earlier tokens; False: recompute them for every token, for the same text
+        past_block: context of tokens past block_size; one of half (when the cache is full, encode the last half of the
+            block again: the fast way), exact (encode the last block_size tokens again for each token, as nanoGPT does);
+            null: half with the cache, exact without
+        cache: keep keys and values of earlier tokens; False: recompute them for every token, for the same text as with
+            the cache and past_block=exact
         compile: compile the step of one token, half a minute the first time: the same text to rounding, for long ones
     """
 
@@ -61,6 +65,7 @@ class SampleOptions(OfRun, OnDevice):
     fill: str | None = None
     gap: str = "_"
     stream: bool = True
+    past_block: str | None = None
     cache: bool = True
     compile: bool = False
 
@@ -80,9 +85,12 @@ class EvalOptions(OfRun, OnDevice):
 
     Attributes:
         text: a UTF-8 file, all of which is scored; null: the run's own held-out text
+        past_block: instead, the validation loss of tokens past block_size, with the context that sampling gives them by
+            past_block=half and by past_block=exact (see `chargpt sample --help`)
     """
 
     text: str | None = None
+    past_block: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

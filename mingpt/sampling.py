@@ -2,7 +2,7 @@
 
 import codecs
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,27 +11,37 @@ from torch import Tensor
 
 from mingpt.errors import NotFiniteError, UsageError, require
 from mingpt.lm import LanguageModel, State, evaluating
+from mingpt.registry import Registry
 from mingpt.stepping import Step, compiled_step
 from mingpt.text.tokenizers import Tokenizer
 
 LINE_END = "\n"  # where an empty prompt starts
+# block_size -> tokens that are encoded again, as the context of the next, each time that the cache is full.
+PAST_BLOCK: Registry[Callable[[int], int]] = Registry("past_block")
+PAST_BLOCK.add("half")(lambda block_size: (block_size + 1) // 2)
+PAST_BLOCK.add("exact")(lambda block_size: block_size)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How the next token is drawn.
+    """How the next token is drawn, and from what context past block_size.
 
     Attributes:
         temperature: divides the logits; 0: always the likeliest token; 1: the model's own distribution
         top_k: keep the k likeliest tokens; 0: all
         top_p: keep the fewest likeliest tokens whose probabilities reach p; 1: all
         seed: of the draws
+        past_block: context of the tokens past block_size.  half: when the cache is full, keep the last half of the
+            block and encode it again, so that a token has from block_size / 2 to block_size tokens of context; exact:
+            the last block_size tokens for every token, encoded again for each, as in nanoGPT; None: half with a cache,
+            exact without.  No effect on a model whose state has no end.
     """
 
     temperature: float = 0.8
     top_k: int = 0
     top_p: float = 1.0
     seed: int = 0
+    past_block: str | None = None
 
     def __post_init__(self) -> None:
         in_range = math.isfinite(self.temperature) and self.temperature >= 0
@@ -39,6 +49,8 @@ class Sampling:
         require(self.top_k >= 0, "top_k", self.top_k, "must be 0 (all) or more")
         require(0 < self.top_p <= 1, "top_p", self.top_p, "must be above 0 and at most 1")
         require(0 <= self.seed < 2**63, "seed", self.seed, "must be in [0, 2^63)")
+        if self.past_block is not None:
+            PAST_BLOCK[self.past_block]
 
 
 def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
@@ -72,50 +84,56 @@ def generate(
 ) -> Iterator[Tensor]:
     """Yield `new_tokens` times the (b,) ids that continue the (b, t) prompt, t >= 1.
 
-    Earlier tokens are kept in the model's state; past block_size, where that is not endless, each token is drawn from a
-    fresh pass over the last block_size tokens.  The draws come from a generator of their own, an independent one a row.
+    Earlier tokens are kept in the model's state.  Where that is not endless it holds block_size tokens; what happens
+    past them `sampling.past_block` says.  The draws come from a generator of their own, an independent one a row.
 
     Args:
-        cache: False: nothing is kept, and every token takes a fresh pass over all that it may read.
+        cache: False: nothing is kept, and every token takes a fresh pass over all that it may read: the last block_size
+            tokens, as with past_block=exact, or the whole text where the state is endless.
         compile: compile the step of one token that the cache allows (see `mingpt.stepping`).
 
     Raises:
-        UsageError: a model that is not autoregressive; a negative number of tokens; nothing to compile or no compiler.
+        UsageError: a model that is not autoregressive; a negative number of tokens; half a block kept without a cache;
+            nothing to compile or no compiler.
     """
     require(cache or not compile, "compile", compile, "needs cache=True: it is the step that a cache allows")
     require(new_tokens >= 0, "max_new_tokens", new_tokens, "must be 0 or more")
+    past_block = sampling.past_block or ("half" if cache else "exact")
+    exact, block_size = past_block == "exact", model.config.block_size
+    require(cache or exact, "past_block", past_block, "needs cache=True: it is what a full cache keeps")
     if not model.autoregressive:
         remedy = "; it fills gaps: --fill='To b_ or not'" if model.fills else ""
         raise UsageError(f"{type(model).__name__} needs the text to come to predict it, so it can't write any{remedy}")
-    fits = model.endless or prompt.shape[1] + new_tokens - 1 <= model.config.block_size
-    rule = f"needs prompt and tokens within block_size={model.config.block_size}, past which all is read anew for each"
-    require(fits or not compile, "compile", compile, f"{rule}, or a model with an endless state")
-    return _draws(model, prompt, new_tokens, sampling, cache, compiled_step() if compile else _after)
+    fits = model.endless or prompt.shape[1] + new_tokens - 1 <= block_size
+    rule = f"needs prompt and tokens within block_size={block_size}, or past_block=half: exact keeps nothing past it"
+    require(fits or not exact or not compile, "compile", compile, rule)
+    kept = PAST_BLOCK[past_block](block_size)
+    return _draws(model, prompt, new_tokens, sampling, kept, cache, compiled_step() if compile else _after)
 
 
 def _draws(
-    model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Sampling, cache: bool, step: Step
+    model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Sampling, kept: int, cache: bool, step: Step
 ) -> Iterator[Tensor]:
+    """`kept`: tokens that are encoded again where the state is full, or is not to be used a second time."""
     device, block_size, endless = model.device, model.config.block_size, model.endless
     fresh = (prompt if endless else prompt[:, -block_size:]).to(device)
-    rows, seen, state = fresh.shape[0], [fresh], model.new_state(fresh.shape[0])
+    seen, state = [fresh], model.new_state(fresh.shape[0])
     generator = torch.Generator().manual_seed(sampling.seed)
     for _ in range(new_tokens):
+        if not cache or not (endless or state.length + fresh.shape[1] <= block_size):
+            fresh = torch.cat(seen, dim=1)[:, None if endless else -kept :]
+            seen, state = [fresh], model.new_state(fresh.shape[0])
         # A consumer may train between two tokens, with what is drawn outside of this mode.
         with evaluating(model) if model.training else torch.inference_mode():
-            if cache and (endless or state.length + fresh.shape[1] <= block_size):
-                logits = (step if fresh.shape[1] == 1 else _after)(model, fresh, state)
-            else:
-                seen = [torch.cat(seen, dim=1)[:, None if endless else -block_size :]]
-                logits = _after(model, seen[0], model.new_state(rows) if endless else None)
+            logits = (step if fresh.shape[1] == 1 else _after)(model, fresh, state)
         fresh = torch.multinomial(probabilities(logits, sampling), 1, generator=generator).to(device)
         if not (cache and endless):  # the state holds all that it needs
             seen.append(fresh)
         yield fresh[:, 0]
 
 
-def _after(model: LanguageModel, ids: Tensor, state: State | None) -> Tensor:
-    """(b, v) logits after (b, t) ids; a block at a time, as more of them than one need a state anyway."""
+def _after(model: LanguageModel, ids: Tensor, state: State) -> Tensor:
+    """(b, v) logits after (b, t) ids and what `state` has read, which they extend; a block at a time."""
     for part in ids.split(model.config.block_size, dim=1):
         logits = model(part, state=state).logits[:, -1]
     return logits

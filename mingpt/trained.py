@@ -13,6 +13,7 @@ from mingpt.errors import CheckpointError, DataError, UsageError, require
 from mingpt.evaluate import HeldOutLoss, PseudoLikelihood, held_out_loss, pseudo_likelihood
 from mingpt.influence import influence
 from mingpt.lm import LanguageModel
+from mingpt.past_block import PastBlockLoss, past_block_loss
 from mingpt.report.reading import Record, last_line, read_json, read_losses
 from mingpt.sampling import Sampling, fill, stream, write
 from mingpt.say import Say, silent
@@ -25,6 +26,7 @@ from mingpt.text.tokenizers import Ids, Tokenizer
 from mingpt.trainer import Progress
 
 PSEUDO_TOKENS = 16384  # hidden one at a time, each at the cost of a pass over its block
+PAST_BLOCK_TOKENS = 16384  # scored past the block, each at the same cost
 EXCERPT = 32  # tokens: as many as a picture has room for
 HALF = "\ufffd"  # what stands for part of a character
 
@@ -49,7 +51,7 @@ class Run:
         """The prompt and `max_new_tokens` tokens after it.
 
         Args:
-            sampling: fields of `Sampling`: temperature, top_k, top_p, seed.
+            sampling: fields of `Sampling`: temperature, top_k, top_p, seed, past_block.
 
         Raises:
             UsageError: a character outside the vocabulary, a broken rule of sampling, a model that can't write.
@@ -60,7 +62,7 @@ class Run:
     def stream(
         self, prompt: str, max_new_tokens: int, sampling: Sampling, *, cache: bool = True, compile: bool = False
     ) -> Iterator[str]:
-        """What follows the prompt, token by token; without a cache the same text (see `generate`)."""
+        """What follows the prompt, token by token; see `mingpt.sampling.stream`."""
         self._encoded(prompt, "prompt")
         return stream(self.model, self.tokenizer, prompt, max_new_tokens, sampling, cache=cache, compile=compile)
 
@@ -109,6 +111,20 @@ class Run:
         if len(ids) < 2:
             raise DataError(f"{path or self.folder}: one token has no next one to predict; at least 2 are needed")
         return held_out_loss(self.model, ids, self.tokenizer, say=say)
+
+    def past_block_loss(
+        self, path: str | None = None, say: Say = silent, *, at_most: int | None = PAST_BLOCK_TOKENS
+    ) -> PastBlockLoss:
+        """What tokens past block_size lose by a shorter context, on the texts of `evaluate`; see `mingpt.past_block`.
+
+        Args:
+            at_most: tokens to score; None: every one.
+
+        Raises:
+            UsageError: a model that is not autoregressive, or one whose state has no end.
+            DataError: as `evaluate`, or too short a text.
+        """
+        return past_block_loss(self.model, self._judged_on(path, say), at_most=at_most, say=say)
 
     def pseudo_likelihood(
         self, path: str | None = None, say: Say = silent, *, at_most: int | None = PSEUDO_TOKENS

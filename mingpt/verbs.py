@@ -27,6 +27,7 @@ from mingpt.options import (
 )
 
 if TYPE_CHECKING:
+    from mingpt.past_block import PastBlockLoss
     from mingpt.trained import Run
 
 Options = TypeVar("Options")
@@ -62,10 +63,8 @@ def sample(argv: Sequence[str]) -> int:
 
     from mingpt.sampling import Sampling
 
-    samplings = [
-        Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, seed=options.seed + n)
-        for n in range(options.num_samples)
-    ]
+    how = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "past_block")}
+    samplings = [Sampling(**how, seed=options.seed + n) for n in range(options.num_samples)]
     trained = _load(options.run, options.device)
     if options.run is None:
         _notice(f"run: {trained.folder}")
@@ -75,8 +74,9 @@ def sample(argv: Sequence[str]) -> int:
     if options.compile:
         _notice("compiling the step of one token: half a minute, the first time")
     for number, sampling in enumerate(samplings):
-        how = {"cache": options.cache, "compile": options.compile}
-        pieces = trained.stream(options.prompt, options.max_new_tokens, sampling, **how)
+        pieces = trained.stream(
+            options.prompt, options.max_new_tokens, sampling, cache=options.cache, compile=options.compile
+        )
         if number:
             print("\n" + "-" * 40)
         for piece in itertools.chain([options.prompt], pieces if options.stream else ["".join(pieces)]):
@@ -90,6 +90,9 @@ def evaluate(argv: Sequence[str]) -> int:
     options = _options("eval", "Judge a model.", EvalOptions, argv)
     trained = _load(options.run, options.device)
     where = f"{options.text or 'the held-out text'}, {trained.folder}"
+    if options.past_block:
+        _show_past_block(trained.past_block_loss(options.text, say=_notice), trained.tokenizer.unit, where)
+        return 0
     if trained.model.fills and not trained.model.autoregressive:
         pseudo = trained.pseudo_likelihood(options.text, say=_notice)
         print(
@@ -104,6 +107,16 @@ def evaluate(argv: Sequence[str]) -> int:
     print(f"{loss.nats:.4f} nats per {unit}, {loss.bits_per_byte:.4f} bits per byte, perplexity {loss.perplexity:.3f}")
     print(f"over {loss.tokens:,} tokens of {where}")
     return 0
+
+
+def _show_past_block(found: "PastBlockLoss", unit: str, where: str) -> None:
+    for name, nats in found.nats.items():
+        fewest, most = found.context[name]
+        context = f"{most}" if fewest == most else f"{fewest} to {most}"
+        print(f"past_block={name}: {nats:.4f} nats per {unit}, {context} tokens of context")
+    off = found.difference
+    print(f"half - exact: {off.mean:+.4f} nats (95 % CI {off.low:+.4f} to {off.high:+.4f})")
+    print(f"over {found.tokens:,} tokens past block_size of {where}")
 
 
 def attention(argv: Sequence[str]) -> int:

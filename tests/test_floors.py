@@ -69,7 +69,7 @@ FLOORS: list[list[list[str]]] = [
         ["runlog", "mirror"],
         ["checkpoint"],
     ],
-    [["training_settings", "carried", "trainer", "counting", "events"], ["fitting"]],
+    [["training_settings", "carried", "trainer", "counting", "events"], ["fitting"], ["past_block"]],
     [["flags", "settings", "folders", "shortage", "trained", "announcing", "run"]],
     [["benchmarks", "experiments"], ["interop"], ["selftest"]],
     [["console", "comparing", "options", "verbs", "cli", "__main__"]],

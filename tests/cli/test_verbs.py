@@ -170,6 +170,25 @@ def test_eval_prints_other_figures_than_training_wrote_down(chargpt: Any, traine
     assert (loss.nats, loss.bits_per_byte) == pytest.approx((last["val_loss"], last["bits_per_byte"]), rel=1e-6)
 
 
+def test_eval_past_block_prints_both_losses_and_their_difference(chargpt: Any, trained: Path, loaded: Run) -> None:
+    ended, found = chargpt("eval", f"--run={trained}", "--past_block=True"), loaded.past_block_loss()
+    assert (ended.code, ended.err) == (0, "")
+    half, exact, difference, over = ended.out.splitlines()
+    assert (
+        half
+        == f"past_block=half: {found.nats['half']:.4f} nats per character, {BLOCK // 2} to {BLOCK} tokens of context"
+    )
+    assert exact.startswith(f"past_block=exact: {found.nats['exact']:.4f} nats per character, {BLOCK} tokens")
+    assert difference.startswith(f"half - exact: {found.difference.mean:+.4f} nats (95 % CI ")
+    assert over == f"over {found.tokens:,} tokens past block_size of the held-out text, {trained}"
+
+
+def test_sample_takes_both_ways_past_the_block(written: Any, loaded: Run) -> None:
+    for way in ("half", "exact"):
+        text = written("--prompt=a", "--seed=4", f"--past_block={way}", f"--max_new_tokens={4 * BLOCK}")
+        assert text == loaded.generate("a", 4 * BLOCK, seed=4, past_block=way) + "\n"
+
+
 def test_own_file_is_split_or_scored_otherwise_than_the_held_out_text(
     chargpt: Any, trained: Path, loaded: Run, text_file: Path, tmp_path: Path
 ) -> None:

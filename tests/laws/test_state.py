@@ -1,5 +1,7 @@
 """What a model remembers is what it has read: step by step, in chunks, in halves, as all at once."""
 
+import math
+
 import pytest
 import torch
 from families import BLOCK, VOCABULARY, Variant, every_control, every_variant, random_ids
@@ -8,7 +10,7 @@ from torch import Tensor
 from mingpt.lm import LanguageModel
 from mingpt.sampling import Sampling, generate
 
-GREEDY = Sampling(temperature=0)
+GREEDY = Sampling(temperature=0, past_block="exact")
 
 
 def written(model: LanguageModel, sampling: Sampling, tokens: int = 9, *, cache: bool = True) -> Tensor:
@@ -51,6 +53,19 @@ def test_greedy_text_is_not_that_of_full_passes_through_and_past_the_block(varia
         text = torch.cat((text, model(read).logits[:, -1:].argmax(-1)), 1)
     assert torch.equal(written(model, GREEDY), text)
     assert torch.equal(written(model, GREEDY, cache=False), text)
+
+
+@every_variant
+@torch.no_grad()
+def test_greedy_text_past_the_block_is_that_of_full_passes_over_at_least_half_of_it(variant: Variant) -> None:
+    model = variant.exact()
+    text = context = random_ids(length=2)
+    for _ in range(14):
+        if variant.of.crops and context.shape[1] > BLOCK:
+            context = context[:, -(BLOCK if model.endless else math.ceil(BLOCK / 2)) :]
+        token = model(context).logits[:, -1:].argmax(-1)
+        text, context = torch.cat((text, token), 1), torch.cat((context, token), 1)
+    assert torch.equal(written(model, Sampling(temperature=0), 14), text)
 
 
 @every_variant

@@ -130,6 +130,7 @@ def test_temperature_zero_is_argmax_for_every_top_k_and_top_p(gpt: MakeGPT, top_
         ({"top_p": 0.0}, "top_p=0.0: must be above 0 and at most 1"),
         ({"top_p": 1.5}, "top_p=1.5: must be above 0 and at most 1"),
         ({"top_p": math.nan}, "top_p=nan: must be above 0"),
+        ({"past_block": "hal"}, r"past_block=hal: must be one of half, exact \(did you mean 'half'\?\)"),
         ({"seed": -1}, "seed=-1: must be in"),
         ({"seed": 2**63}, "seed=9223372036854775808: must be in"),
     ],
@@ -187,22 +188,81 @@ def test_each_draw_is_made_after_the_one_before(chi_square_p: Callable[[Any, Any
         assert chi_square_p(followers.bincount(minlength=2), table[token]) > 1e-4
 
 
-@pytest.mark.parametrize("block_size", [1, 5])
+@torch.no_grad()
+def by_full_passes(model: LanguageModel, text: Tensor, new_tokens: int, sampling: Sampling) -> Tensor:
+    """The ids that follow, each by a pass over all of its context, as the definitions of `past_block` say."""
+    size, context = model.config.block_size, text[:, -model.config.block_size :]
+    kept = {"exact": size, "half": math.ceil(size / 2)}[str(sampling.past_block)]
+    generator = torch.Generator().manual_seed(sampling.seed)
+    for _ in range(new_tokens):
+        if context.shape[1] > size:
+            context = context[:, -kept:]
+        p = probabilities(model(context).logits[:, -1], sampling)
+        token = torch.multinomial(p, 1, generator=generator)
+        text, context = torch.cat((text, token), 1), torch.cat((context, token), 1)
+    return text[:, -new_tokens:]
+
+
+@pytest.mark.parametrize("past_block", ["half", "exact"])
+@pytest.mark.parametrize("block_size", [1, 5, 6])
 @pytest.mark.parametrize(("blocks", "more"), [(0, 1), (1, -1), (1, 0), (1, 1), (10, 0)])
 @pytest.mark.parametrize("rope", [False, True])
-@pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=1.3, top_k=9, top_p=0.95, seed=6)], ids=str)
-@torch.no_grad()
-def test_text_is_that_of_a_fresh_pass_over_the_last_block_for_every_token(
-    gpt: MakeGPT, block_size: int, blocks: int, more: int, rope: bool, sampling: Sampling
+@pytest.mark.parametrize(
+    "sampling", [{"temperature": 0}, {"temperature": 1.3, "top_k": 9, "top_p": 0.95, "seed": 6}], ids=str
+)
+def test_text_is_that_of_full_passes_over_each_tokens_context(
+    gpt: MakeGPT, past_block: str, block_size: int, blocks: int, more: int, rope: bool, sampling: dict[str, Any]
 ) -> None:
-    tokens = max(blocks * block_size + more, 1)
+    tokens, how = max(blocks * block_size + more, 1), Sampling(**sampling, past_block=past_block)
     model, text = gpt(block_size=block_size, rope=rope), prompt_of(tokens)
-    written = continued(model, text, 8, sampling)
-    generator = torch.Generator().manual_seed(sampling.seed)
-    for _ in range(8):
-        p = probabilities(model(text[:, -block_size:]).logits[:, -1], sampling)
-        text = torch.cat((text, torch.multinomial(p, 1, generator=generator)), 1)
-    assert torch.equal(written, text[:, tokens:])
+    assert torch.equal(continued(model, text, 14, how), by_full_passes(model, text, 14, how))
+
+
+def test_half_a_block_is_encoded_again_once_the_cache_is_full(gpt: MakeGPT, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, read = gpt(block_size=7), list[tuple[int, int]]()
+    forward = model.forward
+
+    def watched(idx: Tensor, *, state: Any) -> LMOutput:
+        read.append((state.length, idx.shape[1]))
+        return forward(idx, state=state)
+
+    monkeypatch.setattr(model, "forward", watched)
+    continued(model, prompt_of(3), 14, PLAIN)
+    again = [(0, 4), (4, 1), (5, 1), (6, 1)]
+    assert read == [(0, 3), (3, 1), *again[1:], *again, *again, (0, 4)]
+    for longest in (20, 7):
+        read.clear()
+        continued(model, prompt_of(longest), 9, PLAIN)
+        assert read == [(0, 7), *again, *again]
+
+
+def test_half_is_the_default_with_a_cache_and_exact_without(gpt: MakeGPT) -> None:
+    model, prompt = gpt(), prompt_of(3)
+    texts = {way: continued(model, prompt, 25, Sampling(past_block=way)) for way in (None, "half", "exact")}
+    without = torch.stack(list(generate(model, prompt, 25, Sampling(), cache=False)), 1)
+    assert torch.equal(texts[None], texts["half"])
+    assert torch.equal(without, texts["exact"])
+    assert torch.equal(texts["half"][:, :5], texts["exact"][:, :5])  # the fifth has a block of seven before it
+    assert not torch.equal(texts["half"], texts["exact"])
+
+
+def test_half_a_block_without_a_cache_is_rejected(gpt: MakeGPT) -> None:
+    with pytest.raises(ValueError, match="past_block=half: needs cache=True"):
+        generate(gpt(), prompt_of(3), 1, Sampling(past_block="half"), cache=False)
+
+
+def test_past_block_changes_nothing_where_the_state_has_no_end() -> None:
+    model = RNN(ModelConfig(type="rnn", n_layer=1, n_embd=8, vocab_size=11, block_size=3)).double()
+    half, exact = (continued(model, prompt_of(2), 12, Sampling(past_block=way)) for way in ("half", "exact"))
+    assert torch.equal(half, exact)
+
+
+def test_training_may_begin_between_any_two_tokens(gpt: MakeGPT) -> None:
+    model, drawn = gpt(), list[Tensor]()
+    for tokens in generate(model, prompt_of(3), 25, PLAIN):
+        drawn.append(tokens)
+        model.train(len(drawn) % 3 == 0)
+    assert torch.equal(torch.stack(drawn, 1), continued(gpt(), prompt_of(3), 25, PLAIN))
 
 
 def test_rows_written_together_are_rows_written_alone(gpt: MakeGPT) -> None:

@@ -100,12 +100,12 @@ def test_compiled_steps_past_the_window_equal_a_full_pass(window):
 
 @needs_compiler
 @pytest.mark.filterwarnings("ignore")
-def test_compiling_changes_no_text():
+def test_compiling_changes_no_text_up_to_the_block_and_past_it():
     torch.manual_seed(0)
     model = GPT(ModelConfig(n_layer=1, n_query_head=2, n_embd=8, block_size=16, vocab_size=11)).eval()
     prompt = torch.randint(11, (1, 3))
     plain, compiled = (
-        torch.stack(list(generate(model, prompt, 14, Sampling(), compile=wish))) for wish in (False, True)
+        torch.stack(list(generate(model, prompt, 40, Sampling(), compile=wish))) for wish in (False, True)
     )
     assert torch.equal(plain, compiled)
 
@@ -125,8 +125,8 @@ def test_no_compiler_is_one_line_that_says_what_to_do(monkeypatch):
 
 def test_compiling_what_is_never_called_is_refused():
     model = GPT(ModelConfig(n_layer=1, n_query_head=2, n_embd=8, block_size=8, vocab_size=11))
-    with pytest.raises(UsageError, match="compile=True: needs prompt and tokens within block_size=8"):
-        generate(model, torch.zeros(1, 3, dtype=torch.long), 7, Sampling(), compile=True)
+    with pytest.raises(UsageError, match="compile=True: needs prompt and tokens within block_size=8, or past_block=h"):
+        generate(model, torch.zeros(1, 3, dtype=torch.long), 7, Sampling(past_block="exact"), compile=True)
 
 
 def test_compiling_without_a_cache_is_refused():

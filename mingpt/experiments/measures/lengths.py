@@ -111,7 +111,9 @@ def _side_by_side(lab: Lab) -> list[Row]:
     for cell, trained, _ in last_runs(lab):
         if cell.seed == min(each.seed for each in lab.cells):
             prompt = "".join(letter for letter in PROMPT if letter in known(trained))
-            rows.append({"arm": cell.arm, "prompt": prompt, "text": trained.generate(prompt, 300, seed=0)})
+            rows.append(
+                {"arm": cell.arm, "prompt": prompt, "text": trained.generate(prompt, 300, seed=0, past_block="exact")}
+            )
     return rows
 
 

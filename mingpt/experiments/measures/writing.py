@@ -39,10 +39,9 @@ def _same(lab: Lab) -> list[Row]:
         model = _model(64, **settings).double()
         for prompt in prompts:
             for temperature in (0.0, 0.8):
-                start = torch.arange(prompt)[None] % 65
+                start, sampling = torch.arange(prompt)[None] % 65, Sampling(temperature=temperature, past_block="exact")
                 texts = [
-                    torch.stack(list(generate(model, start, tokens, Sampling(temperature=temperature), cache=cache)))
-                    for cache in (True, False)
+                    torch.stack(list(generate(model, start, tokens, sampling, cache=cache))) for cache in (True, False)
                 ]
                 differing = int((texts[0] != texts[1]).sum())
                 where = {"arm": name, "prompt": prompt, "temperature": temperature}

@@ -1,0 +1,89 @@
+"""What sampling past block_size costs in quality: validation loss of tokens there, with the context of each way.
+
+The ways are those of `sampling.PAST_BLOCK`.  One that encodes `kept` tokens again when the cache is full gives the
+tokens of a cycle kept, kept + 1, ..., block_size tokens of context: a window of block_size tokens, encoded once, has
+them all.  Every way is scored on the same tokens, all of which have block_size tokens before them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mingpt.errors import DataError, UsageError
+from mingpt.evaluate import announced, require_autoregressive, rows_at_once
+from mingpt.lm import LanguageModel, evaluating
+from mingpt.report.statistics import Estimate, estimate
+from mingpt.sampling import PAST_BLOCK
+from mingpt.say import Say, silent
+from mingpt.text.tokenizers import Ids
+
+
+@dataclass(frozen=True)
+class PastBlockLoss:
+    """Validation loss of tokens past block_size.
+
+    Attributes:
+        nats: by the name of a way, the mean per token
+        context: by the name of a way, the fewest tokens of context and the most
+        difference: nats of half minus nats of exact, with its 95 % interval over stretches of text
+        tokens: targets counted
+    """
+
+    nats: Mapping[str, float]
+    context: Mapping[str, tuple[int, int]]
+    difference: Estimate
+    tokens: int
+
+
+def past_block_loss(model: LanguageModel, ids: Ids, *, at_most: int | None = None, say: Say = silent) -> PastBlockLoss:
+    """Score tokens of `ids` past the first block_size, each with the context that sampling would give it.
+
+    Stretches of as many tokens as half a block's encoding serves are spread evenly over `ids`.
+
+    Args:
+        at_most: targets to score, in whole stretches and at least two of these; None: every one.  `exact` costs a pass
+            over block_size tokens for each.
+        say: told how long it will take, where that is long.
+
+    Raises:
+        UsageError: a model that is not autoregressive, or one whose state has no end.
+        DataError: fewer than two stretches of text.
+    """
+    require_autoregressive(model)
+    if model.endless:
+        raise UsageError(f"{type(model).__name__} goes on past block_size by its state: past_block changes nothing")
+    size = model.config.block_size
+    stretch = size - PAST_BLOCK["half"](size) + 1
+    there = (len(ids) - size) // stretch
+    if there < 2:
+        needed = size + 2 * stretch
+        raise DataError(f"{len(ids)} tokens: past_block needs {needed} at least, two stretches past the first block")
+    count = there if at_most is None else min(max(at_most // stretch, 2), there)
+    firsts = size + stretch * np.linspace(0, there - 1, count).astype(int)
+    kept = {name: PAST_BLOCK[name](size) for name in PAST_BLOCK}
+    nats = {name: _nats(model, ids, firsts, stretch, kept[name], say).mean(1) for name in kept}
+    return PastBlockLoss(
+        {name: float(means.mean()) for name, means in nats.items()},
+        {name: (tokens, size) for name, tokens in kept.items()},
+        estimate((nats["half"] - nats["exact"]).tolist()),
+        count * stretch,
+    )
+
+
+def _nats(model: LanguageModel, ids: Ids, firsts: Ids, stretch: int, kept: int, say: Say) -> Tensor:
+    """(n, stretch) nats of the tokens from each of the (n,) places `firsts` on, of which a window has a cycle."""
+    size = model.config.block_size
+    starts = (firsts[:, None] - kept + np.arange(0, stretch, size - kept + 1)).reshape(-1)
+    windows = np.lib.stride_tricks.sliding_window_view(ids, size + 1)
+    rows, losses = rows_at_once(size, model.config.vocab_size), []
+    groups = [starts[at : at + rows] for at in range(0, len(starts), rows)]
+    with evaluating(model):
+        for group in announced(groups, f"scoring tokens past the block, {kept} kept", say):
+            window = torch.from_numpy(windows[group].astype(np.int64)).to(model.device)
+            logits, targets = model(window[:, :-1]).logits[:, kept - 1 :], window[:, kept:]
+            losses.append(F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").cpu().double())
+    return torch.cat(losses).view(len(firsts), stretch)
