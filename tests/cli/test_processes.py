@@ -1,6 +1,7 @@
 """The command as a process of its own: what it imports, how fast it answers, how it ends where something is gone."""
 
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -116,6 +117,23 @@ def test_missing_test_package_ends_in_a_traceback(bare: dict[str, Any]) -> None:
     assert err.startswith("error: pytest, hypothesis, ")
     assert err.endswith(" not installed: run `pip install -r requirements-dev.txt`\n")
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("threads", [None, "3"])
+def test_quick_tests_take_a_process_per_core_with_one_thread_each_unless_told(
+    monkeypatch: pytest.MonkeyPatch, threads: str | None
+) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(pytest, "main", lambda words: given.extend(words) or 0)
+    monkeypatch.setattr(sys, "argv", ["test_model.py", "-n", "0", "-k", "rope"])
+    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that it is restored
+        monkeypatch.delenv(name)
+    if threads:
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    assert runpy.run_path(str(ROOT / "test_model.py"))["main"]() == 0
+    assert given[-7:] == ["-n", "auto", "--dist=loadfile", "-n", "0", "-k", "rope"]  # of two, pytest takes the last
+    assert (os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"]) == (threads or "1", "passive")
 
 
 def test_quick_tests_end_in_another_code_than_pytest() -> None:
