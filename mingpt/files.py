@@ -1,6 +1,7 @@
 """Files that are whole or not there: atomic writes, checksums, and one process per folder."""
 
 import contextlib
+import errno
 import glob
 import hashlib
 import io
@@ -10,23 +11,30 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mingpt.errors import CheckpointError
+from filelock import MarkerSoftFileLock, Timeout, lock_descriptor
 
-try:  # advisory locks that the kernel drops with their process, so none is ever stale
-    import fcntl
-except ImportError:  # pragma: no cover - Windows, by best effort: no lock there
-    fcntl = None  # type: ignore[assignment]
+from mingpt.errors import CheckpointError
+from mingpt.paths import shown
+
+LOCK, MARKER = ".lock", ".lock.holder"  # a folder's, and in the place of it one where the file system has no locks
+# What network and FUSE mounts answer that have no such call, or not of such a file.
+IMPOSSIBLE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write `path` so that a reader, or a crash at any moment, sees the old file or the new one, never a part."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:
+        error.filename = str(path)  # what a person knows of, and not the draft
+        raise
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, allowed(0o666))
+            sync(file.fileno())
+        with _where_possible(errno.EPERM):  # as where a mount decides the rights of all files
+            os.chmod(name, allowed(0o666))
         os.replace(name, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -59,15 +67,32 @@ def remove_drafts(folder: Path, names: Iterable[str]) -> None:
             draft.unlink()
 
 
+def sync(handle: int) -> None:
+    """Make what was written last through a power cut, as far as the file system can."""
+    with _where_possible():
+        os.fsync(handle)
+
+
 def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` last through a power cut."""
+    """Make renames inside `folder` last through a power cut, as far as the file system can."""
     if os.name == "nt":  # pragma: no cover - a folder can't be opened there
         return
-    handle = os.open(folder, os.O_RDONLY)
+    with _where_possible(errno.EACCES, errno.EPERM):  # a folder that may be written, but not listed
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def _where_possible(*also: int) -> Iterator[None]:
+    """Pass over a call that the file system hasn't; `also`: more errors that say so."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        yield
+    except OSError as error:
+        if error.errno not in {*IMPOSSIBLE, *also}:
+            raise
 
 
 def sha256(content: bytes) -> str:
@@ -79,16 +104,45 @@ def sha256(content: bytes) -> str:
 def locked(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process alone.
 
+    The kernel drops the lock with its process, so none is ever stale.  On a file system without locks (some network
+    and FUSE mounts) a file names the holder's process and machine instead; it counts as long as that process lives,
+    which another machine can't tell.
+
     Raises:
-        CheckpointError: another live process holds it.
+        CheckpointError: another live process holds it; names the file to remove where only a person can know.
     """
-    with open(folder / ".lock", "a+b") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise CheckpointError(
-                    f"{folder}: another process is training in this folder; wait for it, or choose another "
-                    "--system.work_dir"
-                ) from None
+    with open(folder / LOCK, "a+b") as file:
+        try:
+            free = lock_descriptor(file.fileno(), blocking=False)
+        except OSError as error:
+            if error.errno not in {*IMPOSSIBLE, errno.ENOLCK}:
+                raise
+            with _marked(folder):
+                yield
+            return
+        if not free:
+            raise _held(folder)
         yield
+
+
+@contextlib.contextmanager
+def _marked(folder: Path) -> Iterator[None]:
+    marker = MarkerSoftFileLock(folder / MARKER, timeout=0)
+    try:
+        marker.acquire()
+    except Timeout:
+        owner = marker.owner
+        who = f" (process {owner.pid} on {owner.hostname})" if owner else ""
+        gone = f"; if that process is gone, remove {shown(folder / MARKER)}"
+        raise _held(folder, who, gone) from None
+    try:
+        yield
+    finally:
+        marker.release()
+
+
+def _held(folder: Path, who: str = "", gone: str = "") -> CheckpointError:
+    return CheckpointError(
+        f"{shown(folder)}: another process{who} is training in this folder; wait for it, or choose another "
+        f"--system.work_dir{gone}"
+    )

@@ -1,7 +1,6 @@
 """What a run writes down: lines of metrics.jsonl, the record of truth, and of samples.jsonl; and where it ran."""
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import Any, TextIO
 
 import torch
 
-from mingpt.files import write_atomic
+from mingpt.files import sync, write_atomic
 from mingpt.report.reading import PLAIN, Record, each_line
 from mingpt.version import VERSION
 
@@ -41,7 +40,7 @@ class JsonLines:
 
     def sync(self) -> None:
         """Everything written so far survives a power cut."""
-        os.fsync(self._file.fileno())
+        sync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()

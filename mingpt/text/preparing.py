@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mingpt.errors import DataError, UsageError, require
-from mingpt.files import sync_folder, write_atomic
+from mingpt.files import sync, sync_folder, write_atomic
 from mingpt.say import Say
 from mingpt.text.batches import DataConfig, border
 from mingpt.text.corpora import text_files
@@ -171,7 +171,7 @@ def _write_ids(path: Path, tokenizer: Tokenizer, text: Iterable[str], dtype: np.
             digest.update(block)
             size += file.write(block)
         file.flush()
-        os.fsync(file.fileno())
+        sync(file.fileno())
     return {"bytes": size, "sha256": digest.hexdigest()}
 
 

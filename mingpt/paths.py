@@ -1,0 +1,74 @@
+"""Paths that people give: `~` is expanded, the rest is held against the current folder, and shown from there.
+
+A folder whose name is a tilde is `./~`.
+"""
+
+import os
+from pathlib import Path
+
+from mingpt.errors import UsageError, require
+
+
+def expanded(path: str) -> str:
+    """`path` with the home in place of a leading `~` or `~name`; as it is where no such home is known."""
+    try:
+        return os.path.expanduser(path)
+    except ValueError:  # a NUL in a user's name; whoever opens the path says so
+        return path
+
+
+def path_of(path: str | Path) -> Path:
+    """`path` as given, but for `~`."""
+    return Path(expanded(os.fspath(path)))
+
+
+def here() -> str:
+    """The current folder.
+
+    Raises:
+        UsageError: it was removed.
+    """
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("the current folder was removed; change to one that exists (`cd`)") from None
+
+
+def absolute(path: str | Path, folder: str | Path | None = None) -> str:
+    """`path`, which is relative to `folder`, as an absolute one; links and `..` stay, since they may belong together.
+
+    Args:
+        folder: None: the current one.
+
+    Raises:
+        UsageError: the current folder was removed, and the path depends on it.
+    """
+    there = expanded(os.fspath(path))
+    if not os.path.isabs(there):
+        there = os.path.join(here() if folder is None else absolute(folder), there)
+    return str(Path(there))
+
+
+def shown(path: str | Path) -> str:
+    """`path` as a person would type it here: relative where it is the current folder or below it, else as it is."""
+    text = os.fspath(path)
+    try:
+        home = os.getcwd()
+    except FileNotFoundError:
+        return text
+    if text == home:
+        return os.curdir
+    below = text.removeprefix(os.path.join(home, "")) if home != os.path.dirname(home) else text
+    return below.removeprefix(os.path.join(os.curdir, "")) or text
+
+
+def require_writable(out: Path) -> None:
+    """Refuse to begin work whose result `out` can't be written: in no folder, or one that takes nothing.
+
+    Raises:
+        UsageError: names the folder, and another way.
+    """
+    folder = out.parent
+    require(folder.is_dir(), "out", shown(out), "must lie in a folder that there is")
+    rule = f"{shown(folder)} can't be written; name another place, as --out={out.name}"
+    require(os.access(folder, os.W_OK), "out", shown(out), rule)
