@@ -1,12 +1,13 @@
 """`chargpt VERB --group.key=value ...`: words in, an exit code out; an error ends in one line.
 
-0 done  1 anything else  2 a wrong setting or prompt  3 the text  4 a checkpoint  5 not finite  130, 143 signals
+0 done  1 anything else  2 a wrong setting or prompt  3 the text  4 a checkpoint  5 not finite  129, 130, 143 signals
 """
 
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from mingpt.errors import MingptError, UsageError, asked_in_vain
 from mingpt.launch import launched, rank
@@ -14,7 +15,7 @@ from mingpt.registry import did_you_mean
 from mingpt.verbs import VERBS, program, train
 from mingpt.version import VERSION
 
-INSTALL = "pip install -r requirements.txt"
+REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"  # of a checkout; an installed package has none
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         missing = (error.name or "").partition(".")[0]
         if missing == "mingpt":
             raise
-        return _refuse(f"{missing} is not installed: run `{INSTALL}`", 1, debug)
+        install = f"-r {REQUIREMENTS.name}" if REQUIREMENTS.is_file() else missing
+        return _refuse(f"{missing} is not installed: run `pip install {install}`", 1, debug)
     except BrokenPipeError:  # the reader has gone, as in `chargpt sample | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

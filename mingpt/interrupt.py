@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM as a wish to stop after the step that is being made; a second one ends the process at once."""
+"""Ctrl-C, SIGTERM and a closed terminal (SIGHUP) stop a run after its current step; a second signal ends it at once.
+
+A signal that the parent process has set to be ignored, as `nohup` does and shells do for background jobs, stays so.
+"""
 
 import os
 import signal
@@ -8,24 +11,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = {signal.SIGINT: "SIGINT", signal.SIGTERM: "SIGTERM"}
-EXIT_CODES = {name: 128 + number for number, name in SIGNALS.items()}  # 130 and 143, as shells say it
+SIGNALS = {getattr(signal, name): name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)}
+EXIT_CODES = {name: 128 + number for number, name in SIGNALS.items()}  # 130, 143 and 129, as of a shell
 
 
 @contextmanager
 def stop_on_signals(stop: Callable[[str], None]) -> Iterator[None]:
-    """Call `stop(name)` at the first signal; outside the main thread, where none can be caught, do nothing."""
+    """Call `stop(name)` at the first signal that isn't ignored; do nothing outside the main thread, which gets them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    caught = [number for number in SIGNALS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+
     def first(number: int, frame: FrameType | None) -> None:
-        for each in SIGNALS:
+        for each in caught:
             signal.signal(each, signal.SIG_DFL)
         stop(SIGNALS[signal.Signals(number)])
 
     with _second_watched():
-        before = {number: signal.signal(number, first) for number in SIGNALS}
+        before = {number: signal.signal(number, first) for number in caught}
         try:
             yield
         finally:

@@ -1,6 +1,7 @@
-"""What tests of several folders share: tiny models whose every part matters, and one test of counts."""
+"""What tests of several folders share: tiny models whose every part matters, a test of counts, usual signals."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,17 @@ from mingpt.model import GPT
 
 SIZES: dict[str, Any] = {"n_layer": 2, "n_query_head": 6, "n_embd": 24, "block_size": 7, "vocab_size": 11}
 PARTS: dict[str, Any] = {"norm": "layernorm", "mlp": "gelu", "init": "gpt2", "bias": True}  # whatever the defaults
+
+
+@pytest.fixture(autouse=True, scope="session")
+def signals_are_not_ignored() -> Iterator[None]:
+    """Stopping can be tested also where the tests run in a script's background job, in which Ctrl-C is ignored."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number in [number for number, handler in before.items() if handler == signal.SIG_IGN]:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

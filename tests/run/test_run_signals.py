@@ -75,7 +75,7 @@ def test_signal_costs_a_finished_step_or_the_path(
 
 
 def test_signals_have_the_codes_of_a_shell() -> None:
-    assert EXIT_CODES == {"SIGINT": 130, "SIGTERM": 143}
+    assert EXIT_CODES == {"SIGHUP": 129, "SIGINT": 130, "SIGTERM": 143}
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
