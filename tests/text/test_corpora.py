@@ -64,8 +64,8 @@ def test_offset_of_the_bad_byte_is_counted_from_elsewhere(
     path = write(tmp_path, data)
     message = refusal(path)
     assert repr(path) in message
-    assert f"byte {byte} at offset {offset};" in message
-    assert "iconv -f ISO-8859-1 -t UTF-8" in message
+    assert f"byte {byte} at offset {offset}, line 1;" in message
+    assert "iconv " in message
 
 
 @pytest.mark.parametrize("encoding", ["UTF-16-LE", "UTF-16-BE", "UTF-32-LE", "UTF-32-BE"])
@@ -81,8 +81,8 @@ def test_utf16_and_utf32_are_confused(tmp_path: Path, encoding: str) -> None:
         (b"\xff\xd8\xff\xe0JFIF", "a JPEG picture"),
         (b"%PDF-1.7\n%\xe2\xe3", "a PDF document: `pdftotext 'a b'`"),
         (gzip.compress(b"To be"), "packed by gzip: `gzip -dc 'a b' > text.txt`"),
-        (b"ab" * 50 + b"\0\1\xff", "binary, or UTF-16 without a mark (it holds NUL bytes)"),
-        (b"\x7fELF\2\1\1\0\0\xff", "binary, or UTF-16 without a mark (it holds NUL bytes)"),
+        (b"ab" * 50 + b"\0\1\xff", "binary (it holds NUL bytes)"),
+        (b"\x7fELF\2\1\1\0\0\xff", "binary (it holds NUL bytes)"),
     ],
 )
 def test_file_that_is_no_text_is_taken_for_another_encoding(
@@ -128,7 +128,10 @@ def test_missing_file_leaves_the_user_to_guess(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     write(tmp_path, b"x", "Sonnets.txt")
     assert "did you mean 'Sonnets.txt'?" in refusal("sonets.txt")
+    assert "did you mean 'Sonnets.txt'?" in refusal(str(tmp_path / "SONNETS.TXT"))
+    monkeypatch.chdir("/")
     assert f"did you mean {str(tmp_path / 'Sonnets.txt')!r}?" in refusal(str(tmp_path / "SONNETS.TXT"))
+    monkeypatch.chdir(tmp_path)
     assert "did you mean" not in refusal("zebra")
     for name in ("tree.txt", "one.txt", "sonnet-of-another.txt", ".txt"):
         write(tmp_path, b"x", "two.txt")

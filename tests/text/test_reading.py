@@ -87,7 +87,7 @@ def test_wrong_file_of_several_is_not_named(home: Path) -> None:
     (home / "texts" / "b.txt").write_bytes(b"abc\xffd")
     for path in ("texts", "texts/*.txt", "texts/a.txt,texts/b.txt"):
         said = refusal(path)
-        assert said.startswith("data.path: 'texts/b.txt' is not UTF-8: byte 0xff at offset 3; ")
+        assert said.startswith("data.path: 'texts/b.txt' is not UTF-8: byte 0xff at offset 3, line 1; ")
     assert refusal("texts/a.txt,texts/x.txt").startswith("data.path: there is no file 'texts/x.txt'")
 
 
