@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from mingpt import counting, folders, runlog
+from mingpt import counting, folders, runlog, scratch
 from mingpt.files import sha256
 from mingpt.lm import EVERYONE, LanguageModel, ModelConfig
 from mingpt.probe import expected_memory, matrix_rate
@@ -39,7 +39,8 @@ def describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus) -> 
         "reads": _reads(trainer.model),
     }
     attention = kernels(trainer.model.config, trainer.device)
-    more = {**text, **trainer.ranks.described, "model": model, "attention": attention}
+    linked = {scratch.IN_ENVIRONMENT: scratch.run_id(folder)} if scratch.run_id(folder) else {}
+    more = {**text, **linked, **trainer.ranks.described, "model": model, "attention": attention}
     folders.write_json(folder, "environment.json", runlog.environment(trainer.device, **more))
     folders.write_config(folder, config)  # last: where it lies, a run is
     trainer.say(_announcement(trainer))

@@ -1,0 +1,61 @@
+"""A run whose `checkpoints` is a link, as on clusters to a scratch disk: allowed where it can't lead to others' files.
+
+A run begins with a link only to an empty folder, which then gets a secret that environment.json has, too.  It goes on
+only where the two agree: the folder of somebody else can't know the secret of a place on this machine.
+"""
+
+import contextlib
+import hmac
+import secrets
+from pathlib import Path
+
+from mingpt.errors import CheckpointError
+from mingpt.files import write_atomic
+from mingpt.paths import shown
+from mingpt.report.reading import read_json
+from mingpt.untrusted import read_at_most
+
+CHECKPOINTS, SECRET = "checkpoints", "run-id.txt"
+IN_ENVIRONMENT = "checkpoints_run_id"
+LONGEST = 64  # bytes
+
+
+def begin(folder: Path) -> None:
+    """Let a run that begins in `folder` keep its checkpoints behind a link.
+
+    Raises:
+        CheckpointError: the link leads nowhere, or to files.
+    """
+    home = folder / CHECKPOINTS
+    if not home.is_symlink():
+        return
+    if not home.is_dir():
+        raise CheckpointError(f"{shown(home)}: a link to a folder that is not there; make that folder first")
+    if any(entry.name != SECRET for entry in home.iterdir()):
+        raise CheckpointError(f"{shown(home)}: a link to a folder with files in it; link an empty one")
+    write_atomic(home / SECRET, secrets.token_hex(16).encode())
+
+
+def check(folder: Path) -> None:
+    """Check that a link, if `checkpoints` of the run in `folder` is one, leads to what that run has begun.
+
+    Raises:
+        CheckpointError: it leads elsewhere.
+    """
+    if not (folder / CHECKPOINTS).is_symlink():
+        return
+    expected, found = read_json(folder / "environment.json").get(IN_ENVIRONMENT), run_id(folder)
+    if not (isinstance(expected, str) and found and hmac.compare_digest(expected.encode(), found.encode())):
+        raise CheckpointError(
+            f"{shown(folder / CHECKPOINTS)}: a link to a folder that this run has not begun; a run goes on in its own "
+            "files, or in a linked folder that was empty when it began"
+        )
+
+
+def run_id(folder: Path) -> str | None:
+    """What stands behind the link; None where there is no link, or nothing."""
+    home = folder / CHECKPOINTS
+    if home.is_symlink() and not (home / SECRET).is_symlink():
+        with contextlib.suppress(OSError, ValueError):
+            return read_at_most(LONGEST, home / SECRET).decode("ascii")
+    return None
