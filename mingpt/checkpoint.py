@@ -28,6 +28,7 @@ from torch import Tensor
 from mingpt.errors import CheckpointError
 from mingpt.files import sha256, sync_folder, write_atomic
 from mingpt.lm import LanguageModel
+from mingpt.paths import shown
 from mingpt.say import Say
 from mingpt.untrusted import (
     JSON_BYTES,
@@ -92,7 +93,7 @@ def save(
         try:
             require_at_most(_limit(name), len(contents[name]))
         except ValueError as reason:
-            raise CheckpointError(f"{final}: {name} would have {reason}") from None
+            raise CheckpointError(f"{shown(final)}: {name} would have {reason}") from None
     home.mkdir(exist_ok=True)
     _remove_unfinished(home)
     draft.mkdir()
@@ -124,7 +125,7 @@ def newest(run_dir: Path, say: Say) -> Checkpoint:
             return read(run_dir / "checkpoints" / f"step_{step:06d}")
         except CheckpointError as damage:
             say(f"{damage}; falling back to the checkpoint before it")
-    raise CheckpointError(f"{run_dir}: no valid checkpoint in this folder")
+    raise CheckpointError(f"{shown(run_dir)}: no valid checkpoint in this folder")
 
 
 def read(folder: Path) -> Checkpoint:
@@ -145,26 +146,26 @@ def read(folder: Path) -> Checkpoint:
         )
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise CheckpointError(f"{folder}: not a readable checkpoint ({reason})") from None
+        raise CheckpointError(f"{shown(folder)}: not a readable checkpoint ({reason})") from None
 
 
 def _verified(folder: Path) -> dict[str, bytes]:
     if folder.is_symlink():
-        raise CheckpointError(f"{folder}: a link; a run holds its own checkpoints")
+        raise CheckpointError(f"{shown(folder)}: a link; a run holds its own checkpoints")
     content = _bytes_of(folder / MANIFEST)
     if not content.endswith(b"}\n"):
-        raise CheckpointError(f"{folder}: {MANIFEST} is cut short")
+        raise CheckpointError(f"{shown(folder)}: {MANIFEST} is cut short")
     manifest = parse_json(content)
     if manifest["format"] != FORMAT or set(manifest["files"]) - {CARRIED} != set(FILES):
-        raise CheckpointError(f"{folder}: {MANIFEST} is not of format {FORMAT}")
+        raise CheckpointError(f"{shown(folder)}: {MANIFEST} is not of format {FORMAT}")
     contents = {}
     for name in manifest["files"]:
         expected = manifest["files"][name]
         if (folder / name).stat().st_size != expected["bytes"]:
-            raise CheckpointError(f"{folder}: {name} has not the size that was written")
+            raise CheckpointError(f"{shown(folder)}: {name} has not the size that was written")
         contents[name] = _bytes_of(folder / name)
         if sha256(contents[name]) != expected["sha256"]:
-            raise CheckpointError(f"{folder}: {name} is not what was written (sha256 differs)")
+            raise CheckpointError(f"{shown(folder)}: {name} is not what was written (sha256 differs)")
     return contents
 
 
@@ -174,9 +175,9 @@ def _limit(name: str) -> int:
 
 def _bytes_of(path: Path) -> bytes:
     if path.is_symlink():
-        raise CheckpointError(f"{path}: a link; a checkpoint holds its own files")
+        raise CheckpointError(f"{shown(path)}: a link; a checkpoint holds its own files")
     if not path.is_file():
-        raise CheckpointError(f"{path}: missing, or no file")
+        raise CheckpointError(f"{shown(path)}: missing, or no file")
     if path.suffix == ".json":
         return read_at_most(_limit(path.name), path)
     with open(path, "rb") as file:
@@ -204,12 +205,12 @@ def load_weights(model: LanguageModel, weights: Mapping[str, Tensor], source: Pa
         if own[name].shape != weights[name].shape and not model.grows(name):
             differences.append(f"{name} is {tuple(weights[name].shape)} there and {tuple(own[name].shape)} here")
     if differences:
-        shown = "; ".join(sorted(differences)[:4]) + ("; ..." if len(differences) > 4 else "")
-        raise CheckpointError(f"{source}: another model's weights: {shown}")
+        listed = "; ".join(sorted(differences)[:4]) + ("; ..." if len(differences) > 4 else "")
+        raise CheckpointError(f"{shown(source)}: another model's weights: {listed}")
     try:
         model.load_state_dict(dict(weights))
     except CheckpointError as fault:
-        raise CheckpointError(f"{source}: {fault}") from None
+        raise CheckpointError(f"{shown(source)}: {fault}") from None
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from mingpt.errors import UsageError, require
 from mingpt.flags import options_of, split_words
+from mingpt.paths import path_of
 from mingpt.report import page, words
 from mingpt.report.cells import PAGE
 from mingpt.report.compare import Comparison, comparison
@@ -57,7 +58,7 @@ def compare(argv: Sequence[str]) -> int:
     options = options_of("chargpt compare RUN RUN ...", about, CompareOptions, flags)
     if len(folders) < 2:
         raise UsageError(f"{len(folders)} run folders: two or more are needed, as `chargpt compare out/a out/b`")
-    result = comparison(folders, every_pair=options.every_pair)
+    result = comparison([path_of(name) for name in folders], every_pair=options.every_pair)
     if options.json:
         print(json.dumps(result.to_json(), allow_nan=False))
     else:
@@ -71,11 +72,11 @@ def report(argv: Sequence[str], say: Say) -> int:
     about = "One page about runs, compared, or about experiments; of the newest run, where none is named."
     options = options_of("chargpt report [FOLDER ...]", about, ReportOptions, flags)
     require(options.out != "", "out", "''", "must name a file, or be null")
-    folders = [Path(name) for name in named] or [_newest()]
+    folders = [path_of(name) for name in named] or [_newest()]
     if not named:
         say(f"run: {folders[0]}")
     home = folders[0] if len(folders) == 1 else Path()
-    print(page.write(folders, Path(options.out) if options.out else home / PAGE))
+    print(page.write(folders, path_of(options.out) if options.out else home / PAGE))
     return 0
 
 

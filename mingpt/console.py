@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mingpt import paths
 from mingpt.errors import require
 from mingpt.events import prompts_for
 from mingpt.influence import Finding, finding
@@ -92,10 +93,10 @@ def show_outcome(run: Run, console: Console, program: str) -> None:
     """A sample, the held-out loss beside the n-gram lines, where the curve is, and what to do next."""
     if not run.model.autoregressive:  # why that is so has been said at the start
         _show_pseudo_likelihood(run, console)
-        _plain(console, f"{seconds(run.progress.seconds)} of training; curve: {run.folder / 'loss.png'}")
+        _plain(console, f"{seconds(run.progress.seconds)} of training; curve: {paths.shown(run.folder / 'loss.png')}")
         if run.model.fills:
             gapped = shlex.quote(f"--fill={prompts_for(run.tokenizer)[0][:-1]}_")
-            _plain(console, f"it fills gaps:\n  {program} sample --run={shlex.quote(str(run.folder))} {gapped}")
+            _plain(console, f"it fills gaps:\n  {program} sample --run={shlex.quote(paths.shown(run.folder))} {gapped}")
         return
     prompt = prompts_for(run.tokenizer)[0]
     console.rule("what it writes now", style="dim")
@@ -112,11 +113,11 @@ def show_outcome(run: Run, console: Console, program: str) -> None:
         _plain(console, f"{loss['val_loss_carried']:.3f} nats per {unit} with the state carried from block to block")
     if lines:
         _plain(console, f"counting alone: {lines}")
-    _plain(console, f"{seconds(run.progress.seconds)} of training; curve: {run.folder / 'loss.png'}")
+    _plain(console, f"{seconds(run.progress.seconds)} of training; curve: {paths.shown(run.folder / 'loss.png')}")
     _plain(console, "\nnext:")
     prompted = f" --prompt={shlex.quote(prompt)}" if prompt.isprintable() and prompt else ""  # "\n" is the default's
-    _plain(console, f"  {program} sample --run={shlex.quote(str(run.folder))}{prompted}")
-    again = shlex.quote(f"--config={run.folder / 'config.yaml'}")
+    _plain(console, f"  {program} sample --run={shlex.quote(paths.shown(run.folder))}{prompted}")
+    again = shlex.quote(f"--config={paths.shown(run.folder / 'config.yaml')}")
     if "rope" in run.model.reads:
         _plain(console, f"  {program} {again} --model.rope={not run.config.model.rope}")
 
@@ -164,7 +165,7 @@ def draw_leaks(run: Run, text: str, path: Path) -> Finding:
 
 def _require_picture(path: Path) -> None:
     require(path.suffix in PICTURES, "out", path, f"must end in {', '.join(PICTURES)}")
-    require(path.parent.is_dir(), "out", path, "must lie in a folder that there is")
+    paths.require_writable(path)
 
 
 def _plain(console: Console, text: str) -> None:

@@ -15,6 +15,7 @@ from mingpt.checkpoint import Checkpoint
 from mingpt.errors import CheckpointError
 from mingpt.initialise import position_tables
 from mingpt.lm import LanguageModel, ModelConfig
+from mingpt.paths import shown
 from mingpt.say import Say
 from mingpt.text import tokenizers
 from mingpt.text.tokenizers import Tokenizer
@@ -29,8 +30,8 @@ def refuse_other_vocabulary(saved: Checkpoint, tokenizer: Tokenizer) -> None:
     theirs = tokenizers.from_json(saved.tokenizer)
     if theirs.to_json() != tokenizer.to_json():
         raise CheckpointError(
-            f"{saved.folder}: another vocabulary: {theirs.vocab_size} tokens there, {tokenizer.vocab_size} here; "
-            "use the text that it was trained on"
+            f"{shown(saved.folder)}: another vocabulary: {theirs.vocab_size} tokens there, {tokenizer.vocab_size} "
+            "here; use the text that it was trained on"
         )
 
 
@@ -38,11 +39,11 @@ def refuse_other_model(config: ModelConfig, saved: Checkpoint) -> None:
     try:
         there, here = {**DEFAULTS, **saved.state["model"]}, described(config)
     except (KeyError, TypeError, ValueError):
-        raise CheckpointError(f"{saved.folder}: state.json describes no model") from None
+        raise CheckpointError(f"{shown(saved.folder)}: state.json describes no model") from None
     differing = [name for name in here if name not in FREE and there.get(name) != here[name]]
     if differing:
         listed = ", ".join(f"model.{name} is {there.get(name)} there and {here[name]} here" for name in differing)
-        raise CheckpointError(f"{saved.folder}: another model: {listed}")
+        raise CheckpointError(f"{shown(saved.folder)}: another model: {listed}")
 
 
 def rows_of(saved: Checkpoint) -> int:
@@ -73,7 +74,7 @@ def start_from(model: LanguageModel, saved: Checkpoint, tokenizer: Tokenizer, sa
     for name, table in position_tables(model).items():
         weights[f"{name}.weight"] = _with_rows_of(weights[f"{name}.weight"], table.weight.detach(), name, say)
     checkpoint.load_weights(model, weights, saved.folder)
-    say(f"weights from {saved.folder}, optimizer fresh")
+    say(f"weights from {shown(saved.folder)}, optimizer fresh")
 
 
 def _with_rows_of(trained: Tensor, fresh: Tensor, name: str, say: Say) -> Tensor:

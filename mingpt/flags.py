@@ -19,6 +19,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
 from mingpt.errors import UsageError, require
+from mingpt.paths import path_of
 from mingpt.registry import did_you_mean
 from mingpt.untrusted import YAML_BYTES, parse_yaml, read_at_most
 
@@ -36,7 +37,7 @@ WORDS = {int: "a whole number", float: "a finite number", bool: "True or False",
 
 Options = typing.TypeVar("Options")
 Implied = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-Placed = Callable[[Mapping[str, Any], Path], Mapping[str, Any]]
+Placed = Callable[[Mapping[str, Any], Mapping[str, Path]], Mapping[str, Any]]
 
 
 class Flags:
@@ -49,7 +50,8 @@ class Flags:
         hidden: keys that are no settings of this verb.
         choices: the names that a setting takes, for help.
         implied: what settings that are given say of others, in the place of their defaults.
-        placed: what the settings of a file mean, of the folder that it lies in.
+        placed: what settings mean, of those that are given and, of each that stands in a file, that file.
+        presets: files of settings that come with the program, by the names that `--preset` takes.
     """
 
     def __init__(
@@ -60,9 +62,10 @@ class Flags:
         hidden: Sequence[str] = (),
         choices: Mapping[str, Sequence[str]] | None = None,
         implied: Implied = lambda given: {},
-        placed: Placed = lambda given, folder: given,
+        placed: Placed = lambda given, file_of: given,
+        presets: Mapping[str, Path] = types.MappingProxyType({}),
     ) -> None:
-        self.groups, self._implied, self._placed = dict(groups), implied, placed
+        self.groups, self._implied, self._placed, self._presets = dict(groups), implied, placed, presets
         self._types = {
             _key(prefix, name): hint
             for prefix, group in groups.items()
@@ -74,6 +77,9 @@ class Flags:
             prog=prog, usage=f"{prog} [--KEY=VALUE ...]", description=about, allow_abbrev=False, exit_on_error=False
         )
         self._parser.add_argument("--config", metavar="FILE", help="a YAML file of settings; flags override it")
+        if presets:
+            named = f"settings that come with this program, below those of files and flags; one of {', '.join(presets)}"
+            self._parser.add_argument("--preset", metavar="NAME", help=named)
         self._parser.add_argument("--print_config", action="store_true", help="print all settings as YAML and exit")
         for prefix, group in groups.items():
             skip = {field.name for field in fields(group) if _key(prefix, field.name) not in self._types}
@@ -96,11 +102,16 @@ class Flags:
             self._parser.print_help()
             raise SystemExit(0)
         given: dict[str, Any] = {}
+        file_of: dict[str, Path] = {}
+        for name in words.pop("preset", []):
+            given |= self._file(str(self._preset(name)))
         for path in words.pop("config", []):
             settings = self._file(path)
             self._typed(settings)  # also what a flag overrides: a wrong file is wrong
-            given |= self._placed(settings, Path(path).parent)
+            given |= settings
+            file_of |= dict.fromkeys(settings, path_of(path))
         given |= {key: self._unquoted(key, values[-1]) for key, values in words.items() if key in self._types}
+        given = dict(self._placed(given, {key: file for key, file in file_of.items() if key not in words}))
         values = self._typed({**self._implied(given), **given})
         built = {
             prefix: group(**{name: values[key] for name, key in self._names(prefix).items() if key in values})
@@ -121,7 +132,7 @@ class Flags:
             if not word.startswith("--"):
                 raise UsageError(f"{word!r}: settings are given as --{next(iter(self._types))}=VALUE")
             key, equals, value = word[2:].partition("=")
-            self._check(key, f"--{key}", also=PARSER_FLAGS)
+            self._check(key, f"--{key}", also=(*PARSER_FLAGS, "preset") if self._presets else PARSER_FLAGS)
             if not equals and key not in ("help", "print_config"):
                 if not rest or rest[0].startswith("--"):
                     raise UsageError(f"--{key}: needs a value, as --{key}=VALUE")
@@ -129,12 +140,19 @@ class Flags:
             words.setdefault(key, []).append(value)
         return words
 
+    def _preset(self, name: str) -> Path:
+        hint = did_you_mean(name, self._presets)
+        require(name in self._presets, "preset", name, f"must be one of {', '.join(self._presets)}{hint}")
+        return self._presets[name]
+
     def _file(self, path: str) -> dict[str, Any]:
         """The settings of a YAML file, by key."""
         try:
-            content = parse_yaml(read_at_most(YAML_BYTES, Path(path)))
+            content = parse_yaml(read_at_most(YAML_BYTES, path_of(path)))
         except OSError as error:
-            raise UsageError(f"--config={path}: can't be read: {error.strerror}") from None
+            name = path_of(path).stem
+            hint = f"; `--preset={name}` comes with this program" if name in self._presets else ""
+            raise UsageError(f"--config={path}: can't be read: {error.strerror}{hint}") from None
         except ValueError as reason:  # also a NUL in the path
             raise UsageError(f"--config={path}: {reason}") from None
         if not isinstance(content, dict):

@@ -19,11 +19,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mingpt import checkpoint, settings
+from mingpt import checkpoint, origins, scratch, settings
 from mingpt.checkpoint import Checkpoint
 from mingpt.distributed import DistConfig
 from mingpt.errors import CheckpointError, UsageError, require
-from mingpt.files import locked, remove_drafts, write_atomic
+from mingpt.files import LOCK, MARKER, locked, remove_drafts, write_atomic
+from mingpt.paths import absolute, shown
 from mingpt.report.reading import read_json
 from mingpt.report.records import HOME, OWN_FILES, is_run, newest_first, newest_run
 from mingpt.say import Say
@@ -49,29 +50,33 @@ def opened(config: Config, say: Say, launch: str | None = None) -> Iterator[tupl
     require("\0" not in (config.system.work_dir or ""), "system.work_dir", repr(config.system.work_dir), "holds a NUL")
     begun_before = _begun_by(launch, config.system.work_dir)
     if begun_before:
-        say(f"{begun_before}: this launch began it before, and goes on with it")
+        say(f"{shown(begun_before)}: this launch began it before, and goes on with it")
         folder, resuming = begun_before, True
     else:
         folder = Path(config.system.work_dir or newest_run()) if resuming else _free(config.system.work_dir)
+    folder = Path(absolute(folder))
     if resuming:
         _refuse_changes(config, folder)
     _refuse_links(folder)
+    if resuming:
+        scratch.check(folder)
     with _made(folder), locked(folder):
         if not resuming:
+            scratch.begin(folder)
             yield folder, None
             return
         remove_drafts(folder, OWN_FILES)
         begun = bool(checkpoint.steps(folder))
         if not begun:
-            say(f"{folder}: no checkpoint yet, so it begins at the beginning")
+            say(f"{shown(folder)}: no checkpoint yet, so it begins at the beginning")
         yield folder, checkpoint.newest(folder, say) if begun else None
 
 
 def _refuse_links(folder: Path) -> None:
     """Refuse to write through a link: what it leads to is somebody else's."""
-    for name in (*OWN_FILES, "loss.png", "checkpoints", "wandb", ".lock"):
+    for name in (*OWN_FILES, "loss.png", "wandb", LOCK, MARKER):
         if (folder / name).is_symlink():
-            raise CheckpointError(f"{folder / name}: a link; a run folder holds its own files")
+            raise CheckpointError(f"{shown(folder / name)}: a link; a run folder holds its own files")
 
 
 def as_json(place: tuple[Path, Checkpoint | None]) -> list[str | None]:
@@ -114,7 +119,7 @@ def _made(folder: Path) -> Iterator[None]:
         yield
     finally:
         if made and not (folder / "config.yaml").exists():
-            (folder / ".lock").unlink(missing_ok=True)
+            (folder / LOCK).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # whatever else lies there by now is not ours to remove
                 for each in made:
                     each.rmdir()
@@ -122,9 +127,13 @@ def _made(folder: Path) -> Iterator[None]:
 
 def resume_settings(argv: Sequence[str], config: Config) -> Config:
     """What `argv`, parsed as `config`, asks for on top of the settings of the run that it goes on with."""
-    folder = config.system.work_dir or str(newest_run())
+    folder = absolute(config.system.work_dir or newest_run())
     read_config(Path(folder))
-    return settings.parse([f"--config={folder}/config.yaml", *argv, f"--system.work_dir={folder}"])
+    words = [f"--config={folder}/config.yaml", *argv, f"--system.work_dir={folder}"]
+    found = settings.parse(words, same_text=False)  # the run itself looks at it
+    if not origins.is_there(found.data.path):
+        raise origins.text_is_gone(Path(folder), found.data.path)
+    return found
 
 
 def read_config(folder: Path) -> Config:
@@ -134,7 +143,7 @@ def read_config(folder: Path) -> Config:
         CheckpointError: no run there.
     """
     if not (folder / "config.yaml").is_file():
-        raise CheckpointError(f"{folder}: no run here (it has no config.yaml)")
+        raise CheckpointError(f"{shown(folder)}: no run here (it has no config.yaml)")
     return settings.read(folder / "config.yaml")
 
 
@@ -155,11 +164,11 @@ def write_json(folder: Path, name: str, content: Any) -> None:
 
 
 def _refuse_changes(config: Config, folder: Path) -> None:
-    changes = config.changes_from(read_config(folder))
+    changes = settings.resolved(config).changes_from(settings.resolved(read_config(folder)))
     if changes and not config.trainer.resume_changed:
         listed = ", ".join(f"{key} was {there}, is {here}" for key, (there, here) in changes.items())
         goes_on = "--trainer.resume_changed=True goes on with the new ones"
-        raise UsageError(f"{folder}: settings changed since this run began: {listed}; {goes_on}")
+        raise UsageError(f"{shown(folder)}: settings changed since this run began: {listed}; {goes_on}")
 
 
 def _free(wanted: str | None) -> Path:
@@ -168,7 +177,7 @@ def _free(wanted: str | None) -> Path:
         return next(HOME / name for name in names if not (HOME / name).exists())
     if (Path(wanted) / "config.yaml").exists():
         raise UsageError(
-            f"system.work_dir={wanted}: already holds a run; go on with it by --trainer.resume=True, or name a new "
-            "folder"
+            f"system.work_dir={shown(wanted)}: already holds a run; go on with it by --trainer.resume=True, or name "
+            "a new folder"
         )
     return Path(wanted)

@@ -19,16 +19,18 @@ from mingpt.interrupt import stop_on_signals
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.mirror import WandbMirror
 from mingpt.ngram import kneser_ney_losses
+from mingpt.paths import absolute, shown
 from mingpt.ranks import Ranks
 from mingpt.report import loss_picture
 from mingpt.report.reading import each_line, read_losses
-from mingpt.report.records import HOME, newest_first
+from mingpt.report.records import HOME, is_run, newest_first
 from mingpt.runlog import JsonLines
 from mingpt.say import Say, silent
-from mingpt.settings import Config
+from mingpt.settings import Config, resolved
 from mingpt.text import tokenizers
 from mingpt.text.batches import Batches, Lanes
 from mingpt.text.corpus import Corpus, prepare
+from mingpt.text.reading import DEFAULT_PATH
 from mingpt.text.tokenizers import Tokenizer
 from mingpt.trained import Run, environment
 from mingpt.trainer import Event, Progress, Trainer
@@ -50,7 +52,7 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) ->
     Raises:
         MingptError: of the kind that fits (see errors.py); bad settings or texts leave nothing written.
     """
-    kind = pick_device(config.trainer.device)
+    config, kind = resolved(config), pick_device(config.trainer.device)
     if config.system.threads:
         torch.set_num_threads(config.system.threads)
     with joined(config.dist, kind) as ranks:
@@ -77,7 +79,11 @@ def _train(
 ) -> Run:
     pretrained = _pretrained(config, say) if saved is None else None
     corpus = ranks.in_turn(prepare, config.data, say)
+    if config.data.path == DEFAULT_PATH:  # it was made just now
+        config = replace(config, data=replace(config.data, path=corpus.place))
     began = saved or pretrained
+    if is_run(folder) and (saved or (folder / "environment.json").exists()):
+        _refuse_other_text(corpus, folder)
     if saved:
         _refuse_misfit(config, saved, corpus, folder)
     model = _model(config, corpus.tokenizer, began)
@@ -89,7 +95,7 @@ def _train(
     if saved:
         _restore(trainer, saved)
     mirror_id = _mirror_id(saved)
-    say(f"run folder: {folder}")
+    say(f"run folder: {shown(folder)}")
     if trainer.model.autoregressive:
         require_autoregressive(trainer.model)  # and again whenever it is judged: fresh weights may hide it
     ranks.first(announcing.describe, folder, config, trainer, corpus)
@@ -188,7 +194,7 @@ def load(run_dir: str | Path, *, device: str = "auto", say: Say = silent) -> Run
     Raises:
         CheckpointError: no run there, or none of its checkpoints is valid.
     """
-    folder, where = Path(run_dir), pick_device(device)
+    folder, where = Path(absolute(run_dir)), pick_device(device)
     config = folders.read_config(folder)
     saved = checkpoint.newest(folder, say)
     tokenizer = tokenizers.from_json(saved.tokenizer)
@@ -218,15 +224,22 @@ def _pretrained(config: Config, say: Say) -> Checkpoint | None:
     return None if folder is None else checkpoint.newest(Path(folder), say)
 
 
+def _refuse_other_text(corpus: Corpus, folder: Path) -> None:
+    """Refuse to go on with a run on another text than it began with, wherever that lies."""
+    known = environment(folder)
+    if "imported" not in known and known["text_sha256"] != corpus.sha256:
+        raise CheckpointError(
+            f"{shown(folder)}: {corpus.source} is no longer the text that it began with (sha256 differs)"
+        )
+
+
 def _refuse_misfit(config: Config, saved: Checkpoint, corpus: Corpus, folder: Path) -> None:
     """Refuse a checkpoint of another run, before a model of the size that the settings say costs any memory."""
     if "imported" in environment(folder):
         raise CheckpointError(
-            f"{folder}: imported, so there is no training to go on with; begin one in another folder by "
-            f"--model.pretrained_folder={folder}"
+            f"{shown(folder)}: imported, so there is no training to go on with; begin one in another folder by "
+            f"--model.pretrained_folder={shown(folder)}"
         )
-    if environment(folder)["text_sha256"] != corpus.sha256:
-        raise CheckpointError(f"{folder}: {corpus.source} is no longer the text that it began with (sha256 differs)")
     fitting.refuse_other_vocabulary(saved, corpus.tokenizer)
     fitting.refuse_other_model(_model_settings(config, corpus.tokenizer, saved), saved)
 

@@ -1,6 +1,7 @@
 """The whole configuration of a training run, as data: checked before any text is read, saved whole with the run.
 
-Each group lives beside the code that reads it.  Values come from the defaults, then from `--config` files, then flags.
+Each group lives beside the code that reads it.  Values come from the defaults, then from a `--preset`, then from
+`--config` files, then flags.
 """
 
 import dataclasses
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mingpt import origins
 from mingpt.attention.kernels import AUTO, KERNELS
 from mingpt.attention.masks import MASKS
 from mingpt.attention.positions import POSITIONS
@@ -17,17 +19,19 @@ from mingpt.carried import refuse_carrying
 from mingpt.counting import refuse_unread
 from mingpt.distributed import STRATEGIES, DistConfig
 from mingpt.errors import UsageError, require
-from mingpt.flags import Flags, Implied, blaming, to_yaml
+from mingpt.flags import Flags, Implied, Placed, blaming, to_yaml
 from mingpt.initialise import INITS
 from mingpt.lm import ModelConfig
 from mingpt.mirror import WANDB_MODES, WandbConfig
 from mingpt.mlps import MLPS
 from mingpt.norms import NORMS
 from mingpt.optim import OPTIMIZERS, SCHEDULES
+from mingpt.paths import absolute, path_of
 from mingpt.recurrent.cells import CELLS
 from mingpt.recurrent.layers import READINGS
 from mingpt.registry import Registry
 from mingpt.rnn import OBJECTIVES, READOUTS
+from mingpt.text import reading
 from mingpt.text.batches import FILE_NAME, DataConfig
 from mingpt.text.prepared import is_prepared, settings_of
 from mingpt.text.tokenizers import TOKENIZERS
@@ -35,6 +39,7 @@ from mingpt.training_settings import COMPILE, TrainerConfig
 from mingpt.utils import DEVICES, SystemConfig
 from mingpt.zoo import FAMILIES
 
+PRESETS = {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
 DERIVED = ("model.block_size", "model.vocab_size")  # a model's, but the text's and data.block_size's to say
 REGISTRIES: tuple[Registry[Any], ...] = (
     *(FAMILIES, SCORES, MASKS, POSITIONS, NORMS, MLPS, INITS),
@@ -50,6 +55,7 @@ CHOICES: Mapping[str, Sequence[str]] = {
 }
 FREE_ON_RESUME = {
     *("system.work_dir", "trainer.resume", "trainer.resume_changed"),
+    "data.path",  # a text is what its sha256 says, wherever it lies
     "dist.strategy",
     *("trainer.eval_every", "trainer.eval_tokens", "trainer.sample_every", "trainer.save_every"),
     *(f"wandb.{field.name}" for field in dataclasses.fields(WandbConfig)),
@@ -117,11 +123,28 @@ class Config:
         return {k: (theirs[k], value) for k, value in self.flat().items() if value != theirs[k] and k not in free}
 
 
-def flags(implied: Implied | None = None) -> Flags:
+def resolved(config: Config) -> Config:
+    """The same with every path absolute: relative ones are held against the current folder, `~` is the home.
+
+    Raises:
+        UsageError: the current folder was removed.
+    """
+    data, start, place = config.data, config.model.pretrained_folder, config.system.work_dir
+    tokenizer = absolute(data.tokenizer) if data.tokenizer.endswith(FILE_NAME) else data.tokenizer
+    return dataclasses.replace(
+        config,
+        system=dataclasses.replace(config.system, work_dir=place and absolute(place)),
+        data=dataclasses.replace(data, path=reading.absolute(data.path), tokenizer=tokenizer),
+        model=dataclasses.replace(config.model, pretrained_folder=start and absolute(start)),
+    )
+
+
+def flags(implied: Implied | None = None, placed: Placed | None = None) -> Flags:
     """What `chargpt train` understands.
 
     Args:
         implied: what settings say of others; None: a prepared text of how it was tokenized and cut.
+        placed: what the paths of a file mean; None: as `docs/running.md` says.
     """
     groups = {group.name: group.default_factory for group in dataclasses.fields(Config)}
     return Flags(
@@ -131,18 +154,22 @@ def flags(implied: Implied | None = None) -> Flags:
         hidden=DERIVED,
         choices=CHOICES,
         implied=implied or _of_prepared,
-        placed=_beside_their_file,
+        placed=placed or origins.placed,
+        presets=PRESETS,
     )
 
 
-def parse(argv: Sequence[str]) -> Config:
+def parse(argv: Sequence[str], *, same_text: bool = True) -> Config:
     """The configuration that `argv` asks for.
+
+    Args:
+        same_text: of a run's config.yaml, check that its text has not changed since.
 
     Raises:
         UsageError: names setting, value and rule.
-        DataError: data.path names a prepared folder that is damaged.
+        DataError: data.path names a prepared folder that is damaged, or a run's text that is gone or has changed.
     """
-    return _parsed(flags(), argv)
+    return _parsed(flags(placed=None if same_text else origins.placed_unchecked), argv)
 
 
 def _parsed(understood: Flags, argv: Sequence[str]) -> Config:
@@ -157,17 +184,9 @@ def _of_prepared(given: Mapping[str, Any]) -> dict[str, Any]:
     path = given.get("data.path")
     if not isinstance(path, str) or not is_prepared(path):
         return {}
-    decided = {f"data.{name}": value for name, value in settings_of(Path(path)).items()}
+    decided = {f"data.{name}": value for name, value in settings_of(path_of(path)).items()}
     fits = given.get("data.tokenizer") in (None, decided["data.tokenizer"])
     return decided if fits else {}  # which is refused where the folder is read
-
-
-def _beside_their_file(given: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
-    """A tokenizer that lies beside the file that names it is found from anywhere, as in a folder that was moved."""
-    name = given.get("data.tokenizer")
-    if not isinstance(name, str) or not name.endswith(FILE_NAME) or not (folder / name).is_file():
-        return given
-    return {**given, "data.tokenizer": str((folder / name).absolute())}
 
 
 def read(path: Path) -> Config:
@@ -176,4 +195,4 @@ def read(path: Path) -> Config:
     Raises:
         UsageError: unreadable, or settings that this version doesn't have.
     """
-    return _parsed(flags(implied=lambda given: {}), [f"--config={path}"])
+    return _parsed(flags(implied=lambda given: {}, placed=origins.as_of_its_run), [f"--config={path}"])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mingpt import checkpoint
 from mingpt.errors import OutOfMemoryError, asked_in_vain
+from mingpt.paths import shown
 from mingpt.settings import Config
 from mingpt.zoo import FAMILIES
 
@@ -43,7 +44,7 @@ def _remedy(config: Config, folder: Path) -> str:
     lower = f"lower {', '.join(smaller)}"
     if not checkpoint.steps(folder):
         return f"{lower}" + (f", or take {fewer}, which computes a step in more parts" if parts else "")
-    again = f"--trainer.resume=True --system.work_dir={shlex.quote(str(folder))}"
+    again = f"--trainer.resume=True --system.work_dir={shlex.quote(shown(folder))}"
     if config.data.stateful:
         return f"go on from the last checkpoint, where there is more memory, with {again}; a new run can {lower}"
     changed = f"{again} --trainer.resume_changed=True"

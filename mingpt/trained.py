@@ -14,14 +14,16 @@ from mingpt.evaluate import HeldOutLoss, PseudoLikelihood, held_out_loss, pseudo
 from mingpt.influence import influence
 from mingpt.lm import LanguageModel
 from mingpt.past_block import PastBlockLoss, past_block_loss
+from mingpt.paths import shown
 from mingpt.report.reading import Record, last_line, read_json, read_losses
 from mingpt.sampling import Sampling, fill, stream, write
 from mingpt.say import Say, silent
 from mingpt.settings import Config
+from mingpt.text import reading
 from mingpt.text.corpora import read_text
 from mingpt.text.corpus import prepare
 from mingpt.text.prepared import is_prepared
-from mingpt.text.reading import STDIN, given_as, is_there
+from mingpt.text.reading import STDIN, TINY_PATH, given_as, is_there
 from mingpt.text.tokenizers import Ids, Tokenizer
 from mingpt.trainer import Progress
 
@@ -109,7 +111,7 @@ class Run:
         """
         ids = self._judged_on(path, say)
         if len(ids) < 2:
-            raise DataError(f"{path or self.folder}: one token has no next one to predict; at least 2 are needed")
+            raise DataError(f"{self._named(path)}: one token has no next one to predict; at least 2 are needed")
         return held_out_loss(self.model, ids, self.tokenizer, say=say)
 
     def past_block_loss(
@@ -140,7 +142,7 @@ class Run:
         """
         ids = self._judged_on(path, say)
         if not len(ids):
-            raise DataError(f"{path or self.folder}: has no token to hide; at least 1 is needed")
+            raise DataError(f"{self._named(path)}: has no token to hide; at least 1 is needed")
         return pseudo_likelihood(self.model, ids, self.tokenizer, at_most=at_most, say=say)
 
     def excerpt(self, tokens: int = EXCERPT, say: Say = silent) -> str:
@@ -159,8 +161,8 @@ class Run:
         """(1, t) ids of a text no longer than a block, where the model is."""
         ids = torch.from_numpy(self._encoded(text, "text").astype("int64"))[None]
         size = self.model.config.block_size
-        shown = text if len(text) <= 40 else f"{text[:40]}..."
-        require(1 <= ids.shape[1] <= size, "text", repr(shown), f"must be 1 to {size} tokens, not {ids.shape[1]}")
+        excerpt = text if len(text) <= 40 else f"{text[:40]}..."
+        require(1 <= ids.shape[1] <= size, "text", repr(excerpt), f"must be 1 to {size} tokens, not {ids.shape[1]}")
         return ids.to(self.model.device)
 
     def _encoded(self, text: str, name: str) -> Ids:
@@ -175,7 +177,7 @@ class Run:
         if path is None:
             corpus = prepare(replace(self.config.data, path=self._own_text()), say, self.tokenizer)
             if corpus.sha256 != environment(self.folder)["text_sha256"]:
-                changed = f"no longer the text that {self.folder} began with; --text judges another"
+                changed = f"no longer the text that {shown(self.folder)} began with; --text judges another"
                 raise DataError(f"{corpus.source}: {changed}")
             return corpus.data.held_out
         with given_as("text"):
@@ -185,17 +187,23 @@ class Run:
         except UsageError as unknown:
             raise DataError(f"{text.source}: {unknown}") from None
 
+    def _named(self, path: str | None) -> str:
+        return shown(self.folder) if path is None else reading.shown(path)
+
     def _own_text(self) -> str:
         """Where the run's text lies, from whatever folder one asks; never a reason to write it anew."""
         path: str | None = environment(self.folder)["text"]
         if path is None:
-            raise DataError(f"{self.folder}: imported, so it has no text of its own; name one with --text")
+            raise DataError(f"{shown(self.folder)}: imported, so it has no text of its own; name one with --text")
         if path == STDIN:
             raise DataError(
-                f"{self.folder}: its text came from standard input and is kept nowhere; name one with --text"
+                f"{shown(self.folder)}: its text came from standard input and is kept nowhere; name one with --text"
             )
+        if self.config.data.path == TINY_PATH:  # wherever it is kept
+            return TINY_PATH
         if not is_there(path) and not is_prepared(path):
-            raise DataError(f"{self.folder}: its text is no longer at {path}; name one with --text")
+            gone = f"its text is no longer at {reading.shown(path)}"
+            raise DataError(f"{shown(self.folder)}: {gone}; name one with --text")
         return path
 
     def last_record(self) -> Record:
@@ -206,7 +214,7 @@ class Run:
         """
         last = last_line(self.folder / "metrics.jsonl")
         if last is None:
-            raise CheckpointError(f"{self.folder / 'metrics.jsonl'}: missing, or it holds no step")
+            raise CheckpointError(f"{shown(self.folder / 'metrics.jsonl')}: missing, or it holds no step")
         return last
 
     def baselines(self) -> dict[str, float]:

@@ -25,6 +25,8 @@ from mingpt.options import (
     SampleOptions,
     SelftestOptions,
 )
+from mingpt.output import lasting
+from mingpt.paths import path_of, shown
 
 if TYPE_CHECKING:
     from mingpt.past_block import PastBlockLoss
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 Options = TypeVar("Options")
 
 
+@lasting()
 def train(argv: Sequence[str]) -> int:
     """learn a text, and leave a run folder"""
     from rich.console import Console
@@ -49,7 +52,7 @@ def train(argv: Sequence[str]) -> int:
     if done.stopped:
         watch.say(
             f"stopped by {done.stopped} after step {done.progress.step:,}; go on with\n"
-            f"  {program()} --trainer.resume=True --system.work_dir={shlex.quote(str(done.folder))}"
+            f"  {program()} --trainer.resume=True --system.work_dir={shlex.quote(shown(done.folder))}"
         )
         return EXIT_CODES[done.stopped]
     if not rank():
@@ -67,7 +70,7 @@ def sample(argv: Sequence[str]) -> int:
     samplings = [Sampling(**how, seed=options.seed + n) for n in range(options.num_samples)]
     trained = _load(options.run, options.device)
     if options.run is None:
-        _notice(f"run: {trained.folder}")
+        _notice(f"run: {shown(trained.folder)}")
     if options.fill is not None:
         print(trained.fill(options.fill, options.gap))
         return 0
@@ -89,7 +92,7 @@ def evaluate(argv: Sequence[str]) -> int:
     """judge a trained model on held-out text"""
     options = _options("eval", "Judge a model.", EvalOptions, argv)
     trained = _load(options.run, options.device)
-    where = f"{options.text or 'the held-out text'}, {trained.folder}"
+    where = f"{options.text or 'the held-out text'}, {shown(trained.folder)}"
     if options.past_block:
         _show_past_block(trained.past_block_loss(options.text, say=_notice), trained.tokenizer.unit, where)
         return 0
@@ -126,8 +129,8 @@ def attention(argv: Sequence[str]) -> int:
     from mingpt import console
 
     trained = _load(options.run, options.device)
-    out = Path(options.out or trained.folder / "attention.png")
-    print(console.draw_attention(trained, options.text, out, options.layer))
+    out = path_of(options.out or trained.folder / "attention.png")
+    print(shown(console.draw_attention(trained, options.text, out, options.layer)))
     return 0
 
 
@@ -152,11 +155,11 @@ def leaks(argv: Sequence[str]) -> int:
     from mingpt import console
 
     trained = _load(options.run, options.device)
-    out, model = Path(options.out or trained.folder / "leaks.png"), trained.model
+    out, model = path_of(options.out or trained.folder / "leaks.png"), trained.model
     text = trained.excerpt(say=_notice) if options.text is None else options.text
     found = console.draw_leaks(trained, text, out)
     name, claim = type(model).__name__, "" if model.autoregressive else "not "
-    print(f"{found.sentence}; {name} says that it is {claim}autoregressive; {out}")
+    print(f"{found.sentence}; {name} says that it is {claim}autoregressive; {shown(out)}")
     if found.broken:
         raise MingptError(f"{name} {found.broken}: {found.sentence}")
     return 0
@@ -172,7 +175,7 @@ def prepare(argv: Sequence[str]) -> int:
     groups, hidden = {"data": DataConfig, "": PrepareOptions}, ("data.block_size", "data.stateful")
     choices = {"data.tokenizer": list(TOKENIZERS)}
     read = Flags("chargpt prepare", "Tokenize a text once.", groups, hidden, choices).parse(argv)
-    made = preparing.write(read["data"], Path(read[""].out), _notice)
+    made = preparing.write(read["data"], path_of(read[""].out), _notice)
     tokens = sum(made["files"][name]["bytes"] for name in prepared.IDS) // made["bytes_per_id"]
     print(
         f"{read[''].out}: {tokens:,} tokens of {made['text_bytes']:,} bytes, {made['characters']:,} characters; "
@@ -209,6 +212,7 @@ def bench(argv: Sequence[str]) -> int:
     return 1 if result.get("failed") else 0
 
 
+@lasting()
 def experiment(argv: Sequence[str]) -> int:
     """answer a question with a grid of runs: list, run NAME, show NAME"""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # as for `bench`
@@ -219,6 +223,7 @@ def experiment(argv: Sequence[str]) -> int:
     return actions.experiment(argv, print, program(), end, comparing.show)
 
 
+@lasting()
 def sweep(argv: Sequence[str]) -> int:
     """train every combination of settings, and compare"""
     from mingpt import comparing
@@ -235,7 +240,7 @@ def export(argv: Sequence[str]) -> int:
 
     trained = _load(options.run, "cpu")
     written = exporting.export(trained, options.out, options.dtype)
-    print(f"{trained.folder} as {written.class_name} in {written.folder}")
+    print(f"{shown(trained.folder)} as {written.class_name} in {written.folder}")
     try:
         print(parity.compare(trained, written.folder, exporting.DTYPES[options.dtype]))
     except ModuleNotFoundError as missing:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS: list[list[list[str]]] = [
     [
         [
-            *("errors", "say", "version", "registry", "files", "untrusted", "interrupt", "utils"),
+            *("errors", "say", "version", "registry", "paths", "files", "untrusted", "interrupt", "output", "utils"),
             *("initialise", "passes", "norms", "convolution", "dropout"),
             *("launch", "compiling", "ranks", "distributed"),
             *(
@@ -48,8 +48,8 @@ FLOORS: list[list[list[str]]] = [
     ],
     [
         [
-            *("text.reading", "text.corpora", "text.tokens", "text.library", "text.tokenizers", "text.batches"),
-            *("text.prepared", "text.corpus", "text.preparing", "text"),
+            *("text.encodings", "text.reading", "text.corpora", "text.tokens", "text.library", "text.tokenizers"),
+            *("text.batches", "text.prepared", "text.corpus", "text.preparing", "text"),
         ],
         [
             *("attention.scores", "attention.masks", "attention.positions"),
@@ -68,9 +68,10 @@ FLOORS: list[list[list[str]]] = [
         ["optim"],
         ["runlog", "mirror"],
         ["checkpoint"],
+        ["scratch"],
     ],
     [["training_settings", "carried", "trainer", "counting", "events"], ["fitting"], ["past_block"]],
-    [["flags", "settings", "folders", "shortage", "trained", "announcing", "run"]],
+    [["flags", "origins", "settings", "folders", "shortage", "trained", "announcing", "run"]],
     [["benchmarks", "experiments"], ["interop"], ["selftest"]],
     [["console", "comparing", "options", "verbs", "cli", "__main__"]],
 ]

@@ -11,6 +11,7 @@ import torch
 
 from mingpt.errors import require
 from mingpt.lm import ModelConfig
+from mingpt.paths import expanded
 from mingpt.probe import Spread
 from mingpt.registry import Registry
 from mingpt.say import Say
@@ -154,6 +155,7 @@ def parse_peers(text: str | None, clones: Sequence[str], packages: Sequence[str]
     peers: dict[str, str] = {}
     for part in (text or "").split(","):
         kind, given, path = part.partition("=")
+        path = expanded(path)
         if part:
             require(kind in (*clones, *packages), "peers", part, f"must be of {', '.join((*clones, *packages))}")
             require(

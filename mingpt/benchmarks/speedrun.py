@@ -20,6 +20,7 @@ from mingpt.benchmarks.base import BENCHMARKS, Benchmark, parse_peers, positive,
 from mingpt.benchmarks.contenders import BLOCK, Outcome, data_settings
 from mingpt.benchmarks.worker import command, last_words, with_ours
 from mingpt.errors import UsageError, require
+from mingpt.paths import path_of
 from mingpt.probe import Spread
 from mingpt.say import Say
 from mingpt.settings import Config
@@ -37,20 +38,21 @@ class Options:
     Attributes:
         seeds: rounds, with seeds 0, 1, ...; in each, ours and the peer train once
         peers: nanogpt=FOLDER, a clone of karpathy/nanoGPT; null: ours alone
-        recipe: a file of our settings, as `chargpt train --config` takes
+        recipe: our settings: a preset, or a file, as `chargpt train` takes with `--preset` and `--config`
         data: the text, as `data.path`
         threads: CPU threads of each process
     """
 
     seeds: int = 5
     peers: str | None = None
-    recipe: str = "configs/speedrun.yaml"
+    recipe: str = "speedrun"
     data: str = "tinyshakespeare"
     threads: int = 2
 
     def __post_init__(self) -> None:
         positive(self, "seeds", "threads")
-        require(Path(self.recipe).is_file(), "recipe", self.recipe, "must be a file of settings")
+        there = self.recipe in settings.PRESETS or path_of(self.recipe).is_file()
+        require(there, "recipe", self.recipe, f"must be a file of settings, or one of {', '.join(settings.PRESETS)}")
         parse_peers(self.peers, CLONES)
 
 
@@ -60,7 +62,8 @@ def our_config(options: Options) -> Config:
     Raises:
         UsageError: the recipe breaks a rule, or its loss could not stand beside the peer's.
     """
-    config = settings.parse([f"--config={options.recipe}", f"--data.path={options.data}", "--wandb.mode=disabled"])
+    kind = "preset" if options.recipe in settings.PRESETS else "config"
+    config = settings.parse([f"--{kind}={options.recipe}", f"--data.path={options.data}", "--wandb.mode=disabled"])
     for name, value, rule in (
         ("tokenizer", config.data.tokenizer, "char"),
         ("val_fraction", config.data.val_fraction, 0.1),

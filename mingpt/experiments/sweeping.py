@@ -11,6 +11,7 @@ from mingpt.experiments.actions import ended, without
 from mingpt.experiments.grid import experiment_of
 from mingpt.experiments.runner import Conclude, Wish, carry_out
 from mingpt.flags import options_of, split_words
+from mingpt.paths import path_of
 from mingpt.report.records import HOME
 from mingpt.say import Say
 
@@ -45,7 +46,7 @@ def command(words: Sequence[str], say: Say, program: str, conclude: Conclude) ->
     seeds = f"{options.seeds} seed{'s' * (options.seeds > 1)}"
     say(f"{len(wanted.arms)} combinations x {seeds} = {len(wanted.arms) * options.seeds} runs")
     first = next(iter(wanted.arms.values()))[0]
-    folder = Path(options.folder) if options.folder else _free()
+    folder = path_of(options.folder) if options.folder else _free()
     there = [*settings, *without("--folder", own), f"--folder={folder}"]
     wish = Wish(
         folder=folder,

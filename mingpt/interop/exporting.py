@@ -24,6 +24,7 @@ from mingpt.interop import vocabulary
 from mingpt.interop.architectures import ARCHITECTURES, architecture_of, spelled
 from mingpt.interop.reading import CONFIG, SPECIAL, TOKENIZER, WEIGHTS
 from mingpt.interop.weights import as_theirs
+from mingpt.paths import path_of
 from mingpt.report.reading import read_json
 from mingpt.sampling import Sampling
 from mingpt.trained import Run
@@ -50,7 +51,7 @@ def export(run: Run, folder: str | Path, dtype: str = "float32") -> Exported:
         UsageError: no class of transformers computes this model (says why), or the folder is in use.
     """
     require(dtype in DTYPES, "dtype", dtype, f"must be one of {', '.join(DTYPES)}")
-    folder = Path(folder)
+    folder = path_of(folder)
     used = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     require(not used, "out", folder, "must be a new folder, or an empty one")
     settings = spelled(run.model)

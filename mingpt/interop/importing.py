@@ -30,6 +30,7 @@ from mingpt.interop.reading import (
 from mingpt.interop.weights import as_ours, as_theirs, numbered
 from mingpt.lm import EVERYONE, ModelConfig
 from mingpt.model import GPT
+from mingpt.paths import path_of
 from mingpt.report.records import HOME
 from mingpt.say import Say, silent
 from mingpt.settings import Config, ModelSettings
@@ -56,7 +57,7 @@ def import_folder(
         CheckpointError: damaged, hostile, or a model that can't be expressed here; says what, and nothing is written.
         UsageError: `out` is in use, or `block_size` more than `folder` allows.
     """
-    folder = Path(folder)
+    folder = path_of(folder)
     described, stored = read_object(folder, CONFIG), stored_tensors(folder)
     try:
         architecture = _architecture(described)
@@ -69,7 +70,7 @@ def import_folder(
         told = str(reason)
         raise CheckpointError(told if told.startswith(str(folder)) else f"{folder}: {told}") from None
     size = _block_size(config, block_size, model.position.bounded, say)
-    run = Path(out) if out is not None else _free(HOME / (folder.resolve().name or "imported"))
+    run = path_of(out) if out is not None else _free(HOME / (folder.resolve().name or "imported"))
     _write(run, replace(config, block_size=size), model, weights, tokenizer, _origin(folder, described))
     say(
         f"{folder}: {architecture.class_name}, {model.parameter_count:,} parameters, vocabulary {config.vocab_size:,}, "

@@ -17,6 +17,7 @@ from typing import Any
 
 from mingpt.errors import UsageError
 from mingpt.files import write_atomic
+from mingpt.paths import require_writable
 from mingpt.report import figures, words
 from mingpt.report.cells import RECORD, cells_of, inside, last_stage, read_record, read_rows, read_summary, smallness
 from mingpt.report.compare import Comparison, comparison
@@ -130,8 +131,7 @@ def write(folders: Sequence[Path], out: Path) -> Path:
     parts = [*([of_runs(runs)] if runs else []), *(of_experiment(folder) for folder in experiments)]
     title = parts[0].title if len(parts) == 1 else f"{len(parts)} reports"
     content = render("page.html", page=Page(title=title, parts=parts))
-    if not out.parent.is_dir():
-        raise UsageError(f"out={out}: must lie in a folder that there is")
+    require_writable(out)
     if out.is_dir():
         raise UsageError(f"out={out}: is a folder; must name a file")
     write_atomic(out, content.encode())

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from mingpt.errors import CheckpointError, DataError, UsageError
+from mingpt.paths import absolute, path_of, shown
 from mingpt.say import Say
 from mingpt.text import prepared
 from mingpt.text.batches import FILE_NAME, DataConfig, Split, refuse_short, split
@@ -41,11 +41,12 @@ def prepare(config: DataConfig, say: Say, tokenizer: Tokenizer | None = None) ->
         UsageError: settings that a prepared folder was not made with.
     """
     if prepared.is_prepared(config.path):
-        found = prepared.load(Path(config.path), config)
-        refuse_short(found.data, block_size=config.block_size, source=config.path)
+        folder, source = path_of(config.path), shown(config.path)
+        found = prepared.load(folder, config)
+        refuse_short(found.data, block_size=config.block_size, source=source)
         if tokenizer and tokenizer.to_json() != found.tokenizer.to_json():
-            raise DataError(f"{config.path}: was prepared with another vocabulary")
-        return Corpus(config.path, str(Path(config.path).absolute()), found.text_sha256, found.tokenizer, found.data)
+            raise DataError(f"{source}: was prepared with another vocabulary")
+        return Corpus(source, absolute(folder), found.text_sha256, found.tokenizer, found.data)
     text = read_text(config.path, say)
     tokenizer = tokenizer or tokenizer_of(config, [text.content])
     data = split(
@@ -69,8 +70,8 @@ def tokenizer_of(config: DataConfig, pieces: Iterable[str]) -> Tokenizer:
             raise UsageError(f"data.vocab_size={config.vocab_size}: its tokenizer.json has {size}") from None
         return made
     try:
-        return from_json(read_at_most(TOKENIZER_BYTES, Path(config.tokenizer)).decode())
+        return from_json(read_at_most(TOKENIZER_BYTES, path_of(config.tokenizer)).decode())
     except (OSError, ValueError) as error:
-        raise DataError(f"data.tokenizer={config.tokenizer}: cannot be read: {reason(error)}") from None
+        raise DataError(f"data.tokenizer={shown(config.tokenizer)}: cannot be read: {reason(error)}") from None
     except CheckpointError as error:
-        raise DataError(f"data.tokenizer={config.tokenizer}: {error}") from None
+        raise DataError(f"data.tokenizer={shown(config.tokenizer)}: {error}") from None

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from mingpt.errors import CheckpointError, DataError, UsageError
+from mingpt.paths import expanded, shown
 from mingpt.text.batches import DataConfig, Split
 from mingpt.text.reading import PREPARED, reason
 from mingpt.text.tokenizers import Ids, Tokenizer, from_json
@@ -43,7 +44,7 @@ class Prepared:
 
 def is_prepared(path: str) -> bool:
     """Whether `path` is a folder that `chargpt prepare` made, whole or damaged."""
-    return os.path.exists(os.path.join(path, PREPARED))
+    return os.path.exists(os.path.join(expanded(path), PREPARED))
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
@@ -53,6 +54,15 @@ def settings_of(folder: Path) -> dict[str, Any]:
         DataError: it is damaged.
     """
     return dict(_manifest(folder)["settings"])
+
+
+def text_sha256_of(folder: Path) -> str:
+    """The sha256 of the text that the folder was made of.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    return str(_manifest(folder)["text_sha256"])
 
 
 def load(folder: Path, config: DataConfig) -> Prepared:
@@ -66,7 +76,7 @@ def load(folder: Path, config: DataConfig) -> Prepared:
     for name in DECIDED:
         theirs, ours = manifest["settings"][name], getattr(config, name)
         if theirs != ours:
-            raise UsageError(f"data.{name}={ours}: {folder} was prepared with data.{name}={theirs}")
+            raise UsageError(f"data.{name}={ours}: {shown(folder)} was prepared with data.{name}={theirs}")
     try:
         content = _content(folder, TOKENIZER, TOKENIZER_BYTES)
         if hashlib.sha256(content).hexdigest() != manifest["files"][TOKENIZER]["sha256"]:
@@ -141,4 +151,4 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _damaged(folder: Path, what: str) -> DataError:
-    return DataError(f"{folder}: not a whole prepared folder: {what}; make it again with `chargpt prepare`")
+    return DataError(f"{shown(folder)}: not a whole prepared folder: {what}; make it again with `chargpt prepare`")

@@ -20,7 +20,6 @@ from mingpt.flags import Flags
 from mingpt.settings import Config
 from mingpt.text.corpus import prepare
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 # A bigram model under nanoGPT's names; LEAK adds what stands behind the predicted token.
 CLONE = """
 import torch
@@ -253,7 +252,7 @@ def test_losses_of_different_things_are_compared(tmp_path: Path, line: str, refu
 
 
 def test_recipes_are_no_settings_or_not_the_ones_raced() -> None:
-    config = settings.read(CONFIGS / "nanogpt-cpu.yaml")
+    config = settings.read(settings.PRESETS["nanogpt-cpu"])
     model, trainer, sizes = config.model, config.trainer, contenders.SIZES
     assert (model.n_layer, model.n_query_head, model.n_embd) == (sizes["n_layer"], sizes["n_head"], sizes["n_embd"])
     assert (model.bias, model.embd_pdrop, config.data.block_size) == (sizes["bias"], sizes["dropout"], contenders.BLOCK)
@@ -262,4 +261,4 @@ def test_recipes_are_no_settings_or_not_the_ones_raced() -> None:
     assert trainer.final_rate * trainer.learning_rate == pytest.approx(contenders.FLOOR)
     assert (trainer.betas, trainer.weight_decay) == (contenders.BETAS, contenders.WEIGHT_DECAY)
     assert trainer.grad_norm_clip == contenders.CLIP
-    speedrun.our_config(parsed(f"--recipe={CONFIGS / 'speedrun.yaml'}"))
+    speedrun.our_config(parsed(f"--recipe={settings.PRESETS['speedrun']}"))

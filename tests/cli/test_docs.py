@@ -15,7 +15,6 @@ from mingpt.flags import Flags
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -103,12 +102,8 @@ def test_readme_starts_with_something_else_than_its_two_commands() -> None:
     assert all((ROOT / name).is_file() for name in [*installed, *run])
 
 
-def test_there_are_no_configs() -> None:
-    assert CONFIGS
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_config_is_refused_or_says_nothing(path: Path) -> None:
-    assert settings.parse([f"--config={path}"]) != settings.Config()
-    mentioned = re.findall(r"--(\w+\.\w+)", path.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", settings.PRESETS)
+def test_preset_is_accepted_and_changes_something(name: str) -> None:
+    assert settings.parse([f"--preset={name}"]) != settings.Config()
+    mentioned = re.findall(r"--(\w+\.\w+)", settings.PRESETS[name].read_text(encoding="utf-8"))
     assert {*mentioned} <= settings.Config().flat().keys()

@@ -217,7 +217,7 @@ def test_standard_input_is_prepared_otherwise_than_a_file(
         ("a.jsonl", "a.jsonl: read as plain text, its brackets and quotes included"),
         ("b.CSV", "b.CSV: read as plain text, its commas and quotes included"),
         ("a.jsonl,c.txt", "a.jsonl: read as plain text, its brackets and quotes included"),
-        (".", "./a.jsonl and 1 other file: read as plain text, their brackets and quotes, commas and quotes included"),
+        (".", "a.jsonl and 1 other file: read as plain text, their brackets and quotes, commas and quotes included"),
         ("c.txt", None),
     ],
 )

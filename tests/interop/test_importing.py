@@ -215,7 +215,7 @@ def test_imported_run_gets_another_place_than_told(
     assert [str(importing.import_folder(folder)) for _ in range(2)] == ["out/theirs", "out/theirs-2"]
     with pytest.raises(UsageError, match="already holds a run"):
         importing.import_folder(folder, "out/theirs")
-    assert run.load_newest(device="cpu").folder == Path("out/theirs-2")
+    assert run.load_newest(device="cpu").folder == Path("out/theirs-2").absolute()
 
 
 @pytest.mark.parametrize(

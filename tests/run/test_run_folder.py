@@ -193,8 +193,9 @@ def test_default_folders_collide(tmp_path: Path, tiny: Any, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     brief, said = {"trainer.max_iters": 1}, list[str]()
     taken = [run.train(tiny(None, brief), say=said.append).folder for _ in range(3)]
-    assert taken == [Path("out/chargpt"), Path("out/chargpt-2"), Path("out/chargpt-3")]
-    assert [line for line in said if line.startswith("run folder")] == [f"run folder: {name}" for name in taken]
+    names = ["out/chargpt", "out/chargpt-2", "out/chargpt-3"]
+    assert taken == [tmp_path / name for name in names]
+    assert [line for line in said if line.startswith("run folder")] == [f"run folder: {name}" for name in names]
     assert folders.newest_run() == Path("out/chargpt-3")
     run.train(tiny(Path("out/chargpt"), {**brief, "trainer.resume": True}))
     assert folders.newest_run() == Path("out/chargpt")
@@ -211,7 +212,7 @@ def test_newest_run_without_a_checkpoint_is_loaded(tmp_path: Path, tiny: Any, mo
     (weights,) = Path("out/damaged").glob("checkpoints/*/model.safetensors")
     weights.write_bytes(weights.read_bytes()[:-1])
     said: list[str] = []
-    assert run.load_newest(say=said.append).folder == Path("out/good")
+    assert run.load_newest(say=said.append).folder == tmp_path / "out/good"
     passed = [line.removeprefix("passed over: ") for line in said if line.startswith("passed over: ")]
     assert [line.startswith(f"out/{name}") for line, name in zip(passed, ("begun", "damaged"), strict=True)] == [
         True

@@ -1,0 +1,148 @@
+"""What a path means that stands in a settings file.
+
+A relative one is held against the folder where the command was started, as on the command line.  Where only the
+folder of the file has it, it is that one; where both have one, neither is taken.  Of an old run's own config.yaml,
+which may name its text by a relative path, environment.json has the absolute one.  The text of a run is held against
+the sha256 that stands there, so that nothing trains on another without a word.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mingpt import paths
+from mingpt.errors import CheckpointError, DataError, UsageError
+from mingpt.report.reading import Record, read_json
+from mingpt.report.records import STARTS_FROM
+from mingpt.text import prepared, reading
+from mingpt.text.batches import FILE_NAME
+from mingpt.text.corpora import SHAKESPEARE_SHA256, TINY_SHA256
+
+TEXT, TOKENIZER = "data.path", "data.tokenizer"
+ENVIRONMENT = "environment.json"
+OF_TEXT = {"text?": str | None, "text_sha256?": str | None}
+MADE = {reading.TINY_PATH: TINY_SHA256, reading.DEFAULT_PATH: SHAKESPEARE_SHA256}
+
+
+def placed(given: Mapping[str, Any], file_of: Mapping[str, Path]) -> dict[str, Any]:
+    """Settings with their paths as they are meant.
+
+    Args:
+        given: settings by key.
+        file_of: of those that stand in a file, that file.
+
+    Raises:
+        UsageError: a relative path that is in both folders.
+        DataError: a run's text is gone, or has changed.
+        CheckpointError: a damaged environment.json.
+    """
+    found = placed_unchecked(given, file_of)
+    if TEXT in file_of and isinstance(found.get(TEXT), str):
+        _require_same_text(found[TEXT], file_of[TEXT].parent)
+    return found
+
+
+def placed_unchecked(given: Mapping[str, Any], file_of: Mapping[str, Path]) -> dict[str, Any]:
+    """As `placed`, of a text that may have changed."""
+    found = _tokenizer_placed(_of_its_run(given, file_of), file_of)
+    for key in (TEXT, STARTS_FROM):
+        value = found.get(key)
+        if key in file_of and isinstance(value, str) and value:
+            found[key] = _meant(key, value, file_of[key])
+    return found
+
+
+def as_of_its_run(given: Mapping[str, Any], file_of: Mapping[str, Path]) -> dict[str, Any]:
+    """Settings of a run that is loaded: its own tokenizer, and its text by the absolute path, where that is known."""
+    try:
+        found = _of_its_run(given, file_of)
+    except CheckpointError:  # nothing depends on the text
+        found = dict(given)
+    return _tokenizer_placed(found, file_of)
+
+
+def text_is_gone(folder: Path, path: str) -> DataError:
+    """What to raise where the text of the run in `folder` is not at `path` any more."""
+    where = f"{paths.shown(folder)}: its text is no longer at {reading.shown(path)}"
+    return DataError(f"{where}; name it with --data.path=FILE")
+
+
+def is_there(path: str) -> bool:
+    """Whether a text lies at `path`, or can be made or downloaded."""
+    return reading.is_name(path) or _is_text(path)
+
+
+def _environment(folder: Path) -> Record:
+    return read_json(folder / ENVIRONMENT, OF_TEXT)
+
+
+def _of_its_run(given: Mapping[str, Any], file_of: Mapping[str, Path]) -> dict[str, Any]:
+    path = given.get(TEXT)
+    if TEXT not in file_of or not isinstance(path, str) or path in (reading.STDIN, reading.TINY_PATH):
+        return dict(given)
+    own = _environment(file_of[TEXT].parent).get("text") if reading.is_relative(path) else None
+    return {**given, TEXT: own} if own else dict(given)
+
+
+def _tokenizer_placed(given: dict[str, Any], file_of: Mapping[str, Path]) -> dict[str, Any]:
+    """A tokenizer that lies beside the file that names it is found from anywhere, as in a folder that was moved."""
+    name = given.get(TOKENIZER)
+    if TOKENIZER not in file_of or not isinstance(name, str) or not name.endswith(FILE_NAME):
+        return given
+    beside = paths.absolute(name, file_of[TOKENIZER].parent)
+    return {**given, TOKENIZER: beside} if Path(beside).is_file() else given
+
+
+def _meant(key: str, value: str, file: Path) -> str:
+    absolute, exists = (reading.absolute, _is_text) if key == TEXT else (paths.absolute, _exists)
+    here, there = absolute(value), absolute(value, file.parent)
+    if here == there or not exists(there):
+        return value
+    if not exists(here):
+        return there
+    if Path(here).resolve() != Path(there).resolve():
+        raise UsageError(
+            f"{key}={value} of {paths.shown(file)}: lies both in the current folder and beside that file; "
+            f"name the one that is meant: --{key}={reading.shown(here)} or --{key}={reading.shown(there)}"
+        )
+    return here
+
+
+def _is_text(path: str) -> bool:
+    return reading.is_there(path) or prepared.is_prepared(path)
+
+
+def _exists(path: str) -> bool:
+    return Path(path).exists()
+
+
+def _require_same_text(path: str, folder: Path) -> None:
+    """Refuse a text that has changed since the run in `folder`, if there is one, began with it."""
+    environment = _environment(folder)
+    own, expected = environment.get("text"), environment.get("text_sha256")
+    if expected is None or path == reading.STDIN or not (path == own or reading.is_name(path)):
+        return
+    if not is_there(path):
+        raise text_is_gone(folder, path)
+    if _sha256_of(path) != expected:
+        raise DataError(
+            f"{reading.shown(path)}: no longer the text that {paths.shown(folder)} was trained on (sha256 differs); "
+            f"--data.path={reading.shown(path)} takes it as it is"
+        )
+
+
+def _sha256_of(path: str) -> str:
+    """The sha256 that a text at `path` has now, or would have once it is made or downloaded.
+
+    Raises:
+        DataError: it can't be read.
+    """
+    if reading.is_name(path):
+        return MADE[path]
+    if prepared.is_prepared(path):
+        return prepared.text_sha256_of(paths.path_of(path))
+    digest = hashlib.sha256()
+    for _ in reading.chunks(reading.files_of(path), digest):
+        pass
+    return digest.hexdigest()
