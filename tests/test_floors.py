@@ -48,8 +48,9 @@ FLOORS: list[list[list[str]]] = [
     ],
     [
         [
-            *("text.encodings", "text.reading", "text.corpora", "text.tokens", "text.library", "text.tokenizers"),
-            *("text.batches", "text.prepared", "text.corpus", "text.preparing", "text"),
+            *("text.encodings", "text.reading", "text.corpora", "text.tokens", "text.tokenizer_json", "text.library"),
+            *("text.tokenizers", "text.special", "text.batches", "text.prepared", "text.corpus", "text.preparing"),
+            "text",
         ],
         [
             *("attention.scores", "attention.masks", "attention.positions"),

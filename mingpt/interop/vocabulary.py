@@ -9,7 +9,8 @@ from typing import Any
 
 from mingpt.errors import UsageError
 from mingpt.text import tokenizers
-from mingpt.text.library import LibraryTokenizer, byte_of
+from mingpt.text.library import LibraryTokenizer
+from mingpt.text.tokenizer_json import byte_of
 from mingpt.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
 
 Described = dict[str, Any]

@@ -4,13 +4,15 @@ import functools
 import itertools
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from mingpt.errors import UsageError
-from mingpt.text.tokens import BYTES, VOCAB_SIZE, Ids, cut, smallest_type, unknown_characters, utf8
+from mingpt.text.tokenizer_json import added_tokens, bytes_of, loses_nothing, without_prefix
+from mingpt.text.tokens import VOCAB_SIZE, Ids, cut, smallest_type, unknown_characters, utf8
 
 PIECES_AT_ONCE = 64  # that share the processor's cores
 HIGHEST = 1 << 24  # of an id, beyond which a table of all would not fit
@@ -21,6 +23,8 @@ LONGEST_WORD = 1000  # characters, in learning alone, whose time grows with thei
 # What a byte-level tokenizer joins nothing across: a word with the space before it; white space but for its last.
 _WHITE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 WORDS = re.compile(f" ?[^{_WHITE}]+|[{_WHITE}]+(?![^{_WHITE}])|[{_WHITE}]+")
+LONGEST_ADDED = 256  # characters of an added token that is looked for where a text is cut
+FORMS: tuple[Literal["NFC", "NFKC", "NFD", "NFKD"], ...] = ("NFC", "NFKC", "NFD", "NFKD")
 BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")  # how others name a byte
 
 
@@ -30,10 +34,14 @@ class LibraryTokenizer:
     Byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) begins with the 256 bytes and joins, again and again, the
     two neighbours that stand together most often.  It writes any text.
 
-    Every text that it takes, it gives back: one that normalises or drops characters refuses those that it would change.
+    Every text that it takes, it gives back: one that normalises or drops characters rejects those that it would change.
+    One that puts a space before a text does so once, where it takes it away again, and not at all where it doesn't.
 
     Args:
         content: of the file.
+
+    Attributes:
+        special: the special tokens that are matched in texts, by id.
 
     Raises:
         ValueError: it describes no tokenizer, or one that draws how it cuts a text (`dropout`).
@@ -48,22 +56,30 @@ class LibraryTokenizer:
         described = json.loads(content)
         if described["model"].get("dropout"):
             raise ValueError("it draws how it cuts a text (model.dropout)")
+        plain = without_prefix(described)
         try:
             self._library = Library.from_str(content)
+            self._inside = Library.from_str(json.dumps(plain)) if plain else self._library  # of a text, but its start
         except Exception as error:  # the library raises nothing finer
             raise ValueError(" ".join(str(error).split())) from None
-        self._library.no_truncation()
-        self._library.no_padding()
+        for each in (self._library, self._inside):
+            each.no_truncation()
+            each.no_padding()
         self._content = content
         self._tokens: dict[int, str] = {id: token for token, id in self._library.get_vocab().items()}
         if not self._tokens:
             raise ValueError("it has no tokens")
+        added = described.get("added_tokens") or []
+        self.special: dict[int, str] = {each["id"]: each["content"] for each in added if each.get("special")}
+        self._added = added_tokens(described)
+        model = described["model"]
+        self._unk = model.get("unk_id", self._library.token_to_id(str(model.get("unk_token"))))
         self.vocab_size = max(self._tokens) + 1
         if self.vocab_size > HIGHEST:
             raise ValueError(f"its ids go up to {self.vocab_size - 1}")
         self._dtype = smallest_type(self.vocab_size)
         self._in_bytes = (described.get("decoder") or {}).get("type") == "ByteLevel"
-        self._takes_all = self._in_bytes and _loses_nothing(described)
+        self._takes_all = self._in_bytes and loses_nothing(described)
         self._of_word: dict[str, bytes] = {}  # its ids, as they lie in an array
         self._held = 0  # characters of these
 
@@ -99,7 +115,7 @@ class LibraryTokenizer:
     def _spelled(self, id: int) -> bytes:
         token = self._tokens.get(id, "")
         if self._in_bytes:
-            return _bytes_of(token)
+            return bytes_of(token)
         if BYTE.fullmatch(token):
             return bytes([int(token[3:5], 16)])
         before = self.decode([self._anchor])  # since some drop the space that a text begins with
@@ -138,47 +154,107 @@ class LibraryTokenizer:
         return np.frombuffer(b"".join(map(self._of_word.__getitem__, words)), self._dtype)
 
     def _as_they_are(self, pieces: Iterable[str]) -> Iterator[Ids]:
-        left = iter(pieces)
-        while some := list(itertools.islice(left, PIECES_AT_ONCE)):
-            for piece in some:
-                utf8(piece)
-            try:
-                batch = self._library.encode_batch_fast(some, add_special_tokens=False)
-            except Exception as error:  # as of words whose unk_token is none of them; the library raises nothing finer
-                if unknown := self._unknown("".join(some)):
-                    raise unknown_characters(unknown, self.vocab_size) from None
-                raise UsageError(f"this tokenizer can't take the text: {' '.join(str(error).split())}") from None
-            for piece, found in zip(some, batch, strict=True):
-                self._refuse_changes(piece, found.ids)
-                yield np.array(found.ids, dtype=self._dtype)
-
-    def _refuse_changes(self, text: str, ids: Sequence[int]) -> None:
-        back = self.decode(ids)
-        if back == text:
-            counted = len(self.decode(ids[:1]).encode()) + sum(len(self.spelling[id]) for id in ids[1:])
-            if counted != len(text.encode()):
-                raise UsageError("the bytes of this tokenizer's tokens don't add up to the text's")
+        left = self._cut_between_tokens(pieces)
+        first = next(left, None)
+        if first is None:
             return
-        if unknown := self._unknown(text):
-            raise unknown_characters(unknown, self.vocab_size)
+        before = self._beginning(first)
+        yield np.array(before, self._dtype)
+        while some := list(itertools.islice(left, PIECES_AT_ONCE)):
+            for piece, ids in zip(some, self._found(self._inside, some), strict=True):
+                self._check_comes_back(piece, ids, before)
+                yield np.array(ids, self._dtype)
+                before = ids
+
+    def _cut_between_tokens(self, pieces: Iterable[str]) -> Iterator[str]:
+        """The same text, cut nowhere inside an added token, such as `<|end of text|>`."""
+        held = ""
+        for piece in pieces:
+            start = max(len(held) - LONGEST_ADDED, 0)
+            near = held[start:] + piece[:LONGEST_ADDED]
+            for token in self._added.finditer(near) if held and self._added else ():
+                if token.start() < len(held) - start < token.end():
+                    held, piece = held[: start + token.start()], held[start + token.start() :] + piece
+                    break
+            if held:
+                yield held
+            held = piece
+        if held:
+            yield held
+
+    def _beginning(self, piece: str) -> list[int]:
+        """Ids of the first piece of a text: with the tokenizer's own prefix where it gives the text back."""
+        found = self._found(self._library, [piece])[0]
+        if self.decode(found) != piece and self._inside is not self._library:
+            token = self._added.search(piece) if self._added else None
+            at = token.start() if token else 0  # what follows an added token has a prefix again, which isn't taken away
+            for before, inside in ((piece[:at], piece[at:]), ("", piece), ("", f" {piece}")):
+                ids = [*self._found(self._library, [before])[0], *self._found(self._inside, [inside])[0]]
+                if self.decode(ids) == piece:
+                    return ids
+        self._check_comes_back(piece, found, [])
+        return found
+
+    def _found(self, library: Any, pieces: list[str]) -> list[list[int]]:
+        """What `library` makes of each piece, by all of the processor's cores."""
+        for piece in pieces:
+            utf8(piece)
+        try:
+            return [found.ids for found in library.encode_batch_fast(pieces, add_special_tokens=False)]
+        except Exception as error:  # as of words whose unk_token is none of them; the library raises nothing finer
+            if unknown := self._unknown("".join(pieces)):
+                raise unknown_characters(unknown, self.vocab_size) from None
+            raise UsageError(f"this tokenizer can't take the text: {' '.join(str(error).split())}") from None
+
+    def _check_comes_back(self, text: str, ids: list[int], before: list[int]) -> None:
+        """Check that `ids`, after those of the piece `before`, are decoded and spelled as `text`.
+
+        Raises:
+            UsageError: they don't; says what they give.
+        """
+        context = self._end_of(before)
+        known, back = self.decode(context), self.decode([*context, *ids])
+        if back != known + text:
+            raise self._not_given_back(text, back.removeprefix(known))
+        spelled, right = b"".join(self.spelling[id] for id in ids), text.encode()
+        if spelled != right and (context or spelled != b" " + right):  # a prefix is no part of the text
+            raise UsageError("the bytes of this tokenizer's tokens aren't the text's")
+
+    def _end_of(self, ids: list[int]) -> list[int]:
+        """The fewest last ids that are whole characters: what is decoded after them is so as inside a text."""
+        for number in range(1, min(len(ids), 8) + 1):
+            spelled = b"".join(self.spelling[id] for id in ids[-number:])
+            if spelled and spelled == spelled.decode("utf-8", "ignore").encode():
+                return ids[-number:]
+        return []
+
+    def _not_given_back(self, text: str, back: str) -> UsageError:
+        forms = [form for form in FORMS if unicodedata.normalize(form, text) == back]
+        if not forms and (unknown := self._unknown(text)):
+            return unknown_characters(unknown, self.vocab_size)
         at = next((n for n, (a, b) in enumerate(zip(text, back, strict=False)) if a != b), min(len(text), len(back)))
-        raise UsageError(f"this tokenizer gives {back[at : at + 20]!r} back for {text[at : at + 20]!r}")
+        fix = f", since it normalises texts: give it one that is in {forms[0]}" if forms else ""
+        return UsageError(f"this tokenizer gives {back[at : at + 20]!a} back for {text[at : at + 20]!a}{fix}")
 
     def _unknown(self, text: str) -> set[str]:
-        """The characters that it doesn't give back where they stand alone."""
+        """The characters that have no ids, or that of the unknown token."""
         unknown = set()
         for c in set(text):
             try:
-                ids = self._library.encode(c, add_special_tokens=False).ids
+                ids = self._inside.encode(c, add_special_tokens=False).ids
             except Exception:  # as above
                 ids = []
-            if not ids or self.decode(ids) != c:
+            if not ids or self._unk in ids:
                 unknown.add(c)
         return unknown
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; U+FFFD for bytes that are none."""
         return str(self._library.decode([int(id) for id in ids], skip_special_tokens=False))
+
+    def has(self, token: str) -> bool:
+        """Whether `token` is one of the vocabulary, or was added to it."""
+        return self._library.token_to_id(token) is not None
 
     def to_json(self) -> str:
         """The file, as it was."""
@@ -203,29 +279,3 @@ def _spread(chunks: Iterable[str]) -> list[str]:
         kept.append(piece)
         characters, held = characters + len(piece), held + sum(map(len, new))
     return kept
-
-
-def _loses_nothing(described: Any) -> bool:
-    """Whether every text comes back from this description of a byte-level tokenizer, whatever it is."""
-    before = described.get("pre_tokenizer") or {}
-    return (
-        described["model"].get("type") == "BPE"
-        and not any(described["model"].get(name) for name in ("continuing_subword_prefix", "end_of_word_suffix"))
-        and not described.get("normalizer")
-        and not described.get("added_tokens")
-        and (before.get("type"), before.get("add_prefix_space"), before.get("use_regex")) == ("ByteLevel", False, True)
-        and set(byte_of()) <= set(described["model"]["vocab"])
-    )
-
-
-@functools.cache
-def byte_of() -> dict[str, int]:
-    """The character by which byte-level tokenizers name each byte, GPT-2's: itself where that can be seen."""
-    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [number for number in range(BYTES) if number not in visible]
-    return {chr(n): n for n in visible} | {chr(BYTES + place): n for place, n in enumerate(others)}
-
-
-def _bytes_of(token: str) -> bytes:
-    known = byte_of()
-    return bytes(known[c] for c in token) if all(c in known for c in token) else token.encode()
