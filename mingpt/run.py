@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,6 +28,7 @@ from mingpt.report.records import HOME, is_run, newest_first
 from mingpt.runlog import JsonLines
 from mingpt.say import Say, silent
 from mingpt.settings import Config, resolved
+from mingpt.text import special as special_tokens
 from mingpt.text import tokenizers
 from mingpt.text.batches import Batches, Lanes
 from mingpt.text.corpus import Corpus, prepare
@@ -94,17 +96,18 @@ def _train(
     trainer = _trainer(config, model, corpus, device, say, ranks)
     if saved:
         _restore(trainer, saved)
-    mirror_id = _mirror_id(saved)
+    special = special_tokens.from_state(began.state if began else {})
+    state = {"wandb_id": _mirror_id(saved), "special": special.as_json()}
     say(f"run folder: {shown(folder)}")
     if trainer.model.autoregressive:
         require_autoregressive(trainer.model)  # and again whenever it is judged: fresh weights may hide it
     ranks.first(announcing.describe, folder, config, trainer, corpus)
-    _train_in(folder, config, trainer, corpus, mirror_id, events)
+    _train_in(folder, config, trainer, corpus, state, events)
     stopped = None if trainer.finished else trainer.stop_reason
     if not stopped:
         ranks.first(_draw, folder, corpus, config.data.block_size, say)
     own = ranks.undone(trainer.model, lambda: _model(config, corpus.tokenizer, began))
-    return Run(folder, config.of_model(own.config), own, corpus.tokenizer, trainer.progress, stopped)
+    return Run(folder, config.of_model(own.config), own, corpus.tokenizer, trainer.progress, stopped, special)
 
 
 def _trainer(
@@ -127,10 +130,10 @@ def _trainer(
 
 
 def _train_in(
-    folder: Path, config: Config, trainer: Trainer, corpus: Corpus, mirror_id: str, events: Sequence[Event]
+    folder: Path, config: Config, trainer: Trainer, corpus: Corpus, state: dict[str, Any], events: Sequence[Event]
 ) -> None:
     tokenizer, done, first = corpus.tokenizer, trainer.progress.step, trainer.ranks.first
-    state = {"model": fitting.described(trainer.model.config), "wandb_id": mirror_id}
+    mirror_id, state = state["wandb_id"], {"model": fitting.described(trainer.model.config), **state}
     with (
         closing(first(JsonLines, folder / "metrics.jsonl", until=done, holds={"train_loss": int | float})) as metrics,
         closing(first(JsonLines, folder / "samples.jsonl", until=done, holds={"prompt": str, "text": str})) as samples,
@@ -202,7 +205,14 @@ def load(run_dir: str | Path, *, device: str = "auto", say: Say = silent) -> Run
     model = _model(config, tokenizer, saved)
     checkpoint.load_weights(model, saved.model, saved.folder)
     model.to(where).eval()
-    return Run(folder, config.of_model(model.config), model, tokenizer, _progress(saved))
+    return Run(
+        folder,
+        config.of_model(model.config),
+        model,
+        tokenizer,
+        _progress(saved),
+        special=special_tokens.from_state(saved.state),
+    )
 
 
 def _model(config: Config, tokenizer: Tokenizer, saved: Checkpoint | None) -> LanguageModel:

@@ -1,7 +1,7 @@
 """A trained model with all that belongs to it: what one may ask of a run."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from mingpt.text.corpora import read_text
 from mingpt.text.corpus import prepare
 from mingpt.text.prepared import is_prepared
 from mingpt.text.reading import STDIN, TINY_PATH, given_as, is_there
+from mingpt.text.special import SpecialTokens
 from mingpt.text.tokenizers import Ids, Tokenizer
 from mingpt.trainer import Progress
 
@@ -40,6 +41,7 @@ class Run:
     Attributes:
         config: what the run was asked for; its group `model` has the sizes of `model`.
         stopped: the signal that ended training early.
+        special: the special tokens of an imported model, and of those trained from it.
     """
 
     folder: Path
@@ -48,6 +50,7 @@ class Run:
     tokenizer: Tokenizer
     progress: Progress
     stopped: str | None = None
+    special: SpecialTokens = field(default_factory=SpecialTokens)
 
     def generate(self, prompt: str = "", max_new_tokens: int = 200, **sampling: Any) -> str:
         """The prompt and `max_new_tokens` tokens after it.

@@ -39,6 +39,7 @@ class AttentionConfig:
         position: null leaves the choice to model.rope; or the name of a position code
         rope_base: of rotary positions: the slowest pair of a head turns once in about 2 pi rope_base tokens
         bias: whether linear layers (and LayerNorm) have a bias
+        qkv_bias: whether the projections to queries, keys and values have one; null: as model.bias
         qk_norm: normalise each head's queries and keys (RMS) before their product
         norm_eps: what every norm adds to the variance or mean square; null: 1e-5 in layernorm, 1e-6 in others
         attn_pdrop: dropout on attention weights, probability
@@ -58,6 +59,7 @@ class AttentionConfig:
     window: int | None = None
     kernel: str = AUTO
     bias: bool = True
+    qkv_bias: bool | None = None
     qk_norm: bool = False
     norm_eps: float | None = None
     attn_pdrop: float = 0.0
@@ -144,6 +146,11 @@ class AttentionConfig:
         return self.n_embd // self.n_query_head if self.head_dim is None else self.head_dim
 
     @property
+    def has_qkv_bias(self) -> bool:
+        """Whether the projections to queries, keys and values have a bias."""
+        return self.bias if self.qkv_bias is None else self.qkv_bias
+
+    @property
     def rule(self) -> Mask:
         """The mask, the window included."""
         return windowed(MASKS[self.mask], self.window)
@@ -177,9 +184,9 @@ class GroupedQueryAttention(nn.Module):
         config = _as_attention_config(config)
         self.n_query_head, self.n_kv_head, self.d = config.n_query_head, config.key_heads, config.head_width
         wide, narrow = self.n_query_head * self.d, self.n_kv_head * self.d
-        self.q_proj = nn.Linear(config.n_embd, wide, bias=config.bias)
-        self.k_proj = nn.Linear(config.n_embd, narrow, bias=config.bias)
-        self.v_proj = nn.Linear(config.n_embd, narrow, bias=config.bias)
+        self.q_proj = nn.Linear(config.n_embd, wide, bias=config.has_qkv_bias)
+        self.k_proj = nn.Linear(config.n_embd, narrow, bias=config.has_qkv_bias)
+        self.v_proj = nn.Linear(config.n_embd, narrow, bias=config.has_qkv_bias)
         self.out_proj = writes_residual(nn.Linear(wide, config.n_embd, bias=config.bias))
         self.q_norm = _norm_of_heads(config)
         self.k_norm = _norm_of_heads(config)

@@ -2,9 +2,9 @@
 
 config.json              which class, and its settings
 model.safetensors        the weights under its names, each number as it is
-generation_config.json   how `chargpt sample` draws
+generation_config.json   how `chargpt sample` draws, and where transformers' generate stops
 tokenizer.json           the vocabulary (see `vocabulary`)
-tokenizer_config.json    what AutoTokenizer needs to know beside it
+tokenizer_config.json    what AutoTokenizer needs beside it: special tokens and the chat template (see `special`)
 """
 
 import json
@@ -20,17 +20,15 @@ import torch
 
 from mingpt.errors import UsageError, require
 from mingpt.files import allowed, sync_folder, write_atomic
-from mingpt.interop import vocabulary
+from mingpt.interop import special, vocabulary
 from mingpt.interop.architectures import ARCHITECTURES, architecture_of, spelled
-from mingpt.interop.reading import CONFIG, SPECIAL, TOKENIZER, WEIGHTS
+from mingpt.interop.reading import CONFIG, TOKENIZER, WEIGHTS
 from mingpt.interop.weights import as_theirs
 from mingpt.paths import path_of
-from mingpt.report.reading import read_json
 from mingpt.sampling import Sampling
 from mingpt.trained import Run
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-IMPORTED = {"imported?": {"special?": {str: int | None}}}  # of environment.json
 
 
 @dataclass(frozen=True)
@@ -58,13 +56,14 @@ def export(run: Run, folder: str | Path, dtype: str = "float32") -> Exported:
     name = architecture_of(settings)
     architecture = ARCHITECTURES[name]
     described = {
-        CONFIG: architecture.config(settings, name) | {"dtype": dtype, **_special_tokens(run)},
-        "generation_config.json": _generation(run),
-        "tokenizer_config.json": {
+        CONFIG: architecture.config(settings, name) | {"dtype": dtype, **special.ids_of(run.special)},
+        special.GENERATION: _generation(run),
+        special.TOKENIZER_CONFIG: {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": run.model.config.block_size,
             "model_input_names": ["input_ids", "attention_mask"],
             "clean_up_tokenization_spaces": False,
+            **special.entries_of(run.special),
         },
     }
     contents = {file: (json.dumps(content, indent=2) + "\n").encode() for file, content in described.items()}
@@ -84,16 +83,10 @@ def their_weights(run: Run, dtype: torch.dtype = torch.float32) -> dict[str, tor
     return {name: tensor.contiguous() for name, tensor in theirs.items()}
 
 
-def _special_tokens(run: Run) -> dict[str, int | None]:
-    """Those of an imported run, else none: where nothing is said, some of their classes suppose ids of their own."""
-    told = read_json(run.folder / "environment.json", IMPORTED).get("imported", {}).get("special", {})
-    return {name: told.get(name) for name in SPECIAL}
-
-
 def _generation(run: Run) -> dict[str, Any]:
     usual = Sampling()
     drawn = {"do_sample": True, "temperature": usual.temperature, "top_k": usual.top_k, "top_p": usual.top_p}
-    return {**drawn, "max_length": run.model.config.block_size, **_special_tokens(run)}
+    return {**drawn, "max_length": run.model.config.block_size, **special.ids_of(run.special)}
 
 
 def _write(folder: Path, contents: dict[str, bytes]) -> None:

@@ -15,11 +15,11 @@ from torch import Tensor
 from mingpt import checkpoint, fitting, folders, runlog
 from mingpt.errors import CheckpointError, require
 from mingpt.files import sha256, write_atomic
-from mingpt.interop import vocabulary
-from mingpt.interop.architectures import ARCHITECTURES, Architecture
+from mingpt.interop import special, vocabulary
+from mingpt.interop.architectures import ARCHITECTURES, Architecture, spelled
 from mingpt.interop.reading import (
     CONFIG,
-    SPECIAL,
+    DTYPES,
     TOKENIZER,
     Stored,
     read_object,
@@ -36,6 +36,7 @@ from mingpt.say import Say, silent
 from mingpt.settings import Config, ModelSettings
 from mingpt.text.batches import DataConfig
 from mingpt.text.library import LibraryTokenizer
+from mingpt.text.special import SpecialTokens
 from mingpt.text.tokenizers import TOKENIZERS, Tokenizer
 from mingpt.trainer import Progress
 from mingpt.untrusted import TOKENIZER_BYTES
@@ -61,17 +62,20 @@ def import_folder(
     described, stored = read_object(folder, CONFIG), stored_tensors(folder)
     try:
         architecture = _architecture(described)
+        weights_there = _their_names(architecture, stored)
         config = architecture.settings(described, len(stored))
-        stored = _their_names(architecture, stored)
-        model = _skeleton(architecture, config, stored)
+        _check_buffers(architecture, config, stored)
+        model = _skeleton(architecture, config, weights_there)
         tokenizer = _tokenizer(folder, config)
-        weights = _weights(architecture, model, stored)
+        tokens = special.read(folder, described, tokenizer, config.vocab_size, say)
+        weights = _weights(architecture, model, weights_there)
     except CheckpointError as reason:
         told = str(reason)
         raise CheckpointError(told if told.startswith(str(folder)) else f"{folder}: {told}") from None
     size = _block_size(config, block_size, model.position.bounded, say)
     run = path_of(out) if out is not None else _free(HOME / (folder.resolve().name or "imported"))
-    _write(run, replace(config, block_size=size), model, weights, tokenizer, _origin(folder, described))
+    origin = {"folder": str(folder.absolute()), "model_type": described["model_type"]}
+    _write(run, replace(config, block_size=size), model, weights, tokenizer, tokens, origin)
     say(
         f"{folder}: {architecture.class_name}, {model.parameter_count:,} parameters, vocabulary {config.vocab_size:,}, "
         f"blocks of {size:,}; run folder: {run}"
@@ -87,10 +91,32 @@ def _architecture(described: Mapping[str, Any]) -> Architecture:
 
 
 def _their_names(architecture: Architecture, stored: Mapping[str, Stored]) -> dict[str, Stored]:
-    """Without what follows from the settings, and as a model with a head names them."""
-    kept = {name: where for name, where in stored.items() if not name.endswith(architecture.buffers)}
-    headless = not any(name.startswith(architecture.base) for name in kept)
-    return {architecture.base + name: where for name, where in kept.items()} if headless else kept
+    """The weights alone, as a model with a head names them: without buffers, which follow from the settings.
+
+    Raises:
+        CheckpointError: weights of a type that isn't taken.
+    """
+    weights = {name: where for name, where in stored.items() if not name.endswith(tuple(architecture.buffers))}
+    for name, where in weights.items():
+        if where.dtype not in DTYPES:
+            raise CheckpointError(
+                f"{where.file}: {name[:80]} is of type {where.dtype}, and weights must be of {', '.join(DTYPES)}; "
+                "of quantised ones, import the model that was not"
+            )
+    headless = not any(name.startswith(architecture.base) for name in weights)
+    return {architecture.base + name: where for name, where in weights.items()} if headless else weights
+
+
+def _check_buffers(architecture: Architecture, config: ModelConfig, stored: Mapping[str, Stored]) -> None:
+    """Check that what is ignored has the shape that it follows from the settings.
+
+    Raises:
+        CheckpointError: it has another.
+    """
+    for ending, shape_of in architecture.buffers.items():
+        for name, where in stored.items():
+            if name.endswith(ending) and where.shape != shape_of(config):
+                raise CheckpointError(f"{name[:80]} is {where.shape}, not {shape_of(config)} as {CONFIG} says")
 
 
 def _skeleton(architecture: Architecture, config: ModelConfig, stored: Mapping[str, Stored]) -> GPT:
@@ -109,7 +135,10 @@ def _skeleton(architecture: Architecture, config: ModelConfig, stored: Mapping[s
             model = GPT(replace(config, init="gpt2"))
     except (RuntimeError, OverflowError, TypeError):
         raise CheckpointError(f"{CONFIG}: sizes that no model has") from None
-    expected = as_theirs(architecture.places, config.n_layer, dict(model.named_parameters()))
+    ours: dict[str, Tensor] = dict(model.named_parameters())
+    for name, shape in architecture.added(spelled(model)).items():
+        ours[name] = torch.empty(shape, device="meta")
+    expected = as_theirs(architecture.places, config.n_layer, ours)
     if config.tie_embeddings:  # some files have the table under both names
         expected |= {"lm_head.weight": model.embedding.weight} if "lm_head.weight" in stored else {}
     for name, tensor in expected.items():
@@ -171,17 +200,14 @@ def _free(wanted: Path) -> Path:
     return found
 
 
-def _origin(folder: Path, described: Mapping[str, Any]) -> dict[str, Any]:
-    """What environment.json says of where it came from; special tokens, for an export."""
-    return {
-        "folder": str(folder.absolute()),
-        "model_type": described["model_type"],
-        "special": {name: id if type(id := described.get(name)) is int else None for name in SPECIAL},
-    }
-
-
 def _write(
-    run: Path, config: ModelConfig, model: GPT, weights: Mapping[str, Tensor], tokenizer: Tokenizer, origin: Any
+    run: Path,
+    config: ModelConfig,
+    model: GPT,
+    weights: Mapping[str, Tensor],
+    tokenizer: Tokenizer,
+    tokens: SpecialTokens,
+    origin: Mapping[str, str],
 ) -> None:
     content = tokenizer.to_json()
     kind = next(name for name in TOKENIZERS if TOKENIZERS[name] is type(tokenizer))
@@ -202,7 +228,7 @@ def _write(
         },
         "imported": origin,
     }
-    state = {**asdict(Progress()), "model": fitting.described(config)}
+    state = {**asdict(Progress()), "model": fitting.described(config), "special": tokens.as_json()}
     with folders.opened(settings, silent) as (folder, _):
         checkpoint.save(folder, model=weights, optimizer={}, state=state, tokenizer=content)
         if isinstance(tokenizer, LibraryTokenizer):

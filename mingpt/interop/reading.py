@@ -1,6 +1,7 @@
 """A folder of somebody's model, read as if a stranger had made it: names, sizes and kinds are checked before content.
 
-Of it are read config.json, model.safetensors or the shards that model.safetensors.index.json names, and tokenizer.json.
+Of it are read config.json, model.safetensors or the shards that model.safetensors.index.json names, tokenizer.json, and
+what says of its special tokens (see `special`).
 Nothing is unpickled, no link is followed, no file outside the folder is opened, and no code of it is run.
 """
 
@@ -20,18 +21,18 @@ from mingpt.untrusted import HEADER_BYTES, JSON_BYTES, parse_json, read_at_most
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")  # of config.json
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor of a folder, not yet read."""
+    """One tensor of a folder, not yet read; `dtype` as its file says it, BF16."""
 
     file: Path
     name: str
     shape: tuple[int, ...]
+    dtype: str
 
 
 def plain_file(folder: Path, name: str) -> Path:
@@ -86,7 +87,7 @@ def stored_tensors(folder: Path) -> dict[str, Stored]:
     """Every tensor of the folder by its name there, from the headers alone.
 
     Raises:
-        CheckpointError: no safetensors, a hostile name, a damaged header, a tensor twice or of a type not taken.
+        CheckpointError: no safetensors, a hostile name, a damaged header, or a tensor twice.
     """
     found: dict[str, Stored] = {}
     for name, told in _files(folder).items():
@@ -130,18 +131,14 @@ def _header(path: Path) -> dict[str, Stored]:
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 - no mapping
                 part = file.get_slice(name)
-                if part.get_dtype() not in DTYPES:
-                    raise CheckpointError(
-                        f"{path}: {name[:80]} is of type {part.get_dtype()}; taken are {', '.join(DTYPES)}"
-                    )
-                found[name] = Stored(path, name, tuple(part.get_shape()))
+                found[name] = Stored(path, name, tuple(part.get_shape()), part.get_dtype())
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a safetensors file ({' '.join(str(error).split())[:200]})") from None
     return found
 
 
 def read_tensors(stored: Mapping[str, Stored]) -> dict[str, Tensor]:
-    """These tensors, in float32, which holds what each of the types does."""
+    """These tensors, in float32, which holds what each type of DTYPES does."""
     by_file: dict[Path, list[str]] = {}
     for name, where in stored.items():
         by_file.setdefault(where.file, []).append(name)

@@ -34,6 +34,7 @@ EXPORTED: dict[str, tuple[str, dict[str, Any]]] = {
     "rope": ("starcoder2", {"rope": True, "n_kv_head": 2, "window": 5}),
     "rope_no_bias": ("starcoder2", {"rope": True, "bias": False, "rope_base": 50.0, "head_dim": 10}),
     "llama": ("llama", {**LLAMA, "n_kv_head": 2, "head_dim": 10}),
+    "llama_qkv_bias": ("llama", {**LLAMA, "qkv_bias": True, "n_kv_head": 2}),
     "llama_bias": ("llama", {**LLAMA, "bias": True, "tie_embeddings": True}),
     "mistral": ("mistral", {**LLAMA, "n_kv_head": 3, "window": 5}),
     "mistral_odd": ("mistral", {**LLAMA, "n_query_head": 5, "head_dim": 4}),
@@ -136,6 +137,7 @@ def test_tokenizer_that_was_not_compared_passes_for_the_same(
 
 
 NOWHERE: dict[str, tuple[dict[str, Any], str]] = {
+    "learned_qkv_bias": ({"bias": False, "qkv_bias": True}, "model.qkv_bias=True: .*: GPT2LMHeadModel has the same as"),
     **{f"score={s}": ({"score": s}, f"model.score={s}: ") for s in SCORES if s not in ("scaled_dot", "dot")},
     **{f"mask={m}": ({"mask": m}, f"model.mask={m}: ") for m in MASKS if m != "causal"},
     "alibi": ({"position": "alibi"}, "model.position=alibi: .*: GPT2LMHeadModel has learned, or none"),
@@ -151,6 +153,10 @@ NOWHERE: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "rope_rmsnorm": ({"rope": True, "norm": "rmsnorm"}, "model.norm=rmsnorm: .*: Starcoder2.* has layernorm for"),
     "pattern": ({**LLAMA, "window": 5, "window_pattern": "wf"}, "model.window=5: .* Mistral.* has the same in every"),
+    "qkv_bias_window": (
+        {**LLAMA, "qkv_bias": True, "window": 5},
+        "model.window=5: .* Llama.* has null for model.window; Mistral.* has the same as model.bias for model.qkv_bias",
+    ),
     "qk_norm_bias": (
         {**LLAMA, "qk_norm": True, "bias": True},
         "model.qk_norm=True: .* Qwen3.* has False for",

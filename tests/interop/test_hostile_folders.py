@@ -66,7 +66,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "outside of the file": (lambda f: described(f, {"a": F32 | {"data_offsets": [0, 99]}}), "not a safetensors file"),
     "integers": (
         lambda f: described(f, {"a": {"dtype": "I8", "shape": [64], "data_offsets": [0, 64]}}),
-        "a is of type I8; taken are F32, F16, BF16",
+        "a is of type I8, and weights must be of F32, F16, BF16; of quantised ones",
     ),
     "shard above": (lambda f: indexed(f, {"a": "../part.safetensors"}), "no name of a file in this folder"),
     "shard absolute": (lambda f: indexed(f, {"a": "/etc/passwd"}), "no name of a file in this folder"),

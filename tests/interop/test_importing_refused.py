@@ -13,15 +13,25 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "another class": ({"model_type": "bert"}, "model_type=bert: must be one of gpt2, "),
     "no class": ({"model_type": ...}, "model_type=None: must be one of gpt2, "),
     "class as a list": ({"model_type": ["llama"]}, "model_type=.*: must be one of"),
-    "rope scaling": ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "rope_type=llama3: .* must be default"),
+    "rope scaling": (
+        {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}},
+        "rope_type=llama3: rotary angles are scaled, which .*; must be default",
+    ),
     "yarn": ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}}, "rope_type=yarn: "),
     "rope of another kind": ({"rope_parameters": {"rope_theta": 1e4, "mrope_section": [1]}}, "mrope_section: unknown"),
     "rope no object": ({"rope_parameters": [1]}, "rope_parameters must be an object"),
     "partial rotary": ({"partial_rotary_factor": 0.5}, "partial_rotary_factor=0.5: .* must be 1.0"),
     "partial rotary inside": ({"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "partial_rotary"),
     "another activation": ({"hidden_act": "gelu"}, "hidden_act=gelu: can't be expressed here; must be silu or swish"),
-    "half of the biases": ({"attention_bias": True}, "mlp_bias=False: can't be expressed here; must be True"),
-    "quantised": ({"quantization_config": {"bits": 4}}, "quantization_config: unknown here, and it may change"),
+    "half of the biases": ({"mlp_bias": True}, "mlp_bias=True: can't be expressed here; must be False"),
+    "biases that are not there": ({"attention_bias": True}, r"self_attn.k_proj.bias is missing"),
+    "quantised": ({"quantization_config": {"bits": 4}}, "quantization_config=.*: the weights are quantised; import"),
+    "own code": ({"auto_map": {"AutoModelForCausalLM": "mine.Model"}}, "auto_map=.*: the folder brings its own code"),
+    "neighbouring pairs": ({"rope_interleaved": True}, "rope_interleaved=True: pairs of neighbouring dimensions are"),
+    "pruned": ({"pruned_heads": {"1": [0]}}, "pruned_heads=.*: layers with fewer heads"),
+    "three-dimensional rotary": ({"use_mrope": True}, "use_mrope=True: can't be expressed here; must be False or None"),
+    "another family": ({"is_llama_config": False}, "is_llama_config=False: can't be expressed"),
+    "unknown key that is null": ({"attention_sinks": None}, "attention_sinks: unknown here"),
     "sinks": ({"attention_sinks": 4}, "attention_sinks: unknown here"),
     "encoder": ({"is_encoder_decoder": True}, "is_encoder_decoder=True"),
     "missing": ({"hidden_size": ...}, "says nothing of hidden_size"),
@@ -88,6 +98,18 @@ def test_biases_that_a_model_without_has_are_dropped(a_run: Any, tmp_path: Path)
     stored["model.norm.bias"][3] = 1e-30
     safetensors.torch.save_file(stored, path)
     with pytest.raises(CheckpointError, match=r"final_norm.bias is not zero, and can't be expressed"):
+        importing.import_folder(tmp_path / "theirs", tmp_path / "run")
+
+
+def test_llama_with_a_bias_after_attention_alone_is_rejected(a_run: Any, tmp_path: Path) -> None:
+    there = a_run(rope=True, norm="rmsnorm", mlp="swiglu", bias=False, qkv_bias=True)
+    exporting.export(there, tmp_path / "theirs")
+    path = tmp_path / "theirs" / "model.safetensors"
+    stored = safetensors.torch.load_file(path)
+    importing.import_folder(tmp_path / "theirs", tmp_path / "zeros")
+    stored["model.layers.1.self_attn.o_proj.bias"][3] = 1e-30
+    safetensors.torch.save_file(stored, path)
+    with pytest.raises(CheckpointError, match=r"blocks.1.attention.out_proj.bias is not zero, and can't be expressed"):
         importing.import_folder(tmp_path / "theirs", tmp_path / "run")
 
 

@@ -100,6 +100,7 @@ GPTS: dict[str, Settings] = {
     **{f"conv_width={w}": {"conv_width": w, "rope": True} for w in (2, 4, BLOCK + 3)},
     "conv_in_windows": {"conv_width": 3, "rope": True, "window": 2, "n_kv_head": 2},
     "no_bias": {"bias": False},
+    "qkv_bias": {"bias": False, "qkv_bias": True},
     "one_layer": {"n_layer": 1},
     "one_head": {"n_query_head": 1, "rope": True},
 }

@@ -35,6 +35,13 @@ THEIRS: dict[str, dict[str, Any]] = {  # what their configuration says, beside i
     "llama": LLAMA,
     "mistral": {**LLAMA, "sliding_window": WINDOW, "rope_parameters": {"rope_type": "default", "rope_theta": 50.0}},
     "qwen3": {**LLAMA, "use_sliding_window": True, "sliding_window": WINDOW, "layer_types": KINDS},
+    "qwen2": {
+        **LLAMA,
+        "head_dim": WIDTH // HEADS,
+        "use_sliding_window": True,
+        "sliding_window": WINDOW,
+        "layer_types": KINDS,
+    },
 }
 UNLIKE: dict[str, tuple[str, dict[str, Any]]] = {  # the same classes with what their files also say
     "gpt2-untied": ("gpt2", {"tie_word_embeddings": False, "n_inner": INNER, "layer_norm_epsilon": 0.1}),

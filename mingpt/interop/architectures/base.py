@@ -6,10 +6,11 @@ they don't know is refused, since it may change what the weights compute.
 
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from mingpt.errors import CheckpointError, UsageError, require
+from mingpt.interop.architectures.inert import REMEDIES, SAME, is_inert
 from mingpt.interop.weights import Places
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.model import GPT
@@ -20,15 +21,6 @@ REQUIRED = object()  # of a key that a config.json must have
 LARGEST = 2**31  # no size of a model is larger
 WORDS = {"conv_width": "1 (no convolution)"}  # where a class of theirs has a value of ours that says nothing by itself
 HINTS = typing.get_type_hints(ModelConfig)
-# Not part of what the weights compute: how their classes train, print, pad, stop and are found.
-PASSED_OVER = frozenset(
-    (
-        *("architectures", "model_type", "transformers_version", "torch_dtype", "dtype", "use_cache", "_name_or_path"),
-        *("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "tokenizer_class", "initializer_range"),
-        *("gradient_checkpointing", "output_attentions", "output_hidden_states", "return_dict", "pretraining_tp"),
-        *("task_specific_params", "id2label", "label2id", "problem_type", "chunk_size_feed_forward"),
-    )
-)
 
 
 class Rule(NamedTuple):
@@ -75,7 +67,7 @@ class ConfigReader:
     """A config.json as it is read: what was not taken from it in the end is unknown."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self._left = {key: value for key, value in config.items() if key not in PASSED_OVER}
+        self._left = {key: value for key, value in config.items() if not is_inert(key)}
 
     def take(self, name: str, absent: Any = REQUIRED) -> Any:
         """The value of `name`, or what it means that there is none.
@@ -89,16 +81,25 @@ class ConfigReader:
 
     def refused(self, name: str, value: Any, allowed: list[Any]) -> CheckpointError:
         listed = " or ".join(map(str, allowed))
-        return CheckpointError(f"config.json: {name}={str(value)[:80]}: can't be expressed here; must be {listed}")
+        why = REMEDIES.get(name, "can't be expressed here")
+        return CheckpointError(f"config.json: {name}={str(value)[:80]}: {why}; must be {listed}")
 
     def allow(self, name: str, *allowed: Any) -> None:
-        """Take `name`, which must be one of these; absent, it is the first."""
+        """Take `name`, which must be one of these where it is there.
+
+        Raises:
+            CheckpointError: it is something else.
+        """
         value = self.take(name, allowed[0])
         if value not in allowed:
             raise self.refused(name, value, list(allowed))
 
     def finish(self) -> None:
-        """Refuse what nobody asked for."""
+        """Reject keys that were not taken.
+
+        Raises:
+            CheckpointError: names them.
+        """
         if self._left:
             listed = ", ".join(str(key)[:40] for key in list(self._left)[:5])
             raise CheckpointError(
@@ -120,9 +121,11 @@ class Architecture:
         entries: what else config.json says of our settings.
         restored: those settings again, from what config.json says.
         added: tensors of zeros, by our names, that it has and a model with these settings has not: their shapes.
-        passed_over: keys of its config.json that don't change what the weights compute.
-        buffers: endings of tensors that some files of it have and that follow from the settings.
+        inert: keys of its config.json that don't change what the weights compute, beside those of all (see `inert`).
+        same: keys of its config.json, each with the values that ask for what it computes anyway, as `inert.SAME` does.
+        buffers: endings of tensors that some files have, of any type, and that follow from the settings: their shapes.
         base: what the names of tensors begin with, but not in files of its model without a head.
+        exports: whether runs are exported as this class, or it is imported only.
     """
 
     class_name: str
@@ -134,9 +137,11 @@ class Architecture:
     entries: Callable[[Settings], dict[str, Any]] = lambda settings: {}
     restored: Callable[[ConfigReader, Settings], Settings] = lambda reader, settings: {}
     added: Callable[[Settings], dict[str, tuple[int, ...]]] = lambda settings: {}
-    passed_over: tuple[str, ...] = ()
-    buffers: tuple[str, ...] = ()
+    inert: tuple[str, ...] = ()
+    same: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    buffers: Mapping[str, Callable[[ModelConfig], tuple[int, ...]]] = field(default_factory=dict)
     base: str = "model."
+    exports: bool = True
 
     def broken(self, settings: Settings) -> list[Rule]:
         """The rules that a model with these settings breaks."""
@@ -161,9 +166,9 @@ class Architecture:
         Raises:
             CheckpointError: it lacks something, or has what can't be expressed; says what.
         """
-        reader = ConfigReader({key: value for key, value in config.items() if key not in self.passed_over})
+        reader = ConfigReader({key: value for key, value in config.items() if key not in self.inert})
         values = {**self.ours, **{name: key.read(reader) for name, key in self.keys.items()}}
-        for name, allowed in {**self.fixed, "is_encoder_decoder": (False,)}.items():
+        for name, allowed in {**SAME, **self.same, **self.fixed}.items():
             reader.allow(name, *allowed)
         _check_types(values, self.keys)
         if values["n_layer"] > most_layers:
@@ -196,6 +201,7 @@ def spelled(model: LanguageModel) -> Settings:
     return values | {
         "n_kv_head": config.key_heads,
         "head_dim": config.head_width,
+        "qkv_bias": config.has_qkv_bias,
         "position": config.position_code,
         "mlp_width": model.blocks[0].mlp.up.out_features,  # type: ignore[union-attr,index]
         "norm_eps": model.final_norm.eps,  # type: ignore[union-attr]
@@ -209,7 +215,7 @@ def architecture_of(settings: Settings) -> str:
     Raises:
         UsageError: there is none; says what the nearest has instead.
     """
-    broken = {name: ARCHITECTURES[name].broken(settings) for name in ARCHITECTURES}
+    broken = {name: ARCHITECTURES[name].broken(settings) for name in ARCHITECTURES if ARCHITECTURES[name].exports}
     fewest = min(map(len, broken.values()))
     nearest = [name for name in broken if len(broken[name]) == fewest]
     if fewest:

@@ -6,6 +6,7 @@ GPT-2 itself with learned positions; Starcoder2 with rotary ones, shared key/val
 from mingpt.interop.architectures.base import ARCHITECTURES, Architecture, ConfigReader, Key, Rule, Settings
 from mingpt.interop.architectures.shared import (
     LLAMA_PLACES,
+    ONE_BIAS,
     ONE_WINDOW,
     ROTARY_BUFFERS,
     read_rope,
@@ -16,6 +17,12 @@ from mingpt.interop.weights import Place
 
 OURS = {"type": "gpt", "conv_width": 1, "mask": "causal", "norm": "layernorm", "qk_norm": False}
 GELUS = ("gelu_new", "gelu_pytorch_tanh")  # the same function; each class has its own custom of naming it
+ALIASES = {  # what other classes call its settings, and transformers takes of it, too
+    "hidden_size": "n_embd",
+    "num_hidden_layers": "n_layer",
+    "num_attention_heads": "n_query_head",
+    "max_position_embeddings": "block_size",
+}
 SUMMARY = tuple(f"summary_{name}" for name in ("activation", "first_dropout", "proj_to_labels", "type", "use_proj"))
 QKV = "transformer.h.{}.attn.c_attn"
 GPT2_PLACES = {
@@ -43,7 +50,8 @@ STARCODER2_PLACES = {
 
 
 def _read_gpt2(reader: ConfigReader, settings: Settings) -> Settings:
-    reader.take("n_ctx", None)  # n_positions under its first name
+    for theirs, ours in ALIASES.items():
+        reader.allow(theirs, settings[ours])
     return {"position": "learned", "bias": True}
 
 
@@ -70,8 +78,9 @@ ARCHITECTURES.add("gpt2")(
             "resid_pdrop": Key("resid_pdrop", 0.1),
             "attn_pdrop": Key("attn_pdrop", 0.1),
         },
-        fixed={"scale_attn_by_inverse_layer_idx": (False,), "add_cross_attention": (False,)},
+        fixed={"scale_attn_by_inverse_layer_idx": (False,)},
         rules=(
+            ONE_BIAS,
             Rule("position", lambda s: s["position"] in ("learned", "none"), "learned, or none as a table of zeros"),
             Rule("n_kv_head", lambda s: s["n_kv_head"] == s["n_query_head"], "as many as query heads"),
             Rule("head_dim", lambda s: s["head_dim"] * s["n_query_head"] == s["n_embd"], "n_embd/n_query_head"),
@@ -80,8 +89,11 @@ ARCHITECTURES.add("gpt2")(
         places=GPT2_PLACES,
         restored=_read_gpt2,
         added=lambda s: {"position.table.weight": (s["block_size"], s["n_embd"])} if s["position"] == "none" else {},
-        passed_over=("reorder_and_upcast_attn", *SUMMARY),
-        buffers=(".attn.bias", ".attn.masked_bias"),
+        inert=("n_ctx", "n_special", "predict_special_tokens", *SUMMARY),
+        buffers={
+            ".attn.bias": lambda config: (1, 1, config.block_size, config.block_size),  # the causal mask
+            ".attn.masked_bias": lambda config: (),
+        },
         base="transformer.",
     )
 )
@@ -109,10 +121,12 @@ ARCHITECTURES.add("starcoder2")(
             "attn_pdrop": Key("attention_dropout", 0.0),
         },
         fixed={},
-        rules=(ONE_WINDOW,),
+        rules=(ONE_WINDOW, ONE_BIAS),
         places=STARCODER2_PLACES,
         entries=lambda s: {**rope_entries(s), **window_entries(s)},
         restored=_read_starcoder2,
+        inert=("layer_norm_epsilon", "rms_norm_eps", "activation_function"),  # its class takes norm_epsilon, hidden_act
+        same={"mlp_type": ("default",), "norm_type": ("layer_norm",), "scale_attn_weights": (True,)},
         buffers=ROTARY_BUFFERS,
     )
 )

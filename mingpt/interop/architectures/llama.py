@@ -1,6 +1,7 @@
 """Architectures with Llama's block: rotary positions, RMSNorm, SwiGLU, shared key/value heads.
 
-Llama itself; Mistral with a window in every layer; Qwen3 with normed queries and keys, and windows in some layers.
+Llama itself; Mistral with a window in every layer; Qwen3 with normed queries and keys, and windows in some layers;
+Qwen2 with biases of queries, keys and values, and windows as Qwen3, which is imported only.
 """
 
 from typing import Any
@@ -11,6 +12,7 @@ from mingpt.interop.architectures.shared import (
     LLAMA_PLACES,
     NO_BIAS,
     NO_WINDOW,
+    ONE_BIAS,
     ONE_WINDOW,
     ROTARY_BUFFERS,
     read_rope,
@@ -50,8 +52,17 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 
 
 def _read_llama(reader: ConfigReader, settings: Settings) -> Settings:
-    reader.allow("mlp_bias", settings["bias"], *(() if settings["bias"] else (None,)))
-    return read_rope(reader)
+    bias = reader.take("mlp_bias", False) or False
+    if bias not in (False, settings["qkv_bias"]):
+        raise reader.refused("mlp_bias", bias, [False])
+    return {**read_rope(reader), "bias": bias}
+
+
+def _biases_of_zeros(settings: Settings) -> dict[str, tuple[int, ...]]:
+    """Those of the output projections, which Llama has wherever queries, keys and values have theirs."""
+    added = settings["qkv_bias"] and not settings["bias"]
+    names = [f"blocks.{i}.attention.out_proj.bias" for i in range(settings["n_layer"])] if added else []
+    return dict.fromkeys(names, (settings["n_embd"],))
 
 
 def _read_mistral(reader: ConfigReader, settings: Settings) -> Settings:
@@ -68,7 +79,7 @@ def _layer_window_entries(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _read_qwen3(reader: ConfigReader, settings: Settings) -> Settings:
+def _read_layer_windows(reader: ConfigReader, settings: Settings) -> Settings:
     used, window = reader.take("use_sliding_window", False), reader.take("sliding_window", 4096)
     first, kinds = reader.take("max_window_layers", 28), reader.take("layer_types", None)
     if used not in (True, False):
@@ -82,27 +93,37 @@ def _read_qwen3(reader: ConfigReader, settings: Settings) -> Settings:
         raise CheckpointError(f"config.json: layer_types: must name {FULL} or {SLIDING} for each layer")
     pattern = "".join("w" if kind == SLIDING else "f" for kind in kinds)
     if "w" not in pattern:
-        return {**read_rope(reader), "bias": False}
+        return {}
     if not used or window is None:
         raise CheckpointError(f"config.json: layer_types: {SLIDING}, but there is no sliding_window that is used")
     period = (2 * pattern).find(pattern, 1)
     shortest = pattern[:period] if "f" in pattern else None
-    return {**read_rope(reader), "bias": False, "window": window, "window_pattern": shortest}
+    return {"window": window, "window_pattern": shortest}
+
+
+def _read_qwen3(reader: ConfigReader, settings: Settings) -> Settings:
+    return {**read_rope(reader), **_read_layer_windows(reader, settings), "bias": False}
+
+
+def _read_qwen2(reader: ConfigReader, settings: Settings) -> Settings:
+    return {**_read_qwen3(reader, settings), "qkv_bias": True}
 
 
 ARCHITECTURES.add("llama")(
     Architecture(
         class_name="LlamaForCausalLM",
         ours={**OURS, "qk_norm": False},
-        keys={**KEYS, "bias": Key("attention_bias", False)},
+        keys={**KEYS, "qkv_bias": Key("attention_bias", False)},
         fixed={},
         rules=(
             NO_WINDOW,
+            Rule("qkv_bias", lambda s: s["qkv_bias"] or not s["bias"], "True where model.bias is"),
             Rule("n_embd", lambda s: s["n_embd"] % s["n_query_head"] == 0, "a multiple of model.n_query_head"),
         ),
         places=LLAMA_PLACES,
         entries=lambda s: {**rope_entries(s), "mlp_bias": s["bias"]},
         restored=_read_llama,
+        added=_biases_of_zeros,
         buffers=ROTARY_BUFFERS,
     )
 )
@@ -112,7 +133,7 @@ ARCHITECTURES.add("mistral")(
         ours={**OURS, "qk_norm": False},
         keys={**KEYS, "n_kv_head": Key("num_key_value_heads", 8)},
         fixed={},
-        rules=(ONE_WINDOW, NO_BIAS),
+        rules=(ONE_WINDOW, NO_BIAS, ONE_BIAS),
         places=LLAMA_PLACES,
         entries=lambda s: {**rope_entries(s), **window_entries(s)},
         restored=_read_mistral,
@@ -125,10 +146,24 @@ ARCHITECTURES.add("qwen3")(
         ours={**OURS, "qk_norm": True},
         keys={**KEYS, "n_kv_head": Key("num_key_value_heads", 32), "head_dim": Key("head_dim", 128)},
         fixed={"attention_bias": (False,)},
-        rules=(NO_BIAS,),
+        rules=(NO_BIAS, ONE_BIAS),
         places=QWEN3_PLACES,
         entries=lambda s: {**rope_entries(s), **_layer_window_entries(s)},
         restored=_read_qwen3,
         buffers=ROTARY_BUFFERS,
+    )
+)
+ARCHITECTURES.add("qwen2")(
+    Architecture(
+        class_name="Qwen2ForCausalLM",
+        ours={**OURS, "qk_norm": False},
+        keys={**KEYS, "n_kv_head": Key("num_key_value_heads", 32)},
+        fixed={},
+        rules=(NO_BIAS, Rule("qkv_bias", lambda s: s["qkv_bias"], "True")),
+        places=LLAMA_PLACES,
+        entries=lambda s: {**rope_entries(s), **_layer_window_entries(s)},
+        restored=_read_qwen2,
+        buffers=ROTARY_BUFFERS,
+        exports=False,  # transformers 5 takes any tokenizer of this class for Qwen's; Llama computes the same
     )
 )

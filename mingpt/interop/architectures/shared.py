@@ -20,10 +20,11 @@ LLAMA_PLACES = {
     "final_norm": Place("model.norm"),
     "head": Place("lm_head"),
 }
-ROTARY_BUFFERS = (".rotary_emb.inv_freq",)
+ROTARY_BUFFERS = {".rotary_emb.inv_freq": lambda config: (config.head_width // 2,)}
 NO_WINDOW = Rule("window", lambda s: not any(s["windows"]), "null")
 ONE_WINDOW = Rule("window", lambda s: len(set(s["windows"])) == 1, "the same in every layer")
 NO_BIAS = Rule("bias", lambda s: not s["bias"], "False")
+ONE_BIAS = Rule("qkv_bias", lambda s: s["qkv_bias"] == s["bias"], "the same as model.bias")
 
 
 def rope_entries(settings: Settings) -> dict[str, Any]:
