@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from needs import bias_of, every_kernel, every_other, refuses_by_name, score_of
+from needs import SERVING, bias_of, every_other, refuses_by_name, score_of
 
 from mingpt.attention import kernels
 from mingpt.attention.kernels import AUTO, KERNELS, Need, choose, explain, flex
@@ -78,7 +78,14 @@ def test_auto_knows_every_kernel_and_ends_with_one_that_serves_all() -> None:
         assert last.not_worth(need) is None
 
 
-@every_kernel
+def test_kernels_that_serve_nothing_on_the_cpu_say_so_and_serve_a_card() -> None:
+    for name in set(KERNELS) - set(SERVING):
+        assert refuses_by_name(name, asked(4096, sliding_window(256)))
+        assert "CUDA" in (KERNELS[name].refuses(asked(4096, sliding_window(256))) or "")
+        assert KERNELS[name].refuses(asked(4096, sliding_window(256), device="cuda")) is None
+
+
+@pytest.mark.parametrize("name", KERNELS)
 def test_one_asked_for_by_name_is_taken_or_refused_never_replaced(name: str) -> None:
     for mask, n in product((CAUSAL, FULL, sliding_window(3)), (7, 4096)):
         need = asked(n, mask)
