@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from mingpt.interrupt import SIGNALS
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
 
@@ -18,7 +19,7 @@ PARTS: dict[str, Any] = {"norm": "layernorm", "mlp": "gelu", "init": "gpt2", "bi
 @pytest.fixture(autouse=True, scope="session")
 def signals_are_not_ignored() -> Iterator[None]:
     """Stopping can be tested also where the tests run in a script's background job, in which Ctrl-C is ignored."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in [number for number, handler in before.items() if handler == signal.SIG_IGN]:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     yield
