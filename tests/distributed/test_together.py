@@ -193,7 +193,7 @@ def test_second_training_of_the_same_processes_goes_on_with_the_first_one_s_run(
 def test_share_of_a_process_is_announced_as_all_of_the_model(trained: Trained) -> None:
     announced = [line for line in trained.ended.said.splitlines() if "MFLOP per token" in line]
     assert announced
-    assert all(" in each of 2 processes (" in line and line.endswith(" GB each") for line in announced)
+    assert all(" in each of 2 processes (" in line and line.endswith((" GB each", " MB each")) for line in announced)
     assert {line.partition(":")[0] for line in announced} == {"GPT", "RNN"}
 
 
