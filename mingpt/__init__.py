@@ -7,6 +7,8 @@
     model = mingpt.GPT(mingpt.ModelConfig(vocab_size=65))
     for ids in mingpt.generate(model, prompt, 20, mingpt.Sampling()): ...
 
+    mingpt.sweep({"model.rope": [True, False]}, seeds=3)    # a table; also of runs: mingpt.compare([run, "out/b"])
+
     mingpt.export(run, "exported")
     mingpt.load(mingpt.import_folder("exported"))
 
@@ -17,6 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mingpt.experiments.sweeping import sweep as sweep
     from mingpt.interop.exporting import export as export
     from mingpt.interop.importing import import_folder as import_folder
     from mingpt.lm import LanguageModel as LanguageModel
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from mingpt.mirror import WandbConfig as WandbConfig
     from mingpt.model import GPT as GPT
     from mingpt.ngram import NGram as NGram
+    from mingpt.report.tables import ComparisonTable as ComparisonTable
+    from mingpt.report.tables import compare as compare
     from mingpt.rnn import RNN as RNN
     from mingpt.rnn import BidirectionalRNN as BidirectionalRNN
     from mingpt.run import load as load
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BidirectionalRNN": "mingpt.rnn",
+    "ComparisonTable": "mingpt.report.tables",
     "Config": "mingpt.settings",
     "DataConfig": "mingpt.text.batches",
     "GPT": "mingpt.model",
@@ -54,10 +60,12 @@ _HOMES = {
     "Trainer": "mingpt.trainer",
     "TrainerConfig": "mingpt.training_settings",
     "WandbConfig": "mingpt.mirror",
+    "compare": "mingpt.report.tables",
     "export": "mingpt.interop.exporting",
     "generate": "mingpt.sampling",
     "import_folder": "mingpt.interop.importing",
     "load": "mingpt.run",
+    "sweep": "mingpt.experiments.sweeping",
     "train": "mingpt.run",
 }
 __all__ = sorted(_HOMES)

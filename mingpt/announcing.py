@@ -44,8 +44,32 @@ def describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus) -> 
     folders.write_json(folder, "environment.json", runlog.environment(trainer.device, **more))
     folders.write_config(folder, config)  # last: where it lies, a run is
     trainer.say(_announcement(trainer))
+    for line in without_effect(config):
+        trainer.say(line)
     if not trainer.model.autoregressive:
         trainer.say(unjudged(trainer.model))
+
+
+def without_effect(config: Config) -> list[str]:
+    """Settings that are valid, yet do in training what another value would do as well, in words."""
+    model, block = config.model, config.data.block_size
+    said = []
+    if model.window is not None and model.window >= block:
+        said.append(
+            f"model.window={model.window} covers the whole block (data.block_size={block}): in training it is full "
+            "attention, as with model.window=null"
+        )
+    if model.conv_width > block:
+        said.append(
+            f"model.conv_width={model.conv_width} is wider than data.block_size={block}: what reaches beyond the block "
+            "has no effect"
+        )
+    if 0 < config.trainer.max_iters <= config.trainer.warmup_iters:
+        said.append(
+            f"trainer.warmup_iters={config.trainer.warmup_iters}: all of trainer.max_iters={config.trainer.max_iters} "
+            "are warm-up, so the learning rate never falls"
+        )
+    return said
 
 
 def kernels(config: ModelConfig, device: torch.device) -> list[dict[str, Any]]:

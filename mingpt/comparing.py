@@ -12,18 +12,20 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from mingpt.errors import UsageError, require
+from mingpt.errors import require
+from mingpt.files import write_atomic
 from mingpt.flags import options_of, split_words
 from mingpt.paths import path_of
-from mingpt.report import page, words
+from mingpt.report import page, tables, words
 from mingpt.report.cells import PAGE
-from mingpt.report.compare import Comparison, comparison
+from mingpt.report.compare import Comparison
 from mingpt.report.records import newest_first, read_run
 from mingpt.report.verdicts import Verdict, called
 from mingpt.say import Say
 
 PIPED_WIDTH = 160  # characters, where the output is no terminal
 WIDEST = 1000  # characters, of any table
+PRINTED = "-"  # in the place of a file's name: standard output
 SPARED = ("MFLOP/token", "steps", "parameters", "bits/byte", "seconds")  # columns, as a narrow terminal loses them
 
 
@@ -32,12 +34,18 @@ class CompareOptions:
     """Tell whether runs differ, over their seeds.
 
     Attributes:
-        every_pair: judge all pairs of arms; False: each against the first
-        json: print everything as one line of JSON, and nothing else
+        every_pair: judge all pairs of arms; False: each against the first, but the arms of a sweep as the sweep did
+        json: print everything as one line of JSON, and nothing else; its `rows` are the table of `csv`
+        csv: write the table, a row an arm, as CSV to this file; without a file's name it is all that is printed
     """
 
     every_pair: bool = False
     json: bool = False
+    csv: str | None = None
+
+    def __post_init__(self) -> None:
+        require(self.csv != "", "csv", "''", "must name a file, or `-`")
+        require(not (self.json and self.csv), "csv", self.csv, "can't be with {}", ("json", True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +60,21 @@ class ReportOptions:
 
 
 def compare(argv: Sequence[str]) -> int:
-    """What `chargpt compare RUN RUN ... [--json]` does."""
+    """What `chargpt compare RUN RUN ... [--json] [--csv[=FILE]]` and `chargpt compare SWEEP` do."""
+    argv = [f"--csv={PRINTED}" if word == "--csv" else word for word in argv]
     folders, flags = split_words(argv, bare=("--json", "--every_pair"))
     about = "Runs that differ in their seeds alone are an arm; each arm is judged against the first, paired by seed."
     options = options_of("chargpt compare RUN RUN ...", about, CompareOptions, flags)
-    if len(folders) < 2:
-        raise UsageError(f"{len(folders)} run folders: two or more are needed, as `chargpt compare out/a out/b`")
-    result = comparison([path_of(name) for name in folders], every_pair=options.every_pair)
+    result = tables.compared([path_of(folder) for folder in folders], options.every_pair or None)
+    rows = tables.rows_of(result)
     if options.json:
-        print(json.dumps(result.to_json(), allow_nan=False))
+        print(json.dumps({**result.to_json(), "rows": rows}, allow_nan=False))
+    elif options.csv == PRINTED:
+        print(tables.to_csv(rows), end="")
     else:
+        if options.csv is not None:
+            require(path_of(options.csv).parent.is_dir(), "csv", options.csv, "must lie in a folder that there is")
+            write_atomic(path_of(options.csv), tables.to_csv(rows).encode())
         show(result)
     return 0
 

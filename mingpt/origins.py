@@ -125,14 +125,14 @@ def _require_same_text(path: str, folder: Path) -> None:
         return
     if not is_there(path):
         raise text_is_gone(folder, path)
-    if _sha256_of(path) != expected:
+    if sha256_of(path) != expected:
         raise DataError(
             f"{reading.shown(path)}: no longer the text that {paths.shown(folder)} was trained on (sha256 differs); "
             f"--data.path={reading.shown(path)} takes it as it is"
         )
 
 
-def _sha256_of(path: str) -> str:
+def sha256_of(path: str) -> str:
     """The sha256 that a text at `path` has now, or would have once it is made or downloaded.
 
     Raises:

@@ -159,17 +159,22 @@ def flags(implied: Implied | None = None, placed: Placed | None = None) -> Flags
     )
 
 
-def parse(argv: Sequence[str], *, same_text: bool = True) -> Config:
+def parse(argv: Sequence[str], defaults: Mapping[str, Any] | None = None, *, same_text: bool = True) -> Config:
     """The configuration that `argv` asks for.
 
     Args:
+        defaults: in the place of the usual ones, where `argv` says nothing.
         same_text: of a run's config.yaml, check that its text has not changed since.
 
     Raises:
         UsageError: names setting, value and rule.
         DataError: data.path names a prepared folder that is damaged, or a run's text that is gone or has changed.
     """
-    return _parsed(flags(placed=None if same_text else origins.placed_unchecked), argv)
+
+    def implied(given: Mapping[str, Any]) -> dict[str, Any]:
+        return {**(defaults or {}), **_of_prepared(given)}
+
+    return _parsed(flags(implied, None if same_text else origins.placed_unchecked), argv)
 
 
 def _parsed(understood: Flags, argv: Sequence[str]) -> Config:

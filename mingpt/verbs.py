@@ -288,7 +288,7 @@ VERBS = {
 def program() -> str:
     """What was typed to start this, for lines that say what to type next."""
     name = Path(sys.argv[0]).name
-    if name == "__main__.py":
+    if Path(sys.argv[0]).parts[-2:] == ("mingpt", "__main__.py"):
         return "python -m mingpt"
     return f"python {name}" if name.endswith(".py") else "chargpt"
 

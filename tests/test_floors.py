@@ -40,6 +40,7 @@ FLOORS: list[list[list[str]]] = [
                 "report.compare",
                 "report.figures",
                 "report.page",
+                "report.tables",
                 "report.published",
                 "report.index",
                 "report",

@@ -23,7 +23,7 @@ from mingpt.report.published import publish, summary_form, unfinished
 from mingpt.report.records import HOME
 from mingpt.report.words import counted
 from mingpt.say import Say
-from mingpt.text.reading import given_as
+from mingpt.text.reading import STDIN, given_as
 
 SWITCHES = ("--quick", "--fresh")
 ACTIONS = ("list", "run", "show", "publish")
@@ -108,10 +108,13 @@ def _run(
     chosen: Experiment, given: Sequence[str], words: Sequence[str], say: Say, program: str, conclude: Conclude
 ) -> int:
     options = options_of(f"{program} experiment run NAME", "Run.", RunOptions, given)
+    folder, kept = folder_of(chosen, options.quick), list(given)
+    if options.data == STDIN:  # can be read once only
+        kept = [*without("--data", given), f"--data={folder / 'text.txt'}"]
     wish = Wish(
-        folder=folder_of(chosen, options.quick),
+        folder=folder,
         command=shlex.join([*program.split(), "experiment", *words]),
-        again=shlex.join([*program.split(), "experiment", "run", chosen.name, *without("--fresh", given)]),
+        again=shlex.join([*program.split(), "experiment", "run", chosen.name, *without("--fresh", kept)]),
         data=options.data,
         seeds=options.seeds,
         quick=options.quick,

@@ -25,12 +25,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Cell:
-    """An arm with a seed: its stages' configurations, and the run folders that they go to."""
+    """An arm with a seed: its stages' configurations, their run folders, and sha256 of what each reads."""
 
     arm: str
     seed: int
     configs: tuple[Config, ...]
     folders: tuple[Path, ...]
+    inputs: tuple[Mapping[str, str], ...] = field(default=(), compare=False)
 
     @property
     def name(self) -> str:

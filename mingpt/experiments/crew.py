@@ -16,12 +16,14 @@ from pathlib import Path
 from threading import Event
 
 from mingpt import checkpoint
-from mingpt.errors import CheckpointError, NotFiniteError
+from mingpt.errors import CheckpointError, DataError, NotFiniteError
 from mingpt.experiments.base import Cell, steps_of
+from mingpt.experiments.identity import changed
 from mingpt.experiments.plan import folder_name, words_of
 from mingpt.files import locked
 from mingpt.interrupt import stop_on_signals
 from mingpt.report.reading import last_line
+from mingpt.report.records import is_run
 from mingpt.say import Say
 from mingpt.settings import Config
 
@@ -166,9 +168,13 @@ class Crew:
                 return done(cell)
             log = self.folder / "logs" / f"{folder_name(cell.name)}.txt"
             log.parent.mkdir(parents=True, exist_ok=True)
-            for config, folder in zip(cell.configs, cell.folders, strict=True):
+            inputs = cell.inputs
+            for number, (config, folder) in enumerate(zip(cell.configs, cell.folders, strict=True)):
                 if finished(config, folder):
                     continue
+                if inputs and not number and not is_run(folder) and (why := changed(config, inputs[0])):
+                    self._outcome.failed[cell] = DataError.exit_code, why
+                    break
                 code = self.launch(_going_on(config, folder), log, self._stop)
                 if self._stop.is_set():
                     break

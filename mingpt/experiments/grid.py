@@ -1,18 +1,24 @@
 """A grid of anything: `--model.window=16,64 --model.rope=True,False` as four arms, all checked before one runs.
 
 A comma parts values.  A setting that is itself a list, as trainer.betas, is one value, 0.9,0.95; several lists stand
-in brackets, [0.9,0.95],[0.8,0.99].
+in brackets, [0.9,0.95],[0.8,0.99].  A text of several files stands in brackets, too: [a.txt,b.txt] is one, the same
+for every arm, since losses on different texts can't be compared.
 """
 
 import itertools
+import json
+import os
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from mingpt import settings
 from mingpt.errors import UsageError
 from mingpt.experiments.base import Experiment
+from mingpt.experiments.plan import settings_of
+from mingpt.mirror import WandbConfig
+from mingpt.paths import expanded
 from mingpt.settings import Config
 
 OURS = {  # settings of a run that a sweep has for itself
@@ -21,20 +27,29 @@ OURS = {  # settings of a run that a sweep has for itself
     "trainer.resume": "the same sweep with --folder=DIR goes on",
     "trainer.resume_changed": "the same sweep with --folder=DIR goes on",
 }
+SHARED = {  # settings that can't differ between the arms of a sweep
+    "data.path": "all variants need the same text, since losses on different texts can't be compared",
+    "data.val_fraction": "all variants need the same validation set, since losses on different ones can't be compared",
+    "dist.strategy": "has no effect here: each trial is a single process",
+    **{f"wandb.{field.name}": "changes no result, so there is nothing to compare" for field in fields(WandbConfig)},
+}
+UNLESS_GIVEN = {"wandb.mode": "disabled"}  # in the place of a run's defaults
 
 
 def swept(words: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
     """(what varies: key -> its values as typed, the words that every arm shares).
 
     Raises:
-        UsageError: an empty value, one that is given twice, a setting that is the sweep's own, or nothing varies.
+        UsageError: an empty value, one that is given twice, a setting that is the sweep's own or must be the same for
+            all, or nothing varies.
     """
     values: dict[str, list[str]] = {}
     shared: list[str] = []
     for key, value in _pairs(words):
         if key in OURS:
             raise UsageError(f"--{key}={value}: is no setting of a sweep: {OURS[key]}")
-        parts = [value] if key == "config" else split(value, whole=_is_list(key))
+        value = _one_text(value) if key == "data.path" else value
+        parts = [value] if key in ("config", "data.path") else split(value, whole=_is_list(key))
         if len(parts) == 1:
             values.pop(key, None)  # of a setting given twice the last counts, as when training
             shared.append(f"--{key}={value}")
@@ -70,22 +85,32 @@ def experiment_of(words: Sequence[str]) -> Experiment:
     Raises:
         UsageError: as `swept`; or names field, value, rule and combination.
     """
-    values, shared = swept(words)
+    return of_values(*swept(words))
+
+
+def of_values(values: Mapping[str, Sequence[str]], shared: Sequence[str]) -> Experiment:
+    """Every combination of `values`, each with the words `shared` that all have, checked.
+
+    Raises:
+        UsageError: a setting that a sweep has for itself or that can't vary; or names field, value, rule, combination.
+    """
+    _require_free(values, shared)
     arms: dict[str, tuple[dict[str, Any]]] = {}
     seen: dict[str, str] = {}
     for combination in itertools.product(*values.values()):
         chosen = dict(zip(values, combination, strict=True))
         name = ",".join(f"{key}={value}" for key, value in chosen.items())  # in full: begun ones go on by it
         try:
-            config = settings.parse([*shared, *(f"--{key}={value}" for key, value in chosen.items())])
+            config = settings.parse([*shared, *(f"--{key}={value}" for key, value in chosen.items())], UNLESS_GIVEN)
         except UsageError as wrong:
             raise UsageError(
                 f"{wrong} (in the combination {' '.join(f'--{k}={v}' for k, v in chosen.items())})"
             ) from None
-        same = config.to_yaml()
+        same = json.dumps([settings_of(config), config.model.pretrained_folder], sort_keys=True)
         if same in seen:
             raise UsageError(f"{seen[same]} and {name} are the same settings")
         seen[same] = name
+        _require_shared(config, next(iter(arms.values()))[0] if arms else config.flat(), name)
         arms[name] = (_of_arm(config),)
     return Experiment(
         name="sweep",
@@ -94,6 +119,47 @@ def experiment_of(words: Sequence[str]) -> Experiment:
         arms=arms,
         quick_characters=None,
     )
+
+
+def _require_free(values: Mapping[str, Sequence[str]], shared: Iterable[str]) -> None:
+    for key, several in values.items():
+        shown = ",".join(several)
+        if key in OURS:
+            raise UsageError(f"{key}={shown}: is no setting of a sweep: {OURS[key]}")
+        if key in SHARED:
+            raise UsageError(f"{key}={shown}: {SHARED[key]}")
+    for word in shared:
+        key, _, value = word.removeprefix("--").partition("=")
+        if key in OURS:
+            raise UsageError(f"{key}={value}: is no setting of a sweep: {OURS[key]}")
+
+
+def _require_shared(config: Config, first: Mapping[str, Any], name: str) -> None:
+    """Refuse a combination that changes what all must share by another setting's name, as by --preset."""
+    for key, value in config.flat().items():
+        if key in SHARED and value != first[key]:
+            raise UsageError(f"{key} would be {first[key]} and, in the combination {name}, {value}: {SHARED[key]}")
+
+
+def _one_text(value: str) -> str:
+    """The text that all arms share; what `train` would read as one of several files stands in brackets here.
+
+    Raises:
+        UsageError: commas that could as well part the values of arms.
+    """
+    if "," not in value or os.path.lexists(expanded(value)):  # a file's own name may have a comma
+        return value
+    if value.startswith("[") and value.endswith("]") and len(split(value, whole=False)) == 1:
+        return value[1:-1]
+    raise UsageError(
+        f"--data.path={value}: {SHARED['data.path']}; --data.path=[{value.strip('[]')}] is one text of these files; to "
+        "train on each alone, start a sweep for each"
+    )
+
+
+def spelled(value: Any) -> str:
+    """A Python value as a command line has it."""
+    return str(value) if isinstance(value, str | bool) else json.dumps(value)
 
 
 def _of_arm(config: Config) -> dict[str, Any]:

@@ -11,54 +11,64 @@ out/experiments/NAME/
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mingpt import settings
-from mingpt.errors import UsageError
+from mingpt.errors import MingptError, require
 from mingpt.experiments.base import DEFAULTS, Cell, Experiment, Settings, read_by
+from mingpt.experiments.identity import Inputs, inputs_of, trial_id
 from mingpt.files import sha256, write_atomic
-from mingpt.report.cells import RECORD
+from mingpt.paths import path_of
+from mingpt.report.cells import RECORD, inside
 from mingpt.say import Say, silent
 from mingpt.settings import Config
 from mingpt.text.corpora import read_text
 from mingpt.text.corpus import prepare
+from mingpt.text.prepared import is_prepared, text_sha256_of
+from mingpt.text.reading import STDIN
 from mingpt.zoo import FAMILIES
 
 RATE = "trainer.learning_rate"
 JUDGED_ON = 0.05  # of the training part, its end
 RATES_SEED = 0  # cells begin at 1, so that no arm is judged by the seed that its learning rate was chosen with
 NO_PART = ("system.seed", "system.work_dir", "model.pretrained_folder", "trainer.resume", "trainer.resume_changed")
+QUIET = {"wandb.mode": "disabled"}  # unless an arm says otherwise
 LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
 class Text:
-    """What all cells read."""
+    """What all cells read; how many characters is None where it is prepared."""
 
     path: str
     sha256: str
-    characters: int
+    characters: int | None
 
 
 def text_of(experiment: Experiment, folder: Path, data: str, quick: bool, say: Say) -> Text:
-    """The text at `data`; quick: its first characters, kept in the folder.
+    """The text at `data`; what came from standard input, or is but the beginning of a text, is kept in the folder.
 
     Raises:
         DataError: there is none.
+        UsageError: quick, and a prepared folder.
     """
-    text = read_text(data, say)
     limit = experiment.quick_characters if quick else None
-    if limit is None or len(text.content) <= limit:
+    if is_prepared(data):
+        require(limit is None, "data", data, "is prepared, so the quick form can't take its beginning; name the text")
+        return Text(data, text_sha256_of(path_of(data)), None)
+    text = read_text(data, say)
+    long = limit is not None and len(text.content) > limit
+    if not long and data != STDIN:
         return Text(data, text.sha256, len(text.content))
     content = text.content[:limit].encode()
     path = folder / "text.txt"
     if not (folder / RECORD).exists():  # else another text is refused, and the cells' own must stay
         path.unlink(missing_ok=True)
     keep(path, content)
-    return Text(str(path), sha256(content), limit)
+    return Text(str(path), sha256(content), limit if long else len(text.content))
 
 
 def config_of(values: Settings) -> Config:
@@ -83,19 +93,45 @@ def cells(
     Args:
         rates: the learning rate that each arm took; none where none was to choose.
     """
-    made = []
+    made, read = [], dict[str, list[Inputs]]()
     for seed in seeds:
         for arm, stages in experiment.stages(quick).items():
             home = folder / "cells" / folder_name(arm) / f"seed-{seed}"
             homes = [home] if len(stages) == 1 else [home / f"stage-{n}" for n in range(1, len(stages) + 1)]
-            own: dict[str, Any] = {"system.seed": seed, "data.path": text.path, "wandb.mode": "disabled"}
+            own: dict[str, Any] = {"system.seed": seed, "data.path": text.path}
             own |= {RATE: rates[arm]} if arm in rates else {}
             configs = []
             for number, (stage, place) in enumerate(zip(stages, homes, strict=True)):
                 start = {"model.pretrained_folder": str(homes[number - 1])} if number else {}
-                configs.append(config_of({**stage, **own, **start, "system.work_dir": str(place)}))
-            made.append(Cell(arm, seed, tuple(configs), tuple(homes)))
+                found = config_of({**QUIET, **stage, **own, **start, "system.work_dir": str(place)})
+                configs.append(_named_in_wandb(found, f"{arm} seed {seed}"))
+            if arm not in read:  # of a later stage the weights are those of the one before it
+                read[arm] = [
+                    inputs_of(config if not number else _from_nothing(config), text.sha256)
+                    for number, config in enumerate(configs)
+                ]
+            made.append(Cell(arm, seed, tuple(configs), tuple(homes), tuple(read[arm])))
     return made
+
+
+def _from_nothing(config: Config) -> Config:
+    return replace(config, model=replace(config.model, pretrained_folder=None))
+
+
+def _named_in_wandb(config: Config, name: str) -> Config:
+    """Runs of one sweep have names of their own there, since their folders are all called by their seeds."""
+    if config.wandb.mode == "disabled":
+        return config
+    return replace(config, wandb=replace(config.wandb, name=" ".join(filter(None, [config.wandb.name, name]))))
+
+
+def ids(cells: Iterable[Cell], folder: Path) -> dict[str, str]:
+    """The id of each trial, by its folder as seen from the experiment's."""
+    found = {}
+    for cell in cells:
+        home = folder / "cells" / folder_name(cell.arm) / f"seed-{cell.seed}"
+        found[inside(home, folder)] = trial_id([settings_of(each) for each in cell.configs], cell.inputs, cell.seed)
+    return found
 
 
 def trials(experiment: Experiment, folder: Path, text: Text, quick: bool) -> dict[str, dict[float, Cell]]:
@@ -115,8 +151,8 @@ def trials(experiment: Experiment, folder: Path, text: Text, quick: bool) -> dic
         found[arm] = {}
         for rate in experiment.learning_rates:
             home = folder / "learning-rates" / folder_name(arm) / f"{rate:g}"
-            own = {"data.path": str(part), "data.val_fraction": JUDGED_ON, "wandb.mode": "disabled", RATE: rate}
-            config = config_of({**stages[0], **own, "system.seed": RATES_SEED, "system.work_dir": str(home)})
+            own = {"data.path": str(part), "data.val_fraction": JUDGED_ON, RATE: rate}
+            config = config_of({**QUIET, **stages[0], **own, "system.seed": RATES_SEED, "system.work_dir": str(home)})
             found[arm][rate] = Cell(f"{arm}, learning rate {rate:g},", RATES_SEED, (config,), (home,))
     return found
 
@@ -152,26 +188,30 @@ def defined(experiment: Experiment, text: Text, quick: bool) -> dict[str, Any]:
 
     Raises:
         UsageError: a setting breaks a rule; names the arm.
+        DataError, CheckpointError: a tokenizer, or weights to start from, can't be read; names the arm.
     """
     arms: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
     for arm, stages in experiment.stages(quick).items():
         try:
-            found = [config_of({**stage, "data.path": text.path, "wandb.mode": "disabled"}) for stage in stages]
-        except UsageError as wrong:
-            raise UsageError(f"{wrong} (in the combination {arm})") from None
-        arms[arm] = [_read(each) for each in found]
+            found = [config_of({**stage, "data.path": text.path}) for stage in stages]
+            inputs[arm] = [dict(inputs_of(each, text.sha256)) for each in found]
+        except MingptError as wrong:
+            raise type(wrong)(f"{wrong} (in the combination {arm})") from None
+        arms[arm] = [settings_of(each) for each in found]
     return {
         **{name: getattr(experiment, name) for name in ("name", "question", "hypothesis")},
         "quick": quick,
         "text": {"path": text.path, "sha256": text.sha256, "characters": text.characters},
         "learning_rates": list(experiment.learning_rates) if experiment.learning_rates else None,
         "arms": arms,
+        "inputs": inputs,
         "measurements": [each.name for each in experiment.measurements],
         "smaller": [each.smaller for each in experiment.measurements if quick and each.smaller],
     }
 
 
-def _read(config: Config) -> dict[str, Any]:
+def settings_of(config: Config) -> dict[str, Any]:
     """Settings that make an arm, without those that its family would not read."""
     family = FAMILIES[config.model.type]
     return {key: value for key, value in config.flat().items() if _counts(key) and read_by(family, key)}
@@ -206,4 +246,18 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
                 for key, value in here.items()
                 if there.get(key) != value and key != "data.path"
             ]
+        said += _other_inputs(arm, before.get("inputs", {}).get(arm, []), now["inputs"][arm])
+    return said
+
+
+def _other_inputs(arm: str, before: Sequence[Inputs], now: Sequence[Inputs]) -> list[str]:
+    """What an arm's trials read otherwise than those that are there, beside the text; an older record doesn't say."""
+    said = []
+    for number, here in enumerate(now):
+        there = before[number] if number < len(before) else {}
+        for kind in [kind for kind in ("tokenizer", "weights") if there.get(kind) != here.get(kind)]:
+            was = f"{there[kind][:8]}..." if kind in there else "none" if before else "not recorded"
+            said.append(
+                f"arm {arm} stage {number + 1}: sha256 of its {kind} was {was}, is {here.get(kind, 'none')[:8]}"
+            )
     return said

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from mingpt.errors import CheckpointError, UsageError, require
-from mingpt.experiments import plan
+from mingpt.experiments import checking, plan
 from mingpt.experiments.base import Cell, Experiment, Lab, Measurement, Row
 from mingpt.experiments.crew import AGAIN_S, Crew, Launch, Outcome, done, in_process_of_its_own, threads_for
+from mingpt.experiments.identity import versions
 from mingpt.experiments.plan import Text
 from mingpt.files import locked, write_atomic
 from mingpt.report import figures
@@ -53,6 +54,7 @@ class Wish:
         quick: its small form.
         jobs: cells at once.
         fresh: put what is there aside, and begin anew.
+        elsewhere: what to do where the folder holds another experiment, for people.
     """
 
     folder: Path
@@ -63,6 +65,7 @@ class Wish:
     quick: bool = False
     jobs: int = 1
     fresh: bool = False
+    elsewhere: str = "--fresh puts it aside"
 
     def __post_init__(self) -> None:
         require(self.seeds is None or self.seeds >= 1, "seeds", self.seeds, "must be at least 1")
@@ -91,13 +94,16 @@ def carry_out(
     existed = wish.folder.exists()
     text = plan.text_of(experiment, wish.folder, wish.data, wish.quick, say)
     definition = plan.defined(experiment, text, wish.quick)
-    seeds = _record(experiment, wish, definition)
+    checking.trainable(plan.cells(experiment, wish.folder, text, [1], wish.quick, {}))
+    seeds = _record(experiment, wish, definition, say)
     say(f"{'going on in' if existed else 'folder:'} {wish.folder}")
     crew = Crew(wish.folder, wish.jobs, say, launch)
     rates, outcome = _learning_rates(experiment, wish, text, crew)
     if outcome.stopped or outcome.failed:
         return outcome
     cells = plan.cells(experiment, wish.folder, text, range(1, seeds + 1), wish.quick, rates)
+    with waited_for(wish.folder):
+        _write_record(wish.folder, {**read_record(wish.folder), "trials": plan.ids(cells, wish.folder)})
     outcome = crew.do(cells)
     if outcome.stopped:
         return outcome
@@ -108,7 +114,7 @@ def carry_out(
     return outcome
 
 
-def _record(experiment: Experiment, wish: Wish, definition: dict[str, Any]) -> int:
+def _record(experiment: Experiment, wish: Wish, definition: dict[str, Any], say: Say) -> int:
     """Write record.json, or check that the one there says the same; returns the number of seeds."""
     wish.folder.mkdir(parents=True, exist_ok=True)
     with waited_for(wish.folder):
@@ -117,13 +123,12 @@ def _record(experiment: Experiment, wish: Wish, definition: dict[str, Any]) -> i
             differing = plan.changes(before, definition)
             if differing:
                 shown = "; ".join(differing[:4]) + ("; ..." if len(differing) > 4 else "")
-                raise UsageError(f"{wish.folder}: holds another experiment: {shown}; --fresh puts it aside")
+                raise UsageError(f"{wish.folder}: holds another experiment: {shown}; {wish.elsewhere}")
         usual = experiment.quick_seeds if wish.quick else experiment.seeds
         seeds: int = wish.seeds or before.get("seeds") or usual
         chosen = before.get("chosen_learning_rates", {})
-        _write_record(
-            wish.folder, {**definition, "command": wish.command, "seeds": seeds, "chosen_learning_rates": chosen}
-        )
+        told = {"command": wish.command, "seeds": seeds, "chosen_learning_rates": chosen}
+        _write_record(wish.folder, {**definition, **told, "versions": versions(before.get("versions", []), say)})
     return seeds
 
 

@@ -1,19 +1,39 @@
-"""`chargpt sweep`: every combination of settings trained with the same seeds, and compared."""
+"""`chargpt sweep` and `mingpt.sweep`: every combination of settings trained with the same seeds, and compared."""
 
 import itertools
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from mingpt.errors import require
+from mingpt.errors import MingptError, UsageError, require
+from mingpt.experiments import checking
 from mingpt.experiments.actions import ended, without
-from mingpt.experiments.grid import experiment_of
+from mingpt.experiments.base import Experiment
+from mingpt.experiments.conclude import conclude as conclude_with
+from mingpt.experiments.grid import OURS, experiment_of, of_values, spelled
+from mingpt.experiments.plan import config_of
 from mingpt.experiments.runner import Conclude, Wish, carry_out
 from mingpt.flags import options_of, split_words
 from mingpt.paths import path_of
 from mingpt.report.records import HOME
-from mingpt.say import Say
+from mingpt.report.tables import ComparisonTable, compare
+from mingpt.report.verdicts import FEWEST
+from mingpt.report.words import counted
+from mingpt.say import Say, silent
+from mingpt.settings import Config
+from mingpt.text.reading import STDIN
+
+OWN = ("seeds", "jobs", "folder")
+ELSEWHERE = "--folder=DIR names another folder"
+ABOUT = (
+    "Train every combination of settings: --model.window=16,64,null --model.rope=True,False; all else that `train` "
+    "takes holds for every run. A list is one value, --trainer.betas=0.9,0.95; several stand in brackets, "
+    "--trainer.betas=[0.9,0.95],[0.8,0.99]. All variants share one text: --data.path=[a.txt,b.txt] is one of two "
+    "files. wandb.mode is disabled unless given."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,33 +50,121 @@ class SweepOptions:
     jobs: int = 1
     folder: str | None = None
 
+    def __post_init__(self) -> None:
+        require(self.folder != "", "folder", "''", "must name a folder, or be null")
+        require(self.seeds >= 1, "seeds", self.seeds, "must be at least 1")
+
 
 def command(words: Sequence[str], say: Say, program: str, conclude: Conclude) -> int:
     """Every combination of the settings that have several values."""
-    about = (
-        "Train every combination of settings: --model.window=16,64,null --model.rope=True,False; all else that "
-        "`train` takes holds for every run. A list is one value, --trainer.betas=0.9,0.95; several stand in brackets, "
-        "--trainer.betas=[0.9,0.95],[0.8,0.99]."
-    )
-    own, settings = _own(words, ("seeds", "jobs", "folder"))
-    options = options_of(f"{program} sweep", about, SweepOptions, own)
-    require(options.folder != "", "folder", "''", "must name a folder, or be null")
-    require(options.seeds >= 1, "seeds", options.seeds, "must be at least 1")
+    own, settings = _own(words)
+    options = options_of(f"{program} sweep", ABOUT, SweepOptions, own)
     wanted = experiment_of(settings)
-    seeds = f"{options.seeds} seed{'s' * (options.seeds > 1)}"
-    say(f"{len(wanted.arms)} combinations x {seeds} = {len(wanted.arms) * options.seeds} runs")
-    first = next(iter(wanted.arms.values()))[0]
     folder = path_of(options.folder) if options.folder else _free()
-    there = [*settings, *without("--folder", own), f"--folder={folder}"]
+    data = data_of(wanted)
+    again = [*settings, *without("--folder", own), f"--folder={folder}"]
+    if data == STDIN:  # can be read once only
+        again = [*without("--data.path", split_words(again)[1]), f"--data.path={folder / 'text.txt'}"]
     wish = Wish(
         folder=folder,
         command=shlex.join([*program.split(), "sweep", *words]),
-        again=shlex.join([*program.split(), "sweep", *there]),
-        data=str(first["data.path"]),
+        again=shlex.join([*program.split(), "sweep", *again]),
+        data=data,
         seeds=options.seeds,
         jobs=options.jobs,
+        elsewhere=ELSEWHERE,
     )
+    _announce(wanted, options.seeds, say)
     return ended(carry_out(wanted, wish, say=say, conclude=conclude), wish, say)
+
+
+def sweep(
+    variants: Mapping[str, Sequence[Any]],
+    *,
+    seeds: int = 3,
+    base: Config | Mapping[str, Any] | str | Path | None = None,
+    folder: str | Path | None = None,
+    jobs: int = 1,
+    say: Say = silent,
+) -> ComparisonTable:
+    """Train every combination of `variants` with the same seeds, as `chargpt sweep` does, and compare them.
+
+        mingpt.sweep({"model.rope": [True, False]}, seeds=3, base={"trainer.max_iters": 200})
+
+    Each trial is a process of its own.  The folder also holds `report.html`.
+
+    Args:
+        variants: settings by their keys, each with the values that it takes.
+        seeds: trials per combination; a significance test needs 3.
+        base: the settings that all variants share: a Config, some settings by their keys, or a YAML file of them. A
+            Config says all settings, its wandb.mode, too, which otherwise is disabled.
+        folder: of the sweep; one that holds the same sweep goes on; None: the first free of out/sweeps/1, 2, ...
+        jobs: trials at once; the threads are divided among them.
+        say: called with each line of progress.
+
+    Raises:
+        UsageError: a setting that breaks a rule, or nothing that could be compared; nothing has been trained then.
+        DataError: no such text.
+        MingptError: trials failed, or none could be compared.
+        KeyboardInterrupt: it was stopped by a signal; the same call with its folder goes on.
+    """
+    require(bool(variants), "variants", dict(variants), "must have a setting with several values")
+    options = SweepOptions(seeds=seeds, jobs=jobs, folder=None if folder is None else str(folder))
+    values = {key: [spelled(each) for each in _listed(key, given)] for key, given in variants.items()}
+    wanted = of_values(values, _shared(base))
+    home = path_of(options.folder) if options.folder else _free()
+    wish = Wish(
+        folder=home,
+        command=f"mingpt.sweep({dict(variants)!r}, seeds={seeds})",
+        data=data_of(wanted),
+        seeds=seeds,
+        jobs=jobs,
+        elsewhere="folder=DIR names another folder",
+    )
+    _announce(wanted, seeds, say)
+    outcome = carry_out(wanted, wish, say=say, conclude=partial(conclude_with, show=lambda result: None))
+    if outcome.stopped:
+        raise KeyboardInterrupt(f"stopped by {outcome.stopped}; folder={str(home)!r} goes on")
+    lost = {cell.name: why for cell, (_, why) in outcome.failed.items() if not outcome.hopeless(cell)}
+    if lost:
+        told = "; ".join(f"{name}: {why}" for name, why in lost.items())
+        raise MingptError(f"{counted(len(lost), 'trial')} failed: {told}; logs are in {home / 'logs'}")
+    return compare([home])
+
+
+def data_of(sweep: Experiment) -> str:
+    """The text of all variants, as given."""
+    return str(next(iter(sweep.arms.values()))[0]["data.path"])
+
+
+def _announce(wanted: Experiment, seeds: int, say: Say) -> None:
+    """How many trials there will be, and what can be known of their comparison before the first."""
+    number = len(wanted.arms)
+    say(f"{counted(number, 'combination')} x {counted(seeds, 'seed')} = {counted(number * seeds, 'run')}")
+    if seeds < FEWEST:
+        say(f"{counted(seeds, 'seed')}: losses are shown, but a significance test needs --seeds={FEWEST} or more")
+    variants = {name: config_of(stages[0]) for name, stages in wanted.arms.items()}
+    for line in [*checking.uncompared(variants), *checking.without_effect(variants)]:
+        say(line)
+
+
+def _shared(base: Config | Mapping[str, Any] | str | Path | None) -> list[str]:
+    """`base` as words of a command line."""
+    if base is None:
+        return []
+    if isinstance(base, str | Path):
+        return [f"--config={base}"]
+    given = base.flat() if isinstance(base, Config) else base
+    if isinstance(base, Config):
+        usual = Config().flat()
+        given = {key: value for key, value in given.items() if key not in OURS or value != usual[key]}
+    return [f"--{key}={spelled(value)}" for key, value in given.items()]
+
+
+def _listed(key: str, values: Sequence[Any]) -> list[Any]:
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise UsageError(f"{key}={values!r}: must be a list of values")
+    return list(values)
 
 
 def _free() -> Path:
@@ -64,8 +172,8 @@ def _free() -> Path:
     return next(home / str(n) for n in itertools.count(1) if not (home / str(n)).exists())
 
 
-def _own(words: Sequence[str], names: Sequence[str]) -> tuple[list[str], list[str]]:
+def _own(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The words that are the sweep's own, and those that are settings of its runs."""
     others, flags = split_words(words)
-    ours = [word for word in flags if word in ("--help", "-h") or word[2:].partition("=")[0] in names]
+    ours = [word for word in flags if word in ("--help", "-h") or word[2:].partition("=")[0] in OWN]
     return ours, [*others, *(word for word in flags if word not in ours)]

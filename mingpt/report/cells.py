@@ -33,6 +33,9 @@ OF_RECORD = {
     "smaller?": [str],
     "chosen_learning_rates?": {str: CHOICE},
     "hopeless?": {str: str},
+    "inputs?": {str: [{str: str}]},
+    "trials?": {str: str},
+    "versions?": [{str: str}],
 }
 OF_SUMMARY = {
     "verdict?": str,

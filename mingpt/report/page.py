@@ -182,14 +182,14 @@ def of_experiment(folder: Path) -> Part:
     )
 
 
-def compared(folder: Path) -> Comparison | None:
+def compared(folder: Path, every_pair: bool | None = None) -> Comparison | None:
     """The arms of the experiment in `folder`, from its cells as they are; None without any.
 
-    Cells whose numbers stopped being numbers are left out with what they said.
+    Cells whose numbers stopped being numbers are left out with what they said.  every_pair: None: as its summary.
     """
-    record, summary = read_record(folder), read_summary(folder)
-    cells = _cells(folder, record)
-    every_pair = bool(summary.get("every_pair", True))  # as there, since Holm's correction depends on it
+    record, cells = read_record(folder), runs_of(folder)
+    if every_pair is None:  # as there, since Holm's correction depends on it
+        every_pair = bool(read_summary(folder).get("every_pair", True))
     if not cells:
         return None
     found = _from_within(folder, comparison(cells, every_pair=every_pair, keep_going=True))
@@ -256,9 +256,10 @@ def render(template: str, **values: Any) -> str:
     return environment.from_string(content).render(look=look, **values)
 
 
-def _cells(folder: Path, record: Mapping[str, Any]) -> dict[str, list[Path]]:
-    """The last stage of every cell by its arm, in the record's order; without cells that have not begun, or never
-    will end."""
+def runs_of(folder: Path) -> dict[str, list[Path]]:
+    """The last stage of every cell of an experiment by its arm, in the record's order; without cells that have not
+    begun, or never will end."""
+    record = read_record(folder)
     hopeless = record.get("hopeless", {})
     found = {
         arm: [last_stage(cell) for cell in cells if inside(cell, folder) not in hopeless]

@@ -65,6 +65,15 @@ def text_sha256_of(folder: Path) -> str:
     return str(_manifest(folder)["text_sha256"])
 
 
+def tokenizer_sha256_of(folder: Path) -> str:
+    """The sha256 of the folder's tokenizer.json.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    return str(_manifest(folder)["files"][TOKENIZER]["sha256"])
+
+
 def load(folder: Path, config: DataConfig) -> Prepared:
     """The folder's ids, once it is known that they are those that were written.
 

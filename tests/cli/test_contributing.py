@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from mingpt.experiments import EXPERIMENTS
+from mingpt.experiments.plan import config_of
+
 ROOT = Path(__file__).parents[2]
-DIFF = re.search(
-    r"^```diff\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-)
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+DIFF = re.search(r"^```diff\n(.*?)^```", CONTRIBUTING, re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +72,19 @@ def test_addition_escapes_the_tests_of_its_kind(changed: Path) -> None:
     passed = re.search(r"(\d+) passed", ran.stdout)
     assert passed
     assert int(passed[1]) >= 10
+
+
+def test_experiment_shown_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that CONTRIBUTING.md shows registers, and every setting of its variants is valid in both forms."""
+    shown = re.search(r"^```python\n(.*?)^```", CONTRIBUTING, re.DOTALL | re.MULTILINE)
+    assert shown
+    monkeypatch.setattr(EXPERIMENTS, "_entries", dict(EXPERIMENTS._entries))
+    exec(compile(shown[1], "norms.py", "exec"), {})
+    found = EXPERIMENTS["norms"]
+    for quick in (True, False):
+        stages = found.stages(quick).values()
+        assert {config_of(each).model.norm for (each,) in stages} == {"layernorm", "rmsnorm"}
+    fields = {
+        name for line in re.findall(r"^\| `.*", CONTRIBUTING, re.MULTILINE) for name in re.findall(r"`(\w+)`", line)
+    }
+    assert {*vars(found)} - {"quick_characters"} <= fields

@@ -15,6 +15,7 @@ from mingpt.flags import Flags
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SWEEPS = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
 SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -72,7 +73,7 @@ def test_commands_are_overlooked() -> None:
     assert list(inline_settings("`--a.b=1 --c.d=2`, `--e`\n```\n`--f.g=3`\n```\n")) == ["--a.b=1", "--c.d=2"]
 
 
-@pytest.mark.parametrize("words", list(commands(README)), ids=" ".join)
+@pytest.mark.parametrize("words", list(commands(README + SWEEPS)), ids=" ".join)
 def test_command_of_the_readme_is_refused(parsed_only: Any, words: list[str]) -> None:
     ended = parsed_only(*words)
     if ended.code or not {"--help", "--version", "--print_config"} & {*words}:

@@ -54,7 +54,12 @@ def test_module_is_the_command() -> None:
 
 @pytest.mark.parametrize(
     ("started", "called"),
-    [("a/chargpt.py", "python chargpt.py"), ("a/mingpt/__main__.py", "python -m mingpt"), ("bin/chargpt", "chargpt")],
+    [
+        ("a/chargpt.py", "python chargpt.py"),
+        ("a/mingpt/__main__.py", "python -m mingpt"),
+        ("a/pytest/__main__.py", "python __main__.py"),
+        ("bin/chargpt", "chargpt"),
+    ],
 )
 def test_program_is_called_as_it_was_started(monkeypatch: pytest.MonkeyPatch, started: str, called: str) -> None:
     monkeypatch.setattr(sys, "argv", [started])

@@ -52,13 +52,15 @@ def test_compare_prints_no_table_or_no_verdict(six: list[Path], capsys: pytest.C
 def test_json_is_not_all_that_is_printed(six: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["compare", "--json", *map(str, six)]) == 0
     out, err = capsys.readouterr()
-    assert (json.loads(out), err) == (json.loads(json.dumps(comparison(six).to_json())), "")
+    found = json.loads(out)
+    assert found.pop("rows")
+    assert (found, err) == (json.loads(json.dumps(comparison(six).to_json())), "")
 
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["learned-1"], 2, "1 run folders: two or more are needed"),
+        (["learned-1"], 2, "1 run folder: two or more are needed"),
         ([], 2, "0 run folders"),
         (["learned-1", "nowhere"], 2, "nowhere: no run here"),
         (["learned-1", "rope-1", "--jsn"], 2, "--jsn: there is no such setting (did you mean 'json'?)"),

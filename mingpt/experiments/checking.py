@@ -1,0 +1,97 @@
+"""What can be known before the first trial: whether each can be trained, and whether their results can be compared."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from mingpt import announcing, checkpoint, fitting
+from mingpt.checkpoint import Checkpoint
+from mingpt.errors import MingptError, UsageError
+from mingpt.experiments.base import Cell
+from mingpt.lm import LanguageModel, ModelConfig
+from mingpt.paths import path_of
+from mingpt.say import silent
+from mingpt.settings import Config
+from mingpt.text.batches import DataConfig, Lanes, refuse_short
+from mingpt.text.corpus import Corpus, prepare
+from mingpt.utils import pick_device
+from mingpt.zoo import build
+
+
+def trainable(cells: Iterable[Cell]) -> None:
+    """Check what would stop a run before its first step: text, tokenizer, device, kernels, weights to start from.
+
+    Raises:
+        MingptError: of the kind that the run would have raised; names the combination.
+    """
+    corpora: dict[DataConfig, Corpus] = {}
+    for cell in {cell.arm: cell for cell in cells}.values():  # a seed changes nothing here
+        try:
+            for number, config in enumerate(cell.configs):
+                _check(config, _corpus(config.data, corpora), first=number == 0)
+        except MingptError as wrong:
+            raise type(wrong)(f"{wrong} (in the combination {cell.arm})") from None
+
+
+def _corpus(data: DataConfig, known: dict[DataConfig, Corpus]) -> Corpus:
+    """The text cut and tokenized, once for all that differ in nothing else than how it is read."""
+    key = replace(data, block_size=1, stateful=False)
+    if key not in known:
+        known[key] = prepare(key, silent)
+    return known[key]
+
+
+def _check(config: Config, corpus: Corpus, first: bool) -> None:
+    device = pick_device(config.trainer.device)
+    announcing.kernels(replace(config.model, block_size=config.data.block_size), device)
+    refuse_short(corpus.data, block_size=config.data.block_size, source=corpus.source)
+    if config.data.stateful:
+        cut = {"block_size": config.data.block_size, "batch_size": config.trainer.batch_size, "seed": 0}
+        Lanes(corpus.data.train, **cut, source=corpus.source)
+    folder = config.model.pretrained_folder
+    if first and folder is not None:  # a later stage begins with the one before it, which is not there yet
+        _check_weights(config, corpus, checkpoint.newest(path_of(folder), silent))
+
+
+def _check_weights(config: Config, corpus: Corpus, saved: Checkpoint) -> None:
+    fitting.refuse_other_vocabulary(saved, corpus.tokenizer)
+    rows = max(corpus.tokenizer.vocab_size, fitting.rows_of(saved))
+    model: ModelConfig = replace(config.model, vocab_size=rows, block_size=config.data.block_size)
+    fitting.refuse_other_model(model, saved)
+
+
+def uncompared(variants: Mapping[str, Config]) -> list[str]:
+    """Which variants will have no validation loss to be compared by, in words; [] where all have one.
+
+    Raises:
+        UsageError: none will have one, or a pseudo-likelihood in its place.
+    """
+    models = {name: _smallest(config.model) for name, config in variants.items()}
+    without = [name for name, model in models.items() if not model.autoregressive]
+    if without and not any(model.autoregressive or model.fills for model in models.values()):
+        raise UsageError(
+            f"nothing could be compared: {_named(without)} would have no validation loss, since such a model sees the "
+            "tokens that it predicts"
+        )
+    return [f"{_named(without)} will have no validation loss, so no significance test is made of it"] if without else []
+
+
+def without_effect(variants: Mapping[str, Config]) -> list[str]:
+    """What of the variants has no effect, each line with those that it is true of."""
+    said: dict[str, list[str]] = {}
+    for name, config in variants.items():
+        for line in announcing.without_effect(config):
+            said.setdefault(line, []).append(name)
+    return [line if len(names) == len(variants) else f"{_named(names)}: {line}" for line, names in said.items()]
+
+
+def _smallest(config: ModelConfig) -> LanguageModel:
+    """A model of the same kind that costs nothing to make."""
+    with torch.random.fork_rng(devices=[]):
+        return build(replace(config, n_layer=1, vocab_size=2, block_size=2))
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:4])
+    return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"

@@ -1,0 +1,104 @@
+"""The table of a comparison: the same rows as CSV, JSON, data frame and text, of runs as of a sweep."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import mingpt
+from mingpt import cli
+from mingpt.errors import UsageError
+from mingpt.report.compare import comparison
+from mingpt.report.tables import COLUMNS, ComparisonTable, rows_of, to_csv
+
+
+def test_row_has_the_numbers_of_the_comparison(six: list[Path]) -> None:
+    result = comparison(six)
+    first, second = rows_of(result)
+    (verdict,) = result.verdicts
+    assert verdict.difference
+    assert [*first] == list(COLUMNS)
+    assert (first["variant"], first["seeds"], first["parameters"]) == ("model.rope=False", 3, 16_044)
+    assert (first["difference"], first["p_holm"], first["outcome"]) == (None, None, None)
+    assert second["difference"] == pytest.approx(second["val_loss"] - first["val_loss"])
+    assert (second["difference_low"], second["difference_high"]) == (-verdict.difference.high, -verdict.difference.low)
+    assert second["p_holm"] == verdict.p
+    assert second["minimum_detectable_effect"] == verdict.difference.smallest
+    assert (
+        second["outcome"]
+        == {"better": "worse", "worse": "better", "same": "equivalent", "open": "inconclusive"}[verdict.kind]
+    )
+
+
+def test_csv_is_printed_alone_or_written_beside_the_table(six: list[Path], tmp_path: Path, capsys: Any) -> None:
+    folders = list(map(str, six))
+    assert cli.main(["compare", "--csv", *folders]) == 0
+    printed, err = capsys.readouterr()
+    assert (printed, err) == (to_csv(rows_of(comparison(six))), "")
+    read = list(csv.DictReader(io.StringIO(printed)))
+    assert [float(row["val_loss"]) for row in read] == [row["val_loss"] for row in rows_of(comparison(six))]
+    assert read[0]["difference"] == ""
+    assert cli.main(["compare", *folders, f"--csv={tmp_path / 'table.csv'}"]) == 0
+    assert (tmp_path / "table.csv").read_text() == printed
+    assert "model.rope=True" in capsys.readouterr().out
+    assert cli.main(["compare", *folders, "--csv=nowhere/table.csv"]) == 2
+    assert cli.main(["compare", *folders, "--csv", "--json"]) == 2
+
+
+def test_json_holds_the_rows(six: list[Path], capsys: Any) -> None:
+    assert cli.main(["compare", "--json", *map(str, six)]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == json.loads(json.dumps(rows_of(comparison(six))))
+
+
+@pytest.mark.parametrize("kind", ["folders", "names", "runs", "named"])
+def test_compare_takes_folders_and_runs(six: list[Path], kind: str) -> None:
+    runs: Any = {
+        "folders": six,
+        "names": list(map(str, six)),
+        "runs": [SimpleNamespace(folder=folder) for folder in six],
+        "named": {"model.rope=False": six[::2], "model.rope=True": six[1::2]},
+    }[kind]
+    assert mingpt.compare(runs).rows == rows_of(comparison(six))
+
+
+def test_table_is_read_in_a_terminal_and_a_notebook(six: list[Path]) -> None:
+    table = mingpt.compare(six)
+    head, first, second, verdict = repr(table).splitlines()
+    assert head.split()[:2] == ["variant", "seeds"]
+    assert first.startswith("model.rope=False      3")
+    assert second.startswith("model.rope=True       3")
+    assert verdict == table.headline == comparison(six).headline
+    html = table._repr_html_()
+    assert html.count("<tr>") == 3
+    odd = ComparisonTable(comparison({"<b>": six[::2]}))
+    assert "<b>" not in odd._repr_html_()
+    assert "&lt;b&gt;" in odd._repr_html_()
+
+
+def test_data_frame_has_the_rows(six: list[Path]) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = mingpt.compare(six).to_pandas()
+    assert isinstance(frame, pandas.DataFrame)
+    assert list(frame.columns) == list(COLUMNS)
+    assert math.isnan(frame["difference"][0])
+
+
+def test_one_run_is_not_compared(six: list[Path]) -> None:
+    with pytest.raises(UsageError, match="1 run folder: two or more are needed"):
+        mingpt.compare(six[0])
+
+
+def test_experiment_is_compared_by_its_folder(experiment_folder: Path, six: list[Path], capsys: Any) -> None:
+    assert cli.main(["compare", str(experiment_folder)]) == 0
+    shown = capsys.readouterr().out
+    table = mingpt.compare(experiment_folder)
+    assert shown.splitlines()[-1] == table.headline
+    assert table.folder == experiment_folder
+    assert {row["variant"] for row in table.rows} == set(
+        json.loads((experiment_folder / "record.json").read_bytes())["arms"]
+    )

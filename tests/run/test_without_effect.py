@@ -1,0 +1,42 @@
+"""Settings that are valid, yet change nothing in training, are said; those that change something are not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mingpt import settings
+from mingpt.announcing import without_effect
+from mingpt.run import train
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--model.window=16", "--data.block_size=16"], "model.window=16 covers the whole block (data.block_size=16)"),
+        (
+            ["--model.window=200", "--data.block_size=16"],
+            "model.window=200 covers the whole block (data.block_size=16)",
+        ),
+        (["--model.window=15", "--data.block_size=16"], None),
+        (["--data.block_size=16"], None),
+        (["--model.conv_width=4", "--data.block_size=3"], "model.conv_width=4 is wider than data.block_size=3"),
+        (["--model.conv_width=4", "--data.block_size=4"], None),
+        (["--model.type=ngram", "--data.block_size=4"], None),
+        (["--model.type=rnn", "--data.block_size=1"], None),
+        (["--trainer.warmup_iters=9", "--trainer.max_iters=9"], "trainer.warmup_iters=9: all of trainer.max_iters=9"),
+        (["--trainer.warmup_iters=8", "--trainer.max_iters=9"], None),
+    ],
+)
+def test_setting_without_effect_is_said(words: list[str], said: str | None) -> None:
+    lines = without_effect(settings.parse(words))
+    assert len(lines) == (said is not None)
+    if said:
+        assert lines[0].startswith(said)
+
+
+def test_window_wider_than_the_block_is_said_once_when_training_starts(tiny: Any, tmp_path: Path) -> None:
+    lines: list[str] = []
+    config = tiny(tmp_path / "run", {"model.window": 200, "trainer.max_iters": 1, "trainer.warmup_iters": 0})
+    train(config, say=lines.append)
+    assert len([line for line in lines if "full attention" in line]) == 1
