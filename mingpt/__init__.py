@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from mingpt.interop.exporting import export as export
     from mingpt.interop.importing import import_folder as import_folder
     from mingpt.lm import LanguageModel as LanguageModel
-    from mingpt.lm import ModelConfig as ModelConfig
     from mingpt.mirror import WandbConfig as WandbConfig
     from mingpt.model import GPT as GPT
+    from mingpt.model_config import ModelConfig as ModelConfig
     from mingpt.ngram import NGram as NGram
     from mingpt.report.tables import ComparisonTable as ComparisonTable
     from mingpt.report.tables import compare as compare
@@ -37,26 +37,26 @@ if TYPE_CHECKING:
     from mingpt.sampling import generate as generate
     from mingpt.settings import Config as Config
     from mingpt.settings import ModelSettings as ModelSettings
-    from mingpt.text.batches import DataConfig as DataConfig
+    from mingpt.system import SystemConfig as SystemConfig
+    from mingpt.text.config import DataConfig as DataConfig
     from mingpt.trained import Run as Run
     from mingpt.trainer import Trainer as Trainer
     from mingpt.training_settings import TrainerConfig as TrainerConfig
-    from mingpt.utils import SystemConfig as SystemConfig
 
 _HOMES = {
     "BidirectionalRNN": "mingpt.rnn",
     "ComparisonTable": "mingpt.report.tables",
     "Config": "mingpt.settings",
-    "DataConfig": "mingpt.text.batches",
+    "DataConfig": "mingpt.text.config",
     "GPT": "mingpt.model",
     "LanguageModel": "mingpt.lm",
-    "ModelConfig": "mingpt.lm",
+    "ModelConfig": "mingpt.model_config",
     "ModelSettings": "mingpt.settings",
     "NGram": "mingpt.ngram",
     "RNN": "mingpt.rnn",
     "Run": "mingpt.trained",
     "Sampling": "mingpt.sampling",
-    "SystemConfig": "mingpt.utils",
+    "SystemConfig": "mingpt.system",
     "Trainer": "mingpt.trainer",
     "TrainerConfig": "mingpt.training_settings",
     "WandbConfig": "mingpt.mirror",

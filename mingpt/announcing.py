@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from mingpt import counting, folders, runlog, scratch
+from mingpt import folders, runlog, scratch
 from mingpt.files import sha256
 from mingpt.lm import EVERYONE, LanguageModel, ModelConfig
 from mingpt.probe import expected_memory, matrix_rate
@@ -14,7 +14,7 @@ from mingpt.report.words import counted, expected, millions
 from mingpt.settings import Config
 from mingpt.text.corpus import Corpus
 from mingpt.trainer import Trainer
-from mingpt.training_settings import TrainerConfig
+from mingpt.training_settings import READ_BY_COUNTING, TrainerConfig
 from mingpt.utils import training_type
 from mingpt.zoo import FAMILIES
 
@@ -83,7 +83,7 @@ def kernels(config: ModelConfig, device: torch.device) -> list[dict[str, Any]]:
 
 def _reads(model: LanguageModel) -> list[str]:
     """Settings of model and trainer that a run of this family reads, by which a comparison names it."""
-    trainers = counting.READS if model.fits_by_counting else {field.name for field in fields(TrainerConfig)}
+    trainers = READ_BY_COUNTING if model.fits_by_counting else {field.name for field in fields(TrainerConfig)}
     return sorted([*(f"model.{name}" for name in model.reads | EVERYONE), *(f"trainer.{name}" for name in trainers)])
 
 

@@ -11,21 +11,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from mingpt.errors import CheckpointError, require
+from mingpt.errors import CheckpointError
 from mingpt.lm import CarriedState, LanguageModel
 from mingpt.ranks import ALONE, Ranks
-
-
-def refuse_carrying(family: type[LanguageModel], compile_setting: str) -> None:
-    """Refuse to carry a state where that can't be.
-
-    Raises:
-        UsageError: names the setting, its value and the rule.
-    """
-    rule = f"{family.__name__} has no state that training can carry on; only recurrent models do"
-    require(family.carries_state, "data.stateful", True, rule)
-    compiled = compile_setting == "always"
-    require(not compiled, "trainer.compile", compile_setting, "can't be with {}", ("data.stateful", True))
 
 
 class Carried:

@@ -1,18 +1,37 @@
-"""Compiling that can't stop a pass: a piece that the compiler fails on runs as it is written, and is told of.
+"""What is compiled and what is not; and compiling that can't stop a pass: a piece that the compiler fails on runs as it
+is written, and is told of.
 
 PyTorch's own compiling raises in the middle of a pass, forward or backward, while other processes may wait for this
 one's part of an exchange.
 """
 
 import copy
+import functools
+import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
 Piece = Callable[..., Any]
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
+
+
+def uncompiled(function: Callable[Given, Made]) -> Callable[Given, Made]:
+    """Decorator: keep `function` out of compiled graphs, as `torch.compiler.disable` does.
+
+    That one imports PyTorch's compiler where it is written, a second or more; this one waits until something else has.
+    """
+    apart = torch._disable_dynamo(function)  # type: ignore[no-untyped-call, unused-ignore]
+
+    @functools.wraps(function)
+    def call(*args: Given.args, **kwargs: Given.kwargs) -> Made:
+        return (apart if "torch._dynamo" in sys.modules else function)(*args, **kwargs)
+
+    return call
 
 
 class Compiler:

@@ -4,33 +4,17 @@ It is a Trainer to everyone else, so that judging, sampling, logging, saving and
 """
 
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from mingpt.errors import require
 from mingpt.lm import LanguageModel
 from mingpt.say import Say, silent
 from mingpt.text.tokenizers import Ids
 from mingpt.trainer import Record, Trainer
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import synchronise
-
-# What such a run reads of its settings; the rest say how gradients are taken and used.
-READS = ("device", "resume", "resume_changed")
-
-
-def refuse_unread(config: TrainerConfig, family: str) -> None:
-    """Refuse settings of a training loop, where there is none.
-
-    Raises:
-        UsageError: names the setting, its value and the rule.
-    """
-    for field in fields(config):
-        if field.name not in READS:
-            value, rule = getattr(config, field.name), "is not read by {}, which counts in one step"
-            require(value == field.default, f"trainer.{field.name}", value, rule, ("model.type", family))
 
 
 class Counting(Trainer):

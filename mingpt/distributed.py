@@ -16,7 +16,6 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -28,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mingpt.compiling import Compiler
 from mingpt.errors import PeerError, require
+from mingpt.launch import DistConfig as DistConfig
 from mingpt.launch import Launch, launched
 from mingpt.ranks import ALONE, NUMBERS, LossOf, Ranks, full_tensor, numbers
 from mingpt.registry import Registry
@@ -238,20 +238,6 @@ class Shards(Replicas):
 STRATEGIES: Registry[type[Replicas]] = Registry("dist.strategy")
 STRATEGIES.add(Replicas.strategy)(Replicas)
 STRATEGIES.add(Shards.strategy)(Shards)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DistConfig:
-    """What the processes share that `torchrun` starts; one that is started without it is alone.
-
-    Attributes:
-        strategy: ddp: every process holds the whole model; fsdp: a part of every tensor, for models that fit no card
-    """
-
-    strategy: str = Replicas.strategy
-
-    def __post_init__(self) -> None:
-        STRATEGIES[self.strategy]
 
 
 @contextlib.contextmanager

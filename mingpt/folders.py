@@ -21,9 +21,9 @@ from typing import Any
 
 from mingpt import checkpoint, origins, scratch, settings
 from mingpt.checkpoint import Checkpoint
-from mingpt.distributed import DistConfig
 from mingpt.errors import CheckpointError, UsageError, require
 from mingpt.files import LOCK, MARKER, locked, remove_drafts, write_atomic
+from mingpt.launch import DistConfig
 from mingpt.paths import absolute, shown
 from mingpt.report.reading import read_json
 from mingpt.report.records import HOME, OWN_FILES, is_run, newest_first, newest_run

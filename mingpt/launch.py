@@ -1,4 +1,4 @@
-"""Which process of a training this one is: what torchrun told it, read from the environment, without torch."""
+"""Which process of a training this one is, as torchrun told it in the environment, and what the processes share."""
 
 import contextlib
 import os
@@ -7,10 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mingpt.errors import UsageError, require
+from mingpt.variants import Variants
 
 # What torchrun, or whoever does its work, tells a process.
 TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+STRATEGIES = Variants("mingpt.distributed:STRATEGIES")
 NAMELESS = "none"  # the id that torchrun gives a launch which was given none
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistConfig:
+    """What the processes share that `torchrun` starts; one that is started without it is alone.
+
+    Attributes:
+        strategy: ddp: every process holds the whole model; fsdp: a part of every tensor, for models that fit no card
+    """
+
+    strategy: str = "ddp"
+
+    def __post_init__(self) -> None:
+        STRATEGIES[self.strategy]
 
 
 @dataclass(frozen=True)

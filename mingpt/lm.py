@@ -5,7 +5,6 @@ The trainer, the sampler, the evaluation and the checkpoints speak to this proto
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
 from itertools import chain
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -13,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mingpt.attention.layers import AttentionConfig
-from mingpt.errors import UsageError, require
-from mingpt.recurrent.layers import RecurrentConfig
+from mingpt.errors import UsageError
+from mingpt.model_config import EVERYONE as EVERYONE
+from mingpt.model_config import ModelConfig as ModelConfig
+from mingpt.model_config import Rules
 from mingpt.text.tokenizers import Ids
 
 
@@ -46,83 +46,18 @@ class CarriedState(Protocol):
     layers: list[tuple[Tensor, ...]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig(RecurrentConfig, AttentionConfig):
-    """Settings of a model.
-
-    Attributes:
-        type: the model family
-        n_layer: blocks, or recurrent layers
-        window_pattern: one letter per layer, repeated: w a layer with model.window, f one without; null: all have it
-        norm: normalisation before each half-block
-        mlp: the position-wise half of a block
-        mlp_width: its width inside; null: 4 n_embd, or for swiglu 8/3 n_embd, which has as many weights
-        conv_width: positions, its own included, that a short causal convolution mixes before each mlp; 1: none
-        tie_embeddings: one table embeds tokens and reads them out, as in GPT-2
-        init: how weights start; residual writers are the layers whose output is added to the residual stream
-        embd_pdrop: dropout on the embeddings, probability
-        order: tokens of an n-gram, the predicted one included
-        vocab_size: tokens there are; the text's, where a command line makes the model
-    """
-
-    type: str = "gpt"
-    n_layer: int = 4
-    n_query_head: int = 2
-    n_embd: int = 128
-    window_pattern: str | None = None
-    norm: str = "layernorm"
-    mlp: str = "gelu_erf"
-    mlp_width: int | None = None
-    conv_width: int = 1
-    tie_embeddings: bool = False
-    init: str = "waves"
-    embd_pdrop: float = 0.0
-    order: int = 6
-    vocab_size: int = 256
-
-    def __post_init__(self) -> None:
-        """The rules that hold in every family; each has its own as well (`LanguageModel.check`)."""
-        for name in ("n_layer", "n_embd", "vocab_size"):
-            require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "must be at least 1")
-        require(self.block_size >= 1, "data.block_size", self.block_size, "must be at least 1")
-        require(0 <= self.embd_pdrop < 1, "model.embd_pdrop", self.embd_pdrop, "must be in [0, 1)")
-
-    def of_layer(self, number: int) -> "ModelConfig":
-        """The settings of layer `number`, from 0: as these, but without the window where the pattern says so."""
-        pattern = self.window_pattern or "w"
-        full = pattern[number % len(pattern)] == "f"
-        return replace(self, window=None, window_pattern=None) if full else self
-
-
 TRAINED_TO_FILL = "--model.type=birnn --model.objective=masked"  # said to who asks another model to fill gaps
-EVERYONE = frozenset(("type", "vocab_size", "block_size"))  # what every family reads of its settings
 
 
-class LanguageModel(nn.Module):
-    """Base of every family.
+class LanguageModel(nn.Module, Rules):
+    """Base of every family; what settings it reads, and their rules, are in its `Rules`.
 
     `model(idx, targets=None, *, state=None) -> LMOutput` reads (b, t) token ids and predicts the next of each;
     `new_state(batch)` starts a memory of earlier tokens for step-by-step use.
     """
 
     config: ModelConfig
-    reads: ClassVar[frozenset[str]]  # fields of ModelConfig, beside EVERYONE
-    carries_state: ClassVar[bool] = False  # whether `new_state` gives a CarriedState, which training can go on from
-    fits_by_counting: ClassVar[bool] = False  # whether it learns by `fit`, all at once, and not by gradients
     usual_share: ClassVar[float] = 0.36  # of the matrix rate, what a step reached on two cores (LOG.md, 2026-11-22)
-
-    @classmethod
-    def check(cls, config: ModelConfig) -> None:
-        """Refuse settings that no model of this family can be made of, and others' that differ from their defaults.
-
-        Raises:
-            UsageError: names the setting, its value and the broken rule.
-        """
-        for field in fields(ModelConfig):
-            value = getattr(config, field.name)
-            if field.name not in cls.reads | EVERYONE:
-                by = ("model.type", config.type)
-                require(value == field.default, f"model.{field.name}", value, "is not read by {}", by)
 
     @property
     def autoregressive(self) -> bool:

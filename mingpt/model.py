@@ -4,7 +4,7 @@ Letters: b batch, t positions, e model width, v vocabulary.  Every variant is a 
 nothing here asks for a variant by name.
 """
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from mingpt.attention.cache import KeyValueCache
 from mingpt.attention.kernels import explain
-from mingpt.attention.layers import AttentionConfig, CausalSelfAttention, GroupedQueryAttention
+from mingpt.attention.layers import CausalSelfAttention, GroupedQueryAttention
 from mingpt.attention.positions import POSITIONS, RotaryPositionalEmbeddings
 from mingpt.convolution import Convolution, ShortConvolution, convolution
 from mingpt.dropout import Dropout
-from mingpt.errors import require
 from mingpt.initialise import INITS, reads_out
 from mingpt.lm import LanguageModel, LMOutput, ModelConfig, next_token_loss
 from mingpt.mlps import MLPS
+from mingpt.model_config import GPTRules
 from mingpt.norms import NORMS
 from mingpt.utils import as_products
 
@@ -74,7 +74,7 @@ class GPTState:
         return self.layers[0].cache.length
 
 
-class GPT(LanguageModel):
+class GPT(GPTRules, LanguageModel):
     """A decoder-only Transformer.
 
     Args:
@@ -83,34 +83,6 @@ class GPT(LanguageModel):
     Raises:
         UsageError: settings that break a rule.
     """
-
-    reads = frozenset(
-        (
-            *(field.name for field in fields(AttentionConfig)),
-            *("n_layer", "window_pattern", "norm", "mlp", "mlp_width", "conv_width"),
-            *("tie_embeddings", "init", "embd_pdrop"),
-        )
-    )
-
-    @classmethod
-    def check(cls, config: ModelConfig) -> None:
-        super().check(config)
-        config.check_attention()
-        pattern = config.window_pattern
-        letters = pattern is None or (bool(pattern) and set(pattern) <= set("wf"))
-        require(letters, "model.window_pattern", pattern or "''", "must be letters w and f, or null")
-        require(
-            pattern is None or config.window is not None,
-            "model.window_pattern",
-            pattern,
-            "says which layers have model.window, but that is null",
-        )
-        inner = config.mlp_width
-        require(inner is None or inner >= 1, "model.mlp_width", inner, "must be at least 1, or null")
-        require(
-            config.conv_width >= 1, "model.conv_width", config.conv_width, "must be at least 1, the position itself"
-        )
-        NORMS[config.norm], MLPS[config.mlp], INITS[config.init]
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

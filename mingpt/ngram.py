@@ -18,12 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mingpt.errors import CheckpointError, require
+from mingpt.errors import CheckpointError
 from mingpt.grams import BELOW, TOP, Array, Counts, begins, count, estimated_discounts, sound, sums_of_children
 from mingpt.lm import LanguageModel, LMOutput, ModelConfig, next_token_loss
+from mingpt.model_config import NGramRules
 from mingpt.text.tokenizers import Ids
-
-LONGEST = 8  # tokens of a gram; beyond it, a text of this project's size holds few twice
 
 
 class NGramState:
@@ -37,7 +36,7 @@ class NGramState:
         self.nodes, self.length = nodes, 0
 
 
-class NGram(LanguageModel):
+class NGram(NGramRules, LanguageModel):
     """Interpolated Kneser-Ney with three discounts at each order.
 
     A prediction with fewer than order - 1 tokens before it is that of the shorter order.  Until `fit` it is uniform.
@@ -50,19 +49,12 @@ class NGram(LanguageModel):
         UsageError: an order outside 1 to 8.
     """
 
-    reads = frozenset(("order",))
-    fits_by_counting = True
     grams: Tensor  # (g,) codes of the nodes 1 to g
     seen: Tensor  # (2, g) their counts, rows TOP and BELOW
     starts: Tensor  # (contexts + 1,) the first child of each node that may have one, and the end of the last's
     sums: Tensor  # (2, contexts, 4) children counted once, twice, more often; and the sum of all counts
     discounts: Tensor  # (2, order, 4) by row, order, and the count up to 3; where it computes, in `_exact`
     dtype_of: Tensor  # what `.to(dtype)` says
-
-    @classmethod
-    def check(cls, config: ModelConfig) -> None:
-        super().check(config)
-        require(1 <= config.order <= LONGEST, "model.order", config.order, f"must be in [1, {LONGEST}]")
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

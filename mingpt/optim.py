@@ -4,6 +4,7 @@ Muon moves each weight matrix of the blocks along the orthogonal factor of its m
 convolutions, norms and biases, which are no linear maps between hidden vectors, always take AdamW.
 """
 
+import inspect
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -66,17 +67,36 @@ def muon(
 
 def _adamw(
     named: Iterable[tuple[str, nn.Parameter]], lr: float, betas: tuple[float, float], weight_decay: float
-) -> torch.optim.AdamW:
+) -> "AdamW":
     parameters = [p for _, p in named]
     groups: Groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, fused=fused)
+    return AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, fused=fused)
 
 
-class Muon(torch.optim.Optimizer):
+class _Eager(torch.optim.Optimizer):
+    """PyTorch's base, without what keeps these two out of compiled graphs: nothing here compiles an optimizer, and to
+    mark them costs the import of PyTorch's compiler, a second or more."""
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+
+
+_adamw_step = inspect.unwrap(torch.optim.AdamW.step)
+
+
+class AdamW(_Eager, torch.optim.AdamW):
+    """PyTorch's (Loshchilov & Hutter 2019)."""
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        _adamw_step(self)
+
+
+class Muon(_Eager):
     """Momentum, orthogonalised: each update is the nearest (semi-)orthogonal matrix to the averaged gradient.
 
     Update for an m x n matrix: sqrt(max(1, m/n)) * orthogonal(the gradient, moved towards its running average by
@@ -170,4 +190,4 @@ def _newton_schulz_by_gram(x: Tensor, steps: int) -> Tensor:
 
 
 # What each optimizer remembers of a parameter: the slots of a checkpoint.
-SLOTS = {torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"}, Muon: {"momentum"}}
+SLOTS = {AdamW: {"step", "exp_avg", "exp_avg_sq"}, Muon: {"momentum"}}

@@ -45,7 +45,7 @@ class Registry(Generic[T]):
             UsageError: unknown; names the nearest right one and all there are.
         """
         if name not in self._entries:
-            raise UsageError(f"{self.setting}={name}: must be one of {', '.join(self)}{did_you_mean(str(name), self)}")
+            raise unknown(self.setting, name, self)
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -56,6 +56,12 @@ class Registry(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def unknown(setting: str, name: object, names: Iterable[str]) -> UsageError:
+    """The error that `name` is none of the `names` that a setting takes."""
+    there = list(names)
+    return UsageError(f"{setting}={name}: must be one of {', '.join(there)}{did_you_mean(str(name), there)}")
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mingpt.dropout import Dropout
-from mingpt.errors import UsageError, require
+from mingpt.errors import UsageError
 from mingpt.initialise import reads_out
 from mingpt.lm import LanguageModel, LMOutput, ModelConfig, next_token_loss
-from mingpt.recurrent.cells import CELLS, Hidden
+from mingpt.model_config import BidirectionalRNNRules, RNNRules
+from mingpt.recurrent.cells import Hidden
 from mingpt.recurrent.layers import READINGS, BothWaysStack, Stack
 from mingpt.registry import Registry
 
-SIZES = ("n_layer", "n_embd", "embd_pdrop", "resid_pdrop", "cell")  # what both families read
 MASKED_SHARE = 0.15  # of positions, while training on gaps (Devlin et al. 2019)
 USUAL_SHARE = 0.2  # of the matrix rate: positions come one after another; 0.15 (GRU) to 0.39 (LSTM) on two cores
 
@@ -86,7 +86,7 @@ class RecurrentState:
         self.length += tokens
 
 
-class RNN(LanguageModel):
+class RNN(RNNRules, LanguageModel):
     """Recurrent layers that read from left to right: a state of constant size, no positions, no end.
 
     With readout=literal the logits are the last layer's own y_t = f(W_yh h_t + b_y), W_yh (v, e).  Under slide they lie
@@ -99,21 +99,7 @@ class RNN(LanguageModel):
         UsageError: settings that break a rule.
     """
 
-    reads = frozenset((*SIZES, "readout"))
     usual_share = USUAL_SHARE
-    carries_state = True
-
-    @classmethod
-    def check(cls, config: ModelConfig) -> None:
-        super().check(config)
-        _check_sizes(config)
-        require(
-            CELLS[config.cell].reads_out or not READOUTS[config.readout].as_logits,
-            "model.readout",
-            config.readout,
-            "needs a cell with an output layer of its own, which {} has not",
-            ("model.cell", config.cell),
-        )
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -166,7 +152,7 @@ class TextState:
         return self.ids.shape[1]
 
 
-class BidirectionalRNN(LanguageModel):
+class BidirectionalRNN(BidirectionalRNNRules, LanguageModel):
     """Recurrent layers that read from both ends (Schuster & Paliwal 1997).
 
     reading=full: a prediction has read all of the text, its answer too, which it learns to copy; so it is no model of
@@ -180,20 +166,7 @@ class BidirectionalRNN(LanguageModel):
         UsageError: settings that break a rule.
     """
 
-    reads = frozenset((*SIZES, "reading", "objective"))
     usual_share = USUAL_SHARE
-
-    @classmethod
-    def check(cls, config: ModelConfig) -> None:
-        super().check(config)
-        _check_sizes(config)
-        require(
-            not (OBJECTIVES[config.objective].gaps and READINGS[config.reading].autoregressive),
-            "model.objective",
-            config.objective,
-            "hides tokens that {} doesn't look at",
-            ("model.reading", config.reading),
-        )
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -280,18 +253,6 @@ class BidirectionalRNN(LanguageModel):
         """Two per weight of every product; the layers' as often as the reading goes through a position."""
         size = self.config.block_size
         return 2 * (_weights(self.layers) * self.reading.work(size) / size + self.head.weight.numel())
-
-
-def _check_sizes(config: ModelConfig) -> None:
-    require(0 <= config.resid_pdrop < 1, "model.resid_pdrop", config.resid_pdrop, "must be in [0, 1)")
-    require(
-        config.resid_pdrop == 0 or config.n_layer > 1,
-        "model.resid_pdrop",
-        config.resid_pdrop,
-        "drops between layers, and {} has none",
-        ("model.n_layer", config.n_layer),
-    )
-    CELLS[config.cell]
 
 
 def _weights(module: nn.Module) -> int:

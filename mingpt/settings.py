@@ -1,7 +1,7 @@
 """The whole configuration of a training run, as data: checked before any text is read, saved whole with the run.
 
-Each group lives beside the code that reads it.  Values come from the defaults, then from a `--preset`, then from
-`--config` files, then flags.
+Each group lives in a module of its own that does not need PyTorch, so that a wrong setting is told of at once.  Values
+come from the defaults, then from a `--preset`, then from `--config` files, then flags.
 """
 
 import dataclasses
@@ -11,48 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from mingpt import origins
-from mingpt.attention.kernels import AUTO, KERNELS
-from mingpt.attention.masks import MASKS
-from mingpt.attention.positions import POSITIONS
-from mingpt.attention.scores import SCORES
-from mingpt.carried import refuse_carrying
-from mingpt.counting import refuse_unread
-from mingpt.distributed import STRATEGIES, DistConfig
+from mingpt.attention import config as attention
 from mingpt.errors import UsageError, require
 from mingpt.flags import Flags, Implied, Placed, blaming, to_yaml
-from mingpt.initialise import INITS
-from mingpt.lm import ModelConfig
+from mingpt.launch import STRATEGIES, DistConfig
 from mingpt.mirror import WANDB_MODES, WandbConfig
-from mingpt.mlps import MLPS
-from mingpt.norms import NORMS
-from mingpt.optim import OPTIMIZERS, SCHEDULES
+from mingpt.model_config import INITS, MLPS, NORMS, RULES, ModelConfig
 from mingpt.paths import absolute, path_of
-from mingpt.recurrent.cells import CELLS
-from mingpt.recurrent.layers import READINGS
-from mingpt.registry import Registry
-from mingpt.rnn import OBJECTIVES, READOUTS
+from mingpt.recurrent.config import CELLS, OBJECTIVES, READINGS, READOUTS
+from mingpt.system import DEVICES, SystemConfig
 from mingpt.text import reading
-from mingpt.text.batches import FILE_NAME, DataConfig
+from mingpt.text.config import FILE_NAME, TOKENIZERS, DataConfig
 from mingpt.text.prepared import is_prepared, settings_of
-from mingpt.text.tokenizers import TOKENIZERS
-from mingpt.training_settings import COMPILE, TrainerConfig
-from mingpt.utils import DEVICES, SystemConfig
-from mingpt.zoo import FAMILIES
+from mingpt.training_settings import COMPILE, OPTIMIZERS, SCHEDULES, TrainerConfig, refuse_carrying, refuse_unread
 
 PRESETS = {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
 DERIVED = ("model.block_size", "model.vocab_size")  # a model's, but the text's and data.block_size's to say
-REGISTRIES: tuple[Registry[Any], ...] = (
-    *(FAMILIES, SCORES, MASKS, POSITIONS, NORMS, MLPS, INITS),
+OFFERED = (
+    *(RULES, attention.SCORES, attention.MASKS, attention.POSITIONS, NORMS, MLPS, INITS),
     *(CELLS, READOUTS, READINGS, OBJECTIVES),
     *(OPTIMIZERS, SCHEDULES, TOKENIZERS, STRATEGIES),
 )
-CHOICES: Mapping[str, Sequence[str]] = {
-    **{registry.setting: list(registry) for registry in REGISTRIES},
-    KERNELS.setting: (AUTO, *KERNELS),
-    "trainer.device": DEVICES,
-    "trainer.compile": COMPILE,
-    "wandb.mode": WANDB_MODES,
-}
 FREE_ON_RESUME = {
     *("system.work_dir", "trainer.resume", "trainer.resume_changed"),
     "data.path",  # a text is what its sha256 says, wherever it lies
@@ -74,9 +53,9 @@ class ModelSettings(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        FAMILIES[self.type].check(self)
+        RULES[self.type].check(self)
         require(self.pretrained_folder != "", "model.pretrained_folder", "''", "must name a run folder, or be null")
-        if FAMILIES[self.type].fits_by_counting:
+        if RULES[self.type].fits_by_counting:
             rule = "is not read by {}, which counts the text that it is given and no other"
             folder, by = self.pretrained_folder, ("model.type", self.type)
             require(folder is None, "model.pretrained_folder", folder, rule, by)
@@ -95,8 +74,8 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.data.stateful:
-            refuse_carrying(FAMILIES[self.model.type], self.trainer.compile)
-        if FAMILIES[self.model.type].fits_by_counting:
+            refuse_carrying(self.model, self.trainer.compile)
+        if RULES[self.model.type].fits_by_counting:
             refuse_unread(self.trainer, self.model.type)
 
     def flat(self) -> dict[str, Any]:
@@ -121,6 +100,17 @@ class Config:
         if self.trainer.schedule == other.trainer.schedule == "constant":
             free = free | {"trainer.max_iters"}
         return {k: (theirs[k], value) for k, value in self.flat().items() if value != theirs[k] and k not in free}
+
+
+def choices() -> dict[str, Sequence[str]]:
+    """The names that a setting takes, of each that takes names."""
+    return {
+        **{offered.setting: list(offered) for offered in OFFERED},
+        attention.KERNELS.setting: (attention.AUTO, *attention.KERNELS),
+        "trainer.device": DEVICES,
+        "trainer.compile": COMPILE,
+        "wandb.mode": WANDB_MODES,
+    }
 
 
 def resolved(config: Config) -> Config:
@@ -152,7 +142,7 @@ def flags(implied: Implied | None = None, placed: Placed | None = None) -> Flags
         "Train a language model on a text, by characters or other tokens. Every setting has a default that works.",
         groups,  # type: ignore[arg-type]
         hidden=DERIVED,
-        choices=CHOICES,
+        choices=choices(),
         implied=implied or _of_prepared,
         placed=placed or origins.placed,
         presets=PRESETS,

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt.carried import Carried, refuse_carrying
+from mingpt.carried import Carried
 from mingpt.errors import CheckpointError, NotFiniteError
 from mingpt.lm import LanguageModel
 from mingpt.optim import OPTIMIZERS, SLOTS, rate_at
 from mingpt.ranks import ALONE, Ranks, full_tensor, sharded_like
 from mingpt.say import Say, silent
-from mingpt.training_settings import TrainerConfig
+from mingpt.training_settings import TrainerConfig, refuse_carrying
 from mingpt.utils import derived_seed, moved, synchronise, training_type
 
 Record = dict[str, Any]
@@ -74,7 +74,7 @@ class Trainer:
         for group in self._groups():
             group["peak_lr"] = group["lr"]
         if fresh:
-            refuse_carrying(type(model), config.compile)
+            refuse_carrying(model.config, config.compile)
         self.parts = ranks.parts(config.batch_size, config.accumulation)
         self.carried = Carried(fresh, self.model, config.batch_size, config.accumulation, ranks)
         self.progress = Progress()

@@ -1,18 +1,22 @@
 """How a model is trained, as data: every setting of the loop, with its default and its rules."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from mingpt.errors import Setting, require
-from mingpt.optim import OPTIMIZERS, SCHEDULES
-from mingpt.utils import DEVICES
+from mingpt.model_config import RULES, ModelConfig
+from mingpt.system import DEVICES
+from mingpt.variants import Variants
 
+OPTIMIZERS = Variants("mingpt.optim:OPTIMIZERS")
+SCHEDULES = Variants("mingpt.optim:SCHEDULES")
 COMPILE = ("auto", "always", "never")
 # Settings that a choice leaves unread: refused where they differ from their defaults, instead of ignored.
 UNREAD = {
     ("optimizer", "adamw"): ("matrix_learning_rate", "matrix_momentum"),
     ("schedule", "constant"): ("decay_from", "final_rate"),
 }
+READ_BY_COUNTING = ("device", "resume", "resume_changed")  # the rest say how gradients are taken and used
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,3 +96,27 @@ class TrainerConfig:
             for name in unread if getattr(self, setting) == choice else ():
                 default = getattr(type(self), name)
                 rule(getattr(self, name) == default, name, "is not read by {}", (f"trainer.{setting}", choice))
+
+
+def refuse_carrying(model: ModelConfig, compile_setting: str) -> None:
+    """Refuse to carry a state from step to step where that can't be.
+
+    Raises:
+        UsageError: names the setting, its value and the rule.
+    """
+    rule = "needs a model with a state that training can carry on, which {} has not; only recurrent models have one"
+    require(RULES[model.type].carries_state, "data.stateful", True, rule, ("model.type", model.type))
+    compiled = compile_setting == "always"
+    require(not compiled, "trainer.compile", compile_setting, "can't be with {}", ("data.stateful", True))
+
+
+def refuse_unread(config: TrainerConfig, family: str) -> None:
+    """Refuse settings of a training loop, where `family` has none.
+
+    Raises:
+        UsageError: names the setting, its value and the rule.
+    """
+    for field in fields(config):
+        if field.name not in READ_BY_COUNTING:
+            value, rule = getattr(config, field.name), "is not read by {}, which counts in one step"
+            require(value == field.default, f"trainer.{field.name}", value, rule, ("model.type", family))

@@ -38,12 +38,15 @@ Options = TypeVar("Options")
 @lasting()
 def train(argv: Sequence[str]) -> int:
     """learn a text, and leave a run folder"""
+    from mingpt import settings
+
+    config = settings.parse(argv)  # before PyTorch is imported, which takes seconds
+
     from rich.console import Console
 
-    from mingpt import console, folders, run, settings
+    from mingpt import console, folders, run
     from mingpt.interrupt import EXIT_CODES
 
-    config = settings.parse(argv)
     if config.trainer.resume:
         config = folders.resume_settings(argv, config)
     out = Console(highlight=False, quiet=rank() > 0)
@@ -169,7 +172,7 @@ def prepare(argv: Sequence[str]) -> int:
     """tokenize a text of any size once, for runs to read"""
     from mingpt.flags import Flags
     from mingpt.text import prepared, preparing
-    from mingpt.text.batches import DataConfig
+    from mingpt.text.config import DataConfig
     from mingpt.text.tokenizers import TOKENIZERS
 
     groups, hidden = {"data": DataConfig, "": PrepareOptions}, ("data.block_size", "data.stateful")

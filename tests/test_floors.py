@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 FLOORS: list[list[list[str]]] = [
     [
         [
-            *("errors", "say", "version", "registry", "paths", "files", "untrusted", "interrupt", "output", "utils"),
+            *("errors", "say", "version", "registry", "variants", "paths", "files", "untrusted", "interrupt", "output"),
+            *("system", "utils"),
             *("initialise", "passes", "norms", "convolution", "dropout"),
             *("launch", "compiling", "ranks", "distributed"),
             *(
@@ -49,18 +50,25 @@ FLOORS: list[list[list[str]]] = [
     ],
     [
         [
-            *("text.encodings", "text.reading", "text.corpora", "text.tokens", "text.tokenizer_json", "text.library"),
-            *("text.tokenizers", "text.special", "text.batches", "text.prepared", "text.corpus", "text.preparing"),
-            "text",
+            *("text.encodings", "text.reading", "text.corpora", "text.tokens", "text.config", "text.tokenizer_json"),
+            *("text.library", "text.tokenizers", "text.special", "text.batches", "text.splits", "text.prepared"),
+            *("text.corpus", "text.preparing", "text"),
         ],
         [
-            *("attention.scores", "attention.masks", "attention.positions"),
+            *("attention.config", "attention.scores", "attention.masks", "attention.positions"),
             *("attention.kernels", "attention.cache", "attention.layers", "attention.maps", "attention"),
         ],
-        ["recurrent.activations", "recurrent.scan", "recurrent.cells", "recurrent.layers", "recurrent"],
+        [
+            "recurrent.config",
+            "recurrent.activations",
+            "recurrent.scan",
+            "recurrent.cells",
+            "recurrent.layers",
+            "recurrent",
+        ],
         ["mlps"],
     ],
-    [["lm"]],
+    [["model_config", "lm"]],
     [["model"], ["rnn"], ["grams", "ngram"]],
     [
         ["zoo"],

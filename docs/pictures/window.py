@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mingpt.attention.kernels.banded import _runs
+from mingpt.attention.layers import mask_of
 from mingpt.attention.masks import Mask, sliding_window
 from mingpt.influence import influence
 from mingpt.lm import ModelConfig
@@ -27,8 +28,8 @@ def draw() -> Sheet:
 
 def _masks(sheet: Sheet) -> None:
     config = ModelConfig(n_layer=3, window=WINDOW, window_pattern="wwf", n_embd=8)
-    rules = [("no window", ModelConfig(n_embd=8).rule), (f"window={WINDOW}", sliding_window(WINDOW))]
-    rules += [(f"layer {n}", config.of_layer(n).rule) for n in range(3)]
+    rules = [("no window", mask_of(ModelConfig(n_embd=8))), (f"window={WINDOW}", sliding_window(WINDOW))]
+    rules += [(f"layer {n}", mask_of(config.of_layer(n))) for n in range(3)]
     for number, (name, mask) in enumerate(rules):
         x = 0.32 + number * 1.45 + (0.3 if number > 1 else 0)
         sheet.say(x + T * CELL / 2, 0.46, name, size=9.5)

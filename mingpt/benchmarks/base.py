@@ -15,7 +15,8 @@ from mingpt.paths import expanded
 from mingpt.probe import Spread
 from mingpt.registry import Registry
 from mingpt.say import Say
-from mingpt.utils import DEVICES, training_type
+from mingpt.system import DEVICES
+from mingpt.utils import training_type
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from mingpt import run, settings
 from mingpt.evaluate import held_out_loss
 from mingpt.lm import LanguageModel, LMOutput, ModelConfig, next_token_loss
-from mingpt.text.batches import DataConfig
+from mingpt.text.config import DataConfig
 from mingpt.text.corpus import Corpus, prepare
 from mingpt.text.tokenizers import Ids
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from mingpt import counting
 from mingpt.lm import EVERYONE, LanguageModel
 from mingpt.registry import Registry
 from mingpt.say import Say
 from mingpt.settings import Config
+from mingpt.training_settings import READ_BY_COUNTING
 from mingpt.untrusted import Fields
 from mingpt.zoo import FAMILIES
 
@@ -145,7 +145,7 @@ def read_by(family: type[LanguageModel], key: str) -> bool:
     by_gradients = not family.fits_by_counting
     reads = {
         "model": name in family.reads | EVERYONE or (name == "pretrained_folder" and by_gradients),
-        "trainer": name in counting.READS or by_gradients,
+        "trainer": name in READ_BY_COUNTING or by_gradients,
     }
     return key not in DEFAULTS or reads.get(group, True)
 

@@ -34,7 +34,7 @@ from mingpt.paths import path_of
 from mingpt.report.records import HOME
 from mingpt.say import Say, silent
 from mingpt.settings import Config, ModelSettings
-from mingpt.text.batches import DataConfig
+from mingpt.text.config import DataConfig
 from mingpt.text.library import LibraryTokenizer
 from mingpt.text.special import SpecialTokens
 from mingpt.text.tokenizers import TOKENIZERS, Tokenizer

@@ -14,24 +14,6 @@ from mingpt.recurrent.cells import CELLS, Hidden
 from mingpt.registry import Registry
 
 
-@dataclass(frozen=True, kw_only=True)
-class RecurrentConfig:
-    """Settings of recurrent models.
-
-    Attributes:
-        cell: what a recurrent layer does in one step
-        readout: what the logits of an rnn are: linear: of the last layer's features; literal: those features themselves
-        reading: what a birnn reads for one prediction: full: all of the text, so that it sees the answer, too;
-            prefix: what came before, anew for every position
-        objective: what a full birnn learns: next: the next token, which it sees; masked: tokens that are hidden
-    """
-
-    cell: str = "elman"
-    readout: str = "linear"
-    reading: str = "full"
-    objective: str = "next"
-
-
 class Stack(nn.Module):
     """`n_layer` cells, each on the features of the one below, dropout between them.
 
@@ -165,5 +147,5 @@ def _work_of_prefixes(t: int) -> int:
 
 
 READINGS: Registry[Reading] = Registry("model.reading")
-READINGS.add("full")(Reading(False, whole, lambda t: t))
-READINGS.add("prefix")(Reading(True, each_prefix, _work_of_prefixes))
+READINGS.add("full")(Reading(autoregressive=False, read=whole, work=lambda t: t))
+READINGS.add("prefix")(Reading(autoregressive=True, read=each_prefix, work=_work_of_prefixes))

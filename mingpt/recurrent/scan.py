@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mingpt.compiling import uncompiled
 from mingpt.recurrent.activations import Activation
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # traced, the loop would be unrolled: minutes of compiling for nothing
+@uncompiled  # traced, the loop would be unrolled: minutes of compiling for nothing
 def scan(
     x: Tensor, hidden: Tensor, w_input: Tensor, bias: Tensor | None, w_hidden: Tensor, activation: Activation
 ) -> Tensor:

@@ -20,8 +20,9 @@ import numpy as np
 
 from mingpt.errors import CheckpointError, DataError, UsageError
 from mingpt.paths import expanded, shown
-from mingpt.text.batches import DataConfig, Split
+from mingpt.text.config import DataConfig
 from mingpt.text.reading import PREPARED, reason
+from mingpt.text.splits import Split
 from mingpt.text.tokenizers import Ids, Tokenizer, from_json
 from mingpt.untrusted import JSON_BYTES, TOKENIZER_BYTES, parse_json, read_at_most
 

@@ -19,11 +19,12 @@ import numpy as np
 from mingpt.errors import DataError, UsageError, require
 from mingpt.files import sync, sync_folder, write_atomic
 from mingpt.say import Say
-from mingpt.text.batches import DataConfig, border
+from mingpt.text.config import DataConfig
 from mingpt.text.corpora import text_files
 from mingpt.text.corpus import tokenizer_of
 from mingpt.text.prepared import DECIDED, FORMAT, HELD_OUT, TOKENIZER, TRAIN, TYPES
 from mingpt.text.reading import BLOCK_BYTES, NEEDED, PREPARED, STDIN, chunks, decoded, named, opened
+from mingpt.text.splits import border
 from mingpt.text.tokenizers import Tokenizer
 from mingpt.text.tokens import cut, smallest_type
 

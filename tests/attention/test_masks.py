@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mingpt.attention.layers import AttentionConfig
+from mingpt.attention.layers import AttentionConfig, mask_of
 from mingpt.attention.masks import CAUSAL, FULL, MASKS, Mask, sliding_window
 from mingpt.evaluate import held_out_loss
 from mingpt.lm import ModelConfig
@@ -165,7 +165,8 @@ def test_a_causal_mask_that_is_no_band_is_read_the_same_from_a_cache(sparse: str
 def test_a_window_is_kept_beside_a_mask_that_has_a_band_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MASKS._entries, "near", sliding_window(5))
     for window, band in ((None, 5), (3, 3), (8, 5)):
-        assert AttentionConfig(n_embd=8, n_query_head=2, mask="near", window=window).rule.band == band
+        config = AttentionConfig(n_embd=8, n_query_head=2, mask="near", window=window)
+        assert mask_of(config).band == band
 
 
 def test_a_ring_smaller_than_the_window_forgets_keys_in_silence() -> None:

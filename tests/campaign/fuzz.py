@@ -16,7 +16,7 @@ from mingpt import checkpoint, cli, run
 from mingpt.checkpoint import MANIFEST
 from mingpt.errors import MingptError, NotFiniteError, UsageError
 from mingpt.files import sha256
-from mingpt.settings import CHOICES, Config
+from mingpt.settings import Config, choices
 from tests.campaign.damage import FILES, saved
 from tests.campaign.runs import words_of
 from tests.campaign.tally import Tally, campaign
@@ -74,6 +74,7 @@ SIZES: dict[str, Callable[[Draw], Any]] = {  # of what is a number: a range that
     "trainer.sample_every": lambda draw: draw.choice((0, 1, 2)),
     "trainer.save_every": lambda draw: draw.choice((0, 1, 2)),
 }
+CHOICES = choices()
 ALWAYS = ("data.block_size", "model.n_embd", "model.n_layer")  # a default of these is no blink
 FIXED = ("system.work_dir", "system.threads", "model.pretrained_folder", "trainer.max_iters", "trainer.resume")
 FIXED += ("trainer.resume_changed", "trainer.compile", "trainer.device", "data.path", "data.tokenizer", "wandb.mode")

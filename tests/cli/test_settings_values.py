@@ -18,7 +18,7 @@ from mingpt.mlps import MLPS
 from mingpt.norms import NORMS
 from mingpt.optim import OPTIMIZERS, SCHEDULES
 from mingpt.settings import Config, ModelSettings, parse, read
-from mingpt.text.batches import DataConfig
+from mingpt.text.config import DataConfig
 from mingpt.text.tokenizers import TOKENIZERS
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import SystemConfig

@@ -15,7 +15,7 @@ from mingpt.errors import CheckpointError, DataError, UsageError
 from mingpt.interop import exporting, importing, parity
 from mingpt.mirror import WandbConfig
 from mingpt.settings import Config, ModelSettings
-from mingpt.text.batches import DataConfig
+from mingpt.text.config import DataConfig
 from mingpt.text.corpus import prepare
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import SystemConfig

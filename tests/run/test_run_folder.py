@@ -22,7 +22,8 @@ from mingpt.report.reading import read_lines
 from mingpt.run import Run
 from mingpt.sampling import Sampling
 from mingpt.text import preparing
-from mingpt.text.batches import DataConfig, split
+from mingpt.text.config import DataConfig
+from mingpt.text.splits import split
 
 ROOT = Path(run.__file__).parents[1]
 DRAW = loss_picture.draw  # the fixtures of this folder put something quicker in its place

@@ -9,17 +9,16 @@ import pytest
 import torch
 
 from mingpt import checkpoint, run, settings
-from mingpt.counting import READS
 from mingpt.errors import CheckpointError, UsageError
 from mingpt.evaluate import held_out_loss
 from mingpt.files import sha256
 from mingpt.report import loss_picture
 from mingpt.report.reading import read_lines
 from mingpt.settings import Config
-from mingpt.text.batches import split
+from mingpt.text.splits import split
 from mingpt.text.tokenizers import Ids
 from mingpt.trained import Run
-from mingpt.training_settings import TrainerConfig
+from mingpt.training_settings import READ_BY_COUNTING, TrainerConfig
 
 DRAW = loss_picture.draw  # the fixtures of this folder put something quicker in its place
 Make = Callable[..., Config]
@@ -148,7 +147,7 @@ OTHERS: dict[str, Any] = {
 
 
 def test_setting_of_gradients_is_new_and_untested() -> None:
-    assert {*OTHERS, *READS} == set(TrainerConfig.__dataclass_fields__)
+    assert {*OTHERS, *READ_BY_COUNTING} == set(TrainerConfig.__dataclass_fields__)
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -163,7 +162,7 @@ def test_setting_of_gradients_is_ignored(tmp_path: Path, ngram: Make, name: str)
     ("flag", "message"),
     [
         ("--model.pretrained_folder=there", r"pretrained_folder=there: is not read by .* counts the text that it is"),
-        ("--data.stateful=True", r"data\.stateful=True: NGram has no state that training can carry on"),
+        ("--data.stateful=True", r"data\.stateful=True: needs a model with a state .* which model\.type=ngram has not"),
         ("--model.n_layer=2", r"model\.n_layer=2: is not read by model\.type=ngram"),
     ],
 )

@@ -156,12 +156,12 @@ NOWHERE = {"data.path": "no/such/file.txt"}
     [
         (
             {"model.type": "gpt", "model.cell": DEFAULTS["model.cell"]},
-            r"data\.stateful=True: GPT has no state that training can carry on",
+            r"data\.stateful=True: needs a model with a state .* which model\.type=gpt has not",
         ),
         ({"model.type": "birnn"}, r"data\.stateful=True: BidirectionalRNN has no state"),
         (
             {"model.type": "birnn", "model.reading": "prefix"},
-            r"data\.stateful=True: BidirectionalRNN has no state that training can carry on",
+            r"data\.stateful=True: needs a model with a state .* which model\.type=birnn has not",
         ),
         ({"trainer.compile": "always"}, r"trainer\.compile=always: can't be with data\.stateful=True"),
     ],

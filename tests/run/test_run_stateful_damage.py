@@ -21,7 +21,7 @@ from mingpt.errors import CheckpointError, UsageError
 from mingpt.evaluate import carried_loss
 from mingpt.files import sha256
 from mingpt.report.reading import read_lines
-from mingpt.text.batches import split
+from mingpt.text.splits import split
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mingpt.errors import DataError
-from mingpt.text.batches import Batches, DataConfig, Lanes, border, split
+from mingpt.text.batches import Batches, Lanes
+from mingpt.text.config import DataConfig
+from mingpt.text.splits import border, split
 from mingpt.text.tokenizers import TOKENIZERS, CharTokenizer
 
 

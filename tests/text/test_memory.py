@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mingpt.text.batches import DataConfig
+from mingpt.text.config import DataConfig
 from mingpt.text.corpus import prepare
 
 

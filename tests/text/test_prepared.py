@@ -13,9 +13,11 @@ from reading import write as put
 
 from mingpt.errors import DataError, UsageError
 from mingpt.text import corpus, preparing, reading, tokens
-from mingpt.text.batches import Batches, DataConfig, split
+from mingpt.text.batches import Batches
+from mingpt.text.config import DataConfig
 from mingpt.text.corpus import prepare
 from mingpt.text.prepared import HELD_OUT, IDS, PREPARED, TOKENIZER, TRAIN, is_prepared, load
+from mingpt.text.splits import split
 from mingpt.text.tokenizers import TOKENIZERS
 
 TEXT = "Zoë’s 🤗 and the cat, the dog;\n\n  they're 1234 and more.\n" * 40

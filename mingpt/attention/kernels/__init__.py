@@ -7,6 +7,7 @@ A kernel is a class with `refuses(need)`, the reason why it can't, and `attend(q
 need says so; none ignores a part of it.
 """
 
+from mingpt.attention.config import AUTO
 from mingpt.attention.kernels.banded import Banded
 from mingpt.attention.kernels.base import KERNELS, Kernel, Need
 from mingpt.attention.kernels.flex import Flex
@@ -30,8 +31,6 @@ __all__ = [
     "for_cache",
     "preferred",
 ]
-
-AUTO = "auto"
 
 
 def preferred() -> list[Kernel]:

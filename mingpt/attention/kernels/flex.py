@@ -13,12 +13,7 @@ from torch import Tensor
 
 from mingpt.attention.kernels.base import KERNELS, Kernel, Need, folded
 from mingpt.attention.masks import Mask
-
-try:
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-except ImportError:  # a PyTorch without it
-    create_block_mask = flex_attention = None  # type: ignore[assignment]
-
+from mingpt.compiling import uncompiled
 
 NARROWEST, DTYPES = 16, (torch.float32, torch.bfloat16, torch.float16)
 # Of the backward pass: queries and keys of a tile for the gradients of keys and values (1) and of queries (2).  A
@@ -47,7 +42,6 @@ class Flex(Kernel):
         if need.device.type != "cuda":
             return "FlexAttention trains on CUDA alone"
         rules = (
-            (flex_attention is None, "this PyTorch has no FlexAttention"),
             (not need.score.bilinear, "it takes scores that are a dot product"),
             (need.bias is not None, "it has no position bias here"),
             (need.dropout_p > 0, "it has no dropout"),
@@ -64,12 +58,12 @@ class Flex(Kernel):
     def attend(self, q: Tensor, k: Tensor, v: Tensor, need: Need) -> tuple[Tensor, Tensor | None]:
         q, k, v = folded(q, k, v, need)
         blocks, tiles = _prepared(need)
-        compute: Any = flex_attention if torch.compiler.is_compiling() else _compiled()
+        compute: Any = _pytorchs() if torch.compiler.is_compiling() else _compiled()
         how = {"scale": need.score.scale, "enable_gqa": k.shape[1] != q.shape[1], "kernel_options": tiles}
         return compute(q, k, v, block_mask=blocks, **how), None
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@uncompiled
 def _prepared(need: Need) -> tuple[Any, dict[str, int] | None]:
     """The blocks of keys that each block of queries sees, and the backward pass's tiles."""
     capability = torch.cuda.get_device_capability(need.device) if need.device.type == "cuda" else None
@@ -83,8 +77,17 @@ def tiles(capability: tuple[int, int] | None, need: Need) -> dict[str, int] | No
     return TILES if tuned and narrow else None
 
 
+def _pytorchs() -> Callable[..., Any]:
+    """FlexAttention, imported where it is needed: PyTorch's compiler comes with it."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return flex_attention
+
+
 @lru_cache(maxsize=16)
 def _made_block_mask(mask: Mask, queries: int, keys: int, device: torch.device) -> Any:
+    from torch.nn.attention.flex_attention import create_block_mask
+
     def rule(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
         return mask.sees(i, j)
 
@@ -97,7 +100,7 @@ def _compiled() -> Callable[..., Any]:
 
     Past PyTorch's usual limit of eight such variants it would go on uncompiled, with all scores in memory, unsaid.
     """
-    compiled: Callable[..., Any] = torch.compile(flex_attention, dynamic=False)
+    compiled: Callable[..., Any] = torch.compile(_pytorchs(), dynamic=False)
 
     def attend(*tensors: Tensor, **settings: Any) -> Any:
         with torch._dynamo.config.patch(LIMITS):

@@ -1,0 +1,147 @@
+"""Settings of an attention layer, and their rules; what they choose among is named here, not loaded."""
+
+import math
+from dataclasses import dataclass
+
+from mingpt.errors import require
+from mingpt.variants import Variants
+
+SCORES = Variants("mingpt.attention.scores:SCORES")
+MASKS = Variants("mingpt.attention.masks:MASKS")
+POSITIONS = Variants("mingpt.attention.positions:POSITIONS")
+KERNELS = Variants("mingpt.attention.kernels:KERNELS")
+AUTO = "auto"  # of model.kernel
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionConfig:
+    """Settings of one attention layer.
+
+    Attributes:
+        n_embd: width of the residual stream
+        n_query_head: query heads
+        head_dim: width of a head; null: n_embd/n_query_head
+        n_kv_head: key/value heads; null: one per query head; fewer: consecutive query heads share one
+        rope: True rotates queries and keys by position (RoPE); False learns a row per position
+        score: how well a key answers a query
+        mask: who may read whom; full reads later tokens, too, so such a model can't write text
+        window: keys that a query sees, its own included; null: all that the mask allows
+        kernel: how attention is computed; auto: the first that serves on this device and is worth it
+        position: null leaves the choice to model.rope; or the name of a position code
+        rope_base: of rotary positions: the slowest pair of a head turns once in about 2 pi rope_base tokens
+        bias: whether linear layers (and LayerNorm) have a bias
+        qkv_bias: whether the projections to queries, keys and values have one; null: as model.bias
+        qk_norm: normalise each head's queries and keys (RMS) before their product
+        norm_eps: what every norm adds to the variance or mean square; null: 1e-5 in layernorm, 1e-6 in others
+        attn_pdrop: dropout on attention weights, probability
+        resid_pdrop: dropout on what is added to the residual stream, or passed between recurrent layers, probability
+        block_size: tokens seen at once
+    """
+
+    n_embd: int
+    n_query_head: int
+    head_dim: int | None = None
+    n_kv_head: int | None = None
+    rope: bool = False
+    position: str | None = None
+    rope_base: float = 10_000.0
+    score: str = "scaled_dot"
+    mask: str = "causal"
+    window: int | None = None
+    kernel: str = AUTO
+    bias: bool = True
+    qkv_bias: bool | None = None
+    qk_norm: bool = False
+    norm_eps: float | None = None
+    attn_pdrop: float = 0.0
+    resid_pdrop: float = 0.0
+    block_size: int = 128
+
+    def __post_init__(self) -> None:
+        self.check_attention()
+
+    def check_attention(self) -> None:
+        """Every rule of these settings.
+
+        Raises:
+            UsageError: names the setting, its value and the broken rule.
+        """
+        self._check_heads()
+        self._check_shares_and_length()
+        require(
+            not self.rope or self.position in (None, "rope"),
+            "model.position",
+            self.position,
+            "contradicts {}; give one of the two",
+            ("model.rope", True),
+        )
+        self._check_window()
+        self._check_head_width()
+        MASKS[self.mask], self.kernel == AUTO or KERNELS[self.kernel]
+        self._check_constants()
+
+    def _check_heads(self) -> None:
+        for name in ("n_embd", "n_query_head"):
+            require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "must be at least 1")
+        heads = ("model.n_query_head", self.n_query_head)
+        divides = self.head_dim is not None or self.n_embd % self.n_query_head == 0
+        require(divides, "model.n_embd", self.n_embd, "must be a multiple of {}", heads)
+        some = self.head_dim is None or self.head_dim >= 1
+        require(some, "model.head_dim", self.head_dim, "must be at least 1, or null")
+        shared = 1 <= self.key_heads <= self.n_query_head and self.n_query_head % self.key_heads == 0
+        require(shared, "model.n_kv_head", self.n_kv_head, "must divide {}", heads)
+
+    def _check_shares_and_length(self) -> None:
+        for name in ("attn_pdrop", "resid_pdrop"):
+            require(0 <= getattr(self, name) < 1, f"model.{name}", getattr(self, name), "must be in [0, 1)")
+        require(self.block_size >= 1, "data.block_size", self.block_size, "must be at least 1")
+
+    def _check_window(self) -> None:
+        require(self.window is None or self.window >= 1, "model.window", self.window, "must be at least 1, or null")
+        require(
+            self.window is None or MASKS[self.mask].causal,
+            "model.window",
+            self.window,
+            "counts keys back from the query's own, which {} does not",
+            ("model.mask", self.mask),
+        )
+
+    def _check_head_width(self) -> None:
+        least, d, code = SCORES[self.score].least_width, self.head_width, POSITIONS[self.position_code]
+        field, value = ("n_embd", self.n_embd) if self.head_dim is None else ("head_dim", self.head_dim)
+        rule = f"must give heads of width {least} or more for {{}}"
+        require(d >= least, f"model.{field}", value, rule, ("model.score", self.score))
+        rule = f"must give heads of even width for rotary positions, not {d}"
+        require(not code.rotates or d % 2 == 0, f"model.{field}", value, rule)
+
+    def _check_constants(self) -> None:
+        for name in ("rope_base", "norm_eps"):
+            value = getattr(self, name)
+            finite = value is None or (math.isfinite(value) and value > 0)
+            require(finite, f"model.{name}", value, "must be finite and above 0")
+        require(
+            POSITIONS[self.position_code].rotates or self.rope_base == AttentionConfig.rope_base,
+            "model.rope_base",
+            self.rope_base,
+            f"is not read by {self.position_code} positions",
+        )
+
+    @property
+    def key_heads(self) -> int:
+        """g"""
+        return self.n_query_head if self.n_kv_head is None else self.n_kv_head
+
+    @property
+    def head_width(self) -> int:
+        """d"""
+        return self.n_embd // self.n_query_head if self.head_dim is None else self.head_dim
+
+    @property
+    def has_qkv_bias(self) -> bool:
+        """Whether the projections to queries, keys and values have a bias."""
+        return self.bias if self.qkv_bias is None else self.qkv_bias
+
+    @property
+    def position_code(self) -> str:
+        """The name in POSITIONS that `rope` and `position` agree on."""
+        return self.position or ("rope" if self.rope else "learned")

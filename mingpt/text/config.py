@@ -1,0 +1,46 @@
+"""What text a run reads, and how it is cut: settings."""
+
+from dataclasses import dataclass
+
+from mingpt.errors import require
+from mingpt.text.tokens import BYTES, VOCAB_SIZE
+from mingpt.variants import Variants
+
+TOKENIZERS = Variants("mingpt.text.tokenizers:TOKENIZERS")
+FILE_NAME = ".json"  # how the name of a ready-made tokenizer ends
+LARGEST = 1_000_000  # tokens of a vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What text, and how it is cut.
+
+    Attributes:
+        path: a UTF-8 file, several (`a.txt,b.txt`), a folder, a pattern (`texts/**/*.txt`), `-` for standard input, or
+            what `chargpt prepare` made; `input.txt`: written, where missing, as Shakespeare's plays;
+            `tinyshakespeare`: downloaded
+        tokenizer: how text becomes ids; or the path of a tokenizer.json, as the tokenizers library or a run saved it
+        vocab_size: tokens at most of a tokenizer that learns them from the text
+        block_size: tokens that a model sees at once
+        val_fraction: part of the text held out, taken from its end
+        stateful: blocks follow one another in the text and the model goes on from the state that the last one left;
+            gradients stop at a block's edge (truncated back-propagation through time); for recurrent models;
+            val_loss still starts each block from nothing, val_loss_carried does not
+    """
+
+    path: str = "input.txt"
+    tokenizer: str = "char"
+    vocab_size: int = VOCAB_SIZE
+    block_size: int = 128
+    val_fraction: float = 0.1
+    stateful: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.path != "", "data.path", "''", "must name a text file")
+        ready_made = self.tokenizer.endswith(FILE_NAME)
+        if ready_made or not TOKENIZERS[self.tokenizer].learns:
+            usual, by = self.vocab_size == VOCAB_SIZE, ("data.tokenizer", self.tokenizer)
+            require(usual, "data.vocab_size", self.vocab_size, "is not read by {}", by)
+        require(BYTES <= self.vocab_size <= LARGEST, "data.vocab_size", self.vocab_size, f"must be in [256, {LARGEST}]")
+        require(self.block_size >= 1, "data.block_size", self.block_size, "must be at least 1")
+        require(0 < self.val_fraction < 1, "data.val_fraction", self.val_fraction, "must be between 0 and 1")

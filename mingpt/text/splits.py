@@ -1,0 +1,60 @@
+"""A text in two parts: one to train on, one to judge by."""
+
+from typing import NamedTuple
+
+from mingpt.errors import DataError, UsageError
+from mingpt.text.tokenizers import Ids, Tokenizer
+
+FEWEST = 4  # tokens of a text: two to train on, two held out, so that one follows another in each
+
+
+class Split(NamedTuple):
+    """Two parts of a text that share no character."""
+
+    train: Ids
+    held_out: Ids
+
+
+def border(characters: int, val_fraction: float) -> int:
+    """Where the held-out part of a text of so many characters begins; each part has at least two where there are four.
+
+    Between characters, not tokens: so no character is in both parts, and every tokenizer is judged on the same text.
+    """
+    return min(max(int(characters * (1 - val_fraction)), 2), max(characters - 2, 0))
+
+
+def split(text: str, tokenizer: Tokenizer, *, block_size: int, val_fraction: float, source: str = "the text") -> Split:
+    """The ids of the first part, to train on, and of the last, to judge by; each has at least two tokens.
+
+    Args:
+        source: of the text, for the error.
+
+    Raises:
+        DataError: fewer than block_size + 1 tokens (4 at least), or characters that the tokenizer doesn't know.
+    """
+    at = border(len(text), val_fraction)
+    try:
+        data = Split(tokenizer.encode(text[:at]), tokenizer.encode(text[at:]))
+    except UsageError as unknown:
+        raise DataError(f"{source}: {unknown}") from None
+    refuse_short(data, block_size=block_size, source=source)
+    return data
+
+
+def refuse_short(data: Split, *, block_size: int, source: str) -> None:
+    """Refuse a text that has not one block and its targets, or a part without a token that follows another."""
+    needed, found = max(block_size + 1, FEWEST), len(data.train) + len(data.held_out)
+    if found < needed:
+        smaller = (
+            f", or --data.block_size={found - 1}" if found >= FEWEST else f"; no text of fewer than {FEWEST} will do"
+        )
+        raise DataError(
+            f"{source}: too short: data.block_size={block_size} needs {needed} tokens, found {found}: "
+            f"take a longer text{smaller}"
+        )
+    for name, part, change in (("to train on", data.train, "smaller"), ("held out", data.held_out, "larger")):
+        if len(part) < 2:
+            raise DataError(
+                f"{source}: too short: the part {name} needs 2 tokens, found {len(part)}: "
+                f"take a longer text, or a {change} --data.val_fraction"
+            )

@@ -1,0 +1,85 @@
+"""What is wrong with a command is said before PyTorch is imported, which takes seconds; and its compiler never is."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+REFUSED = {  # every verb, and words that it refuses
+    "train": [
+        ["--model.n_lyer=3"],
+        ["--trainer.max_iters=many"],
+        ["--trainer.max_iters=0"],
+        ["--model.score=sacled_dot"],
+        ["--model.kernel=flxe"],
+        ["--trainer.optimizer=sgd"],
+        ["--dist.strategy=dpd"],
+        ["--data.tokenizer=cahr"],
+        ["--model.mask=full", "--model.window=3"],
+        ["--model.score=linear_concat", "--model.head_dim=1"],
+        ["--model.rope=True", "--model.head_dim=3"],
+        ["--model.rope_base=3"],
+        ["--model.type=rnn", "--model.readout=literal", "--model.cell=gru"],
+        ["--model.type=birnn", "--model.objective=masked", "--model.reading=prefix"],
+        ["--model.type=ngram", "--trainer.max_iters=3"],
+        ["--data.stateful=True"],
+        ["--trainer.schedule=constant", "--trainer.final_rate=0.1"],
+    ],
+}
+HELPED = list(REFUSED)
+RUN = """
+import contextlib, io, json, sys
+
+class Refused:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise AssertionError("torch was imported")
+
+sys.meta_path.insert(0, Refused())
+from mingpt.cli import main
+
+ended = []
+for words in json.load(sys.stdin):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(words)
+    ended.append([code, out.getvalue(), err.getvalue()])
+print(json.dumps(ended))
+"""
+
+
+def ended(commands: list[list[str]]) -> list[tuple[int, str, str]]:
+    """Exit code, output and errors of each, in a process that can't import PyTorch."""
+    ran = subprocess.run(
+        [sys.executable, "-c", RUN], input=json.dumps(commands), capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    return [tuple(each) for each in json.loads(ran.stdout)]
+
+
+def test_every_wrong_word_is_refused_before_torch_is_imported() -> None:
+    commands = [[verb, *words] for verb, wrong in REFUSED.items() for words in wrong]
+    for command, (code, _, said) in zip(commands, ended(commands), strict=True):
+        assert (code, said.startswith("error: "), "torch" in said) == (2, True, False), (command, said)
+
+
+def test_help_needs_no_torch() -> None:
+    for verb, (code, said, _) in zip(HELPED, ended([[verb, "--help"] for verb in HELPED]), strict=True):
+        assert (code, said.startswith("usage: chargpt")) == (0, True), verb
+
+
+@pytest.mark.parametrize("family", [[], ["--model.type=rnn"]], ids=["gpt", "rnn"])
+def test_training_on_a_cpu_does_not_import_the_compiler(tmp_path: Path, family: list[str]) -> None:
+    (tmp_path / "t.txt").write_text("to be, or not to be: that is the question.\n" * 9, encoding="utf-8")
+    small = ["--model.n_layer=1", "--model.n_embd=8", "--data.block_size=8", "--trainer.max_iters=2"]
+    other = ["--trainer.batch_size=2", "--wandb.mode=disabled", "--system.threads=1", f"--data.path={tmp_path}/t.txt"]
+    words = [*family, *small, *other, "--trainer.device=cpu", f"--system.work_dir={tmp_path}/run"]
+    code = (
+        "import sys; from mingpt.cli import main; code = main(sys.argv[1:])\n"
+        "assert 'torch' in sys.modules and not {'torch._dynamo', 'torch._inductor'} & set(sys.modules)\n"
+        "sys.exit(code)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT)
+    assert ran.returncode == 0, ran.stderr
