@@ -2,13 +2,23 @@
 
 from dataclasses import dataclass
 
+from mingpt.attention.config import KERNELS
 from mingpt.errors import require
+from mingpt.system import DEVICES
 
+EXPORTED = ("float32", "bfloat16", "float16")  # what an exported folder's weights may be in
 WITH_FILL = ("run", "device", "fill", "gap")  # what filling gaps reads of `sample`'s options
 
 
+class Checked:
+    """Base of what is combined: where the rules of each, called one after the other, end."""
+
+    def __post_init__(self) -> None:
+        pass
+
+
 @dataclass(frozen=True, kw_only=True)
-class OfRun:
+class OfRun(Checked):
     """Which trained model.
 
     Attributes:
@@ -18,11 +28,12 @@ class OfRun:
     run: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require_names(run=self.run)
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnDevice:
+class OnDevice(Checked):
     """Where to compute.
 
     Attributes:
@@ -30,6 +41,10 @@ class OnDevice:
     """
 
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.device in DEVICES, "device", self.device, f"must be one of {', '.join(DEVICES)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +181,8 @@ class SelftestOptions(OnDevice):
     every: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        self.kernel is None or KERNELS[self.kernel]
         require(self.every >= 1, "every", self.every, "must be at least 1")
 
 
@@ -189,6 +206,7 @@ class ExportOptions(OfRun):
             repr(self.out),
             "must name a folder to write, as --out=FOLDER",
         )
+        require(self.dtype in EXPORTED, "dtype", self.dtype, f"must be one of {', '.join(EXPORTED)}")
 
 
 @dataclass(frozen=True, kw_only=True)

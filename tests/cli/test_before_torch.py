@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-REFUSED = {  # every verb, and words that it refuses
+REJECTED = {  # every verb, and words that it rejects
     "train": [
         ["--model.n_lyer=3"],
         ["--trainer.max_iters=many"],
@@ -28,17 +28,27 @@ REFUSED = {  # every verb, and words that it refuses
         ["--data.stateful=True"],
         ["--trainer.schedule=constant", "--trainer.final_rate=0.1"],
     ],
+    "sample": [["--temprature=1"], ["--max_new_tokens=-1"], ["--device=gpu"], ["--fill=a_b", "--seed=3"]],
+    "eval": [["--txt=a"], ["--device=gpu"], ["--run="]],
+    "leaks": [["--txt=a"], ["--device=gpu"]],
+    "attention": [["--layers=1"], ["--layer=first"]],
+    "prepare": [["--data.pth=a"], ["--data.tokenizer=cahr", "--out=x"], ["--data.val_fraction=2", "--out=x"], []],
+    "selftest": [["--kernels=flex"], ["--kernel=flxe"], ["--every=0"]],
+    "export": [["--output=a"], [], ["--out=x", "--dtype=float8"]],
+    "import": [["a", "--block_sizes=1"], [], ["a", "--block_size=0"]],
+    "compare": [["--jsn"], ["out/only-one"]],
+    "report": [["--outs=a"], ["--out="]],
 }
-HELPED = list(REFUSED)
+HELPED = list(REJECTED)
 RUN = """
 import contextlib, io, json, sys
 
-class Refused:
+class Rejecting:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] == "torch":
             raise AssertionError("torch was imported")
 
-sys.meta_path.insert(0, Refused())
+sys.meta_path.insert(0, Rejecting())
 from mingpt.cli import main
 
 ended = []
@@ -59,8 +69,8 @@ def ended(commands: list[list[str]]) -> list[tuple[int, str, str]]:
     return [tuple(each) for each in json.loads(ran.stdout)]
 
 
-def test_every_wrong_word_is_refused_before_torch_is_imported() -> None:
-    commands = [[verb, *words] for verb, wrong in REFUSED.items() for words in wrong]
+def test_wrong_settings_are_rejected_before_torch_is_imported() -> None:
+    commands = [[verb, *words] for verb, wrong in REJECTED.items() for words in wrong]
     for command, (code, _, said) in zip(commands, ended(commands), strict=True):
         assert (code, said.startswith("error: "), "torch" in said) == (2, True, False), (command, said)
 
