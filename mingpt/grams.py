@@ -39,14 +39,17 @@ def count(ids: Ids, vocab_size: int, order: int) -> tuple[Array, Counts]:
 
 
 def renumber(codes: Array) -> tuple[Array, Array]:
-    """The different codes, sorted, and the place of each code among them: by a table where a small one does."""
+    """The different codes, sorted, and the place of each code among them: by a table where one is not much larger."""
     largest = int(codes.max())
-    if largest > max(4 * len(codes), 1 << 24):  # bounds the table by what the codes themselves take
+    if largest > max(8 * len(codes), 1 << 24):  # bounds the tables by about what sorting takes
         names, places = np.unique(codes, return_inverse=True)
         return names, places
     present = np.zeros(largest + 1, dtype=bool)
     present[codes] = True
-    return np.flatnonzero(present), (np.cumsum(present, dtype=np.int32)[codes] - 1).astype(np.int64)
+    names = np.flatnonzero(present)
+    place_of = np.empty(largest + 1, np.int32)  # what is no code is neither written nor read
+    place_of[names] = np.arange(len(names), dtype=np.int32)
+    return names, place_of[codes].astype(np.int64)
 
 
 def estimated_discounts(counts: Counts) -> tuple[float, ...]:
