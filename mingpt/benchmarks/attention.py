@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from statistics import linear_regression
 from types import SimpleNamespace
@@ -17,65 +17,20 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mingpt.attention.kernels import KERNELS, Need
 from mingpt.attention.masks import sliding_window
 from mingpt.attention.scores import ScaledDot
-from mingpt.benchmarks.base import (
-    BENCHMARKS,
-    Benchmark,
-    Timing,
-    cpu_threads,
-    device_beside,
-    parse_peers,
-    positive,
-    ranking,
-    rounded,
-    summary,
-    table,
-    told_of,
-    versus,
-)
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, cpu_threads, ranking, rounded, summary, table, told_of, versus
+from mingpt.benchmarks.options import OFFERED
+from mingpt.benchmarks.options.attention import PACKAGES, SHORTEST, Options
+from mingpt.benchmarks.options.base import device_beside, parse_peers
 from mingpt.benchmarks.worker import Worker
-from mingpt.errors import require
 from mingpt.probe import Spread, measure, peak_bytes
 from mingpt.say import Say
 from mingpt.utils import multiplies_bfloat16, pick_device, training_type
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q, k, v (1, h, N, d) -> (1, h, N, d)
-PACKAGES = ("local-attention",)
 TURN = {"cuda": 0.1}  # seconds of each way at a time where a step doesn't wait for one call; elsewhere one call
-SHORTEST = 1024  # positions, for slopes
 # Positions beyond which a way takes too long or too much to be timed; the others have no such end.
 LIMITS = {"reference": 4096, "sdpa": 4096, "loop": 1024}
 SLOPE_LIMITS = {"full": 8192, "full-flash": 8192}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(Timing):
-    """Time a sliding window, forward and backward in the type that training uses, in several ways.
-
-    Attributes:
-        length: positions
-        window: keys that a query sees, its own included
-        heads: of queries, and of keys
-        width: of a head
-        peers: local-attention, the installed package; null: ours alone
-        slopes: whether to time 1k positions, 2k, ... up to length, and fit how seconds and bytes grow
-    """
-
-    length: int = 16384
-    window: int = 256
-    heads: int = 4
-    width: int = 64
-    peers: str | None = None
-    slopes: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(self, "length", "window", "heads", "width")
-        require(self.window <= self.length, "window", self.window, f"must be at most length={self.length}")
-        least = 2 * SHORTEST if self.slopes else 1
-        require(self.length >= least, "length", self.length, f"must be at least {least}, for a slope")
-        peers = parse_peers(self.peers, (), PACKAGES)
-        device_beside(self.peers, self.device)
-        require(not (peers and self.slopes), "peers", self.peers, "must be null with slopes=True")
 
 
 def ways(length: int, window: int, width: int, device: torch.device, dtype: torch.dtype) -> dict[str, Attend]:
@@ -225,7 +180,7 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
 
 BENCHMARKS.add("attention")(
     Benchmark(
-        "Time a sliding window in several ways.",
+        OFFERED["attention"].about,
         Options,
         run,
         ratio="times faster than full attention",

@@ -9,7 +9,10 @@ from typing import Any
 
 import torch
 
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, parse_peers, positive, writable_svg
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark
+from mingpt.benchmarks.options import OFFERED
+from mingpt.benchmarks.options import every as offered
+from mingpt.benchmarks.options.base import parse_peers
 from mingpt.errors import MingptError
 from mingpt.files import write_atomic
 from mingpt.report import figures
@@ -20,28 +23,15 @@ ROW, PANEL, WIDTH = 0.24, 0.75, 6.4  # inches: a bar, what a panel has around it
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """Time everything that there is to time, each with its own defaults.
-
-    Attributes:
-        threads: CPU threads
-        peers: KIND or KIND=FOLDER with commas between, given to each benchmark that knows the kind; null: ours alone
-        speedrun: also train to a loss, which takes a quarter of an hour with a peer
-        figure: an .svg file to draw the ratios in, with their quartiles; null: none
-    """
-
-    threads: int = 2
-    peers: str | None = None
-    speedrun: bool = False
-    figure: str | None = None
+class Options(offered.Options):
+    """Those of `mingpt.benchmarks.options.every`, and that each kind of peer is one that a benchmark takes."""
 
     def __post_init__(self) -> None:
-        positive(self, "threads")
+        super().__post_init__()
         known = _timed(lengthy=True).values()
         clones = dict.fromkeys(kind for benchmark in known for kind in benchmark.clones)
         packages = dict.fromkeys(kind for benchmark in known for kind in benchmark.packages)
         parse_peers(self.peers, tuple(clones), tuple(packages))
-        writable_svg(self.figure)
 
 
 def _timed(*, lengthy: bool) -> dict[str, Benchmark]:
@@ -158,4 +148,4 @@ def _ticks(axes: Any, low: float, high: float) -> None:
     axes.set_xticks([], minor=True)
 
 
-BENCHMARKS.add("all")(Benchmark("Run each of the others, one after the other.", Options, run))
+BENCHMARKS.add("all")(Benchmark(OFFERED["all"].about, Options, run))

@@ -1,7 +1,7 @@
 """Cost of an attention layer by its number of key/value heads: forward and backward, a token written, bytes kept."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -9,50 +9,12 @@ import torch
 from torch import Tensor
 
 from mingpt.attention.layers import AttentionConfig, GroupedQueryAttention
-from mingpt.benchmarks.base import (
-    BENCHMARKS,
-    Benchmark,
-    Timing,
-    cpu_threads,
-    positive,
-    ranking,
-    summary,
-    table,
-    told_of,
-    versus,
-)
-from mingpt.errors import require
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, cpu_threads, ranking, summary, table, told_of, versus
+from mingpt.benchmarks.options import OFFERED
+from mingpt.benchmarks.options.grouped import STEPS, Options
 from mingpt.probe import measure
 from mingpt.say import Say
 from mingpt.utils import pick_device
-
-STEPS = 20  # tokens written in one timing
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(Timing):
-    """Time an attention layer with fewer and fewer key/value heads.
-
-    Attributes:
-        heads: of queries; every divisor of it is a number of key/value heads
-        width: of the residual stream
-        length: positions; a token is written after that many, less the tokens written
-        batch: rows
-    """
-
-    heads: int = 8
-    width: int = 256
-    length: int = 512
-    batch: int = 8
-    rounds: int = 9
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(self, "heads", "width", "batch")
-        require(
-            self.width % (2 * self.heads) == 0, "width", self.width, f"must be a multiple of 2 x heads={self.heads}"
-        )
-        require(self.length > STEPS, "length", self.length, f"must be above {STEPS}, the tokens written")
 
 
 def run(options: Options, say: Say) -> dict[str, Any]:
@@ -122,7 +84,7 @@ def _writer(layer: GroupedQueryAttention, x: Tensor) -> Callable[[], object]:
 
 BENCHMARKS.add("grouped")(
     Benchmark(
-        "Time a layer with fewer key/value heads.",
+        OFFERED["grouped"].about,
         Options,
         run,
         ratio="times faster than with all key/value heads, both ways",

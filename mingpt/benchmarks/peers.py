@@ -50,7 +50,7 @@ def ours_through(strategy: str, shape: dict[str, Any]) -> Step:
 def _our_step(shape: dict[str, Any], ranks: Any) -> Step:
     import numpy as np
 
-    from mingpt.benchmarks.base import gpt2
+    from mingpt.benchmarks.options.base import gpt2
     from mingpt.model import GPT
     from mingpt.text.batches import Batches
     from mingpt.trainer import Trainer

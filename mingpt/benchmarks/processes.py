@@ -13,15 +13,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mingpt.benchmarks import member
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Timing, positive, summary, told_of, versus
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, summary, told_of, versus
+from mingpt.benchmarks.options import OFFERED
+from mingpt.benchmarks.options.processes import ACCUMULATION, BATCH, WARMUP, Options
 from mingpt.benchmarks.worker import with_ours
 from mingpt.distributed import STRATEGIES
-from mingpt.errors import UsageError, require
+from mingpt.errors import UsageError
 from mingpt.probe import Spread
 from mingpt.report.reading import read_lines
 from mingpt.say import Say
@@ -32,9 +34,7 @@ EXCEPTION = re.compile(
     r"(\[rank\d+\]: *)?(?!\S*ChildFailedError)[\w.]*(Error|Interrupt)\b(:|$)|no end"
 )  # but torchrun's
 LONGEST = 300  # seconds that one launch may take
-WARMUP = 10  # steps that are not timed
 FEW = {"trainer.eval_every": 0, "trainer.sample_every": 0, "trainer.save_every": 0, "wandb.mode": "disabled"}
-BATCH, ACCUMULATION = 12, 3
 SMALL = {"model.n_layer": 2, "model.n_embd": 24, "data.block_size": 16, "trainer.batch_size": BATCH} | FEW
 SMALL |= {
     "trainer.optimizer": "adamw",
@@ -43,34 +43,6 @@ SMALL |= {
     "trainer.device": "cpu",
 }
 FAMILIES: Mapping[str, Mapping[str, Any]] = {"GPT": {}, "Elman": {"model.type": "rnn"}}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(Timing):
-    """Train with several processes and with one: whether they learn the same, how fast, and what a kill costs.
-
-    Attributes:
-        processes: that share a training
-        steps: of each training
-        kills: trainings by each strategy, beside these, of which one process is killed at a random moment; torchrun
-            starts them again
-        threads: CPU threads of each process
-    """
-
-    processes: int = 2
-    steps: int = 50
-    kills: int = 0
-    rounds: int = 2
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(self, "threads")
-        require(self.processes >= 2, "processes", self.processes, "must be at least 2")
-        require(self.steps > WARMUP, "steps", self.steps, f"must be above {WARMUP}, which are not timed")
-        require(self.kills >= 0, "kills", self.kills, "must be 0 or more")
-        parts = self.processes * -(-ACCUMULATION // self.processes)
-        require(BATCH % parts == 0, "processes", self.processes, f"must share a batch of {BATCH} blocks evenly")
 
 
 def run(options: Options, say: Say) -> dict[str, Any]:
@@ -227,7 +199,7 @@ def _write_text(path: Path) -> None:
 
 BENCHMARKS.add("processes")(
     Benchmark(
-        "Train with several processes and with one.",
+        OFFERED["processes"].about,
         Options,
         run,
         ratio="times as many tokens per second as one process",

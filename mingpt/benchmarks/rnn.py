@@ -4,14 +4,16 @@ All of them make (b, t, e) hidden vectors of as many inputs, and the gradients o
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Timing, cpu_threads, positive, ranking, table, told_of, versus
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, cpu_threads, ranking, table, told_of, versus
+from mingpt.benchmarks.options import OFFERED
+from mingpt.benchmarks.options.rnn import Options
 from mingpt.probe import measure
 from mingpt.recurrent.activations import SLIDE, slide
 from mingpt.recurrent.scan import scan
@@ -19,26 +21,6 @@ from mingpt.say import Say
 from mingpt.utils import pick_device
 
 BASELINE = "nn.RNN relu"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(Timing):
-    """Time a recurrence beside PyTorch's own.
-
-    Attributes:
-        width: of inputs and of hidden vectors
-        length: steps
-        batch: rows
-    """
-
-    width: int = 256
-    length: int = 128
-    batch: int = 32
-    rounds: int = 15
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(self, "width", "length", "batch")
 
 
 def run(options: Options, say: Say) -> dict[str, Any]:
@@ -105,6 +87,4 @@ def _both_ways(way: Callable[[Tensor], Tensor], x: Tensor) -> None:
     way(x).sum().backward()
 
 
-BENCHMARKS.add("rnn")(
-    Benchmark("Time a recurrence beside PyTorch's.", Options, run, ratio=f"times faster than {BASELINE}", takes=True)
-)
+BENCHMARKS.add("rnn")(Benchmark(OFFERED["rnn"].about, Options, run, ratio=f"times faster than {BASELINE}", takes=True))

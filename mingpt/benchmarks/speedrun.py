@@ -8,7 +8,7 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,44 +16,18 @@ import torch
 
 from mingpt import settings
 from mingpt.benchmarks import contenders
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, parse_peers, positive, rounded, summary
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, rounded, summary
 from mingpt.benchmarks.contenders import BLOCK, Outcome, data_settings
+from mingpt.benchmarks.options import OFFERED
+from mingpt.benchmarks.options.base import parse_peers
+from mingpt.benchmarks.options.speedrun import CLONES, Options
 from mingpt.benchmarks.worker import command, last_words, with_ours
 from mingpt.errors import UsageError, require
-from mingpt.paths import path_of
 from mingpt.probe import Spread
 from mingpt.say import Say
 from mingpt.settings import Config
 
-CLONES = ("nanogpt",)
 SCRIPT = Path(contenders.__file__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """Train to nanoGPT's final CPU-recipe loss, on the CPU, next to nanoGPT where you have a clone of it.
-
-    Both are judged on the whole held-out part in blocks of 64 tokens that don't overlap. Seconds are those of training.
-
-    Attributes:
-        seeds: rounds, with seeds 0, 1, ...; in each, ours and the peer train once
-        peers: nanogpt=FOLDER, a clone of karpathy/nanoGPT; null: ours alone
-        recipe: our settings: a preset, or a file, as `chargpt train` takes with `--preset` and `--config`
-        data: the text, as `data.path`
-        threads: CPU threads of each process
-    """
-
-    seeds: int = 5
-    peers: str | None = None
-    recipe: str = "speedrun"
-    data: str = "tinyshakespeare"
-    threads: int = 2
-
-    def __post_init__(self) -> None:
-        positive(self, "seeds", "threads")
-        there = self.recipe in settings.PRESETS or path_of(self.recipe).is_file()
-        require(there, "recipe", self.recipe, f"must be a file of settings, or one of {', '.join(settings.PRESETS)}")
-        parse_peers(self.peers, CLONES)
 
 
 def our_config(options: Options) -> Config:
@@ -162,7 +136,7 @@ def _told(spread: dict[str, float]) -> str:
 
 BENCHMARKS.add("speedrun")(
     Benchmark(
-        "Time whole trainings to a loss.",
+        OFFERED["speedrun"].about,
         Options,
         run,
         ratio="times sooner ours reaches the other's final loss (0: never)",

@@ -5,87 +5,27 @@ A ratio is taken within each round, so that a machine whose speed drifts doesn't
 
 import platform
 from contextlib import ExitStack
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 import torch
 
-from mingpt.benchmarks.base import (
-    BENCHMARKS,
-    Benchmark,
-    Rounds,
-    cpu_threads,
-    gpt2,
-    parse_peers,
-    ranking,
-    rounded,
-    summary,
-    table,
-    told_of,
-    versus,
-)
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, cpu_threads, ranking, rounded, summary, table, told_of, versus
+from mingpt.benchmarks.options import OFFERED
+from mingpt.benchmarks.options.base import gpt2, parse_peers
+from mingpt.benchmarks.options.train_step import PEERS, SHAPES, Options, strategies_of
 from mingpt.benchmarks.worker import Worker
-from mingpt.distributed import STRATEGIES
-from mingpt.errors import require
 from mingpt.model import GPT
 from mingpt.probe import Spread, matrix_rate
-from mingpt.registry import Registry, did_you_mean
 from mingpt.say import Say
 from mingpt.utils import pick_device
 
-SHAPES: Registry[dict[str, Any]] = Registry("shape")
-SHAPES.add("A")({"n_layer": 6, "n_head": 6, "n_embd": 192, "block_size": 16, "batch_size": 64})
-SHAPES.add("B")({"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "batch_size": 12})
-SHAPES.add("C")({"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256, "batch_size": 8})
-# GPT-2's smallest, 124M parameters, its vocabulary rounded up as nanoGPT does.
-GPT2_124M = {"n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "vocab_size": 50304}
-SHAPES.add("gpt2")({**GPT2_124M, "batch_size": 128, "accumulation": 4})
-PEERS, CUDA_PEERS = ("mingpt", "mingpt-trainer", "nanogpt"), ("nanogpt",)
 COMPILED = "-compiled"  # ends the name of who compiles its step
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(Rounds):
-    """Time a training step, next to other people's where you have clones of them.
-
-    Attributes:
-        shape: A: 6 layers of width 192, block 16, batch 64; B: 4, 128, 64, 12; C: 6, 384, 256, 8; gpt2: the 124M of
-            GPT-2, block 1024, batch 128 in four parts
-        peers: KIND=FOLDER,...: clones of mingpt (karpathy/minGPT, its step), mingpt-trainer (with its own loop and
-            loader) or nanogpt (karpathy/nanoGPT); null: ours alone
-        through: ddp, fsdp, or both with a comma: ours through that engine as well, with no other process; null: neither
-        compile: time compiled steps, too, ours and nanogpt's; on cuda all are, in bfloat16, and no others are timed
-        dropout: probability, in all of them
-        device: where to train: cpu or cuda, where nanogpt is the only peer
-    """
-
-    shape: str = "A"
-    peers: str | None = None
-    through: str | None = None
-    compile: bool = False
-    dropout: float = 0.0
-    device: str = "cpu"
-    threads: int = 2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        SHAPES[self.shape]
-        require(0 <= self.dropout < 1, "dropout", self.dropout, "must be in [0, 1)")
-        require(self.device in ("cpu", "cuda"), "device", self.device, "must be cpu or cuda")
-        parse_peers(self.peers, PEERS if self.device == "cpu" else CUDA_PEERS)
-        for strategy in _strategies(self):
-            rule = f"must be of {', '.join(STRATEGIES)}{did_you_mean(strategy, STRATEGIES)}"
-            require(strategy in STRATEGIES, "through", strategy, rule)
-
-
-def _strategies(options: Options) -> list[str]:
-    return [] if options.through is None else options.through.split(",")
 
 
 def contestants(options: Options) -> dict[str, str]:
     """Each kind that is timed, and the folder of its clone."""
-    through = {f"ours-{strategy}": "" for strategy in _strategies(options)}
+    through = {f"ours-{strategy}": "" for strategy in strategies_of(options)}
     clones = {"ours": "", **through, **parse_peers(options.peers, PEERS)}
     compiled = {kind + COMPILED: path for kind, path in clones.items() if kind in ("nanogpt", "ours", *through)}
     return {**({} if options.device == "cuda" else clones), **(compiled if _compiles(options) else {})}
@@ -158,7 +98,7 @@ def _table(ours: str, seconds: dict[str, Spread], floor: Spread, say: Say) -> di
 
 BENCHMARKS.add("train")(
     Benchmark(
-        "Time a training step against other projects'.",
+        OFFERED["train"].about,
         Options,
         run,
         ratio="times faster ours makes a step",

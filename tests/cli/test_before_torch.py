@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mingpt.benchmarks import BENCHMARKS
+from mingpt.benchmarks.options import OFFERED
+
 ROOT = Path(__file__).parents[2]
 REJECTED = {  # every verb, and words that it rejects
     "train": [
@@ -38,8 +41,19 @@ REJECTED = {  # every verb, and words that it rejects
     "import": [["a", "--block_sizes=1"], [], ["a", "--block_size=0"]],
     "compare": [["--jsn"], ["out/only-one"]],
     "report": [["--outs=a"], ["--out="]],
+    "bench": [
+        *(
+            ["--shap=A"],
+            ["--shape=D"],
+            ["--through=dpd"],
+            ["rnns"],
+            ["rnn", "--width=0"],
+            ["growth", "--optimizer=sgd"],
+        ),
+        *(["attention", "--window=0"], ["decode", "--tokens=1"], ["grouped", "--width=3"], ["speedrun", "--seeds=0"]),
+        *(["processes", "--steps=1"], ["all", "--threads=0"]),
+    ],
 }
-HELPED = list(REJECTED)
 RUN = """
 import contextlib, io, json, sys
 
@@ -76,8 +90,14 @@ def test_wrong_settings_are_rejected_before_torch_is_imported() -> None:
 
 
 def test_help_needs_no_torch() -> None:
-    for verb, (code, said, _) in zip(HELPED, ended([[verb, "--help"] for verb in HELPED]), strict=True):
-        assert (code, said.startswith("usage: chargpt")) == (0, True), verb
+    commands = [*([verb, "--help"] for verb in REJECTED), *(["bench", name, "--help"] for name in OFFERED), ["--help"]]
+    for command, (code, said, _) in zip(commands, ended(commands), strict=True):
+        assert (code, said.startswith("usage: chargpt")) == (0, True), command
+
+
+def test_benchmarks_offered_are_those_that_there_are() -> None:
+    assert list(OFFERED) == list(BENCHMARKS)
+    assert all(issubclass(BENCHMARKS[name].options, OFFERED[name].options) for name in OFFERED)
 
 
 @pytest.mark.parametrize("family", [[], ["--model.type=rnn"]], ids=["gpt", "rnn"])

@@ -1,0 +1,34 @@
+"""What `chargpt bench grouped` may be told."""
+
+from dataclasses import dataclass
+
+from mingpt.benchmarks.options.base import Timing, positive
+from mingpt.errors import require
+
+STEPS = 20  # tokens written in one timing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Timing):
+    """Time an attention layer with fewer and fewer key/value heads.
+
+    Attributes:
+        heads: of queries; every divisor of it is a number of key/value heads
+        width: of the residual stream
+        length: positions; a token is written after that many, less the tokens written
+        batch: rows
+    """
+
+    heads: int = 8
+    width: int = 256
+    length: int = 512
+    batch: int = 8
+    rounds: int = 9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(self, "heads", "width", "batch")
+        require(
+            self.width % (2 * self.heads) == 0, "width", self.width, f"must be a multiple of 2 x heads={self.heads}"
+        )
+        require(self.length > STEPS, "length", self.length, f"must be above {STEPS}, the tokens written")

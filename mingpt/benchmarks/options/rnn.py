@@ -1,0 +1,25 @@
+"""What `chargpt bench rnn` may be told."""
+
+from dataclasses import dataclass
+
+from mingpt.benchmarks.options.base import Timing, positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Timing):
+    """Time a recurrence beside PyTorch's own.
+
+    Attributes:
+        width: of inputs and of hidden vectors
+        length: steps
+        batch: rows
+    """
+
+    width: int = 256
+    length: int = 128
+    batch: int = 32
+    rounds: int = 15
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(self, "width", "length", "batch")

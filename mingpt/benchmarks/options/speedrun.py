@@ -1,0 +1,37 @@
+"""What `chargpt bench speedrun` may be told."""
+
+from dataclasses import dataclass
+
+from mingpt import settings
+from mingpt.benchmarks.options.base import parse_peers, positive
+from mingpt.errors import require
+from mingpt.paths import path_of
+
+CLONES = ("nanogpt",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Train to nanoGPT's final CPU-recipe loss, on the CPU, next to nanoGPT where you have a clone of it.
+
+    Both are judged on the whole held-out part in blocks of 64 tokens that don't overlap. Seconds are those of training.
+
+    Attributes:
+        seeds: rounds, with seeds 0, 1, ...; in each, ours and the peer train once
+        peers: nanogpt=FOLDER, a clone of karpathy/nanoGPT; null: ours alone
+        recipe: our settings: a preset, or a file, as `chargpt train` takes with `--preset` and `--config`
+        data: the text, as `data.path`
+        threads: CPU threads of each process
+    """
+
+    seeds: int = 5
+    peers: str | None = None
+    recipe: str = "speedrun"
+    data: str = "tinyshakespeare"
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        positive(self, "seeds", "threads")
+        there = self.recipe in settings.PRESETS or path_of(self.recipe).is_file()
+        require(there, "recipe", self.recipe, f"must be a file of settings, or one of {', '.join(settings.PRESETS)}")
+        parse_peers(self.peers, CLONES)
