@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from mingpt.attention.config import KERNELS
 from mingpt.errors import require
+from mingpt.sampling_settings import Sampling
 from mingpt.system import DEVICES
 
 EXPORTED = ("float32", "bfloat16", "float16")  # what an exported folder's weights may be in
@@ -91,7 +92,15 @@ class SampleOptions(OfRun, OnDevice):
         for name, value in vars(self).items() if self.fill is not None else ():
             told = name in WITH_FILL or value == getattr(type(self), name)
             require(told, name, value, "is not read together with fill")
+        rule = "needs cache=True: it is the step that a cache allows"
+        require(self.cache or not self.compile, "compile", self.compile, rule)
+        self.sampling(self.num_samples - 1).past_block_with(self.cache)
         require(self.fill is not None or self.gap == type(self).gap, "gap", repr(self.gap), "needs fill")
+
+    def sampling(self, number: int) -> Sampling:
+        """How the text `number`, from 0, is sampled."""
+        how = {name: getattr(self, name) for name in ("temperature", "top_k", "top_p", "past_block")}
+        return Sampling(**how, seed=self.seed + number)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from mingpt.errors import CheckpointError, DataError, UsageError
 from mingpt.report.reading import Record, read_json
 from mingpt.report.records import STARTS_FROM
 from mingpt.text import prepared, reading
-from mingpt.text.batches import FILE_NAME
+from mingpt.text.config import FILE_NAME
 from mingpt.text.corpora import SHAKESPEARE_SHA256, TINY_SHA256
 
 TEXT, TOKENIZER = "data.path", "data.tokenizer"

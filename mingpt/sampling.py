@@ -2,8 +2,7 @@
 
 import codecs
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -11,46 +10,12 @@ from torch import Tensor
 
 from mingpt.errors import NotFiniteError, UsageError, require
 from mingpt.lm import LanguageModel, State, evaluating
-from mingpt.registry import Registry
+from mingpt.sampling_settings import PAST_BLOCK as PAST_BLOCK
+from mingpt.sampling_settings import Sampling as Sampling
 from mingpt.stepping import Step, compiled_step
 from mingpt.text.tokenizers import Tokenizer
 
 LINE_END = "\n"  # where an empty prompt starts
-# block_size -> tokens that are encoded again, as the context of the next, each time that the cache is full.
-PAST_BLOCK: Registry[Callable[[int], int]] = Registry("past_block")
-PAST_BLOCK.add("half")(lambda block_size: (block_size + 1) // 2)
-PAST_BLOCK.add("exact")(lambda block_size: block_size)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How the next token is drawn, and from what context past block_size.
-
-    Attributes:
-        temperature: divides the logits; 0: always the likeliest token; 1: the model's own distribution
-        top_k: keep the k likeliest tokens; 0: all
-        top_p: keep the fewest likeliest tokens whose probabilities reach p; 1: all
-        seed: of the draws
-        past_block: context of the tokens past block_size.  half: when the cache is full, keep the last half of the
-            block and encode it again, so that a token has from block_size / 2 to block_size tokens of context; exact:
-            the last block_size tokens for every token, encoded again for each, as in nanoGPT; None: half with a cache,
-            exact without.  No effect on a model whose state has no end.
-    """
-
-    temperature: float = 0.8
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 0
-    past_block: str | None = None
-
-    def __post_init__(self) -> None:
-        in_range = math.isfinite(self.temperature) and self.temperature >= 0
-        require(in_range, "temperature", self.temperature, "must be a number, 0 or more")
-        require(self.top_k >= 0, "top_k", self.top_k, "must be 0 (all) or more")
-        require(0 < self.top_p <= 1, "top_p", self.top_p, "must be above 0 and at most 1")
-        require(0 <= self.seed < 2**63, "seed", self.seed, "must be in [0, 2^63)")
-        if self.past_block is not None:
-            PAST_BLOCK[self.past_block]
 
 
 def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
@@ -98,9 +63,8 @@ def generate(
     """
     require(cache or not compile, "compile", compile, "needs cache=True: it is the step that a cache allows")
     require(new_tokens >= 0, "max_new_tokens", new_tokens, "must be 0 or more")
-    past_block = sampling.past_block or ("half" if cache else "exact")
+    past_block = sampling.past_block_with(cache)
     exact, block_size = past_block == "exact", model.config.block_size
-    require(cache or exact, "past_block", past_block, "needs cache=True: it is what a full cache keeps")
     if not model.autoregressive:
         remedy = "; it fills gaps: --fill='To b_ or not'" if model.fills else ""
         raise UsageError(f"{type(model).__name__} needs the text to come to predict it, so it can't write any{remedy}")

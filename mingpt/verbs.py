@@ -66,11 +66,7 @@ def train(argv: Sequence[str]) -> int:
 def sample(argv: Sequence[str]) -> int:
     """write text with a trained model, or fill gaps in one"""
     options = _options("sample", "Write text.", SampleOptions, argv)
-
-    from mingpt.sampling import Sampling
-
-    how = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "past_block")}
-    samplings = [Sampling(**how, seed=options.seed + n) for n in range(options.num_samples)]
+    samplings = [options.sampling(number) for number in range(options.num_samples)]
     trained = _load(options.run, options.device)
     if options.run is None:
         _notice(f"run: {shown(trained.folder)}")

@@ -72,7 +72,7 @@ FLOORS: list[list[list[str]]] = [
     [["model"], ["rnn"], ["grams", "ngram"]],
     [
         ["zoo"],
-        ["stepping", "sampling"],
+        ["sampling_settings", "stepping", "sampling"],
         ["influence", "evaluate"],
         ["probe"],
         ["optim"],

@@ -31,7 +31,11 @@ REJECTED = {  # every verb, and words that it rejects
         ["--data.stateful=True"],
         ["--trainer.schedule=constant", "--trainer.final_rate=0.1"],
     ],
-    "sample": [["--temprature=1"], ["--max_new_tokens=-1"], ["--device=gpu"], ["--fill=a_b", "--seed=3"]],
+    "sample": [
+        *(["--temprature=1"], ["--temperature=-1"], ["--top_p=0"], ["--seed=-1"], ["--max_new_tokens=-1"]),
+        *(["--past_block=haf"], ["--past_block=half", "--cache=False"], ["--compile=True", "--cache=False"]),
+        *(["--device=gpu"], ["--fill=a_b", "--seed=3"]),
+    ],
     "eval": [["--txt=a"], ["--device=gpu"], ["--run="]],
     "leaks": [["--txt=a"], ["--device=gpu"]],
     "attention": [["--layers=1"], ["--layer=first"]],
