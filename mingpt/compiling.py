@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.fx import GraphModule
 
 Piece = Callable[..., Any]
@@ -25,7 +26,7 @@ def uncompiled(function: Callable[Given, Made]) -> Callable[Given, Made]:
 
     That one imports PyTorch's compiler where it is written, a second or more; this one waits until something else has.
     """
-    apart = torch._disable_dynamo(function)  # type: ignore[no-untyped-call, unused-ignore]
+    apart = _disable_dynamo(function)
 
     @functools.wraps(function)
     def call(*args: Given.args, **kwargs: Given.kwargs) -> Made:
