@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mingpt.errors import MingptError, UsageError
 from mingpt.launch import rank
@@ -205,7 +205,7 @@ def bench(argv: Sequence[str]) -> int:
         return 0
     name, rest = (argv[0], argv[1:]) if named else ("train", argv)
     offer = OFFERED[name]
-    options = _options(f"bench {name}", offer.about, offer.options, rest)
+    options: Any = _options(f"bench {name}", offer.about, offer.options, rest)
 
     from mingpt.benchmarks import BENCHMARKS
 

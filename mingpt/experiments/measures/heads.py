@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mingpt.attention.layers import GroupedQueryAttention
 from mingpt.benchmarks import grouped
+from mingpt.benchmarks.options.grouped import Options
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measures.timing import SPREAD, spread
 from mingpt.lm import ModelConfig
@@ -22,7 +23,7 @@ LENGTH = Sizes(quick=128, full=512)  # of the prompt
 def _take(lab: Lab) -> list[Row]:
     """Reading (a whole prompt, no gradients) is timed here; training and writing by `chargpt bench grouped`."""
     device, width, length = pick_device("auto"), 192, lab.pick(LENGTH)
-    options = grouped.Options(heads=HEADS, width=width, length=length, batch=4, rounds=REPEATS)
+    options = Options(heads=HEADS, width=width, length=length, batch=4, rounds=REPEATS)
     timed = grouped.run(options, silent)["rows"]
     torch.manual_seed(0)
     x = torch.randn(4, length, width, device=device)

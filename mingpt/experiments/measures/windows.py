@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from mingpt.attention.layers import GroupedQueryAttention
 from mingpt.benchmarks import attention
+from mingpt.benchmarks.options.attention import Options
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measures.timing import SPREAD, banded_lines, spread
 from mingpt.lm import ModelConfig
@@ -23,7 +24,7 @@ def _times(lab: Lab) -> list[Row]:
     """Forward and backward, one row a way and length; a way ends where it takes too long (attention.LIMITS)."""
     device, rows, length = pick_device("auto"), [], SHORTEST
     longest, rounds, full_ends = lab.pick(LONGEST), lab.pick(REPEATS), lab.pick(UNWINDOWED)
-    options = attention.Options(length=longest, window=64, heads=4, width=32, rounds=rounds)
+    options = Options(length=longest, window=64, heads=4, width=32, rounds=rounds)
     while length <= options.length:
         calls = {name: call for name, call in attention.calls(options, length, device).items() if name in WAYS}
         calls = {name: call for name, call in calls.items() if name != "full" or length <= full_ends}
