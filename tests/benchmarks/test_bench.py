@@ -11,6 +11,7 @@ import torch
 
 from mingpt import probe
 from mingpt.benchmarks import BENCHMARKS, attention, base, decode, peers, train_step
+from mingpt.benchmarks.options import attention as attention_options
 from mingpt.benchmarks.worker import Worker
 from mingpt.distributed import STRATEGIES
 from mingpt.errors import UsageError
@@ -85,7 +86,8 @@ def test_attention_prints_a_rank_where_there_is_none(monkeypatch: pytest.MonkeyP
 
 
 def test_slopes_are_those_of_other_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "SHORTEST", 16)
+    for module in (attention, attention_options):
+        monkeypatch.setattr(module, "SHORTEST", 16)
     monkeypatch.setattr(attention, "SLOPE_LIMITS", {"full": 32})
     options = parsed(
         "attention",

@@ -158,7 +158,7 @@ NOWHERE = {"data.path": "no/such/file.txt"}
             {"model.type": "gpt", "model.cell": DEFAULTS["model.cell"]},
             r"data\.stateful=True: needs a model with a state .* which model\.type=gpt has not",
         ),
-        ({"model.type": "birnn"}, r"data\.stateful=True: BidirectionalRNN has no state"),
+        ({"model.type": "birnn"}, r"data\.stateful=True: needs a model with a state"),
         (
             {"model.type": "birnn", "model.reading": "prefix"},
             r"data\.stateful=True: needs a model with a state .* which model\.type=birnn has not",
@@ -175,7 +175,7 @@ def test_state_is_carried_where_it_cant_be(tmp_path: Path, tiny: Any, changes: d
 
 
 def test_trainer_carries_what_no_state_is_made_for(make: Callable[..., Trainer], fresh_gpt: Callable[..., GPT]) -> None:
-    with pytest.raises(UsageError, match=r"data\.stateful=True: GPT has no state"):
+    with pytest.raises(UsageError, match=r"data\.stateful=True: needs a model with a state .*model\.type=gpt"):
         Trainer(make().config, fresh_gpt(), make().batches, fresh=lambda step: True)
 
 
