@@ -13,8 +13,10 @@ from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.paths import path_of
 from mingpt.say import silent
 from mingpt.settings import Config
-from mingpt.text.batches import DataConfig, Lanes, refuse_short
+from mingpt.text.batches import Lanes
+from mingpt.text.config import DataConfig
 from mingpt.text.corpus import Corpus, prepare
+from mingpt.text.splits import refuse_short
 from mingpt.utils import pick_device
 from mingpt.zoo import build
 

@@ -21,7 +21,7 @@ from mingpt.paths import path_of
 from mingpt.report.reading import readable
 from mingpt.say import Say, silent
 from mingpt.settings import Config
-from mingpt.text.batches import FILE_NAME
+from mingpt.text.config import FILE_NAME
 from mingpt.text.prepared import is_prepared, tokenizer_sha256_of
 from mingpt.text.reading import reason
 from mingpt.untrusted import TOKENIZER_BYTES, parse_json, read_at_most
