@@ -24,6 +24,7 @@ config = mingpt.Config(
     data=mingpt.DataConfig(path=str(text), block_size=32),
     model=mingpt.ModelSettings(n_layer=2, n_embd=32, rope=True),
     trainer=mingpt.TrainerConfig(max_iters=60, sample_every=0, eval_every=0, device="cpu"),
+    sample=mingpt.SampleConfig(prompts=("Tomorrow",), tokens=60),
     wandb=mingpt.WandbConfig(mode="disabled"),
 )
 run = mingpt.train(config, say=print)

@@ -1,5 +1,6 @@
 """What a run says of itself before its first step, to a person and in its folder: size, cost, what it depends on."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,18 @@ FILLS = (
 )
 
 
-def describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus) -> None:
-    """Write environment.json and config.yaml of a run that is about to begin, and say what it is and may take."""
+def describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus, prompts: Sequence[str]) -> None:
+    """Write environment.json and config.yaml of a run that is about to begin, and say what it is and may take.
+
+    Args:
+        prompts: what its samples begin with.
+    """
     vocabulary = sha256(corpus.tokenizer.to_json().encode())
     text = {
         "text": corpus.place,
         "text_sha256": corpus.sha256,
         "vocabulary_sha256": vocabulary,
+        "prompts": list(prompts),
     }
     model = {
         "parameters": trainer.model.parameter_count,

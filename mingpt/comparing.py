@@ -22,6 +22,7 @@ from mingpt.report.compare import Comparison
 from mingpt.report.records import newest_first, read_run
 from mingpt.report.verdicts import Verdict, called
 from mingpt.say import Say
+from mingpt.terminal import plain, stdout_console
 
 PIPED_WIDTH = 160  # characters, where the output is no terminal
 WIDEST = 1000  # characters, of any table
@@ -101,7 +102,7 @@ def _newest() -> Path:
 
 def show(result: Comparison, console: Console | None = None) -> None:
     """The arms as a table, and what may be said of them; on standard output where no other console is given."""
-    console = console or Console(highlight=False)
+    console = console or stdout_console()
     if not console.is_terminal:
         console.width = max(console.width, PIPED_WIDTH)
     drawn, left_out = _that_fits(result, console)
@@ -122,7 +123,7 @@ def show(result: Comparison, console: Console | None = None) -> None:
     said = _told(result.verdicts) if len(result.verdicts) > 1 else []
     for line in [*lines, "\nafter each arm's last step:", *said, result.headline]:
         if line:
-            console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+            plain(console, line)
 
 
 def _told(verdicts: Sequence[Verdict]) -> list[str]:

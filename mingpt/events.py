@@ -5,6 +5,7 @@ what is logged is on the disk when a checkpoint says that it happened.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,13 @@ from mingpt.mirror import WandbMirror
 from mingpt.ranks import local
 from mingpt.report.reading import judged
 from mingpt.runlog import JsonLines
-from mingpt.sampling import Sampling, spells, write
+from mingpt.sampling import Sampling, write
 from mingpt.say import silent
 from mingpt.text.tokenizers import Ids, Tokenizer
 from mingpt.trainer import Record, Trainer
 from mingpt.utils import derived_seed
 
-PROMPTS = ("ROMEO:", "KING HENRY", "\n")  # what the text has no character for is left out
-SAMPLE_TOKENS = 300
+FEWER_TOKENS = 64  # of a sample before the last step
 
 
 class Guard:
@@ -59,8 +59,12 @@ class Judge:
     carries: bool = False
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
-        if not trainer.due(trainer.config.eval_every):
-            return
+        if trainer.due(trainer.config.eval_every):
+            whole = max(len(self.held_out) / trainer.config.eval_tokens, 1)  # times the tokens of one before the end
+            with trainer.phases.timed("evaluation", after=whole):
+                self._evaluate(trainer, record)
+
+    def _evaluate(self, trainer: Trainer, record: Record) -> None:
         model, some, part = trainer.model, trainer.config.eval_tokens, "" if trainer.finished else "_part"
         how: dict[str, Any] = {"say": silent if part else trainer.say, "ranks": trainer.ranks}
         if model.fills:
@@ -91,26 +95,36 @@ class Log:
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
         self.metrics.write(record)
-        self.mirror.log(record)
+        self.mirror.log(dict(record))  # sent later; callbacks after this one add what is not for it
 
 
 @dataclass
 class Sampler:
-    """Writes text at fixed prompts and seeds to samples.jsonl, every `sample_every` steps and at the end."""
+    """Samples text to samples.jsonl, always from the same prompts and seeds, and adds it to the record as `samples`.
+
+    After the last step that is `tokens` tokens after each of `prompts`, every `sample_every` steps before it at most
+    64 after the first.
+    """
 
     samples: JsonLines
     mirror: WandbMirror
     tokenizer: Tokenizer
+    prompts: Sequence[str]
+    tokens: int
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
-        if not trainer.due(trainer.config.sample_every):
+        if not trainer.due(trainer.config.steps_to_sample):
             return
-        for number, prompt in enumerate(prompts_for(self.tokenizer)):
-            sampling = Sampling(seed=derived_seed(trainer.seed, "sample", number), past_block="half")
-            text = write(trainer.model, self.tokenizer, prompt, SAMPLE_TOKENS, sampling)
-            step = record["step"]
-            self.samples.write({"step": step, "prompt": prompt, "text": text, **asdict(sampling)})
-            self.mirror.sample(step, prompt, text)
+        fewer, step = min(self.tokens, FEWER_TOKENS), record["step"]
+        prompts, tokens = (self.prompts, self.tokens) if trainer.finished else (self.prompts[:1], fewer)
+        record["samples"] = []
+        with trainer.phases.timed("samples", after=len(self.prompts) * self.tokens / fewer):
+            for number, prompt in enumerate(prompts):
+                sampling = Sampling(seed=derived_seed(trainer.seed, "sample", number), past_block="half")
+                text = write(trainer.model, self.tokenizer, prompt, tokens, sampling)
+                self.samples.write({"step": step, "prompt": prompt, "text": text, **asdict(sampling)})
+                self.mirror.sample(step, prompt, text)
+                record["samples"].append({"prompt": prompt, "text": text})
 
 
 @dataclass
@@ -124,20 +138,18 @@ class Saver:
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
         if trainer.last or trainer.due(trainer.config.save_every):
-            self.metrics.sync()
-            unsharded = trainer.ranks.unsharded
-            trainer.ranks.first(
-                checkpoint.save,
-                self.folder,
-                model=unsharded(trainer.model.state_dict(keep_vars=True)),
-                optimizer=unsharded(trainer.optimizer_tensors()),
-                carried=trainer.carried.tensors(),
-                state={**asdict(trainer.progress), "val_loss": judged(record), **self.state},
-                tokenizer=self.tokenizer.to_json(),
-            )
+            with trainer.phases.timed("checkpoint", after=1):
+                self._save(trainer, record)
 
-
-def prompts_for(tokenizer: Tokenizer) -> list[str]:
-    """The fixed prompts that this vocabulary can spell; where it can spell none, its first token, or nothing."""
-    first = tokenizer.decode([0])
-    return [prompt for prompt in PROMPTS if spells(tokenizer, prompt)] or [first if spells(tokenizer, first) else ""]
+    def _save(self, trainer: Trainer, record: Record) -> None:
+        self.metrics.sync()
+        unsharded = trainer.ranks.unsharded
+        trainer.ranks.first(
+            checkpoint.save,
+            self.folder,
+            model=unsharded(trainer.model.state_dict(keep_vars=True)),
+            optimizer=unsharded(trainer.optimizer_tensors()),
+            carried=trainer.carried.tensors(),
+            state={**asdict(trainer.progress), "val_loss": judged(record), **self.state},
+            tokenizer=self.tokenizer.to_json(),
+        )

@@ -21,7 +21,7 @@ from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 from mingpt.errors import UsageError, require
 from mingpt.paths import path_of
 from mingpt.registry import did_you_mean
-from mingpt.untrusted import YAML_BYTES, parse_yaml, read_at_most
+from mingpt.untrusted import YAML_BYTES, parse_json, parse_yaml, read_at_most
 
 ALONE = ("--help", "-h", "--print_config")  # take no value
 SWITCHED = ("True", "False", "true", "false")  # what follows a switch that is no name
@@ -33,7 +33,9 @@ ELSEWHERE = {  # what other projects call a setting, where another one's name li
     "dropout": "resid_pdrop",
     "hidden_size": "n_embd",
 }
+TEXTS = tuple[str, ...]
 WORDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text", types.NoneType: "null"}
+WORDS[TEXTS] = 'a text, a JSON list of texts, as ["To be", "Or not"],'
 
 Options = typing.TypeVar("Options")
 Implied = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -179,7 +181,8 @@ class Flags:
 
     def _typed(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Every setting, checked against its type.  Texts are taken as they stand; the parser judges the rest."""
-        texts = {key: self._text(key, value) for key, value in given.items() if self._takes_text(key)}
+        texts: dict[str, Any] = {k: self._text(k, value) for k, value in given.items() if self._takes(k, str)}
+        texts |= {key: self._texts(key, value) for key, value in given.items() if self._takes(key, TEXTS)}
         others = {key: _spelled(value, self._types[key]) for key, value in given.items() if key not in texts}
         try:
             parsed = self._parser.parse_args([f"--{key}={value}" for key, value in others.items()])
@@ -195,6 +198,20 @@ class Flags:
             raise self._wrong(key, value)
         return value
 
+    def _texts(self, key: str, value: Any) -> tuple[str, ...] | None:
+        """Several texts: a list, as JSON where it stands in a flag; any other text is the only one."""
+        if value is None and self._may_be_null(key):
+            return None
+        listed = value
+        if isinstance(value, str):
+            try:
+                listed = parse_json(value) if value.startswith("[") else [value]
+            except ValueError:
+                raise self._wrong(key, value) from None
+        if not isinstance(listed, list | tuple) or not all(isinstance(each, str) for each in listed):
+            raise self._wrong(key, value)
+        return tuple(listed)
+
     def _unquoted(self, key: str, value: str) -> str | None:
         """A flag's value; a file says null and 'null' apart, a flag can't."""
         return None if value in ("null", "None") and self._may_be_null(key) else value
@@ -202,8 +219,9 @@ class Flags:
     def _may_be_null(self, key: str) -> bool:
         return type(None) in typing.get_args(self._types[key])
 
-    def _takes_text(self, key: str) -> bool:
-        return str in (typing.get_args(self._types[key]) or (self._types[key],))
+    def _takes(self, key: str, kind: Any) -> bool:
+        hint = self._types[key]
+        return kind == hint or (typing.get_origin(hint) is not tuple and kind in typing.get_args(hint))
 
     def _wrong(self, key: str, value: Any) -> UsageError:
         hint = self._types[key]

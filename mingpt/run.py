@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from mingpt import announcing, checkpoint, fitting, folders, shortage
+from mingpt.baselines import Baselines
 from mingpt.checkpoint import Checkpoint
 from mingpt.counting import Counting
 from mingpt.distributed import joined
@@ -19,11 +20,10 @@ from mingpt.events import Guard, Judge, Log, Sampler, Saver
 from mingpt.interrupt import stop_on_signals
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.mirror import WandbMirror
-from mingpt.ngram import kneser_ney_losses
 from mingpt.paths import absolute, shown
 from mingpt.ranks import Ranks
 from mingpt.report import loss_picture
-from mingpt.report.reading import each_line, read_losses
+from mingpt.report.reading import each_line
 from mingpt.report.records import HOME, is_run, newest_first
 from mingpt.runlog import JsonLines
 from mingpt.say import Say, silent
@@ -32,14 +32,13 @@ from mingpt.text import special as special_tokens
 from mingpt.text import tokenizers
 from mingpt.text.batches import Batches, Lanes
 from mingpt.text.corpus import Corpus, prepare
+from mingpt.text.prompts import prompts_for
 from mingpt.text.reading import DEFAULT_PATH
 from mingpt.text.tokenizers import Tokenizer
-from mingpt.trained import Run, environment
+from mingpt.trained import Run, environment, stored_prompts
 from mingpt.trainer import Event, Progress, Trainer
 from mingpt.utils import derived_seed, pick_device
 from mingpt.zoo import build
-
-COUNTED = 20_000_000  # tokens of a text at most whose n-grams are counted beside every run
 
 
 def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) -> Run:
@@ -96,16 +95,18 @@ def _train(
     trainer = _trainer(config, model, corpus, device, say, ranks)
     if saved:
         _restore(trainer, saved)
+    prompts = _prompts(config, trainer, corpus, stored_prompts(folder) if saved else ())
     special = special_tokens.from_state(began.state if began else {})
     state = {"wandb_id": _mirror_id(saved), "special": special.as_json()}
     say(f"run folder: {shown(folder)}")
     if trainer.model.autoregressive:
         require_autoregressive(trainer.model)  # and again whenever it is judged: fresh weights may hide it
-    ranks.first(announcing.describe, folder, config, trainer, corpus)
-    _train_in(folder, config, trainer, corpus, state, events)
+    ranks.first(announcing.describe, folder, config, trainer, corpus, prompts)
+    baselines = Baselines(folder, corpus, config.data.block_size)
+    _train_in(folder, config, trainer, corpus, prompts, state, [baselines, *events])
     stopped = None if trainer.finished else trainer.stop_reason
     if not stopped:
-        ranks.first(_draw, folder, corpus, config.data.block_size, say)
+        ranks.first(_draw, folder, baselines, trainer)
     own = ranks.undone(trainer.model, lambda: _model(config, corpus.tokenizer, began))
     return Run(folder, config.of_model(own.config), own, corpus.tokenizer, trainer.progress, stopped, special)
 
@@ -129,8 +130,21 @@ def _trainer(
     return Trainer(config.trainer, model, batches, fresh=fresh, seed=seed, device=device, say=say, ranks=ranks)
 
 
+def _prompts(config: Config, trainer: Trainer, corpus: Corpus, before: Sequence[str]) -> list[str]:
+    """What the run's samples begin with."""
+    writes, rule = trainer.model.autoregressive, "has no effect with a model that sees the tokens that it predicts"
+    require(writes or config.sample.prompts is None, "sample.prompts", config.sample.prompts, rule)
+    return prompts_for(config.sample, corpus.data.train, corpus.tokenizer, before)
+
+
 def _train_in(
-    folder: Path, config: Config, trainer: Trainer, corpus: Corpus, state: dict[str, Any], events: Sequence[Event]
+    folder: Path,
+    config: Config,
+    trainer: Trainer,
+    corpus: Corpus,
+    prompts: Sequence[str],
+    state: dict[str, Any],
+    events: Sequence[Event],
 ) -> None:
     tokenizer, done, first = corpus.tokenizer, trainer.progress.step, trainer.ranks.first
     mirror_id, state = state["wandb_id"], {"model": fitting.described(trainer.model.config), **state}
@@ -145,7 +159,7 @@ def _train_in(
             Guard(),
             *([Judge(corpus.data.held_out, tokenizer, carries=config.data.stateful)] if judged else []),
             Log(metrics, mirror),
-            *([Sampler(samples, mirror, tokenizer)] if writes else []),
+            *([Sampler(samples, mirror, tokenizer, prompts, config.sample.tokens)] if writes else []),
             Saver(folder, tokenizer, metrics, state),
             *events,
         ]
@@ -160,19 +174,10 @@ def _mirror(folder: Path, config: Config, mirror_id: str, say: Say) -> WandbMirr
     return mirror
 
 
-def _draw(folder: Path, corpus: Corpus, block_size: int, say: Say) -> None:
-    """The n-gram losses of the text, and the curve against them."""
-    try:
-        known = read_losses(folder / "baselines.json")
-    except CheckpointError:  # it follows from the text, so it can be made again
-        known = {}
-    if not known:
-        data, vocab_size = corpus.data, corpus.tokenizer.vocab_size
-        few = len(data.train) + len(data.held_out) <= COUNTED
-        if not few:
-            say(f"no n-gram lines: to count more than {COUNTED:,} tokens would take too much memory")
-        losses = kneser_ney_losses(data.train, data.held_out, vocab_size, block_size) if few else {}
-        folders.write_json(folder, "baselines.json", losses)
+def _draw(folder: Path, baselines: Baselines, trainer: Trainer) -> None:
+    """The curve against the n-gram losses of the text."""
+    if not baselines.given:  # no step was left to make, or none was evaluated
+        baselines.losses(trainer)
     loss_picture.draw(folder)
 
 

@@ -23,6 +23,7 @@ from mingpt.system import DEVICES, SystemConfig
 from mingpt.text import reading
 from mingpt.text.config import FILE_NAME, TOKENIZERS, DataConfig
 from mingpt.text.prepared import is_prepared, settings_of
+from mingpt.text.prompts import SampleConfig
 from mingpt.training_settings import COMPILE, OPTIMIZERS, SCHEDULES, TrainerConfig, refuse_carrying, refuse_unread
 
 PRESETS = {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
@@ -38,6 +39,7 @@ FREE_ON_RESUME = {
     "dist.strategy",
     *("trainer.eval_every", "trainer.eval_tokens", "trainer.sample_every", "trainer.save_every"),
     *(f"wandb.{field.name}" for field in dataclasses.fields(WandbConfig)),
+    *(f"sample.{field.name}" for field in dataclasses.fields(SampleConfig)),
 }
 
 
@@ -69,6 +71,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelSettings = field(default_factory=ModelSettings)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
     dist: DistConfig = field(default_factory=DistConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
 

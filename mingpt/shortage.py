@@ -1,6 +1,5 @@
 """What a person reads where memory ran out in training: what was asked for, which settings to lower, how to go on."""
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from mingpt import checkpoint
 from mingpt.errors import OutOfMemoryError, asked_in_vain
 from mingpt.paths import shown
 from mingpt.settings import Config
+from mingpt.shell import quoted
 from mingpt.zoo import FAMILIES
 
 SIZES = ("n_layer", "n_embd", "order")  # of a model, as far as its family reads them
@@ -44,7 +44,7 @@ def _remedy(config: Config, folder: Path) -> str:
     lower = f"lower {', '.join(smaller)}"
     if not checkpoint.steps(folder):
         return f"{lower}" + (f", or take {fewer}, which computes a step in more parts" if parts else "")
-    again = f"--trainer.resume=True --system.work_dir={shlex.quote(shown(folder))}"
+    again = f"--trainer.resume=True --system.work_dir={quoted(shown(folder))}"
     if config.data.stateful:
         return f"go on from the last checkpoint, where there is more memory, with {again}; a new run can {lower}"
     changed = f"{again} --trainer.resume_changed=True"

@@ -220,6 +220,14 @@ class Run:
             raise CheckpointError(f"{shown(self.folder / 'metrics.jsonl')}: missing, or it holds no step")
         return last
 
+    def prompts(self) -> list[str]:
+        """What its samples begin with, one at least; `[""]` of a run from before these were kept, or imported.
+
+        Raises:
+            CheckpointError: environment.json is missing or damaged.
+        """
+        return list(self.config.sample.prompts or stored_prompts(self.folder) or [""])
+
     def baselines(self) -> dict[str, float]:
         """n-gram losses of this run's text, in nats per token."""
         return read_losses(self.folder / "baselines.json")
@@ -235,3 +243,15 @@ def environment(folder: Path) -> Record:
     if not all(isinstance(written.get(name, 0), str | None) for name in ("text", "text_sha256")):
         raise CheckpointError(f"{folder / 'environment.json'}: missing, or it names no text")
     return written
+
+
+def stored_prompts(folder: Path) -> list[str]:
+    """The prompts that environment.json names; [] where it names none.
+
+    Raises:
+        CheckpointError: as `environment`; or they are no texts.
+    """
+    prompts = environment(folder).get("prompts", [])
+    if not isinstance(prompts, list) or not all(isinstance(prompt, str) for prompt in prompts):
+        raise CheckpointError(f"{folder / 'environment.json'}: its prompts are no list of texts")
+    return prompts

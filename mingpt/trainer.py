@@ -20,6 +20,7 @@ from mingpt.carried import Carried
 from mingpt.errors import CheckpointError, NotFiniteError
 from mingpt.lm import LanguageModel
 from mingpt.optim import OPTIMIZERS, SLOTS, rate_at
+from mingpt.phases import Phases
 from mingpt.ranks import ALONE, Ranks, full_tensor, sharded_like
 from mingpt.say import Say, silent
 from mingpt.training_settings import TrainerConfig, refuse_carrying
@@ -77,7 +78,7 @@ class Trainer:
             refuse_carrying(model.config, config.compile)
         self.parts = ranks.parts(config.batch_size, config.accumulation)
         self.carried = Carried(fresh, self.model, config.batch_size, config.accumulation, ranks)
-        self.progress = Progress()
+        self.progress, self.phases = Progress(), Phases()
         self.stop_reason: str | None = None  # of all processes
         self._asked: str | None = None  # of this one
         compiling, began = fresh is None and _wanted(config.compile, self.device), time.perf_counter()
@@ -136,7 +137,7 @@ class Trainer:
     def looked_at(self) -> bool:
         """Whether the step just made is judged, sampled or saved."""
         return any(
-            self.due(every) for every in (self.config.eval_every, self.config.sample_every, self.config.save_every)
+            self.due(every) for every in (self.config.eval_every, self.config.steps_to_sample, self.config.save_every)
         )
 
     def stop(self, reason: str) -> None:

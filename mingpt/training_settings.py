@@ -17,6 +17,7 @@ UNREAD = {
     ("schedule", "constant"): ("decay_from", "final_rate"),
 }
 READ_BY_COUNTING = ("device", "resume", "resume_changed")  # the rest say how gradients are taken and used
+EVERY = ("eval_every", "sample_every", "save_every")  # after so many steps and the last, which may be the only one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class TrainerConfig:
         compile: torch.compile; auto: on cuda alone, without data.stateful
         eval_every: steps between looks at held-out text; 0: at the end only
         eval_tokens: held-out tokens that such a look takes, spread evenly; the last look always takes every one
-        sample_every: steps between samples of text; 0: at the end only
+        sample_every: steps between samples of text; null: a tenth of max_iters; 0: at the end only
         save_every: steps between checkpoints; 0: at the end only
         resume: go on in system.work_dir (null: the newest run) from its newest checkpoint
         resume_changed: accept settings that differ from the ones that the run was started with
@@ -66,7 +67,7 @@ class TrainerConfig:
     compile: str = "auto"
     eval_every: int = 100
     eval_tokens: int = 16384
-    sample_every: int = 300
+    sample_every: int | None = None
     save_every: int = 300
     resume: bool = False
     resume_changed: bool = False
@@ -78,7 +79,7 @@ class TrainerConfig:
         for name in ("max_iters", "batch_size", "accumulation", "eval_tokens"):
             rule(getattr(self, name) >= 1, name, "must be at least 1")
         for name in ("warmup_iters", "eval_every", "sample_every", "save_every"):
-            rule(getattr(self, name) >= 0, name, "must be 0 or more")
+            rule((getattr(self, name) or 0) >= 0, name, "must be 0 or more")
         for name in ("learning_rate", "matrix_learning_rate"):
             rule(math.isfinite(getattr(self, name)) and getattr(self, name) > 0, name, "must be finite and above 0")
         for name in ("weight_decay", "grad_norm_clip"):
@@ -96,6 +97,11 @@ class TrainerConfig:
             for name in unread if getattr(self, setting) == choice else ():
                 default = getattr(type(self), name)
                 rule(getattr(self, name) == default, name, "is not read by {}", (f"trainer.{setting}", choice))
+
+    @property
+    def steps_to_sample(self) -> int:
+        """Steps between samples; 0: at the end only."""
+        return max(self.max_iters // 10, 1) if self.sample_every is None else self.sample_every
 
 
 def refuse_carrying(model: ModelConfig, compile_setting: str) -> None:
@@ -117,6 +123,6 @@ def refuse_unread(config: TrainerConfig, family: str) -> None:
         UsageError: names the setting, its value and the rule.
     """
     for field in fields(config):
-        if field.name not in READ_BY_COUNTING:
+        if field.name not in (*READ_BY_COUNTING, *EVERY):
             value, rule = getattr(config, field.name), "is not read by {}, which counts in one step"
             require(value == field.default, f"trainer.{field.name}", value, rule, ("model.type", family))

@@ -6,7 +6,6 @@ A verb's modules are loaded when it is called, so that `chargpt --help` costs no
 import itertools
 import json
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -27,6 +26,7 @@ from mingpt.options import (
 )
 from mingpt.output import lasting
 from mingpt.paths import path_of, shown
+from mingpt.shell import quoted, visible
 
 if TYPE_CHECKING:
     from mingpt.past_block import PastBlockLoss
@@ -42,20 +42,19 @@ def train(argv: Sequence[str]) -> int:
 
     config = settings.parse(argv)  # before PyTorch is imported, which takes seconds
 
-    from rich.console import Console
-
-    from mingpt import console, folders, run
+    from mingpt import console, folders, progress, run, terminal
     from mingpt.interrupt import EXIT_CODES
 
     if config.trainer.resume:
         config = folders.resume_settings(argv, config)
-    out = Console(highlight=False, quiet=rank() > 0)
-    with console.Watch(out) as watch:
+    past = config.system.work_dir if config.trainer.resume else None
+    out = terminal.stdout_console()
+    with progress.Watch(out, Path(past) if past else None) as watch:
         done = run.train(config, say=watch.say, events=[watch])
     if done.stopped:
         watch.say(
             f"stopped by {done.stopped} after step {done.progress.step:,}; go on with\n"
-            f"  {program()} --trainer.resume=True --system.work_dir={shlex.quote(shown(done.folder))}"
+            f"  {program()} --trainer.resume=True --system.work_dir={quoted(shown(done.folder))}"
         )
         return EXIT_CODES[done.stopped]
     if not rank():
@@ -67,11 +66,12 @@ def sample(argv: Sequence[str]) -> int:
     """write text with a trained model, or fill gaps in one"""
     options = _options("sample", "Write text.", SampleOptions, argv)
     samplings = [options.sampling(number) for number in range(options.num_samples)]
+    printed = visible if sys.stdout.isatty() else str  # a file gets every character as it is
     trained = _load(options.run, options.device)
     if options.run is None:
         _notice(f"run: {shown(trained.folder)}")
     if options.fill is not None:
-        print(trained.fill(options.fill, options.gap))
+        print(printed(trained.fill(options.fill, options.gap)))
         return 0
     if options.compile:
         _notice("compiling the step of one token: half a minute, the first time")
@@ -82,7 +82,7 @@ def sample(argv: Sequence[str]) -> int:
         if number:
             print("\n" + "-" * 40)
         for piece in itertools.chain([options.prompt], pieces if options.stream else ["".join(pieces)]):
-            print(piece, end="", flush=True)
+            print(printed(piece), end="", flush=True)
         print()
     return 0
 
@@ -178,7 +178,7 @@ def prepare(argv: Sequence[str]) -> int:
     tokens = sum(made["files"][name]["bytes"] for name in prepared.IDS) // made["bytes_per_id"]
     print(
         f"{read[''].out}: {tokens:,} tokens of {made['text_bytes']:,} bytes, {made['characters']:,} characters; "
-        f"vocabulary {made['vocab_size']:,}\nnext:\n  {program()} {shlex.quote('--data.path=' + read[''].out)}"
+        f"vocabulary {made['vocab_size']:,}\nnext:\n  {program()} {quoted('--data.path=' + read[''].out)}"
     )
     return 0
 
@@ -264,7 +264,7 @@ def import_folder(argv: Sequence[str]) -> int:
     from mingpt.interop import importing
 
     made = importing.import_folder(folders[0], options.out, options.block_size, say=print)
-    run, again = shlex.quote(str(made)), shlex.quote(f"--config={made / 'config.yaml'}")
+    run, again = quoted(made), quoted(f"--config={made / 'config.yaml'}")
     print(f"\nnext:\n  {program()} sample --run={run}")
     print(f"  {program()} {again} --model.pretrained_folder={run} --data.path=TEXT")
     return 0

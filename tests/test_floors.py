@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 FLOORS: list[list[list[str]]] = [
     [
         [
-            *("errors", "say", "version", "registry", "variants", "paths", "files", "untrusted", "interrupt", "output"),
-            *("system", "utils"),
+            *("errors", "say", "shell", "phases", "version", "registry", "variants", "paths", "files", "untrusted"),
+            *("interrupt", "output", "system", "utils"),
             *("initialise", "passes", "norms", "convolution", "dropout"),
             *("launch", "compiling", "ranks", "distributed"),
             *(
@@ -51,8 +51,8 @@ FLOORS: list[list[list[str]]] = [
     [
         [
             *("text.encodings", "text.reading", "text.corpora", "text.tokens", "text.config", "text.tokenizer_json"),
-            *("text.library", "text.tokenizers", "text.special", "text.batches", "text.splits", "text.prepared"),
-            *("text.corpus", "text.preparing", "text"),
+            *("text.library", "text.tokenizers", "text.special", "text.batches", "text.prompts", "text.splits"),
+            *("text.prepared", "text.corpus", "text.preparing", "text"),
         ],
         [
             *("attention.config", "attention.scores", "attention.masks", "attention.positions"),
@@ -81,9 +81,9 @@ FLOORS: list[list[list[str]]] = [
         ["scratch"],
     ],
     [["training_settings", "carried", "trainer", "counting", "events"], ["fitting"], ["past_block"]],
-    [["flags", "origins", "settings", "folders", "shortage", "trained", "announcing", "run"]],
+    [["flags", "origins", "settings", "folders", "shortage", "trained", "baselines", "announcing", "run"]],
     [["benchmarks", "experiments"], ["interop"], ["selftest"]],
-    [["console", "comparing", "options", "verbs", "cli", "__main__"]],
+    [["terminal", "terminal_plot", "live", "progress", "console", "comparing", "options", "verbs", "cli", "__main__"]],
 ]
 LOADS_LATE = {
     "verbs": "a verb's modules, when that verb is called",

@@ -187,4 +187,6 @@ def _is_list(key: str) -> bool:
     group, _, name = key.partition(".")
     kinds = {field.name: field.default_factory for field in fields(Config)}
     hints = typing.get_type_hints(kinds[group]) if group in kinds else {}
-    return typing.get_origin(hints.get(name)) is tuple
+    hint: Any = hints.get(name)
+    origins = [typing.get_origin(each) for each in (hint, *typing.get_args(hint))]  # of one that may be null, too
+    return tuple in origins

@@ -12,6 +12,7 @@ from mingpt.report.records import FIRST_STAGE, STARTS_FROM, RunRecord, is_run, r
 NOT_OF_AN_ARM = (
     *("system.seed", "system.work_dir", "data.path", "trainer.resume", "trainer.resume_changed"),
     *("trainer.eval_every", "trainer.eval_tokens", "trainer.sample_every", "trainer.save_every"),
+    *("sample.prompts", "sample.tokens"),
 )
 # What a run from before a setting existed was made with, where that isn't null.  (To ask for defaults needs torch.)
 BEFORE = {

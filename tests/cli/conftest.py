@@ -23,6 +23,7 @@ TINY = (
     "--model.n_embd=16",
     "--data.block_size=8",
     "--trainer.max_iters=3",
+    "--sample.tokens=5",
     "--wandb.mode=disabled",
 )
 
@@ -113,7 +114,7 @@ def tiny() -> tuple[str, ...]:
 @pytest.fixture(autouse=True, scope="session")
 def no_slow_frills() -> Iterator[None]:
     """Leaves out what costs most of a tiny run and decides nothing."""
-    with mock.patch("mingpt.events.SAMPLE_TOKENS", 5), mock.patch("mingpt.announcing.matrix_rate", return_value=1e9):
+    with mock.patch("mingpt.announcing.matrix_rate", return_value=1e9):
         yield
 
 

@@ -250,3 +250,35 @@ def test_frozen_settings_are_rewritten_by_their_rules() -> None:
         config.model.rope = False  # type: ignore[misc]
     with pytest.raises(UsageError, match=r"model\.attn_pdrop=nan"):
         ModelSettings(attn_pdrop=math.nan)
+
+
+@pytest.mark.parametrize(
+    ("value", "prompts"),
+    [
+        ("ROMEO:", ["ROMEO:"]),
+        ("a: b, [c", ["a: b, [c"]),
+        ("", [""]),
+        ('["a, b", "c\\n", "["]', ["a, b", "c\n", "["]),
+        ("null", None),
+        ('["null"]', ["null"]),
+        *((f'["{name}"]', [name]) for name in ("1e3", "~", "yes", "- x", "\\\\")),
+    ],
+)
+def test_prompts_are_one_text_or_a_json_list_and_come_back_as_they_were(
+    tmp_path: Path, value: str, prompts: list[str] | None
+) -> None:
+    prompts = ["\\"] if prompts == ["\\\\"] else prompts
+    config = parse([f"--sample.prompts={value}"])
+    assert config.flat()["sample.prompts"] == prompts
+    (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    assert read(tmp_path / "config.yaml") == config
+
+
+@pytest.mark.parametrize("value", ["[a", "[1]", '["a", 1]', '[["a"]]'])
+def test_wrong_list_of_prompts_is_rejected_with_its_form(value: str, tmp_path: Path) -> None:
+    rule = r'must be a text, a JSON list of texts, as \["To be", "Or not"\], or null$'
+    with pytest.raises(UsageError, match=rf"^sample\.prompts=.*: {rule}"):
+        parse([f"--sample.prompts={value}"])
+    (tmp_path / "a.yaml").write_text("sample:\n  prompts: [a, 1]\n")
+    with pytest.raises(UsageError, match=rf"^sample\.prompts=.*: {rule}"):
+        parse([f"--config={tmp_path / 'a.yaml'}"])

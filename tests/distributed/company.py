@@ -28,6 +28,7 @@ SETTINGS = {
     "trainer.schedule": "constant",
     "trainer.eval_every": 0,
     "trainer.sample_every": 0,
+    "sample.tokens": 5,
     "trainer.save_every": 0,
     "trainer.device": "cpu",
     "wandb.mode": "disabled",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from company import LONGEST, ROOT, SETTINGS, WORKER, Ended, family_of
 
-from mingpt import announcing, events
+from mingpt import announcing
 from mingpt.report import loss_picture
 
 
@@ -22,7 +22,6 @@ from mingpt.report import loss_picture
 def no_slow_frills() -> Iterator[None]:
     """Leaves out what costs most of a tiny run and decides nothing, as worker.py does."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(events, "SAMPLE_TOKENS", 5)
         patch.setattr(announcing, "matrix_rate", lambda device: 1e9)
         patch.setattr(loss_picture, "draw", lambda folder: folder / "loss.png")
         yield

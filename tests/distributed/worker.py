@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from mingpt import announcing, checkpoint, cli, console, events
+from mingpt import announcing, checkpoint, cli, console
 from mingpt.launch import launched, rank
 from mingpt.report import loss_picture
 from mingpt.trainer import Trainer
@@ -89,7 +89,6 @@ def train(argv: list[str], fault: list[Any] | None) -> int:
 
 def main(programme: str, answers: str) -> int:
     torch.set_default_dtype(torch.float64)
-    events.SAMPLE_TOKENS = 5
     console.show_outcome = lambda *given: None  # type: ignore[assignment]
     announcing.matrix_rate = lambda device: 1e9  # type: ignore[attr-defined]
     loss_picture.draw = lambda folder: folder / "loss.png"  # type: ignore[assignment]

@@ -32,6 +32,7 @@ TINY: dict[str, Any] = {
     "trainer.device": "cpu",
     "trainer.eval_every": 0,
     "trainer.sample_every": 0,
+    "sample.tokens": 3,
     "trainer.save_every": 1,
 }
 
@@ -40,7 +41,6 @@ TINY: dict[str, Any] = {
 def no_slow_frills() -> Iterator[None]:
     """Leaves out what costs most of a tiny run and decides nothing."""
     with (
-        mock.patch("mingpt.events.SAMPLE_TOKENS", 3),
         mock.patch("mingpt.announcing.matrix_rate", return_value=1e9),
         mock.patch("mingpt.report.loss_picture.draw"),
         mock.patch("os.fsync"),

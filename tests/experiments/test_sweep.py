@@ -53,6 +53,12 @@ def test_betas_are_parted() -> None:
     assert [each["trainer.betas"] for each in made.values()] == [[0.9, 0.95], [0.8, 0.99]]
 
 
+def test_prompt_with_a_comma_is_one_prompt() -> None:
+    for prompts, texts in {"O, Romeo": ["O, Romeo"], '["O, Romeo", "Ay"]': ["O, Romeo", "Ay"]}.items():
+        made = arms(f"--sample.prompts={prompts}", "--model.rope=True,False")
+        assert [each["sample.prompts"] for each in made.values()] == [texts] * 2
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

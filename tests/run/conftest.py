@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mingpt import announcing, checkpoint, events
+from mingpt import announcing, checkpoint
 from mingpt.files import sha256
 from mingpt.report import loss_picture
 from mingpt.report.reading import read_lines
@@ -48,6 +48,7 @@ TINY: Mapping[str, Any] = {  # spelled out where a test counts on it: the defaul
     "trainer.eval_every": 0,
     "trainer.eval_tokens": 16,
     "trainer.sample_every": 0,
+    "sample.tokens": 5,
     "trainer.save_every": 0,
     "wandb.mode": "disabled",
 }
@@ -58,7 +59,6 @@ LEARNED = ("step", "tokens", "train_loss", "lr", "grad_norm")  # of a record: wh
 def without_frills(*, power_cuts: bool = False) -> Iterator[None]:
     """Leaves out what costs most of a tiny run and decides nothing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(events, "SAMPLE_TOKENS", 5)
         patch.setattr(announcing, "matrix_rate", lambda device: 1e9)
         patch.setattr(loss_picture, "draw", lambda folder: folder / "loss.png")
         if not power_cuts:

@@ -18,7 +18,7 @@ from mingpt.settings import Config
 from mingpt.text.splits import split
 from mingpt.text.tokenizers import Ids
 from mingpt.trained import Run
-from mingpt.training_settings import READ_BY_COUNTING, TrainerConfig
+from mingpt.training_settings import EVERY, READ_BY_COUNTING, TrainerConfig
 
 DRAW = loss_picture.draw  # the fixtures of this folder put something quicker in its place
 Make = Callable[..., Config]
@@ -58,7 +58,8 @@ def test_record_is_none_of_one_step(finished: Run, text_file: Path) -> None:
     assert (record["step"], record["tokens"]) == (1, int(0.9 * len(text_file.read_text())))
     assert record["wall_seconds"] >= record["seconds"] > 0
     assert 0 < record["train_loss"] < record["val_loss"]
-    assert [line["step"] for line in read_lines(finished.folder / "samples.jsonl")] == [1]
+    samples = read_lines(finished.folder / "samples.jsonl")
+    assert [(line["step"], line["prompt"]) for line in samples] == [(1, prompt) for prompt in finished.prompts()]
 
 
 def test_loss_on_record_is_another(finished: Run) -> None:
@@ -139,15 +140,19 @@ OTHERS: dict[str, Any] = {
     "decay_from": 0.5,
     "final_rate": 0.5,
     "compile": "never",
-    "eval_every": 7,
     "eval_tokens": 7,
-    "sample_every": 7,
-    "save_every": 7,
 }
 
 
 def test_setting_of_gradients_is_new_and_untested() -> None:
-    assert {*OTHERS, *READ_BY_COUNTING} == set(TrainerConfig.__dataclass_fields__)
+    assert {*OTHERS, *READ_BY_COUNTING, *EVERY} == set(TrainerConfig.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_numbers_of_steps_hold_for_the_only_one(tmp_path: Path, ngram: Make, name: str) -> None:
+    """As the last step is always evaluated, sampled and saved; so runs from before a default changed are still read."""
+    config = ngram(tmp_path)
+    assert replace(config, trainer=replace(config.trainer, **{name: 300})).trainer.max_iters > 1
 
 
 @pytest.mark.parametrize("name", OTHERS)

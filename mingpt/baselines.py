@@ -1,0 +1,58 @@
+"""The n-gram baselines of a run: what counting the training text predicts, computed once and kept in its folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mingpt import folders
+from mingpt.errors import CheckpointError
+from mingpt.ngram import kneser_ney_losses
+from mingpt.report.reading import read_losses
+from mingpt.text.corpus import Corpus
+from mingpt.trainer import Record, Trainer
+
+COUNTED = 20_000_000  # tokens of a text at most whose n-grams are counted beside every run
+NAME = "baselines.json"
+
+
+@dataclass
+class Baselines:
+    """A callback: adds `baselines` to the record, n-gram losses in nats per token, once.
+
+    That is after the first evaluation, or with the first step where the folder has them from before; rank 0 alone has
+    them.
+
+    Args:
+        corpus: the text, and the tokenizer that made ids of it.
+        block_size: predictions in a row, as in the evaluation of the model.
+    """
+
+    folder: Path
+    corpus: Corpus
+    block_size: int
+    given: bool = False
+
+    def __call__(self, trainer: Trainer, record: Record) -> None:
+        if trainer.ranks.rank or self.given:
+            return
+        if self._known() or trainer.due(trainer.config.eval_every):
+            with trainer.phases.timed("n-gram baselines", once=True):
+                record["baselines"] = self.losses(trainer)
+
+    def losses(self, trainer: Trainer) -> dict[str, float]:
+        """The baselines, computed and saved where the folder does not have them; {} of a text too long to count."""
+        self.given = True
+        if known := self._known():
+            return known
+        data, vocab_size = self.corpus.data, self.corpus.tokenizer.vocab_size
+        few = len(data.train) + len(data.held_out) <= COUNTED
+        if not few:
+            trainer.say(f"no n-gram lines: to count more than {COUNTED:,} tokens would take too much memory")
+        losses = kneser_ney_losses(data.train, data.held_out, vocab_size, self.block_size) if few else {}
+        folders.write_json(self.folder, NAME, losses)
+        return losses
+
+    def _known(self) -> dict[str, float]:
+        try:
+            return read_losses(self.folder / NAME)
+        except CheckpointError:  # it follows from the text, so it can be made again
+            return {}

@@ -1,0 +1,106 @@
+"""What the samples of a run begin with: what its settings say, or the commonest beginnings of its own text."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mingpt.errors import UsageError, require
+from mingpt.text.tokenizers import Ids, Tokenizer
+
+COUNT = 3  # prompts taken from a text
+WHOLE_LINE = 24  # characters of a line that is a prompt as it stands; of a longer one its first words are
+FIRST_WORDS = 12  # characters of these, unless the first word is longer
+FEW = 8  # paragraphs; a text with fewer is taken line by line
+PIECES, PIECE = 16, 1 << 14  # places of a long training text that are looked at, and tokens at each
+BROKEN = "\ufffd"  # what stands for part of a character
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig:
+    """The text that a run samples from its model, after trainer.sample_every steps and at the end.
+
+    Attributes:
+        prompts: what samples begin with: a text, or several as a JSON list, ["To be", "Or not"]; null: the three
+            commonest beginnings of paragraphs in the training text, or, of a run that is resumed, what it began with
+        tokens: tokens that follow each prompt after the last step; before it, at most 64 follow the first alone
+    """
+
+    prompts: tuple[str, ...] | None = None
+    tokens: int = 300
+
+    def __post_init__(self) -> None:
+        given = self.prompts is None or (len(self.prompts) > 0 and not isinstance(self.prompts, str))
+        require(given, "sample.prompts", self.prompts, "must be a list of one text or more, or null")
+        require(self.tokens >= 1, "sample.tokens", self.tokens, "must be at least 1")
+
+
+def prompts_for(config: SampleConfig, train: Ids, tokenizer: Tokenizer, before: Sequence[str] = ()) -> list[str]:
+    """The prompts of a run, one at least.
+
+    Args:
+        train: the ids of the training text.
+        before: the prompts that a resumed run began with.
+
+    Raises:
+        UsageError: a prompt has characters outside the vocabulary.
+    """
+    chosen = list(config.prompts or before)
+    for prompt in chosen:
+        try:
+            tokenizer.encode(prompt)
+        except UsageError as unknown:
+            raise UsageError(f"sample.prompts={prompt!r}: {unknown}") from None
+    return chosen or beginnings(train, tokenizer)
+
+
+def beginnings(train: Ids, tokenizer: Tokenizer) -> list[str]:
+    """The commonest beginnings of paragraphs in a text, the first of equally common ones first; `[""]` without any.
+
+    A short line that begins a paragraph counts as it stands (a speaker's name, `else:`), of a longer one its first
+    words do.  Lines follow from the ids alone, so every process and every resumed run finds the same.
+
+    Args:
+        train: ids of the text; of more than 16 x 16384, as many at evenly spread places.
+    """
+    found = Counter(map(_beginning, _openings([*_pieces(train, tokenizer)])))
+    usable = [text for text, _ in found.most_common() if _usable(text, tokenizer)]
+    return usable[:COUNT] or [""]
+
+
+def _pieces(train: Ids, tokenizer: Tokenizer) -> Iterator[list[str]]:
+    """The lines of some places of the text, without those that are cut."""
+    if len(train) <= PIECES * PIECE:
+        starts, longest = [0], len(train)
+    else:
+        starts, longest = [place * (len(train) - PIECE) // (PIECES - 1) for place in range(PIECES)], PIECE
+    for start in starts:
+        text = tokenizer.decode(train[start : start + longest].tolist())
+        lines = re.split("\r\n|\n|\r", text)
+        yield lines[1 if start else 0 : -1] or lines
+
+
+def _openings(pieces: list[list[str]]) -> list[str]:
+    """The first lines of paragraphs, which an empty line parts; of a text that has hardly any, all lines."""
+    lines = [[line.strip() for line in piece] for piece in pieces]
+    first = [line for piece in lines for above, line in zip(["", *piece], piece, strict=False) if line and not above]
+    return first if len(first) >= FEW else [line for piece in lines for line in piece]
+
+
+def _beginning(line: str) -> str:
+    if len(line) <= WHOLE_LINE:
+        return line
+    end = line.rfind(" ", 1, FIRST_WORDS + 1)
+    if end < 0:
+        end = line.find(" ", FIRST_WORDS, WHOLE_LINE)
+    return line[: end if end > 0 else FIRST_WORDS]
+
+
+def _usable(text: str, tokenizer: Tokenizer) -> bool:
+    """Whether people can read it as a prompt, and the vocabulary spell it."""
+    if not text.isprintable() or BROKEN in text or not any(c.isalpha() for c in text):
+        return False
+    try:
+        return tokenizer.decode(tokenizer.encode(text).tolist()).strip() == text
+    except UsageError:
+        return False
