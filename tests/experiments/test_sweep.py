@@ -195,3 +195,28 @@ def test_command_that_goes_on_is_another(
     ):
         call(words, said.append, "chargpt", lambda *told: None)
     assert said[-1] == f"stopped by SIGINT; go on with: chargpt {again}"
+
+
+def test_experiment_names_its_own_flag_for_a_missing_text(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["experiment", "run", "gqa", "--quick", "--data=nope"]) == 3
+    assert capsys.readouterr().err.startswith("error: data: there is no file 'nope'")
+
+
+def test_piped_text_goes_on_from_where_it_was_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    stopped = Outcome(stopped="SIGINT")
+    with (
+        mock.patch.object(actions, "carry_out", return_value=stopped),
+        mock.patch.object(sweeping, "carry_out", return_value=stopped),
+    ):
+        sweeping.command(["--model.rope=True,False", "--data.path=-"], said.append, "chargpt", lambda *told: None)
+        assert said[-1].endswith(
+            "sweep --model.rope=True,False --folder=out/sweeps/1 --data.path=out/sweeps/1/text.txt"
+        )
+        words = ["run", "rope", "--data=-"]
+        actions.experiment(words, said.append, "chargpt", lambda *told: None, print)
+        assert said[-1].endswith("experiment run rope --data=out/experiments/rope/text.txt")
