@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from mingpt import paths
 from mingpt.errors import require
 from mingpt.influence import Finding, finding
 from mingpt.live import fit
+from mingpt.phases import breakdown
 from mingpt.report import heatmaps
 from mingpt.report.reading import PLAIN, each_line
 from mingpt.report.words import seconds
@@ -23,11 +25,15 @@ PICTURES = (".png", ".svg", ".pdf")
 TITLE = 90  # characters that fit over a picture
 
 
-def show_outcome(run: Run, console: Console, program: str) -> None:
-    """A sample, the held-out loss beside the n-gram lines, where the curve is, and what to do next."""
+def show_outcome(run: Run, console: Console, program: str, began: float | None = None) -> None:
+    """A sample, the held-out loss beside the n-gram lines, where the curve is and the time went, and what to do next.
+
+    Args:
+        began: when the program that trained it began, on the clock of time.perf_counter; None: no time is shown.
+    """
     if not run.model.autoregressive:  # why that is so has been said at the start
         _show_pseudo_likelihood(run, console)
-        plain(console, f"{seconds(run.progress.seconds)} of training; curve: {paths.shown(run.folder / 'loss.png')}")
+        _show_time(run, console, began)
         if run.model.fills:
             gapped = quoted(f"--fill={run.prompts()[0][:-1]}_")
             plain(console, f"it fills gaps:\n  {program} sample --run={quoted(paths.shown(run.folder))} {gapped}")
@@ -48,13 +54,19 @@ def show_outcome(run: Run, console: Console, program: str) -> None:
     if lines:
         width = console.width if console.is_terminal else sys.maxsize
         plain(console, "\n".join(fit([f"counting alone: {lines[0]}", *lines[1:]], width)))
-    plain(console, f"{seconds(run.progress.seconds)} of training; curve: {paths.shown(run.folder / 'loss.png')}")
+    _show_time(run, console, began)
     plain(console, "\nnext:")
     prompted = f" --prompt={quoted(prompt)}" if prompt else ""
     plain(console, f"  {program} sample --run={quoted(paths.shown(run.folder))}{prompted}")
     again = quoted(f"--config={paths.shown(run.folder / 'config.yaml')}")
     if "rope" in run.model.reads:
         plain(console, f"  {program} {again} --model.rope={not run.config.model.rope}")
+
+
+def _show_time(run: Run, console: Console, began: float | None) -> None:
+    plain(console, f"{seconds(run.progress.seconds)} of training; curve: {paths.shown(run.folder / 'loss.png')}")
+    if began is not None:
+        plain(console, f"time: {breakdown(run.spent, time.perf_counter() - began)}")
 
 
 def _sample(run: Run, prompt: str) -> str:

@@ -6,6 +6,7 @@ out/chargpt/
     metrics.jsonl      one object per step, the record of truth
     samples.jsonl      text drawn at fixed prompts and seeds
     baselines.json     n-gram losses of this text
+    timing.jsonl       one object per process that trained it: seconds by what they went to
     loss.png           the curve against them
     checkpoints/       step_000600/ ...
     wandb/             the mirror of metrics.jsonl

@@ -1,6 +1,7 @@
 """A run: trained as its settings say, or got back from its folder."""
 
 import secrets
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import fields, replace
@@ -21,10 +22,11 @@ from mingpt.interrupt import stop_on_signals
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.mirror import WandbMirror
 from mingpt.paths import absolute, shown
+from mingpt.phases import START_UP, TRAINING
 from mingpt.ranks import Ranks
 from mingpt.report import loss_picture
 from mingpt.report.reading import each_line
-from mingpt.report.records import HOME, is_run, newest_first
+from mingpt.report.records import HOME, TIMING, is_run, newest_first
 from mingpt.runlog import JsonLines
 from mingpt.say import Say, silent
 from mingpt.settings import Config, resolved
@@ -41,18 +43,20 @@ from mingpt.utils import derived_seed, pick_device
 from mingpt.zoo import build
 
 
-def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) -> Run:
+def train(config: Config, *, say: Say = silent, events: Sequence[Event] = (), began: float | None = None) -> Run:
     """Train as `config` says and leave everything in the run folder.
 
     Args:
         say: told, a line at a time, what a person should know.
         events: called after every step, once the run's own events have completed its record.
+        began: when what led here began, on the clock of time.perf_counter, which counts as start-up; None: now.
 
     Where several processes were started together, each calls this, and the first one writes and talks.
 
     Raises:
         MingptError: of the kind that fits (see errors.py); bad settings or texts leave nothing written.
     """
+    began = time.perf_counter() if began is None else began
     config, kind = resolved(config), pick_device(config.trainer.device)
     if config.system.threads:
         torch.set_num_threads(config.system.threads)
@@ -66,7 +70,7 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = ()) ->
             ranks.entered_first(opened, folders.as_json, folders.from_json) as (folder, saved),
             shortage.explained(config, folder),
         ):
-            return _train(config, ranks, device, folder, saved, say, events)
+            return _train(config, ranks, device, folder, saved, say, events, began)
 
 
 def _train(
@@ -77,6 +81,7 @@ def _train(
     saved: Checkpoint | None,
     say: Say,
     events: Sequence[Event],
+    since: float,
 ) -> Run:
     pretrained = _pretrained(config, say) if saved is None else None
     corpus = ranks.in_turn(prepare, config.data, say)
@@ -93,6 +98,7 @@ def _train(
     if saved:
         checkpoint.load_weights(model, saved.model, saved.folder)
     trainer = _trainer(config, model, corpus, device, say, ranks)
+    trainer.phases.began = since
     if saved:
         _restore(trainer, saved)
     prompts = _prompts(config, trainer, corpus, stored_prompts(folder) if saved else ())
@@ -107,8 +113,12 @@ def _train(
     stopped = None if trainer.finished else trainer.stop_reason
     if not stopped:
         ranks.first(_draw, folder, baselines, trainer)
+    ranks.first(trainer.phases.note, folder / TIMING, trainer.progress.step)
+    spent = dict(trainer.phases.spent)
     own = ranks.undone(trainer.model, lambda: _model(config, corpus.tokenizer, began))
-    return Run(folder, config.of_model(own.config), own, corpus.tokenizer, trainer.progress, stopped, special)
+    return Run(
+        folder, config.of_model(own.config), own, corpus.tokenizer, trainer.progress, stopped, special, spent=spent
+    )
 
 
 def _trainer(
@@ -151,7 +161,7 @@ def _train_in(
     with (
         closing(first(JsonLines, folder / "metrics.jsonl", until=done, holds={"train_loss": int | float})) as metrics,
         closing(first(JsonLines, folder / "samples.jsonl", until=done, holds={"prompt": str, "text": str})) as samples,
-        closing(first(_mirror, folder, config, mirror_id, trainer.say)) as mirror,
+        trainer.phases.closing("W&B logger", first(_mirror, folder, config, mirror_id, trainer.say)) as mirror,
         stop_on_signals(trainer.stop),
     ):
         writes, judged = trainer.model.autoregressive, trainer.model.autoregressive or trainer.model.fills
@@ -163,7 +173,10 @@ def _train_in(
             Saver(folder, tokenizer, metrics, state),
             *events,
         ]
+        before = trainer.progress.seconds
+        trainer.phases.spent[START_UP] = time.perf_counter() - trainer.phases.began
         trainer.run()
+        trainer.phases.spent[TRAINING] = trainer.progress.seconds - before
 
 
 def _mirror(folder: Path, config: Config, mirror_id: str, say: Say) -> WandbMirror:
@@ -178,7 +191,8 @@ def _draw(folder: Path, baselines: Baselines, trainer: Trainer) -> None:
     """The curve against the n-gram losses of the text."""
     if not baselines.given:  # no step was left to make, or none was evaluated
         baselines.losses(trainer)
-    loss_picture.draw(folder)
+    with trainer.phases.timed("drawing", once=True):
+        loss_picture.draw(folder)
 
 
 def load_newest(*, device: str = "auto", say: Say = silent) -> Run:

@@ -1,6 +1,6 @@
 """A trained model with all that belongs to it: what one may ask of a run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class Run:
         config: what the run was asked for; its group `model` has the sizes of `model`.
         stopped: the signal that ended training early.
         special: the special tokens of an imported model, and of those trained from it.
+        spent: seconds by name that the process which trained it took, for its steps and all else; {} of one loaded.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Run:
     progress: Progress
     stopped: str | None = None
     special: SpecialTokens = field(default_factory=SpecialTokens)
+    spent: Mapping[str, float] = field(default_factory=dict)
 
     def generate(self, prompt: str = "", max_new_tokens: int = 200, **sampling: Any) -> str:
         """The prompt and `max_new_tokens` tokens after it.

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,7 @@ Options = TypeVar("Options")
 @lasting()
 def train(argv: Sequence[str]) -> int:
     """learn a text, and leave a run folder"""
+    began = time.perf_counter() - time.process_time()  # this process, as near as its own clocks tell
     from mingpt import settings
 
     config = settings.parse(argv)  # before PyTorch is imported, which takes seconds
@@ -50,7 +52,7 @@ def train(argv: Sequence[str]) -> int:
     past = config.system.work_dir if config.trainer.resume else None
     out = terminal.stdout_console()
     with progress.Watch(out, Path(past) if past else None) as watch:
-        done = run.train(config, say=watch.say, events=[watch])
+        done = run.train(config, say=watch.say, events=[watch], began=began)
     if done.stopped:
         watch.say(
             f"stopped by {done.stopped} after step {done.progress.step:,}; go on with\n"
@@ -58,7 +60,7 @@ def train(argv: Sequence[str]) -> int:
         )
         return EXIT_CODES[done.stopped]
     if not rank():
-        console.show_outcome(done, out, program())
+        console.show_outcome(done, out, program(), began)
     return 0
 
 

@@ -18,7 +18,8 @@ from mingpt.report.reading import Record, each_line, judged, read_json, read_lin
 from mingpt.report.thinning import SMOOTHED, thinned
 from mingpt.untrusted import NUMBER
 
-OWN_FILES = ("config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "baselines.json")
+TIMING = "timing.jsonl"
+OWN_FILES = ("config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "baselines.json", TIMING)
 HOME = Path("out")  # where runs go that no other place is given
 
 STARTS_FROM = "model.pretrained_folder"

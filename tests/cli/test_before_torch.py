@@ -1,6 +1,7 @@
 """What is wrong with a command is said before PyTorch is imported, which takes seconds; and its compiler never is."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -117,3 +118,4 @@ def test_training_on_a_cpu_does_not_import_the_compiler(tmp_path: Path, family: 
     )
     ran = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT)
     assert ran.returncode == 0, ran.stderr
+    assert re.search(r"^time: [\d.]+ s = .*start-up [\d.]+ \+ .*other [\d.]+$", ran.stdout, re.MULTILINE)

@@ -45,7 +45,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Any) -> Iterator[Ru
 
 def test_promised_file_is_missing(finished: Run) -> None:
     names = {"config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "baselines.json", "loss.png"}
-    assert {path.name for path in finished.folder.iterdir()} == names | {"checkpoints", ".lock"}
+    assert {path.name for path in finished.folder.iterdir()} == names | {"timing.jsonl", "checkpoints", ".lock"}
     files = {*checkpoint.FILES, MANIFEST}
     kept = {folder.name for folder in (finished.folder / "checkpoints").iterdir()}
     assert {"step_000009", "step_000012"} <= kept <= {"step_000006", "step_000009", "step_000012"}

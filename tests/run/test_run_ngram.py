@@ -45,7 +45,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, ngram: Make) -> Run:
 
 def test_promised_file_is_missing(finished: Run) -> None:
     names = {"config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "baselines.json", "loss.png"}
-    assert {path.name for path in finished.folder.iterdir()} == names | {"checkpoints", ".lock"}
+    assert {path.name for path in finished.folder.iterdir()} == names | {"timing.jsonl", "checkpoints", ".lock"}
     assert checkpoint.steps(finished.folder) == [1]
     assert checkpoint.newest(finished.folder, pytest.fail).optimizer == {}
     assert (finished.folder / "loss.png").read_bytes().startswith(b"\x89PNG\r\n")
