@@ -1,11 +1,13 @@
 """`chargpt compare` and `chargpt report`: run folders in; a table, a verdict, or a page out.  Without torch."""
 
+import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -16,10 +18,11 @@ from mingpt.errors import require
 from mingpt.files import write_atomic
 from mingpt.flags import options_of, split_words
 from mingpt.paths import path_of
-from mingpt.report import page, tables, words
+from mingpt.report import drawing, page, tables, words
 from mingpt.report.cells import PAGE
 from mingpt.report.compare import Comparison
-from mingpt.report.records import newest_first, read_run
+from mingpt.report.drawing import Drawing
+from mingpt.report.records import is_run, newest_first, read_run
 from mingpt.report.verdicts import Verdict, called
 from mingpt.say import Say
 from mingpt.terminal import plain, stdout_console
@@ -55,9 +58,12 @@ class ReportOptions:
 
     Attributes:
         out: the page; null: report.html, in the folder where there is one, else in the current one
+        figures: png, pdf, svg, several with commas between: also write every figure so, to figures/ beside the page;
+            null: in the page alone
     """
 
     out: str | None = None
+    figures: str | None = None
 
 
 def compare(argv: Sequence[str]) -> int:
@@ -80,18 +86,59 @@ def compare(argv: Sequence[str]) -> int:
     return 0
 
 
-def report(argv: Sequence[str], say: Say) -> int:
-    """What `chargpt report [RUN|EXPERIMENT ...] [--out FILE]` does."""
+def report(
+    argv: Sequence[str],
+    say: Say,
+    defaults: Callable[[], Mapping[str, Any]],
+    drawings_of: Callable[[Path], Mapping[str, Drawing]],
+) -> int:
+    """What `chargpt report [RUN|EXPERIMENT ...] [--out FILE] [--figures FORMATS]` does.
+
+    Args:
+        defaults: gives those of every setting; called for the page of a lone run.
+        drawings_of: gives the figures of what an experiment measured, by name; called where they are wanted as files.
+    """
     named, flags = split_words(argv)
     about = "One page about runs, compared, or about experiments; of the newest run, where none is named."
     options = options_of("chargpt report [FOLDER ...]", about, ReportOptions, flags)
     require(options.out != "", "out", "''", "must name a file, or be null")
+    formats = options.figures.split(",") if options.figures is not None else []
+    known = f"must be of {', '.join(drawing.FORMATS)}, with commas between"
+    require({*formats} <= {*drawing.FORMATS}, "figures", options.figures, known)
     folders = [path_of(name) for name in named] or [_newest()]
     if not named:
         say(f"run: {folders[0]}")
     home = folders[0] if len(folders) == 1 else Path()
-    print(page.write(folders, path_of(options.out) if options.out else home / PAGE))
+    out = path_of(options.out) if options.out else home / PAGE
+    made = page.page_of(folders, defaults() if len(folders) == 1 and is_run(folders[0]) else None)
+    drawings = dict(_drawings(made, drawings_of)) if formats else {}
+    page.save(made, out)
+    for (name, drawn), ending in itertools.product(drawings.items(), formats):
+        (out.parent / "figures").mkdir(exist_ok=True)
+        drawn.save(out.parent / "figures" / f"{name}.{ending}")
+    if drawings:
+        say(f"figures: {', '.join(drawings)} in {out.parent / 'figures'}")
+    print(out)
     return 0
+
+
+def _drawings(made: page.Page, drawings_of: Callable[[Path], Mapping[str, Drawing]]) -> Iterator[tuple[str, Drawing]]:
+    """All figures of a page by the names of their files, which begin with the folder's where there are several parts.
+
+    Raises:
+        UsageError: one is in a file alone, and no known measurement draws it.
+    """
+    for part in made.parts:
+        measured: Mapping[str, Drawing] = {}
+        if part.folder and any(figure.drawing is None for figure in part.figures):
+            measured = drawings_of(part.folder)
+        prefix = f"{part.folder.name if part.folder else 'runs'}-" if len(made.parts) > 1 else ""
+        for figure in part.figures:
+            drawn = figure.drawing or measured.get(figure.name)
+            if drawn is None:
+                where = f"{part.folder}/figures/{figure.name}.svg"
+                raise UsageError(f"{where}: is of no experiment that is known here; leave out --figures, or convert it")
+            yield f"{prefix}{figure.name}", drawn
 
 
 def _newest() -> Path:

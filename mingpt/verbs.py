@@ -31,6 +31,7 @@ from mingpt.shell import quoted, visible
 
 if TYPE_CHECKING:
     from mingpt.past_block import PastBlockLoss
+    from mingpt.report.drawing import Drawing
     from mingpt.trained import Run
 
 Options = TypeVar("Options")
@@ -146,7 +147,17 @@ def report(argv: Sequence[str]) -> int:
     """write one HTML page about runs or an experiment"""
     from mingpt import comparing
 
-    return comparing.report(argv, say=_notice)
+    def defaults() -> dict[str, Any]:
+        from mingpt.settings import Config  # loads torch, as the other does
+
+        return Config().flat()
+
+    def drawings_of(folder: Path) -> dict[str, "Drawing"]:
+        from mingpt.experiments.actions import drawings
+
+        return drawings(folder)
+
+    return comparing.report(argv, _notice, defaults, drawings_of)
 
 
 def leaks(argv: Sequence[str]) -> int:

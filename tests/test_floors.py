@@ -24,6 +24,9 @@ FLOORS: list[list[list[str]]] = [
             *("launch", "compiling", "ranks", "distributed"),
             *(
                 "report.reading",
+                "report.lettering",
+                "report.palette",
+                "report.drawing",
                 "report.curves",
                 "report.thinning",
                 "report.loss_picture",
@@ -40,6 +43,8 @@ FLOORS: list[list[list[str]]] = [
                 "report.arms",
                 "report.compare",
                 "report.figures",
+                "report.pictures",
+                "report.single",
                 "report.page",
                 "report.tables",
                 "report.published",

@@ -14,11 +14,15 @@ from mingpt.benchmarks.options import OFFERED
 from mingpt.benchmarks.options import every as offered
 from mingpt.benchmarks.options.base import parse_peers
 from mingpt.errors import MingptError
-from mingpt.files import write_atomic
-from mingpt.report import figures
-from mingpt.report.figures import measured
+from mingpt.report.figures import finish, measured
+from mingpt.report.lettering import plain
+from mingpt.report.palette import INK, Palette
 from mingpt.say import Say
 
+CAPTION = (
+    "How many times faster than its baseline each contender is, a panel for each benchmark. Line: quartiles; hollow: "
+    "no significant difference."
+)
 ROW, PANEL, WIDTH = 0.24, 0.75, 6.4  # inches: a bar, what a panel has around its bars, the picture
 
 
@@ -104,10 +108,10 @@ def draw(results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
             shown = turned(ratio) if BENCHMARKS[bench].takes else ratio
             rows.append({"bench": bench, "name": name, "xlabel": label, **shown})
     best = [f"{row['bench']}, {row['name']}: {row['median']:.3g}" for row in rows]
-    write_atomic(path, measured(_panels, rows, lines={}, finding="; ".join(best)).encode())
+    measured(_panels, rows, finding="; ".join(best), caption=CAPTION).save(path)
 
 
-def _panels(rows: list[dict[str, Any]], figure: Any) -> None:
+def _panels(rows: list[dict[str, Any]], figure: Any, look: Palette) -> None:
     """Medians as bars from 1, quartiles as a line, on a logarithmic axis: twice and half as much look alike.
 
     A bar that can't be told apart from its baseline is hollow.  A ratio of 0 reaches the edge.
@@ -118,8 +122,8 @@ def _panels(rows: list[dict[str, Any]], figure: Any) -> None:
     heights = [PANEL + ROW * len(found) for found in panels.values()]
     figure.set_size_inches(WIDTH, sum(heights))
     all_axes = figure.subplots(len(panels), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
-    for place, (axes, found) in enumerate(zip(all_axes, panels.values(), strict=True)):
-        colour, places = figures.style(place)["color"], range(len(found))
+    for axes, (bench, found) in zip(all_axes, panels.items(), strict=True):
+        colour, places = look.colour(bench), range(len(found))
         above = [row[key] for row in found for key in ("q1", "median", "q3") if row[key] > 0]
         low, high = min([*above, 1.0]) / 2, max([*above, 1.0])
         for y, row in zip(places, found, strict=True):
@@ -127,14 +131,14 @@ def _panels(rows: list[dict[str, Any]], figure: Any) -> None:
             bar = axes.barh(y, length, left=1, height=0.6, color=colour, edgecolor=colour, alpha=0.55)
             bar[0].set_fill(row["apart"])
             ends = [max(row["q1"], low), max(row["q3"], low)]
-            axes.plot(ends, [y, y], color=figures.INK, ls="-", lw=1.6, solid_capstyle="butt")
+            axes.plot(ends, [y, y], color=INK, ls="-", lw=1.6, solid_capstyle="butt")
             axes.annotate(f"{row['median']:.3g}", (1.01, y), xycoords=("axes fraction", "data"), va="center")
         axes.set_xscale("log")
         _ticks(axes, 1.2 * low if min(row["q1"] for row in found) <= 0 else min(above), high)
-        axes.axvline(1, color=figures.INK, ls="-", lw=0.8)
-        axes.set_yticks(places, [figures.plain(row["name"]) for row in found])
+        axes.axvline(1, color=INK, ls="-", lw=0.8)
+        axes.set_yticks(places, [plain(row["name"]) for row in found])
         axes.set_ylim(len(found) - 0.4, -0.6)
-        figures.finish(axes, xlabel=found[0]["xlabel"])
+        finish(axes, xlabel=found[0]["xlabel"])
 
 
 def _ticks(axes: Any, low: float, high: float) -> None:

@@ -18,16 +18,20 @@ from mingpt.benchmarks.base import BENCHMARKS, Benchmark, cpu_threads, summary, 
 from mingpt.benchmarks.options import OFFERED
 from mingpt.benchmarks.options.base import VOCABULARY
 from mingpt.benchmarks.options.growth import Options
-from mingpt.files import write_atomic
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.model import GPT
 from mingpt.probe import Spread, measure
 from mingpt.report import figures
+from mingpt.report.palette import INK, Palette
 from mingpt.say import Say
 from mingpt.trainer import Trainer
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import pick_device
 
+CAPTION = (
+    "Time of a training step as one size doubles and all else stays as it is. Dots: medians, with quartiles; lines: "
+    "the powers fitted to all sizes and to the larger half."
+)
 WARMUP = 2  # steps of each before any is timed: the first makes the optimizer's averages
 PICTURE, ROOM = (6.4, 5.8), 1.5  # inches; heights of what a panel shows, so that its legend stands above that
 
@@ -183,35 +187,35 @@ def draw(rows: Mapping[str, Mapping[str, Any]], path: Path) -> None:
         f"{axis}: {AXES[axis].letter}^{row['slope_larger']['median']:.2f} in the larger half"
         for axis, row in rows.items()
     )
-    write_atomic(path, figures.measured(_panels, panels, lines={}, finding=f"Time of a step: {finding}").encode())
+    figures.measured(_panels, panels, finding=f"Time of a step: {finding}", caption=CAPTION).save(path)
 
 
-def _panels(rows: list[dict[str, Any]], figure: Any) -> None:
+def _panels(rows: list[dict[str, Any]], figure: Any, look: Palette) -> None:
     figure.set_size_inches(*PICTURE)
     for row, axes in zip(rows, figure.subplots(2, 2).flat, strict=True):
-        _panel(row, axes)
+        _panel(row, axes, look)
 
 
-def _panel(row: Mapping[str, Any], axes: Any) -> None:
+def _panel(row: Mapping[str, Any], axes: Any, look: Palette) -> None:
     """Medians with their quartiles; the fitted powers through them, their exponents in the legend."""
     sizes, times, axis = row["sizes"], [ms["median"] for ms in row["ms"]], AXES[row["axis"]]
     apart = [[ms["median"] - ms["q1"] for ms in row["ms"]], [ms["q3"] - ms["median"] for ms in row["ms"]]]
-    axes.errorbar(sizes, times, apart, fmt="o", ms=4, lw=1.2, color=figures.INK, zorder=3)
+    axes.errorbar(sizes, times, apart, fmt="o", ms=4, lw=1.2, color=INK, zorder=3)
     larger = sizes.index(row["larger_from"])
-    for place, (start, found) in enumerate(((0, row["slope"]), (larger, row["slope_larger"]))):
-        power, name = found["median"], ("all sizes", "larger half")[place]
+    for name, start, found in (("all sizes", 0, row["slope"]), ("larger half", larger, row["slope_larger"])):
+        power = found["median"]
         x, level = sizes[start:], _level(sizes[start:], times[start:], power)
         label = f"{name}: ${axis.letter}^{{{power:.2f}}}$"
-        axes.plot(x, [level * size**power for size in x], lw=1.8, label=label, **figures.style(place))
+        axes.plot(x, [level * size**power for size in x], label=label, **{**look.line(name), "marker": None})
     if row["none_ms"]:
-        axes.axhline(row["none_ms"]["median"], lw=1.2, label="no window", **figures.style(2))
+        axes.axhline(row["none_ms"]["median"], label="no window", **{**look.line("no window"), "marker": None})
     axes.set(xscale="log", yscale="log")
     low, high = axes.get_ylim()
     axes.set_ylim(low, low * (high / low) ** ROOM)
     axes.set_xticks(sizes, [_short(size) for size in sizes])
     axes.set_xticks([], minor=True)
     figures.finish(axes, xlabel=axis.label, ylabel="ms a step", title=row["fixed"])
-    axes.legend(loc="upper left", frameon=False, labelcolor=figures.INK, handlelength=2.4)
+    axes.legend(loc="upper left", frameon=False, labelcolor=INK, handlelength=2.4)
 
 
 def _level(sizes: Sequence[float], times: Sequence[float], power: float) -> float:

@@ -11,13 +11,15 @@ from mingpt.errors import UsageError
 from mingpt.experiments.base import EXPERIMENTS, Experiment, Settings
 from mingpt.experiments.conclude import Show, said_of
 from mingpt.experiments.crew import Outcome
-from mingpt.experiments.runner import Conclude, Wish, carry_out, draw
+from mingpt.experiments.picturing import draw, drawing, palette
+from mingpt.experiments.runner import Conclude, Wish, carry_out
 from mingpt.files import write_atomic
 from mingpt.flags import options_of, split_words
 from mingpt.interrupt import EXIT_CODES
 from mingpt.registry import did_you_mean
-from mingpt.report import index, page
+from mingpt.report import index, page, pictures
 from mingpt.report.cells import PAGE, SUMMARY, read_record, read_summary
+from mingpt.report.drawing import Drawing
 from mingpt.report.index import RESULTS
 from mingpt.report.published import publish, summary_form, unfinished
 from mingpt.report.records import HOME
@@ -138,7 +140,7 @@ def show(experiment: Experiment, quick: bool) -> str:
     lines += ["", *(f"published: {kept}, numbers in {RESULTS / 'README.md'}" for kept in forms if kept.is_file())]
     if not read_record(folder):
         return "\n".join([*lines, f"not run here yet; it would lie in {folder}"])
-    return "\n".join([*lines, f"page: {folder / PAGE}; figures:", *(f"  {path}" for path in page.pictures(folder))])
+    return "\n".join([*lines, f"page: {folder / PAGE}; figures:", *(f"  {path}" for path in pictures.pictures(folder))])
 
 
 def _show_result(experiment: Experiment, quick: bool, say: Say, compared: Show) -> int:
@@ -190,13 +192,23 @@ def _publish(words: Sequence[str], say: Say, program: str) -> int:
     return 0
 
 
+def drawings(folder: Path) -> dict[str, Drawing]:
+    """The figures of the measurements of the experiment in `folder`, by name; {} of one that is not known here."""
+    name = read_record(folder).get("name")
+    measurements = EXPERIMENTS[name].measurements if name in EXPERIMENTS else ()
+    look = palette(measurements, folder)
+    found = {each.name: drawing(each, folder, look) for each in measurements}
+    return {name: drawn for name, drawn in found.items() if drawn}
+
+
 def redraw(results: Path) -> None:
     """The figures and findings of all measurements in `results`, from their rows; verdicts, from the runs."""
     for folder in index.published(results):
         known = read_record(folder)
         if known.get("name") in EXPERIMENTS:
-            for measurement in EXPERIMENTS[known["name"]].measurements:
-                draw(measurement, folder)
+            measurements = EXPERIMENTS[known["name"]].measurements
+            for measurement in measurements:
+                draw(measurement, folder, palette(measurements, folder))
             summary = {**read_summary(folder), **said_of(EXPERIMENTS[known["name"]], folder)}
             result = page.compared(folder)
             summary |= summary_form({"verdict": result.headline, **result.to_json()}, folder) if result else {}

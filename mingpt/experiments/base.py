@@ -11,6 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from mingpt.lm import EVERYONE, LanguageModel
 from mingpt.registry import Registry
+from mingpt.report.figures import Draw
 from mingpt.say import Say
 from mingpt.settings import Config
 from mingpt.training_settings import READ_BY_COUNTING
@@ -65,6 +66,10 @@ class Lab:
         return sizes.quick if self.quick else sizes.full
 
 
+def _arm(row: Row) -> str | None:
+    return row.get("arm")
+
+
 @dataclass(frozen=True)
 class Measurement:
     """Numbers that are no run.
@@ -72,7 +77,9 @@ class Measurement:
     Attributes:
         name: of its rows in measurements.jsonl and of its figure.
         take: gives the rows.
-        draw: (rows, matplotlib Figure) draws them, from the rows alone; None: no picture.
+        draw: (rows, matplotlib Figure, palette) draws them, from the rows alone; None: no picture.
+        caption: of the picture: what is shown, and what lines, colours and shades mean.
+        variant: what of a row has a look of its own in all pictures of its experiment; None: nothing.
         finding: what the rows say, in one sentence; None: the numbers alone are given.
         brief: the same for a table, with few numbers or none; None: nothing of it stands there.
         of_runs: whether it looks at the experiment's own runs, so that these are what a quick form makes smaller.
@@ -84,13 +91,15 @@ class Measurement:
 
     name: str
     take: Callable[[Lab], list[Row]]
-    draw: Callable[[list[Row], Any], None] | None = None
+    draw: Draw | None = None
     finding: Callable[[list[Row]], str] | None = None
     brief: Callable[[list[Row]], str] | None = None
     of_runs: bool = False
     smaller: str = ""
     row: Fields = field(default_factory=dict)
     beside_counts: bool = False
+    caption: str = ""
+    variant: Callable[[Row], str | None] = _arm
 
 
 @dataclass(frozen=True, kw_only=True)

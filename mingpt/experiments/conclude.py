@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mingpt.experiments.base import Cell, Experiment
-from mingpt.experiments.runner import measured
+from mingpt.experiments.picturing import measured
 from mingpt.files import write_atomic
 from mingpt.report import page
 from mingpt.report.cells import PAGE, SUMMARY

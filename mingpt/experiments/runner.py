@@ -19,24 +19,14 @@ from mingpt.experiments import checking, plan
 from mingpt.experiments.base import Cell, Experiment, Lab, Measurement, Row
 from mingpt.experiments.crew import AGAIN_S, Crew, Launch, Outcome, done, in_process_of_its_own, threads_for
 from mingpt.experiments.identity import versions
+from mingpt.experiments.picturing import draw, measured, palette
 from mingpt.experiments.plan import Text
 from mingpt.files import locked, write_atomic
-from mingpt.report import figures
-from mingpt.report.cells import (
-    MEASURED,
-    RECORD,
-    baselines_of,
-    read_record,
-    read_rows,
-    refuse_links,
-    smallness,
-    smallness_of,
-)
+from mingpt.report.cells import MEASURED, RECORD, read_record, refuse_links
 from mingpt.report.records import read_run
 from mingpt.say import Say
-from mingpt.untrusted import Fields, misfit
+from mingpt.untrusted import misfit
 
-FIGURES = "figures"
 HELD_OUT, TRAINING = "loss on the end of the training part", "training loss, smoothed"  # what may choose a rate
 Conclude = Callable[[Experiment, Path, Sequence[Cell], Say], None]
 
@@ -214,23 +204,7 @@ def _measure(measurements: Sequence[Measurement], lab: Lab) -> None:
                 began = time.monotonic()
                 _append(lab.folder / MEASURED, measurement, measurement.take(lab))
                 lab.say(f"measured {measurement.name} in {time.monotonic() - began:.0f} s")
-            draw(measurement, lab.folder)
-
-
-def measured(folder: Path, name: str, row: Fields | None = None) -> list[Row]:
-    """The rows of one measurement.
-
-    Args:
-        row: what each must hold.
-
-    Raises:
-        CheckpointError: one doesn't.
-    """
-    rows = [each for each in read_rows(folder) if each["measurement"] == name]
-    for each in rows:
-        if wrong := misfit(each, row or {}):
-            raise CheckpointError(f"{folder / MEASURED}: rows of {name} are not what it measures: {wrong}")
-    return rows
+            draw(measurement, lab.folder, palette(measurements, lab.folder))
 
 
 def _append(path: Path, measurement: Measurement, rows: Sequence[Row]) -> None:
@@ -240,20 +214,6 @@ def _append(path: Path, measurement: Measurement, rows: Sequence[Row]) -> None:
         assert not (wrong := misfit(json.loads(line), measurement.row)), f"{measurement.name}: {wrong}"
     before = path.read_bytes() if path.exists() else b""
     write_atomic(path, before + "".join(lines).encode())
-
-
-def draw(measurement: Measurement, folder: Path) -> None:
-    """figures/NAME.svg, from the folder's files alone: its rows, its record, n-gram lines where they belong."""
-    rows = measured(folder, measurement.name, measurement.row)
-    if measurement.draw is None or not rows:
-        return
-    (folder / FIGURES).mkdir(exist_ok=True)
-    lines = baselines_of(folder) if measurement.beside_counts else {}
-    record = read_record(folder)
-    small = smallness(record) if measurement.of_runs else smallness_of(measurement.smaller, record)
-    finding = measurement.finding(rows) if measurement.finding else ""
-    content = figures.measured(measurement.draw, rows, lines=lines, small=small, finding=finding)
-    write_atomic(folder / FIGURES / f"{measurement.name}.svg", content.encode())
 
 
 def _put_aside(folder: Path, say: Say) -> None:

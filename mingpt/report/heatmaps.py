@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mingpt.files import save_picture
+from mingpt.report.lettering import drawable, plain
+from mingpt.report.palette import settings
 
 TITLE = "how much each query (row) takes of each key (column)\ncolours follow the square root of the weight"
 MARKED = (0, 0.01, 0.05, 0.1, 0.2, 0.5, 1)  # along the colour bar, whose scale is a square root
@@ -18,9 +20,7 @@ SIDES = {
     True: "total variation distance when an earlier input, or its own, is replaced",
     False: "when a later input is replaced",
 }
-NAMES = str.maketrans(
-    {"\n": "\\n", " ": "\u2423", "\t": "\\t", "$": "\\$"}
-)  # what can't be seen, or would be taken for a formula
+NAMES = str.maketrans({"\n": "\\n", " ": "\u2423", "\t": "\\t"})  # of what can't be seen
 
 
 def draw(
@@ -43,7 +43,20 @@ def draw(
         windows: keys that a query of each layer sees, its own included; None: no window.
         first_layer: number of the first of `maps`.
     """
-    from matplotlib.figure import Figure  # 0.5 s, and only where a picture is drawn
+    from matplotlib import rc_context  # 0.5 s, and only where a picture is drawn
+
+    with rc_context(settings()):
+        return save_picture(_rows_of_squares(maps, tokens, key_heads, windows, first_layer), path)
+
+
+def _rows_of_squares(
+    maps: Sequence[NDArray[np.floating[Any]]],
+    tokens: Sequence[str],
+    key_heads: int,
+    windows: Sequence[int | None],
+    first_layer: int,
+) -> Any:
+    from matplotlib.figure import Figure
 
     layers, heads = len(maps), len(maps[0])
     panel = min(PANEL, LARGEST / max(heads, layers))
@@ -66,7 +79,7 @@ def draw(
     beside = figure.add_axes((1 - 0.75 / width, edges["bottom"], 0.12 / width, edges["top"] - edges["bottom"]))
     figure.colorbar(image, cax=beside, ticks=MARKED).set_label("attention weight (grey: none)", fontsize=7)
     beside.tick_params(labelsize=6)
-    return save_picture(figure, path)
+    return figure
 
 
 def draw_influence(moved: NDArray[np.floating[Any]], tokens: Sequence[str], finding: str, path: Path) -> Path:
@@ -80,20 +93,22 @@ def draw_influence(moved: NDArray[np.floating[Any]], tokens: Sequence[str], find
         tokens: what stands at each position.
         finding: the title.
     """
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.6, 6.8), dpi=120, layout="constrained")
-    axes = figure.subplots()
-    for own, image in influence_square(axes, moved).items():
-        if own or image.get_array().count():
-            bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
-            bar.set_label(SIDES[own], fontsize=8)
-            bar.ax.tick_params(labelsize=7)
-    _ticks(axes, tokens, rows=True)
-    axes.set_xlabel("input that is replaced (grey, pink: not a bit of the output moves)", fontsize=9)
-    axes.set_ylabel("output: the prediction made after reading this token", fontsize=9)
-    axes.set_title(finding, fontsize=10)
-    return save_picture(figure, path)
+    with rc_context(settings()):
+        figure = Figure(figsize=(7.6, 6.8), dpi=120, layout="constrained")
+        axes = figure.subplots()
+        for own, image in influence_square(axes, moved).items():
+            if own or image.get_array().count():
+                bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
+                bar.set_label(SIDES[own], fontsize=8)
+                bar.ax.tick_params(labelsize=7)
+        _ticks(axes, tokens, rows=True)
+        axes.set_xlabel("input that is replaced (grey, pink: not a bit of the output moves)", fontsize=9)
+        axes.set_ylabel("output: the prediction made after reading this token", fontsize=9)
+        axes.set_title(drawable(finding), fontsize=10)
+        return save_picture(figure, path)
 
 
 def influence_square(axes: Any, moved: NDArray[np.floating[Any]]) -> dict[bool, Any]:
@@ -119,6 +134,11 @@ def influence_square(axes: Any, moved: NDArray[np.floating[Any]]) -> dict[bool, 
     edge = np.arange(size + 1)
     axes.step(edge - 0.5, edge - 0.5, where="pre", color="#333333", lw=1.0)
     return drawn
+
+
+def token_name(token: str) -> str:
+    """What stands for a token beside a square."""
+    return plain(token.translate(NAMES))
 
 
 def _from_a_quarter(name: str) -> Any:
@@ -151,7 +171,7 @@ def _square(axes: Any, weights: NDArray[np.floating[Any]], window: int | None) -
 
 
 def _ticks(axes: Any, tokens: Sequence[str], *, rows: bool) -> None:
-    names = [token.translate(NAMES) for token in tokens]
+    names = [token_name(token) for token in tokens]
     if len(names) > TICKS:
         axes.tick_params(labelsize=6)
         if not rows:

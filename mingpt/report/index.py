@@ -19,16 +19,18 @@ from pathlib import Path
 
 from mingpt.errors import UsageError
 from mingpt.files import write_atomic
-from mingpt.report import figures, page, words
+from mingpt.report import page, pictures, words
 from mingpt.report.cells import PAGE, RECORD, read_record
-from mingpt.report.page import ARMS_FIGURE, OWN_CURVES, Figure, Part
+from mingpt.report.page import Part
+from mingpt.report.palette import Palette
+from mingpt.report.pictures import ARMS_FIGURE, OWN_CURVES, Figure
 
 RESULTS, README, IDEAS = Path("results"), Path("README.md"), Path("docs/ideas")
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
 VERDICT = re.compile(r"(<!-- verdict: (?P<name>[\w-]+) -->)(?:(?!<!-- verdict:).)*?(<!-- /verdict -->)", re.DOTALL)
 OPEN, CLOSE = "<!-- verdict:", "<!-- /verdict -->"
 HINT = "<!-- Made by `chargpt experiment publish` from results/; changes here are lost. -->"
-SHOWN_WIDTH = 380  # pixels of a figure in a table
+SHOWN_WIDTH = 640  # pixels of a figure, or the width of a narrower page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +90,10 @@ def _written(path: Path, content: str) -> bool:
 
 def _draw_arms(folder: Path, part: Part) -> list[Path]:
     """Files of the figures of its arms; those that had to be written."""
-    made: dict[Path, str] = {}
-    for over in page.VIEWS if part.result else ():
-        assert part.result
-        if over == "steps" or part.result.seconds is not None:
-            drawn = figures.loss_curves(part.result, over=over, small=part.small, paper=True)
-            made |= {folder / "figures" / f"{ARMS_FIGURE}{over}.svg": drawn} if drawn else {}
-    return [path for path, drawn in made.items() if _written(path, drawn)]
+    look = Palette(read_record(folder).get("arms", {}))
+    drawn = pictures.loss_figures(part.result, part.small, palette=look) if part.result else []
+    made = {folder / "figures" / f"{each.name}.svg": each.drawing.svg(paper=True) for each in drawn if each.drawing}
+    return [path for path, content in made.items() if _written(path, content)]
 
 
 def _entry(folder: Path, part: Part) -> Entry:
@@ -106,7 +105,7 @@ def _entry(folder: Path, part: Part) -> Entry:
         folder=folder,
         part=part,
         figure=key,
-        picture=page.picture(key, folder) if key else None,
+        picture=pictures.picture(key, folder) if key else None,
     )
 
 
@@ -130,16 +129,16 @@ def _one_each(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def table(entries: Sequence[Entry], home: Path) -> str:
-    """A row an experiment, for a Markdown file in `home`."""
-    rows = []
+    """A question, its answer and a figure below, for each experiment, for a Markdown file in `home`."""
+    said_ = []
     for entry in entries:
-        shown = f"{_image(entry, home, SHOWN_WIDTH)}" if entry.figure else ""
+        shown = f"\n\n{_image(entry, home)}" if entry.figure else ""
         small = " (small, quick form)" if entry.part.small else ""
         links = f"[numbers]({_link(entry.folder.parent / 'README.md', home)}#{entry.name.lower()})"
         links += f", [page]({_link(entry.folder / PAGE, home)})"
         said = f"**{_cell(entry.part.title)}** {_cell(entry.part.brief)}<br>{links}{small}"
-        rows.append(f"| {said} | {shown} |")
-    return "\n".join([HINT, "", "| question and answer | |", "|---|---|", *rows])
+        said_.append(f"{said}{shown}")
+    return "\n\n".join([HINT, *said_])
 
 
 def _markdown(entries: Sequence[Entry]) -> str:
@@ -163,12 +162,12 @@ def _section(entry: Entry, home: Path) -> str:
     said += [f"Expected beforehand: {_cell(words.sentence(part.hypothesis))}"] if part.hypothesis else []
     said += [_cell(words.sentence(part.small))] if part.small else []
     said += [_list(part.findings)] if part.findings else []
-    said += [_image(entry, home, 2 * SHOWN_WIDTH)] if entry.figure else []
+    said += [_image(entry, home)] if entry.figure else []
     said += [_arms(part)] if part.result else []
-    others = [path for path in page.pictures(entry.folder) if path != entry.figure]
-    links = [f"[{path.stem.replace('-', ' ')}]({_link(path, home)})" for path in others]
-    figures_ = f" Figures: {', '.join(links)}." if links else ""
-    said += [f"[Page]({_link(entry.folder / PAGE, home)}).{figures_}"]
+    others = [path for path in pictures.pictures(entry.folder) if path != entry.figure]
+    links = [(pictures.picture(path, entry.folder).caption.partition(". ")[0].rstrip("."), path) for path in others]
+    said += ["\n".join(f"- Figure: [{_cell(caption)}]({_link(path, home)})" for caption, path in links)]
+    said += [f"[Page]({_link(entry.folder / PAGE, home)})."]
     said += [f"```sh\n{part.commands[0]}\n```"]
     return "\n\n".join(filter(None, said))
 
@@ -239,11 +238,11 @@ def _list(findings: Sequence[str]) -> str:
     return "\n".join(f"- {_cell(words.said(finding))}" for finding in findings)
 
 
-def _image(entry: Entry, home: Path, width: int) -> str:
+def _image(entry: Entry, home: Path) -> str:
     assert entry.figure
     assert entry.picture
     alt = " ".join(escape(entry.picture.label).split()).replace("|", "&#124;")  # no Markdown inside an attribute
-    return f'<img src="{_link(entry.figure, home)}" width="{width}" alt="{alt}">'
+    return f'<img src="{_link(entry.figure, home)}" width="{SHOWN_WIDTH}" alt="{alt}">'
 
 
 def _link(path: Path, home: Path) -> str:

@@ -1,23 +1,24 @@
-"""loss.png: a run's curve against the lines that counting alone reaches.  Made from the run folder's files only."""
+"""loss.png: a run's curve against the lines that n-gram models reach.  Made from the run folder's files only."""
 
 from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mingpt.files import save_picture
 from mingpt.report.curves import moving_average
+from mingpt.report.palette import COLOURS, LINE, PAPER, QUIET, settings
 from mingpt.report.reading import PLAIN, each_line, judged, read_losses
 from mingpt.untrusted import NUMBER, Fields
 
 OF_STEPS: Fields = {**PLAIN, "step": int, "train_loss": NUMBER}
-TITLE = "Held-out loss against what counting alone reaches"
-UNJUDGED = "Training loss; there is no held-out loss to compare with anything"
+TITLE = "Validation loss, and what n-gram models reach"
+UNJUDGED = "Training loss; there is no validation loss to compare with anything"
 
 
 def draw(run_dir: Path) -> Path:
     """Draw metrics.jsonl and baselines.json of `run_dir` into its loss.png, and return that path."""
-    from matplotlib.figure import Figure  # 0.5 s, and only where a picture is drawn
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib import rc_context  # 0.5 s, and only where a picture is drawn
 
     steps, losses, looks = array("q"), array("d"), []  # numbers alone, however many steps there are
     for line in each_line(run_dir / "metrics.jsonl", OF_STEPS):
@@ -26,38 +27,45 @@ def draw(run_dir: Path) -> Path:
         held_out = judged(line)
         looks += [] if held_out is None else [(line["step"], held_out)]
     lines = read_losses(run_dir / "baselines.json") if looks else {}  # they are of held-out text
+    with rc_context(settings()):
+        return save_picture(_drawn(steps, losses, looks, lines), run_dir / "loss.png")
+
+
+def _drawn(
+    steps: Sequence[int], losses: Sequence[float], looks: Sequence[tuple[int, float]], lines: Mapping[str, float]
+) -> Any:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     figure = Figure(figsize=(9, 5), dpi=120, layout="constrained")
     axes = figure.subplots()
     smooth = [*map(moving_average(), losses)]
     alone = len(steps) == 1  # a model that counts makes one step: no line, but a point
-    axes.plot(steps, smooth, "o" if alone else "-", ms=4, color="#9aa7b8", lw=1.2, label="training, smoothed")
+    axes.plot(steps, smooth, "o" if alone else "-", ms=4, color=QUIET, alpha=0.7, lw=1.2, label="training, smoothed")
     if looks:
-        axes.plot(*zip(*looks, strict=True), color="#0b5cad", lw=2, marker="o", ms=4, label="held out")
+        axes.plot(*zip(*looks, strict=True), color=COLOURS[0], lw=2, marker="o", ms=4, label="validation")
         axes.annotate(
             f"{looks[-1][1]:.3f}",
             looks[-1],
             xytext=(0, 8),
             textcoords="offset points",
             ha="center",
-            color="#0b5cad",
+            color=COLOURS[0],
             weight="bold",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1},
         )
     for loss in lines.values():
-        axes.axhline(loss, color="#b4642d", lw=0.8, ls="--", zorder=0)
+        axes.axhline(loss, color=LINE, lw=0.8, ls="--", zorder=0)
     axes.set_ylim(bottom=min([*lines.values(), axes.get_ylim()[0] + 0.1]) - 0.1)
     if alone:
         axes.set_xlim(steps[0] - 1, steps[0] + 1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     low, high = axes.get_ylim()
     for height, text in labels(lines, apart=0.04 * (high - low), low=low, high=high):
-        axes.annotate(
-            text, (1.01, height), xycoords=("axes fraction", "data"), va="center", color="#8a4416", fontsize=9
-        )
+        axes.annotate(text, (1.01, height), xycoords=("axes fraction", "data"), va="center", color=LINE, fontsize=9)
     axes.set(xlabel="optimizer step", ylabel="nats per token", title=TITLE if looks else UNJUDGED)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper center")
-    return save_picture(figure, run_dir / "loss.png")
+    return figure
 
 
 def labels(lines: Mapping[str, float], *, apart: float, low: float, high: float) -> list[tuple[float, str]]:

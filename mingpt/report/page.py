@@ -6,43 +6,29 @@ picture of a file is shown as an image, where no script of its could run.
 A page has parts.  A part is an experiment's folder, or all the runs that were named, compared.
 """
 
-import base64
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from html import unescape
 from pathlib import Path
 from typing import Any
 
 from mingpt.errors import UsageError
 from mingpt.files import write_atomic
 from mingpt.paths import require_writable
-from mingpt.report import figures, words
+from mingpt.report import words
 from mingpt.report.cells import RECORD, cells_of, inside, last_stage, read_record, read_rows, read_summary, smallness
 from mingpt.report.compare import Comparison, comparison
 from mingpt.report.headline import brief as brief_headline
-from mingpt.report.reading import readable
+from mingpt.report.palette import Palette
+from mingpt.report.pictures import ARMS_FIGURE, OWN_CURVES, VIEWS, Figure, loss_figures, picture, pictures
 from mingpt.report.records import is_run
+from mingpt.report.single import OneRun, one_run
 from mingpt.report.verdicts import Verdict, called
-from mingpt.untrusted import read_svg
 
 USUAL_CHOICE = "loss on the end of the training part"  # of a learning rate, where a record doesn't say
-OWN_CURVES = "loss-by-step"  # an experiment's figure of this name replaces the page's own
 SHORT = 240  # characters of a finding that stands in a table
 FEW = 3  # verdicts that are shown at once; of more, those on the first arm
-VIEWS = ("steps", "seconds")  # what a loss is drawn against
-ARMS_FIGURE = "held-out-by-"  # and so are called copies of the page's own, for those who want files
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A picture: SVG of our own making to stand in the page, or the source of an image."""
-
-    caption: str
-    label: str = ""
-    svg: str = ""
-    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +55,8 @@ class Part:
     result: Comparison | None = None
     figures: list[Figure] = field(default_factory=list)
     measurements: list[Table] = field(default_factory=list)
+    run: OneRun | None = None
+    folder: Path | None = None
 
     @property
     def unit(self) -> str:
@@ -119,7 +107,19 @@ def write(folders: Sequence[Path], out: Path) -> Path:
     """Write the page about these run and experiment folders to `out`, and return it.
 
     Raises:
-        UsageError: a folder that is neither, nothing finished in it, or `out` can't be written.
+        UsageError, DataError, CheckpointError: as `page_of` and `save`.
+    """
+    return save(page_of(folders), out)
+
+
+def page_of(folders: Sequence[Path], defaults: Mapping[str, Any] | None = None) -> Page:
+    """What the page about these run and experiment folders shows.
+
+    Args:
+        defaults: of every setting, to name those of a lone run that differ; None: not known.
+
+    Raises:
+        UsageError: a folder that is neither, or nothing finished in it.
         DataError: runs on different texts.
         CheckpointError: a damaged folder.
     """
@@ -128,9 +128,17 @@ def write(folders: Sequence[Path], out: Path) -> Path:
     for folder in experiments:
         if not (folder / RECORD).is_file():
             raise UsageError(f"{folder}: neither a run (no config.yaml) nor an experiment (no {RECORD})")
-    parts = [*([of_runs(runs)] if runs else []), *(of_experiment(folder) for folder in experiments)]
-    title = parts[0].title if len(parts) == 1 else f"{len(parts)} reports"
-    content = render("page.html", page=Page(title=title, parts=parts))
+    parts = [*([of_runs(runs, defaults)] if runs else []), *(of_experiment(folder) for folder in experiments)]
+    return Page(title=parts[0].title if len(parts) == 1 else f"{len(parts)} reports", parts=parts)
+
+
+def save(page: Page, out: Path) -> Path:
+    """Write a page to `out`, and return it.
+
+    Raises:
+        UsageError: `out` can't be written.
+    """
+    content = render("page.html", page=page)
     require_writable(out)
     if out.is_dir():
         raise UsageError(f"out={out}: is a folder; must name a file")
@@ -138,8 +146,12 @@ def write(folders: Sequence[Path], out: Path) -> Path:
     return out
 
 
-def of_runs(folders: Sequence[Path]) -> Part:
-    """All that these runs say; unfinished ones are left out and named."""
+def of_runs(folders: Sequence[Path], defaults: Mapping[str, Any] | None = None) -> Part:
+    """All that these runs say; unfinished ones are left out and named.
+
+    Args:
+        defaults: as for `write`.
+    """
     result = comparison(folders, keep_going=True)
     named = " ".join(shlex.quote(str(folder)) for folder in folders)
     runs = [run for arm in result.arms for run in arm.runs]
@@ -155,6 +167,7 @@ def of_runs(folders: Sequence[Path]) -> Part:
             *(shlex.join(["chargpt", f"--config={run}/config.yaml"]) for run in runs),
             f"chargpt report {named}",
         ],
+        run=one_run(Path(runs[0]), defaults) if len(runs) == 1 else None,
     )
 
 
@@ -165,6 +178,7 @@ def of_experiment(folder: Path) -> Part:
     drawn = [path for path in pictures(folder) if not path.name.startswith(ARMS_FIGURE)]
     first = [picture(path, folder) for path in drawn if path.stem == OWN_CURVES]
     others = [picture(path, folder) for path in drawn if path.stem != OWN_CURVES]
+    look = Palette(record.get("arms", {}))  # as in the figures of what was measured
     small, notes = smallness(record), _rates(record.get("chosen_learning_rates") or {})
     findings = [str(finding) for finding in summary.get("findings", [])]
     return Part(
@@ -176,8 +190,9 @@ def of_experiment(folder: Path) -> Part:
         briefs=[str(each) for each in summary.get("briefs", [])],
         notes=list(dict.fromkeys([*notes, *map(str, summary.get("notes", [])), *(result.notes if result else [])])),
         result=result,
-        figures=[*first, *(loss_figures(result, small, VIEWS[len(first) :]) if result else []), *others],
+        figures=[*first, *(loss_figures(result, small, VIEWS[len(first) :], look) if result else []), *others],
         measurements=_measurements(read_rows(folder)),
+        folder=folder,
         commands=[str(record.get("command") or f"chargpt experiment {record.get('name', folder.name)}")],
     )
 
@@ -222,17 +237,6 @@ def _shown(findings: Sequence[str], drawn: Sequence[Figure]) -> str:
     return next(iter([*findings, *(figure.label for figure in drawn)]), "nothing was found yet")
 
 
-def loss_figures(result: Comparison, small: str = "", views: Sequence[str] = VIEWS) -> list[Figure]:
-    """Loss against steps and against seconds; the second only where seconds can be compared."""
-    found = []
-    for over in [each for each in VIEWS if each in views and (each == "steps" or result.seconds is not None)]:
-        drawn = figures.loss_curves(result, over=over, small=small)
-        if drawn:
-            text = f"Thick: the mean of an arm's seeds. Thin: each seed. Against {figures.X_LABELS[over]}."
-            found.append(Figure(svg=drawn, caption=text))
-    return found
-
-
 ENDS_IN_TEXT, ENDS_IN_TABLE = ",/", ",/=._"  # of a long name: where a line may end, in a wide column and a narrow one
 
 
@@ -267,24 +271,6 @@ def runs_of(folder: Path) -> dict[str, list[Path]]:
     }
     begun = {arm: [run for run in runs if is_run(run)] for arm, runs in found.items()}
     return {arm: runs for arm, runs in begun.items() if runs}
-
-
-def pictures(folder: Path) -> list[Path]:
-    """An experiment's figures, by name."""
-    return sorted((folder / "figures").glob("*.svg"))
-
-
-def picture(path: Path, folder: Path) -> Figure:
-    """A picture in an experiment's `folder`, as an image; its name for who can't see it is the one inside.
-
-    Raises:
-        CheckpointError: no SVG, too large, or a link, behind which might be anything that is nobody else's to see.
-    """
-    content = readable(path, lambda path: read_svg(path, folder))
-    said = re.search(r"<title>(.*?)</title>", content.decode("utf-8", errors="replace"), re.DOTALL)
-    label = unescape(said[1]) if said else path.stem.replace("-", " ")
-    source = f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"
-    return Figure(caption=path.stem.replace("-", " "), label=label, source=source)
 
 
 def _measurements(rows: Sequence[dict[str, Any]]) -> list[Table]:

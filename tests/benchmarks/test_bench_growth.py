@@ -101,11 +101,11 @@ def test_step_that_is_timed_is_not_the_trainers(monkeypatch: pytest.MonkeyPatch)
 
 def test_picture_lacks_a_panel_or_a_slope(clock: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
-    real = growth.figures.svg
-    monkeypatch.setattr(growth.figures, "svg", lambda figure, *w, **k: drawn.append(figure) or real(figure, *w, **k))
+    real = growth.figures.measured
+    monkeypatch.setattr(growth.figures, "measured", lambda *w, **k: drawn.append(real(*w, **k)) or drawn[0])
     path = tmp_path / "growth.svg"
     growth.run(parsed(*SMALL, f"--figure={path}"), lambda line: None)
-    panels = drawn[0].axes
+    panels = drawn[0].figure.axes
     assert [len(axes.get_legend().get_texts()) for axes in panels] == [2, 2, 2, 3]
     assert all((axes.get_xscale(), axes.get_yscale()) == ("log", "log") for axes in panels)
     assert panels[1].get_legend().get_texts()[1].get_text() == "larger half: $T^{1.25}$"
@@ -141,7 +141,7 @@ def test_bench_all_draws_bars_of_what_has_no_ratio(clock: list[float], tmp_path:
         ("--length=0", "length=0: must be a multiple of 64"),
         ("--optimizer=sgd", "optimizer=sgd: must be one of adamw, muon"),
         ("--rounds=1", "rounds=1: must be at least 2"),
-        ("--figure=growth.png", "figure=growth.png: must end in .svg"),
+        ("--figure=growth.doc", "figure=growth.doc: must end in .svg, .png, .pdf"),
         ("--figure=nowhere/growth.svg", "figure=nowhere/growth.svg: must lie in a folder"),
     ],
 )

@@ -12,6 +12,7 @@ from mingpt.benchmarks.base import Benchmark
 from mingpt.errors import UsageError
 from mingpt.flags import Flags
 from mingpt.registry import Registry
+from mingpt.report.drawing import Drawing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +94,12 @@ def test_bar_is_missing_or_turned_or_full_where_nothing_was_told_apart(
 ) -> None:
     figures: list[Any] = []
 
-    def kept(draw: Any, rows: Any, **words: Any) -> str:
-        figure = every.figures.new_figure()
-        draw(rows, figure)
-        figures.append(figure)
-        return ""
+    real = every.measured
+
+    def kept(*rows: Any, **words: Any) -> Drawing:
+        drawing = real(*rows, **words)
+        figures.append(drawing.figure)
+        return drawing
 
     monkeypatch.setattr(every, "measured", kept)
     plain = {"one": {"ratio": ratio(1.0), "apart": False}, "two": {"ratio": ratio(4.0), "apart": True}}
@@ -145,7 +147,7 @@ def test_ratio_of_a_row_in_a_row_is_lost() -> None:
     [
         ("--peers=yours", "peers=yours: must be of mine, theirs"),
         ("--threads=0", "threads=0: must be at least 1"),
-        ("--figure=bench.png", "figure=bench.png: must end in .svg"),
+        ("--figure=bench.doc", "figure=bench.doc: must end in .svg, .png, .pdf"),
         ("--figure=nowhere/bench.svg", "figure=nowhere/bench.svg: must lie in a folder"),
     ],
 )

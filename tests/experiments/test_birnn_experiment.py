@@ -7,11 +7,12 @@ from unittest import mock
 import pytest
 from matplotlib.figure import Figure
 
-from mingpt.experiments import runner
+from mingpt.experiments import picturing
 from mingpt.experiments.base import Lab, Sizes
 from mingpt.experiments.measures import strings
 from mingpt.experiments.measures.copying import leak_map
 from mingpt.report.figures import MEASURED
+from mingpt.report.palette import Palette
 from mingpt.report.reading import read_json
 
 WHOLE, PREFIX, ONE = "both ways on whole text", "both ways on each prefix", "one way"
@@ -37,7 +38,7 @@ def test_prefixes_make_no_probability_or_the_whole_text_does(quick_strings: None
         elif row["weights"] == "random weights":
             assert row["off_by"] > 1e-3, row
     figure = Figure()
-    strings.string_sums.draw(rows, figure)  # type: ignore[misc]
+    strings.string_sums.draw(rows, figure, Palette())  # type: ignore[misc]
     assert len(figure.axes) == 2
 
 
@@ -76,14 +77,14 @@ def test_map_has_no_bar_for_a_colour_or_no_names_along_its_axes() -> None:
         for i in range(3)
     ]
     figure = Figure(figsize=MEASURED, layout="constrained")
-    leak_map.draw(rows, figure)  # type: ignore[misc]
+    leak_map.draw(rows, figure, Palette())  # type: ignore[misc]
     figure.draw_without_rendering()
     panels, bars = figure.axes[:2], figure.axes[2:]
     assert panels[0].get_ylabel() == "prediction after this token"
     assert any(axes.get_xlabel() == "input that is replaced" for axes in panels)
     colours = [axes.collections[-1].get_cmap()(1.0) for axes in bars]
-    assert [colour[0] > colour[2] for colour in colours] == [True, False]  # red, then blue above it
-    assert ["later" in axes.get_xlabel() for axes in bars] == [True, False]
+    assert [colour[0] > colour[2] for colour in colours] == [False, True]  # blue, then red below it
+    assert ["later" in axes.get_xlabel() for axes in bars] == [False, True]
 
 
 def test_birnn_experiment_breaks_on_an_arm_without_a_loss(
@@ -95,20 +96,20 @@ def test_birnn_experiment_breaks_on_an_arm_without_a_loss(
     arms = {arm["name"]: arm for arm in read_json(folder / "summary.json")["arms"]}
     assert arms[WHOLE]["loss"] is None
     assert arms[PREFIX]["loss"] is not None
-    losses = runner.measured(folder, "loss-in-training")
+    losses = picturing.measured(folder, "loss-in-training")
     assert {(row["arm"], row["loss"]) for row in losses} == {
         (WHOLE, "training"),
         *((arm, kind) for arm in (PREFIX, ONE) for kind in ("training", "held out")),
     }
     later = dict.fromkeys((WHOLE, PREFIX, ONE), 0)
-    for row in runner.measured(folder, "leak-map"):
+    for row in picturing.measured(folder, "leak-map"):
         later[row["arm"]] += row["later_inputs"]
         assert any(row["moved"][: row["output"] + 1])
     assert later[PREFIX] == later[ONE] == 0
     assert later[WHOLE] == 12 * 11 // 2
     read = {
         row["length"]: row["positions_read"]
-        for row in runner.measured(folder, "prefix-cost")
+        for row in picturing.measured(folder, "prefix-cost")
         if row["way"] == EACH_PREFIX
     }
     assert read == {2: 4, 4: 16, 8: 64}

@@ -10,6 +10,7 @@ from mingpt.experiments import EXPERIMENTS, actions, plan
 from mingpt.experiments.base import Cell, Experiment, Lab, read_by
 from mingpt.experiments.measures import scores, symmetries, windows, writing
 from mingpt.report.cells import smallness
+from mingpt.report.palette import Palette
 from mingpt.report.reading import read_lines
 from mingpt.run import train
 from mingpt.settings import Config
@@ -92,7 +93,7 @@ def test_measurement_of_runs_says_nothing(lab: Lab, name: str) -> None:
     assert {row["arm"] for row in rows} == {"RoPE", "learned"}
     if found.draw:
         figure = Figure()
-        found.draw(rows, figure)
+        found.draw(rows, figure, Palette())
         assert figure.axes[0].lines
 
 
@@ -143,7 +144,7 @@ def test_timing_leaves_nothing_to_draw(name: str) -> None:
         rows = measurement.take(Lab(Path(), (), True, print))
         assert rows
         if measurement.draw:
-            measurement.draw(rows, Figure())
+            measurement.draw(rows, Figure(), Palette())
 
 
 def test_cache_writes_another_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,13 @@ from mingpt.experiments import conclude, plan
 from mingpt.experiments.base import DEFAULTS, EXPERIMENTS, Experiment, Measurement
 from mingpt.experiments.runner import Wish, carry_out
 from mingpt.report.cells import smallness
+from mingpt.report.palette import Palette
 
 
-def _draw(rows: list[dict[str, Any]], figure: Any) -> None:
+def _draw(rows: list[dict[str, Any]], figure: Any, look: Palette) -> None:
     axes = figure.subplots()
     axes.plot([1, 2], [row["loss"] for row in rows])
-    axes.set(ylabel="held-out loss, nats per token", xlabel="times the block", title="Farther is worse")
+    axes.set(ylabel="validation loss, nats per token", xlabel="times the block", title="Farther is worse")
 
 
 far = Measurement(
@@ -46,7 +47,7 @@ def test_finished_experiment_is_not_kept_or_drawn(known: Experiment, text_file: 
     assert cli.main(["experiment", "publish", "tiny"]) == 0
     first = {path: path.read_bytes() for path in Path("results").rglob("*") if path.is_file()}
     drawn = first[Path("results/tiny/figures/far.svg")].decode()
-    for said in ("It falls by 1.", "Farther is worse.", "held-out loss, nats per token"):
+    for said in ("It falls by 1.", "Farther is worse.", "validation loss, nats per token"):
         assert said.lower() in drawn.lower(), said
     assert json.loads(first[Path("results/tiny/summary.json")])["findings"] == ["It falls by 1"]
     assert "Which?" in Path("README.md").read_text()

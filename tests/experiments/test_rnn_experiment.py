@@ -11,13 +11,14 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from mingpt.experiments import EXPERIMENTS, plan, runner
+from mingpt.experiments import EXPERIMENTS, picturing, plan
 from mingpt.experiments.base import Experiment, Sizes
 from mingpt.experiments.measures import recall, sensitivity
 from mingpt.experiments.runner import Wish, carry_out
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.report.cells import read_record
 from mingpt.report.compare import comparison
+from mingpt.report.palette import Palette
 from mingpt.zoo import build
 
 
@@ -161,11 +162,11 @@ def test_rnn_experiment_loses_an_arm(
     arms = list(experiment.stages(True))
     assert all(arm in page for arm in arms)
     for name in ("loss-by-position", "sensitivity-by-distance"):
-        assert {row["arm"] for row in runner.measured(folder, name)} == set(arms), name
-    far = [row for row in runner.measured(folder, "sensitivity-by-distance") if row["arm"] == "6-gram"]
+        assert {row["arm"] for row in picturing.measured(folder, name)} == set(arms), name
+    far = [row for row in picturing.measured(folder, "sensitivity-by-distance") if row["arm"] == "6-gram"]
     assert {row["largest"] for row in far if row["distance"] > 5} == {0.0}
     assert any(row["largest"] > 0 for row in far if row["distance"] <= 5)
-    assert {row["model"] for row in runner.measured(folder, "recall")} == set(recall.MODELS)
+    assert {row["model"] for row in picturing.measured(folder, "recall")} == set(recall.MODELS)
     record = read_record(folder)
     assert "6-gram" not in record["chosen_learning_rates"]
     assert set(record["chosen_learning_rates"]) == set(arms) - {"6-gram"}
@@ -219,7 +220,7 @@ def test_figure_says_nothing(measurement: Any) -> None:
     }
     own = rows[measurement.name]
     figure = Figure()
-    measurement.draw(own, figure)
+    measurement.draw(own, figure, Palette())
     (axes,) = figure.axes
     assert axes.get_title()
     shown = {

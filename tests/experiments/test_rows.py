@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from mingpt.errors import CheckpointError
-from mingpt.experiments import EXPERIMENTS, runner
+from mingpt.experiments import EXPERIMENTS, picturing, runner
 from mingpt.experiments.base import Lab, Measurement
 from mingpt.experiments.conclude import findings
-from mingpt.experiments.runner import measured
+from mingpt.experiments.picturing import measured
+from mingpt.report.palette import Palette
 from mingpt.untrusted import NUMBER
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -36,12 +37,12 @@ def asked(finding: Any, draw: Any = None) -> Any:
 )
 def test_row_of_another_kind_ends_an_experiment_in_another_error(tmp_path: Path, row: Any, said: str) -> None:
     noted(tmp_path, **row)
-    experiment = asked(lambda rows: rows[0]["arm"].upper(), lambda rows, figure: None)
+    experiment = asked(lambda rows: rows[0]["arm"].upper(), lambda rows, figure, look: None)
     told = rf"measurements.jsonl: rows of far are not what it measures: {said}$"
     with pytest.raises(CheckpointError, match=told):
         findings(experiment, tmp_path)
     with pytest.raises(CheckpointError, match=told):
-        runner.draw(experiment.measurements[0], tmp_path)
+        picturing.draw(experiment.measurements[0], tmp_path, Palette())
 
 
 def test_mistake_of_ours_is_told_as_a_damaged_file(tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_mistake_of_ours_is_told_as_a_damaged_file(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="seed"):
         findings(asked(lambda rows: str(rows[0]["seed"])), tmp_path)
     with pytest.raises(ZeroDivisionError):
-        runner.draw(asked(None, lambda rows, figure: rows[0]["loss"] / 0).measurements[0], tmp_path)
+        picturing.draw(asked(None, lambda rows, figure, look: rows[0]["loss"] / 0).measurements[0], tmp_path, Palette())
 
 
 def test_rows_are_taken_that_are_then_refused(tmp_path: Path) -> None:
@@ -64,3 +65,23 @@ def test_measurement_takes_any_row_or_refuses_what_was_published() -> None:
     assert all(each.row for each in known.values())
     published = [(folder, each) for folder in RESULTS.iterdir() if folder.is_dir() for each in known.values()]
     assert sum(len(measured(folder, each.name, each.row)) for folder, each in published) > 1000
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_picture_of_a_measurement_has_a_caption(name: str) -> None:
+    for measurement in EXPERIMENTS[name].measurements:
+        assert bool(measurement.draw) is measurement.caption.endswith("."), measurement.name
+
+
+def test_figures_of_an_experiment_give_each_name_one_look(tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_text(json.dumps({"name": "x", "arms": {"b": [], "a": []}}))
+    named = [("far", {"arm": "a"}), ("near", {"way": "c"}), ("near", {"way": "b"})]
+    rows = [{"measurement": name, **row} for name, row in named]
+    (tmp_path / "measurements.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def drawn(rows: Any, figure: Any, look: Palette) -> None:
+        figure.subplots()
+
+    far = Measurement("far", lambda lab: [], drawn)
+    near = Measurement("near", lambda lab: [], drawn, variant=lambda row: str(row["way"]))
+    assert picturing.palette([far, near], tmp_path).places == {"b": 0, "a": 1, "c": 2}

@@ -12,10 +12,11 @@ import pytest
 
 from mingpt import checkpoint
 from mingpt.errors import CheckpointError, NotFiniteError, UsageError
-from mingpt.experiments import plan, runner
+from mingpt.experiments import picturing, plan
 from mingpt.experiments.base import Experiment, Lab, Measurement
 from mingpt.files import locked
 from mingpt.report.cells import read_record
+from mingpt.report.palette import Palette
 from mingpt.report.reading import read_lines
 from mingpt.run import load
 from mingpt.settings import Config
@@ -196,12 +197,12 @@ def test_n_gram_lines_are_drawn_where_they_do_not_belong(tmp_path: Path) -> None
     (tmp_path / "cells/a/seed-1/baselines.json").write_text('{"2-gram": 2.5}')
     (tmp_path / "measurements.jsonl").write_text('{"measurement": "numbers", "x": 1}\n')
 
-    def plot(rows: Any, figure: Any) -> None:
+    def plot(rows: Any, figure: Any, look: Palette) -> None:
         figure.subplots().plot([1, 2], [2, 3])
 
     for belongs in (True, False):
         with mock.patch("mingpt.report.figures._baselines") as drawn:
-            runner.draw(Measurement("numbers", lambda lab: [], plot, beside_counts=belongs), tmp_path)
+            picturing.draw(Measurement("numbers", lambda lab: [], plot, beside_counts=belongs), tmp_path, Palette())
         assert drawn.called is belongs
 
 
@@ -221,7 +222,7 @@ def test_measurement_is_taken_twice_or_not_drawn(go: Any, experiment: Make, tmp_
         return [{"x": 1}, {"x": 2}]
 
     drawn: list[Any] = []
-    measurement = Measurement("numbers", take, lambda rows, figure: drawn.append(rows))
+    measurement = Measurement("numbers", take, lambda rows, figure, look: drawn.append(rows))
     one = experiment(arms={}, common={}, measurements=(measurement,))
     go(one)
     go(one)

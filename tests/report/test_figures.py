@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mingpt.report import figures, page
 from mingpt.report.compare import comparison
+from mingpt.report.lettering import LINE_OF_LEGEND, LONGEST_IN_LEGEND, in_lines
 
 NAMES = [
     f"model.window={window},model.score=multiplicative,model.n_kv_head={heads},trainer.matrix_learning_rate=0.02"
@@ -16,13 +16,10 @@ NAMES = [
 ]
 
 
-def test_names_of_a_sweep_run_out_of_their_legend(
-    make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept: list[Any] = []
-    monkeypatch.setattr(figures, "svg", lambda figure, *rest, **more: kept.append(figure))
-    figures.loss_curves(comparison({name: [make_run(str(at))] for at, name in enumerate(NAMES)}))
-    (figure,) = kept
+def test_names_of_a_sweep_run_out_of_their_legend(make_run: Callable[..., Path]) -> None:
+    drawn = figures.loss_curves(comparison({name: [make_run(str(at))] for at, name in enumerate(NAMES)}))
+    assert drawn is not None
+    figure = drawn.figure
     figure.draw_without_rendering()
     (legend,), (axes,) = figure.legends, figure.axes
     assert [text.get_text().replace("\n", "") for text in legend.get_texts()] == NAMES
@@ -34,11 +31,11 @@ def test_names_of_a_sweep_run_out_of_their_legend(
 
 @pytest.mark.parametrize("name", ["", "rope", "a, b", "x" * 500, "one way, both ways" * 3, "$a,$" * 20, *NAMES])
 def test_line_of_a_legend_is_too_long_or_loses_something(name: str) -> None:
-    lines = figures.in_lines(name).split("\n")
-    assert all(len(line.replace("\\$", "$")) <= figures.LINE_OF_LEGEND + 1 for line in lines)
+    lines = in_lines(name).split("\n")
+    assert all(len(line.replace("\\$", "$")) <= LINE_OF_LEGEND + 1 for line in lines)
     joined = "".join(lines).replace("\\$", "$").replace(" ", "")
     assert joined.removesuffix("…") == name.replace(" ", "")[: len(joined.removesuffix("…"))]
-    assert len(joined) >= min(len(name.replace(" ", "")), figures.LONGEST_IN_LEGEND - 20)
+    assert len(joined) >= min(len(name.replace(" ", "")), LONGEST_IN_LEGEND - 20)
 
 
 def test_end_of_a_line_changes_a_name_or_lets_it_write_into_the_page() -> None:

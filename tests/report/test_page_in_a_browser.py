@@ -11,6 +11,7 @@ import pytest
 
 from mingpt.report import index, page
 from mingpt.report.compare import comparison
+from mingpt.report.pictures import loss_figures
 
 BROWSER = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -47,9 +48,7 @@ def measured_on_a_phone(content: str, tmp_path: Path) -> tuple[int, int, int, in
 def test_page_is_wider_than_a_phone(make_run: Any, tmp_path: Path) -> None:
     long = "model.a_setting_with_a_long_name=" + "x" * 150
     result = comparison({long: [make_run("y" * 200, sample="z" * 900)], "b": [make_run("b", rope=True)]})
-    part = page.Part(
-        title=long, verdict=result.headline, commands=[long], result=result, figures=page.loss_figures(result)
-    )
+    part = page.Part(title=long, verdict=result.headline, commands=[long], result=result, figures=loss_figures(result))
     content = page.render("page.html", page=page.Page(title=long, parts=[part]))
     wide, width, height, cell = measured_on_a_phone(content.replace("<details>", "<details open>"), tmp_path)
     assert wide <= 390

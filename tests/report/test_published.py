@@ -154,7 +154,7 @@ def test_readme_lacks_question_verdict_or_figure(results: Path) -> None:
     assert text.endswith("\n<!-- /results -->\nend\n")
     assert "old" not in text
     assert r"**RoPE \| learned?** Rotary wins.<br>[numbers](" in text
-    assert "/report.html) (small, quick form) |" in text
+    assert "/report.html) (small, quick form)\n\n<img src=" in text
     assert "](results/README.md#positions-quick)" in text
     (shown,) = re.findall(r'<img src="(.*?)" width="\d+" alt="(.*?)">', text)
     assert (results.parent / shown[0]).is_file()

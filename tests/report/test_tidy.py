@@ -6,13 +6,14 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from mingpt.report.figures import MEASURED, _look, _say_small
+from mingpt.report.figures import MEASURED, _say_small
 from mingpt.report.loss_picture import labels
+from mingpt.report.palette import settings
 from mingpt.report.tidy import tidy
 
 
 def drawn(rows: int, panels: int = 1) -> Figure:
-    with rc_context(_look()):
+    with rc_context(settings()):
         return _drawn(rows, panels)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from mingpt.errors import require
 from mingpt.model_config import ModelConfig
 from mingpt.paths import expanded
+from mingpt.report.drawing import require_format
 from mingpt.system import DEVICES
 
 VOCABULARY = 65  # tokens, as many as tinyshakespeare has characters
@@ -73,12 +74,10 @@ def positive(options: object, *names: str) -> None:
         require(getattr(options, name) >= 1, name, getattr(options, name), "must be at least 1")
 
 
-def writable_svg(figure: str | None) -> None:
-    """Refuse a `figure` that is no .svg file, or that lies in a folder that there isn't."""
+def writable_figure(figure: str | None) -> None:
+    """Reject a `figure` that is no .svg, .png or .pdf file, or that lies in a folder that there isn't."""
     if figure is not None:
-        path = Path(figure)
-        require(path.suffix == ".svg", "figure", path, "must end in .svg")
-        require(path.parent.is_dir(), "figure", path, "must lie in a folder that there is")
+        require_format("figure", Path(figure))
 
 
 def parse_peers(text: str | None, clones: Sequence[str], packages: Sequence[str] = ()) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mingpt.benchmarks.options.base import positive, writable_svg
+from mingpt.benchmarks.options.base import positive, writable_figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +13,7 @@ class Options:
         threads: CPU threads
         peers: KIND or KIND=FOLDER with commas between, given to each benchmark that knows the kind; null: ours alone
         speedrun: also train to a loss, which takes a quarter of an hour with a peer
-        figure: an .svg file to draw the ratios in, with their quartiles; null: none
+        figure: an .svg, .png or .pdf file to draw the ratios in, with their quartiles; null: none
     """
 
     threads: int = 2
@@ -23,4 +23,4 @@ class Options:
 
     def __post_init__(self) -> None:
         positive(self, "threads")
-        writable_svg(self.figure)
+        writable_figure(self.figure)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mingpt.benchmarks.options.base import ModelTiming, positive, writable_svg
+from mingpt.benchmarks.options.base import ModelTiming, positive, writable_figure
 from mingpt.errors import require
 from mingpt.training_settings import OPTIMIZERS, TrainerConfig
 
@@ -21,7 +21,7 @@ class Options(ModelTiming):
         most_batch: the most rows
         length: the longest block; tokens of a step where the block or the window grows
         optimizer: adamw or muon
-        figure: an .svg file to draw milliseconds and exponents in; null: none
+        figure: an .svg, .png or .pdf file to draw milliseconds and exponents in; null: none
     """
 
     layers: int = 2
@@ -52,4 +52,4 @@ class Options(ModelTiming):
             rule = f"must be a multiple of {unit}, with heads={self.heads} and sizes={self.sizes}"
             require(value >= unit and value % unit == 0, name, value, rule)
         require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, f"must be one of {', '.join(OPTIMIZERS)}")
-        writable_svg(self.figure)
+        writable_figure(self.figure)

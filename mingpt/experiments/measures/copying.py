@@ -9,18 +9,20 @@ from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measures.lengths import last_runs
 from mingpt.influence import influence, leaks
 from mingpt.report.curves import Curve, mean_curve
-from mingpt.report.figures import plain, style
-from mingpt.report.heatmaps import NAMES, influence_square
+from mingpt.report.heatmaps import influence_square, token_name
+from mingpt.report.lettering import plain
+from mingpt.report.palette import Palette
 from mingpt.report.records import read_run
 from mingpt.untrusted import NUMBER
 
 SHOWN = 24  # tokens of a map
-BAR = {"fraction": 0.03, "pad": 0.01, "aspect": 40}
-BARS = {  # from the lowest
-    False: "by a later input (pink: not a bit moves)",
+ACROSS = 2  # maps beside each other
+BAR = 0.05  # height of a colour bar, in those of a map
+BARS = {
     True: "total variation distance, by an earlier input or its own (grey: not a bit moves)",
+    False: "by a later input (pink: not a bit moves)",
 }
-TITLES = {"training": "training loss, smoothed", "held out": "held-out loss"}
+TITLES = {"training": "training loss, smoothed", "held out": "validation loss"}
 
 
 def _losses(lab: Lab) -> list[Row]:
@@ -35,28 +37,27 @@ def _losses(lab: Lab) -> list[Row]:
     return rows
 
 
-def _draw_losses(rows: list[Row], figure: Any) -> None:
-    figure.suptitle("Loss by step; thick: mean of the seeds, thin: each", fontsize=11)
+def _draw_losses(rows: list[Row], figure: Any, look: Palette) -> None:
+    figure.suptitle("Loss in training, and on the validation text")
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     for axes, kind in zip(figure.subplots(1, 2, sharey=True), TITLES, strict=True):
-        for place, arm in enumerate(arms):
+        for arm in arms:
             own = [row for row in rows if (row["arm"], row["loss"]) == (arm, kind)]
             curves = [
                 Curve(seed=row["seed"], steps=row["steps"], seconds=row["steps"], losses=row["nats"]) for row in own
             ]
             for curve in curves:
-                axes.plot(curve.steps, curve.losses, color=style(place)["color"], lw=0.7, alpha=0.4)
+                axes.plot(curve.steps, curve.losses, color=look.colour(arm), ls="-", lw=0.7, alpha=0.4)
             if curves:
                 middle = mean_curve(curves)
-                label = f"{arm} (n = {len(curves)})" if kind == "training" else None
-                axes.plot(middle.steps, middle.losses, lw=1.9, label=label, **style(place))
+                label = plain(f"{arm} (n = {len(curves)})") if kind == "training" else None
+                axes.plot(middle.steps, middle.losses, label=label, **look.line(arm, len(middle.steps)))
         without = [arm for arm in arms if (arm, kind) not in {(row["arm"], row["loss"]) for row in rows}]
         title = TITLES[kind] + "".join(f"; none for\n{arm}" for arm in without)
         axes.set_title(title, fontsize=8.5)
         axes.set(xlabel="optimizer step", ylim=(0, None))
-        axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("nats per token")
-    figure.axes[0].legend(frameon=False, fontsize=8)
+    figure.axes[0].legend(frameon=False)
 
 
 def _leaks(lab: Lab) -> list[Row]:
@@ -77,25 +78,28 @@ def _leaks(lab: Lab) -> list[Row]:
     return rows
 
 
-def _draw_leaks(rows: list[Row], figure: Any) -> None:
+def _draw_leaks(rows: list[Row], figure: Any, look: Palette) -> None:
     arms = list(dict.fromkeys(row["arm"] for row in rows))
-    figure.set_figheight(3.9)
-    figure.suptitle("Which inputs (columns) move which predictions (rows)", fontsize=9.5)
-    panels = figure.subplots(1, len(arms), squeeze=False)[0]
+    lines = -(-len(arms) // ACROSS)
+    figure.set_size_inches(5.0, 1.6 + 2.7 * lines)
+    figure.suptitle("Which inputs (columns) move which predictions (rows)")
+    grid = figure.add_gridspec(lines + len(BARS), ACROSS, height_ratios=[*[1] * lines, *[BAR] * len(BARS)])
+    panels = [figure.add_subplot(grid[place // ACROSS, place % ACROSS]) for place in range(len(arms))]
     for axes, arm in zip(panels, arms, strict=True):
         own = sorted((row for row in rows if row["arm"] == arm), key=lambda row: row["output"])
         moved = np.array([row["moved"] for row in own])
         halves = influence_square(axes, moved)
-        names = [NAMES.get(row["token"]) or plain(str(row["token"])) for row in own]
+        names = [token_name(str(row["token"])) for row in own]
         axes.set_xticks(range(len(names)), names, fontsize=5)
         axes.set_yticks(range(len(names)), names, fontsize=5)
         axes.tick_params(length=0, pad=1)
         count = sum(row["later_inputs"] for row in own)
-        axes.set_title(f"{arm}:\n{count or 'none'} by a later input", fontsize=8.5)
-    panels[0].set_ylabel("prediction after this token", fontsize=8.5)
-    panels[len(arms) // 2].set_xlabel("input that is replaced", fontsize=8.5)
-    for own_or_earlier, said in BARS.items():
-        bar = figure.colorbar(halves[own_or_earlier], ax=panels, orientation="horizontal", **BAR)
+        axes.set_title(f"{plain(arm)}:\n{count or 'none'} by a later input", fontsize=8.5)
+        axes.set_xlabel("input that is replaced", fontsize=8)
+        axes.set_ylabel("prediction after this token", fontsize=8)
+    for row, (own_or_earlier, said) in enumerate(BARS.items(), start=lines):
+        beside = figure.add_subplot(grid[row, :])
+        bar = figure.colorbar(halves[own_or_earlier], cax=beside, orientation="horizontal")
         bar.set_label(said, fontsize=8)
         bar.ax.tick_params(labelsize=7)
 
@@ -127,5 +131,24 @@ def _brief_leaks(rows: list[Row]) -> str:
 
 OF_LOSSES = {"arm": str, "seed": int, "loss": str, "steps": [int], "nats": [NUMBER]}
 OF_OUTPUTS = {"arm": str, "output": int, "token": str, "later_inputs": int, "moved": [NUMBER]}
-training_loss = Measurement("loss-in-training", _losses, _draw_losses, _found_losses, of_runs=True, row=OF_LOSSES)
-leak_map = Measurement("leak-map", _leaks, _draw_leaks, _found_leaks, _brief_leaks, of_runs=True, row=OF_OUTPUTS)
+training_loss = Measurement(
+    "loss-in-training",
+    _losses,
+    _draw_losses,
+    _found_losses,
+    of_runs=True,
+    row=OF_LOSSES,
+    caption="Training loss (left) and validation loss (right) by optimizer step. Thick line: mean of the seeds; "
+    "thin: each.",
+)
+leak_map = Measurement(
+    "leak-map",
+    _leaks,
+    _draw_leaks,
+    _found_leaks,
+    _brief_leaks,
+    of_runs=True,
+    row=OF_OUTPUTS,
+    caption="Which inputs (columns) move which predictions (rows). Blue: an earlier input or the last one, as it may "
+    "be; red, above the diagonal: a later input, which the prediction must not see.",
+)

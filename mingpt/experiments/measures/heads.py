@@ -13,6 +13,7 @@ from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measures.timing import SPREAD, spread
 from mingpt.lm import ModelConfig
 from mingpt.probe import measure
+from mingpt.report.palette import INK, Palette
 from mingpt.say import silent
 from mingpt.utils import pick_device
 
@@ -55,12 +56,13 @@ def _read(layer: nn.Module, x: Tensor) -> None:
     layer(x)
 
 
-def _draw(rows: list[Row], figure: Any) -> None:
+def _draw(rows: list[Row], figure: Any, look: Palette) -> None:
     counts = [str(row["key_heads"]) for row in rows]
+    colours = [look.colour(_named(row)) for row in rows]
     for axes, key, title in zip(
         figure.subplots(1, 3),
         ("prefill_ms", "token_us", "cache_bytes"),
-        ("reading a prompt, ms", "writing a token, µs", "cache, bytes"),
+        ("prompt, ms", "one token, µs", "cache, KiB"),
         strict=True,
     ):
         values = [row[key] for row in rows]
@@ -68,12 +70,15 @@ def _draw(rows: list[Row], figure: Any) -> None:
             middle = [value["median"] for value in values]
             below = [max(value["median"] - value["q1"], 0) for value in values]
             above = [max(value["q3"] - value["median"], 0) for value in values]
-            axes.bar(counts, middle, yerr=[below, above], capsize=3, color="#0b5cad")
+            axes.bar(counts, middle, yerr=[below, above], capsize=3, ecolor=INK, color=colours)
         else:
-            axes.bar(counts, values, color="#0b5cad")
+            axes.bar(counts, [value / 1024 for value in values], color=colours)
         axes.set(title=title, xlabel="key/value heads")
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"Attention layer alone: median and quartiles of {rows[0]['repeats']} repeats")
+    figure.suptitle("One attention layer by its key/value heads")
+
+
+def _named(row: Row) -> str:
+    return f"key heads {row['key_heads']}"
 
 
 def _found(rows: list[Row]) -> str:
@@ -97,5 +102,14 @@ def _brief(rows: list[Row]) -> str:
 
 ROW = {"key_heads": int, "prefill_ms": SPREAD, "token_us": SPREAD, "cache_bytes": int, "repeats": int}
 head_times = Measurement(
-    "head-times", _take, _draw, _found, _brief, smaller=f"a prompt of {LENGTH.quick} tokens", row=ROW
+    "head-times",
+    _take,
+    _draw,
+    _found,
+    _brief,
+    smaller=f"a prompt of {LENGTH.quick} tokens",
+    row=ROW,
+    caption="One attention layer by its key/value heads: time for a prompt, time for one more token, size of the "
+    "cache. Bar: median; line: quartiles.",
+    variant=_named,
 )

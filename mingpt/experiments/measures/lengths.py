@@ -15,6 +15,9 @@ from mingpt.checkpoint import newest
 from mingpt.evaluate import held_out_loss
 from mingpt.experiments.base import Cell, Lab, Measurement, Row
 from mingpt.lm import LanguageModel
+from mingpt.report.lettering import plain
+from mingpt.report.palette import Palette
+from mingpt.report.tidy import log_ticks
 from mingpt.say import silent
 from mingpt.text.corpus import Corpus, prepare
 from mingpt.trained import Run
@@ -53,16 +56,18 @@ def _extrapolation(lab: Lab) -> list[Row]:
     return rows
 
 
-def _draw_extrapolation(rows: list[Row], figure: Any) -> None:
+def _draw_extrapolation(rows: list[Row], figure: Any, look: Palette) -> None:
     axes = figure.subplots()
     for arm in dict.fromkeys(row["arm"] for row in rows):
         own = [row for row in rows if row["arm"] == arm]
         blocks = sorted({row["block"] for row in own})
         losses = [[row["nats"] for row in own if row["block"] == block] for block in blocks]
-        axes.plot(blocks, [float(np.mean(each)) for each in losses], marker="o", label=f"{arm} (n = {len(losses[0])})")
-        axes.fill_between(blocks, [min(each) for each in losses], [max(each) for each in losses], alpha=0.2)
-    axes.set_xscale("log", base=2)
-    axes.set(xlabel="block length when judged", ylabel="held-out loss, nats per token")
+        label = plain(f"{arm} (n = {len(losses[0])})")
+        axes.plot(blocks, [float(np.mean(each)) for each in losses], label=label, **look.line(arm, len(blocks)))
+        span = ([end(each) for each in losses] for end in (min, max))
+        axes.fill_between(blocks, *span, alpha=0.15, lw=0, color=look.colour(arm))
+    log_ticks(axes.xaxis, {row["block"] for row in rows})
+    axes.set(xlabel="block length at evaluation", ylabel="validation loss, nats per token")
     axes.set_title(f"Beyond the trained length, {rows[0]['trained']}")
     axes.legend(frameon=False)
 
@@ -93,14 +98,16 @@ def held_out_windows(trained: Run, corpus: Corpus, at_most: int) -> Tensor:
     return torch.from_numpy(windows).to(trained.model.device)
 
 
-def _draw_by_position(rows: list[Row], figure: Any) -> None:
+def _draw_by_position(rows: list[Row], figure: Any, look: Palette) -> None:
     axes = figure.subplots()
     for arm in dict.fromkeys(row["arm"] for row in rows):
         nats = np.mean([row["nats"] for row in rows if row["arm"] == arm], axis=0)
         edges = np.unique(np.geomspace(1, len(nats) + 1, 24).astype(int))
         binned = [nats[a - 1 : b - 1].mean() for a, b in itertools.pairwise(edges)]
-        axes.plot(edges[:-1], binned, marker="o", ms=3, label=arm)
-    axes.set(xscale="log", xlabel="position in the block, from 1", ylabel="held-out loss, nats per token")
+        axes.plot(edges[:-1], binned, label=plain(arm), **look.line(arm, len(binned)))
+    longest = max(len(row["nats"]) for row in rows)
+    log_ticks(axes.xaxis, [2**power for power in range(longest.bit_length()) if 2**power <= longest])
+    axes.set(xlabel="position in the block, from 1", ylabel="validation loss, nats per token")
     axes.set_title("Loss by position: mean over seeds and blocks")
     axes.legend(frameon=False)
 
@@ -160,7 +167,14 @@ OF_BLOCKS = {"arm": str, "trained": int, "block": int, "nats": NUMBER}
 OF_POSITIONS = {"arm": str, "nats": [NUMBER]}
 OF_SAMPLES = {"arm": str, "text": str}
 extrapolation = Measurement(
-    "extrapolation", _extrapolation, _draw_extrapolation, _found_extrapolation, of_runs=True, row=OF_BLOCKS
+    "extrapolation",
+    _extrapolation,
+    _draw_extrapolation,
+    _found_extrapolation,
+    of_runs=True,
+    row=OF_BLOCKS,
+    caption="Validation loss in blocks as long as in training and longer. Line: mean of the seeds; shaded: "
+    "their range.",
 )
 loss_by_position = Measurement(
     "loss-by-position",
@@ -168,6 +182,8 @@ loss_by_position = Measurement(
     _draw_by_position,
     _found_by_position,
     of_runs=True,
+    caption="Validation loss at each position of a block: mean over seeds and blocks. Dashed across: what n-gram "
+    "models reach on the same text.",
     row=OF_POSITIONS,
     beside_counts=True,
 )

@@ -19,7 +19,8 @@ from mingpt.errors import NotFiniteError
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.common import GPT, RECURRENT, SIX_GRAM, TASK, of_group
 from mingpt.lm import LanguageModel, ModelConfig, evaluating
-from mingpt.report.figures import INK, style
+from mingpt.report.palette import INK, Palette
+from mingpt.report.tidy import log_ticks
 from mingpt.trainer import Record, Trainer
 from mingpt.training_settings import TrainerConfig
 from mingpt.untrusted import NUMBER
@@ -153,22 +154,16 @@ def measured(size: Size) -> list[Row]:
     return rows
 
 
-def _draw(rows: list[Row], figure: Any) -> None:
+def _draw(rows: list[Row], figure: Any, look: Palette) -> None:
     axes = figure.subplots()
     names = list(dict.fromkeys(row["model"] for row in rows))
     for place, name in enumerate(names):
-        own, look = [row for row in rows if row["model"] == name], style(place)
+        own = [row for row in rows if row["model"] == name]
         at = sorted({row["distance"] for row in own})
         means = [np.mean([row["accuracy"] for row in own if row["distance"] == distance]) for distance in at]
-        axes.plot(at, means, label=name, lw=1.9, **look)
-        beside = 2 ** (0.05 * (place - len(names) / 2))  # so that no dot hides another
-        axes.plot(
-            [row["distance"] * beside for row in own],
-            [row["accuracy"] for row in own],
-            "o",
-            ms=3.5,
-            color=look["color"],
-        )
+        beside = 2 ** (0.06 * (place - (len(names) - 1) / 2))  # so that no dot hides another
+        axes.plot([each * beside for each in at], means, label=name, **{**look.line(name), "marker": None})
+        axes.plot([row["distance"] * beside for row in own], [row["accuracy"] for row in own], **look.dots(name), ms=4)
     axes.axhline(rows[0]["chance"], color=INK, lw=1, ls=":")
     axes.annotate(
         f"chance, 1 in {round(1 / rows[0]['chance'])}",
@@ -178,18 +173,12 @@ def _draw(rows: list[Row], figure: Any) -> None:
         va="bottom",
         fontsize=8,
     )
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(at, [str(each) for each in at])
+    log_ticks(axes.xaxis, {row["distance"] for row in rows})
     axes.set(
-        xlabel="places back; 1 is the token last read, the question", ylabel="share told correctly", ylim=(0, 1.03)
+        xlabel="places back; 1 is the token last read, the question", ylabel="share recalled correctly", ylim=(0, 1.05)
     )
-    axes.set_title(
-        "Telling a symbol again after others\n"
-        f"line: mean; a dot a seed; at most {max(row['steps'] for row in rows)} steps",
-        fontsize=10,
-    )
-    axes.legend(frameon=False, fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"Recall of a symbol, at most {max(row['steps'] for row in rows)} steps of training")
+    axes.legend(frameon=False)
 
 
 def _found(rows: list[Row]) -> str:
@@ -230,4 +219,18 @@ def reach(told: Mapping[int, Sequence[float]]) -> int:
 
 SMALLER = f"{SIZES.quick.steps} steps, {len(SIZES.quick.distances)} distances"
 ROW = {"model": str, "distance": int, "accuracy": NUMBER, "steps": int, "chance": NUMBER}
-recall = Measurement("recall", _take, _draw, _found, _brief, smaller=SMALLER, row=ROW)
+CAPTION = (
+    "How often a model repeats a symbol that it read so many places before. Line: mean of the seeds; a dot for each "
+    "seed; variants stand beside each other so that none hides another. Dotted: chance."
+)
+recall = Measurement(
+    "recall",
+    _take,
+    _draw,
+    _found,
+    _brief,
+    smaller=SMALLER,
+    row=ROW,
+    caption=CAPTION,
+    variant=lambda row: str(row["model"]),
+)

@@ -16,6 +16,7 @@ from mingpt.experiments.measures.timing import SPREAD, spread
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
 from mingpt.probe import measure, peak_bytes
+from mingpt.report.palette import INK, QUIET, Palette
 from mingpt.untrusted import NUMBER
 from mingpt.utils import pick_device
 
@@ -56,15 +57,20 @@ def _both_ways(layer: nn.Module, x: Tensor) -> None:
     layer(x).output.sum().backward()
 
 
-def _draw_costs(rows: list[Row], figure: Any) -> None:
+def _draw_costs(rows: list[Row], figure: Any, look: Palette) -> None:
     axes = figure.subplots()
     middle = [row["ms"]["median"] for row in rows]
     spans = [
         [row["ms"]["median"] - row["ms"]["q1"] for row in rows],
         [row["ms"]["q3"] - m for row, m in zip(rows, middle, strict=True)],
     ]
-    axes.bar([row["score"] for row in rows], middle, yerr=spans, capsize=3, color="#0b5cad")
-    axes.set(ylabel="forward and backward of a layer, ms", title=f"Median and quartiles, {rows[0]['length']} positions")
+    names = [row["score"] for row in rows]
+    axes.barh(names, middle, xerr=spans, capsize=3, ecolor=INK, color=[look.colour(name) for name in names])
+    axes.invert_yaxis()
+    axes.set(
+        xlabel="forward and backward of a layer, ms",
+        title=f"Time of each score function, {rows[0]['length']} positions",
+    )
 
 
 def _blindness(lab: Lab) -> list[Row]:
@@ -140,15 +146,16 @@ def _unit(count: int) -> Tensor:
     return F.normalize(torch.randn(1, 1, count, D), dim=-1)
 
 
-def _draw_angles(rows: list[Row], figure: Any) -> None:
+def _draw_angles(rows: list[Row], figure: Any, look: Palette) -> None:
     axes = figure.subplots()
     names = list(dict.fromkeys(row["score"] for row in rows))
     for at, name in enumerate(names):
         own = [row["explained"] for row in rows if row["score"] == name]
-        axes.plot([at] * len(own), own, "o", color="#0b5cad")
-    axes.set_xticks(range(len(names)), names)
-    axes.set(ylabel="share of the variance of cos(q, k) told", title="Can a score learn an angle? A dot a seed")
-    axes.axhline(0, color="#9aa7b8", lw=0.8)
+        axes.plot(own, [at] * len(own), **look.dots(name), ms=6, alpha=0.7)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set(xlabel="share of the variance of cos(q, k) explained", title="Can a score function learn an angle?")
+    axes.axvline(0, color=QUIET, ls="-", lw=0.8)
 
 
 def _found_costs(rows: list[Row]) -> str:
@@ -188,6 +195,10 @@ def _found_angles(rows: list[Row]) -> str:
     )
 
 
+def _score(row: Row) -> str:
+    return str(row["score"])
+
+
 def _difference(size: float) -> str:
     return f"{size:.2g}" if size > ROUNDING else f"0 within {ROUNDING:.0e}"
 
@@ -197,10 +208,26 @@ OF_QUERIES = {"score": str, "largest_difference": NUMBER}
 OF_FOLDING = {"largest_difference": NUMBER, "dtype": str}
 OF_ANGLES = {"score": str, "seed": int, "explained": NUMBER}
 score_costs = Measurement(
-    "score-costs", _costs, _draw_costs, _found_costs, _brief_costs, smaller=f"{LENGTH.quick} positions", row=OF_COSTS
+    "score-costs",
+    _costs,
+    _draw_costs,
+    _found_costs,
+    _brief_costs,
+    smaller=f"{LENGTH.quick} positions",
+    row=OF_COSTS,
+    caption="Time of one attention layer, forward and backward, by its score function. Bar: median; line: quartiles.",
+    variant=_score,
 )
 query_blindness = Measurement("query-blindness", _blindness, finding=_found_blindness, row=OF_QUERIES)
 folding = Measurement("folding", _folding, finding=_found_folding, row=OF_FOLDING)
 angle = Measurement(
-    "angle", _angles, _draw_angles, _found_angles, smaller=f"{STEPS.quick} steps of the score alone", row=OF_ANGLES
+    "angle",
+    _angles,
+    _draw_angles,
+    _found_angles,
+    smaller=f"{STEPS.quick} steps of the score alone",
+    row=OF_ANGLES,
+    caption="How much of the cosine of two vectors each score function can learn, with no projection before it: 1 is "
+    "all. A dot for each seed.",
+    variant=_score,
 )

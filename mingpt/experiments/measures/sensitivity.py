@@ -11,7 +11,9 @@ from torch import Tensor
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measures.lengths import held_out_windows, last_runs
 from mingpt.lm import LanguageModel, evaluating
-from mingpt.report.figures import style
+from mingpt.report.lettering import plain
+from mingpt.report.palette import Palette
+from mingpt.report.tidy import log_ticks
 from mingpt.untrusted import NUMBER
 
 PLACES = 64  # of held-out text, a prediction each
@@ -54,31 +56,25 @@ def _take(lab: Lab) -> list[Row]:
     return rows
 
 
-def _draw(rows: list[Row], figure: Any) -> None:
+def _draw(rows: list[Row], figure: Any, look: Palette) -> None:
     axes = figure.subplots()
-    for place, arm in enumerate(dict.fromkeys(row["arm"] for row in rows)):
+    for arm in dict.fromkeys(row["arm"] for row in rows):
         own = [row for row in rows if row["arm"] == arm]
         at = sorted({row["distance"] for row in own})
         by_seed = [[row["moved"] for row in own if row["distance"] == distance] for distance in at]
         means = np.array([np.mean(each) for each in by_seed])
         shown = np.where(means > 0, means, np.nan)
-        axes.plot(at, shown, marker="o", ms=3, label=f"{arm} (n = {len(by_seed[0])})", **style(place))
+        axes.plot(at, shown, label=plain(f"{arm} (n = {len(by_seed[0])})"), **look.line(arm, len(at)))
         spans = [[each(values) or np.nan for values in by_seed] for each in (min, max)]
-        axes.fill_between(at, *spans, alpha=0.15, color=style(place)["color"])
-    axes.set(xscale="log", yscale="log", xlabel="places back; 1 is the last token that was read")
+        axes.fill_between(at, *spans, alpha=0.15, lw=0, color=look.colour(arm))
+    axes.set(yscale="log", xlabel="places back; 1 is the last token that was read")
     axes.set_ylabel("total variation distance, 0 to 1")
     axes.set_ylim(ROUNDING, 1.5)
-    axes.set_title(
-        "How far a prediction moves when one token before it is another\n"
-        f"mean of {rows[0]['places']} held-out places, range of the seeds shaded\n"
-        f"a line that ends: exactly 0 from there on, or below {ROUNDING:.0e}, which is rounding",
-        fontsize=8.5,
-    )
-    ticks = [each for each in (1, 2, 4, 8, 16, 32, 64, 128) if each <= max(row["distance"] for row in rows)]
-    axes.set_xticks(ticks, [str(each) for each in ticks])
-    axes.minorticks_off()
+    axes.set_title("How far another token moves a prediction")
+    farthest = max(row["distance"] for row in rows)
+    log_ticks(axes.xaxis, [each for each in (1, 2, 4, 8, 16, 32, 64, 128) if each <= farthest])
+    axes.yaxis.set_ticks([], minor=True)
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _found(rows: list[Row]) -> str:
@@ -99,4 +95,9 @@ def _size(mean: float) -> str:
 
 
 ROW = {"arm": str, "distance": int, "places": int, "moved": NUMBER}
-sensitivity = Measurement("sensitivity-by-distance", _take, _draw, _found, of_runs=True, row=ROW)
+CAPTION = (
+    "How far the prediction moves when the token so many places back is replaced: total variation distance, mean over "
+    "places of the validation text; shaded: range of the seeds. A line that ends is exactly 0 from there on, or below "
+    f"{ROUNDING:.0e}, which is rounding."
+)
+sensitivity = Measurement("sensitivity-by-distance", _take, _draw, _found, of_runs=True, row=ROW, caption=CAPTION)

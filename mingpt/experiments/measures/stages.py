@@ -3,6 +3,8 @@
 from typing import Any
 
 from mingpt.experiments.base import Lab, Measurement, Row, steps_of
+from mingpt.report.lettering import plain
+from mingpt.report.palette import Palette
 from mingpt.report.reading import each_line, judged
 from mingpt.untrusted import NUMBER
 
@@ -21,18 +23,19 @@ def _take(lab: Lab) -> list[Row]:
     return rows
 
 
-def _draw(rows: list[Row], figure: Any) -> None:
+def _draw(rows: list[Row], figure: Any, look: Palette) -> None:
     axes = figure.subplots()
     for arm in dict.fromkeys(row["arm"] for row in rows):
         own = [row for row in rows if row["arm"] == arm]
         steps = sorted({row["step"] for row in own})
         losses = [[row["held_out"] for row in own if row["step"] == step] for step in steps]
-        axes.plot(steps, [sum(each) / len(each) for each in losses], label=f"{arm} (n = {len(losses[-1])})")
-        axes.fill_between(steps, [min(each) for each in losses], [max(each) for each in losses], alpha=0.2)
-    axes.set(xlabel="optimizer step, all stages", ylabel="held-out loss, nats per token")
-    axes.set_title("Held-out loss by arm: mean of the seeds, their range shaded")
+        label = plain(f"{arm} (n = {len(losses[-1])})")
+        axes.plot(steps, [sum(each) / len(each) for each in losses], label=label, **look.line(arm, len(steps)))
+        span = ([end(each) for each in losses] for end in (min, max))
+        axes.fill_between(steps, *span, alpha=0.15, lw=0, color=look.colour(arm))
+    axes.set(xlabel="optimizer step, all stages", ylabel="validation loss, nats per token")
+    axes.set_title("Validation loss, all stages")
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _found(rows: list[Row]) -> str:
@@ -49,4 +52,10 @@ def _found(rows: list[Row]) -> str:
 
 
 ROW = {"arm": str, "stage": int, "step": int, "held_out": NUMBER}
-stage_curves = Measurement("loss-by-step", _take, _draw, _found, of_runs=True, row=ROW, beside_counts=True)
+CAPTION = (
+    "Validation loss by optimizer step, over all stages. Line: mean of the seeds; shaded: their range. Dashed across: "
+    "what n-gram models reach on the same text."
+)
+stage_curves = Measurement(
+    "loss-by-step", _take, _draw, _found, of_runs=True, row=ROW, beside_counts=True, caption=CAPTION
+)

@@ -13,7 +13,8 @@ from mingpt.experiments.measures.windows import longer_half, time_slopes
 from mingpt.lm import LanguageModel, ModelConfig, evaluating
 from mingpt.probe import measure
 from mingpt.recurrent.layers import READINGS
-from mingpt.report.figures import INK, style
+from mingpt.report.palette import INK, Palette
+from mingpt.report.tidy import log_ticks
 from mingpt.trainer import Trainer
 from mingpt.training_settings import TrainerConfig
 from mingpt.untrusted import NUMBER
@@ -89,11 +90,8 @@ def _sums(lab: Lab) -> list[Row]:
     return rows
 
 
-def _draw_sums(rows: list[Row], figure: Any) -> None:
-    figure.suptitle(
-        f"Products of predictions, summed over all strings, of an alphabet of {rows[0]['vocabulary']} symbols\n"
-        f"a GRU layer of width {rows[0]['width']}; a dot a seed"
-    )
+def _draw_sums(rows: list[Row], figure: Any, look: Palette) -> None:
+    figure.suptitle("Products of predictions, summed over all strings of a length")
     kinds, ways = (list(dict.fromkeys(row[key] for row in rows)) for key in ("weights", "way"))
     lengths = sorted({row["length"] for row in rows})
     copied = [rows[0]["vocabulary"] ** (length - 1) for length in lengths]
@@ -102,13 +100,11 @@ def _draw_sums(rows: list[Row], figure: Any) -> None:
         for place, way in enumerate(ways):
             own = [row for row in rows if (row["way"], row["weights"]) == (way, weights)]
             beside = [row["length"] + 0.08 * (place - 1) for row in own]  # so that no dot hides another
-            axes.plot(beside, [row["sum"] for row in own], "o", ms=4, label=way, color=style(place)["color"])
+            axes.plot(beside, [row["sum"] for row in own], label=way, **look.dots(_layer_of(own[0])), ms=4.5)
         axes.axhline(1, color=INK, lw=0.8)
         axes.set(yscale="log", xlabel="symbols in a string", title=weights)
-        axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("sum; 1 for a probability")
-    found = figure.axes[0].get_legend_handles_labels()
-    figure.axes[0].legend(*found, frameon=False, fontsize=8)
+    figure.axes[0].legend(frameon=False)
 
 
 def _costs(lab: Lab) -> list[Row]:
@@ -132,19 +128,19 @@ def _read(model: LanguageModel, idx: Tensor) -> None:
     model(idx)
 
 
-def _draw_costs(rows: list[Row], figure: Any) -> None:
+def _draw_costs(rows: list[Row], figure: Any, look: Palette) -> None:
     axes, slopes = figure.subplots(), time_slopes(rows)
-    told = {way: f"{way}: T^{exponent:.1f}" for way, exponent in slopes.items()}
-    banded_lines(axes, [{**row, "way": told.get(row["way"], row["way"])} for row in rows], "way", "length", "ms")
-    axes.set(xscale="log", yscale="log", xlabel="tokens T", ylabel="reading one text, ms")
-    ticks = sorted({row["length"] for row in rows})
-    axes.set_xticks(ticks, [str(each) for each in ticks])
-    axes.minorticks_off()
-    axes.set_title(
-        "Time to predict every token of a text of T tokens: median and quartiles\n"
-        f"a GRU layer of width {rows[0]['width']}; exponents fitted to {_late(rows)}",
-        fontsize=9.5,
-    )
+    banded_lines(axes, [{**row, "way": _layer_of(row)} for row in rows], look, "way", "length", "ms")
+    for way, text in zip(slopes, axes.get_legend().get_texts(), strict=False):
+        text.set_text(f"{way}: $T^{{{slopes[way]:.1f}}}$")
+    axes.set(yscale="log", xlabel="tokens T", ylabel="reading one text, ms")
+    log_ticks(axes.xaxis, {row["length"] for row in rows})
+    axes.set_title(f"Time to predict all tokens of a text, GRU of width {rows[0]['width']}")
+
+
+def _layer_of(row: Row) -> str:
+    """The name that it has as a variant of the experiment."""
+    return str(row["way"]) if row["way"] == "one way" else f"both ways on {row['way']}"
 
 
 def _found_sums(rows: list[Row]) -> str:
@@ -193,7 +189,18 @@ string_sums = Measurement(
     _found_sums,
     smaller=f"where trained, {STEPS.quick} steps on random strings",
     row=OF_SUMS,
+    caption="Products of a layer's predictions, summed over all strings of a length: 1 if they are probabilities. "
+    "Left: random weights; right: trained. A dot for each seed; dotted: the sum if all but the last symbol are copied.",
+    variant=_layer_of,
 )
 prefix_cost = Measurement(
-    "prefix-cost", _costs, _draw_costs, _found_costs, smaller=f"texts of up to {LENGTHS.quick[-1]} tokens", row=OF_COSTS
+    "prefix-cost",
+    _costs,
+    _draw_costs,
+    _found_costs,
+    smaller=f"texts of up to {LENGTHS.quick[-1]} tokens",
+    row=OF_COSTS,
+    caption="Time to predict every token of a text by its length T. Line: median; shaded: quartiles. The exponents are "
+    "fitted to the longer half of the lengths.",
+    variant=_layer_of,
 )

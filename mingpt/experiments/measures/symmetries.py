@@ -9,6 +9,7 @@ from torch import Tensor
 from mingpt.attention.layers import GroupedQueryAttention
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.lm import ModelConfig
+from mingpt.report.palette import Palette
 from mingpt.untrusted import NUMBER
 
 T, E, H = 24, 32, 4
@@ -47,16 +48,18 @@ def _rows(name: str, seed: int, x: Tensor, product: Tensor) -> list[Row]:
     ]
 
 
-def _draw(rows: list[Row], figure: Any) -> None:
+def _draw(rows: list[Row], figure: Any, look: Palette) -> None:
     names = list(dict.fromkeys(row["case"] for row in rows))
-    for axes, key, title in zip(
-        figure.subplots(1, 2), ("scores", "weights"), ("max |S - Sᵀ|", "max |A - Aᵀ|"), strict=True
-    ):
+    figure.set_figheight(2.6)
+    figure.suptitle("How far attention scores S and weights A are from symmetric")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, key, label in zip(panels, OF, ("max |S - Sᵀ|", "max |A - Aᵀ|"), strict=True):
         for at, name in enumerate(names):
-            values = [max(row[key], 1e-17) for row in rows if row["case"] == name]
-            axes.plot([at] * len(values), values, "o", ms=3, color="#0b5cad")
-        axes.set_xticks(range(len(names)), names, rotation=20, ha="right", fontsize=7)
-        axes.set(yscale="log", title=f"{title}, a dot a head")
+            values = [max(row[key], LEAST) for row in rows if row["case"] == name]
+            axes.plot(values, [at] * len(values), **look.dots(name), ms=5, alpha=0.6)
+        axes.set(xscale="log", xlabel=label)
+    panels[0].set_yticks(range(len(names)), [name.replace(", ", ",\n").replace(" sym", "\nsym") for name in names])
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
 
 
 @torch.no_grad()
@@ -100,8 +103,19 @@ def _found_equivariance(rows: list[Row]) -> str:
 
 
 OF = ("scores", "weights")
+LEAST = 1e-17  # is drawn for 0
 ROUNDING = 1e-9  # float64, of scores up to some hundreds
 OF_HEADS = {"case": str, "scores": NUMBER, "weights": NUMBER}
 OF_MASKS = {"mask": str, "position": str, "largest_difference": NUMBER}
-asymmetry = Measurement("asymmetry", _asymmetry, _draw, _found, _brief, row=OF_HEADS)
+asymmetry = Measurement(
+    "asymmetry",
+    _asymmetry,
+    _draw,
+    _found,
+    _brief,
+    row=OF_HEADS,
+    caption="The largest difference between a matrix and its transpose, of attention scores S (left) and of their "
+    "softmax A (right), by what the weights and inputs are. A dot for each head; below 1e-9 is rounding.",
+    variant=lambda row: str(row["case"]),
+)
 equivariance = Measurement("equivariance", _equivariance, finding=_found_equivariance, row=OF_MASKS)

@@ -5,6 +5,7 @@ from typing import Any
 
 from mingpt.experiments.base import Row
 from mingpt.probe import Spread
+from mingpt.report.palette import Palette
 from mingpt.untrusted import NUMBER, Fields
 
 SPREAD: Fields = {"median": NUMBER, "q1": NUMBER, "q3": NUMBER}  # of a row, as `spread` gives it
@@ -16,12 +17,13 @@ def spread(seconds: Spread, unit: float) -> dict[str, float]:
     return {"median": seconds.median / unit, "q1": low / unit, "q3": high / unit, "repeats": len(seconds.values)}
 
 
-def banded_lines(axes: Any, rows: Sequence[Row], by: str, x: str, y: str) -> None:
-    """One line of medians per `by`, its quartiles shaded."""
+def banded_lines(axes: Any, rows: Sequence[Row], look: Palette, by: str, x: str, y: str) -> None:
+    """One line of medians per `by`, its quartiles shaded; x and y are the names of what a row has."""
     for name in dict.fromkeys(row[by] for row in rows):
         own = sorted((row for row in rows if row[by] == name), key=lambda row: row[x])
         at = [row[x] for row in own]
-        axes.plot(at, [row[y]["median"] for row in own], marker="o", ms=3, label=str(name))
-        axes.fill_between(at, [row[y]["q1"] for row in own], [row[y]["q3"] for row in own], alpha=0.2)
+        axes.plot(at, [row[y]["median"] for row in own], label=str(name), **look.line(str(name), len(at)))
+        quartiles = ([row[y][end] for row in own] for end in ("q1", "q3"))
+        axes.fill_between(at, *quartiles, alpha=0.15, lw=0, color=look.colour(str(name)))
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)

@@ -10,6 +10,8 @@ from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measures.timing import SPREAD, banded_lines, spread
 from mingpt.lm import ModelConfig
 from mingpt.probe import measure, peak_bytes
+from mingpt.report.palette import Palette
+from mingpt.report.tidy import log_ticks
 from mingpt.untrusted import NUMBER
 from mingpt.utils import pick_device
 
@@ -35,17 +37,19 @@ def _times(lab: Lab) -> list[Row]:
     return rows
 
 
-def _draw_times(rows: list[Row], figure: Any) -> None:
+def _draw_times(rows: list[Row], figure: Any, look: Palette) -> None:
     time, memory = figure.subplots(1, 2)
-    banded_lines(time, rows, "way", "length", "ms")
-    time.set(xscale="log", yscale="log", xlabel="positions", ylabel="forward and backward, ms")
-    for way in dict.fromkeys(row["way"] for row in rows):
-        own = [row for row in rows if row["way"] == way and row["peak_bytes"]]
+    banded_lines(time, [{**row, "way": _way(row)} for row in rows], look, "way", "length", "ms")
+    time.set(yscale="log", xlabel="positions", ylabel="forward and backward, ms")
+    for way in dict.fromkeys(map(_way, rows)):
+        own = [row for row in rows if _way(row) == way and row["peak_bytes"]]
         if own:
-            memory.plot([row["length"] for row in own], [row["peak_bytes"] / 1e6 for row in own], marker="o", ms=3)
-    memory.set(xscale="log", yscale="log", xlabel="positions", ylabel="live memory at its peak, MB")
-    slopes = ", ".join(f"{way} N^{exponent:.2f}" for way, exponent in time_slopes(rows).items())
-    figure.suptitle(f"Window {rows[0]['window']}; time grows as {slopes} from the middle on", fontsize=10)
+            at, peaks = [row["length"] for row in own], [row["peak_bytes"] / 1e6 for row in own]
+            memory.plot(at, peaks, **look.line(way, len(at)))
+    memory.set(yscale="log", xlabel="positions", ylabel="live memory at its peak, MB")
+    for axes in (time, memory):
+        log_ticks(axes.xaxis, {row["length"] for row in rows})
+    figure.suptitle(f"Cost of attention with a window of {rows[0]['window']}, and without")
 
 
 def time_slopes(rows: list[Row]) -> dict[str, float]:
@@ -75,15 +79,26 @@ def _bytes(lab: Lab) -> list[Row]:
     return rows
 
 
-def _draw_bytes(rows: list[Row], figure: Any) -> None:
+def _draw_bytes(rows: list[Row], figure: Any, look: Palette) -> None:
     axes = figure.subplots()
     for window in dict.fromkeys(row["window"] for row in rows):
         own = [row for row in rows if row["window"] == window]
-        label = "no window" if window is None else f"window {window}"
-        axes.plot([row["length"] for row in own], [row["cache_bytes"] for row in own], marker="o", label=label)
-    axes.set(xscale="log", yscale="log", xlabel="tokens there is room for", ylabel="bytes kept by one layer")
-    axes.set_title("A decoder with a window keeps the window")
+        name, at = _named(own[0]), [row["length"] for row in own]
+        axes.plot(at, [row["cache_bytes"] / 1024 for row in own], label=name, **look.line(name, len(at)))
+    log_ticks(axes.xaxis, {row["length"] for row in rows})
+    log_ticks(axes.yaxis, {row["cache_bytes"] / 1024 for row in rows})
+    axes.set(xlabel="tokens there is room for", ylabel="kept by one layer, KiB")
+    axes.set_title("Memory of one layer's key/value cache")
     axes.legend(frameon=False)
+
+
+def _named(row: Row) -> str:
+    return "no window" if row["window"] is None else f"window {row['window']}"
+
+
+def _way(row: Row) -> str:
+    """How it is computed; without a window, under the name that this has as a variant."""
+    return "no window" if row["way"] == "full" else str(row["way"])
 
 
 def _found_times(rows: list[Row]) -> str:
@@ -114,5 +129,25 @@ def _brief(rows: list[Row]) -> str:
 SMALLER = f"up to {LONGEST.quick:,} positions, {REPEATS.quick} repeats"
 OF_TIMES = {"way": str, "length": int, "window": int, "ms": SPREAD, "peak_bytes": NUMBER | None}
 OF_BYTES = {"window": int | None, "length": int, "cache_bytes": int}
-window_times = Measurement("window-times", _times, _draw_times, _found_times, _brief, smaller=SMALLER, row=OF_TIMES)
-window_bytes = Measurement("window-bytes", _bytes, _draw_bytes, _found_bytes, row=OF_BYTES)
+window_times = Measurement(
+    "window-times",
+    _times,
+    _draw_times,
+    _found_times,
+    _brief,
+    smaller=SMALLER,
+    row=OF_TIMES,
+    caption="Time and memory of one attention layer without a window and with one, by how that is computed, as the "
+    "text grows. Line: median; shaded: quartiles.",
+    variant=_way,
+)
+window_bytes = Measurement(
+    "window-bytes",
+    _bytes,
+    _draw_bytes,
+    _found_bytes,
+    row=OF_BYTES,
+    caption="Memory of one layer's key/value cache by the tokens there is room for: with a window it stops growing "
+    "there.",
+    variant=_named,
+)

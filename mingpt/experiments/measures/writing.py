@@ -6,10 +6,11 @@ from typing import Any
 import torch
 
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
-from mingpt.experiments.measures.timing import SPREAD, banded_lines, spread
+from mingpt.experiments.measures.timing import SPREAD, spread
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
 from mingpt.probe import Spread
+from mingpt.report.palette import Palette
 from mingpt.sampling import Sampling, generate
 from mingpt.utils import pick_device, synchronise
 
@@ -19,6 +20,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "RoPE, window 32": {"rope": True, "window": 32},
     "RoPE, 1 key head": {"rope": True, "n_kv_head": 1},
 }
+CACHE, NO_CACHE = ", cache", ", no cache"  # end the name of a way to generate
 REPEATS = 5
 LENGTH = Sizes(quick=256, full=1024)  # of the longest text whose tokens are timed
 TOKENS, PROMPTS = Sizes(quick=40, full=400), Sizes(quick=(1, 50), full=(1, 16, 60))  # of texts that are compared
@@ -61,7 +63,7 @@ def _times(lab: Lab) -> list[Row]:
             for position in positions:
                 # Neighbours stand in for more repeats of one position.
                 near = [run[p] for run in seconds for p in range(position - 6, position - 1)]
-                way = f"{name}, {'cache' if cache else 'no cache'}"
+                way = f"{name}{CACHE if cache else NO_CACHE}"
                 rows.append({"way": way, "position": position, "ms": spread(Spread(tuple(near)), 1e-3)})
     return rows
 
@@ -76,11 +78,22 @@ def _each(model: GPT, tokens: int, cache: bool, device: torch.device) -> list[fl
     return seconds
 
 
-def _draw_times(rows: list[Row], figure: Any) -> None:
+def _draw_times(rows: list[Row], figure: Any, look: Palette) -> None:
     axes = figure.subplots()
-    banded_lines(axes, rows, "way", "position", "ms")
+    for way in dict.fromkeys(row["way"] for row in rows):
+        own = [row for row in rows if row["way"] == way]
+        at, name, cached = [row["position"] for row in own], _model_of(own[0]), not way.endswith(NO_CACHE)
+        look_ = {**look.line(name, len(at)), "ls": "-" if cached else (0, (2, 2))}
+        axes.plot(at, [row["ms"]["median"] for row in own], label=way, **look_)
+        quartiles = ([row["ms"][end] for row in own] for end in ("q1", "q3"))
+        axes.fill_between(at, *quartiles, alpha=0.12, lw=0, color=look.colour(name))
     axes.set(yscale="log", xlabel="position of the token", ylabel="ms for this token")
-    axes.set_title("Writing one token: median and quartiles")
+    axes.set_title("Time to generate one token")
+    axes.legend()
+
+
+def _model_of(row: Row) -> str:
+    return str(row["way"]).removesuffix(NO_CACHE).removesuffix(CACHE)
 
 
 def _found(rows: list[Row]) -> str:
@@ -102,5 +115,13 @@ OF_TIMES = {"way": str, "position": int, "ms": SPREAD}
 SMALLER = f"{TOKENS.quick} tokens written after each of {len(PROMPTS.quick)} prompts"
 same_text = Measurement("same-text", _same, finding=_found, brief=_found, smaller=SMALLER, row=OF_TEXTS)
 token_times = Measurement(
-    "token-times", _times, _draw_times, _found_times, smaller=f"up to position {LENGTH.quick}", row=OF_TIMES
+    "token-times",
+    _times,
+    _draw_times,
+    _found_times,
+    smaller=f"up to position {LENGTH.quick}",
+    row=OF_TIMES,
+    caption="Time to generate the token at each position, with a key/value cache (solid) and without (dotted). Line: "
+    "median; shaded: quartiles.",
+    variant=_model_of,
 )

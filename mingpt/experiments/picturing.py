@@ -1,0 +1,58 @@
+"""What was measured, and its pictures: from an experiment's folder alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mingpt.errors import CheckpointError
+from mingpt.experiments.base import Measurement, Row
+from mingpt.report import figures
+from mingpt.report.cells import MEASURED, baselines_of, read_record, read_rows, smallness, smallness_of
+from mingpt.report.drawing import Drawing
+from mingpt.report.palette import Palette
+from mingpt.untrusted import Fields, misfit
+
+FIGURES = "figures"
+
+
+def measured(folder: Path, name: str, row: Fields | None = None) -> list[Row]:
+    """The rows of one measurement.
+
+    Args:
+        row: what each must hold.
+
+    Raises:
+        CheckpointError: one doesn't.
+    """
+    rows = [each for each in read_rows(folder) if each["measurement"] == name]
+    for each in rows:
+        if wrong := misfit(each, row or {}):
+            raise CheckpointError(f"{folder / MEASURED}: rows of {name} are not what it measures: {wrong}")
+    return rows
+
+
+def palette(measurements: Sequence[Measurement], folder: Path) -> Palette:
+    """The looks of all that an experiment's figures name: its variants, then what is measured beside them."""
+    rows = [(each, measured(folder, each.name, each.row)) for each in measurements if each.draw]
+    named = [each.variant(row) for each, found in rows for row in found]
+    return Palette([*read_record(folder).get("arms", {}), *(name for name in named if name is not None)])
+
+
+def draw(measurement: Measurement, folder: Path, look: Palette) -> None:
+    """Write figures/NAME.svg of a measurement that has rows and a picture."""
+    drawn = drawing(measurement, folder, look)
+    if drawn:
+        (folder / FIGURES).mkdir(exist_ok=True)
+        drawn.save(folder / FIGURES / f"{measurement.name}.svg")
+
+
+def drawing(measurement: Measurement, folder: Path, look: Palette) -> Drawing | None:
+    """Its picture, from the folder's files alone: rows, record, n-gram lines where they belong; None without rows."""
+    rows = measured(folder, measurement.name, measurement.row)
+    if measurement.draw is None or not rows:
+        return None
+    lines = baselines_of(folder) if measurement.beside_counts else {}
+    record = read_record(folder)
+    small = smallness(record) if measurement.of_runs else smallness_of(measurement.smaller, record)
+    finding = measurement.finding(rows) if measurement.finding else ""
+    said = {"small": small, "finding": finding, "caption": measurement.caption}
+    return figures.measured(measurement.draw, rows, palette=look, lines=lines, **said)

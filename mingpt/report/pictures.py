@@ -1,0 +1,73 @@
+"""The pictures of a page: those that are drawn for it, and those that lie in an experiment's folder."""
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import unescape
+from pathlib import Path
+
+from mingpt.report import figures
+from mingpt.report.compare import Comparison
+from mingpt.report.drawing import Drawing
+from mingpt.report.palette import Palette
+from mingpt.report.reading import readable
+from mingpt.untrusted import read_svg
+
+OWN_CURVES = "loss-by-step"  # an experiment's figure of this name replaces the page's own
+VIEWS = ("steps", "seconds")  # what a loss is drawn against
+ARMS_FIGURE = "held-out-by-"  # and so are called files of the page's own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A picture: SVG of our own making to stand in the page, or the source of an image.
+
+    Attributes:
+        name: of its file, without an ending.
+        caption: a sentence or two, to stand below it.
+        label: what it shows, for those who can't see it.
+        drawing: where `svg` comes from, to be written as a file, too.
+    """
+
+    name: str
+    caption: str
+    label: str = ""
+    svg: str = ""
+    source: str = ""
+    drawing: Drawing | None = field(default=None, compare=False)
+
+
+def loss_figures(
+    result: Comparison, small: str = "", views: Sequence[str] = VIEWS, palette: Palette | None = None
+) -> list[Figure]:
+    """Loss against steps and against seconds; the second only where seconds can be compared."""
+    found = []
+    for over in [each for each in VIEWS if each in views and (each == "steps" or result.seconds is not None)]:
+        drawn = figures.loss_curves(result, over=over, small=small, palette=palette)
+        if drawn:
+            name = f"{ARMS_FIGURE}{over}"
+            found.append(Figure(name=name, caption=drawn.caption, label=drawn.label, svg=drawn.svg(), drawing=drawn))
+    return found
+
+
+def pictures(folder: Path) -> list[Path]:
+    """An experiment's figures, by name."""
+    return sorted((folder / "figures").glob("*.svg"))
+
+
+def picture(path: Path, folder: Path) -> Figure:
+    """A picture in an experiment's `folder`, as an image; its name for who can't see it is the one inside.
+
+    Raises:
+        CheckpointError: no SVG, too large, or a link, behind which might be anything that is nobody else's to see.
+    """
+    content = readable(path, lambda path: read_svg(path, folder))
+    written, name = content.decode("utf-8", errors="replace"), path.stem.replace("-", " ")
+    title, described = (re.search(rf"<{tag}>(.*?)</{tag}>", written, re.DOTALL) for tag in ("title", "desc"))
+    texts = [unescape(found[1]) for found in (title, described) if found]
+    named = f"{name[:1].upper()}{name[1:]}"  # for those of before there were captions
+    source = f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"
+    return Figure(
+        name=path.stem, caption=texts[0] if len(texts) > 1 else named, label=texts[-1] if texts else name, source=source
+    )

@@ -1,0 +1,56 @@
+"""What a page says of a lone run beside its loss: its settings, and what it wrote along the way."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mingpt.report.records import read_run
+
+PLACES = ("system.work_dir",)  # say where a run lies, not what it is
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneRun:
+    """A run by itself.
+
+    Attributes:
+        settings: all of them, `{"system.seed": 3407, ...}`.
+        changed: setting -> its value and the default, where these differ; None where no defaults are known.
+        samples: (step, prompts with texts), the newest first.
+    """
+
+    settings: dict[str, Any]
+    changed: dict[str, tuple[Any, Any]] | None
+    samples: list[tuple[int, list[dict[str, str]]]]
+
+
+def one_run(folder: Path, defaults: Mapping[str, Any] | None = None) -> OneRun:
+    """Read the run in `folder`.
+
+    Args:
+        defaults: of every setting; None: not known.
+
+    Raises:
+        UsageError: no run there.
+        CheckpointError: a damaged file.
+    """
+    run = read_run(folder)
+    by_step: dict[int, list[dict[str, str]]] = {}
+    for line in run.samples:
+        by_step.setdefault(line["step"], []).append({"prompt": line["prompt"], "text": line["text"]})
+    return OneRun(
+        settings=run.settings,
+        changed=None if defaults is None else _changed(run.settings, defaults),
+        samples=sorted(by_step.items(), reverse=True),
+    )
+
+
+def _changed(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Those of which YAML would keep another value; one that has no default by now, too."""
+    return {
+        key: (value, defaults.get(key))
+        for key, value in settings.items()
+        if key not in PLACES and json.dumps(value, default=str) != json.dumps(defaults.get(key), default=str)
+    }
