@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import re
+import shlex
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from mingpt.settings import Config
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "ideas"
 PAGES = sorted(FOLDER.glob("*.md"))
+COURSE = ROOT / "docs" / "course.md"
 VERDICTS = sorted(EXPERIMENTS)
 LARGEST = 60 * 1024  # bytes of a picture
 READ = "error: parsed\n"
@@ -112,7 +114,7 @@ def test_wrong_link_is_overlooked() -> None:
     ]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, COURSE], ids=lambda page: page.stem)
 def test_link_leads_nowhere_or_a_name_is_not_there(page: Path) -> None:
     found = list(links(page.read_text(encoding="utf-8")))
     assert len(found) > 5
@@ -134,6 +136,20 @@ def chargpt(capsys: pytest.CaptureFixture[str]) -> Any:
 @pytest.mark.parametrize(("page", "words"), of_pages(OF_README.commands))
 def test_command_is_refused(parsed_only: Any, page: Path, words: list[str]) -> None:
     assert parsed_only(*words) == READ
+
+
+COMMANDS_OF_COURSE = re.findall(r"`chargpt ?([^`]*)`", COURSE.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("command", [each for each in COMMANDS_OF_COURSE if not each.endswith("--help")])
+def test_course_names_commands_that_are_taken(parsed_only: Any, command: str) -> None:
+    assert parsed_only(*shlex.split(command)) == READ
+
+
+def test_course_names_every_page_and_picture_of_an_idea() -> None:
+    named = {target.partition("#")[0] for _, target, _ in links(COURSE.read_text(encoding="utf-8"))}
+    assert {f"ideas/{page.name}" for page in PAGES} - {"ideas/README.md"} <= named
+    assert {f"ideas/{path.name}" for path in FOLDER.glob("*.svg")} <= named
 
 
 @pytest.mark.parametrize(("page", "word"), of_pages(OF_README.inline_settings))
