@@ -19,6 +19,7 @@ WIDTH, HEIGHT, LEGEND_ROW = 4.5, 3.1, 0.19  # inches
 MEASURED = (5.0, 3.6)  # inches, of a measurement's figure
 X_LABELS = {"steps": "optimizer step", "seconds": "seconds of training"}
 VALIDATION, TRAINING = "validation loss", "training loss, smoothed"
+BOTH = f"{VALIDATION} and smoothed training loss"
 Draw = Callable[[list[dict[str, Any]], Any, Palette], None]
 
 
@@ -67,7 +68,7 @@ def loss_curves(
         for line in lines:
             _draw(axes, line, over)
         _baselines(axes, across, every=_is_lone(result))
-        finish(axes, xlabel=X_LABELS[over], ylabel=f"{kind}, {_unit(result, kind)}")
+        finish(axes, xlabel=X_LABELS[over], ylabel=f"{'loss' if kind == BOTH else kind}, {_unit(result, kind)}")
         legend(figure, rows)
         _say_small(figure, small)
     label = " ".join(filter(None, [_alt(result, kind, over, across), _said(small)]))
@@ -105,7 +106,7 @@ def _of_one_run(arm: Arm, palette: Palette) -> tuple[str, list[Line]]:
     lines = [Line(TRAINING, training, quiet)] if training else []
     if evaluated:
         lines.append(Line(VALIDATION, evaluated, palette.line(arm.name, len(evaluated[0].steps))))
-    return f"{VALIDATION}, {TRAINING}" if len(lines) > 1 else lines[0].name if lines else "", lines
+    return BOTH if len(lines) > 1 else lines[0].name if lines else "", lines
 
 
 def _caption(kind: str, over: str, lines: Sequence[Line], across: Mapping[str, float]) -> str:

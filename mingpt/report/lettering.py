@@ -4,6 +4,7 @@ DejaVu Sans comes with matplotlib and has no Chinese, Japanese or Korean; a font
 A letter of no font is written as its code point, `\\u4e2d`, where matplotlib would draw a box and warn.
 """
 
+import logging
 import re
 from functools import cache
 
@@ -23,6 +24,8 @@ def families() -> list[str]:
     """Names of the fonts that text is drawn in: the first that has a letter draws it."""
     from matplotlib.font_manager import fontManager
 
+    # Many of them have one weight alone, of which matplotlib warns at each use.
+    logging.getLogger(fontManager.__module__).addFilter(lambda record: "font weight" not in record.getMessage())
     installed = {font.name for font in fontManager.ttflist}
     return [OWN_FONT, *(name for name in FALLBACKS if name in installed)]
 
