@@ -194,7 +194,7 @@ def _publish(words: Sequence[str], say: Say, program: str) -> int:
 
 def drawings(folder: Path) -> dict[str, Drawing]:
     """The figures of the measurements of the experiment in `folder`, by name; {} of one that is not known here."""
-    name = read_record(folder).get("name")
+    name = str(read_record(folder).get("name", ""))
     measurements = EXPERIMENTS[name].measurements if name in EXPERIMENTS else ()
     look = palette(measurements, folder)
     found = {each.name: drawing(each, folder, look) for each in measurements}
