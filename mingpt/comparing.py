@@ -14,7 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from mingpt.errors import require
+from mingpt.errors import UsageError, require
 from mingpt.files import write_atomic
 from mingpt.flags import options_of, split_words
 from mingpt.paths import path_of
