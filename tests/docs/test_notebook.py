@@ -29,7 +29,7 @@ def test_example_no_longer_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert out.splitlines()[-1] == "True"  # what came back from Hugging Face writes the same
     losses = re.findall(r"^([\d.]+) nats without a window, ([\d.]+) with one$", out, re.MULTILINE)
     assert max(map(float, losses[0])) < 1.5
-    (made,) = tmp_path.iterdir()  # nothing lies outside the folder that it made
+    (made,) = (path for path in tmp_path.iterdir() if not path.name.startswith("torchinductor"))  # PyTorch's own cache
     assert {path.name for path in made.iterdir()} >= {"run", "exported", "again"}
 
 
