@@ -35,14 +35,15 @@ class Baselines:
         if trainer.ranks.rank or self.given:
             return
         if self._known() or trainer.due(trainer.config.eval_every):
-            with trainer.phases.timed("n-gram baselines", once=True):
-                record["baselines"] = self.losses(trainer)
+            record["baselines"] = self.losses(trainer)
 
     def losses(self, trainer: Trainer) -> dict[str, float]:
         """The baselines, computed and saved where the folder does not have them; {} of a text too long to count."""
         self.given = True
-        if known := self._known():
-            return known
+        with trainer.phases.timed("n-gram baselines"):
+            return self._known() or self._counted(trainer)
+
+    def _counted(self, trainer: Trainer) -> dict[str, float]:
         data, vocab_size = self.corpus.data, self.corpus.tokenizer.vocab_size
         few = len(data.train) + len(data.held_out) <= COUNTED
         if not few:

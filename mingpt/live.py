@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console, Group
 from rich.text import Text
 
-from mingpt.phases import Phases
+from mingpt.report.words import duration
 from mingpt.shell import visible
 from mingpt.terminal_plot import WIDE, History, draw
 
@@ -96,19 +96,8 @@ def time_left(trainer: Any, first: dict[str, Any], record: dict[str, Any]) -> fl
     made, to_make = record["step"] - first["step"], trainer.config.max_iters - record["step"]
     if not made:
         return None if to_make else 0.0
-    phases: Phases = trainer.phases
-    between = sum(phases.seconds.values()) / (made + 1)
+    between = trainer.phases.between_steps / (made + 1)
     return float(((record["seconds"] - first["seconds"]) / made + between) * to_make)
-
-
-def duration(seconds: float) -> str:
-    """As `7 s`, `3 min 20 s`, `2 h 5 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def fit(phrases: list[str], width: int) -> list[str]:

@@ -27,36 +27,37 @@ class Phases:
     """Times of evaluation, sampling and the like.
 
     Attributes:
-        seconds: spent so far in this process, by name, on what comes again and again.
-        after: seconds expected after the last step, by name, as measured so far.
-        spent: seconds by name of everything in this process, of what comes once, too.
+        spent: seconds of this process, by name.
+        after: seconds expected after the last step, by name, as measured so far, of what comes again and again.
         began: when it all began, on the clock of time.perf_counter.
         begins: called with a phase's name when it begins; whatever shows progress may put a function here.
     """
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-        self.after: dict[str, float] = {}
         self.spent: dict[str, float] = defaultdict(float)
+        self.after: dict[str, float] = {}
         self.began = time.perf_counter()
         self.begins: Say = silent
 
+    @property
+    def between_steps(self) -> float:
+        """Seconds spent so far on what comes again and again between steps."""
+        return sum(self.spent[name] for name in self.after)
+
     @contextmanager
-    def timed(self, name: str, *, after: float = 0.0, once: bool = False) -> Iterator[None]:
+    def timed(self, name: str, *, after: float = 0.0) -> Iterator[None]:
         """Time what is done inside.
 
         Args:
-            after: how many times as long the same takes after the last step.
-            once: it does not come again.
+            after: how many times as long the same takes after the last step; 0: it does not come again.
         """
         self.begins(name)
         began = time.perf_counter()
         yield
         seconds = time.perf_counter() - began
-        self.after[name] = after * seconds
         self.spent[name] += seconds
-        if not once:
-            self.seconds[name] += seconds
+        if after:
+            self.after[name] = after * seconds
 
     @contextmanager
     def closing(self, name: str, thing: Closable) -> Iterator[Closable]:
@@ -64,7 +65,7 @@ class Phases:
         try:
             yield thing
         finally:
-            with self.timed(name, once=True):
+            with self.timed(name):
                 thing.close()
 
     def note(self, path: Path, step: int) -> None:

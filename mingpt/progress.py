@@ -13,6 +13,7 @@ from mingpt.probe import matrix_rate
 from mingpt.report.curves import moving_average
 from mingpt.report.loss_picture import OF_STEPS
 from mingpt.report.reading import each_line, judged
+from mingpt.report.words import duration
 from mingpt.terminal import can_redraw, plain
 from mingpt.terminal_plot import History
 from mingpt.trainer import Record, Trainer
@@ -45,6 +46,7 @@ class Watch:
         plain(self.console, line)
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
+        self._first = self._first or record
         if can_redraw(self.console) and trainer.config.max_iters > 1:
             self._update(trainer, record)
         else:
@@ -58,10 +60,11 @@ class Watch:
         often = max(trainer.config.max_iters // LINES, 1)
         if not (trainer.last or found or record["step"] % often == 0):
             return
-        left = record["seconds"] / record["step"] * (trainer.config.max_iters - record["step"])
+        seconds = time_left(trainer, self._first, record)
+        left = "" if seconds is None else f" · {duration(seconds)} left"
         self.say(
             f"step {record['step']:,}/{trainer.config.max_iters:,} · loss {record['train_loss']:.3f}{found} · "
-            f"{record['tokens_per_second']:,.0f} tokens/s{self._mfu(trainer, record)} · {left:.0f} s left"
+            f"{record['tokens_per_second']:,.0f} tokens/s{self._mfu(trainer, record)}{left}"
         )
 
     def _update(self, trainer: Trainer, record: Record) -> None:
@@ -85,9 +88,9 @@ class Watch:
             self._draw(view)
 
     def _begin(self, trainer: Trainer, record: Record) -> View:
-        """Begin a view at this process's first step."""
+        """Begin a view."""
         steps = trainer.config.max_iters
-        self._first, history = record, History(steps)
+        history = History(steps)
         for line in each_line(self._past / "metrics.jsonl", OF_STEPS) if self._past else ():
             if line["step"] < record["step"]:
                 history.add(line["step"], line["train_loss"], judged(line))

@@ -191,7 +191,7 @@ def _draw(folder: Path, baselines: Baselines, trainer: Trainer) -> None:
     """The curve against the n-gram losses of the text."""
     if not baselines.given:  # no step was left to make, or none was evaluated
         baselines.losses(trainer)
-    with trainer.phases.timed("drawing", once=True):
+    with trainer.phases.timed("drawing"):
         loss_picture.draw(folder)
 
 

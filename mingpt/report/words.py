@@ -50,6 +50,16 @@ def seconds(value: float) -> str:
     return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
 
 
+def duration(seconds: float) -> str:
+    """As `7 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 def counted(value: int, noun: str) -> str:
     """`1 seed`, `2 seeds`, `16,044 steps`."""
     return f"{value:,} {noun}{'' if value == 1 else 's'}"
@@ -63,7 +73,7 @@ def millions(value: float) -> str:
 def expected(seconds: float, memory: float) -> str:
     """An estimate of `seconds` and of `memory`, bytes: `about 89 s and 0.1 GB`, `less than 1 s and about 12 MB`."""
     size = f"{memory / 1e9:,.1f} GB" if memory >= 95e6 else f"{max(memory / 1e6, 1):,.0f} MB"
-    return f"less than 1 s and about {size}" if seconds < 1 else f"about {seconds:,.0f} s and {size}"
+    return f"less than 1 s and about {size}" if seconds < 1 else f"about {duration(seconds)} and {size}"
 
 
 def setting(value: Any) -> str:

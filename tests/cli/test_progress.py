@@ -14,9 +14,10 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from mingpt import progress
-from mingpt.live import duration, fit
+from mingpt.live import fit
 from mingpt.phases import Phases
 from mingpt.progress import Watch
+from mingpt.report.words import duration
 from mingpt.terminal import can_redraw, stdout_console
 from mingpt.terminal_plot import History, draw
 from mingpt.training_settings import TrainerConfig
@@ -84,9 +85,22 @@ def test_lines_have_the_validation_loss_where_it_is_new_and_time_left() -> None:
     console = make_console(terminal=False)
     watch_steps(console, 100, looks={33: {"val_loss_part": 3.25}})
     shown = printed(console).splitlines()
-    assert "step 33/100 · loss 3.670 · held out 3.250 · 12,346 tokens/s · 134 s left" in shown
+    assert "step 33/100 · loss 3.670 · held out 3.250 · 12,346 tokens/s · 2 min 14 s left" in shown
     assert "held out" not in shown[0]
     assert "held out" not in shown[-1]  # evaluated long before
+
+
+def test_time_left_of_lines_is_of_this_process_and_includes_evaluations() -> None:
+    console, phases = make_console(terminal=False), Phases()
+    phases.spent["evaluation"], phases.after["evaluation"] = 40.0, 0.0
+    trainer: Any = SimpleNamespace(config=TrainerConfig(max_iters=20), phases=phases, last=False)
+    trainer.device = torch.device("cpu")
+    with Watch(console) as watch:
+        for step, seconds in ((11, 1000.0), (12, 1002.0)):  # resumed, on a faster machine
+            watch(trainer, {"step": step, "train_loss": 3.0, "tokens_per_second": 1.0, "seconds": seconds})
+    first, second = printed(console).splitlines()
+    assert "left" not in first
+    assert second.endswith(" · 2 min 56 s left")  # eight steps of 2 s and of half of 40 s
 
 
 @pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"TTY_INTERACTIVE": "0"}])

@@ -17,8 +17,8 @@ def test_noun_agrees_with_its_number(number: int, said: str) -> None:
     [
         (0.004, 200_000, "less than 1 s and about 1 MB"),
         (0.99, 12e6, "less than 1 s and about 12 MB"),
-        (89.4, 0.1e9, "about 89 s and 0.1 GB"),
-        (4000, 12.34e9, "about 4,000 s and 12.3 GB"),
+        (89.4, 0.1e9, "about 1 min 29 s and 0.1 GB"),
+        (4000, 12.34e9, "about 1 h 6 min and 12.3 GB"),
     ],
 )
 def test_small_estimate_is_not_rounded_to_nothing(seconds: float, memory: float, said: str) -> None:

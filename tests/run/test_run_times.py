@@ -18,16 +18,17 @@ def test_breakdown_names_what_took_long_and_adds_up() -> None:
     assert breakdown({}, 0.0) == "0.0 s = other 0.0"
 
 
-def test_phase_is_timed_with_what_comes_once() -> None:
+def test_phase_that_comes_once_takes_no_time_between_steps_and_is_not_expected_again() -> None:
     phases = Phases()
     for _ in range(2):
-        with phases.timed("evaluation"):
+        with phases.timed("evaluation", after=100):
             time.sleep(0.01)
-    with phases.timed("drawing", once=True):
+    with phases.timed("drawing"):
         time.sleep(0.01)
-    assert phases.spent["evaluation"] == phases.seconds["evaluation"] >= 0.02
+    assert phases.between_steps == phases.spent["evaluation"] >= 0.02
     assert phases.spent["drawing"] >= 0.01
-    assert "drawing" not in phases.seconds
+    assert [*phases.after] == ["evaluation"]
+    assert phases.after["evaluation"] >= 1
 
 
 def test_run_keeps_where_the_time_of_each_process_went(tiny: Callable[..., Config], tmp_path: Path) -> None:
