@@ -84,6 +84,8 @@ class GPT(GPTRules, LanguageModel):
         UsageError: settings that break a rule.
     """
 
+    own_draws = True
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.check(config)

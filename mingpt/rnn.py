@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mingpt import randomness
 from mingpt.dropout import Dropout
 from mingpt.errors import UsageError
 from mingpt.initialise import reads_out
@@ -99,6 +100,7 @@ class RNN(RNNRules, LanguageModel):
         UsageError: settings that break a rule.
     """
 
+    own_draws = True
     usual_share = USUAL_SHARE
 
     def __init__(self, config: ModelConfig) -> None:
@@ -166,6 +168,7 @@ class BidirectionalRNN(BidirectionalRNNRules, LanguageModel):
         UsageError: settings that break a rule.
     """
 
+    own_draws = True
     usual_share = USUAL_SHARE
 
     def __init__(self, config: ModelConfig) -> None:
@@ -184,7 +187,7 @@ class BidirectionalRNN(BidirectionalRNNRules, LanguageModel):
         """(b, t) ids -> (b, t, v) logits, and the mean loss in nats that the objective makes of (b, t) targets.
 
         objective=masked hides 15 % of each row of idx and scores these against idx itself, whatever the targets; one
-        draw a token of PyTorch's global generator.
+        draw a token, on a CPU of `randomness.generator()`.
 
         Args:
             state: the text before idx, extended by idx in place; together at most block_size tokens.
@@ -202,7 +205,8 @@ class BidirectionalRNN(BidirectionalRNNRules, LanguageModel):
         if not self.training:
             raise UsageError("model.objective=masked: has no loss of whole text, in which nothing is hidden")
         hidden = max(round(MASKED_SHARE * idx.shape[1]), 1)  # in every row, so that parts of a batch weigh alike
-        chosen = torch.rand(idx.shape, device=idx.device).topk(hidden, dim=1).indices
+        own = randomness.generator() if idx.device.type == "cpu" else None
+        chosen = torch.rand(idx.shape, device=idx.device, generator=own).topk(hidden, dim=1).indices
         gaps = torch.zeros_like(idx, dtype=torch.bool).scatter_(1, chosen, True)
         logits = self.fill(idx, gaps)
         return LMOutput(logits, F.cross_entropy(logits.flatten(0, 1), idx.masked_fill(~gaps, -100).flatten()))

@@ -39,7 +39,7 @@ from mingpt.text.reading import DEFAULT_PATH
 from mingpt.text.tokenizers import Tokenizer
 from mingpt.trained import Run, environment, stored_prompts
 from mingpt.trainer import Event, Progress, Trainer
-from mingpt.utils import derived_seed, pick_device
+from mingpt.utils import cpu_threads, derived_seed, pick_device
 from mingpt.zoo import build
 
 
@@ -58,9 +58,12 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = (), be
     """
     began = time.perf_counter() if began is None else began
     config, kind = resolved(config), pick_device(config.trainer.device)
-    if config.system.threads:
-        torch.set_num_threads(config.system.threads)
-    with joined(config.dist, kind) as ranks:
+    with (
+        cpu_threads(config.system.threads),
+        torch.inference_mode(False),  # a caller's mode is no setting of a run
+        torch.enable_grad(),
+        joined(config.dist, kind) as ranks,
+    ):
         device, say = ranks.device(kind), ranks.talk(say)
         ranks.parts(config.trainer.batch_size, config.trainer.accumulation)  # refused before anything is read
         if not config.trainer.resume:  # what a run folder asks for is first held against what it holds
@@ -236,8 +239,7 @@ def load(run_dir: str | Path, *, device: str = "auto", say: Say = silent) -> Run
 
 def _model(config: Config, tokenizer: Tokenizer, saved: Checkpoint | None) -> LanguageModel:
     """Freshly initialised, the same for the same seed."""
-    torch.manual_seed(derived_seed(config.system.seed, "weights"))
-    return build(_model_settings(config, tokenizer, saved))
+    return build(_model_settings(config, tokenizer, saved), derived_seed(config.system.seed, "weights"))
 
 
 def _model_settings(config: Config, tokenizer: Tokenizer, saved: Checkpoint | None) -> ModelConfig:

@@ -9,8 +9,9 @@ on as if nothing happened.
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from mingpt.errors import CheckpointError, NotFiniteError
 from mingpt.lm import LanguageModel
 from mingpt.optim import OPTIMIZERS, SLOTS, rate_at
 from mingpt.phases import Phases
+from mingpt.randomness import global_draws, own_draws
 from mingpt.ranks import ALONE, Ranks, full_tensor, sharded_like
 from mingpt.say import Say, silent
 from mingpt.training_settings import TrainerConfig, refuse_carrying
@@ -82,6 +84,10 @@ class Trainer:
         self.stop_reason: str | None = None  # of all processes
         self._asked: str | None = None  # of this one
         compiling, began = fresh is None and _wanted(config.compile, self.device), time.perf_counter()
+        own = vars(type(model)).get("own_draws", False) and self.device.type == "cpu" and not compiling
+        self._draws: Callable[[int], AbstractContextManager[Any]] = (
+            own_draws if own else partial(global_draws, device=self.device)
+        )
         self._forward = self._compiled() if compiling else self._forward
         self.compile_seconds = time.perf_counter() - began if compiling else 0.0  # in no step's
 
@@ -93,7 +99,7 @@ class Trainer:
         failed = None
         try:
             self.model.train()
-            with self.ranks.accumulating(last=False), _autocast(self.device):
+            with self._draws(self.seed), self.ranks.accumulating(last=False), _autocast(self.device):
                 compiled(inputs, targets).backward()
         except Exception as error:  # before anything is compiled; training needs none of it
             failed = type(error).__name__
@@ -152,9 +158,9 @@ class Trainer:
         """One update: gradients of one batch, clipped, applied."""
         began = time.perf_counter()
         number = self.progress.step
-        torch.manual_seed(derived_seed(self.seed, "dropout", number, *self.ranks.path))
-        inputs, targets = self.batches(number)
-        losses = self._gradients(number, self.ranks.rows(inputs), self.ranks.rows(targets))
+        with self._draws(derived_seed(self.seed, "dropout", number, *self.ranks.path)):
+            inputs, targets = self.batches(number)
+            losses = self._gradients(number, self.ranks.rows(inputs), self.ranks.rows(targets))
         longest = self.config.grad_norm_clip or math.inf
         clipped = full_tensor(torch.nn.utils.clip_grad_norm_(self.model.parameters(), longest))
         # A card is waited for once, here, when it has been given all that it can be.

@@ -1,6 +1,8 @@
 """Seeds and devices: the two things that every run fixes before anything else."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -29,6 +31,17 @@ def pick_device(name: str, setting: str = "trainer.device") -> torch.device:
     there = ", ".join(kind for kind, present in available.items() if present)
     require(available[name], setting, name, f"is not on this machine, which has {there}")
     return torch.device(name)
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Compute with so many CPU threads inside; 0: with as many as before, which is also restored at the end."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def synchronise(device: torch.device) -> None:

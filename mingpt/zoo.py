@@ -3,6 +3,7 @@
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.model import GPT
 from mingpt.ngram import NGram
+from mingpt.randomness import drawing, own_draws
 from mingpt.registry import Registry
 from mingpt.rnn import RNN, BidirectionalRNN
 
@@ -13,10 +14,17 @@ FAMILIES.add("birnn")(BidirectionalRNN)
 FAMILIES.add("ngram")(NGram)
 
 
-def build(config: ModelConfig) -> LanguageModel:
-    """A freshly initialised model of `config.type`; seed PyTorch before.
+def build(config: ModelConfig, seed: int | None = None) -> LanguageModel:
+    """Return a freshly initialised model of `config.type`.
+
+    Args:
+        seed: decides its weights, and PyTorch's global generator stays as it is; None: that one decides them.
 
     Raises:
         UsageError: an unknown family.
     """
-    return FAMILIES[config.type](config)
+    family = FAMILIES[config.type]
+    if seed is None:
+        return family(config)
+    with own_draws(seed):
+        return drawing(family, config)

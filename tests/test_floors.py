@@ -20,7 +20,7 @@ FLOORS: list[list[list[str]]] = [
         [
             *("errors", "say", "shell", "phases", "version", "registry", "variants", "paths", "files", "untrusted"),
             *("interrupt", "output", "system", "utils"),
-            *("initialise", "passes", "norms", "convolution", "dropout"),
+            *("randomness", "initialise", "passes", "norms", "convolution", "dropout"),
             *("launch", "compiling", "ranks", "distributed"),
             *(
                 "report.reading",
@@ -29,6 +29,7 @@ FLOORS: list[list[list[str]]] = [
                 "report.drawing",
                 "report.curves",
                 "report.thinning",
+                "report.plotting",
                 "report.loss_picture",
                 "report.heatmaps",
                 "report.statistics",
@@ -81,12 +82,12 @@ FLOORS: list[list[list[str]]] = [
         ["influence", "evaluate"],
         ["probe"],
         ["optim"],
-        ["runlog", "mirror"],
+        ["runlog", "wandb_process", "mirror"],
         ["checkpoint"],
         ["scratch"],
     ],
     [["training_settings", "carried", "trainer", "counting", "events"], ["fitting"], ["past_block"]],
-    [["flags", "origins", "settings", "folders", "shortage", "trained", "baselines", "announcing", "run"]],
+    [["flags", "origins", "settings", "folders", "shortage", "rendering", "trained", "baselines", "announcing", "run"]],
     [["benchmarks", "experiments"], ["interop"], ["selftest"]],
     [["terminal", "terminal_plot", "live", "progress", "console", "comparing", "options", "verbs", "cli", "__main__"]],
 ]

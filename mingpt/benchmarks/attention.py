@@ -17,14 +17,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mingpt.attention.kernels import KERNELS, Need
 from mingpt.attention.masks import sliding_window
 from mingpt.attention.scores import ScaledDot
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, cpu_threads, ranking, rounded, summary, table, told_of, versus
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, ranking, rounded, summary, table, told_of, versus
 from mingpt.benchmarks.options import OFFERED
 from mingpt.benchmarks.options.attention import PACKAGES, SHORTEST, Options
 from mingpt.benchmarks.options.base import device_beside, parse_peers
 from mingpt.benchmarks.worker import Worker
 from mingpt.probe import Spread, measure, peak_bytes
 from mingpt.say import Say
-from mingpt.utils import multiplies_bfloat16, pick_device, training_type
+from mingpt.utils import cpu_threads, multiplies_bfloat16, pick_device, training_type
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q, k, v (1, h, N, d) -> (1, h, N, d)
 TURN = {"cuda": 0.1}  # seconds of each way at a time where a step doesn't wait for one call; elsewhere one call

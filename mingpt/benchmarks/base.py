@@ -1,8 +1,7 @@
 """What a benchmark is, and what all of them print."""
 
 import itertools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,17 +45,6 @@ def told_of(device: torch.device) -> dict[str, str]:
     card = {"card": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
     kind = str(training_type(device)).removeprefix("torch.")
     return {"device": str(device), **card, "dtype": kind, "torch": torch.__version__}
-
-
-@contextmanager
-def cpu_threads(count: int) -> Iterator[None]:
-    """As many threads inside; 0: as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def summary(spread: Spread, unit: float = 1.0) -> dict[str, float]:

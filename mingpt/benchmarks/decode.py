@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, cpu_threads, ranking, summary, table, told_of, versus
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, ranking, summary, table, told_of, versus
 from mingpt.benchmarks.options import OFFERED
 from mingpt.benchmarks.options.base import device_beside, parse_peers
 from mingpt.benchmarks.options.decode import CLONES, PACKAGES, Options
@@ -21,7 +21,7 @@ from mingpt.model import GPT
 from mingpt.probe import BYTES, READ_BYTES, Spread, measure, memory_reader
 from mingpt.sampling import Sampling, generate
 from mingpt.say import Say
-from mingpt.utils import pick_device
+from mingpt.utils import cpu_threads, pick_device
 
 BATCHES = (1, 16)
 TURN = 0.5  # seconds that each writes at a time, as one who writes a text does

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from mingpt.attention.layers import AttentionConfig, GroupedQueryAttention
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, cpu_threads, ranking, summary, table, told_of, versus
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, ranking, summary, table, told_of, versus
 from mingpt.benchmarks.options import OFFERED
 from mingpt.benchmarks.options.grouped import STEPS, Options
 from mingpt.probe import measure
 from mingpt.say import Say
-from mingpt.utils import pick_device
+from mingpt.utils import cpu_threads, pick_device
 
 
 def run(options: Options, say: Say) -> dict[str, Any]:

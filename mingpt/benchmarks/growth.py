@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from mingpt.benchmarks.attention import slope
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, cpu_threads, summary, told_of
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, summary, told_of
 from mingpt.benchmarks.options import OFFERED
 from mingpt.benchmarks.options.base import VOCABULARY
 from mingpt.benchmarks.options.growth import Options
@@ -26,7 +26,7 @@ from mingpt.report.palette import INK, Palette
 from mingpt.say import Say
 from mingpt.trainer import Trainer
 from mingpt.training_settings import TrainerConfig
-from mingpt.utils import pick_device
+from mingpt.utils import cpu_threads, pick_device
 
 CAPTION = (
     "Time of a training step as one size doubles and all else stays as it is. Dots: medians, with quartiles; lines: "

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, cpu_threads, ranking, table, told_of, versus
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, ranking, table, told_of, versus
 from mingpt.benchmarks.options import OFFERED
 from mingpt.benchmarks.options.rnn import Options
 from mingpt.probe import measure
 from mingpt.recurrent.activations import SLIDE, slide
 from mingpt.recurrent.scan import scan
 from mingpt.say import Say
-from mingpt.utils import pick_device
+from mingpt.utils import cpu_threads, pick_device
 
 BASELINE = "nn.RNN relu"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, cpu_threads, ranking, rounded, summary, table, told_of, versus
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, ranking, rounded, summary, table, told_of, versus
 from mingpt.benchmarks.options import OFFERED
 from mingpt.benchmarks.options.base import gpt2, parse_peers
 from mingpt.benchmarks.options.train_step import PEERS, SHAPES, Options, strategies_of
@@ -18,7 +18,7 @@ from mingpt.benchmarks.worker import Worker
 from mingpt.model import GPT
 from mingpt.probe import Spread, matrix_rate
 from mingpt.say import Say
-from mingpt.utils import pick_device
+from mingpt.utils import cpu_threads, pick_device
 
 COMPILED = "-compiled"  # ends the name of who compiles its step
 

@@ -4,10 +4,12 @@ The mask is a flag wherever the fused kernels can take it as one; no (t x s) ten
 """
 
 import math
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from mingpt import randomness
 from mingpt.attention.kernels.base import KERNELS, Kernel, Need, folded
 from mingpt.attention.masks import FULL
 from mingpt.attention.scores import repeated
@@ -31,7 +33,10 @@ class Sdpa(Kernel):
             k, v = repeated(k, q.shape[1]), repeated(v, q.shape[1])
         causal = need.mask.band is not None and need.mask.band >= need.keys
         flag = causal and need.whole and need.bias is None
-        output = F.scaled_dot_product_attention(
+        attention = F.scaled_dot_product_attention
+        if need.dropout_p and need.device.type == "cpu":  # it takes no generator
+            attention = partial(randomness.drawing, attention)
+        output = attention(
             q,
             k,
             v,
