@@ -1,7 +1,21 @@
-"""The mirror at Weights & Biases: copies of every record, from a thread that training never waits for."""
+"""The W&B logger: copies of every record to Weights & Biases, by a process of its own that training never waits for.
 
+In which mode, and under which project and name: a setting that is given wins; then what wandb's own environment
+variables say (WANDB_DISABLED, WANDB_MODE, WANDB_PROJECT, WANDB_NAME); then offline, `mingpt`, the run folder's name.
+
+Offline nothing is sent and no name looked up, wandb's telemetry included.  What wandb writes lies in the run folder's
+`wandb/`, unless WANDB_CACHE_DIR or WANDB_DATA_DIR name other places; its settings and a stored key are read from where
+wandb keeps them.
+"""
+
+import contextlib
+import json
+import os
 import queue
+import subprocess
+import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +25,9 @@ from mingpt.report.reading import Record
 from mingpt.say import Say
 
 WANDB_MODES = ("offline", "online", "disabled")
+ALIASES = {"dryrun": "offline", "run": "online"}  # names of modes that wandb still takes
+TRUE = ("1", "t", "true", "y", "yes")
+PROCESS = Path(__file__).with_name("wandb_process.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,22 +35,39 @@ class WandbConfig:
     """The mirror at Weights & Biases.
 
     Attributes:
-        mode: offline: written into the run folder, sent nowhere; online: sent as it goes; disabled: not at all
-        project: where `online`, or a later `wandb sync`, puts the run
-        name: of the run there; null: the run folder's
+        mode: offline: written into the run folder, sent nowhere; online: sent as it goes; disabled: not at all; null:
+            what the environment says (WANDB_DISABLED, WANDB_MODE), else offline
+        project: where `online`, or a later `wandb sync`, puts the run; null: WANDB_PROJECT's, else mingpt
+        name: of the run there; null: WANDB_NAME's, else the run folder's
     """
 
-    mode: str = "offline"
-    project: str = "mingpt"
+    mode: str | None = None
+    project: str | None = None
     name: str | None = None
 
     def __post_init__(self) -> None:
-        require(self.mode in WANDB_MODES, "wandb.mode", self.mode, f"must be one of {', '.join(WANDB_MODES)}")
+        known = self.mode is None or self.mode in WANDB_MODES
+        require(known, "wandb.mode", self.mode, f"must be one of {', '.join(WANDB_MODES)}, or null")
+
+    def resolved_mode(self, environment: Mapping[str, str] = os.environ) -> str:
+        """Return the mode that is given, or the environment's, or offline.
+
+        Raises:
+            UsageError: WANDB_MODE is none of wandb's.
+        """
+        if self.mode is not None:
+            return self.mode
+        if environment.get("WANDB_DISABLED", "").lower() in TRUE:
+            return "disabled"
+        said = environment.get("WANDB_MODE", "").lower()
+        mode = ALIASES.get(said, said) or "offline"
+        require(mode in WANDB_MODES, "WANDB_MODE", said, f"must be one of {', '.join(WANDB_MODES)}; or give wandb.mode")
+        return mode
 
 
 @dataclass
 class WandbMirror:
-    """Copies of every record to wandb, from a thread of its own: slow, broken or missing, training never waits.
+    """Copies of every record to wandb, by another process: slow, broken or missing, training never waits.
 
     Args:
         id: names the run there; a resumed run passes the same and goes on in it.
@@ -45,19 +79,20 @@ class WandbMirror:
     settings: Record
     say: Say
     patience: float = 4.0  # seconds that the end of a run waits for what is still unsent
-    _queue: "queue.Queue[tuple[str, Any] | None]" = field(default_factory=queue.Queue)
+    _queue: "queue.Queue[Any]" = field(default_factory=queue.Queue)
     _thread: threading.Thread | None = None
 
     def __post_init__(self) -> None:
-        if self.config.mode != "disabled":
+        self.mode = self.config.resolved_mode()
+        if self.mode != "disabled":
             self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
             self._thread.start()
 
     def log(self, record: Record) -> None:
-        self._put("metrics", record)
+        self._put(dict(record))
 
     def sample(self, step: int, prompt: str, text: str) -> None:
-        self._put("sample", (step, prompt, text))
+        self._put(["sample", step, prompt, text])
 
     def close(self) -> None:
         """Wait, for `patience` seconds at most, until the mirror is complete."""
@@ -68,39 +103,63 @@ class WandbMirror:
         if self._thread.is_alive():
             self.say("wandb did not finish in time and was left behind; metrics.jsonl is complete")
 
-    def _put(self, kind: str, content: Any) -> None:
+    def _put(self, item: Any) -> None:
         if self._thread is not None and self._thread.is_alive():
-            self._queue.put((kind, content))
+            self._queue.put(item)
 
     def _work(self) -> None:
         try:
-            self._mirror()
-        except BaseException as error:  # a mirror must never break a run, whatever a library of that size raises
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            self.say(f"wandb stopped ({reason}); training goes on, metrics.jsonl is complete")
+            failed = self._fed()
+        except (OSError, ValueError) as error:  # no such process, or a record that JSON can't hold
+            failed = str(error).splitlines()[0]
+        if failed:
+            self.say(f"wandb stopped ({failed}); training goes on, metrics.jsonl is complete")
 
-    def _mirror(self) -> None:
-        import wandb  # 1.4 s, and only where it is wanted
+    def _fed(self) -> str:
+        """Give a process of wandb all that comes; return why it failed, or nothing."""
+        with subprocess.Popen(
+            [sys.executable, "-P", str(PROCESS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=variables(self.mode, self.folder),
+            start_new_session=True,  # Ctrl-C is the training's to answer
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                _send(process.stdin, self._asked())
+                while (item := self._queue.get()) is not None:
+                    _send(process.stdin, item)
+                _send(process.stdin, ["end"])
+                process.stdin.close()
+            except BrokenPipeError:  # it has ended, and said why
+                with contextlib.suppress(BrokenPipeError):  # of what it hasn't taken
+                    process.stdin.close()
+            reason = process.stdout.read().decode(errors="replace").strip()
+        return reason or (f"its process ended with {process.returncode}" if process.returncode else "")
 
-        if self.config.mode == "online" and not wandb.login(prompt=False):
-            raise RuntimeError("no API key: `wandb login` stores one")
-        run = wandb.init(
-            mode=self.config.mode,  # type: ignore[arg-type]  # one of WANDB_MODES
-            project=self.config.project,
-            name=self.config.name or self.folder.name,
-            id=self.id,
-            resume="allow",
-            dir=str(self.folder),
-            config=self.settings,
-            settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
-        )
-        samples: list[tuple[int, str, str]] = []
-        while (item := self._queue.get()) is not None:
-            kind, content = item
-            if kind == "metrics":
-                run.log({k: v for k, v in content.items() if k != "step"}, step=content["step"])
-            else:
-                samples.append(content)
-        if samples:
-            run.log({"samples": wandb.Table(columns=["step", "prompt", "text"], data=samples)})
-        run.finish()
+    def _asked(self) -> dict[str, Any]:
+        """What `wandb.init` is asked for."""
+        return {
+            "mode": self.mode,
+            "project": self.config.project or os.environ.get("WANDB_PROJECT") or "mingpt",
+            "name": self.config.name or os.environ.get("WANDB_NAME") or self.folder.absolute().name,
+            "id": self.id,
+            "dir": str(self.folder.absolute()),
+            "config": self.settings,
+        }
+
+
+def variables(mode: str, folder: Path) -> dict[str, str]:
+    """Return the environment of a process that runs wandb; the caller's own is left as it is."""
+    own = folder.absolute() / "wandb"
+    places = {"WANDB_CACHE_DIR": str(own / "cache"), "WANDB_DATA_DIR": str(own / "data")}
+    silent = {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}  # the latter stops its telemetry, too
+    found = {**places, **os.environ, **(silent if mode == "offline" else {"WANDB_MODE": mode})}
+    return {name: value for name, value in found.items() if name != "WANDB_DISABLED"}
+
+
+def _send(pipe: Any, item: Any) -> None:
+    pipe.write(f"{json.dumps(item)}\n".encode())
+    pipe.flush()

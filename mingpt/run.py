@@ -57,6 +57,7 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = (), be
         MingptError: of the kind that fits (see errors.py); bad settings or texts leave nothing written.
     """
     began = time.perf_counter() if began is None else began
+    config.wandb.resolved_mode()  # rejected before anything is made
     config, kind = resolved(config), pick_device(config.trainer.device)
     with (
         cpu_threads(config.system.threads),

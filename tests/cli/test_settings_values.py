@@ -205,7 +205,9 @@ def test_saved_settings_come_back_changed(scratch: Path, config: Config) -> None
 def test_settings_as_flags_come_back_changed(config: Config) -> None:
     flat = config.flat()
     words = [f"--{key}={'null' if value is None else value}" for key, value in flat.items()]
-    ambiguous = {*NULLS} & {config.system.work_dir, config.wandb.name, config.model.pretrained_folder}
+    ambiguous = {*NULLS} & {
+        *(config.system.work_dir, config.model.pretrained_folder, config.wandb.name, config.wandb.project)
+    }
     if not ambiguous:
         random.Random(0).shuffle(words)
         assert parse(words) == config

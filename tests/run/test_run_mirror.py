@@ -5,68 +5,46 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mingpt import run
-from mingpt.mirror import WandbConfig, WandbMirror
+from mingpt.errors import UsageError
+from mingpt.mirror import PROCESS, WandbConfig, WandbMirror, variables
 from mingpt.report.reading import read_lines
 
 ROOT = Path(run.__file__).parents[1]
 
 
-class FakeWandb(ModuleType):
-    """As much of wandb as the mirror asks for, which fails in one place."""
+class Fake:
+    """The wandb of tests/fakes, in the place of the installed one."""
 
-    def __init__(self, fails: str = "") -> None:
-        super().__init__("wandb")
-        self.fails, self.released = fails, threading.Event()
-        self.logged: list[tuple[int | None, dict[str, Any]]] = []
-        self.asked: dict[str, Any] = {}
-        self.finished = False
-        self.Settings, self.Table = SimpleNamespace, SimpleNamespace
+    def __init__(self, patch: pytest.MonkeyPatch, log: Path, way: str = "") -> None:
+        self._log = log
+        for name in [name for name in os.environ if name.startswith("WANDB")]:
+            patch.delenv(name)
+        for name, value in {"PYTHONPATH": ROOT / "tests" / "fakes", "FAKE_WANDB": way, "FAKE_WANDB_LOG": log}.items():
+            patch.setenv(name, str(value))
 
-    def login(self, prompt: bool) -> bool:
-        assert not prompt
-        return self.fails != "login"
+    def notes(self, key: str) -> list[Any]:
+        """What it wrote down under `key`, in order."""
+        notes = map(json.loads, self._log.read_text(encoding="utf-8").splitlines())
+        return [note[key] for note in notes if key in note]
 
-    def init(self, **asked: Any) -> Any:
-        self.asked = asked
-        if self.fails == "init":
-            raise RuntimeError("no such project\nand a second line")
-        if self.fails == "init exits":
-            sys.exit(3)
-        if self.fails == "init hangs":
-            self.released.wait()
-            raise RuntimeError("the test is over")
-        return SimpleNamespace(log=self.log, finish=self.finish)
-
-    def log(self, record: dict[str, Any], step: int | None = None) -> None:
-        if self.fails == "log" and step == 10:
-            raise OSError("disk quota")
-        self.logged.append((step, record))
-
-    def finish(self) -> None:
-        if self.fails == "finish hangs":
-            self.released.wait()
-        self.finished = True
+    @property
+    def asked(self) -> dict[str, Any]:
+        return self.notes("asked")[-1]
 
 
 @pytest.fixture
-def wandb(monkeypatch: pytest.MonkeyPatch, request: Any) -> Iterator[FakeWandb]:
-    fake = FakeWandb(getattr(request, "param", ""))
-    monkeypatch.setitem(sys.modules, "wandb", fake)
-    monkeypatch.setattr(run, "WandbMirror", functools.partial(WandbMirror, patience=0.2))
-    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("prompted"))
-    yield fake
-    fake.released.set()
+def wandb(monkeypatch: pytest.MonkeyPatch, request: Any, tmp_path_factory: pytest.TempPathFactory) -> Fake:
+    if hasattr(request, "param"):
+        monkeypatch.setattr(run, "WandbMirror", functools.partial(WandbMirror, patience=0.2))
+    return Fake(monkeypatch, tmp_path_factory.mktemp("fake") / "log.jsonl", getattr(request, "param", ""))
 
 
 @pytest.fixture(scope="module")
@@ -77,20 +55,20 @@ def reference(tmp_path_factory: pytest.TempPathFactory, tiny: Any, trace: Any) -
 
 
 def test_healthy_mirror_differs_from_the_record(
-    tmp_path: Path, tiny: Any, trace: Any, wandb: FakeWandb, reference: dict[str, Any]
+    tmp_path: Path, tiny: Any, trace: Any, wandb: Fake, reference: dict[str, Any]
 ) -> None:
     run.train(tiny(tmp_path, {"wandb.mode": "offline", "wandb.project": "p", "trainer.sample_every": 6}))
     assert trace(tmp_path) == reference
-    *metrics, (_, samples) = wandb.logged
+    *metrics, samples = zip(wandb.notes("step"), wandb.notes("record"), strict=True)
     assert [{"step": step, **record} for step, record in metrics] == read_lines(tmp_path / "metrics.jsonl")
     drawn = read_lines(tmp_path / "samples.jsonl")
-    assert samples["samples"].data == [(line["step"], line["prompt"], line["text"]) for line in drawn]
-    assert wandb.finished
+    assert samples[1]["samples"]["data"] == [[line["step"], line["prompt"], line["text"]] for line in drawn]
+    assert wandb.notes("finished") == [0]
     assert (wandb.asked["mode"], wandb.asked["project"], wandb.asked["dir"]) == ("offline", "p", str(tmp_path))
     assert wandb.asked["config"]["trainer.max_iters"] == 12
 
 
-def test_resumed_run_is_another_one_there(tmp_path: Path, tiny: Any, wandb: FakeWandb) -> None:
+def test_resumed_run_is_another_one_there(tmp_path: Path, tiny: Any, wandb: Fake) -> None:
     changes = {"wandb.mode": "offline", "trainer.schedule": "constant", "trainer.max_iters": 2}
     run.train(tiny(tmp_path, changes))
     first = wandb.asked["id"]
@@ -100,27 +78,71 @@ def test_resumed_run_is_another_one_there(tmp_path: Path, tiny: Any, wandb: Fake
     assert wandb.asked["id"] != first
 
 
-def test_disabled_mirror_imports_wandb(tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
+def test_disabled_mirror_starts_no_process(tmp_path: Path, tiny: Any, wandb: Fake) -> None:
     said: list[str] = []
     run.train(tiny(tmp_path, {"trainer.max_iters": 1}), say=said.append)
     assert not [line for line in said if "wandb" in line]
+    assert not wandb._log.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "variables", "mode"),
+    [
+        (None, {}, "offline"),
+        (None, {"WANDB_MODE": "online"}, "online"),
+        (None, {"WANDB_MODE": "DISABLED"}, "disabled"),
+        (None, {"WANDB_MODE": "dryrun"}, "offline"),
+        (None, {"WANDB_DISABLED": "true", "WANDB_MODE": "online"}, "disabled"),
+        (None, {"WANDB_DISABLED": "false"}, "offline"),
+        ("offline", {"WANDB_MODE": "online", "WANDB_DISABLED": "true"}, "offline"),
+    ],
+)
+def test_mode_is_the_settings_or_else_the_environments(
+    given: str | None, variables: dict[str, str], mode: str, tmp_path: Path
+) -> None:
+    assert WandbConfig(mode=given).resolved_mode(variables) == mode
+
+
+def test_unknown_mode_in_the_environment_is_rejected_before_training(
+    tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "sideways")
+    with pytest.raises(UsageError, match="WANDB_MODE=sideways: must be one of offline, online, disabled; or give"):
+        run.train(tiny(tmp_path / "run", {"wandb.mode": None}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_project_and_name_are_the_environments_where_none_is_given(
+    tmp_path: Path, tiny: Any, wandb: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "theirs")
+    monkeypatch.setenv("WANDB_NAME", "my run")
+    run.train(tiny(tmp_path, {"wandb.mode": None, "trainer.max_iters": 1}))
+    assert (wandb.asked["mode"], wandb.asked["project"], wandb.asked["name"]) == ("offline", "theirs", "my run")
+
+
+def test_a_killed_training_is_no_finished_run_there(tmp_path: Path, wandb: Fake) -> None:
+    first = {"mode": "offline"}
+    command = [sys.executable, "-P", str(PROCESS)]
+    subprocess.run(command, input=json.dumps(first).encode(), env=variables("offline", tmp_path), check=True)
+    assert wandb.notes("finished") == [1]
 
 
 @pytest.mark.parametrize(
     ("wandb", "mode", "says"),
     [
-        ("init", "offline", "wandb stopped (no such project)"),
+        ("init raises", "offline", "wandb stopped (no such project)"),
         ("init exits", "offline", "wandb stopped (3)"),
-        ("log", "offline", "wandb stopped (disk quota)"),
-        ("login", "online", "wandb stopped (no API key"),
+        ("log raises", "offline", "wandb stopped (no such project)"),
+        ("no key", "online", "wandb stopped (no API key"),
+        ("missing", "online", "wandb stopped (wandb is not installed"),
         ("init hangs", "offline", "wandb did not finish in time"),
         ("finish hangs", "offline", "wandb did not finish in time"),
     ],
     indirect=["wandb"],
 )
 def test_broken_mirror_is_waited_for_or_changes_training(
-    tmp_path: Path, tiny: Any, trace: Any, reference: dict[str, Any], wandb: FakeWandb, mode: str, says: str
+    tmp_path: Path, tiny: Any, trace: Any, reference: dict[str, Any], wandb: Fake, mode: str, says: str
 ) -> None:
     said: list[str] = []
     began = time.monotonic()
@@ -133,18 +155,8 @@ def test_broken_mirror_is_waited_for_or_changes_training(
     assert "\n" not in about[0]
 
 
-def test_missing_wandb_stops_a_run(
-    tmp_path: Path, tiny: Any, trace: Any, reference: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    said: list[str] = []
-    run.train(tiny(tmp_path, {"wandb.mode": "online"}), say=said.append)
-    assert trace(tmp_path) == reference
-    assert [line for line in said if line.startswith("wandb stopped (import of wandb")]
-
-
 @pytest.mark.parametrize("wandb", ["init hangs"], indirect=True)
-def test_finish_waits_longer_than_its_patience(tmp_path: Path, wandb: FakeWandb) -> None:
+def test_finish_waits_longer_than_its_patience(tmp_path: Path, wandb: Fake) -> None:
     said: list[str] = []
     mirror = WandbMirror(WandbConfig(), tmp_path, "id", {}, said.append, patience=0.3)
     began = time.monotonic()
