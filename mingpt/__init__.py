@@ -12,10 +12,11 @@
     mingpt.export(run, "exported")
     mingpt.load(mingpt.import_folder("exported"))
 
-Importing this is light: names are looked up when first used (PEP 562).  examples/notebook.py uses most of them.
+Importing this is light: names are looked up when first used (PEP 562).  examples/tour.ipynb uses most of them.
 """
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ __all__ = sorted(_HOMES)
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mingpt' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    with warnings.catch_warnings():  # the caller's filters stay: packages far below set some as they are imported
+        home = importlib.import_module(_HOMES[name])
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

@@ -1,15 +1,19 @@
 """The n-gram baselines of a run: what counting the training text predicts, computed once and kept in its folder."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from mingpt import folders
-from mingpt.errors import CheckpointError
+from mingpt.errors import CheckpointError, in_one_line
 from mingpt.ngram import kneser_ney_losses
 from mingpt.report.reading import read_losses
+from mingpt.say import Say
 from mingpt.text.corpus import Corpus
 from mingpt.trainer import Record, Trainer
 
+T = TypeVar("T")
 COUNTED = 20_000_000  # tokens of a text at most whose n-grams are counted beside every run
 NAME = "baselines.json"
 
@@ -35,7 +39,7 @@ class Baselines:
         if trainer.ranks.rank or self.given:
             return
         if self._known() or trainer.due(trainer.config.eval_every):
-            record["baselines"] = self.losses(trainer)
+            record["baselines"] = made(self.folder / NAME, lambda: self.losses(trainer), trainer.say) or {}
 
     def losses(self, trainer: Trainer) -> dict[str, float]:
         """The baselines, computed and saved where the folder does not have them; {} of a text too long to count."""
@@ -57,3 +61,12 @@ class Baselines:
             return read_losses(self.folder / NAME)
         except CheckpointError:  # it follows from the text, so it can be made again
             return {}
+
+
+def made(path: Path, make: Callable[[], T], say: Say) -> T | None:
+    """Return make(), which leaves `path` beside what a run learns; where that fails it is one line, and None."""
+    try:
+        return make()
+    except Exception as error:  # a library of matplotlib's size, memory, the disk
+        say(f"{path}: not made ({in_one_line(error)}); the run is complete without it")
+        return None

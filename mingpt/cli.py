@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mingpt.errors import MingptError, UsageError, asked_in_vain
 from mingpt.launch import launched, rank
+from mingpt.output import prepare_streams
 from mingpt.registry import did_you_mean
 from mingpt.verbs import VERBS, program, train
 from mingpt.version import VERSION
@@ -20,6 +21,7 @@ REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"  # of a checkout; 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    prepare_streams()
     given = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from mingpt import paths
 from mingpt.errors import require
+from mingpt.files import save_picture
 from mingpt.influence import Finding, finding
 from mingpt.live import fit
 from mingpt.phases import breakdown
@@ -88,18 +89,8 @@ def draw_attention(run: Run, text: str, path: Path, layer: int | None = None) ->
     Raises:
         UsageError: as `run.attention`; no such layer; a path that can't be a picture.
     """
-    maps, model = run.attention(text), run.model.config
-    require(layer is None or 0 <= layer < len(maps), "layer", layer, f"must be 0 to {len(maps) - 1}, or null")
     _require_picture(path)
-    first, last = (0, len(maps)) if layer is None else (layer, layer + 1)
-    return heatmaps.draw(
-        [weights[0].float().numpy() for weights in maps[first:last]],
-        [shown(run.tokenizer, int(token)) for token in run.tokenizer.encode(text)],
-        model.key_heads,
-        [model.of_layer(number).window for number in range(first, last)],
-        path,
-        first_layer=first,
-    )
+    return save_picture(run.plot_attention(text, layer), path)
 
 
 def draw_leaks(run: Run, text: str, path: Path) -> Finding:

@@ -73,6 +73,13 @@ class OutOfMemoryError(MingptError):
     """More memory was asked for than there is; what was saved before is whole."""
 
 
+def in_one_line(error: BaseException) -> str:
+    """Return what `error` says, in one line; the way to install what isn't."""
+    if isinstance(error, ModuleNotFoundError):
+        return f"{(error.name or '').partition('.')[0]} is not installed"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def asked_in_vain(error: BaseException) -> str | None:
     """How much memory was asked for, in words, where `error` says that there was not enough; None for any other."""
     text = " ".join(str(error).split())

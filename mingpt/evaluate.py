@@ -28,7 +28,7 @@ LONG = 5.0  # seconds; a judgement that takes longer says so
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class HeldOutLoss:
     """The mean over some targets.
 
@@ -42,6 +42,9 @@ class HeldOutLoss:
     bits_per_byte: float
     tokens: int
 
+    def __repr__(self) -> str:
+        return f"<{self.nats:.4f} nats per token, {self.bits_per_byte:.4f} bits per byte, over {self.tokens:,} tokens>"
+
     @property
     def perplexity(self) -> float:
         """e^nats: the number of equally likely tokens that would be as surprising; inf beyond what a float holds."""
@@ -51,7 +54,7 @@ class HeldOutLoss:
             return math.inf
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PseudoLikelihood:
     """How well gaps are filled: no loss and no perplexity, since every guess sees what comes after it.
 
@@ -70,6 +73,9 @@ class PseudoLikelihood:
     pseudo_bits_per_byte: float
     tokens: int
     of: int
+
+    def __repr__(self) -> str:
+        return f"<{self.pseudo_nats:.4f} pseudo-nats per token, over {self.tokens:,} of {self.of:,} tokens>"
 
 
 def require_autoregressive(model: LanguageModel, *, cuts: int | None = None, seed: int = 0) -> None:

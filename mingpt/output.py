@@ -1,7 +1,14 @@
-"""Output of long work, which must not end because nobody reads it any more."""
+"""Standard streams that end no command: odd characters, closed streams, a reader that has gone.
+
+What a stream's encoding hasn't got is written as an escape (`\\u2014`).  Output that is redirected, to a file or a
+pipe, is UTF-8, as the texts that models are trained on, unless PYTHONIOENCODING says otherwise; a terminal keeps its
+encoding.  A stream that was closed (`>&-`) takes everything and keeps nothing.  Long work goes on in silence when its
+reader has gone.
+"""
 
 import contextlib
 import errno
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -58,3 +65,32 @@ def lasting() -> Iterator[None]:
                 stream.flush()
     finally:
         sys.stdout, sys.stderr = streams
+
+
+def prepare_streams() -> None:
+    """Make this process's standard streams so; for the command line alone, whose process is its own."""
+    _occupy()
+    sys.stdout, sys.stderr = (_encoding_all(stream) for stream in (sys.stdout, sys.stderr))
+
+
+def _occupy() -> None:
+    """Open what of the first three file descriptors is closed, else the next file opened would take its number."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(handle, True)
+    os.close(handle)
+
+
+def _encoding_all(stream: Any) -> Any:
+    """Return `stream`, or in the place of one that is closed another; it encodes any character."""
+    if stream is None or stream.closed:
+        return open(os.devnull, "w", encoding="utf-8")
+    if isinstance(stream, io.TextIOWrapper):
+        as_asked = stream.isatty() or os.environ.get("PYTHONIOENCODING")
+        stream.reconfigure(encoding=None if as_asked else "utf-8", errors=_errors(stream))
+    return stream
+
+
+def _errors(stream: io.TextIOWrapper) -> str:
+    """How it encodes what it hasn't got; odd names of files stay the bytes that they are, where they are now."""
+    lossless = stream.errors == "surrogateescape" and stream.encoding.lower().replace("-", "") == "utf8"
+    return "surrogateescape" if lossless else "backslashreplace"

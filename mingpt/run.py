@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from mingpt import announcing, checkpoint, fitting, folders, shortage
-from mingpt.baselines import Baselines
+from mingpt.baselines import NAME as BASELINES
+from mingpt.baselines import Baselines, made
 from mingpt.checkpoint import Checkpoint
 from mingpt.counting import Counting
 from mingpt.distributed import joined
@@ -192,11 +193,11 @@ def _mirror(folder: Path, config: Config, mirror_id: str, say: Say) -> WandbMirr
 
 
 def _draw(folder: Path, baselines: Baselines, trainer: Trainer) -> None:
-    """The curve against the n-gram losses of the text."""
+    """Leave the curve against the n-gram losses of the text.  All that was trained is saved by now."""
     if not baselines.given:  # no step was left to make, or none was evaluated
-        baselines.losses(trainer)
+        made(folder / BASELINES, lambda: baselines.losses(trainer), trainer.say)
     with trainer.phases.timed("drawing"):
-        loss_picture.draw(folder)
+        made(folder / "loss.png", lambda: loss_picture.draw(folder), trainer.say)
 
 
 def load_newest(*, device: str = "auto", say: Say = silent) -> Run:

@@ -63,7 +63,7 @@ class ModelSettings(ModelConfig):
             require(folder is None, "model.pretrained_folder", folder, rule, by)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Config:
     """Every setting of a training run."""
 
@@ -92,6 +92,14 @@ class Config:
         return dataclasses.replace(
             self, model=dataclasses.replace(self.model, vocab_size=model.vocab_size, block_size=model.block_size)
         )
+
+    def __repr__(self) -> str:
+        return f"Config({', '.join(f'{key}={value!r}' for key, value in self.not_default().items())})"
+
+    def not_default(self) -> dict[str, Any]:
+        """Those of `flat` that are not the defaults."""
+        usual = Config().flat()
+        return {key: value for key, value in self.flat().items() if value != usual[key]}
 
     def to_yaml(self) -> str:
         """What `--config` takes back."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mingpt import rendering
 from mingpt.attention.maps import attention_weights
 from mingpt.errors import CheckpointError, DataError, UsageError, require
 from mingpt.evaluate import HeldOutLoss, PseudoLikelihood, held_out_loss, pseudo_likelihood
@@ -15,6 +16,7 @@ from mingpt.influence import influence
 from mingpt.lm import LanguageModel
 from mingpt.past_block import PastBlockLoss, past_block_loss
 from mingpt.paths import shown
+from mingpt.report import heatmaps, loss_picture
 from mingpt.report.reading import Record, last_line, read_json, read_losses
 from mingpt.sampling import Sampling, fill, stream, write
 from mingpt.say import Say, silent
@@ -26,6 +28,7 @@ from mingpt.text.prepared import is_prepared
 from mingpt.text.reading import STDIN, TINY_PATH, given_as, is_there
 from mingpt.text.special import SpecialTokens
 from mingpt.text.tokenizers import Ids, Tokenizer
+from mingpt.text.tokens import shown as token_name
 from mingpt.trainer import Progress
 
 PSEUDO_TOKENS = 16384  # hidden one at a time, each at the cost of a pass over its block
@@ -34,7 +37,7 @@ EXCERPT = 32  # tokens: as many as a picture has room for
 HALF = "\ufffd"  # what stands for part of a character
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """A trained model with all that belongs to it.
 
@@ -53,6 +56,54 @@ class Run:
     stopped: str | None = None
     special: SpecialTokens = field(default_factory=SpecialTokens)
     spent: Mapping[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return rendering.line(self.folder, self._facts())
+
+    def _repr_html_(self) -> str:
+        return rendering.table(self.folder, self._facts(), self.config.not_default())
+
+    def _facts(self) -> dict[str, str]:
+        family = type(self.model).__name__
+        most = 1 if self.model.fits_by_counting else self.config.trainer.max_iters
+        return rendering.facts(self.folder, family, self.model.parameter_count, self.progress.step, most)
+
+    def history(self) -> Any:
+        """Return every step's record, as metrics.jsonl has it: step, tokens, seconds, train_loss, lr, ...
+
+        A pandas DataFrame, one row a step, where pandas is installed; else a dict of arrays.  NaN where a step has no
+        such number, as `val_loss_part` between two evaluations.
+
+        Raises:
+            CheckpointError: metrics.jsonl is missing, as in an imported run, or damaged.
+        """
+        return rendering.as_table(rendering.columns(self.folder / "metrics.jsonl"))
+
+    def plot(self) -> Any:
+        """Return loss.png as a matplotlib Figure: the loss by step, and what n-gram models reach.  Notebooks show it.
+
+        Raises:
+            CheckpointError: metrics.jsonl is missing, as in an imported run, or damaged.
+        """
+        rendering.columns(self.folder / "metrics.jsonl")
+        return loss_picture.figure(self.folder)
+
+    def plot_attention(self, text: str, layer: int | None = None) -> Any:
+        """Return `attention(text)` as a matplotlib Figure, all of it or one layer, from 0: a square a head.
+
+        Raises:
+            UsageError: as `attention`; no such layer.
+        """
+        maps, model = self.attention(text), self.model.config
+        require(layer is None or 0 <= layer < len(maps), "layer", layer, f"must be 0 to {len(maps) - 1}, or null")
+        first, last = (0, len(maps)) if layer is None else (layer, layer + 1)
+        return heatmaps.figure(
+            [weights[0].float().cpu().numpy() for weights in maps[first:last]],
+            [token_name(self.tokenizer, int(token)) for token in self.tokenizer.encode(text)],
+            model.key_heads,
+            [model.of_layer(number).window for number in range(first, last)],
+            first_layer=first,
+        )
 
     def generate(self, prompt: str = "", max_new_tokens: int = 200, **sampling: Any) -> str:
         """The prompt and `max_new_tokens` tokens after it.

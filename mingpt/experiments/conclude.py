@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mingpt.errors import in_one_line
 from mingpt.experiments.base import Cell, Experiment
 from mingpt.experiments.picturing import measured
 from mingpt.files import write_atomic
@@ -35,7 +36,12 @@ def conclude(experiment: Experiment, folder: Path, cells: Sequence[Cell], say: S
         say(finding)
     if result or taken:
         write_atomic(folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
-    say(f"page: {page.write([folder], folder / PAGE)}")
+    try:
+        written = page.write([folder], folder / PAGE)
+    except Exception as error:  # what was found is shown and saved by now
+        say(f"{folder / PAGE}: not written ({in_one_line(error)}); `report {folder}` tries again")
+    else:
+        say(f"page: {written}")
 
 
 def said_of(experiment: Experiment, folder: Path) -> dict[str, list[str]]:

@@ -12,6 +12,7 @@ from mingpt.report.drawing import Drawing
 from mingpt.report.lettering import in_lines, plain
 from mingpt.report.loss_picture import labels
 from mingpt.report.palette import INK, LINE, QUIET, Palette, settings
+from mingpt.report.plotting import require_matplotlib
 from mingpt.report.tidy import tidy
 from mingpt.report.words import number
 
@@ -53,6 +54,7 @@ def loss_curves(
         small: how the runs are smaller than they should be; said in the picture.
         palette: looks of the variants; None: in their order.
     """
+    require_matplotlib()
     from matplotlib import rc_context
     from matplotlib.figure import Figure  # 0.5 s, and only where a picture is drawn
 
@@ -178,6 +180,7 @@ def measured(
         finding: what it shows, said to those who can't see it beside its titles.
         caption: what is shown, and what lines and colours mean; empty: its titles.
     """
+    require_matplotlib()
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mingpt.files import save_picture
 from mingpt.report.lettering import drawable, plain
-from mingpt.report.palette import settings
+from mingpt.report.plotting import figure_settings, new_figure
 
 TITLE = "how much each query (row) takes of each key (column)\ncolours follow the square root of the weight"
 MARKED = (0, 0.01, 0.05, 0.1, 0.2, 0.5, 1)  # along the colour bar, whose scale is a square root
@@ -23,16 +23,15 @@ SIDES = {
 NAMES = str.maketrans({"\n": "\\n", " ": "\u2423", "\t": "\\t"})  # of what can't be seen
 
 
-def draw(
+def figure(
     maps: Sequence[NDArray[np.floating[Any]]],
     tokens: Sequence[str],
     key_heads: int,
     windows: Sequence[int | None],
-    path: Path,
     *,
     first_layer: int = 0,
-) -> Path:
-    """Draw one row of squares per layer into `path`, and return it.
+) -> Any:
+    """Return a matplotlib Figure of one row of squares per layer.
 
     What no query may read is grey; a thin line marks where a window ends.
 
@@ -43,10 +42,8 @@ def draw(
         windows: keys that a query of each layer sees, its own included; None: no window.
         first_layer: number of the first of `maps`.
     """
-    from matplotlib import rc_context  # 0.5 s, and only where a picture is drawn
-
-    with rc_context(settings()):
-        return save_picture(_rows_of_squares(maps, tokens, key_heads, windows, first_layer), path)
+    with figure_settings():
+        return _rows_of_squares(maps, tokens, key_heads, windows, first_layer)
 
 
 def _rows_of_squares(
@@ -56,11 +53,9 @@ def _rows_of_squares(
     windows: Sequence[int | None],
     first_layer: int,
 ) -> Any:
-    from matplotlib.figure import Figure
-
     layers, heads = len(maps), len(maps[0])
     panel = min(PANEL, LARGEST / max(heads, layers))
-    figure = Figure(figsize=(panel * heads + 1.9, panel * layers + 1.2), dpi=110)
+    figure = new_figure(figsize=(panel * heads + 1.9, panel * layers + 1.2), dpi=110)
     width, height = figure.get_size_inches()
     edges = {"left": 0.8 / width, "right": 1 - 0.9 / width, "bottom": 0.4 / height, "top": 1 - 0.7 / height}
     groups = figure.add_gridspec(layers, key_heads, **edges, wspace=0.12, hspace=0.28)
@@ -93,11 +88,8 @@ def draw_influence(moved: NDArray[np.floating[Any]], tokens: Sequence[str], find
         tokens: what stands at each position.
         finding: the title.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    with rc_context(settings()):
-        figure = Figure(figsize=(7.6, 6.8), dpi=120, layout="constrained")
+    with figure_settings():
+        figure = new_figure(figsize=(7.6, 6.8), dpi=120, layout="constrained")
         axes = figure.subplots()
         for own, image in influence_square(axes, moved).items():
             if own or image.get_array().count():

@@ -10,6 +10,7 @@ from matplotlib.image import imread
 
 from mingpt import selftest
 from mingpt.benchmarks import BENCHMARKS
+from mingpt.files import save_picture
 from mingpt.report import heatmaps
 
 
@@ -56,7 +57,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         i, j = np.arange(size)[:, None], np.arange(size)
         maps = [np.repeat(((i >= j) & (i - j < w))[None] / 2, heads, 0) for w in (size, window or size)]
         tokens = [chr(97 + n % 26) for n in range(size - 1)] + ["\n"]
-        heatmaps.draw(maps, tokens, key_heads, [None, window], tmp_path / "a.png")
+        save_picture(heatmaps.figure(maps, tokens, key_heads, [None, window]), tmp_path / "a.png")
         return figures[-1]
 
     monkeypatch.setattr(Figure, "savefig", lambda self, path, **how: figures.append(self))

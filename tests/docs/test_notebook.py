@@ -1,10 +1,11 @@
-"""The example for people who use mingpt from Python runs as it stands, and what they import is there."""
+"""The notebook for people who use mingpt from Python runs as it stands, and what they import is there."""
 
+import ast
 import importlib
 import inspect
+import json
 import os
 import re
-import runpy
 import subprocess
 import sys
 import tempfile
@@ -17,24 +18,47 @@ from torch import nn
 import mingpt
 
 ROOT = Path(__file__).parents[2]
-NOTEBOOK = ROOT / "examples" / "notebook.py"
+NOTEBOOK = ROOT / "examples" / "tour.ipynb"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_example_no_longer_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def code_cells() -> list[str]:
+    book = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    assert book["nbformat"] == 4
+    assert all(not cell.get("outputs") for cell in book["cells"])  # which would tell of another version
+    return ["".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "code"]
+
+
+def shown(cell: str, names: dict[str, Any]) -> Any:
+    """Execute a cell as a notebook does; return the value of its last line where that is an expression."""
+    *body, last = ast.parse(cell).body
+    if not isinstance(last, ast.Expr):
+        body, last = [*body, last], ast.Expr(ast.Constant(None))
+    exec(compile(ast.Module(body, []), "cell", "exec"), names)
+    return eval(compile(ast.fix_missing_locations(ast.Expression(last.value)), "cell", "eval"), names)
+
+
+def test_tour_runs_and_shows_what_it_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    runpy.run_path(str(NOTEBOOK), run_name="__main__")
+    names: dict[str, Any] = {"__name__": "__main__"}
+    values = [value for value in (shown(cell, names) for cell in code_cells()) if value is not None]
+    pictures = [value._repr_png_() for value in values if hasattr(value, "_repr_png_")]
+    assert len(pictures) == 3
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures)
+    runs = [value for value in values if isinstance(value, mingpt.Run)]
+    assert len(runs) == 2  # of the values shown
+    assert all("<table>" in run._repr_html_() for run in runs)
+    assert names["same"]  # what came back from Hugging Face writes the same
     out = capsys.readouterr().out
-    assert out.splitlines()[-1] == "True"  # what came back from Hugging Face writes the same
-    losses = re.findall(r"^([\d.]+) nats without a window, ([\d.]+) with one$", out, re.MULTILINE)
+    losses = re.findall(r"nats per token: ([\d.]+) without a window, ([\d.]+) with one of 4$", out, re.MULTILINE)
     assert max(map(float, losses[0])) < 1.5
     (made,) = (path for path in tmp_path.iterdir() if not path.name.startswith("torchinductor"))  # PyTorch's own cache
     assert {path.name for path in made.iterdir()} >= {"run", "exported", "again"}
 
 
 def test_example_leaves_out_most_of_what_there_is() -> None:
-    used = set(re.findall(r"mingpt\.(\w+)", NOTEBOOK.read_text(encoding="utf-8")))
+    used = set(re.findall(r"mingpt\.(\w+)", "\n".join(code_cells())))
     assert used <= set(mingpt.__all__)
     assert set(mingpt.__all__) - used <= {
         *("BidirectionalRNN", "LanguageModel", "NGram", "Run", "Trainer"),
