@@ -96,8 +96,8 @@ def test_command_ends_with_another_code_than_5(
 ) -> None:
     real = run.build
 
-    def build(config: Any) -> Any:
-        model = real(config)
+    def build(*args: Any) -> Any:
+        model = real(*args)
         spoil_loss(model, math.nan)
         return model
 
