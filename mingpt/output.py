@@ -18,14 +18,18 @@ GONE = (errno.EPIPE, errno.EIO, errno.EINVAL)  # a pipe without a reader; a clos
 
 
 class Lasting:
-    """A text stream that becomes silent once its reader has gone, instead of raising an error.
+    """A text stream that becomes silent once it can't be written to, instead of raising an error.
 
     Args:
         stream: what is written to; everything else is asked of it.
+
+    Attributes:
+        failed: why, but where its reader has gone; as on a full disk.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._gone = stream, False
+        self.failed: OSError | None = None
 
     def write(self, text: str) -> int:
         self._attempt(lambda: self._stream.write(text))
@@ -43,9 +47,10 @@ class Lasting:
         try:
             act()
         except OSError as error:
-            if error.errno not in GONE:
-                raise
             self._gone = True
+            if error.errno not in GONE:
+                self.failed = error
+                error.filename = error.filename or getattr(self._stream, "name", None)
             with contextlib.suppress(OSError, ValueError):  # what is still buffered must not be an error at the exit
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
@@ -55,7 +60,11 @@ class Lasting:
 
 @contextlib.contextmanager
 def lasting() -> Iterator[None]:
-    """Let standard output and standard error be `Lasting`, as in `chargpt | head` or after a terminal was closed."""
+    """Let standard output and standard error be `Lasting`, as in `chargpt | head` or after a terminal was closed.
+
+    Raises:
+        OSError: at the end, when all work is done: what was printed could not be written, as to a full disk.
+    """
     streams: tuple[Any, Any] = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (stream and Lasting(stream) for stream in streams)
     try:
@@ -63,6 +72,8 @@ def lasting() -> Iterator[None]:
         for stream in (sys.stdout, sys.stderr):
             if stream:
                 stream.flush()
+                if stream.failed:
+                    raise stream.failed
     finally:
         sys.stdout, sys.stderr = streams
 

@@ -1,6 +1,7 @@
 """A closed terminal saves, what is ignored stays so, and a reader that has gone ends no training."""
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from mingpt import checkpoint, cli, run
-from mingpt.output import Lasting, lasting
+from mingpt.output import lasting
 
 HANGUP = signal.SIGHUP
 
@@ -61,13 +62,23 @@ def test_reader_that_has_gone_ends_no_training(
     print("and what is printed later is no error", flush=True)
 
 
-def test_other_error_of_output_is_raised(unread: Any) -> None:
-    class Full:
+def test_full_disk_under_the_output_ends_no_work_and_is_raised_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        name = "<stdout>"
+
         def write(self, text: str) -> int:
             raise OSError(errno.ENOSPC, "full")
 
-    with pytest.raises(OSError, match="full"):
-        Lasting(Full()).write("x")  # type: ignore[arg-type]
+    def work() -> None:
+        with lasting():
+            print("x")
+            done.append(True)
+
+    done: list[bool] = []
+    monkeypatch.setattr(sys, "stdout", Full())
+    with pytest.raises(OSError, match="full: '<stdout>'"):
+        work()
+    assert done
 
 
 def test_closed_terminal_and_missing_streams_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
