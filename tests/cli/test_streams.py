@@ -61,9 +61,6 @@ def test_training_ends_well_with_an_ascii_stream_and_a_backend_that_is_not_there
     assert b"\\u" in ended.stdout
     assert b"curve: " in ended.stdout
     assert (tmp_path / "run" / "loss.png").is_file()
-    wrote = _chargpt(tmp_path, "sample", "--run=run", "--max_new_tokens=400", "--temperature=5")
-    assert wrote.returncode == 0
-    assert set(wrote.stdout.decode("utf-8")) >= set("中文")
 
 
 def test_closed_streams_are_no_error_and_no_file_takes_their_place(tmp_path: Path, tiny: tuple[str, ...]) -> None:
