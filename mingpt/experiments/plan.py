@@ -35,7 +35,6 @@ RATE = "trainer.learning_rate"
 JUDGED_ON = 0.05  # of the training part, its end
 RATES_SEED = 0  # cells begin at 1, so that no arm is judged by the seed that its learning rate was chosen with
 NO_PART = ("system.seed", "system.work_dir", "model.pretrained_folder", "trainer.resume", "trainer.resume_changed")
-QUIET = {"wandb.mode": "disabled"}  # unless an arm says otherwise
 LONGEST_NAME = 100
 
 
@@ -103,7 +102,7 @@ def cells(
             configs = []
             for number, (stage, place) in enumerate(zip(stages, homes, strict=True)):
                 start = {"model.pretrained_folder": str(homes[number - 1])} if number else {}
-                found = config_of({**QUIET, **stage, **own, **start, "system.work_dir": str(place)})
+                found = config_of({**_quiet(stage), **own, **start, "system.work_dir": str(place)})
                 configs.append(_named_in_wandb(found, f"{arm} seed {seed}"))
             if arm not in read:  # of a later stage the weights are those of the one before it
                 read[arm] = [
@@ -116,6 +115,11 @@ def cells(
 
 def _from_nothing(config: Config) -> Config:
     return replace(config, model=replace(config.model, pretrained_folder=None))
+
+
+def _quiet(stage: Settings) -> Settings:
+    """Return settings of runs that are not mirrored to wandb unless they name a mode: there are many of them."""
+    return {**stage, "wandb.mode": stage.get("wandb.mode") or "disabled"}
 
 
 def _named_in_wandb(config: Config, name: str) -> Config:
@@ -152,7 +156,7 @@ def trials(experiment: Experiment, folder: Path, text: Text, quick: bool) -> dic
         for rate in experiment.learning_rates:
             home = folder / "learning-rates" / folder_name(arm) / f"{rate:g}"
             own = {"data.path": str(part), "data.val_fraction": JUDGED_ON, RATE: rate}
-            config = config_of({**QUIET, **stages[0], **own, "system.seed": RATES_SEED, "system.work_dir": str(home)})
+            config = config_of({**_quiet(stages[0]), **own, "system.seed": RATES_SEED, "system.work_dir": str(home)})
             found[arm][rate] = Cell(f"{arm}, learning rate {rate:g},", RATES_SEED, (config,), (home,))
     return found
 

@@ -97,7 +97,7 @@ def sweep(
         variants: settings by their keys, each with the values that it takes.
         seeds: trials per combination; a significance test needs 3.
         base: the settings that all variants share: a Config, some settings by their keys, or a YAML file of them. A
-            Config says all settings, its wandb.mode, too, which otherwise is disabled.
+            Config says all settings; where its wandb.mode is None, trials are not mirrored.
         folder: of the sweep; one that holds the same sweep goes on; None: the first free of out/sweeps/1, 2, ...
         jobs: trials at once; the threads are divided among them.
         say: called with each line of progress.
