@@ -1,6 +1,8 @@
 """Seeds and devices: the two things that every run fixes before anything else."""
 
 import hashlib
+import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,6 +33,21 @@ def pick_device(name: str, setting: str = "trainer.device") -> torch.device:
     there = ", ".join(kind for kind, present in available.items() if present)
     require(available[name], setting, name, f"is not on this machine, which has {there}")
     return torch.device(name)
+
+
+@contextmanager
+def process_kept() -> Iterator[None]:
+    """Undo what packages do to the process as they are imported: environment variables, filters of warnings.
+
+    PyTorch imports its compiler, which does both, for a random number on the device "meta", too.
+    """
+    before = set(os.environ)
+    with warnings.catch_warnings():
+        try:
+            yield
+        finally:
+            for name in set(os.environ) - before:
+                del os.environ[name]
 
 
 @contextmanager

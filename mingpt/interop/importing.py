@@ -40,7 +40,7 @@ from mingpt.text.special import SpecialTokens
 from mingpt.text.tokenizers import TOKENIZERS, Tokenizer
 from mingpt.trainer import Progress
 from mingpt.untrusted import TOKENIZER_BYTES
-from mingpt.utils import SystemConfig
+from mingpt.utils import SystemConfig, process_kept
 
 MOST_TOKENS = 1024  # of a block, where nothing but memory bounds it and nobody asks for more
 
@@ -131,7 +131,7 @@ def _skeleton(architecture: Architecture, config: ModelConfig, stored: Mapping[s
     if missing:
         raise CheckpointError(f"{missing[0]}.weight is missing" + (", and others" if len(missing) > 1 else ""))
     try:
-        with torch.device("meta"):
+        with process_kept(), torch.device("meta"):
             model = GPT(replace(config, init="gpt2"))
     except (RuntimeError, OverflowError, TypeError):
         raise CheckpointError(f"{CONFIG}: sizes that no model has") from None
