@@ -54,12 +54,15 @@ def shown(path: str | Path) -> str:
     text = os.fspath(path)
     try:
         home = os.getcwd()
-    except FileNotFoundError:
+    except OSError:  # it was removed, or may not be read
         return text
     if text == home:
         return os.curdir
     below = text.removeprefix(os.path.join(home, "")) if home != os.path.dirname(home) else text
-    return below.removeprefix(os.path.join(os.curdir, "")) or text
+    below = below.removeprefix(os.path.join(os.curdir, ""))
+    if below.startswith("~") and not text.startswith("~"):  # else it would be the home
+        return os.path.join(os.curdir, below)
+    return below or text
 
 
 def require_writable(out: Path) -> None:

@@ -81,7 +81,7 @@ def _of_one_byte(name: str, block: bytes) -> str:
     right = sum(character > "\x7f" for character in read) - len(wrong)
     if right and right >= len(wrong):
         cut = f"`iconv -c -f UTF-8 -t UTF-8 {shlex.quote(name)} > utf8.txt`"
-        return f"the text around it is good UTF-8, so it is damaged there: mend it, or leave such bytes out by {cut}"
+        return f"the text around it is good UTF-8, so it is damaged there: repair it, or leave such bytes out by {cut}"
     high = [byte for byte in block if byte > 127]
     if len(high) > MOST_HIGH * len(block):
         return f"it is in an encoding that only its origin tells: {converted(name, 'ENCODING')}"

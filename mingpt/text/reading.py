@@ -123,13 +123,24 @@ def is_relative(path: str) -> bool:
 
 def shown(path: str) -> str:
     """`path`, or a list or pattern of them, as a person would type it in the current folder."""
+    if is_name(path):
+        return path
+    typed = _shown(path)
+    return os.path.join(os.curdir, typed) if is_name(typed) else typed
+
+
+def _shown(path: str) -> str:
     if os.path.lexists(path):
         return paths.shown(path)
     if not any(os.path.isabs(part) for part in _parts(path)):
         return path
     with contextlib.suppress(OSError):
-        home = os.path.join(_literally(os.getcwd()), "")
-        return ",".join(paths.shown(part.removeprefix(home)) for part in _parts(path))
+        home = os.getcwd()
+        escaped = os.path.join(_literally(home), "")
+        return ",".join(
+            paths.shown(os.path.join(home, part.removeprefix(escaped)) if part.startswith(escaped) else part)
+            for part in _parts(path)
+        )
     return path
 
 
@@ -246,8 +257,8 @@ def _files_in(folder: str) -> list[str]:
 
     for home, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [each for each in folders if not each.startswith(".")]
-        paths = (os.path.join(home, name) for name in names if not name.startswith("."))
-        found += [path for path in paths if os.path.isfile(path)]
+        seen = (os.path.join(home, name) for name in names if not name.startswith("."))
+        found += [path for path in seen if os.path.isfile(path)]
     if not found:
         raise DataError(f"data.path: {named(folder)} is a folder without a file")
     return sorted(found)

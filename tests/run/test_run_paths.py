@@ -232,9 +232,19 @@ def test_list_in_a_folder_of_an_odd_name_stays_a_list(
             patch.chdir("/")
             assert "".join(Path(file).read_text() for file in reading.files_of(named)) == content
     assert not origins.is_there(reading.absolute("z.txt"))
+
+
+def test_path_is_shown_so_that_it_means_the_same_when_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     for special in ("-", "tinyshakespeare", "input.txt"):
-        assert reading.absolute(special) == special
-    assert reading.absolute("./tinyshakespeare") != "tinyshakespeare"
+        assert reading.shown(special) == reading.absolute(special) == special
+        assert reading.shown(reading.absolute(f"./{special}")) == f"./{special}"
+    for typed in ("./~", "./~/a.txt", "./~*.txt", "a.txt,./~/b.txt"):
+        assert reading.shown(reading.absolute(typed)) == typed
+        assert shown(absolute(typed)) == typed
+    Path("~").mkdir()
+    Path("~/a.txt").touch()
+    assert reading.shown(reading.absolute("./~/a.txt")) == "./~/a.txt"
 
 
 def test_removed_current_folder_is_said(tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
