@@ -12,6 +12,7 @@ from typing import Any
 
 from mingpt.errors import CheckpointError
 from mingpt.interop.reading import CONFIG, read_object, read_text
+from mingpt.paths import shown
 from mingpt.say import Say
 from mingpt.text.library import LibraryTokenizer
 from mingpt.text.special import SpecialTokens
@@ -31,7 +32,8 @@ def read(folder: Path, config: Mapping[str, Any], tokenizer: Tokenizer, vocab_si
 
     Args:
         config: the content of its config.json.
-        tokenizer: of its tokenizer.json; names of tokens that it doesn't have are left out.
+        tokenizer: of its tokenizer.json; tokens that it doesn't have are left out, since transformers would add them to
+            an export's vocabulary, with ids that the model has no rows for.
         vocab_size: rows of the model; ids beyond it, as -1 for none, are no tokens.
 
     Raises:
@@ -48,15 +50,17 @@ def read(folder: Path, config: Mapping[str, Any], tokenizer: Tokenizer, vocab_si
     for name in NAMES:
         token = _token(own, name, TOKENIZER_CONFIG) or _token(named, name, TOKENS_MAP)
         token = token or added.get(ids.get(f"{name}_id", [-1])[0])
-        if token and not (isinstance(tokenizer, LibraryTokenizer) and tokenizer.has(token)):
-            say(f"{folder}: {name}={token[:40]!r} is no token of tokenizer.json, and is left out")
-        elif token:
+        if token and _is_known(token, name, folder, tokenizer, say):
             tokens[name] = token
     sides = [side for side in (own.get("padding_side"),) if side in ("left", "right")]
     return SpecialTokens(
         ids=ids,
         tokens=tokens,
-        extra=[token for token in _extra(own) or _extra(named) if token not in tokens.values()],
+        extra=[
+            token
+            for token in _extra(own) or _extra(named)
+            if token not in tokens.values() and _is_known(token, EXTRA[0], folder, tokenizer, say)
+        ],
         chat_templates=_templates(folder, own),
         flags={name: value for name in FLAGS if isinstance(value := own.get(name), bool)},
         padding_side=sides[0] if sides else None,
@@ -88,6 +92,14 @@ def entries_of(special: SpecialTokens) -> dict[str, Any]:
 
 def _optional(folder: Path, name: str) -> dict[str, Any]:
     return read_object(folder, name) if os.path.lexists(folder / name) else {}
+
+
+def _is_known(token: str, name: str, folder: Path, tokenizer: Tokenizer, say: Say) -> bool:
+    """Return whether the tokenizer has this special token, and report one that it hasn't."""
+    known = isinstance(tokenizer, LibraryTokenizer) and tokenizer.has(token)
+    if not known:
+        say(f"{shown(folder)}: {name}={token[:40]!r} is no token of tokenizer.json, and is left out")
+    return known
 
 
 def _ids(told: Mapping[str, Any], name: str, file: str) -> list[int]:

@@ -121,6 +121,17 @@ def test_comparison_is_blind_to_another_tokenizer(a_run: Any, tmp_path: Path) ->
         parity.compare(run, tmp_path / "out")
 
 
+def test_tokenizer_that_does_not_give_a_text_back_is_an_error(a_run: Any, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    run = a_run()
+    exporting.export(run, tmp_path / "out")
+    path = tmp_path / "out" / "tokenizer.json"
+    described = json.loads(path.read_text())
+    path.write_text(json.dumps(described | {"normalizer": {"type": "Prepend", "prepend": "b"}}))
+    with pytest.raises(MingptError, match="its tokenizer is another"):
+        parity.compare(run, tmp_path / "out")
+
+
 def test_tokenizer_that_was_not_compared_passes_for_the_same(
     a_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
