@@ -1,5 +1,6 @@
 """What the samples of a run begin with: what its settings say, or the commonest beginnings of its own text."""
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -69,7 +70,7 @@ def beginnings(train: Ids, tokenizer: Tokenizer) -> list[str]:
 
 
 def _pieces(train: Ids, tokenizer: Tokenizer) -> Iterator[list[str]]:
-    """The lines of some places of the text, without those that are cut."""
+    """The lines of some places of the text: first the one above them, then those that are not cut."""
     if len(train) <= PIECES * PIECE:
         starts, longest = [0], len(train)
     else:
@@ -77,14 +78,14 @@ def _pieces(train: Ids, tokenizer: Tokenizer) -> Iterator[list[str]]:
     for start in starts:
         text = tokenizer.decode(train[start : start + longest].tolist())
         lines = re.split("\r\n|\n|\r", text)
-        yield lines[1 if start else 0 : -1] or lines
+        yield [lines[0], *(lines[1:-1] or lines)] if start else ["", *(lines[:-1] or lines)]
 
 
 def _openings(pieces: list[list[str]]) -> list[str]:
     """The first lines of paragraphs, which an empty line parts; of a text that has hardly any, all lines."""
     lines = [[line.strip() for line in piece] for piece in pieces]
-    first = [line for piece in lines for above, line in zip(["", *piece], piece, strict=False) if line and not above]
-    return first if len(first) >= FEW else [line for piece in lines for line in piece]
+    first = [line for piece in lines for above, line in itertools.pairwise(piece) if line and not above]
+    return first if len(first) >= FEW else [line for piece in lines for line in piece[1:]]
 
 
 def _beginning(line: str) -> str:

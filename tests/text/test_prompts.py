@@ -52,6 +52,15 @@ def test_long_text_is_read_at_spread_places_and_cut_lines_do_not_count(monkeypat
     assert set(found(text, "byte")) == {"A licence of one", "Act one", "Act two"}
 
 
+@pytest.mark.parametrize("kind", ["char", "byte"])
+def test_lines_in_the_middle_of_a_paragraph_are_no_beginnings_of_one(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(prompts, "PIECES", 9)
+    monkeypatch.setattr(prompts, "PIECE", 97)
+    assert found("\n".join("Act one\nAct two\nAct two\n" for _ in range(300)), kind) == ["Act one"]
+
+
 def test_given_prompts_come_before_stored_ones_and_those_before_the_text_s() -> None:
     tokenizer = TOKENIZERS["char"].of([PLAY])
     ids = tokenizer.encode(PLAY)
