@@ -45,8 +45,9 @@ def describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus, pro
         "reads": _reads(trainer.model),
     }
     attention = kernels(trainer.model.config, trainer.device)
+    how = {"pieces_at_once": trainer.pieces}  # with the threads, what the rounding of a step depends on
     linked = {scratch.IN_ENVIRONMENT: scratch.run_id(folder)} if scratch.run_id(folder) else {}
-    more = {**text, **linked, **trainer.ranks.described, "model": model, "attention": attention}
+    more = {**text, **linked, **trainer.ranks.described, **how, "model": model, "attention": attention}
     folders.write_json(folder, "environment.json", runlog.environment(trainer.device, **more))
     folders.write_config(folder, config)  # last: where it lies, a run is
     trainer.say(_announcement(trainer))

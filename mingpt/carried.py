@@ -25,13 +25,20 @@ class Carried:
         rows: of a step, in all processes.
         parts: that one process alone would compute them in.
         ranks: the processes that share them.
+        pieces: that each part is computed in at the same time.
     """
 
     def __init__(
-        self, fresh: Callable[[int], bool] | None, model: LanguageModel, rows: int, parts: int, ranks: Ranks = ALONE
+        self,
+        fresh: Callable[[int], bool] | None,
+        model: LanguageModel,
+        rows: int,
+        parts: int,
+        ranks: Ranks = ALONE,
+        pieces: int = 1,
     ) -> None:
         self._fresh, self._model, self._rows, self._parts, self._ranks = fresh, model, rows, parts, ranks
-        self._own_parts = ranks.parts(rows, parts)
+        self._own_parts = ranks.parts(rows, parts) * pieces
         self._states: list[CarriedState] = []
 
     def into(self, step: int) -> Sequence[CarriedState | None]:

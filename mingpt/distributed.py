@@ -67,6 +67,7 @@ class Replicas(Ranks):
     """
 
     strategy = "ddp"
+    passes_at_once = False
 
     def __init__(self, launch: Launch) -> None:
         self.rank, self.size, self.launch, self._launched = launch.rank, launch.size, launch.id, launch

@@ -6,8 +6,9 @@ project makes a `HeldOutLoss`.  What fills gaps instead is judged by its pseudo-
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from mingpt.lm import LanguageModel, State, evaluating
 from mingpt.ranks import ALONE, Ranks
 from mingpt.say import Say, silent
 from mingpt.text.tokenizers import Ids, Tokenizer
+from mingpt.workers import at_once
 
 TOKENS_AT_ONCE = 8192  # bounds the memory of one forward pass
 LOGITS_AT_ONCE = 1 << 26  # so does this, where a vocabulary is large
@@ -130,9 +132,7 @@ def held_out_loss(
     groups = _blocks(ids, model.config.block_size, at_most, model.config.vocab_size, ranks.size)
     with evaluating(model):
         own = list(ranks.deal(groups))
-        nats = ranks.total(
-            sum(counts * _nats(model, group) for group, counts in announced(own, "judging the held-out text", say))
-        )
+        nats = ranks.total(_summed(partial(_nats, model), own, model, ranks, "judging the held-out text", say))
     scored = np.concatenate([windows[:, 1:].reshape(-1) for windows in groups])
     return HeldOutLoss(nats / len(scored), _bits_per_byte(nats, scored, tokenizer), len(scored))
 
@@ -195,7 +195,7 @@ def pseudo_likelihood(
     with evaluating(model):
         own = list(ranks.deal([pass_ for block in blocks for pass_ in _passes(block, model.config.vocab_size)]))
         doing = f"hiding each of {len(hidden):,} tokens in turn"
-        nats = ranks.total(sum(counts * _hiding(model, *pass_) for pass_, counts in announced(own, doing, say)))
+        nats = ranks.total(_summed(lambda pass_: _hiding(model, *pass_), own, model, ranks, doing, say))
     return PseudoLikelihood(nats / len(hidden), _bits_per_byte(nats, hidden, tokenizer), len(hidden), len(ids))
 
 
@@ -222,6 +222,19 @@ def announced(parts: Sequence[T], doing: str, say: Say) -> Iterator[T]:
             if left > LONG:
                 say(f"{doing}: about {left:,.0f} s")
         yield part
+
+
+def _summed(
+    score: Callable[[T], float], parts: Sequence[tuple[T, bool]], model: LanguageModel, ranks: Ranks, doing: str, say: Say
+) -> float:
+    """Return the sum of score(part) over the parts that count; on a CPU several are scored at the same time."""
+    together = torch.get_num_threads() if model.device.type == "cpu" and ranks.passes_at_once else 1
+    groups = [parts[first : first + together] for first in range(0, len(parts), together)]
+    total = 0.0
+    for group in announced(groups, doing, say):
+        scores = at_once(score, [part for part, _ in group])
+        total += sum(counts * found for found, (_, counts) in zip(scores, group, strict=True))
+    return total
 
 
 def _bits_per_byte(nats: float, tokens: Ids, tokenizer: Tokenizer) -> float:

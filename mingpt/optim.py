@@ -7,7 +7,7 @@ convolutions, norms and biases, which are no linear maps between hidden vectors,
 import inspect
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -43,9 +43,15 @@ def rate_at(
 
 
 @OPTIMIZERS.add("adamw")
-def adamw(model: nn.Module, *, lr: float, betas: tuple[float, float], weight_decay: float, **_: Any) -> list[Any]:
-    """AdamW on everything (Loshchilov & Hutter 2019); all with two axes decay, norms and biases don't."""
-    return [_adamw(model.named_parameters(), lr, betas, weight_decay)]
+def adamw(
+    model: nn.Module, *, lr: float, betas: tuple[float, float], weight_decay: float, shares: int = 1, **_: Any
+) -> list[Any]:
+    """AdamW on everything (Loshchilov & Hutter 2019); all with two axes decay, norms and biases don't.
+
+    Args:
+        shares: optimizers that the parameters are divided among, to be stepped at the same time.
+    """
+    return [_adamw(share, lr, betas, weight_decay) for share in _divided(model.parameters(), shares)]
 
 
 @OPTIMIZERS.add("muon")
@@ -57,18 +63,31 @@ def muon(
     betas: tuple[float, float],
     weight_decay: float,
     matrix_momentum: float = 0.95,
+    shares: int = 1,
 ) -> list[Any]:
-    """Muon on the matrices of the blocks, AdamW on the rest (Jordan et al. 2024)."""
+    """Muon on the matrices of the blocks, AdamW on the rest (Jordan et al. 2024).
+
+    Args:
+        shares: optimizers of each kind that the parameters are divided among, to be stepped at the same time.
+    """
     matrices = hidden_matrices(model)
-    others = ((name, p) for name, p in model.named_parameters() if name not in matrices)
-    of_matrices = Muon(matrices.values(), lr=matrix_lr, momentum=matrix_momentum, weight_decay=weight_decay)
-    return [_adamw(others, lr, betas, weight_decay), of_matrices]
+    others = [p for name, p in model.named_parameters() if name not in matrices]
+    of_matrices = [
+        Muon(share, lr=matrix_lr, momentum=matrix_momentum, weight_decay=weight_decay)
+        for share in _divided(matrices.values(), shares)
+    ]
+    return [*(_adamw(share, lr, betas, weight_decay) for share in _divided(others, shares)), *of_matrices]
+
+
+def _divided(parameters: Iterable[Tensor], shares: int) -> list[list[Tensor]]:
+    """Deal out the parameters by shape, the largest first, so that every share has about as much of each."""
+    ordered = sorted(parameters, key=lambda p: (-p.numel(), tuple(p.shape)))
+    return [share for share in (ordered[first::shares] for first in range(shares)) if share]
 
 
 def _adamw(
-    named: Iterable[tuple[str, nn.Parameter]], lr: float, betas: tuple[float, float], weight_decay: float
+    parameters: Sequence[Tensor], lr: float, betas: tuple[float, float], weight_decay: float
 ) -> "AdamW":
-    parameters = [p for _, p in named]
     groups: Groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},

@@ -47,8 +47,8 @@ class Spread:
         """Differences pair by pair."""
         return Spread(tuple(a - b for a, b in zip(self.values, other.values, strict=True)))
 
-    def divided(self, count: int) -> "Spread":
-        """Of each of `count` equal parts."""
+    def divided(self, count: float) -> "Spread":
+        """Of each of `count` equal parts, or in units of `count`."""
         return Spread(tuple(value / count for value in self.values))
 
     def apart_from(self, other: "Spread") -> bool:

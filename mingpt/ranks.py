@@ -42,9 +42,11 @@ class Ranks:
         rank, size: of this process, and how many there are.
         path: what sets this process's random draws apart from those of rank 0.
         launch: the id of what started it; None: nothing that would start it again.
+        passes_at_once: whether several threads may make passes at the same time; exchanges need one after the other.
     """
 
     rank, size = 0, 1
+    passes_at_once = True
     path: tuple[int, ...] = ()
     launch: str | None = None
 

@@ -41,6 +41,7 @@ from mingpt.text.tokenizers import Tokenizer
 from mingpt.trained import Run, environment, stored_prompts
 from mingpt.trainer import Event, Progress, Trainer
 from mingpt.utils import cpu_threads, derived_seed, pick_device
+from mingpt.workers import usable_threads
 from mingpt.zoo import build
 
 
@@ -61,7 +62,7 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = (), be
     config.wandb.resolved_mode()  # rejected before anything is made
     config, kind = resolved(config), pick_device(config.trainer.device)
     with (
-        cpu_threads(config.system.threads),
+        cpu_threads(config.system.threads or usable_threads()),
         torch.inference_mode(False),  # a caller's mode is no setting of a run
         torch.enable_grad(),
         joined(config.dist, kind) as ranks,

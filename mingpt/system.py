@@ -14,7 +14,7 @@ class SystemConfig:
     Attributes:
         seed: everything random follows from it: weights, batches, dropout, samples
         work_dir: the run folder; null: the first free of out/chargpt, out/chargpt-2, ...
-        threads: CPU threads for the arithmetic; 0: as many as PyTorch chooses
+        threads: CPU threads for the arithmetic; 0: as many as PyTorch chooses and this process's cgroup allows
     """
 
     seed: int = 3407

@@ -26,7 +26,8 @@ from mingpt.randomness import global_draws, own_draws
 from mingpt.ranks import ALONE, Ranks, full_tensor, sharded_like
 from mingpt.say import Say, silent
 from mingpt.training_settings import TrainerConfig, refuse_carrying
-from mingpt.utils import derived_seed, moved, synchronise, training_type
+from mingpt.utils import cpu_threads, derived_seed, moved, synchronise, training_type
+from mingpt.workers import at_once, shares
 
 Record = dict[str, Any]
 Event = Callable[["Trainer", Record], None]
@@ -73,21 +74,24 @@ class Trainer:
         self.config, self.batches, self.seed, self.events, self.say = config, batches, seed, list(events), say
         self.device, self.ranks, self.model = torch.device(device), ranks, model
         self._forward = ranks.spread(model, self.device, model.stages)
-        self.optimizers = _optimizers(config, self.model)
-        for group in self._groups():
-            group["peak_lr"] = group["lr"]
-        if fresh:
-            refuse_carrying(model.config, config.compile)
-        self.parts = ranks.parts(config.batch_size, config.accumulation)
-        self.carried = Carried(fresh, self.model, config.batch_size, config.accumulation, ranks)
-        self.progress, self.phases = Progress(), Phases()
-        self.stop_reason: str | None = None  # of all processes
-        self._asked: str | None = None  # of this one
-        compiling, began = fresh is None and _wanted(config.compile, self.device), time.perf_counter()
+        compiling = fresh is None and _wanted(config.compile, self.device)
         own = vars(type(model)).get("own_draws", False) and self.device.type == "cpu" and not compiling
         self._draws: Callable[[int], AbstractContextManager[Any]] = (
             own_draws if own else partial(global_draws, device=self.device)
         )
+        self.parts = ranks.parts(config.batch_size, config.accumulation)
+        self.pieces = shares(config.batch_size // self.parts) if own and ranks.passes_at_once else 1  # of each part
+        self.threads = torch.get_num_threads()  # at once, or, where nothing is, of each operation
+        self.optimizers = _optimizers(config, self.model, self.threads if self.pieces > 1 else 1)
+        for group in self._groups():
+            group["peak_lr"] = group["lr"]
+        if fresh:
+            refuse_carrying(model.config, config.compile)
+        self.carried = Carried(fresh, self.model, config.batch_size, config.accumulation, ranks, self.pieces)
+        self.progress, self.phases = Progress(), Phases()
+        self.stop_reason: str | None = None  # of all processes
+        self._asked: str | None = None  # of this one
+        began = time.perf_counter()
         self._forward = self._compiled() if compiling else self._forward
         self.compile_seconds = time.perf_counter() - began if compiling else 0.0  # in no step's
 
@@ -156,6 +160,10 @@ class Trainer:
 
     def step(self) -> Record:
         """One update: gradients of one batch, clipped, applied."""
+        with cpu_threads(1 if self.pieces > 1 else self.threads):
+            return self._step()
+
+    def _step(self) -> Record:
         began = time.perf_counter()
         number = self.progress.step
         with self._draws(derived_seed(self.seed, "dropout", number, *self.ranks.path)):
@@ -171,9 +179,7 @@ class Trainer:
                 f"step {number + 1}: loss {loss}, gradient norm {norm}, learning rate {rate:g}: not finite; stopped "
                 "before the update; lower trainer.learning_rate and trainer.matrix_learning_rate"
             )
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
+        at_once(_update, self.optimizers, self.threads if self.pieces > 1 else 1)
         self.progress.step, self.progress.tokens = number + 1, self.progress.tokens + targets.numel()
         if self.looked_at:
             synchronise(self.device)  # any other update goes on while the next step begins, and is in its time
@@ -196,16 +202,36 @@ class Trainer:
             inputs, targets: this process's rows of it.
 
         Returns:
-            Of each part its share of their mean loss, in nats.
+            Of each part, or piece of one, its share of their mean loss, in nats.
         """
-        losses, states = list[Tensor](), self.carried.into(number)
-        parts = zip(inputs.chunk(self.parts), targets.chunk(self.parts), states, strict=True)
-        for part, (x, y, state) in enumerate(parts, start=1):
+        count = self.parts * self.pieces
+        cut = [*zip(inputs.chunk(count), targets.chunk(count), self.carried.into(number), strict=True)]
+        if self.pieces > 1:
+            return self._gradients_at_once(number, cut)
+        losses = list[Tensor]()
+        for part, (x, y, state) in enumerate(cut, start=1):
             with self.ranks.accumulating(last=part == self.parts):
                 with _autocast(self.device):
                     loss = self._forward(moved(x, self.device), moved(y, self.device), state=state) / self.parts
                 loss.backward()
             losses.append(loss.detach())
+        return losses
+
+    def _gradients_at_once(self, number: int, cut: Sequence[tuple[Tensor, Tensor, Any]]) -> list[Tensor]:
+        """As `_gradients`: the pieces of one part at the same time, each with draws of its own, then added in order."""
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+
+        def passes(piece: int) -> tuple[Tensor, Sequence[Tensor | None]]:
+            x, y, state = cut[piece]
+            with own_draws(derived_seed(self.seed, "dropout", number, "piece", piece)):
+                loss = self._forward(x, y, state=state) / len(cut)
+                return loss.detach(), torch.autograd.grad(loss, parameters, allow_unused=True)
+
+        losses = list[Tensor]()
+        for first in range(0, len(cut), self.pieces):
+            for loss, gradients in at_once(passes, range(first, first + self.pieces), self.pieces):
+                losses.append(loss)
+                _add_gradients(parameters, gradients)
         return losses
 
     def _set_rates(self, number: int) -> float:
@@ -259,7 +285,23 @@ class Trainer:
         self.progress = progress
 
 
-def _optimizers(config: TrainerConfig, model: LanguageModel) -> list[torch.optim.Optimizer]:
+def _add_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
+    """Add to each parameter's gradient; None: the loss doesn't depend on it."""
+    there = [(p, gradient) for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None]
+    fresh = [(p, gradient) for p, gradient in there if p.grad is None]
+    more = [(p.grad, gradient) for p, gradient in there if p.grad is not None]
+    if more:
+        torch._foreach_add_([sum_ for sum_, _ in more], [gradient for _, gradient in more])
+    for p, gradient in fresh:
+        p.grad = gradient
+
+
+def _update(optimizer: torch.optim.Optimizer) -> None:
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def _optimizers(config: TrainerConfig, model: LanguageModel, shares: int) -> list[torch.optim.Optimizer]:
     if not model.parameter_count:
         return []
     return OPTIMIZERS[config.optimizer](
@@ -269,6 +311,7 @@ def _optimizers(config: TrainerConfig, model: LanguageModel) -> list[torch.optim
         matrix_momentum=config.matrix_momentum,
         betas=config.betas,
         weight_decay=config.weight_decay,
+        shares=shares,
     )
 
 

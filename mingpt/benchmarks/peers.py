@@ -35,6 +35,28 @@ def ours(shape: dict[str, Any]) -> Step:
     return _our_step(shape, ALONE)
 
 
+def ours_openmp(shape: dict[str, Any]) -> Step:
+    """The same with each operation divided among the threads, as PyTorch does by itself, instead of the batch."""
+    from mingpt.ranks import Ranks
+
+    class OneAfterTheOther(Ranks):
+        passes_at_once = False
+
+    return _our_step(shape, OneAfterTheOther())
+
+
+def ours_writing(shape: dict[str, Any]) -> Step:
+    """The project's own `generate`, with its cache."""
+    from mingpt.benchmarks.base import gpt2
+    from mingpt.model import GPT
+    from mingpt.sampling import Sampling, generate
+
+    names = ("n_layer", "n_head", "n_embd", "block_size")
+    model = GPT(gpt2(**{name: shape[name] for name in names})).eval()
+    prompt = torch.randint(VOCABULARY, (shape["batch"], shape["prompt"]))
+    return lambda: list(generate(model, prompt, shape["tokens"], Sampling()))
+
+
 def ours_through(strategy: str, shape: dict[str, Any]) -> Step:
     """The same through the engine of several processes, as the only one that a launch has."""
     from mingpt.distributed import DistConfig, joined
@@ -250,6 +272,8 @@ def _plain_step(model: Any, optimizer: torch.optim.Optimizer, shape: dict[str, A
 
 KINDS: dict[str, Callable[[dict[str, Any]], Step]] = {
     "ours": ours,
+    "ours-openmp": ours_openmp,
+    "ours-writing": ours_writing,
     "ours-ddp": partial(ours_through, "ddp"),
     "ours-fsdp": partial(ours_through, "fsdp"),
     "mingpt": mingpt,

@@ -1,6 +1,6 @@
 """Every benchmark that there is, registered."""
 
-from mingpt.benchmarks import attention, decode, every, grouped, growth, processes, rnn, speedrun, train_step
+from mingpt.benchmarks import attention, decode, every, grouped, growth, load, processes, rnn, speedrun, train_step
 from mingpt.benchmarks.base import BENCHMARKS
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "every",
     "grouped",
     "growth",
+    "load",
     "processes",
     "rnn",
     "speedrun",

@@ -1,0 +1,77 @@
+"""Threads that share the work of one process in large pieces.
+
+PyTorch divides single operations among OpenMP threads: some hundred meetings a training step, at each of which the
+first to arrive spins until the last is there.  Beside another busy process the last one is often not running, and the
+spinning takes the time that it would need.  Pieces of a batch meet once a step and wait asleep, so a run takes its fair
+share of a busy machine and loses nothing on a quiet one (LOG.md, 2026-11-29; `chargpt bench load`).
+
+The number of threads that PyTorch may use is what there is to share: inside a piece it is 1.
+"""
+
+import functools
+import math
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from mingpt.utils import cpu_threads
+
+T = TypeVar("T")
+R = TypeVar("R")
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def at_once(call: Callable[[T], R], items: Sequence[T], threads: int | None = None) -> list[R]:
+    """Return [call(item) for item in items], several at the same time, each computed with one thread.
+
+    An exception of any call is raised when all before it have ended.
+
+    Args:
+        call: runs in the caller's grad mode.
+        threads: calls at the same time; None: as many as PyTorch has threads.
+    """
+    count = min(threads or torch.get_num_threads(), len(items))
+    if count < 2:
+        return [call(item) for item in items]
+    grad = torch.is_grad_enabled()
+
+    def alone(item: T) -> R:
+        torch.set_num_threads(1)  # a thread's own, which a new one takes from whoever set it last
+        with torch.set_grad_enabled(grad):
+            return call(item)
+
+    with cpu_threads(1):
+        return [future.result() for future in [_pool(count).submit(alone, item) for item in items]]
+
+
+@functools.cache
+def _pool(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="mingpt")
+
+
+def shares(rows: int) -> int:
+    """Return into how many equal pieces `rows` rows are cut for `at_once`: at most one per thread of PyTorch's."""
+    return next(count for count in range(min(torch.get_num_threads(), rows), 0, -1) if rows % count == 0)
+
+
+def usable_threads() -> int:
+    """Return how many threads this process can keep busy: PyTorch's choice, but no more than its cgroup may use.
+
+    A container that may use 2 of 64 cores sees all of them.  OMP_NUM_THREADS is taken as it is.
+    """
+    threads = torch.get_num_threads()
+    return threads if "OMP_NUM_THREADS" in os.environ else math.ceil(max(min(threads, _quota()), 1))
+
+
+def _quota() -> float:
+    """Return the cores that this process's cgroup may use, of either version; inf: no limit, or none to be read."""
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        with suppress(OSError, ValueError, ZeroDivisionError):
+            quota, period = (int(word) for name in files for word in (CGROUP / name).read_text().split())
+            return quota / period if quota > 0 else math.inf
+    return math.inf
