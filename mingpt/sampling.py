@@ -14,6 +14,7 @@ from mingpt.sampling_settings import PAST_BLOCK as PAST_BLOCK
 from mingpt.sampling_settings import Sampling as Sampling
 from mingpt.stepping import Step, compiled_step
 from mingpt.text.tokenizers import Tokenizer
+from mingpt.utils import cpu_threads
 
 LINE_END = "\n"  # where an empty prompt starts
 
@@ -83,12 +84,14 @@ def _draws(
     fresh = (prompt if endless else prompt[:, -block_size:]).to(device)
     seen, state = [fresh], model.new_state(fresh.shape[0])
     generator = torch.Generator().manual_seed(sampling.seed)
+    # One row's products are too small to divide: two threads gain nothing, and spin beside other busy processes.
+    threads = 1 if len(fresh) == 1 and device.type == "cpu" else torch.get_num_threads()
     for _ in range(new_tokens):
         if not cache or not (endless or state.length + fresh.shape[1] <= block_size):
             fresh = torch.cat(seen, dim=1)[:, None if endless else -kept :]
             seen, state = [fresh], model.new_state(fresh.shape[0])
         # A consumer may train between two tokens, with what is drawn outside of this mode.
-        with evaluating(model) if model.training else torch.inference_mode():
+        with cpu_threads(threads), evaluating(model) if model.training else torch.inference_mode():
             logits = (step if fresh.shape[1] == 1 else _after)(model, fresh, state)
         fresh = torch.multinomial(probabilities(logits, sampling), 1, generator=generator).to(device)
         if not (cache and endless):  # the state holds all that it needs

@@ -20,7 +20,7 @@ FLOORS: list[list[list[str]]] = [
         [
             *("errors", "say", "shell", "phases", "version", "registry", "variants", "paths", "files", "untrusted"),
             *("interrupt", "output", "system", "utils"),
-            *("randomness", "initialise", "passes", "norms", "convolution", "dropout"),
+            *("randomness", "workers", "initialise", "passes", "norms", "convolution", "dropout"),
             *("launch", "compiling", "ranks", "distributed"),
             *(
                 "report.reading",

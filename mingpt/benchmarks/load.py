@@ -133,5 +133,12 @@ def _row(
 
 
 BENCHMARKS.add("load")(
-    Benchmark("Time training and decoding beside busy processes.", Options, run, ratio="", clones=CLONES)
+    Benchmark(
+        "Time training and decoding beside busy processes.",
+        Options,
+        run,
+        ratio="",
+        clones=CLONES,
+        lengthy="some minutes, in which it keeps the machine busy",
+    )
 )
