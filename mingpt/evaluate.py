@@ -225,7 +225,12 @@ def announced(parts: Sequence[T], doing: str, say: Say) -> Iterator[T]:
 
 
 def _summed(
-    score: Callable[[T], float], parts: Sequence[tuple[T, bool]], model: LanguageModel, ranks: Ranks, doing: str, say: Say
+    score: Callable[[T], float],
+    parts: Sequence[tuple[T, bool]],
+    model: LanguageModel,
+    ranks: Ranks,
+    doing: str,
+    say: Say,
 ) -> float:
     """Return the sum of score(part) over the parts that count; on a CPU several are scored at the same time."""
     together = torch.get_num_threads() if model.device.type == "cpu" and ranks.passes_at_once else 1
