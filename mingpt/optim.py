@@ -85,9 +85,7 @@ def _divided(parameters: Iterable[Tensor], shares: int) -> list[list[Tensor]]:
     return [share for share in (ordered[first::shares] for first in range(shares)) if share]
 
 
-def _adamw(
-    parameters: Sequence[Tensor], lr: float, betas: tuple[float, float], weight_decay: float
-) -> "AdamW":
+def _adamw(parameters: Sequence[Tensor], lr: float, betas: tuple[float, float], weight_decay: float) -> "AdamW":
     groups: Groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},

@@ -11,43 +11,23 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, Rounds, parse_peers, positive, summary, told_of
-from mingpt.benchmarks.train_step import SHAPES
+from mingpt.benchmarks.base import BENCHMARKS, Benchmark, summary, told_of
+from mingpt.benchmarks.options import OFFERED
+from mingpt.benchmarks.options.base import parse_peers
+from mingpt.benchmarks.options.load import CLONES, Options
+from mingpt.benchmarks.options.train_step import SHAPES
 from mingpt.benchmarks.worker import Worker
 from mingpt.probe import Spread
 from mingpt.say import Say
 
-CLONES = ("nanogpt",)
 NEIGHBOURS = (0, 1, 2, 4)
 NEIGHBOUR = "while True: pass"
 DECODING = {"batch": 1, "prompt": 16, "tokens": 32}  # within a block of shape B
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(Rounds):
-    """Time training and decoding beside 0, 1, 2 and 4 busy single-threaded processes.
-
-    `ours-openmp` is the same training step with each operation divided among the threads instead of the batch.
-
-    Attributes:
-        seconds: of each turn, at least one step
-        peers: nanogpt=FOLDER, a clone of karpathy/nanoGPT; null: ours alone
-    """
-
-    seconds: float = 2.0
-    peers: str | None = None
-    rounds: int = 3
-    threads: int = 2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(self, "threads", "seconds")
-        parse_peers(self.peers, CLONES)
 
 
 def fair_share(neighbours: int, threads: int, cores: int) -> float:
@@ -134,7 +114,7 @@ def _row(
 
 BENCHMARKS.add("load")(
     Benchmark(
-        "Time training and decoding beside busy processes.",
+        OFFERED["load"].about,
         Options,
         run,
         ratio="",

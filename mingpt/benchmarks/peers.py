@@ -47,7 +47,7 @@ def ours_openmp(shape: dict[str, Any]) -> Step:
 
 def ours_writing(shape: dict[str, Any]) -> Step:
     """The project's own `generate`, with its cache."""
-    from mingpt.benchmarks.base import gpt2
+    from mingpt.benchmarks.options.base import gpt2
     from mingpt.model import GPT
     from mingpt.sampling import Sampling, generate
 

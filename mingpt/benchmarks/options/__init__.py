@@ -8,6 +8,7 @@ from mingpt.benchmarks.options import (
     every,
     grouped,
     growth,
+    load,
     processes,
     rnn,
     speedrun,
@@ -34,6 +35,7 @@ OFFERED.add("decode")(Offer("Time writing, with and without a cache.", decode.Op
 OFFERED.add("all")(Offer("Run each of the others, one after the other.", every.Options))
 OFFERED.add("grouped")(Offer("Time a layer with fewer key/value heads.", grouped.Options))
 OFFERED.add("growth")(Offer("Time a training step as it grows along four axes.", growth.Options))
+OFFERED.add("load")(Offer("Time training and decoding beside busy processes.", load.Options))
 OFFERED.add("processes")(Offer("Train with several processes and with one.", processes.Options))
 OFFERED.add("rnn")(Offer("Time a recurrence beside PyTorch's.", rnn.Options))
 OFFERED.add("speedrun")(Offer("Time whole trainings to a loss.", speedrun.Options))
