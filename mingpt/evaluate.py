@@ -21,9 +21,9 @@ from mingpt.lm import LanguageModel, State, evaluating
 from mingpt.ranks import ALONE, Ranks
 from mingpt.say import Say, silent
 from mingpt.text.tokenizers import Ids, Tokenizer
-from mingpt.workers import at_once
+from mingpt.workers import at_once, kept
 
-TOKENS_AT_ONCE = 8192  # bounds the memory of one forward pass
+TOKENS_AT_ONCE = 4096  # bounds the memory of one forward pass; on a CPU twice as many take a tenth longer
 LOGITS_AT_ONCE = 1 << 26  # so does this, where a vocabulary is large
 LONG = 5.0  # seconds; a judgement that takes longer says so
 
@@ -236,9 +236,10 @@ def _summed(
     together = torch.get_num_threads() if model.device.type == "cpu" and ranks.passes_at_once else 1
     groups = [parts[first : first + together] for first in range(0, len(parts), together)]
     total = 0.0
-    for group in announced(groups, doing, say):
-        scores = at_once(score, [part for part, _ in group])
-        total += sum(counts * found for found, (_, counts) in zip(scores, group, strict=True))
+    with kept():
+        for group in announced(groups, doing, say):
+            scores = at_once(score, [part for part, _ in group])
+            total += sum(counts * found for found, (_, counts) in zip(scores, group, strict=True))
     return total
 
 

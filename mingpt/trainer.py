@@ -27,7 +27,7 @@ from mingpt.ranks import ALONE, Ranks, full_tensor, sharded_like
 from mingpt.say import Say, silent
 from mingpt.training_settings import TrainerConfig, refuse_carrying
 from mingpt.utils import cpu_threads, derived_seed, moved, synchronise, training_type
-from mingpt.workers import at_once, shares
+from mingpt.workers import at_once, kept, shares
 
 Record = dict[str, Any]
 Event = Callable[["Trainer", Record], None]
@@ -122,13 +122,14 @@ class Trainer:
         """
         self.model.train()
         began = time.perf_counter() - self.progress.wall_seconds
-        while not self.last:
-            record = self.step()
-            self.agree()
-            self.progress.wall_seconds = time.perf_counter() - began
-            record["wall_seconds"] = self.progress.wall_seconds
-            for event in self.events:
-                event(self, record)
+        with kept():
+            while not self.last:
+                record = self.step()
+                self.agree()
+                self.progress.wall_seconds = time.perf_counter() - began
+                record["wall_seconds"] = self.progress.wall_seconds
+                for event in self.events:
+                    event(self, record)
 
     @property
     def finished(self) -> bool:

@@ -8,12 +8,12 @@ share of a busy machine and loses nothing on a quiet one (LOG.md, 2026-11-29; `c
 The number of threads that PyTorch may use is what there is to share: inside a piece it is 1.
 """
 
-import functools
 import math
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +24,9 @@ from mingpt.utils import cpu_threads
 T = TypeVar("T")
 R = TypeVar("R")
 CGROUP = Path("/sys/fs/cgroup")
+_lock = threading.Lock()
+_pools: dict[int, ThreadPoolExecutor] = {}  # by their number of threads
+_users = 0  # blocks of `kept` that have not ended
 
 
 def at_once(call: Callable[[T], R], items: Sequence[T], threads: int | None = None) -> list[R]:
@@ -45,13 +48,37 @@ def at_once(call: Callable[[T], R], items: Sequence[T], threads: int | None = No
         with torch.set_grad_enabled(grad):
             return call(item)
 
-    with cpu_threads(1):
-        return [future.result() for future in [_pool(count).submit(alone, item) for item in items]]
+    with cpu_threads(1), _pool(count) as pool:
+        return list(pool.map(alone, items))
 
 
-@functools.cache
-def _pool(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="mingpt")
+@contextmanager
+def kept() -> Iterator[None]:
+    """Inside, the threads of `at_once` stay from one call to the next; when the last such block ends, they end."""
+    global _users
+    with _lock:
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            ending = [] if _users else [_pools.pop(count) for count in list(_pools)]
+        for pool in ending:
+            pool.shutdown()
+
+
+@contextmanager
+def _pool(count: int) -> Iterator[ThreadPoolExecutor]:
+    with _lock:
+        if _users and count not in _pools:
+            _pools[count] = ThreadPoolExecutor(count, thread_name_prefix="mingpt")
+        pool = _pools.get(count)
+    if pool is not None:
+        yield pool
+    else:
+        with ThreadPoolExecutor(count) as pool:
+            yield pool
 
 
 def shares(rows: int) -> int:

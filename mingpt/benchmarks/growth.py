@@ -27,6 +27,7 @@ from mingpt.say import Say
 from mingpt.trainer import Trainer
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import cpu_threads, pick_device
+from mingpt.workers import kept
 
 CAPTION = (
     "Time of a training step as one size doubles and all else stays as it is. Dots: medians, with quartiles; lines: "
@@ -132,7 +133,7 @@ def run(options: Options, say: Say) -> dict[str, Any]:
         exponent of time in size, of all sizes and of the larger half; for the window also ms without one.
     """
     device = pick_device(options.device, "device")
-    with cpu_threads(options.threads):
+    with cpu_threads(options.threads), kept():
         rows = {axis: _row(axis, found, options, device, say) for axis, found in shapes(options).items()}
         machine = {**told_of(device), "threads": torch.get_num_threads()}
     if options.figure is not None:

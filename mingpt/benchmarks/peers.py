@@ -77,6 +77,7 @@ def _our_step(shape: dict[str, Any], ranks: Any) -> Step:
     from mingpt.text.batches import Batches
     from mingpt.trainer import Trainer
     from mingpt.training_settings import TrainerConfig
+    from mingpt.workers import kept
 
     block, names = shape["block_size"], ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
     sizes = {name: shape[name] for name in names if name in shape}
@@ -97,6 +98,7 @@ def _our_step(shape: dict[str, Any], ranks: Any) -> Step:
     vocabulary = model.config.vocab_size
     ids = np.random.default_rng(0).integers(vocabulary, size=1_000_000).astype(np.min_scalar_type(vocabulary))
     batches = Batches(ids, block_size=block, batch_size=shape["batch_size"], seed=0)
+    STAYING.enter_context(kept())
     trainer = Trainer(config, model.train(), batches, device=shape["device"], say=_refuse, ranks=ranks)
 
     def step() -> None:

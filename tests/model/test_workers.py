@@ -70,6 +70,21 @@ def test_results_come_in_order_each_computed_by_one_thread_in_the_callers_grad_m
     assert torch.get_num_threads() == 2
 
 
+def test_threads_stay_as_long_as_they_are_kept_and_no_longer() -> None:
+    def names() -> set[str]:
+        return set(at_once(lambda _: threading.current_thread().name, [1, 2, 3, 4]))
+
+    before = threading.active_count()
+    with workers.kept():
+        with workers.kept():
+            first = names()
+        assert names() <= {"mingpt_0", "mingpt_1"} >= first
+        assert threading.active_count() > before
+    assert threading.active_count() == before
+    names()
+    assert threading.active_count() == before
+
+
 def test_an_exception_of_a_call_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
         at_once(lambda number: 1 / number, [1, 0])
