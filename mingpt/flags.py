@@ -6,7 +6,6 @@ reads when something is wrong: the setting, its value, the rule, and the nearest
 
 import argparse
 import difflib
-import json
 import re
 import types
 import typing
@@ -18,10 +17,11 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
+from mingpt import flag_values
 from mingpt.errors import UsageError, require
 from mingpt.paths import path_of
 from mingpt.registry import did_you_mean
-from mingpt.untrusted import YAML_BYTES, parse_json, parse_yaml, read_at_most
+from mingpt.untrusted import YAML_BYTES, parse_yaml, read_at_most
 
 ALONE = ("--help", "-h", "--print_config")  # take no value
 SWITCHED = ("True", "False", "true", "false")  # what follows a switch that is no name
@@ -33,9 +33,6 @@ ELSEWHERE = {  # what other projects call a setting, where another one's name li
     "dropout": "resid_pdrop",
     "hidden_size": "n_embd",
 }
-TEXTS = tuple[str, ...]
-WORDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text", types.NoneType: "null"}
-WORDS[TEXTS] = 'a text, a JSON list of texts, as ["To be", "Or not"],'
 
 Options = typing.TypeVar("Options")
 Implied = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -51,8 +48,6 @@ class Flags:
         groups: dataclasses of settings by the prefix of their keys; the prefix "" has none.
         hidden: keys that are no settings of this verb.
         choices: the names that a setting takes, for help.
-        implied: what settings that are given say of others, in the place of their defaults.
-        placed: what settings mean, of those that are given and, of each that stands in a file, that file.
         presets: files of settings that come with the program, by the names that `--preset` takes.
     """
 
@@ -63,11 +58,9 @@ class Flags:
         groups: Mapping[str, type],
         hidden: Sequence[str] = (),
         choices: Mapping[str, Sequence[str]] | None = None,
-        implied: Implied = lambda given: {},
-        placed: Placed = lambda given, file_of: given,
         presets: Mapping[str, Path] = types.MappingProxyType({}),
     ) -> None:
-        self.groups, self._implied, self._placed, self._presets = dict(groups), implied, placed, presets
+        self.groups, self._presets = dict(groups), presets
         self._types = {
             _key(prefix, name): hint
             for prefix, group in groups.items()
@@ -92,8 +85,17 @@ class Flags:
             if choices and action.dest in choices:
                 action.help = f"{action.help}; one of {', '.join(choices[action.dest])}"
 
-    def parse(self, argv: Sequence[str]) -> dict[str, Any]:
+    def parse(
+        self,
+        argv: Sequence[str],
+        implied: Implied = lambda given: {},
+        placed: Placed = lambda given, file_of: given,
+    ) -> dict[str, Any]:
         """One checked dataclass per group.
+
+        Args:
+            implied: what settings that are given say of others, in the place of their defaults.
+            placed: what settings mean, of those that are given and, of each that stands in a file, that file.
 
         Raises:
             UsageError: names setting, value and rule.
@@ -112,9 +114,10 @@ class Flags:
             self._typed(settings)  # also what a flag overrides: a wrong file is wrong
             given |= settings
             file_of |= dict.fromkeys(settings, path_of(path))
-        given |= {key: self._unquoted(key, values[-1]) for key, values in words.items() if key in self._types}
-        given = dict(self._placed(given, {key: file for key, file in file_of.items() if key not in words}))
-        values = self._typed({**self._implied(given), **given})
+        typed = {key: values[-1] for key, values in words.items() if key in self._types}
+        given |= {key: flag_values.unquoted(value, self._types[key]) for key, value in typed.items()}
+        given = dict(placed(given, {key: file for key, file in file_of.items() if key not in words}))
+        values = self._typed({**implied(given), **given})
         built = {
             prefix: group(**{name: values[key] for name, key in self._names(prefix).items() if key in values})
             for prefix, group in self.groups.items()
@@ -181,9 +184,8 @@ class Flags:
 
     def _typed(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Every setting, checked against its type.  Texts are taken as they stand; the parser judges the rest."""
-        texts: dict[str, Any] = {k: self._text(k, value) for k, value in given.items() if self._takes(k, str)}
-        texts |= {key: self._texts(key, value) for key, value in given.items() if self._takes(key, TEXTS)}
-        others = {key: _spelled(value, self._types[key]) for key, value in given.items() if key not in texts}
+        texts = {k: self._text(k, value) for k, value in given.items() if flag_values.is_text(self._types[k])}
+        others = {k: flag_values.spelled(value, self._types[k]) for k, value in given.items() if k not in texts}
         try:
             parsed = self._parser.parse_args([f"--{key}={value}" for key, value in others.items()])
         except ArgumentError as error:
@@ -193,43 +195,14 @@ class Flags:
             raise self._wrong(found[1], given[found[1]]) from None
         return {key: texts[key] if key in texts else parsed[key] for key in self._types}
 
-    def _text(self, key: str, value: Any) -> str | None:
-        if not isinstance(value, str) and not (value is None and self._may_be_null(key)):
-            raise self._wrong(key, value)
-        return value
-
-    def _texts(self, key: str, value: Any) -> tuple[str, ...] | None:
-        """Several texts: a list, as JSON where it stands in a flag; any other text is the only one."""
-        if value is None and self._may_be_null(key):
-            return None
-        listed = value
-        if isinstance(value, str):
-            try:
-                listed = parse_json(value) if value.startswith("[") else [value]
-            except ValueError:
-                raise self._wrong(key, value) from None
-        if not isinstance(listed, list | tuple) or not all(isinstance(each, str) for each in listed):
-            raise self._wrong(key, value)
-        return tuple(listed)
-
-    def _unquoted(self, key: str, value: str) -> str | None:
-        """A flag's value; a file says null and 'null' apart, a flag can't."""
-        return None if value in ("null", "None") and self._may_be_null(key) else value
-
-    def _may_be_null(self, key: str) -> bool:
-        return type(None) in typing.get_args(self._types[key])
-
-    def _takes(self, key: str, kind: Any) -> bool:
-        hint = self._types[key]
-        return kind == hint or (typing.get_origin(hint) is not tuple and kind in typing.get_args(hint))
+    def _text(self, key: str, value: Any) -> str | tuple[str, ...] | None:
+        try:
+            return flag_values.text_of(value, self._types[key])
+        except ValueError:
+            raise self._wrong(key, value) from None
 
     def _wrong(self, key: str, value: Any) -> UsageError:
-        hint = self._types[key]
-        if typing.get_origin(hint) is tuple:
-            kind = f"{len(typing.get_args(hint))} numbers, as [0.9,0.95]"
-        else:
-            kind = " or ".join(WORDS[each] for each in (typing.get_args(hint) or (hint,)))
-        return UsageError(f"{key}={'null' if value is None else value}: must be {kind}")
+        return UsageError(f"{key}={'null' if value is None else value}: {flag_values.rule(self._types[key])}")
 
     def _names(self, prefix: str) -> dict[str, str]:
         return {field.name: _key(prefix, field.name) for field in fields(self.groups[prefix])}
@@ -292,13 +265,6 @@ def to_yaml(values: Mapping[str, Any]) -> str:
         else:
             nested[key] = plain
     return yaml.safe_dump(nested, sort_keys=False)
-
-
-def _spelled(value: Any, hint: Any) -> str:
-    """A value of a flag or a file as the parser reads it."""
-    if not isinstance(value, str):
-        return json.dumps(value, default=str)
-    return f"[{value}]" if typing.get_origin(hint) is tuple and not value.startswith("[") else value
 
 
 def _key(prefix: str, name: str) -> str:

@@ -5,6 +5,7 @@ come from the defaults, then from a `--preset`, then from `--config` files, then
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,13 +141,9 @@ def resolved(config: Config) -> Config:
     )
 
 
-def flags(implied: Implied | None = None, placed: Placed | None = None) -> Flags:
-    """What `chargpt train` understands.
-
-    Args:
-        implied: what settings say of others; None: a prepared text of how it was tokenized and cut.
-        placed: what the paths of a file mean; None: as `docs/running.md` says.
-    """
+@functools.cache
+def flags() -> Flags:
+    """Return what `chargpt train` understands, made once: that takes as long as checking a command line does."""
     groups = {group.name: group.default_factory for group in dataclasses.fields(Config)}
     return Flags(
         "chargpt train",
@@ -154,8 +151,6 @@ def flags(implied: Implied | None = None, placed: Placed | None = None) -> Flags
         groups,  # type: ignore[arg-type]
         hidden=DERIVED,
         choices=choices(),
-        implied=implied or _of_prepared,
-        placed=placed or origins.placed,
         presets=PRESETS,
     )
 
@@ -175,12 +170,12 @@ def parse(argv: Sequence[str], defaults: Mapping[str, Any] | None = None, *, sam
     def implied(given: Mapping[str, Any]) -> dict[str, Any]:
         return {**(defaults or {}), **_of_prepared(given)}
 
-    return _parsed(flags(implied, None if same_text else origins.placed_unchecked), argv)
+    return _parsed(argv, implied, origins.placed if same_text else origins.placed_unchecked)
 
 
-def _parsed(understood: Flags, argv: Sequence[str]) -> Config:
+def _parsed(argv: Sequence[str], implied: Implied, placed: Placed) -> Config:
     try:
-        return Config(**understood.parse(argv))
+        return Config(**flags().parse(argv, implied, placed))
     except UsageError as error:
         raise blaming(error, argv) from None
 
@@ -201,4 +196,4 @@ def read(path: Path) -> Config:
     Raises:
         UsageError: unreadable, or settings that this version doesn't have.
     """
-    return _parsed(flags(implied=lambda given: {}, placed=origins.as_of_its_run), [f"--config={path}"])
+    return _parsed([f"--config={path}"], implied=lambda given: {}, placed=origins.as_of_its_run)

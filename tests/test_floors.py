@@ -87,7 +87,12 @@ FLOORS: list[list[list[str]]] = [
         ["scratch"],
     ],
     [["training_settings", "carried", "trainer", "counting", "events"], ["fitting"], ["past_block"]],
-    [["flags", "origins", "settings", "folders", "shortage", "rendering", "trained", "baselines", "announcing", "run"]],
+    [
+        [
+            *("flag_values", "flags", "origins", "settings", "folders", "shortage", "rendering"),
+            *("trained", "baselines", "announcing", "run"),
+        ]
+    ],
     [["benchmarks", "experiments"], ["interop"], ["selftest"]],
     [["terminal", "terminal_plot", "live", "progress", "console", "comparing", "options", "verbs", "cli", "__main__"]],
 ]

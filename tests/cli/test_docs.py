@@ -52,8 +52,8 @@ def parsed_only(chargpt: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """As `chargpt`, in the repository, but nothing happens after a verb's settings were read and checked."""
     parse = Flags.parse
 
-    def stop(self: Flags, argv: Any) -> None:
-        parse(self, argv)
+    def stop(self: Flags, argv: Any, *how: Any) -> None:
+        parse(self, argv, *how)
         raise DataError("parsed")
 
     def call(*words: str) -> Any:
