@@ -7,8 +7,9 @@ import torch
 
 from mingpt import announcing, checkpoint, fitting
 from mingpt.checkpoint import Checkpoint
-from mingpt.errors import MingptError, UsageError
+from mingpt.errors import UsageError
 from mingpt.experiments.base import Cell
+from mingpt.experiments.plan import naming
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.paths import path_of
 from mingpt.say import silent
@@ -29,11 +30,9 @@ def trainable(cells: Iterable[Cell]) -> None:
     """
     corpora: dict[DataConfig, Corpus] = {}
     for cell in {cell.arm: cell for cell in cells}.values():  # a seed changes nothing here
-        try:
+        with naming(cell.arm):
             for number, config in enumerate(cell.configs):
                 _check(config, _corpus(config.data, corpora), first=number == 0)
-        except MingptError as wrong:
-            raise type(wrong)(f"{wrong} (in the combination {cell.arm})") from None
 
 
 def _corpus(data: DataConfig, known: dict[DataConfig, Corpus]) -> Corpus:

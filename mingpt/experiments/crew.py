@@ -168,11 +168,11 @@ class Crew:
                 return done(cell)
             log = self.folder / "logs" / f"{folder_name(cell.name)}.txt"
             log.parent.mkdir(parents=True, exist_ok=True)
-            inputs = cell.inputs
-            for number, (config, folder) in enumerate(zip(cell.configs, cell.folders, strict=True)):
+            inputs = cell.inputs or tuple(dict[str, str]() for _ in cell.configs)
+            for config, folder, planned in zip(cell.configs, cell.folders, inputs, strict=True):
                 if finished(config, folder):
                     continue
-                if inputs and not number and not is_run(folder) and (why := changed(config, inputs[0])):
+                if planned and not is_run(folder) and (why := changed(config, planned)):
                     self._outcome.failed[cell] = DataError.exit_code, why
                     break
                 code = self.launch(_going_on(config, folder), log, self._stop)

@@ -11,7 +11,8 @@ out/experiments/NAME/
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,15 @@ def config_of(values: Settings) -> Config:
         UsageError: names setting, value and rule.
     """
     return settings.parse(words_of(values))
+
+
+@contextmanager
+def naming(arm: str) -> Iterator[None]:
+    """Let an error inside, of whatever kind, name the arm as well."""
+    try:
+        yield
+    except MingptError as wrong:
+        raise type(wrong)(f"{wrong} (in the combination {arm})") from None
 
 
 def words_of(values: Settings) -> list[str]:
@@ -197,11 +207,9 @@ def defined(experiment: Experiment, text: Text, quick: bool) -> dict[str, Any]:
     arms: dict[str, Any] = {}
     inputs: dict[str, Any] = {}
     for arm, stages in experiment.stages(quick).items():
-        try:
+        with naming(arm):
             found = [config_of({**stage, "data.path": text.path}) for stage in stages]
             inputs[arm] = [dict(inputs_of(each, text.sha256)) for each in found]
-        except MingptError as wrong:
-            raise type(wrong)(f"{wrong} (in the combination {arm})") from None
         arms[arm] = [settings_of(each) for each in found]
     return {
         **{name: getattr(experiment, name) for name in ("name", "question", "hypothesis")},

@@ -192,6 +192,14 @@ def test_second_stage_runs_after_a_failed_first(go: Any, experiment: Make, here:
     assert here.seen == ["seed-1/stage-1"]
 
 
+def test_second_stage_does_not_train_on_another_text(go: Any, experiment: Make, here: Any, text_file: Path) -> None:
+    here.before = lambda config: text_file.write_text(text_file.read_text() + "a") and None
+    outcome, _ = go(experiment(arms={"RoPE": [{}, {}]}, seeds=1))
+    ((code, why),) = outcome.failed.values()
+    assert (code, why) == (3, f"the text in {text_file} changed since the first trial was planned")
+    assert here.seen == ["seed-1/stage-1"]
+
+
 def test_n_gram_lines_are_drawn_where_they_do_not_belong(tmp_path: Path) -> None:
     (tmp_path / "cells/a/seed-1").mkdir(parents=True)
     (tmp_path / "cells/a/seed-1/baselines.json").write_text('{"2-gram": 2.5}')
