@@ -95,7 +95,7 @@ class Log:
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
         self.metrics.write(record)
-        self.mirror.log(dict(record))  # sent later; callbacks after this one add what is not for it
+        self.mirror.log(record)
 
 
 @dataclass

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mingpt.errors import require
+from mingpt.errors import in_one_line, require
 from mingpt.report.reading import Record
 from mingpt.say import Say
 
@@ -89,7 +89,7 @@ class WandbMirror:
             self._thread.start()
 
     def log(self, record: Record) -> None:
-        self._put(dict(record))
+        self._put(dict(record))  # sent later; what callbacks add until then is not for it
 
     def sample(self, step: int, prompt: str, text: str) -> None:
         self._put(["sample", step, prompt, text])
@@ -110,8 +110,8 @@ class WandbMirror:
     def _work(self) -> None:
         try:
             failed = self._fed()
-        except (OSError, ValueError) as error:  # no such process, or a record that JSON can't hold
-            failed = str(error).splitlines()[0]
+        except (OSError, TypeError, ValueError) as error:  # no such process, or a record that JSON can't hold
+            failed = in_one_line(error)
         if failed:
             self.say(f"wandb stopped ({failed}); training goes on, metrics.jsonl is complete")
 

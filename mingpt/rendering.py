@@ -49,11 +49,11 @@ def facts(folder: Path, family: str, parameters: int, step: int, max_iters: int)
     with suppress(CheckpointError):  # an imported one has no metrics.jsonl; a damaged one is still shown
         record = last_line(folder / "metrics.jsonl") or {}
     loss, pseudo = judged(record), judged(record, "pseudo_nats")
-    losses = {"validation loss": loss, "pseudo-likelihood": pseudo}
+    losses = {"validation loss": (loss, "nats"), "pseudo-likelihood": (pseudo, "pseudo-nats")}
     return {
         "model": f"{family}, {parameters:,} parameters",
         "training": f"{step:,} of {max_iters:,} steps" if record else "none here: imported",
-        **{name: f"{value:.3f} nats per token" for name, value in losses.items() if value is not None},
+        **{name: f"{value:.3f} {unit} per token" for name, (value, unit) in losses.items() if value is not None},
     }
 
 

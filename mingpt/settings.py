@@ -155,22 +155,17 @@ def flags() -> Flags:
     )
 
 
-def parse(argv: Sequence[str], defaults: Mapping[str, Any] | None = None, *, same_text: bool = True) -> Config:
+def parse(argv: Sequence[str], *, same_text: bool = True) -> Config:
     """The configuration that `argv` asks for.
 
     Args:
-        defaults: in the place of the usual ones, where `argv` says nothing.
         same_text: of a run's config.yaml, check that its text has not changed since.
 
     Raises:
         UsageError: names setting, value and rule.
         DataError: data.path names a prepared folder that is damaged, or a run's text that is gone or has changed.
     """
-
-    def implied(given: Mapping[str, Any]) -> dict[str, Any]:
-        return {**(defaults or {}), **_of_prepared(given)}
-
-    return _parsed(argv, implied, origins.placed if same_text else origins.placed_unchecked)
+    return _parsed(argv, _of_prepared, origins.placed if same_text else origins.placed_unchecked)
 
 
 def _parsed(argv: Sequence[str], implied: Implied, placed: Placed) -> Config:

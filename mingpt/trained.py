@@ -85,7 +85,7 @@ class Run:
         Raises:
             CheckpointError: metrics.jsonl is missing, as in an imported run, or damaged.
         """
-        rendering.columns(self.folder / "metrics.jsonl")
+        self.last_record()
         return loss_picture.figure(self.folder)
 
     def plot_attention(self, text: str, layer: int | None = None) -> Any:

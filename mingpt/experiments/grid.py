@@ -33,7 +33,6 @@ SHARED = {  # settings that can't differ between the arms of a sweep
     "dist.strategy": "has no effect here: each trial is a single process",
     **{f"wandb.{field.name}": "changes no result, so there is nothing to compare" for field in fields(WandbConfig)},
 }
-UNLESS_GIVEN = {"wandb.mode": "disabled"}  # in the place of a run's defaults
 
 
 def swept(words: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
@@ -101,7 +100,7 @@ def of_values(values: Mapping[str, Sequence[str]], shared: Sequence[str]) -> Exp
         chosen = dict(zip(values, combination, strict=True))
         name = ",".join(f"{key}={value}" for key, value in chosen.items())  # in full: begun ones go on by it
         try:
-            config = settings.parse([*shared, *(f"--{key}={value}" for key, value in chosen.items())], UNLESS_GIVEN)
+            config = settings.parse([*shared, *(f"--{key}={value}" for key, value in chosen.items())])
         except UsageError as wrong:
             raise UsageError(
                 f"{wrong} (in the combination {' '.join(f'--{k}={v}' for k, v in chosen.items())})"

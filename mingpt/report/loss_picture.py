@@ -25,7 +25,6 @@ def draw(run_dir: Path) -> Path:
 
 def figure(run_dir: Path) -> Any:
     """Return what `draw` draws, a matplotlib Figure."""
-
     steps, losses, looks = array("q"), array("d"), []  # numbers alone, however many steps there are
     for line in each_line(run_dir / "metrics.jsonl", OF_STEPS):
         steps.append(line["step"])
