@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -230,9 +230,9 @@ class Trainer:
 
         losses = list[Tensor]()
         for first in range(0, len(cut), self.pieces):
-            for loss, gradients in at_once(passes, range(first, first + self.pieces), self.pieces):
-                losses.append(loss)
-                _add_gradients(parameters, gradients)
+            found = at_once(passes, range(first, first + self.pieces), self.pieces)
+            losses += [loss for loss, _ in found]
+            _add_gradients(parameters, [gradients for _, gradients in found])
         return losses
 
     def _set_rates(self, number: int) -> float:
@@ -286,15 +286,17 @@ class Trainer:
         self.progress = progress
 
 
-def _add_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
-    """Add to each parameter's gradient; None: the loss doesn't depend on it."""
-    there = [(p, gradient) for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None]
-    fresh = [(p, gradient) for p, gradient in there if p.grad is None]
-    more = [(p.grad, gradient) for p, gradient in there if p.grad is not None]
-    if more:
-        torch._foreach_add_([sum_ for sum_, _ in more], [gradient for _, gradient in more])
-    for p, gradient in fresh:
-        p.grad = gradient
+def _add_gradients(parameters: Sequence[Tensor], passes: Sequence[Sequence[Tensor | None]]) -> None:
+    """Add the gradients of several passes to each parameter's, in order; None: the loss doesn't depend on it.
+
+    Every sum is a tensor of its own: of two parameters that are added to each other, autograd returns one gradient.
+    """
+    for p, *gradients in zip(parameters, *passes, strict=True):
+        there = [each for each in (p.grad, *gradients) if each is not None]
+        if len(there) > 1:
+            p.grad = reduce(torch.add, there)
+        elif there:
+            p.grad = there[0].clone()
 
 
 def _update(optimizer: torch.optim.Optimizer) -> None:

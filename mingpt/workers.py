@@ -48,8 +48,8 @@ def at_once(call: Callable[[T], R], items: Sequence[T], threads: int | None = No
         with torch.set_grad_enabled(grad):
             return call(item)
 
-    with cpu_threads(1), _pool(count) as pool:
-        return list(pool.map(alone, items))
+    with cpu_threads(1), kept():
+        return list(_pool(count).map(alone, items))
 
 
 @contextmanager
@@ -68,17 +68,12 @@ def kept() -> Iterator[None]:
             pool.shutdown()
 
 
-@contextmanager
-def _pool(count: int) -> Iterator[ThreadPoolExecutor]:
+def _pool(count: int) -> ThreadPoolExecutor:
+    """Return so many threads; called inside `kept`, which ends them."""
     with _lock:
-        if _users and count not in _pools:
+        if count not in _pools:
             _pools[count] = ThreadPoolExecutor(count, thread_name_prefix="mingpt")
-        pool = _pools.get(count)
-    if pool is not None:
-        yield pool
-    else:
-        with ThreadPoolExecutor(count) as pool:
-            yield pool
+        return _pools[count]
 
 
 def shares(rows: int) -> int:

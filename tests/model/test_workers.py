@@ -15,7 +15,7 @@ from mingpt import workers
 from mingpt.evaluate import held_out_loss
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.text.batches import Lanes
-from mingpt.trainer import Trainer
+from mingpt.trainer import Trainer, _add_gradients
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import cpu_threads
 from mingpt.workers import at_once, shares, usable_threads
@@ -106,6 +106,30 @@ def test_pieces_at_once_have_the_gradient_of_the_whole_batch(family: str, accumu
     expected, found = ([p.grad for p in each.model.parameters()] for each in (whole, pieces))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
     assert pieces.step()["grad_norm"] > 0
+
+
+def test_parameters_that_share_a_gradient_each_get_the_sum_of_all_passes() -> None:
+    a, b, unused = (torch.ones(3, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    passes = [torch.autograd.grad(n * (a + b).sum(), (a, b, unused), allow_unused=True) for n in (2, 3, 5)]
+    assert passes[0][0] is passes[0][1]  # as autograd returns it
+    for taken in (passes[:1], passes[1:]):
+        _add_gradients((a, b, unused), taken)
+    assert [p.grad.tolist() for p in (a, b) if p.grad is not None] == [[10, 10, 10]] * 2
+    assert unused.grad is None
+
+
+def test_threads_of_a_call_outlast_those_who_kept_them() -> None:
+    """Another training ends while a call of this one, which keeps no threads, is under way."""
+    keeper = workers.kept()
+    keeper.__enter__()
+
+    def call(number: int) -> int:
+        if number == 1:
+            keeper.__exit__(None, None, None)
+        return number
+
+    assert at_once(call, [1, 2, 3, 4, 5]) == [1, 2, 3, 4, 5]
+    assert not workers._pools
 
 
 def test_a_masked_model_learns_from_pieces_at_once() -> None:
