@@ -63,8 +63,8 @@ def opened(config: Config, say: Say, launch: str | None = None) -> Iterator[tupl
         scratch.check(folder)
     with _made(folder), locked(folder):
         if not resuming:
-            scratch.begin(folder)
-            yield folder, None
+            with scratch.beginning(folder):
+                yield folder, None
             return
         remove_drafts(folder, OWN_FILES)
         begun = bool(checkpoint.steps(folder))

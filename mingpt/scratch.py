@@ -7,6 +7,7 @@ only where the two agree: the folder of somebody else can't know the secret of a
 import contextlib
 import hmac
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 from mingpt.errors import CheckpointError
@@ -15,25 +16,33 @@ from mingpt.paths import shown
 from mingpt.report.reading import read_json
 from mingpt.untrusted import read_at_most
 
-CHECKPOINTS, SECRET = "checkpoints", "run-id.txt"
+CHECKPOINTS, CONFIG, SECRET = "checkpoints", "config.yaml", "run-id.txt"
 IN_ENVIRONMENT = "checkpoints_run_id"
 LONGEST = 64  # bytes
 
 
-def begin(folder: Path) -> None:
-    """Let a run that begins in `folder` keep its checkpoints behind a link.
+@contextlib.contextmanager
+def beginning(folder: Path) -> Iterator[None]:
+    """Let a run that begins in `folder` keep its checkpoints behind a link; one that fails first leaves nothing there.
 
     Raises:
-        CheckpointError: the link leads nowhere, or to files.
+        CheckpointError: the link leads nowhere, or to files, be it only the secret of another run.
     """
     home = folder / CHECKPOINTS
     if not home.is_symlink():
+        yield
         return
     if not home.is_dir():
         raise CheckpointError(f"{shown(home)}: a link to a folder that is not there; make that folder first")
-    if any(entry.name != SECRET for entry in home.iterdir()):
-        raise CheckpointError(f"{shown(home)}: a link to a folder with files in it; link an empty one")
+    if found := [entry.name for entry in home.iterdir()]:
+        killed = f", or remove its {SECRET} if that run was killed as it began" if found == [SECRET] else ""
+        raise CheckpointError(f"{shown(home)}: a link to a folder with files in it; link an empty one{killed}")
     write_atomic(home / SECRET, secrets.token_hex(16).encode())
+    try:
+        yield
+    finally:
+        if not (folder / CONFIG).exists():
+            (home / SECRET).unlink(missing_ok=True)
 
 
 def check(folder: Path) -> None:

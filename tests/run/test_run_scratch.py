@@ -38,7 +38,19 @@ def test_run_keeps_its_checkpoints_behind_its_own_link(linked: Path, tiny: Any, 
 def test_run_that_could_not_begin_begins_later(linked: Path, tiny: Any) -> None:
     with pytest.raises(ValueError, match="no file"):
         run.train(tiny(linked, {**STEPS, "data.path": str(linked / "none")}))
+    assert list((linked.parent / "disk").iterdir()) == []
     assert run.train(tiny(linked, STEPS)).progress.step == 2
+
+
+def test_second_run_cannot_begin_behind_a_link_of_a_first_without_checkpoints(linked: Path, tiny: Any) -> None:
+    second = linked.parent / "second"
+    second.mkdir()
+    (second / "checkpoints").symlink_to(linked.parent / "disk")
+    message = f"link an empty one, or remove its {scratch.SECRET} if"
+    with scratch.beginning(linked), pytest.raises(CheckpointError, match=message):
+        run.train(tiny(second, STEPS))
+    assert list((linked.parent / "disk").iterdir()) == []  # since the first has no settings yet
+    assert run.train(tiny(second, STEPS)).progress.step == 2
 
 
 def test_link_to_files_or_nowhere_is_rejected_when_a_run_begins(linked: Path, tiny: Any) -> None:
