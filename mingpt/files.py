@@ -87,7 +87,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _where_possible(*also: int) -> Iterator[None]:
-    """Pass over a call that the file system hasn't; `also`: more errors that say so."""
+    """Skip a call that the file system doesn't have; `also`: more error numbers that mean so."""
     try:
         yield
     except OSError as error:
@@ -109,7 +109,7 @@ def locked(folder: Path) -> Iterator[None]:
     which another machine can't tell.
 
     Raises:
-        CheckpointError: another live process holds it; names the file to remove where only a person can know.
+        CheckpointError: another process holds it; if that can't be seen to live, the message names the file to remove.
     """
     with open(folder / LOCK, "a+b") as file:
         try:

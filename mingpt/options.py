@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mingpt.attention.config import KERNELS
 from mingpt.errors import require
-from mingpt.sampling_settings import Sampling
+from mingpt.sampling_settings import COMPILE_RULE, Sampling
 from mingpt.system import DEVICES
 
 EXPORTED = ("float32", "bfloat16", "float16")  # what an exported folder's weights may be in
@@ -92,8 +92,7 @@ class SampleOptions(OfRun, OnDevice):
         for name, value in vars(self).items() if self.fill is not None else ():
             told = name in WITH_FILL or value == getattr(type(self), name)
             require(told, name, value, "is not read together with fill")
-        rule = "needs cache=True: it is the step that a cache allows"
-        require(self.cache or not self.compile, "compile", self.compile, rule)
+        require(self.cache or not self.compile, "compile", self.compile, COMPILE_RULE)
         self.sampling(self.num_samples - 1).past_block_with(self.cache)
         require(self.fill is not None or self.gap == type(self).gap, "gap", repr(self.gap), "needs fill")
 

@@ -1,9 +1,9 @@
-"""What a path means that stands in a settings file.
+"""Resolve the paths in settings files, and check that a run's text is still the one that it was trained on.
 
-A relative one is held against the folder where the command was started, as on the command line.  Where only the
-folder of the file has it, it is that one; where both have one, neither is taken.  Of an old run's own config.yaml,
-which may name its text by a relative path, environment.json has the absolute one.  The text of a run is held against
-the sha256 that stands there, so that nothing trains on another without a word.
+A relative path starts at the folder where the command was started, as on the command line.  If it exists only beside
+the settings file, that one is meant; if it exists in both places, that is an error.  The config.yaml of an old run may
+name its text by a relative path; its environment.json has the absolute one.  A run's text is compared with the sha256
+in environment.json, so that no run trains on a changed text unnoticed.
 """
 
 import hashlib
@@ -26,14 +26,14 @@ MADE = {reading.TINY_PATH: TINY_SHA256, reading.DEFAULT_PATH: SHAKESPEARE_SHA256
 
 
 def placed(given: Mapping[str, Any], file_of: Mapping[str, Path]) -> dict[str, Any]:
-    """Settings with their paths as they are meant.
+    """Return the settings with the paths that come from files resolved, after checking the text of a run.
 
     Args:
         given: settings by key.
-        file_of: of those that stand in a file, that file.
+        file_of: the file that a setting comes from, by key; without those that come from flags.
 
     Raises:
-        UsageError: a relative path that is in both folders.
+        UsageError: a relative path exists both in the current folder and beside the file.
         DataError: a run's text is gone, or has changed.
         CheckpointError: a damaged environment.json.
     """
@@ -44,7 +44,7 @@ def placed(given: Mapping[str, Any], file_of: Mapping[str, Path]) -> dict[str, A
 
 
 def placed_unchecked(given: Mapping[str, Any], file_of: Mapping[str, Path]) -> dict[str, Any]:
-    """As `placed`, of a text that may have changed."""
+    """Do the same as `placed` without checking the text."""
     found = _tokenizer_placed(_of_its_run(given, file_of), file_of)
     for key in (TEXT, STARTS_FROM):
         value = found.get(key)
@@ -54,7 +54,7 @@ def placed_unchecked(given: Mapping[str, Any], file_of: Mapping[str, Path]) -> d
 
 
 def as_of_its_run(given: Mapping[str, Any], file_of: Mapping[str, Path]) -> dict[str, Any]:
-    """Settings of a run that is loaded: its own tokenizer, and its text by the absolute path, where that is known."""
+    """Return the settings of a run that is loaded, with its own tokenizer and, if known, its text's absolute path."""
     try:
         found = _of_its_run(given, file_of)
     except CheckpointError:  # nothing depends on the text
@@ -63,7 +63,7 @@ def as_of_its_run(given: Mapping[str, Any], file_of: Mapping[str, Path]) -> dict
 
 
 def text_is_gone(folder: Path, path: str) -> DataError:
-    """What to raise where the text of the run in `folder` is not at `path` any more."""
+    """Return the error for a run in `folder` whose text is not at `path` any more."""
     where = f"{paths.shown(folder)}: its text is no longer at {reading.shown(path)}"
     return DataError(f"{where}; name it with --data.path=FILE")
 
@@ -86,7 +86,7 @@ def _of_its_run(given: Mapping[str, Any], file_of: Mapping[str, Path]) -> dict[s
 
 
 def _tokenizer_placed(given: dict[str, Any], file_of: Mapping[str, Path]) -> dict[str, Any]:
-    """A tokenizer that lies beside the file that names it is found from anywhere, as in a folder that was moved."""
+    """Resolve a tokenizer that lies beside the settings file, so that it is found in a folder that was moved."""
     name = given.get(TOKENIZER)
     if TOKENIZER not in file_of or not isinstance(name, str) or not name.endswith(FILE_NAME):
         return given
@@ -118,7 +118,7 @@ def _exists(path: str) -> bool:
 
 
 def _require_same_text(path: str, folder: Path) -> None:
-    """Refuse a text that has changed since the run in `folder`, if there is one, began with it."""
+    """Check that the text has not changed since the run in `folder`, if there is one, began with it."""
     environment = _environment(folder)
     own, expected = environment.get("text"), environment.get("text_sha256")
     if expected is None or path == reading.STDIN or not (path == own or reading.is_name(path)):

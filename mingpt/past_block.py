@@ -1,4 +1,4 @@
-"""What sampling past block_size costs in quality: validation loss of tokens there, with the context of each way.
+"""What each way of sampling past block_size costs in quality: validation loss there, with the context that it gives.
 
 The ways are those of `sampling.PAST_BLOCK`.  One that encodes `kept` tokens again when the cache is full gives the
 tokens of a cycle kept, kept + 1, ..., block_size tokens of context: a window of block_size tokens, encoded once, has
@@ -47,7 +47,7 @@ def past_block_loss(model: LanguageModel, ids: Ids, *, at_most: int | None = Non
     Args:
         at_most: targets to score, in whole stretches and at least two of these; None: every one.  `exact` costs a pass
             over block_size tokens for each.
-        say: told how long it will take, where that is long.
+        say: receives a message with the expected time, if that is long.
 
     Raises:
         UsageError: a model that is not autoregressive, or one whose state has no end.

@@ -1,4 +1,4 @@
-"""Paths that people give: `~` is expanded, the rest is held against the current folder, and shown from there.
+"""Paths that people give: `~` is expanded, relative ones start at the current folder, messages show them so.
 
 A folder whose name is a tilde is `./~`.
 """

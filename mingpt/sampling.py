@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mingpt.errors import NotFiniteError, UsageError, require
 from mingpt.lm import LanguageModel, State, evaluating
+from mingpt.sampling_settings import COMPILE_RULE
 from mingpt.sampling_settings import PAST_BLOCK as PAST_BLOCK
 from mingpt.sampling_settings import Sampling as Sampling
 from mingpt.stepping import Step, compiled_step
@@ -62,7 +63,7 @@ def generate(
         UsageError: a model that is not autoregressive; a negative number of tokens; half a block kept without a cache;
             nothing to compile or no compiler.
     """
-    require(cache or not compile, "compile", compile, "needs cache=True: it is the step that a cache allows")
+    require(cache or not compile, "compile", compile, COMPILE_RULE)
     require(new_tokens >= 0, "max_new_tokens", new_tokens, "must be 0 or more")
     past_block = sampling.past_block_with(cache)
     exact, block_size = past_block == "exact", model.config.block_size

@@ -11,6 +11,7 @@ from mingpt.registry import Registry
 PAST_BLOCK: Registry[Callable[[int], int]] = Registry("past_block")
 PAST_BLOCK.add("half")(lambda block_size: (block_size + 1) // 2)
 PAST_BLOCK.add("exact")(lambda block_size: block_size)
+COMPILE_RULE = "needs cache=True: it is the step that a cache allows"
 
 
 @dataclass(frozen=True, kw_only=True)

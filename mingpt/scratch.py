@@ -1,7 +1,7 @@
 """A run whose `checkpoints` is a link, as on clusters to a scratch disk: allowed where it can't lead to others' files.
 
-A run begins with a link only to an empty folder, which then gets a secret that environment.json has, too.  It goes on
-only where the two agree: the folder of somebody else can't know the secret of a place on this machine.
+A run begins with a link only to an empty folder, in which it then stores a secret; environment.json has it, too.  It
+goes on only where the two agree: a run folder of somebody else can't know the secret of a folder on this machine.
 """
 
 import contextlib
@@ -62,7 +62,7 @@ def check(folder: Path) -> None:
 
 
 def run_id(folder: Path) -> str | None:
-    """What stands behind the link; None where there is no link, or nothing."""
+    """Return the secret in the linked folder; None without a link or a secret."""
     home = folder / CHECKPOINTS
     if home.is_symlink() and not (home / SECRET).is_symlink():
         with contextlib.suppress(OSError, ValueError):

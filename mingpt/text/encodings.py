@@ -1,6 +1,6 @@
-"""What bytes are that are not UTF-8, guessed from how they look, and what makes text of them.
+"""Guess the encoding of a file that is not UTF-8, and name the command that converts it.
 
-A text is never read as another encoding by a guess: the person who has it is told what to run.
+The guess is only for the error message: a text is never read in a guessed encoding.
 """
 
 import codecs
@@ -75,7 +75,7 @@ def remedy(name: str, start: bytes, block: bytes) -> str:
 
 
 def _of_one_byte(name: str, block: bytes) -> str:
-    """Of text without NULs: damaged UTF-8, or an encoding of one byte a letter."""
+    """`remedy` for text without NULs: damaged UTF-8, or an encoding of one byte a letter."""
     read = block.decode("utf-8", "surrogateescape")
     wrong = [character for character in read if "\udc80" <= character <= "\udcff"]
     right = sum(character > "\x7f" for character in read) - len(wrong)
@@ -84,13 +84,13 @@ def _of_one_byte(name: str, block: bytes) -> str:
         return f"the text around it is good UTF-8, so it is damaged there: repair it, or leave such bytes out by {cut}"
     high = [byte for byte in block if byte > 127]
     if len(high) > MOST_HIGH * len(block):
-        return f"it is in an encoding that only its origin tells: {converted(name, 'ENCODING')}"
+        return f"its encoding can't be guessed; ask where it comes from: {converted(name, 'ENCODING')}"
     if all(byte > 0x9F for byte in high):  # there the two are the same
         return f"if it is Latin-1 or Windows-1252: {converted(name, 'WINDOWS-1252')}"
     try:
         block.decode("cp1252")
     except UnicodeDecodeError:
-        return f"it is neither Latin-1 nor Windows-1252; its origin may tell: {converted(name, 'ENCODING')}"
+        return f"it is neither Latin-1 nor Windows-1252; ask where it comes from: {converted(name, 'ENCODING')}"
     return f"if it is Windows-1252, as Western text of Windows is: {converted(name, 'WINDOWS-1252')}"
 
 

@@ -96,7 +96,7 @@ def is_name(path: str) -> bool:
 
 
 def absolute(path: str, folder: str | Path | None = None) -> str:
-    """`path` as one that names the same files from any folder; one that `is_name` stays.
+    """Return `path` such that it names the same files from any folder; unchanged if `is_name`.
 
     Args:
         folder: that it is relative to; None: the current one.

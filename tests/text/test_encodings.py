@@ -61,12 +61,12 @@ def test_valid_text_with_nuls_is_read_as_it_is(tmp_path: Path, content: str) -> 
             "if it is Windows-1252, as Western text of Windows is: `iconv -f WINDOWS-1252",
         ),
         (f"café noir {LATIN}".encode("latin-1"), "if it is Latin-1 or Windows-1252: `iconv -f WINDOWS-1252 "),
-        (f"a\x81b\xa0c {LATIN}".encode("latin-1"), "it is neither Latin-1 nor Windows-1252; its origin may tell: "),
+        (f"a\x81b\xa0c {LATIN}".encode("latin-1"), "it is neither Latin-1 nor Windows-1252; ask where it comes from: "),
         (
             "Мой дядя самых честных правил".encode("koi8-r"),
-            "it is in an encoding that only its origin tells: `iconv -f E",
+            "its encoding can't be guessed; ask where it comes from: `iconv -f E",
         ),
-        ("天地玄黃宇宙洪荒".encode("gb18030"), "it is in an encoding that only its origin tells: "),
+        ("天地玄黃宇宙洪荒".encode("gb18030"), "its encoding can't be guessed; ask where it comes from: "),
     ],
 )
 def test_text_of_one_byte_a_letter_gets_advice_that_keeps_its_letters(
