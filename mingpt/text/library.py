@@ -191,7 +191,8 @@ class LibraryTokenizer:
             for before, inside in ((piece[:at], piece[at:]), ("", piece), ("", f" {piece}")):
                 ids = [*self._found(self._library, [before])[0], *self._found(self._inside, [inside])[0]]
                 if self.decode(ids) == piece:
-                    return ids
+                    found = ids
+                    break
         self._check_comes_back(piece, found, [])
         return found
 
