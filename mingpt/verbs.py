@@ -210,20 +210,17 @@ def selftest(argv: Sequence[str]) -> int:
 def bench(argv: Sequence[str]) -> int:
     """time a training step (as without a name), or another work by its name"""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else PyTorch's profiler writes between the lines of a table
-    from mingpt.benchmarks.options import OFFERED, listing
+    from mingpt.benchmarks import BENCHMARKS
+    from mingpt.benchmarks.benchmark import listing
 
     named = bool(argv) and not argv[0].startswith("-")
     if not named and {"--help", "-h"} & set(argv):
         print(listing(f"{program()} bench"))
         return 0
     name, rest = (argv[0], argv[1:]) if named else ("train", argv)
-    offer = OFFERED[name]
-    options: Any = _options(f"bench {name}", offer.about, offer.options, rest)
-
-    from mingpt.benchmarks import BENCHMARKS
-
-    benchmark = BENCHMARKS[name]
-    result = benchmark.run(benchmark.options(**vars(options)), print)
+    chosen = BENCHMARKS[name]
+    options: Any = _options(f"bench {name}", chosen.about, chosen.options, rest)
+    result = chosen.run(options, print)
     print(json.dumps(result))
     return 1 if result.get("failed") else 0
 

@@ -17,8 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mingpt.attention.kernels import KERNELS, Need
 from mingpt.attention.masks import sliding_window
 from mingpt.attention.scores import ScaledDot
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, ranking, rounded, summary, table, told_of, versus
-from mingpt.benchmarks.options import OFFERED
+from mingpt.benchmarks.base import ranking, rounded, summary, table, told_of, versus
 from mingpt.benchmarks.options.attention import PACKAGES, SHORTEST, Options
 from mingpt.benchmarks.options.base import device_beside, parse_peers
 from mingpt.benchmarks.worker import Worker
@@ -176,14 +175,3 @@ def _slopes(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
     """Of the least-squares line through the logarithms: the exponent p of y ~ x^p."""
     return linear_regression([math.log(value) for value in x], [math.log(value) for value in y]).slope
-
-
-BENCHMARKS.add("attention")(
-    Benchmark(
-        OFFERED["attention"].about,
-        Options,
-        run,
-        ratio="times faster than full attention",
-        packages=PACKAGES,
-    )
-)

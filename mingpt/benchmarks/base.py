@@ -1,43 +1,12 @@
-"""What a benchmark is, and what all of them print."""
+"""What all benchmarks print."""
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from mingpt.probe import Spread
-from mingpt.registry import Registry
-from mingpt.say import Say
 from mingpt.utils import training_type
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """One thing to time.
-
-    Attributes:
-        about: one sentence, for help.
-        options: the dataclass of its settings.
-        run: (options, say) -> what its last line prints as JSON.
-        ratio: what a figure shows of a row, "times faster": its "ratio", or with `takes` one over it; "": none has one.
-        takes: whether a row's "ratio" is its time over another's, so that more is slower.
-        clones, packages: peers that it can be given, as folders and as installed packages.
-        lengthy: how long it takes, in words, where `bench all` leaves it out for that unless asked; "": not so long.
-    """
-
-    about: str
-    options: type
-    run: Callable[[Any, Say], dict[str, Any]]
-    ratio: str = "ratio"
-    takes: bool = False
-    clones: tuple[str, ...] = ()
-    packages: tuple[str, ...] = ()
-    lengthy: str = ""
-
-
-BENCHMARKS: Registry[Benchmark] = Registry("bench")
 
 
 def told_of(device: torch.device) -> dict[str, str]:

@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, ranking, summary, table, told_of, versus
-from mingpt.benchmarks.options import OFFERED
+from mingpt.benchmarks.base import ranking, summary, table, told_of, versus
 from mingpt.benchmarks.options.base import device_beside, parse_peers
 from mingpt.benchmarks.options.decode import CLONES, PACKAGES, Options
 from mingpt.benchmarks.worker import Worker
@@ -107,15 +106,3 @@ def _table(title: str, first: dict[str, Spread], each: dict[str, Spread], floor:
 def _write(model: GPT, batch: int, prompt: int, tokens: int, **how: bool) -> None:
     for _ in generate(model, torch.zeros(batch, prompt, dtype=torch.long), tokens, Sampling(), **how):
         pass
-
-
-BENCHMARKS.add("decode")(
-    Benchmark(
-        OFFERED["decode"].about,
-        Options,
-        run,
-        ratio="times faster ours writes a token with a cache",
-        clones=CLONES,
-        packages=PACKAGES,
-    )
-)

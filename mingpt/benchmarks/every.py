@@ -3,16 +3,14 @@
 import math
 import platform
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark
-from mingpt.benchmarks.options import OFFERED
-from mingpt.benchmarks.options import every as offered
-from mingpt.benchmarks.options.base import parse_peers
+from mingpt.benchmarks.benchmark import Benchmark
+from mingpt.benchmarks.options import every
 from mingpt.errors import MingptError
 from mingpt.report.figures import finish, measured
 from mingpt.report.lettering import plain
@@ -26,32 +24,14 @@ CAPTION = (
 ROW, PANEL, WIDTH = 0.24, 0.75, 6.4  # inches: a bar, what a panel has around its bars, the picture
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(offered.Options):
-    """Those of `mingpt.benchmarks.options.every`, and that each kind of peer is one that a benchmark takes."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        known = _timed(lengthy=True).values()
-        clones = dict.fromkeys(kind for benchmark in known for kind in benchmark.clones)
-        packages = dict.fromkeys(kind for benchmark in known for kind in benchmark.packages)
-        parse_peers(self.peers, tuple(clones), tuple(packages))
-
-
-def _timed(*, lengthy: bool) -> dict[str, Benchmark]:
-    """All but this one; the lengthy ones only where wanted."""
-    found = {name: BENCHMARKS[name] for name in BENCHMARKS if BENCHMARKS[name].options is not Options}
-    return {name: benchmark for name, benchmark in found.items() if lengthy or benchmark.lengthy == ""}
-
-
-def run(options: Options, say: Say) -> dict[str, Any]:
+def run(options: every.Options, say: Say) -> dict[str, Any]:
     """Run them one after the other.
 
     Returns:
         What the last line of `chargpt bench all` prints: what each of theirs would, by its name, or
         `{"failed": REASON}`; and under "failed" the names of those.
     """
-    chosen = _timed(lengthy=options.speedrun)
+    known, chosen = every.timed(lengthy=True), every.timed(lengthy=options.speedrun)
     prepared = {name: _options_of(benchmark, options) for name, benchmark in chosen.items()}  # refused before any time
     results: dict[str, Any] = {}
     for name, benchmark in chosen.items():
@@ -62,9 +42,9 @@ def run(options: Options, say: Say) -> dict[str, Any]:
             results[name] = {"failed": str(error)}
             say(f"{name} failed: {error}")
     failed = [name for name, result in results.items() if "failed" in result]
-    left_out = sorted(_timed(lengthy=True).keys() - chosen.keys())
+    left_out = sorted(known.keys() - chosen.keys())
     for name in left_out:
-        say(f"== {name}: left out, as it takes {BENCHMARKS[name].lengthy}; --speedrun=True has it")
+        say(f"== {name}: left out, as it takes {known[name].lengthy}; --speedrun=True has it")
     if options.figure is not None:
         draw(results, Path(options.figure))
         say(f"figure: {options.figure}")
@@ -73,7 +53,7 @@ def run(options: Options, say: Say) -> dict[str, Any]:
     return {"bench": "all", **asdict(options), **machine, **ended, "results": results}
 
 
-def _options_of(benchmark: Benchmark, options: Options) -> Any:
+def _options_of(benchmark: Benchmark, options: every.Options) -> Any:
     """Its defaults, with our threads and with those of our peers that it knows."""
     takes = {field.name for field in fields(benchmark.options)}
     given = [part for part in (options.peers or "").split(",") if part]
@@ -101,11 +81,11 @@ def turned(ratio: Mapping[str, Any]) -> dict[str, Any]:
 
 def draw(results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """Horizontal bars, a panel per benchmark, as each has a baseline of its own; longer is faster in all of them."""
-    rows = []
+    rows, known = [], every.timed(lengthy=True)
     for bench, result in results.items():
-        label = f"{bench}: {BENCHMARKS[bench].ratio}"
+        label = f"{bench}: {known[bench].ratio}"
         for name, ratio in ratios(result.get("rows", {})):
-            shown = turned(ratio) if BENCHMARKS[bench].takes else ratio
+            shown = turned(ratio) if known[bench].takes else ratio
             rows.append({"bench": bench, "name": name, "xlabel": label, **shown})
     best = [f"{row['bench']}, {row['name']}: {row['median']:.3g}" for row in rows]
     measured(_panels, rows, finding="; ".join(best), caption=CAPTION).save(path)
@@ -150,6 +130,3 @@ def _ticks(axes: Any, low: float, high: float) -> None:
     ticks = [tick for tick in ticks if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
-
-
-BENCHMARKS.add("all")(Benchmark(OFFERED["all"].about, Options, run))

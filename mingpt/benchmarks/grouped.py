@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from mingpt.attention.layers import AttentionConfig, GroupedQueryAttention
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, ranking, summary, table, told_of, versus
-from mingpt.benchmarks.options import OFFERED
+from mingpt.benchmarks.base import ranking, summary, table, told_of, versus
 from mingpt.benchmarks.options.grouped import STEPS, Options
 from mingpt.probe import measure
 from mingpt.say import Say
@@ -80,14 +79,3 @@ def _writer(layer: GroupedQueryAttention, x: Tensor) -> Callable[[], object]:
     with torch.no_grad():
         layer(x[:, :-STEPS], state)
     return write
-
-
-BENCHMARKS.add("grouped")(
-    Benchmark(
-        OFFERED["grouped"].about,
-        Options,
-        run,
-        ratio="times faster than with all key/value heads, both ways",
-        takes=True,
-    )
-)

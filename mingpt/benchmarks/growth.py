@@ -14,8 +14,7 @@ from typing import Any
 import torch
 
 from mingpt.benchmarks.attention import slope
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, summary, told_of
-from mingpt.benchmarks.options import OFFERED
+from mingpt.benchmarks.base import summary, told_of
 from mingpt.benchmarks.options.base import VOCABULARY
 from mingpt.benchmarks.options.growth import Options
 from mingpt.lm import LanguageModel, ModelConfig
@@ -228,6 +227,3 @@ def _short(size: int) -> str:
     """Three digits of what is too long for its place below an axis."""
     unit, letter = (1e6, "M") if size >= 1e6 else (1e3, "k")
     return f"{size / unit:.3g}{letter}" if size >= 1e4 else str(size)
-
-
-BENCHMARKS.add("growth")(Benchmark(OFFERED["growth"].about, Options, run, ratio=""))

@@ -16,8 +16,7 @@ from typing import Any
 
 import torch
 
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, summary, told_of
-from mingpt.benchmarks.options import OFFERED
+from mingpt.benchmarks.base import summary, told_of
 from mingpt.benchmarks.options.base import parse_peers
 from mingpt.benchmarks.options.load import CLONES, Options
 from mingpt.benchmarks.options.train_step import SHAPES
@@ -110,15 +109,3 @@ def _row(
     told = "   ".join(f"{s['median']:5.2f} ({s['q1']:.2f} to {s['q3']:.2f})" for s in shares.values())
     say(f"{kind:14} {each['median']:16.4g}   {told}")
     return {"quiet": each, "share": {str(count): share for count, share in shares.items()}}
-
-
-BENCHMARKS.add("load")(
-    Benchmark(
-        OFFERED["load"].about,
-        Options,
-        run,
-        ratio="",
-        clones=CLONES,
-        lengthy="some minutes, in which it keeps the machine busy",
-    )
-)

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mingpt.benchmarks import member
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, summary, told_of, versus
-from mingpt.benchmarks.options import OFFERED
+from mingpt.benchmarks.base import summary, told_of, versus
 from mingpt.benchmarks.options.processes import ACCUMULATION, BATCH, WARMUP, Options
 from mingpt.benchmarks.worker import with_ours
 from mingpt.distributed import STRATEGIES
@@ -195,14 +194,3 @@ def _write_text(path: Path) -> None:
     draw = random.Random(0)
     words = ["".join(draw.choices("etaoinshrdlu", k=draw.randint(2, 8))) for _ in range(300)]
     path.write_text(" ".join(draw.choices(words, k=10_000)), encoding="utf-8")
-
-
-BENCHMARKS.add("processes")(
-    Benchmark(
-        OFFERED["processes"].about,
-        Options,
-        run,
-        ratio="times as many tokens per second as one process",
-        lengthy="some three minutes",
-    )
-)

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, ranking, table, told_of, versus
-from mingpt.benchmarks.options import OFFERED
+from mingpt.benchmarks.base import ranking, table, told_of, versus
 from mingpt.benchmarks.options.rnn import Options
 from mingpt.probe import measure
 from mingpt.recurrent.activations import SLIDE, slide
@@ -85,6 +84,3 @@ def _first(layer: nn.Module, x: Tensor) -> Tensor:
 
 def _both_ways(way: Callable[[Tensor], Tensor], x: Tensor) -> None:
     way(x).sum().backward()
-
-
-BENCHMARKS.add("rnn")(Benchmark(OFFERED["rnn"].about, Options, run, ratio=f"times faster than {BASELINE}", takes=True))

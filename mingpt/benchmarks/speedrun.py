@@ -16,9 +16,8 @@ import torch
 
 from mingpt import settings
 from mingpt.benchmarks import contenders
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, rounded, summary
+from mingpt.benchmarks.base import rounded, summary
 from mingpt.benchmarks.contenders import BLOCK, Outcome, data_settings
-from mingpt.benchmarks.options import OFFERED
 from mingpt.benchmarks.options.base import parse_peers
 from mingpt.benchmarks.options.speedrun import CLONES, Options
 from mingpt.benchmarks.worker import command, last_words, with_ours
@@ -132,15 +131,3 @@ def over_seeds(values: Sequence[float]) -> dict[str, float]:
 
 def _told(spread: dict[str, float]) -> str:
     return f"{spread['median']:.4g} ({spread['q1']:.4g} to {spread['q3']:.4g})"
-
-
-BENCHMARKS.add("speedrun")(
-    Benchmark(
-        OFFERED["speedrun"].about,
-        Options,
-        run,
-        ratio="times sooner ours reaches the other's final loss (0: never)",
-        clones=CLONES,
-        lengthy="a quarter of an hour with a peer",
-    )
-)

@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-from mingpt.benchmarks.base import BENCHMARKS, Benchmark, ranking, rounded, summary, table, told_of, versus
-from mingpt.benchmarks.options import OFFERED
+from mingpt.benchmarks.base import ranking, rounded, summary, table, told_of, versus
 from mingpt.benchmarks.options.base import gpt2, parse_peers
 from mingpt.benchmarks.options.train_step import PEERS, SHAPES, Options, strategies_of
 from mingpt.benchmarks.worker import Worker
@@ -94,14 +93,3 @@ def _table(ours: str, seconds: dict[str, Spread], floor: Spread, say: Say) -> di
         say(f"{kind:16} {ms['median']:10.4g} {between:>17} {share['median']:8.1%}   {beside}")
     say(f"{ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
     return rows
-
-
-BENCHMARKS.add("train")(
-    Benchmark(
-        OFFERED["train"].about,
-        Options,
-        run,
-        ratio="times faster ours makes a step",
-        clones=PEERS,
-    )
-)

@@ -10,7 +10,8 @@ import torch
 
 from mingpt import probe
 from mingpt.benchmarks import BENCHMARKS, every, growth
-from mingpt.benchmarks.base import Benchmark
+from mingpt.benchmarks.benchmark import Benchmark
+from mingpt.benchmarks.options import every as offered
 from mingpt.errors import UsageError
 from mingpt.flags import Flags
 from mingpt.probe import Spread
@@ -120,7 +121,7 @@ def test_picture_lacks_a_panel_or_a_slope(clock: list[float], tmp_path: Path, mo
 def test_bench_all_draws_bars_of_what_has_no_ratio(clock: list[float], tmp_path: Path, monkeypatch: Any) -> None:
     only: Registry[Benchmark] = Registry("bench")
     only.add("growth")(BENCHMARKS["growth"])
-    monkeypatch.setattr(every, "BENCHMARKS", only)
+    monkeypatch.setattr(offered, "BENCHMARKS", only)
     path = tmp_path / "bench.svg"
     rows = growth.run(parsed(*SMALL), lambda line: None)["rows"]
     assert list(every.ratios(rows)) == []

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from mingpt.benchmarks import BENCHMARKS, every
-from mingpt.benchmarks.base import Benchmark
+from mingpt.benchmarks.benchmark import Benchmark
+from mingpt.benchmarks.options import every as offered
 from mingpt.errors import UsageError
 from mingpt.flags import Flags
 from mingpt.registry import Registry
@@ -47,12 +48,12 @@ def few(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     registry.add("plain")(Benchmark("plain", Threads, run("plain"), ratio="over one"))
     registry.add("nested")(Benchmark("nested", Peers, run("nested"), clones=("mine",), packages=("theirs",)))
     registry.add("long")(Benchmark("long", Peers, run("long"), clones=("mine",), lengthy="a week"))
-    monkeypatch.setattr(every, "BENCHMARKS", registry)
+    monkeypatch.setattr(offered, "BENCHMARKS", registry)
     return ran
 
 
-def parsed(*words: str) -> every.Options:
-    options: every.Options = Flags("all", "", {"": every.Options}).parse(words)[""]
+def parsed(*words: str) -> offered.Options:
+    options: offered.Options = Flags("all", "", {"": offered.Options}).parse(words)[""]
     return options
 
 
@@ -109,10 +110,10 @@ def test_bar_is_missing_or_turned_or_full_where_nothing_was_told_apart(
     first, last = bars(figures[0])
     assert first == [("one", 1.0, False), ("two", 4.0, True)]
     assert last[0][1] < 1
-    registry = every.BENCHMARKS
+    registry = offered.BENCHMARKS
     taking: Registry[Benchmark] = Registry("bench")
     taking.add("plain")(replace(registry["plain"], takes=True))
-    monkeypatch.setattr(every, "BENCHMARKS", taking)
+    monkeypatch.setattr(offered, "BENCHMARKS", taking)
     every.draw({"plain": {"rows": plain}}, tmp_path / "bench.svg")
     assert bars(figures[1])[0] == [("one", 1.0, False), ("two", 0.25, True)]
 
@@ -124,10 +125,10 @@ def test_one_that_fails_takes_the_others_with_it(
         raise UsageError("peers=theirs=: does not start: no such package")
 
     registry: Registry[Benchmark] = Registry("bench")
-    registry.add("nested")(replace(every.BENCHMARKS["nested"], run=fails))
+    registry.add("nested")(replace(offered.BENCHMARKS["nested"], run=fails))
     for name in ("plain", "long"):
-        registry.add(name)(every.BENCHMARKS[name])
-    monkeypatch.setattr(every, "BENCHMARKS", registry)
+        registry.add(name)(offered.BENCHMARKS[name])
+    monkeypatch.setattr(offered, "BENCHMARKS", registry)
     said: list[str] = []
     result = every.run(parsed(f"--figure={tmp_path / 'bench.svg'}"), said.append)
     assert result["failed"] == ["nested"]

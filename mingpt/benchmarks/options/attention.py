@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
 from mingpt.benchmarks.options.base import Timing, device_beside, parse_peers, positive
 from mingpt.errors import require
 
@@ -38,3 +39,14 @@ class Options(Timing):
         peers = parse_peers(self.peers, (), PACKAGES)
         device_beside(self.peers, self.device)
         require(not (peers and self.slopes), "peers", self.peers, "must be null with slopes=True")
+
+
+BENCHMARKS.add("attention")(
+    Benchmark(
+        "Time a sliding window in several ways.",
+        Options,
+        run_of("attention"),
+        ratio="times faster than full attention",
+        packages=PACKAGES,
+    )
+)

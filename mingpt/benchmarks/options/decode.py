@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
 from mingpt.benchmarks.options.base import ModelTiming, device_beside, gpt2, parse_peers, positive
 from mingpt.errors import require
 from mingpt.model_config import ModelConfig
@@ -53,3 +54,15 @@ class Options(ModelTiming):
         """GPT-2's block, in these sizes."""
         sizes = {"n_layer": self.layers, "n_head": self.heads, "n_embd": self.width, "block_size": self.block_size}
         return gpt2(**sizes)
+
+
+BENCHMARKS.add("decode")(
+    Benchmark(
+        "Time writing, with and without a cache.",
+        Options,
+        run_of("decode"),
+        ratio="times faster ours writes a token with a cache",
+        clones=CLONES,
+        packages=PACKAGES,
+    )
+)

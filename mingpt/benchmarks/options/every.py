@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from mingpt.benchmarks.options.base import positive, writable_figure
+from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
+from mingpt.benchmarks.options.base import parse_peers, positive, writable_figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,4 +24,24 @@ class Options:
 
     def __post_init__(self) -> None:
         positive(self, "threads")
+        known = timed(lengthy=True).values()
+        clones = dict.fromkeys(kind for benchmark in known for kind in benchmark.clones)
+        packages = dict.fromkeys(kind for benchmark in known for kind in benchmark.packages)
+        parse_peers(self.peers, tuple(clones), tuple(packages))
         writable_figure(self.figure)
+
+
+def timed(*, lengthy: bool) -> dict[str, Benchmark]:
+    """All but this one; the lengthy ones only where wanted."""
+    found = {name: BENCHMARKS[name] for name in BENCHMARKS if BENCHMARKS[name].options is not Options}
+    return {name: benchmark for name, benchmark in found.items() if lengthy or benchmark.lengthy == ""}
+
+
+BENCHMARKS.add("all")(
+    Benchmark(
+        "Run each of the others, one after the other.",
+        Options,
+        run_of("every"),
+        ratio="",
+    )
+)

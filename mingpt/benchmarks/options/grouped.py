@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
 from mingpt.benchmarks.options.base import Timing, positive
 from mingpt.errors import require
 
@@ -32,3 +33,14 @@ class Options(Timing):
             self.width % (2 * self.heads) == 0, "width", self.width, f"must be a multiple of 2 x heads={self.heads}"
         )
         require(self.length > STEPS, "length", self.length, f"must be above {STEPS}, the tokens written")
+
+
+BENCHMARKS.add("grouped")(
+    Benchmark(
+        "Time a layer with fewer key/value heads.",
+        Options,
+        run_of("grouped"),
+        ratio="times faster than with all key/value heads, both ways",
+        takes=True,
+    )
+)

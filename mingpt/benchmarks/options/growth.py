@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
 from mingpt.benchmarks.options.base import ModelTiming, positive, writable_figure
 from mingpt.errors import require
 from mingpt.training_settings import OPTIMIZERS, TrainerConfig
@@ -53,3 +54,13 @@ class Options(ModelTiming):
             require(value >= unit and value % unit == 0, name, value, rule)
         require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, f"must be one of {', '.join(OPTIMIZERS)}")
         writable_figure(self.figure)
+
+
+BENCHMARKS.add("growth")(
+    Benchmark(
+        "Time a training step as it grows along four axes.",
+        Options,
+        run_of("growth"),
+        ratio="",
+    )
+)

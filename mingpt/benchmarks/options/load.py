@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
 from mingpt.benchmarks.options.base import Rounds, parse_peers, positive
 from mingpt.errors import require
 
@@ -29,3 +30,15 @@ class Options(Rounds):
         positive(self, "threads")
         require(self.seconds > 0, "seconds", self.seconds, "must be above 0")
         parse_peers(self.peers, CLONES)
+
+
+BENCHMARKS.add("load")(
+    Benchmark(
+        "Time training and decoding beside busy processes.",
+        Options,
+        run_of("load"),
+        ratio="",
+        clones=CLONES,
+        lengthy="some minutes, in which it keeps the machine busy",
+    )
+)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
 from mingpt.benchmarks.options.base import Timing, positive
 from mingpt.errors import require
 
@@ -35,3 +36,14 @@ class Options(Timing):
         require(self.kills >= 0, "kills", self.kills, "must be 0 or more")
         parts = self.processes * -(-ACCUMULATION // self.processes)
         require(BATCH % parts == 0, "processes", self.processes, f"must share a batch of {BATCH} blocks evenly")
+
+
+BENCHMARKS.add("processes")(
+    Benchmark(
+        "Train with several processes and with one.",
+        Options,
+        run_of("processes"),
+        ratio="times as many tokens per second as one process",
+        lengthy="some three minutes",
+    )
+)

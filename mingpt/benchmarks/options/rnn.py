@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
 from mingpt.benchmarks.options.base import Timing, positive
 
 
@@ -23,3 +24,14 @@ class Options(Timing):
     def __post_init__(self) -> None:
         super().__post_init__()
         positive(self, "width", "length", "batch")
+
+
+BENCHMARKS.add("rnn")(
+    Benchmark(
+        "Time a recurrence beside PyTorch's.",
+        Options,
+        run_of("rnn"),
+        ratio="times faster than nn.RNN relu",
+        takes=True,
+    )
+)

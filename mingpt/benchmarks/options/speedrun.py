@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mingpt import settings
+from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
 from mingpt.benchmarks.options.base import parse_peers, positive
 from mingpt.errors import require
 from mingpt.paths import path_of
@@ -35,3 +36,15 @@ class Options:
         there = self.recipe in settings.PRESETS or path_of(self.recipe).is_file()
         require(there, "recipe", self.recipe, f"must be a file of settings, or one of {', '.join(settings.PRESETS)}")
         parse_peers(self.peers, CLONES)
+
+
+BENCHMARKS.add("speedrun")(
+    Benchmark(
+        "Time whole trainings to a loss.",
+        Options,
+        run_of("speedrun"),
+        ratio="times sooner ours reaches the other's final loss (0: never)",
+        clones=CLONES,
+        lengthy="a quarter of an hour with a peer",
+    )
+)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
 from mingpt.benchmarks.options.base import Rounds, parse_peers
 from mingpt.errors import require
 from mingpt.launch import STRATEGIES
@@ -54,3 +55,14 @@ class Options(Rounds):
 
 def strategies_of(options: Options) -> list[str]:
     return [] if options.through is None else options.through.split(",")
+
+
+BENCHMARKS.add("train")(
+    Benchmark(
+        "Time a training step against other projects'.",
+        Options,
+        run_of("train_step"),
+        ratio="times faster ours makes a step",
+        clones=PEERS,
+    )
+)
