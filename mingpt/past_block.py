@@ -1,8 +1,8 @@
 """What each way of sampling past block_size costs in quality: validation loss there, with the context that it gives.
 
-The ways are those of `sampling.PAST_BLOCK`.  One that encodes `kept` tokens again when the cache is full gives the
-tokens of a cycle kept, kept + 1, ..., block_size tokens of context: a window of block_size tokens, encoded once, has
-them all.  Every way is scored on the same tokens, all of which have block_size tokens before them.
+The ways are those of `sampling_settings.PAST_BLOCK`.  One that encodes `kept` tokens again when the cache is full gives
+the tokens of a cycle kept, kept + 1, ..., block_size tokens of context: a window of block_size tokens, encoded once,
+has them all.  Every way is scored on the same tokens, all of which have block_size tokens before them.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from mingpt.errors import DataError, UsageError
 from mingpt.evaluate import announced, require_autoregressive, rows_at_once
 from mingpt.lm import LanguageModel, evaluating
 from mingpt.report.statistics import Estimate, estimate
-from mingpt.sampling import PAST_BLOCK
+from mingpt.sampling_settings import PAST_BLOCK
 from mingpt.say import Say, silent
 from mingpt.text.tokenizers import Ids
 
@@ -57,14 +57,14 @@ def past_block_loss(model: LanguageModel, ids: Ids, *, at_most: int | None = Non
     if model.endless:
         raise UsageError(f"{type(model).__name__} goes on past block_size by its state: past_block changes nothing")
     size = model.config.block_size
-    stretch = size - PAST_BLOCK["half"](size) + 1
+    stretch = size - PAST_BLOCK["half"].kept(size) + 1
     there = (len(ids) - size) // stretch
     if there < 2:
         needed = size + 2 * stretch
         raise DataError(f"{len(ids)} tokens: past_block needs {needed} at least, two stretches past the first block")
     count = there if at_most is None else min(max(at_most // stretch, 2), there)
     firsts = size + stretch * np.linspace(0, there - 1, count).astype(int)
-    kept = {name: PAST_BLOCK[name](size) for name in PAST_BLOCK}
+    kept = {name: PAST_BLOCK[name].kept(size) for name in PAST_BLOCK}
     nats = {name: _nats(model, ids, firsts, stretch, kept[name], say).mean(1) for name in kept}
     return PastBlockLoss(
         {name: float(means.mean()) for name, means in nats.items()},

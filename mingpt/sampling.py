@@ -11,7 +11,6 @@ from torch import Tensor
 from mingpt.errors import NotFiniteError, UsageError, require
 from mingpt.lm import LanguageModel, State, evaluating
 from mingpt.sampling_settings import COMPILE_RULE
-from mingpt.sampling_settings import PAST_BLOCK as PAST_BLOCK
 from mingpt.sampling_settings import Sampling as Sampling
 from mingpt.stepping import Step, compiled_step
 from mingpt.text.tokenizers import Tokenizer
@@ -65,16 +64,15 @@ def generate(
     """
     require(cache or not compile, "compile", compile, COMPILE_RULE)
     require(new_tokens >= 0, "max_new_tokens", new_tokens, "must be 0 or more")
-    past_block = sampling.past_block_with(cache)
-    exact, block_size = past_block == "exact", model.config.block_size
+    past_block, block_size = sampling.past_block_with(cache), model.config.block_size
     if not model.autoregressive:
         remedy = "; it fills gaps: --fill='To b_ or not'" if model.fills else ""
         raise UsageError(f"{type(model).__name__} needs the text to come to predict it, so it can't write any{remedy}")
     fits = model.endless or prompt.shape[1] + new_tokens - 1 <= block_size
     rule = f"needs prompt and tokens within block_size={block_size}, or past_block=half: exact keeps nothing past it"
-    require(fits or not exact or not compile, "compile", compile, rule)
-    kept = PAST_BLOCK[past_block](block_size)
-    return _draws(model, prompt, new_tokens, sampling, kept, cache, compiled_step() if compile else _after)
+    require(fits or past_block.cached or not compile, "compile", compile, rule)
+    step = compiled_step() if compile else _after
+    return _draws(model, prompt, new_tokens, sampling, past_block.kept(block_size), cache, step)
 
 
 def _draws(

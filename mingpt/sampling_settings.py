@@ -3,14 +3,27 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mingpt.errors import require
 from mingpt.registry import Registry
 
-# block_size -> tokens that are encoded again, as the context of the next, each time that the cache is full.
-PAST_BLOCK: Registry[Callable[[int], int]] = Registry("past_block")
-PAST_BLOCK.add("half")(lambda block_size: (block_size + 1) // 2)
-PAST_BLOCK.add("exact")(lambda block_size: block_size)
+
+class PastBlock(NamedTuple):
+    """A way to go on past block_size.
+
+    Attributes:
+        kept: block_size -> tokens that are encoded again, as the context of the next, each time that the cache is full
+        cached: whether the cache then has room for more; else every token past block_size is such a time
+    """
+
+    kept: Callable[[int], int]
+    cached: bool
+
+
+PAST_BLOCK: Registry[PastBlock] = Registry("past_block")
+PAST_BLOCK.add("half")(PastBlock(lambda block_size: (block_size + 1) // 2, cached=True))
+PAST_BLOCK.add("exact")(PastBlock(lambda block_size: block_size, cached=False))
 COMPILE_RULE = "needs cache=True: it is the step that a cache allows"
 
 
@@ -44,13 +57,13 @@ class Sampling:
         if self.past_block is not None:
             PAST_BLOCK[self.past_block]
 
-    def past_block_with(self, cache: bool) -> str:
-        """`past_block`, with or without a cache.
+    def past_block_with(self, cache: bool) -> PastBlock:
+        """Return the way to go on past block_size, with or without a cache.
 
         Raises:
-            UsageError: it says what a cache keeps, and there is none.
+            UsageError: `past_block` needs a cache, and there is none.
         """
         chosen = self.past_block or ("half" if cache else "exact")
-        exact = chosen == "exact"
-        require(cache or exact, "past_block", chosen, "needs cache=True: it is what a full cache keeps")
-        return chosen
+        way = PAST_BLOCK[chosen]
+        require(cache or not way.cached, "past_block", chosen, "needs cache=True: it is what a full cache keeps")
+        return way
