@@ -13,7 +13,8 @@ from mingpt.errors import MingptError, UsageError, asked_in_vain
 from mingpt.launch import launched, rank
 from mingpt.output import prepare_streams
 from mingpt.registry import did_you_mean
-from mingpt.verbs import VERBS, program, train
+from mingpt.shell import program
+from mingpt.verbs import VERBS, train
 from mingpt.version import VERSION
 
 REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"  # of a checkout; an installed package has none

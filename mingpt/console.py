@@ -13,10 +13,12 @@ from mingpt.errors import require
 from mingpt.files import save_picture
 from mingpt.influence import Finding, finding
 from mingpt.live import fit
+from mingpt.past_block import PastBlockLoss
 from mingpt.phases import breakdown
 from mingpt.report import heatmaps
 from mingpt.report.reading import PLAIN, each_line
 from mingpt.report.words import seconds
+from mingpt.say import Say
 from mingpt.shell import quoted, visible
 from mingpt.terminal import plain
 from mingpt.text.tokens import shown
@@ -81,6 +83,43 @@ def _show_pseudo_likelihood(run: Run, console: Console) -> None:
     pseudo = run.last_record().get("pseudo_nats")
     if pseudo is not None:
         plain(console, f"pseudo-likelihood: {pseudo:.3f} pseudo-nats per token hidden; no loss, no perplexity")
+
+
+def show_evaluation(run: Run, text: str | None, past_block: bool, say: Say) -> None:
+    """Print how well a model predicts a text, or fills its gaps; for a script, so without a console.
+
+    Args:
+        text: a file; None: the run's own held-out text.
+        past_block: print the loss past block_size instead.
+
+    Raises:
+        UsageError, DataError: as `run.evaluate`, `run.pseudo_likelihood` and `run.past_block_loss`.
+    """
+    where, unit = f"{text or 'the held-out text'}, {paths.shown(run.folder)}", run.tokenizer.unit
+    if past_block:
+        _show_past_block(run.past_block_loss(text, say=say), unit, where)
+    elif run.model.fills and not run.model.autoregressive:
+        pseudo = run.pseudo_likelihood(text, say=say)
+        print(
+            f"pseudo-likelihood: {pseudo.pseudo_nats:.4f} pseudo-nats per token, {pseudo.pseudo_bits_per_byte:.4f} "
+            f"pseudo-bits per byte\nover {pseudo.tokens:,} of {pseudo.of:,} tokens, each hidden in turn from its block"
+            f", of {where}\n"
+            "each guess saw the text on both sides: not comparable with a loss or a perplexity"
+        )
+    else:
+        loss = run.evaluate(text, say=say)
+        losses = f"{loss.nats:.4f} nats per {unit}, {loss.bits_per_byte:.4f} bits per byte"
+        print(f"{losses}, perplexity {loss.perplexity:.3f}\nover {loss.tokens:,} tokens of {where}")
+
+
+def _show_past_block(found: PastBlockLoss, unit: str, where: str) -> None:
+    for name, nats in found.nats.items():
+        fewest, most = found.context[name]
+        context = f"{most}" if fewest == most else f"{fewest} to {most}"
+        print(f"past_block={name}: {nats:.4f} nats per {unit}, {context} tokens of context")
+    off = found.difference
+    print(f"half - exact: {off.mean:+.4f} nats (95 % CI {off.low:+.4f} to {off.high:+.4f})")
+    print(f"over {found.tokens:,} tokens past block_size of {where}")
 
 
 def draw_attention(run: Run, text: str, path: Path, layer: int | None = None) -> Path:

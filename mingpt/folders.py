@@ -26,7 +26,7 @@ from mingpt.errors import CheckpointError, UsageError, require
 from mingpt.files import LOCK, MARKER, locked, remove_drafts, write_atomic
 from mingpt.launch import DistConfig
 from mingpt.paths import absolute, shown
-from mingpt.report.reading import read_json
+from mingpt.report.reading import Record, read_json
 from mingpt.report.records import HOME, OWN_FILES, is_run, newest_first, newest_run
 from mingpt.say import Say
 from mingpt.settings import Config
@@ -182,3 +182,38 @@ def _free(wanted: str | None) -> Path:
             "a new folder"
         )
     return Path(wanted)
+
+
+def environment(folder: Path) -> Record:
+    """What environment.json says of the run in `folder`.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or does not say which text the run is of.
+    """
+    written = read_json(folder / "environment.json")
+    if not all(isinstance(written.get(name, 0), str | None) for name in ("text", "text_sha256")):
+        raise CheckpointError(f"{folder / 'environment.json'}: missing, or it names no text")
+    return written
+
+
+def stored_prompts(folder: Path) -> list[str]:
+    """The prompts that environment.json names; [] where it names none.
+
+    Raises:
+        CheckpointError: as `environment`; or they are no texts.
+    """
+    prompts = environment(folder).get("prompts", [])
+    if not isinstance(prompts, list) or not all(isinstance(prompt, str) for prompt in prompts):
+        raise CheckpointError(f"{folder / 'environment.json'}: its prompts are no list of texts")
+    return prompts
+
+
+def refuse_other_text(folder: Path, source: str, sha256: str) -> None:
+    """Refuse to go on with the run in `folder` on another text than it began with, wherever that lies.
+
+    Raises:
+        CheckpointError: names the text.
+    """
+    known = environment(folder)
+    if "imported" not in known and known["text_sha256"] != sha256:
+        raise CheckpointError(f"{shown(folder)}: {source} is no longer the text that it began with (sha256 differs)")

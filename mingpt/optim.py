@@ -7,12 +7,13 @@ convolutions, norms and biases, which are no linear maps between hidden vectors,
 import inspect
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mingpt.errors import CheckpointError
 from mingpt.initialise import hidden_matrices
 from mingpt.ranks import full_tensor, sharded_like
 from mingpt.registry import Registry
@@ -208,3 +209,36 @@ def _newton_schulz_by_gram(x: Tensor, steps: int) -> Tensor:
 
 # What each optimizer remembers of a parameter: the slots of a checkpoint.
 SLOTS = {AdamW: {"step", "exp_avg", "exp_avg_sq"}, Muon: {"momentum"}}
+
+
+def memory(model: nn.Module, optimizers: Iterable[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """Return what optimizers of the model's parameters remember, as `parameter/slot`."""
+    found = {p: slots for optimizer in optimizers for p, slots in optimizer.state.items()}
+    named = model.named_parameters()
+    return {f"{name}/{slot}": value for name, p in named for slot, value in found.get(p, {}).items()}
+
+
+def restore_memory(
+    tensors: Mapping[str, Tensor], model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
+) -> None:
+    """Give optimizers of the model's parameters what `memory` returned.
+
+    Raises:
+        CheckpointError: it is of another model or optimizer.
+    """
+    parameters = dict(model.named_parameters())
+    owners = {p: optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    for key, value in tensors.items():
+        name, _, slot = key.rpartition("/")
+        parameter = parameters.get(name)
+        if parameter is None or (value.ndim and value.shape != parameter.shape):
+            raise CheckpointError(f"{key}: the optimizer remembers what this model hasn't")
+        on_host = value.ndim == 0 and parameter.device.type == "mps"  # only fused optimizers count steps on the device
+        owners[parameter].state[parameter][slot] = (
+            value if on_host else sharded_like(value.to(parameter.device), parameter)
+        )
+    for optimizer in optimizers:
+        needed = SLOTS[type(optimizer)]
+        for slots in optimizer.state.values():
+            if slots.keys() != needed:
+                raise CheckpointError(f"another optimizer's memory: {sorted(slots)} there, {sorted(needed)} here")

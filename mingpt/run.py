@@ -38,7 +38,7 @@ from mingpt.text.corpus import Corpus, prepare
 from mingpt.text.prompts import prompts_for
 from mingpt.text.reading import DEFAULT_PATH
 from mingpt.text.tokenizers import Tokenizer
-from mingpt.trained import Run, environment, stored_prompts
+from mingpt.trained import Run
 from mingpt.trainer import Event, Progress, Trainer
 from mingpt.utils import cpu_threads, derived_seed, pick_device
 from mingpt.workers import usable_threads
@@ -95,7 +95,7 @@ def _train(
         config = replace(config, data=replace(config.data, path=corpus.place))
     began = saved or pretrained
     if is_run(folder) and (saved or (folder / "environment.json").exists()):
-        _refuse_other_text(corpus, folder)
+        folders.refuse_other_text(folder, corpus.source, corpus.sha256)
     if saved:
         _refuse_misfit(config, saved, corpus, folder)
     model = _model(config, corpus.tokenizer, began)
@@ -107,7 +107,7 @@ def _train(
     trainer.phases.began = since
     if saved:
         _restore(trainer, saved)
-    prompts = _prompts(config, trainer, corpus, stored_prompts(folder) if saved else ())
+    prompts = _prompts(config, trainer, corpus, folders.stored_prompts(folder) if saved else ())
     special = special_tokens.from_state(began.state if began else {})
     state = {"wandb_id": _mirror_id(saved), "special": special.as_json()}
     say(f"run folder: {shown(folder)}")
@@ -186,7 +186,7 @@ def _train_in(
 
 
 def _mirror(folder: Path, config: Config, mirror_id: str, say: Say) -> WandbMirror:
-    told = {**config.flat(), "environment": environment(folder)}
+    told = {**config.flat(), "environment": folders.environment(folder)}
     mirror = WandbMirror(config.wandb, folder, mirror_id, told, say)
     for line in each_line(folder / "samples.jsonl"):  # the mirror's table is sent whole, at the end
         mirror.sample(line["step"], line["prompt"], line["text"])
@@ -258,18 +258,9 @@ def _pretrained(config: Config, say: Say) -> Checkpoint | None:
     return None if folder is None else checkpoint.newest(Path(folder), say)
 
 
-def _refuse_other_text(corpus: Corpus, folder: Path) -> None:
-    """Refuse to go on with a run on another text than it began with, wherever that lies."""
-    known = environment(folder)
-    if "imported" not in known and known["text_sha256"] != corpus.sha256:
-        raise CheckpointError(
-            f"{shown(folder)}: {corpus.source} is no longer the text that it began with (sha256 differs)"
-        )
-
-
 def _refuse_misfit(config: Config, saved: Checkpoint, corpus: Corpus, folder: Path) -> None:
     """Refuse a checkpoint of another run, before a model of the size that the settings say costs any memory."""
-    if "imported" in environment(folder):
+    if "imported" in folders.environment(folder):
         raise CheckpointError(
             f"{shown(folder)}: imported, so there is no training to go on with; begin one in another folder by "
             f"--model.pretrained_folder={shown(folder)}"

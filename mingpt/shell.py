@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import sys
+from pathlib import Path
 
 # Control characters but tab and line feed, marks of direction, other ends of lines, halves of characters.
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -22,6 +24,14 @@ def quoted(word: object) -> str:
 def visible(text: str) -> str:
     """`text` for a screen: what would steer a terminal stands there as an escape, \\x1b; lines and tabs stay."""
     return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text.replace("\r\n", "\n"))
+
+
+def program() -> str:
+    """What was typed to start this, for lines that say what to type next."""
+    name = Path(sys.argv[0]).name
+    if Path(sys.argv[0]).parts[-2:] == ("mingpt", "__main__.py"):
+        return "python -m mingpt"
+    return f"python {name}" if name.endswith(".py") else "chargpt"
 
 
 def _controls(c: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt import rendering
+from mingpt import folders, rendering
 from mingpt.attention.maps import attention_weights
 from mingpt.errors import CheckpointError, DataError, UsageError, require
 from mingpt.evaluate import HeldOutLoss, PseudoLikelihood, held_out_loss, pseudo_likelihood
@@ -17,7 +17,7 @@ from mingpt.lm import LanguageModel
 from mingpt.past_block import PastBlockLoss, past_block_loss
 from mingpt.paths import shown
 from mingpt.report import heatmaps, loss_picture
-from mingpt.report.reading import Record, last_line, read_json, read_losses
+from mingpt.report.reading import Record, last_line, read_losses
 from mingpt.sampling import Sampling, fill, stream, write
 from mingpt.say import Say, silent
 from mingpt.settings import Config
@@ -232,7 +232,7 @@ class Run:
         """The run's own held-out part, or all of the file at `path`."""
         if path is None:
             corpus = prepare(replace(self.config.data, path=self._own_text()), say, self.tokenizer)
-            if corpus.sha256 != environment(self.folder)["text_sha256"]:
+            if corpus.sha256 != folders.environment(self.folder)["text_sha256"]:
                 changed = f"no longer the text that {shown(self.folder)} began with; --text judges another"
                 raise DataError(f"{corpus.source}: {changed}")
             return corpus.data.held_out
@@ -248,7 +248,7 @@ class Run:
 
     def _own_text(self) -> str:
         """Where the run's text lies, from whatever folder one asks; never a reason to write it anew."""
-        path: str | None = environment(self.folder)["text"]
+        path: str | None = folders.environment(self.folder)["text"]
         if path is None:
             raise DataError(f"{shown(self.folder)}: imported, so it has no text of its own; name one with --text")
         if path == STDIN:
@@ -279,32 +279,8 @@ class Run:
         Raises:
             CheckpointError: environment.json is missing or damaged.
         """
-        return list(self.config.sample.prompts or stored_prompts(self.folder) or [""])
+        return list(self.config.sample.prompts or folders.stored_prompts(self.folder) or [""])
 
     def baselines(self) -> dict[str, float]:
         """n-gram losses of this run's text, in nats per token."""
         return read_losses(self.folder / "baselines.json")
-
-
-def environment(folder: Path) -> Record:
-    """What environment.json says of the run in `folder`.
-
-    Raises:
-        CheckpointError: it is missing, damaged, or does not say which text the run is of.
-    """
-    written = read_json(folder / "environment.json")
-    if not all(isinstance(written.get(name, 0), str | None) for name in ("text", "text_sha256")):
-        raise CheckpointError(f"{folder / 'environment.json'}: missing, or it names no text")
-    return written
-
-
-def stored_prompts(folder: Path) -> list[str]:
-    """The prompts that environment.json names; [] where it names none.
-
-    Raises:
-        CheckpointError: as `environment`; or they are no texts.
-    """
-    prompts = environment(folder).get("prompts", [])
-    if not isinstance(prompts, list) or not all(isinstance(prompt, str) for prompt in prompts):
-        raise CheckpointError(f"{folder / 'environment.json'}: its prompts are no list of texts")
-    return prompts

@@ -11,23 +11,23 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mingpt.carried import Carried
-from mingpt.errors import CheckpointError, NotFiniteError
+from mingpt.errors import NotFiniteError
 from mingpt.lm import LanguageModel
-from mingpt.optim import OPTIMIZERS, SLOTS, rate_at
+from mingpt.optim import OPTIMIZERS, memory, rate_at, restore_memory
 from mingpt.phases import Phases
 from mingpt.randomness import global_draws, own_draws
-from mingpt.ranks import ALONE, Ranks, full_tensor, sharded_like
+from mingpt.ranks import ALONE, Ranks, full_tensor
 from mingpt.say import Say, silent
 from mingpt.training_settings import TrainerConfig, refuse_carrying
 from mingpt.utils import cpu_threads, derived_seed, moved, synchronise, training_type
-from mingpt.workers import at_once, kept, shares
+from mingpt.workers import add_gradients, at_once, kept, shares
 
 Record = dict[str, Any]
 Event = Callable[["Trainer", Record], None]
@@ -232,7 +232,7 @@ class Trainer:
         for first in range(0, len(cut), self.pieces):
             found = at_once(passes, range(first, first + self.pieces), self.pieces)
             losses += [loss for loss, _ in found]
-            _add_gradients(parameters, [gradients for _, gradients in found])
+            add_gradients(parameters, [gradients for _, gradients in found])
         return losses
 
     def _set_rates(self, number: int) -> float:
@@ -254,9 +254,7 @@ class Trainer:
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
         """What the optimizers remember, as `parameter/slot`."""
-        memory = {p: slots for optimizer in self.optimizers for p, slots in optimizer.state.items()}
-        named = self.model.named_parameters()
-        return {f"{name}/{slot}": value for name, p in named for slot, value in memory.get(p, {}).items()}
+        return memory(self.model, self.optimizers)
 
     def restore(
         self, optimizer_tensors: dict[str, Tensor], carried_tensors: dict[str, Tensor], progress: Progress
@@ -267,36 +265,8 @@ class Trainer:
             CheckpointError: they remember what this model or optimizer hasn't.
         """
         self.carried.restore(carried_tensors)
-        parameters = dict(self.model.named_parameters())
-        owners = {p: optimizer for optimizer in self.optimizers for g in optimizer.param_groups for p in g["params"]}
-        for key, value in optimizer_tensors.items():
-            name, _, slot = key.rpartition("/")
-            parameter = parameters.get(name)
-            if parameter is None or (value.ndim and value.shape != parameter.shape):
-                raise CheckpointError(f"{key}: the optimizer remembers what this model hasn't")
-            on_host = value.ndim == 0 and self.device.type == "mps"  # only fused optimizers count steps on the device
-            owners[parameter].state[parameter][slot] = (
-                value if on_host else sharded_like(value.to(self.device), parameter)
-            )
-        for optimizer in self.optimizers:
-            needed = SLOTS[type(optimizer)]
-            for slots in optimizer.state.values():
-                if slots.keys() != needed:
-                    raise CheckpointError(f"another optimizer's memory: {sorted(slots)} there, {sorted(needed)} here")
+        restore_memory(optimizer_tensors, self.model, self.optimizers)
         self.progress = progress
-
-
-def _add_gradients(parameters: Sequence[Tensor], passes: Sequence[Sequence[Tensor | None]]) -> None:
-    """Add the gradients of several passes to each parameter's, in order; None: the loss doesn't depend on it.
-
-    Every sum is a tensor of its own: of two parameters that are added to each other, autograd returns one gradient.
-    """
-    for p, *gradients in zip(parameters, *passes, strict=True):
-        there = [each for each in (p.grad, *gradients) if each is not None]
-        if len(there) > 1:
-            p.grad = reduce(torch.add, there)
-        elif there:
-            p.grad = there[0].clone()
 
 
 def _update(optimizer: torch.optim.Optimizer) -> None:

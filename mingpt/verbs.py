@@ -27,10 +27,9 @@ from mingpt.options import (
 )
 from mingpt.output import lasting
 from mingpt.paths import path_of, shown
-from mingpt.shell import quoted, visible
+from mingpt.shell import program, quoted, visible
 
 if TYPE_CHECKING:
-    from mingpt.past_block import PastBlockLoss
     from mingpt.report.drawing import Drawing
     from mingpt.trained import Run
 
@@ -93,35 +92,12 @@ def sample(argv: Sequence[str]) -> int:
 def evaluate(argv: Sequence[str]) -> int:
     """judge a trained model on held-out text"""
     options = _options("eval", "Judge a model.", EvalOptions, argv)
+
+    from mingpt import console
+
     trained = _load(options.run, options.device)
-    where = f"{options.text or 'the held-out text'}, {shown(trained.folder)}"
-    if options.past_block:
-        _show_past_block(trained.past_block_loss(options.text, say=_notice), trained.tokenizer.unit, where)
-        return 0
-    if trained.model.fills and not trained.model.autoregressive:
-        pseudo = trained.pseudo_likelihood(options.text, say=_notice)
-        print(
-            f"pseudo-likelihood: {pseudo.pseudo_nats:.4f} pseudo-nats per token, {pseudo.pseudo_bits_per_byte:.4f} "
-            f"pseudo-bits per byte\nover {pseudo.tokens:,} of {pseudo.of:,} tokens, each hidden in turn from its block"
-            f", of {where}\n"
-            "each guess saw the text on both sides: not comparable with a loss or a perplexity"
-        )
-        return 0
-    loss = trained.evaluate(options.text, say=_notice)
-    unit = trained.tokenizer.unit
-    print(f"{loss.nats:.4f} nats per {unit}, {loss.bits_per_byte:.4f} bits per byte, perplexity {loss.perplexity:.3f}")
-    print(f"over {loss.tokens:,} tokens of {where}")
+    console.show_evaluation(trained, options.text, options.past_block, _notice)
     return 0
-
-
-def _show_past_block(found: "PastBlockLoss", unit: str, where: str) -> None:
-    for name, nats in found.nats.items():
-        fewest, most = found.context[name]
-        context = f"{most}" if fewest == most else f"{fewest} to {most}"
-        print(f"past_block={name}: {nats:.4f} nats per {unit}, {context} tokens of context")
-    off = found.difference
-    print(f"half - exact: {off.mean:+.4f} nats (95 % CI {off.low:+.4f} to {off.high:+.4f})")
-    print(f"over {found.tokens:,} tokens past block_size of {where}")
 
 
 def attention(argv: Sequence[str]) -> int:
@@ -296,14 +272,6 @@ VERBS = {
     "export": export,
     "import": import_folder,
 }
-
-
-def program() -> str:
-    """What was typed to start this, for lines that say what to type next."""
-    name = Path(sys.argv[0]).name
-    if Path(sys.argv[0]).parts[-2:] == ("mingpt", "__main__.py"):
-        return "python -m mingpt"
-    return f"python {name}" if name.endswith(".py") else "chargpt"
 
 
 def _options(verb: str, about: str, kind: type[Options], argv: Sequence[str]) -> Options:

@@ -14,10 +14,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import reduce
 from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from mingpt.utils import cpu_threads
 
@@ -79,6 +81,19 @@ def _pool(count: int) -> ThreadPoolExecutor:
 def shares(rows: int) -> int:
     """Return into how many equal pieces `rows` rows are cut for `at_once`: at most one per thread of PyTorch's."""
     return next(count for count in range(min(torch.get_num_threads(), rows), 0, -1) if rows % count == 0)
+
+
+def add_gradients(parameters: Sequence[Tensor], passes: Sequence[Sequence[Tensor | None]]) -> None:
+    """Add the gradients of several passes to each parameter's, in order; None: the loss doesn't depend on it.
+
+    Every sum is a tensor of its own: of two parameters that are added to each other, autograd returns one gradient.
+    """
+    for p, *gradients in zip(parameters, *passes, strict=True):
+        there = [each for each in (p.grad, *gradients) if each is not None]
+        if len(there) > 1:
+            p.grad = reduce(torch.add, there)
+        elif there:
+            p.grad = there[0].clone()
 
 
 def usable_threads() -> int:

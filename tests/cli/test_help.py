@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mingpt import cli, verbs
+from mingpt import cli, shell
 from mingpt.benchmarks import BENCHMARKS
 from mingpt.version import VERSION
 
@@ -63,4 +63,4 @@ def test_module_is_the_command() -> None:
 )
 def test_program_is_called_as_it_was_started(monkeypatch: pytest.MonkeyPatch, started: str, called: str) -> None:
     monkeypatch.setattr(sys, "argv", [started])
-    assert verbs.program() == called
+    assert shell.program() == called

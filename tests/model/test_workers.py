@@ -15,10 +15,10 @@ from mingpt import workers
 from mingpt.evaluate import held_out_loss
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.text.batches import Lanes
-from mingpt.trainer import Trainer, _add_gradients
+from mingpt.trainer import Trainer
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import cpu_threads
-from mingpt.workers import at_once, shares, usable_threads
+from mingpt.workers import add_gradients, at_once, shares, usable_threads
 from mingpt.zoo import build
 from tests.model.letters import LETTERS
 
@@ -113,7 +113,7 @@ def test_parameters_that_share_a_gradient_each_get_the_sum_of_all_passes() -> No
     passes = [torch.autograd.grad(n * (a + b).sum(), (a, b, unused), allow_unused=True) for n in (2, 3, 5)]
     assert passes[0][0] is passes[0][1]  # as autograd returns it
     for taken in (passes[:1], passes[1:]):
-        _add_gradients((a, b, unused), taken)
+        add_gradients((a, b, unused), taken)
     assert [p.grad.tolist() for p in (a, b) if p.grad is not None] == [[10, 10, 10]] * 2
     assert unused.grad is None
 
