@@ -79,7 +79,7 @@ def test_run_of_a_model_that_sees_what_it_predicts_reports_a_held_out_loss(
         mingpt.load(folder).evaluate()
     loss_picture.draw(folder)
     (axes,) = figures[-1].axes
-    assert axes.get_title() == "Training loss; there is no held-out loss to compare with anything"
+    assert axes.get_title() == "Training loss; there is no validation loss to compare with anything"
     assert len(axes.lines) == 1  # the training loss alone, no line of counting to beat
     if name == "full":
         ended = chargpt("eval", f"--run={folder}")
