@@ -42,9 +42,10 @@ def show_outcome(run: Run, console: Console, program: str, began: float | None =
             plain(console, f"it fills gaps:\n  {program} sample --run={quoted(paths.shown(run.folder))} {gapped}")
         return
     prompt = run.prompts()[0]
-    console.rule("what it writes now", style="dim")
+    line = "─" if console.encoding.startswith("utf") else "-"
+    console.rule("what it writes now", characters=line, style="dim")
     plain(console, visible(_sample(run, prompt)))
-    console.rule(style="dim")
+    console.rule(characters=line, style="dim")
     loss = run.last_record()
     if "val_loss" not in loss:  # stopped at the very step that max_iters was then set to
         found = run.evaluate()

@@ -17,6 +17,7 @@ from mingpt.initialise import position_tables
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.paths import shown
 from mingpt.say import Say
+from mingpt.shell import quoted
 from mingpt.text import tokenizers
 from mingpt.text.tokenizers import Tokenizer
 
@@ -26,12 +27,22 @@ FREE = ("embd_pdrop", "resid_pdrop", "attn_pdrop", "init", "block_size", "kernel
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(ModelConfig)}
 
 
-def refuse_other_vocabulary(saved: Checkpoint, tokenizer: Tokenizer) -> None:
+def refuse_other_vocabulary(saved: Checkpoint, tokenizer: Tokenizer, resumed: bool = False) -> None:
+    """Check that a checkpoint has this tokenizer.
+
+    Args:
+        resumed: the checkpoint's own run goes on, whose tokenizer can't be set.
+
+    Raises:
+        CheckpointError: it has another.
+    """
     theirs = tokenizers.from_json(saved.tokenizer)
     if theirs.to_json() != tokenizer.to_json():
+        path = shown(saved.folder / "tokenizer.json")
+        fix = "" if resumed else f", or on another its tokenizer: {quoted(f'--data.tokenizer={path}')}"
         raise CheckpointError(
             f"{shown(saved.folder)}: another vocabulary: {theirs.vocab_size} tokens there, {tokenizer.vocab_size} "
-            "here; use the text that it was trained on"
+            f"here; use the text that it was trained on{fix}"
         )
 
 

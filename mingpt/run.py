@@ -265,7 +265,7 @@ def _refuse_misfit(config: Config, saved: Checkpoint, corpus: Corpus, folder: Pa
             f"{shown(folder)}: imported, so there is no training to go on with; begin one in another folder by "
             f"--model.pretrained_folder={shown(folder)}"
         )
-    fitting.refuse_other_vocabulary(saved, corpus.tokenizer)
+    fitting.refuse_other_vocabulary(saved, corpus.tokenizer, resumed=True)
     fitting.refuse_other_model(_model_settings(config, corpus.tokenizer, saved), saved)
 
 

@@ -58,6 +58,7 @@ def test_training_ends_well_with_an_ascii_stream_and_a_backend_that_is_not_there
     foreign = {"PYTHONIOENCODING": "ascii", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     ended = _chargpt(tmp_path, *tiny, "--data.path=odd.txt", "--system.work_dir=run", **foreign)
     assert (ended.returncode, ended.stderr) == (0, b"")
+    assert b"\\u2500" not in ended.stdout  # rules are drawn in ASCII, too
     assert b"\\u" in ended.stdout
     assert b"curve: " in ended.stdout
     assert (tmp_path / "run" / "loss.png").is_file()

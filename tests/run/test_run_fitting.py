@@ -1,5 +1,6 @@
 """A checkpoint of another model, vocabulary or length: refused with what differs, or fitted as was said."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,19 @@ def test_weights_of_another_vocabulary_are_loaded(learned: run.Run, tiny: Any, t
         with pytest.raises(CheckpointError, match=f"another vocabulary: {says}"):
             run.train(start_from(learned, tiny, tmp_path / "next", {"data.path": str(tmp_path / "other.txt")}))
     assert not (tmp_path / "next").exists()
+
+
+def test_error_of_another_vocabulary_names_the_flag_that_trains_on_another_text(
+    learned: run.Run, tiny: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "other.txt").write_text("abcdef\n" * 40)
+    changes = {"data.path": str(tmp_path / "other.txt")}
+    with pytest.raises(CheckpointError, match=r"--data\.tokenizer=") as error:
+        run.train(start_from(learned, tiny, tmp_path / "next", changes))
+    [flag] = shlex.split(str(error.value).rpartition("its tokenizer: ")[2])
+    changes["data.tokenizer"] = flag.partition("=")[2]
+    trained = run.train(start_from(learned, tiny, tmp_path / "next", changes))
+    assert trained.tokenizer.to_json() == learned.tokenizer.to_json()
 
 
 def test_refused_weights_are_half_loaded(learned: run.Run) -> None:
