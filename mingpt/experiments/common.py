@@ -33,6 +33,7 @@ GPT: dict[str, Any] = {
     "model.mlp_width": None,
     "model.conv_width": 1,
     "model.bias": True,
+    "model.qkv_bias": None,
     "model.qk_norm": False,
     "model.tie_embeddings": False,
     "model.init": "gpt2",

@@ -19,6 +19,7 @@ BEFORE = {
     "data.vocab_size": 1024,
     "dist.strategy": "ddp",
     "model.conv_width": 1,
+    "model.qkv_bias": None,
     "model.rope_base": 10_000.0,
     "trainer.matrix_momentum": 0.95,
 }

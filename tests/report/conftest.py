@@ -60,6 +60,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         (folder / "environment.json").write_text(json.dumps({**told, **(environment or {})}))
         (folder / "baselines.json").write_text('{"1-gram": 2.5, "2-gram": 1.8}')
         (folder / "samples.jsonl").write_text(json.dumps({"step": 30, "prompt": "ROMEO:", "text": sample}) + "\n")
+        (folder / "timing.jsonl").write_text(json.dumps({"training": 3.0}) + "\n")
         return folder
 
     return make

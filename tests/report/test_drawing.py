@@ -13,6 +13,7 @@ from matplotlib.image import imread
 
 from mingpt import cli
 from mingpt.errors import UsageError
+from mingpt.files import save_picture
 from mingpt.report import figures, heatmaps, lettering, page
 from mingpt.report.compare import comparison
 from mingpt.report.drawing import Drawing
@@ -128,7 +129,8 @@ def test_names_in_any_script_are_drawn_without_a_warning(
     for ending in ("svg", "png", "pdf"):
         drawn.save(tmp_path / f"a.{ending}")  # warnings are errors here
     square = np.tril(np.ones((1, 2, 2)))
-    assert heatmaps.draw([square], ["中", "$"], 1, [None], tmp_path / "b.png").is_file()
+    save_picture(heatmaps.figure([square], ["中", "$"], 1, [None]), tmp_path / "b.png")
+    assert (tmp_path / "b.png").is_file()
     assert heatmaps.draw_influence(square[0], ["中", "文"], "中 moves", tmp_path / "c.png").is_file()
 
 
