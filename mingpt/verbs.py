@@ -252,7 +252,8 @@ def import_folder(argv: Sequence[str]) -> int:
     made = importing.import_folder(folders[0], options.out, options.block_size, say=print)
     run, again = quoted(made), quoted(f"--config={made / 'config.yaml'}")
     print(f"\nnext:\n  {program()} sample --run={run}")
-    print(f"  {program()} {again} --model.pretrained_folder={run} --data.path=TEXT")
+    (tokenizer,) = (made / "checkpoints").glob("*/tokenizer.json")  # that of its one checkpoint
+    print(f"  {program()} {again} --model.pretrained_folder={run} --data.tokenizer={quoted(tokenizer)} --data.path=TEXT")
     return 0
 
 
