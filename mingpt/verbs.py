@@ -253,7 +253,8 @@ def import_folder(argv: Sequence[str]) -> int:
     run, again = quoted(made), quoted(f"--config={made / 'config.yaml'}")
     print(f"\nnext:\n  {program()} sample --run={run}")
     (tokenizer,) = (made / "checkpoints").glob("*/tokenizer.json")  # that of its one checkpoint
-    print(f"  {program()} {again} --model.pretrained_folder={run} --data.tokenizer={quoted(tokenizer)} --data.path=TEXT")
+    tokens = quoted(f"--data.tokenizer={tokenizer}")
+    print(f"  {program()} {again} --model.pretrained_folder={run} {tokens} --data.path=TEXT")
     return 0
 
 
