@@ -6,7 +6,7 @@ import glob
 import hashlib
 import io
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,16 @@ from mingpt.errors import CheckpointError
 from mingpt.paths import shown
 
 LOCK, MARKER = ".lock", ".lock.holder"  # a folder's, and in the place of it one where the file system has no locks
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)  # a file that must not be there yet
 # What network and FUSE mounts answer that have no such call, or not of such a file.
 IMPOSSIBLE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write `path` so that a reader, or a crash at any moment, sees the old file or the new one, never a part."""
+    name = draft_of(path)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle = os.open(name, NEW, 0o666)  # less what the umask takes, as of any new file
     except OSError as error:
         error.filename = str(path)  # what a person knows of, and not the draft
         raise
@@ -33,8 +35,6 @@ def write_atomic(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             sync(file.fileno())
-        with _where_possible(errno.EPERM):  # as where a mount decides the rights of all files
-            os.chmod(name, allowed(0o666))
         os.replace(name, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -45,11 +45,9 @@ def write_atomic(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def allowed(mode: int) -> int:
-    """Of these rights, those that a new file has by the umask, as one of `tempfile` has fewer."""
-    mask = os.umask(0o077)  # the only way to ask, so for a moment it is the strictest
-    os.umask(mask)
-    return mode & ~mask
+def draft_of(path: Path) -> Path:
+    """A new name beside `path`, hidden, for what will take its place."""
+    return path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
 
 
 def save_picture(figure: Any, path: Path) -> Path:

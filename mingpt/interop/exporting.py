@@ -10,7 +10,6 @@ tokenizer_config.json    what AutoTokenizer needs beside it: special tokens and 
 import json
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import safetensors.torch
 import torch
 
 from mingpt.errors import UsageError, require
-from mingpt.files import allowed, sync_folder, write_atomic
+from mingpt.files import draft_of, sync_folder, write_atomic
 from mingpt.interop import special, vocabulary
 from mingpt.interop.architectures import ARCHITECTURES, architecture_of, spelled
 from mingpt.interop.reading import CONFIG, TOKENIZER, WEIGHTS
@@ -95,10 +94,10 @@ def _write(folder: Path, contents: dict[str, bytes]) -> None:
     draft = None
     try:
         home.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=home, prefix=f".{folder.name}.", suffix=".tmp"))
+        draft = draft_of(home / folder.name)
+        draft.mkdir()
         for name, content in contents.items():
             write_atomic(draft / name, content)
-        draft.chmod(allowed(0o777))
         if folder.exists():
             folder.rmdir()
         os.replace(draft, folder)

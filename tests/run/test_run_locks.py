@@ -79,23 +79,18 @@ def test_lock_is_free_again_and_of_one_holder_in_a_process(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 
 
-@pytest.mark.parametrize(
-    ("call", "number"),
-    [("fsync", errno.EINVAL), ("fsync", errno.ENOTSUP), ("chmod", errno.EPERM), ("chmod", errno.ENOSYS)],
-)
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
 def test_file_system_that_lacks_a_call_trains(
-    tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+    tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    monkeypatch.setattr(os, call, failing(number))
+    monkeypatch.setattr(os, "fsync", failing(number))
     run.train(tiny(tmp_path / "run", {"trainer.max_iters": 2}))
     assert checkpoint.steps(tmp_path / "run") == [2]
 
 
-@pytest.mark.parametrize(("call", "number"), [("fsync", errno.EIO), ("fsync", errno.ENOSPC), ("chmod", errno.EIO)])
-def test_disk_that_fails_is_not_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
-) -> None:
-    monkeypatch.setattr(os, call, failing(number))
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_disk_that_fails_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr(os, "fsync", failing(number))
     with pytest.raises(OSError, match=os.strerror(number)):
         files.write_atomic(tmp_path / "x", b"x")
     assert list(tmp_path.iterdir()) == []

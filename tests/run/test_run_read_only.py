@@ -2,7 +2,6 @@
 
 import errno
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,15 @@ from mingpt.files import write_atomic
 def read_only(tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run folder that takes no file; by answers of the system, since rights don't bind an administrator."""
     folder = run.train(tiny(tmp_path / "run", {"trainer.max_iters": 1})).folder
-    access, mkstemp = os.access, tempfile.mkstemp
+    access, opened = os.access, os.open
 
-    def denied(*args: Any, dir: Any, **kwargs: Any) -> Any:
-        if Path(dir) == folder:
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder / ".draft.tmp"))
-        return mkstemp(*args, dir=dir, **kwargs)
+    def denied(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+        if flags & os.O_CREAT and Path(path).parent == folder:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        return opened(path, flags, *args, **kwargs)
 
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).absolute() != folder and access(path, mode))
-    monkeypatch.setattr(tempfile, "mkstemp", denied)
+    monkeypatch.setattr(os, "open", denied)
     monkeypatch.chdir(tmp_path)
     return folder
 
