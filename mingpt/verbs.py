@@ -205,6 +205,10 @@ def bench(argv: Sequence[str]) -> int:
 def experiment(argv: Sequence[str]) -> int:
     """answer a question with a grid of runs: list, run NAME, show NAME"""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # as for `bench`
+    from mingpt.experiments import asked
+
+    asked.check_experiment(program(), argv)  # before PyTorch is imported
+
     from mingpt import comparing
     from mingpt.experiments import actions, conclude
 
@@ -215,10 +219,15 @@ def experiment(argv: Sequence[str]) -> int:
 @lasting()
 def sweep(argv: Sequence[str]) -> int:
     """train every combination of settings, and compare"""
+    from mingpt.experiments import asked, grid
+
+    asked.sweep_options(program(), argv)
+    wanted = grid.experiment_of(asked.own_words(argv)[1])  # before PyTorch is imported
+
     from mingpt import comparing
     from mingpt.experiments import conclude, sweeping
 
-    return sweeping.command(argv, print, program(), partial(conclude.conclude, show=comparing.show))
+    return sweeping.command(argv, print, program(), partial(conclude.conclude, show=comparing.show), wanted)
 
 
 def export(argv: Sequence[str]) -> int:

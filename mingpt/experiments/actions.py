@@ -4,19 +4,18 @@ import itertools
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from mingpt.errors import UsageError
-from mingpt.experiments.base import EXPERIMENTS, Experiment, Settings
+from mingpt.experiments.asked import check_experiment, publish_options, run_options, settings_alone, show_options
+from mingpt.experiments.base import Experiment, Settings
 from mingpt.experiments.conclude import Show, said_of
 from mingpt.experiments.crew import Outcome
+from mingpt.experiments.known import EXPERIMENTS
 from mingpt.experiments.picturing import draw, drawing, palette
 from mingpt.experiments.runner import Conclude, Wish, carry_out
 from mingpt.files import write_atomic
-from mingpt.flags import options_of, split_words
 from mingpt.interrupt import EXIT_CODES
-from mingpt.registry import did_you_mean
 from mingpt.report import index, page, pictures
 from mingpt.report.cells import PAGE, SUMMARY, read_record, read_summary
 from mingpt.report.drawing import Drawing
@@ -26,50 +25,6 @@ from mingpt.report.records import HOME
 from mingpt.report.words import counted
 from mingpt.say import Say
 from mingpt.text.reading import STDIN, given_as
-
-SWITCHES = ("--quick", "--fresh")
-ACTIONS = ("list", "run", "show", "publish")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """Carry an experiment out, or go on with it.
-
-    Attributes:
-        quick: its small form: minutes instead of hours
-        seeds: runs per arm; null: as many as before, or as the experiment says
-        jobs: runs at once; the threads are divided among them
-        data: the text
-        fresh: put aside what is there, and begin anew
-    """
-
-    quick: bool = False
-    seeds: int | None = None
-    jobs: int = 1
-    data: str = "input.txt"
-    fresh: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShowOptions:
-    """Say what an experiment asks, and what it found.
-
-    Attributes:
-        quick: its small form
-    """
-
-    quick: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublishOptions:
-    """Keep the records of finished experiments in results/, and draw the pages and the README's table from there.
-
-    Attributes:
-        quick: their small forms
-    """
-
-    quick: bool = False
 
 
 def experiment(words: Sequence[str], say: Say, program: str, conclude: Conclude, compared: Show) -> int:
@@ -84,20 +39,17 @@ def experiment(words: Sequence[str], say: Say, program: str, conclude: Conclude,
     if action in ("--help", "-h") or (action in ("list", "run", "show") and not rest[helped:]):
         say(_usage(program) if action != "list" or helped else listing())
         return 0
-    if action not in ACTIONS:
-        raise UsageError(f"{action!r}: must be one of {', '.join(ACTIONS)}{did_you_mean(action, ACTIONS)}")
-    if action == "list":
-        raise UsageError(f"{rest[0]!r}: `experiment list` takes nothing more")
+    check_experiment(program, words)
     if action == "publish":
         return _publish(rest, say, program)
     if rest[0].startswith("--"):
         raise UsageError(f"{rest[0]!r}: name an experiment first, one of {', '.join(EXPERIMENTS)}")
-    chosen, given = EXPERIMENTS[rest[0]], _flags(rest[1:])
+    chosen = EXPERIMENTS[rest[0]]
     if action == "show":
-        quick = options_of(f"{program} experiment show NAME", "Show.", ShowOptions, given).quick
+        quick = show_options(program, rest[1:]).quick
         say(show(chosen, quick))
         return _show_result(chosen, quick, say, compared)
-    return _run(chosen, given, words, say, program, conclude)
+    return _run(chosen, settings_alone(rest[1:]), words, say, program, conclude)
 
 
 def listing() -> str:
@@ -109,7 +61,7 @@ def listing() -> str:
 def _run(
     chosen: Experiment, given: Sequence[str], words: Sequence[str], say: Say, program: str, conclude: Conclude
 ) -> int:
-    options = options_of(f"{program} experiment run NAME", "Run.", RunOptions, given)
+    options = run_options(program, given)
     folder, kept = folder_of(chosen, options.quick), list(given)
     if options.data == STDIN:  # can be read once only
         kept = [*without("--data", given), f"--data={folder / 'text.txt'}"]
@@ -168,9 +120,7 @@ def _told(stage: Settings) -> str:
 
 def _publish(words: Sequence[str], say: Say, program: str) -> int:
     """The named experiments, or all that are finished in either form; and everything that is made from results/."""
-    names, given = split_words(words, bare=SWITCHES)
-    about = "Keep the records of finished experiments in results/; those named, or all."
-    options = options_of(f"{program} experiment publish [NAME ...]", about, PublishOptions, given)
+    names, options = publish_options(program, words)
     wanted, published = (True,) if options.quick else (False,) if names else (False, True), 0
     for experiment, quick in itertools.product([EXPERIMENTS[name] for name in names or EXPERIMENTS], wanted):
         folder, target = folder_of(experiment, quick), RESULTS / folder_of(experiment, quick).name
@@ -213,16 +163,6 @@ def redraw(results: Path) -> None:
             result = page.compared(folder)
             summary |= summary_form({"verdict": result.headline, **result.to_json()}, folder) if result else {}
             write_atomic(folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
-
-
-def _flags(words: Sequence[str]) -> list[str]:
-    """Settings, each with its value.
-
-    Raises:
-        UsageError: a word that is none.
-    """
-    others, flags = split_words(words, bare=SWITCHES)
-    return [*others, *flags]
 
 
 def folder_of(experiment: Experiment, quick: bool) -> Path:

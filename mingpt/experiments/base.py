@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from mingpt.lm import EVERYONE, LanguageModel
+from mingpt.model_config import EVERYONE, RULES, Rules
 from mingpt.registry import Registry
 from mingpt.report.figures import Draw
 from mingpt.say import Say
 from mingpt.settings import Config
 from mingpt.training_settings import READ_BY_COUNTING
 from mingpt.untrusted import Fields
-from mingpt.zoo import FAMILIES
 
 Settings = Mapping[str, Any]  # `{"model.window": 16}`
 Stages = Sequence[Settings]
@@ -144,11 +143,11 @@ class Experiment:
 
 
 def _in_full(shared: Settings, own: Settings) -> dict[str, Any]:
-    family = FAMILIES[{**DEFAULTS, **shared, **own}["model.type"]]
+    family = RULES[{**DEFAULTS, **shared, **own}["model.type"]]
     return {**{key: value for key, value in shared.items() if read_by(family, key)}, **own}
 
 
-def read_by(family: type[LanguageModel], key: str) -> bool:
+def read_by(family: type[Rules], key: str) -> bool:
     """Whether a run of this family reads the setting; True for what is none, so that it is refused where it is used."""
     group, _, name = key.partition(".")
     by_gradients = not family.fits_by_counting
@@ -161,10 +160,21 @@ def read_by(family: type[LanguageModel], key: str) -> bool:
 
 def steps_of(config: Config) -> int:
     """Steps of a whole run: one where it learns by counting."""
-    return 1 if FAMILIES[config.model.type].fits_by_counting else config.trainer.max_iters
+    return 1 if RULES[config.model.type].fits_by_counting else config.trainer.max_iters
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """Settings that make an arm, without those that its family would not read."""
+    family = RULES[config.model.type]
+    return {key: value for key, value in config.flat().items() if _counts(key) and read_by(family, key)}
+
+
+def _counts(key: str) -> bool:
+    return key not in NO_PART and not key.startswith("wandb.")
 
 
 DEFAULTS = Config().flat()
+NO_PART = ("system.seed", "system.work_dir", "model.pretrained_folder", "trainer.resume", "trainer.resume_changed")
 
 
 EXPERIMENTS: Registry[Experiment] = Registry("experiment")

@@ -15,8 +15,7 @@ from typing import Any
 
 from mingpt import settings
 from mingpt.errors import UsageError
-from mingpt.experiments.base import Experiment
-from mingpt.experiments.plan import settings_of
+from mingpt.experiments.base import Experiment, settings_of
 from mingpt.mirror import WandbConfig
 from mingpt.paths import expanded
 from mingpt.settings import Config

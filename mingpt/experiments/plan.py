@@ -19,9 +19,10 @@ from typing import Any
 
 from mingpt import settings
 from mingpt.errors import MingptError, require
-from mingpt.experiments.base import DEFAULTS, Cell, Experiment, Settings, read_by
+from mingpt.experiments.base import DEFAULTS, Cell, Experiment, Settings, read_by, settings_of
 from mingpt.experiments.identity import Inputs, inputs_of, trial_id
 from mingpt.files import sha256, write_atomic
+from mingpt.model_config import RULES
 from mingpt.paths import path_of
 from mingpt.report.cells import RECORD, inside
 from mingpt.say import Say, silent
@@ -30,12 +31,10 @@ from mingpt.text.corpora import read_text
 from mingpt.text.corpus import prepare
 from mingpt.text.prepared import is_prepared, text_sha256_of
 from mingpt.text.reading import STDIN
-from mingpt.zoo import FAMILIES
 
 RATE = "trainer.learning_rate"
 JUDGED_ON = 0.05  # of the training part, its end
 RATES_SEED = 0  # cells begin at 1, so that no arm is judged by the seed that its learning rate was chosen with
-NO_PART = ("system.seed", "system.work_dir", "model.pretrained_folder", "trainer.resume", "trainer.resume_changed")
 LONGEST_NAME = 100
 
 
@@ -159,7 +158,7 @@ def trials(experiment: Experiment, folder: Path, text: Text, quick: bool) -> dic
     found: dict[str, dict[float, Cell]] = {}
     for arm, stages in experiment.stages(quick).items():
         first = config_of({**stages[0], "data.path": text.path})
-        if not read_by(FAMILIES[first.model.type], RATE):
+        if not read_by(RULES[first.model.type], RATE):
             continue
         part = _training_part(folder, first)
         found[arm] = {}
@@ -221,16 +220,6 @@ def defined(experiment: Experiment, text: Text, quick: bool) -> dict[str, Any]:
         "measurements": [each.name for each in experiment.measurements],
         "smaller": [each.smaller for each in experiment.measurements if quick and each.smaller],
     }
-
-
-def settings_of(config: Config) -> dict[str, Any]:
-    """Settings that make an arm, without those that its family would not read."""
-    family = FAMILIES[config.model.type]
-    return {key: value for key, value in config.flat().items() if _counts(key) and read_by(family, key)}
-
-
-def _counts(key: str) -> bool:
-    return key not in NO_PART and not key.startswith("wandb.")
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

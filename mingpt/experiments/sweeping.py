@@ -3,7 +3,6 @@
 import itertools
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,13 @@ from typing import Any
 from mingpt.errors import MingptError, UsageError, require
 from mingpt.experiments import checking
 from mingpt.experiments.actions import ended, without
+from mingpt.experiments.asked import SweepOptions, own_words, sweep_options
 from mingpt.experiments.base import Experiment
 from mingpt.experiments.conclude import conclude as conclude_with
 from mingpt.experiments.grid import OURS, experiment_of, of_values, spelled
 from mingpt.experiments.plan import config_of
 from mingpt.experiments.runner import Conclude, Wish, carry_out
-from mingpt.flags import options_of, split_words
+from mingpt.flags import split_words
 from mingpt.paths import path_of
 from mingpt.report.records import HOME
 from mingpt.report.tables import ComparisonTable, compare
@@ -26,40 +26,18 @@ from mingpt.say import Say, silent
 from mingpt.settings import Config
 from mingpt.text.reading import STDIN
 
-OWN = ("seeds", "jobs", "folder")
 ELSEWHERE = "--folder=DIR names another folder"
-ABOUT = (
-    "Train every combination of settings: --model.window=16,64,null --model.rope=True,False; all else that `train` "
-    "takes holds for every run. A list is one value, --trainer.betas=0.9,0.95; several stand in brackets, "
-    "--trainer.betas=[0.9,0.95],[0.8,0.99]. All variants share one text: --data.path=[a.txt,b.txt] is one of two "
-    "files. wandb.mode is disabled unless given."
-)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SweepOptions:
-    """Train every combination of settings.
+def command(words: Sequence[str], say: Say, program: str, conclude: Conclude, wanted: Experiment | None = None) -> int:
+    """Every combination of the settings that have several values.
 
-    Attributes:
-        seeds: runs per combination
-        jobs: runs at once; the threads are divided among them
-        folder: where; one that holds the same sweep goes on; null: the first free of out/sweeps/1, 2, ...
+    Args:
+        wanted: what `grid.experiment_of` makes of the settings, where that is done already.
     """
-
-    seeds: int = 3
-    jobs: int = 1
-    folder: str | None = None
-
-    def __post_init__(self) -> None:
-        require(self.folder != "", "folder", "''", "must name a folder, or be null")
-        require(self.seeds >= 1, "seeds", self.seeds, "must be at least 1")
-
-
-def command(words: Sequence[str], say: Say, program: str, conclude: Conclude) -> int:
-    """Every combination of the settings that have several values."""
-    own, settings = _own(words)
-    options = options_of(f"{program} sweep", ABOUT, SweepOptions, own)
-    wanted = experiment_of(settings)
+    own, settings = own_words(words)
+    options = sweep_options(program, words)
+    wanted = wanted or experiment_of(settings)
     folder = path_of(options.folder) if options.folder else _free()
     data = data_of(wanted)
     again = [*settings, *without("--folder", own), f"--folder={folder}"]
@@ -170,10 +148,3 @@ def _listed(key: str, values: Sequence[Any]) -> list[Any]:
 def _free() -> Path:
     home = HOME / "sweeps"
     return next(home / str(n) for n in itertools.count(1) if not (home / str(n)).exists())
-
-
-def _own(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words that are the sweep's own, and those that are settings of its runs."""
-    others, flags = split_words(words)
-    ours = [word for word in flags if word in ("--help", "-h") or word[2:].partition("=")[0] in OWN]
-    return ours, [*others, *(word for word in flags if word not in ours)]

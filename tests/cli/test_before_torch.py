@@ -45,6 +45,15 @@ REJECTED = {  # every verb, and words that it rejects
     "import": [["a", "--block_sizes=1"], [], ["a", "--block_size=0"]],
     "compare": [["--jsn"], ["out/only-one"]],
     "report": [["--outs=a"], ["--out="]],
+    "sweep": [
+        *(["--seeds=0"], ["--jobs=0", "--model.rope=True,False"], ["--model.n_lyer=1,2"], ["--model.n_layer=0,1"], []),
+        ["--model.norm=rmsnrm,layernorm"],
+    ],
+    "experiment": [
+        *(["rnu"], ["list", "rope"], ["run", "rope", "--quik"], ["run", "rope", "--seeds=0"]),
+        *(["show", "rope", "--jobs=2"], ["run", "rope", "--jobs=0"], ["run", "rope", "--data="]),
+        ["publish", "--fast=True"],
+    ],
     "bench": [
         *(
             ["--shap=A"],
@@ -95,7 +104,8 @@ def test_wrong_settings_are_rejected_before_torch_is_imported() -> None:
 
 def test_help_needs_no_torch() -> None:
     commands = [
-        *([verb, "--help"] for verb in REJECTED),
+        *([verb, "--help"] for verb in REJECTED if verb != "experiment"),  # which lists what needs PyTorch
+        ["experiment", "run", "rope", "--help"],
         *(["bench", name, "--help"] for name in BENCHMARKS),
         ["--help"],
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mingpt.experiments import EXPERIMENTS
+from mingpt.experiments.known import EXPERIMENTS
 from mingpt.experiments.plan import config_of
 
 ROOT = Path(__file__).parents[2]

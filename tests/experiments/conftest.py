@@ -12,8 +12,9 @@ import pytest
 
 from mingpt import run
 from mingpt.errors import MingptError
-from mingpt.experiments import EXPERIMENTS, conclude
+from mingpt.experiments import conclude
 from mingpt.experiments.base import Cell, Experiment
+from mingpt.experiments.known import EXPERIMENTS
 from mingpt.experiments.runner import Wish, carry_out
 from mingpt.report import page
 from mingpt.settings import Config

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from mingpt.experiments import EXPERIMENTS, actions, plan
+from mingpt.experiments import actions, plan
 from mingpt.experiments.base import Cell, Experiment, Lab, read_by
+from mingpt.experiments.known import EXPERIMENTS
 from mingpt.experiments.measures import scores, symmetries, windows, writing
 from mingpt.report.cells import smallness
 from mingpt.report.palette import Palette

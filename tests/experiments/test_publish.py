@@ -10,7 +10,8 @@ import pytest
 
 from mingpt import cli
 from mingpt.experiments import conclude, plan
-from mingpt.experiments.base import DEFAULTS, EXPERIMENTS, Experiment, Measurement
+from mingpt.experiments.base import DEFAULTS, Experiment, Measurement
+from mingpt.experiments.known import EXPERIMENTS
 from mingpt.experiments.runner import Wish, carry_out
 from mingpt.report.cells import smallness
 from mingpt.report.palette import Palette

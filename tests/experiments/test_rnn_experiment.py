@@ -11,8 +11,9 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from mingpt.experiments import EXPERIMENTS, picturing, plan
+from mingpt.experiments import picturing, plan
 from mingpt.experiments.base import Experiment, Sizes
+from mingpt.experiments.known import EXPERIMENTS
 from mingpt.experiments.measures import recall, sensitivity
 from mingpt.experiments.runner import Wish, carry_out
 from mingpt.lm import LanguageModel, ModelConfig

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from mingpt.errors import CheckpointError
-from mingpt.experiments import EXPERIMENTS, picturing, runner
+from mingpt.experiments import picturing, runner
 from mingpt.experiments.base import Lab, Measurement
 from mingpt.experiments.conclude import findings
+from mingpt.experiments.known import EXPERIMENTS
 from mingpt.experiments.picturing import measured
 from mingpt.report.palette import Palette
 from mingpt.untrusted import NUMBER

@@ -13,7 +13,7 @@ import pytest
 from mingpt import checkpoint
 from mingpt.errors import CheckpointError, NotFiniteError, UsageError
 from mingpt.experiments import picturing, plan
-from mingpt.experiments.base import Experiment, Lab, Measurement
+from mingpt.experiments.base import NO_PART, Experiment, Lab, Measurement
 from mingpt.files import locked
 from mingpt.report.cells import read_record
 from mingpt.report.palette import Palette
@@ -253,7 +253,7 @@ def test_record_lacks_a_setting(go: Any, experiment: Make, tmp_path: Path) -> No
     record = json.loads((tmp_path / "exp/record.json").read_bytes())
     settings = record["arms"]["RoPE"][0]
     assert settings["model.rope"] is True
-    expected = {key for key in Config().flat() if key not in plan.NO_PART and not key.startswith("wandb.")}
+    expected = {key for key in Config().flat() if key not in NO_PART and not key.startswith("wandb.")}
     expected -= {f"model.{name}" for name in ("cell", "readout", "reading", "objective", "order")}  # others' own
     assert settings.keys() == expected
     assert (record["seeds"], record["command"], record["question"]) == (2, "test", "Which?")

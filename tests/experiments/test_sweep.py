@@ -11,9 +11,10 @@ import pytest
 
 from mingpt import cli
 from mingpt.errors import UsageError
-from mingpt.experiments import EXPERIMENTS, actions, runner, sweeping
+from mingpt.experiments import actions, runner, sweeping
 from mingpt.experiments.crew import Outcome
 from mingpt.experiments.grid import experiment_of, split, swept
+from mingpt.experiments.known import EXPERIMENTS
 
 
 def arms(*words: str) -> dict[str, Any]:
