@@ -17,7 +17,7 @@ from rich.text import Text
 from mingpt.errors import UsageError, require
 from mingpt.files import write_atomic
 from mingpt.flags import options_of, split_words
-from mingpt.paths import path_of
+from mingpt.paths import path_of, shown
 from mingpt.report import drawing, page, tables, words
 from mingpt.report.cells import PAGE
 from mingpt.report.compare import Comparison
@@ -83,6 +83,8 @@ def compare(argv: Sequence[str]) -> int:
             require(path_of(options.csv).parent.is_dir(), "csv", options.csv, "must lie in a folder that there is")
             write_atomic(path_of(options.csv), tables.to_csv(rows).encode())
         show(result)
+        if options.csv is not None:
+            print(f"table: {shown(path_of(options.csv))}")
     return 0
 
 
@@ -162,10 +164,10 @@ def show(result: Comparison, console: Console | None = None) -> None:
         *(f"note: {note}" for note in result.notes),
         *(f"left out: {run}: {why}" for run, why in result.left_out),
     ]
-    if result.seconds is not None and result.verdicts_at_seconds:
+    if result.seconds is not None and result.told_at_seconds:
         lines += [
             f"\nat {words.seconds(result.seconds)} of training, the longest that all reached:",
-            *_told(result.verdicts_at_seconds),
+            *_told(result.told_at_seconds),
         ]
     said = _told(result.verdicts) if len(result.verdicts) > 1 else []
     for line in [*lines, "\nafter each arm's last step:", *said, result.headline]:
@@ -227,7 +229,7 @@ def _columns(result: Comparison) -> dict[str, list[str]]:
         "seeds": [f"{len(arm.seeds)}{', alike' if arm.deterministic else ''}" for arm in arms],
         f"held-out, {unit}": [words.estimate(arm.loss, len(arm.seeds)) for arm in arms],
     }
-    if result.seconds is not None:
+    if result.seconds is not None and any(arm.loss_at_seconds for arm in arms):
         timed = [words.estimate(arm.loss_at_seconds, len(arm.seeds)) for arm in arms]
         found[f"at {words.seconds(result.seconds)}"] = timed
     if any(arm.pseudo_nats for arm in arms):

@@ -6,6 +6,7 @@ reads when something is wrong: the setting, its value, the rule, and the nearest
 
 import argparse
 import difflib
+import itertools
 import re
 import types
 import typing
@@ -180,7 +181,9 @@ class Flags:
             said, leaves, n=1, cutoff=0.75
         )
         hint = f" (did you mean '{leaves[near[0]]}'?)" if near else did_you_mean(key, self._types)
-        raise UsageError(f"{shown}: there is no such setting{hint}")
+        verb = " ".join(itertools.takewhile(str.islower, self._parser.prog.split()))  # without RUN, [FOLDER ...]
+        listed = hint or f"; `{verb} --help` lists all"
+        raise UsageError(f"{shown}: there is no such setting{listed}")
 
     def _typed(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Every setting, checked against its type.  Texts are taken as they stand; the parser judges the rest."""

@@ -108,8 +108,9 @@ class EvalOptions(OfRun, OnDevice):
 
     Attributes:
         text: a UTF-8 file, all of which is scored; null: the run's own held-out text
-        past_block: instead, the validation loss of tokens past block_size, with the context that sampling gives them by
-            past_block=half and by past_block=exact (see `chargpt sample --help`)
+        past_block: instead, the validation loss of tokens past block_size, with the context that sampling gives them:
+            with half, which encodes the last half of the block again whenever the cache is full, from half a block to
+            a whole one, and with exact, which encodes the last block_size tokens again for each token, a whole one
     """
 
     text: str | None = None

@@ -1,11 +1,12 @@
 """Standard streams that end no command: odd characters, closed streams, a reader that has gone.
 
-What a stream's encoding hasn't got is written as an escape (`\\u2014`).  Output that is redirected, to a file or a
-pipe, is UTF-8, as the texts that models are trained on, unless PYTHONIOENCODING says otherwise; a terminal keeps its
-encoding.  A stream that was closed (`>&-`) takes everything and keeps nothing.  Long work goes on in silence when its
-reader has gone.
+What a stream's encoding hasn't got is written as an escape (`\\u2014`), but for the dots and dashes of this program's
+own lines, which become `-`.  Output that is redirected, to a file or a pipe, is UTF-8, as the texts that models are
+trained on, unless PYTHONIOENCODING says otherwise; a terminal keeps its encoding.  A stream that was closed (`>&-`)
+takes everything and keeps nothing.  Long work goes on in silence when its reader has gone.
 """
 
+import codecs
 import contextlib
 import errno
 import io
@@ -15,6 +16,21 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 GONE = (errno.EPIPE, errno.EIO, errno.EINVAL)  # a pipe without a reader; a closed terminal; a closed pipe on Windows
+
+
+PLAINER = dict.fromkeys("·–", "-")  # where the encoding has no such letter
+
+
+def _plainer(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Handle what can't be encoded: by a plainer letter, or else by escapes."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    plainer = (PLAINER.get(each) or each.encode("ascii", "backslashreplace").decode() for each in lacking)
+    return "".join(plainer), error.end
+
+
+codecs.register_error("mingpt.plainer", _plainer)
 
 
 class Lasting:
@@ -104,4 +120,4 @@ def _encoding_all(stream: Any) -> Any:
 def _errors(stream: io.TextIOWrapper) -> str:
     """How it encodes what it hasn't got; odd names of files stay the bytes that they are, where they are now."""
     lossless = stream.errors == "surrogateescape" and stream.encoding.lower().replace("-", "") == "utf8"
-    return "surrogateescape" if lossless else "backslashreplace"
+    return "surrogateescape" if lossless else "mingpt.plainer"

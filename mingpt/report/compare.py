@@ -109,6 +109,11 @@ class Comparison:
     notes: list[str] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def told_at_seconds(self) -> list[Verdict]:
+        """The verdicts at equal training time; [] where no pair has a result there."""
+        return self.verdicts_at_seconds if any(v.kind != "none" for v in self.verdicts_at_seconds) else []
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, for json.dumps."""
         return asdict(self)

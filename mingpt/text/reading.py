@@ -29,7 +29,8 @@ STDIN = "-"
 PREPARED = "prepared.json"  # in folders of ids, which prepared.py writes
 
 BLOCK_BYTES = 1 << 20  # read and decoded at a time
-NEEDED = "name a file with text in it; to train on, with more tokens than data.block_size"  # said of an empty one
+# Said of an empty one:
+NEEDED = "--data.path=FILE names a file with text in it; training needs more tokens than data.block_size"
 JUDGED = 4096  # bytes of a file's start by which is guessed what it is
 NEWLINE = b"\n"
 NEAR = 0.8  # from 0 to 1: how alike two names are, of which one may be meant by the other

@@ -39,6 +39,11 @@ def test_encoding_that_is_asked_for_stays_and_escapes_what_it_has_not(monkeypatc
     assert printed(stream("ascii", "surrogateescape"), "é") == b"\\xe9\n"
 
 
+def test_own_dots_and_dashes_are_ascii_where_the_stream_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    assert printed(stream("ascii"), "step 1 · loss – é·–") == b"step 1 - loss - \\xe9--\n"
+
+
 def test_names_of_files_stay_the_bytes_that_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     name = os.fsdecode(b"\xff.txt")
     monkeypatch.delenv("PYTHONIOENCODING", raising=False)
@@ -59,6 +64,7 @@ def test_training_ends_well_with_an_ascii_stream_and_a_backend_that_is_not_there
     ended = _chargpt(tmp_path, *tiny, "--data.path=odd.txt", "--system.work_dir=run", **foreign)
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert b"\\u2500" not in ended.stdout  # rules are drawn in ASCII, too
+    assert b"\\xb7" not in ended.stdout
     assert b"\\u" in ended.stdout
     assert b"curve: " in ended.stdout
     assert (tmp_path / "run" / "loss.png").is_file()

@@ -21,10 +21,24 @@ def test_same_reason_is_told_for_every_pair(make_run: Any) -> None:
     three = comparison([make_run(name, score=name) for name in "abc"], every_pair=True)
     said = io.StringIO()
     show(three, Console(file=said, width=200))
-    assert (
-        said.getvalue().count("no verdict on 3 pairs of arms: they share 1 seed") == 2
-    )  # at equal seconds, and at the end
+    assert said.getvalue().count("no verdict on 3 pairs of arms: they share 1 seed") == 1
     assert "no verdict on model.score=a and" not in said.getvalue()
+
+
+def test_equal_time_is_shown_only_with_a_result(six: list[Path], make_run: Any) -> None:
+    early = [make_run(f"early-{seed}", seed=seed, curve=[3.0], second=0.05, score="dot") for seed in (1, 2)]
+    for folders, shown in [(six, True), (early + six[:2], False)]:
+        said = io.StringIO()
+        show(comparison(folders), Console(file=said, width=200))
+        assert ("of training, the longest that all reached" in said.getvalue()) == shown
+        assert "after each arm's last step:" in said.getvalue()
+
+
+def test_file_of_the_table_is_named(six: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "table.csv"
+    assert cli.main(["compare", f"--csv={table}", *map(str, six)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"table: {table}"
+    assert len(table.read_text().splitlines()) == 3
 
 
 def test_narrow_terminal_breaks_names_or_numbers(six: list[Path]) -> None:
@@ -64,6 +78,7 @@ def test_json_is_not_all_that_is_printed(six: list[Path], capsys: pytest.Capture
         ([], 2, "0 run folders"),
         (["learned-1", "nowhere"], 2, "nowhere: no run here"),
         (["learned-1", "rope-1", "--jsn"], 2, "--jsn: there is no such setting (did you mean 'json'?)"),
+        (["learned-1", "--zz=1"], 2, "--zz: there is no such setting; `chargpt compare --help` lists all"),
         (["learned-1", "other"], 3, "another text"),
         (["learned-1", ""], 2, "folder='': must name a folder"),
     ],

@@ -103,7 +103,7 @@ def test_locale_decides_the_encoding(tmp_path: Path) -> None:
 def test_empty_file_passes(tmp_path: Path, data: bytes) -> None:
     path = write(tmp_path, data)
     said = refusal(path)
-    assert said.startswith(f"data.path: {path!r} is empty; name a file with text in it")
+    assert said.startswith(f"data.path: {path!r} is empty; --data.path=FILE names a file with text in it")
     assert "more tokens than data.block_size" in said
 
 
