@@ -2,8 +2,9 @@
 
 PyTorch divides single operations among OpenMP threads: some hundred meetings a training step, at each of which the
 first to arrive spins until the last is there.  Beside another busy process the last one is often not running, and the
-spinning takes the time that it would need.  Pieces of a batch meet twice a step and wait asleep, so a run takes its fair
-share of a busy machine.  On a quiet one a GPT is no slower; an Elman network, many tiny calls, is (LOG.md, 2026-11-29).
+spinning takes the time that it would need.  Pieces of a batch meet twice a step and wait asleep, so a run takes its
+fair share of a busy machine.  On a quiet one a GPT is no slower; an Elman network, many tiny calls, is (LOG.md,
+2026-11-29).
 
 The number of threads that PyTorch may use is what there is to share: inside a piece it is 1.
 """
