@@ -9,7 +9,6 @@ import torch
 from rich.console import Console
 
 from mingpt import paths
-from mingpt.errors import require
 from mingpt.files import save_picture
 from mingpt.influence import Finding, finding
 from mingpt.live import fit
@@ -24,7 +23,6 @@ from mingpt.terminal import plain
 from mingpt.text.tokens import shown
 from mingpt.trained import Run
 
-PICTURES = (".png", ".svg", ".pdf")
 TITLE = 90  # characters that fit over a picture
 
 
@@ -129,7 +127,7 @@ def draw_attention(run: Run, text: str, path: Path, layer: int | None = None) ->
     Raises:
         UsageError: as `run.attention`; no such layer; a path that can't be a picture.
     """
-    _require_picture(path)
+    paths.require_picture(path)
     return save_picture(run.plot_attention(text, layer), path)
 
 
@@ -139,15 +137,10 @@ def draw_leaks(run: Run, text: str, path: Path) -> Finding:
     Raises:
         UsageError: as `run.influence`; a path that can't be a picture.
     """
-    _require_picture(path)
+    paths.require_picture(path)
     moved, ids = run.influence(text), run.tokenizer.encode(text)
     found = finding(run.model, torch.from_numpy(ids.astype("int64")), moved)
     heatmaps.draw_influence(
         moved.numpy(), [shown(run.tokenizer, int(token)) for token in ids], textwrap.fill(found.sentence, TITLE), path
     )
     return found
-
-
-def _require_picture(path: Path) -> None:
-    require(path.suffix in PICTURES, "out", path, f"must end in {', '.join(PICTURES)}")
-    paths.require_writable(path)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from mingpt.attention.config import KERNELS
 from mingpt.errors import require
+from mingpt.paths import path_of, require_picture
 from mingpt.sampling_settings import COMPILE_RULE, Sampling
 from mingpt.system import DEVICES
 
@@ -137,7 +138,7 @@ class AttentionOptions(OfRun, OnDevice):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_names(out=self.out)
+        _require_picture(self.out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +155,7 @@ class LeaksOptions(OfRun, OnDevice):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_names(out=self.out)
+        _require_picture(self.out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,3 +240,9 @@ class ImportOptions:
 def _require_names(**names: str | None) -> None:
     for field, name in names.items():
         require(name != "", field, "''", "must name a file or folder, or be null")
+
+
+def _require_picture(out: str | None) -> None:
+    _require_names(out=out)
+    if out is not None:
+        require_picture(path_of(out))

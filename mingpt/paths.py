@@ -8,6 +8,8 @@ from pathlib import Path
 
 from mingpt.errors import UsageError, require
 
+PICTURES = (".png", ".svg", ".pdf")
+
 
 def expanded(path: str) -> str:
     """`path` with the home in place of a leading `~` or `~name`; as it is where no such home is known."""
@@ -75,3 +77,13 @@ def require_writable(out: Path) -> None:
     require(folder.is_dir(), "out", shown(out), "must lie in a folder that there is")
     rule = f"{shown(folder)} can't be written; name another place, as --out={out.name}"
     require(os.access(folder, os.W_OK), "out", shown(out), rule)
+
+
+def require_picture(out: Path) -> None:
+    """Reject an `out` that can't be written or is in no format of pictures.
+
+    Raises:
+        UsageError: names the formats, or the folder.
+    """
+    require(out.suffix in PICTURES, "out", out, f"must end in {', '.join(PICTURES)}")
+    require_writable(out)
