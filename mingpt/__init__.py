@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from mingpt.settings import ModelSettings as ModelSettings
     from mingpt.system import SystemConfig as SystemConfig
     from mingpt.text.config import DataConfig as DataConfig
-    from mingpt.text.prompts import SampleConfig as SampleConfig
+    from mingpt.text.config import SampleConfig as SampleConfig
     from mingpt.trained import Run as Run
     from mingpt.trainer import Trainer as Trainer
     from mingpt.training_settings import TrainerConfig as TrainerConfig
@@ -57,7 +57,7 @@ _HOMES = {
     "NGram": "mingpt.ngram",
     "RNN": "mingpt.rnn",
     "Run": "mingpt.trained",
-    "SampleConfig": "mingpt.text.prompts",
+    "SampleConfig": "mingpt.text.config",
     "Sampling": "mingpt.sampling",
     "SystemConfig": "mingpt.system",
     "Trainer": "mingpt.trainer",

@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import MarkerSoftFileLock, Timeout, lock_descriptor
-
 from mingpt.errors import CheckpointError
 from mingpt.paths import shown
 
@@ -109,6 +107,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         CheckpointError: another process holds it; if that can't be seen to live, the message names the file to remove.
     """
+    from filelock import lock_descriptor  # here, since its import takes as long as half of a command line's check
+
     with open(folder / LOCK, "a+b") as file:
         try:
             free = lock_descriptor(file.fileno(), blocking=False)
@@ -125,6 +125,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _marked(folder: Path) -> Iterator[None]:
+    from filelock import MarkerSoftFileLock, Timeout
+
     marker = MarkerSoftFileLock(folder / MARKER, timeout=0)
     try:
         marker.acquire()

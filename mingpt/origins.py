@@ -15,7 +15,7 @@ from mingpt import paths
 from mingpt.errors import CheckpointError, DataError, UsageError
 from mingpt.report.reading import Record, read_json
 from mingpt.report.records import STARTS_FROM
-from mingpt.text import prepared, reading
+from mingpt.text import prepared_folder, reading
 from mingpt.text.config import FILE_NAME
 from mingpt.text.corpora import SHAKESPEARE_SHA256, TINY_SHA256
 
@@ -110,7 +110,7 @@ def _meant(key: str, value: str, file: Path) -> str:
 
 
 def _is_text(path: str) -> bool:
-    return reading.is_there(path) or prepared.is_prepared(path)
+    return reading.is_there(path) or prepared_folder.is_prepared(path)
 
 
 def _exists(path: str) -> bool:
@@ -140,8 +140,8 @@ def sha256_of(path: str) -> str:
     """
     if reading.is_name(path):
         return MADE[path]
-    if prepared.is_prepared(path):
-        return prepared.text_sha256_of(paths.path_of(path))
+    if prepared_folder.is_prepared(path):
+        return prepared_folder.text_sha256_of(paths.path_of(path))
     digest = hashlib.sha256()
     for _ in reading.chunks(reading.files_of(path), digest):
         pass

@@ -22,9 +22,8 @@ from mingpt.paths import absolute, path_of
 from mingpt.recurrent.config import CELLS, OBJECTIVES, READINGS, READOUTS
 from mingpt.system import DEVICES, SystemConfig
 from mingpt.text import reading
-from mingpt.text.config import FILE_NAME, TOKENIZERS, DataConfig
-from mingpt.text.prepared import is_prepared, settings_of
-from mingpt.text.prompts import SampleConfig
+from mingpt.text.config import FILE_NAME, TOKENIZERS, DataConfig, SampleConfig
+from mingpt.text.prepared_folder import is_prepared, settings_of
 from mingpt.training_settings import COMPILE, OPTIMIZERS, SCHEDULES, TrainerConfig, refuse_carrying, refuse_unread
 
 PRESETS = {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}

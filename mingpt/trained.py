@@ -24,7 +24,7 @@ from mingpt.settings import Config
 from mingpt.text import reading
 from mingpt.text.corpora import read_text
 from mingpt.text.corpus import prepare
-from mingpt.text.prepared import is_prepared
+from mingpt.text.prepared_folder import is_prepared
 from mingpt.text.reading import STDIN, TINY_PATH, given_as, is_there
 from mingpt.text.special import SpecialTokens
 from mingpt.text.tokenizers import Ids, Tokenizer

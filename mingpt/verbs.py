@@ -156,7 +156,7 @@ def leaks(argv: Sequence[str]) -> int:
 def prepare(argv: Sequence[str]) -> int:
     """tokenize a text of any size once, for runs to read"""
     from mingpt.flags import Flags
-    from mingpt.text import prepared, preparing
+    from mingpt.text import prepared_folder, preparing
     from mingpt.text.config import DataConfig
     from mingpt.text.tokenizers import TOKENIZERS
 
@@ -164,7 +164,7 @@ def prepare(argv: Sequence[str]) -> int:
     choices = {"data.tokenizer": list(TOKENIZERS)}
     read = Flags("chargpt prepare", "Tokenize a text once.", groups, hidden, choices).parse(argv)
     made = preparing.write(read["data"], path_of(read[""].out), _notice)
-    tokens = sum(made["files"][name]["bytes"] for name in prepared.IDS) // made["bytes_per_id"]
+    tokens = sum(made["files"][name]["bytes"] for name in prepared_folder.IDS) // made["bytes_per_id"]
     print(
         f"{read[''].out}: {tokens:,} tokens of {made['text_bytes']:,} bytes, {made['characters']:,} characters; "
         f"vocabulary {made['vocab_size']:,}\nnext:\n  {program()} {quoted('--data.path=' + read[''].out)}"

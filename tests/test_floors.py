@@ -56,9 +56,9 @@ FLOORS: list[list[list[str]]] = [
     ],
     [
         [
-            *("text.encodings", "text.reading", "text.corpora", "text.tokens", "text.config", "text.tokenizer_json"),
+            *("text.encodings", "text.reading", "text.corpora", "text.config", "text.tokens", "text.tokenizer_json"),
             *("text.library", "text.tokenizers", "text.special", "text.batches", "text.prompts", "text.splits"),
-            *("text.prepared", "text.corpus", "text.preparing", "text"),
+            *("text.prepared_folder", "text.prepared", "text.corpus", "text.preparing", "text"),
         ],
         [
             *("attention.config", "attention.scores", "attention.masks", "attention.positions"),

@@ -22,7 +22,7 @@ from mingpt.report.reading import readable
 from mingpt.say import Say, silent
 from mingpt.settings import Config
 from mingpt.text.config import FILE_NAME
-from mingpt.text.prepared import is_prepared, tokenizer_sha256_of
+from mingpt.text.prepared_folder import is_prepared, tokenizer_sha256_of
 from mingpt.text.reading import reason
 from mingpt.untrusted import TOKENIZER_BYTES, parse_json, read_at_most
 from mingpt.version import VERSION

@@ -29,7 +29,7 @@ from mingpt.say import Say, silent
 from mingpt.settings import Config
 from mingpt.text.corpora import read_text
 from mingpt.text.corpus import prepare
-from mingpt.text.prepared import is_prepared, text_sha256_of
+from mingpt.text.prepared_folder import is_prepared, text_sha256_of
 from mingpt.text.reading import STDIN
 
 RATE = "trainer.learning_rate"

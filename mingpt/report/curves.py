@@ -1,9 +1,8 @@
 """A loss along one run: how it is smoothed, where it comes down to a value, and the mean of several such."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +33,7 @@ def mean_curve(curves: Sequence[Curve]) -> Curve:
     places = [{step: place for place, step in enumerate(curve.steps)} for curve in curves]
 
     def mean(values: Sequence[Sequence[float]], step: int) -> float:
-        return float(np.mean([each[place[step]] for each, place in zip(values, places, strict=True)]))
+        return math.fsum(each[place[step]] for each, place in zip(values, places, strict=True)) / len(values)
 
     return Curve(
         seed=curves[0].seed,

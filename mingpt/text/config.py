@@ -1,12 +1,13 @@
-"""What text a run reads, and how it is cut: settings."""
+"""What text a run reads, how it is cut, and what its samples begin with: settings, which need no NumPy."""
 
 from dataclasses import dataclass
 
 from mingpt.errors import require
-from mingpt.text.tokens import BYTES, VOCAB_SIZE
 from mingpt.variants import Variants
 
 TOKENIZERS = Variants("mingpt.text.tokenizers:TOKENIZERS")
+BYTES = 256
+VOCAB_SIZE = 1024  # of a tokenizer that learns its vocabulary
 FILE_NAME = ".json"  # how the name of a ready-made tokenizer ends
 LARGEST = 1_000_000  # tokens of a vocabulary
 
@@ -44,3 +45,22 @@ class DataConfig:
         require(BYTES <= self.vocab_size <= LARGEST, "data.vocab_size", self.vocab_size, f"must be in [256, {LARGEST}]")
         require(self.block_size >= 1, "data.block_size", self.block_size, "must be at least 1")
         require(0 < self.val_fraction < 1, "data.val_fraction", self.val_fraction, "must be between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig:
+    """The text that a run samples from its model, after trainer.sample_every steps and at the end.
+
+    Attributes:
+        prompts: what samples begin with: a text, or several as a JSON list, ["To be", "Or not"]; null: the three
+            commonest beginnings of paragraphs in the training text, or, of a run that is resumed, what it began with
+        tokens: tokens that follow each prompt after the last step; before it, at most 64 follow the first alone
+    """
+
+    prompts: tuple[str, ...] | None = None
+    tokens: int = 300
+
+    def __post_init__(self) -> None:
+        given = self.prompts is None or (len(self.prompts) > 0 and not isinstance(self.prompts, str))
+        require(given, "sample.prompts", self.prompts, "must be a list of one text or more, or null")
+        require(self.tokens >= 1, "sample.tokens", self.tokens, "must be at least 1")

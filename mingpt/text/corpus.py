@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mingpt.errors import CheckpointError, DataError, UsageError
 from mingpt.paths import absolute, path_of, shown
 from mingpt.say import Say
-from mingpt.text import prepared
+from mingpt.text import prepared, prepared_folder
 from mingpt.text.config import FILE_NAME, DataConfig
 from mingpt.text.corpora import read_text
 from mingpt.text.reading import reason
@@ -41,7 +41,7 @@ def prepare(config: DataConfig, say: Say, tokenizer: Tokenizer | None = None) ->
         DataError: missing, not UTF-8, too short, or not what the tokenizer knows.
         UsageError: settings that a prepared folder was not made with.
     """
-    if prepared.is_prepared(config.path):
+    if prepared_folder.is_prepared(config.path):
         folder, source = path_of(config.path), shown(config.path)
         found = prepared.load(folder, config)
         refuse_short(found.data, block_size=config.block_size, source=source)

@@ -22,7 +22,8 @@ from mingpt.say import Say
 from mingpt.text.config import DataConfig
 from mingpt.text.corpora import text_files
 from mingpt.text.corpus import tokenizer_of
-from mingpt.text.prepared import DECIDED, FORMAT, HELD_OUT, TOKENIZER, TRAIN, TYPES
+from mingpt.text.prepared import TYPES
+from mingpt.text.prepared_folder import DECIDED, FORMAT, HELD_OUT, TOKENIZER, TRAIN
 from mingpt.text.reading import BLOCK_BYTES, NEEDED, PREPARED, STDIN, chunks, decoded, named, opened
 from mingpt.text.splits import border
 from mingpt.text.tokenizers import Tokenizer

@@ -4,9 +4,9 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-from mingpt.errors import UsageError, require
+from mingpt.errors import UsageError
+from mingpt.text.config import SampleConfig
 from mingpt.text.tokenizers import Ids, Tokenizer
 
 COUNT = 3  # prompts taken from a text
@@ -15,25 +15,6 @@ FIRST_WORDS = 12  # characters of these, unless the first word is longer
 FEW = 8  # paragraphs; a text with fewer is taken line by line
 PIECES, PIECE = 16, 1 << 14  # places of a long training text that are looked at, and tokens at each
 BROKEN = "\ufffd"  # what stands for part of a character
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleConfig:
-    """The text that a run samples from its model, after trainer.sample_every steps and at the end.
-
-    Attributes:
-        prompts: what samples begin with: a text, or several as a JSON list, ["To be", "Or not"]; null: the three
-            commonest beginnings of paragraphs in the training text, or, of a run that is resumed, what it began with
-        tokens: tokens that follow each prompt after the last step; before it, at most 64 follow the first alone
-    """
-
-    prompts: tuple[str, ...] | None = None
-    tokens: int = 300
-
-    def __post_init__(self) -> None:
-        given = self.prompts is None or (len(self.prompts) > 0 and not isinstance(self.prompts, str))
-        require(given, "sample.prompts", self.prompts, "must be a list of one text or more, or null")
-        require(self.tokens >= 1, "sample.tokens", self.tokens, "must be at least 1")
 
 
 def prompts_for(config: SampleConfig, train: Ids, tokenizer: Tokenizer, before: Sequence[str] = ()) -> list[str]:

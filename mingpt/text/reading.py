@@ -26,7 +26,7 @@ from mingpt.untrusted import require_ordinary
 DEFAULT_PATH = "input.txt"  # what corpora.py makes where there is none
 TINY_PATH = "tinyshakespeare"  # what corpora.py downloads
 STDIN = "-"
-PREPARED = "prepared.json"  # in folders of ids, which prepared.py writes
+PREPARED = "prepared.json"  # in folders of ids, which preparing.py writes
 
 BLOCK_BYTES = 1 << 20  # read and decoded at a time
 # Said of an empty one:

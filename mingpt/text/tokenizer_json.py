@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mingpt.text.tokens import BYTES
+from mingpt.text.config import BYTES
 
 Described = Mapping[str, Any]
 

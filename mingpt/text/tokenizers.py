@@ -9,9 +9,10 @@ import numpy as np
 
 from mingpt.errors import CheckpointError
 from mingpt.registry import Registry
+from mingpt.text.config import BYTES, VOCAB_SIZE
 from mingpt.text.library import LibraryTokenizer
-from mingpt.text.tokens import BYTES, VOCAB_SIZE, Kind, smallest_type, unknown_characters, utf8
 from mingpt.text.tokens import Ids as Ids
+from mingpt.text.tokens import Kind, smallest_type, unknown_characters, utf8
 from mingpt.text.tokens import Tokenizer as Tokenizer
 from mingpt.untrusted import parse_json
 

@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mingpt.errors import UsageError
+from mingpt.text.config import VOCAB_SIZE
 
 Ids = npt.NDArray[Any]  # one axis, the smallest unsigned type that holds the vocabulary
 
-VOCAB_SIZE = 1024  # of a tokenizer that learns its vocabulary
-BYTES = 256
 PIECE = 1 << 16  # characters that are tokenized in one go
 
 

@@ -113,6 +113,15 @@ def test_help_needs_no_torch() -> None:
         assert (code, said.startswith("usage: chargpt")) == (0, True), command
 
 
+def test_checking_a_command_line_loads_no_numpy() -> None:
+    code = (
+        "import sys; from mingpt.cli import main; main(['train', '--help'])\n"
+        "assert not {'numpy', 'filelock', 'torch'} & set(sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("family", [[], ["--model.type=rnn"]], ids=["gpt", "rnn"])
 def test_training_on_a_cpu_does_not_import_the_compiler(tmp_path: Path, family: list[str]) -> None:
     (tmp_path / "t.txt").write_text("to be, or not to be: that is the question.\n" * 9, encoding="utf-8")

@@ -16,7 +16,8 @@ from mingpt.text import corpus, preparing, reading, tokens
 from mingpt.text.batches import Batches
 from mingpt.text.config import DataConfig
 from mingpt.text.corpus import prepare
-from mingpt.text.prepared import HELD_OUT, IDS, PREPARED, TOKENIZER, TRAIN, is_prepared, load
+from mingpt.text.prepared import load
+from mingpt.text.prepared_folder import HELD_OUT, IDS, PREPARED, TOKENIZER, TRAIN, is_prepared
 from mingpt.text.splits import split
 from mingpt.text.tokenizers import TOKENIZERS
 

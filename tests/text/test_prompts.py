@@ -7,7 +7,8 @@ import pytest
 
 from mingpt.errors import UsageError
 from mingpt.text import prompts
-from mingpt.text.prompts import SampleConfig, beginnings, prompts_for
+from mingpt.text.config import SampleConfig
+from mingpt.text.prompts import beginnings, prompts_for
 from mingpt.text.tokenizers import TOKENIZERS
 
 PLAY = "".join(

@@ -11,7 +11,7 @@ from reading import refusal, write
 
 from mingpt.text import reading as files
 from mingpt.text.corpora import read_text
-from mingpt.text.prepared import PREPARED
+from mingpt.text.reading import PREPARED
 
 
 @pytest.fixture

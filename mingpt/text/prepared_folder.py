@@ -1,0 +1,111 @@
+"""What a folder that `chargpt prepare` made says of itself, read without its ids, and so without NumPy.
+
+    train.bin        ids to train on, little-endian unsigned numbers of 1, 2 or 4 bytes, as the vocabulary needs
+    held_out.bin     ids to judge by
+    tokenizer.json
+    prepared.json    bytes and sha256 of these, and how they were made; written last
+
+No name is taken from a file.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from mingpt.errors import DataError
+from mingpt.paths import expanded, shown
+from mingpt.text.config import DataConfig
+from mingpt.text.reading import PREPARED, reason
+from mingpt.untrusted import JSON_BYTES, parse_json, read_at_most
+
+FORMAT = 1
+IDS = TRAIN, HELD_OUT = "train.bin", "held_out.bin"
+TOKENIZER = "tokenizer.json"
+SIZES = (1, 2, 4)  # bytes that an id may have
+DECIDED = ("tokenizer", "vocab_size", "val_fraction")  # settings that such a folder was made with
+
+
+def is_prepared(path: str) -> bool:
+    """Whether `path` is a folder that `chargpt prepare` made, whole or damaged."""
+    return os.path.exists(os.path.join(expanded(path), PREPARED))
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """The settings of DataConfig that the folder was made with.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    return dict(read_manifest(folder)["settings"])
+
+
+def text_sha256_of(folder: Path) -> str:
+    """The sha256 of the text that the folder was made of.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    return str(read_manifest(folder)["text_sha256"])
+
+
+def tokenizer_sha256_of(folder: Path) -> str:
+    """The sha256 of the folder's tokenizer.json.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    return str(read_manifest(folder)["files"][TOKENIZER]["sha256"])
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """prepared.json, of which every value is known to be of its kind.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        found: dict[str, Any] = parse_json(content_of(folder, PREPARED, JSON_BYTES))
+        of_kind = (
+            found["format"] == FORMAT
+            and found["bytes_per_id"] in SIZES
+            and isinstance(found["text_sha256"], str)
+            and all(
+                type(found["files"][name]["bytes"]) is int and isinstance(found["files"][name]["sha256"], str)
+                for name in (*IDS, TOKENIZER)
+            )
+            and found["settings"].keys() == set(DECIDED)
+        )
+        if of_kind:
+            DataConfig(**found["settings"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise damaged(folder, f"{PREPARED} can't be read as one") from None
+    if not of_kind:
+        raise damaged(folder, f"{PREPARED} is not of format {FORMAT}")
+    return found
+
+
+def content_of(folder: Path, name: str, limit: int) -> bytes:
+    """The bytes of the file `name`, of which there are at most `limit`.
+
+    Raises:
+        DataError: missing, or longer.
+    """
+    path = file_in(folder, name)
+    try:
+        return read_at_most(limit, path)
+    except (OSError, ValueError) as error:
+        raise damaged(folder, f"{name} can't be read: {reason(error)}") from None
+
+
+def file_in(folder: Path, name: str) -> Path:
+    path = folder / name
+    if path.is_symlink() or not path.is_file():
+        raise damaged(folder, f"{name} is missing, or no file of its own")
+    return path
+
+
+def damaged(folder: Path, what: str) -> DataError:
+    """The error for a folder in which `what` is wrong."""
+    return DataError(f"{shown(folder)}: not a whole prepared folder: {what}; make it again with `chargpt prepare`")
