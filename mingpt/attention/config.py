@@ -23,6 +23,7 @@ class AttentionConfig:
         head_dim: width of a head; null: n_embd/n_query_head
         n_kv_head: key/value heads; null: one per query head; fewer: consecutive query heads share one
         rope: True rotates queries and keys by position (RoPE); False learns a row per position
+        rope_scaling: slow pairs turn so many times slower, as in Llama 3.1 (8) and 3.2 (32); 1: none
         score: how well a key answers a query
         mask: who may read whom; full reads later tokens, too, so such a model can't write text
         window: keys that a query sees, its own included; null: all that the mask allows
@@ -45,6 +46,7 @@ class AttentionConfig:
     rope: bool = False
     position: str | None = None
     rope_base: float = 10_000.0
+    rope_scaling: float = 1.0
     score: str = "scaled_dot"
     mask: str = "causal"
     window: int | None = None
@@ -119,12 +121,12 @@ class AttentionConfig:
             value = getattr(self, name)
             finite = value is None or (math.isfinite(value) and value > 0)
             require(finite, f"model.{name}", value, "must be finite and above 0")
-        require(
-            POSITIONS[self.position_code].rotates or self.rope_base == AttentionConfig.rope_base,
-            "model.rope_base",
-            self.rope_base,
-            f"is not read by {self.position_code} positions",
-        )
+        scale = self.rope_scaling
+        require(math.isfinite(scale) and scale >= 1, "model.rope_scaling", scale, "must be finite and at least 1")
+        for name in ("rope_base", "rope_scaling"):
+            usual = getattr(self, name) == getattr(AttentionConfig, name)
+            rule = f"is not read by {self.position_code} positions"
+            require(POSITIONS[self.position_code].rotates or usual, f"model.{name}", getattr(self, name), rule)
 
     @property
     def key_heads(self) -> int:

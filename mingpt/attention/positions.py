@@ -8,6 +8,7 @@
 `start` counts the tokens that came before x[:, 0]; it is 0 except when a cache holds the earlier ones.
 """
 
+import math
 from typing import ClassVar, Protocol
 
 import torch
@@ -29,6 +30,8 @@ class PositionSettings(Protocol):
     def head_width(self) -> int: ...
     @property
     def rope_base(self) -> float: ...
+    @property
+    def rope_scaling(self) -> float: ...
     @property
     def block_size(self) -> int: ...
 
@@ -57,6 +60,8 @@ class PositionCode(nn.Module):
     def bias(self, i: Tensor, j: Tensor) -> Tensor:
         raise NotImplementedError
 
+
+TRAINED, SLOW, FAST = 8192, 1.0, 4.0  # of `slowed`: a number of tokens, and numbers of turns in it
 
 POSITIONS: Registry[type[PositionCode]] = Registry("model.position")
 POSITIONS.add("none")(PositionCode)
@@ -90,14 +95,15 @@ class RotaryPositionalEmbeddings(nn.Module):
     Args:
         d: width of a head; even.
         base: the slowest pair turns once in about 2 pi base tokens.
+        scaling: divides the speed of slow pairs (see `slowed`); 1: none.
         rows: positions for which the angles are kept; calls beyond it compute theirs.
     """
 
-    def __init__(self, d: int, base: float = 10_000, rows: int = 0) -> None:
+    def __init__(self, d: int, base: float = 10_000, rows: int = 0, scaling: float = 1) -> None:
         super().__init__()
         if d % 2:
             raise ValueError(f"d={d}: rotary positions turn pairs, so a head's width must be even")
-        self.d, self.base, self.rows = d, base, rows
+        self.d, self.base, self.rows, self.scaling = d, base, rows, scaling
         self._kept: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
@@ -117,8 +123,19 @@ class RotaryPositionalEmbeddings(nn.Module):
         with torch.inference_mode(False):  # what is kept must also serve a later training step
             m = torch.arange(start + 1, stop + 1, dtype=torch.float64, device="cpu")
             speed = self.base ** (-torch.arange(0, self.d, 2, dtype=torch.float64, device="cpu") / self.d)
-            angle = m[:, None] * speed
+            angle = m[:, None] * slowed(speed, self.scaling)
             return angle.cos().to(dtype).to(device), angle.sin().to(dtype).to(device)
+
+
+def slowed(speed: Tensor, scaling: float) -> Tensor:
+    """Slow down slow pairs, as Llama 3 does to reach beyond its TRAINED tokens (Grattafiori et al. 2024); in radians.
+
+    A pair that turns more than FAST times in TRAINED tokens keeps its speed, one that turns less than SLOW times has it
+    divided by `scaling`, and between the two the factor grows linearly with the number of turns.
+    """
+    turns = TRAINED * speed / (2 * math.pi)
+    kept = ((turns - SLOW) / (FAST - SLOW)).clamp(0, 1)
+    return speed * (kept + (1 - kept) / scaling)
 
 
 @POSITIONS.add("rope")
@@ -129,7 +146,9 @@ class RotaryPositions(PositionCode):
 
     def __init__(self, config: PositionSettings) -> None:
         super().__init__(config)
-        self.query = RotaryPositionalEmbeddings(config.head_width, config.rope_base, rows=config.block_size)
+        self.query = RotaryPositionalEmbeddings(
+            config.head_width, config.rope_base, rows=config.block_size, scaling=config.rope_scaling
+        )
         self.key = self.query  # one table serves both
 
     def rotate(self, q: Tensor, k: Tensor, start: int = 0) -> tuple[Tensor, Tensor]:

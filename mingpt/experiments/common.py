@@ -22,6 +22,7 @@ GPT: dict[str, Any] = {
     "model.rope": False,
     "model.position": None,
     "model.rope_base": 10_000.0,
+    "model.rope_scaling": 1.0,
     "model.score": "scaled_dot",
     "model.mask": "causal",
     "model.window": None,

@@ -21,6 +21,7 @@ BEFORE = {
     "model.conv_width": 1,
     "model.qkv_bias": None,
     "model.rope_base": 10_000.0,
+    "model.rope_scaling": 1.0,
     "trainer.matrix_momentum": 0.95,
 }
 LONGEST_NAME = 40  # characters of an arm's name, so that a table and a legend have room for it

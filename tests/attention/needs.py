@@ -27,7 +27,9 @@ def score_of(name: str, heads: int, width: int) -> Score:
 
 def bias_of(position: str, heads: int) -> Any:
     code = POSITIONS[position](
-        SimpleNamespace(n_embd=2 * heads, n_query_head=heads, head_width=2, rope_base=100.0, block_size=9)
+        SimpleNamespace(
+            n_embd=2 * heads, n_query_head=heads, head_width=2, rope_base=100.0, rope_scaling=1.0, block_size=9
+        )
     )
     return code.bias if code.has_bias else None
 

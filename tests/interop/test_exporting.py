@@ -195,9 +195,11 @@ def test_model_of_another_family_is_exported(a_run: Any, tmp_path: Path, family:
 def test_export_overlooks_a_setting(name: str, setting: str) -> None:
     """Whoever adds a setting of models must say what it is to each class, or that it changes no function."""
     of = ARCHITECTURES[name]
-    told = {*of.ours, *of.keys, *(rule.setting for rule in of.rules), "bias", "rope_base"}
+    told = {*of.ours, *of.keys, *(rule.setting for rule in of.rules), "bias", "rope_base", "rope_scaling"}
     told |= (
-        {"window"} if "sliding_window" in of.entries({"windows": [None], "rope_base": 1.0, "bias": False}) else set()
+        {"window"}
+        if "sliding_window" in of.entries({"windows": [None], "rope_base": 1.0, "rope_scaling": 1.0, "bias": False})
+        else set()
     )
     assert setting in told | UNREAD
 

@@ -9,14 +9,28 @@ import safetensors.torch
 from mingpt.errors import CheckpointError
 from mingpt.interop import exporting, importing
 
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "another class": ({"model_type": "bert"}, "model_type=bert: must be one of gpt2, "),
     "no class": ({"model_type": ...}, "model_type=None: must be one of gpt2, "),
     "class as a list": ({"model_type": ["llama"]}, "model_type=.*: must be one of"),
-    "rope scaling": (
-        {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}},
-        "rope_type=llama3: rotary angles are scaled, which .*; must be default",
+    "linear rope scaling": (
+        {"rope_scaling": {"type": "linear", "factor": 8.0}},
+        "rope_type=linear: rotary angles are scaled in another way than by model.rope_scaling; must be default",
     ),
+    "llama3 without its constants": ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "low_freq_factor"),
+    "llama3 of other constants": (
+        {"rope_scaling": {**LLAMA3, "high_freq_factor": 5.0}},
+        "high_freq_factor=5.0: model.rope_scaling has the constants of Llama 3.1 and 3.2; must be 4.0",
+    ),
+    "llama3 that turns faster": ({"rope_scaling": {**LLAMA3, "factor": 0.5}}, "model.rope_scaling=0.5: must be"),
+    "llama3 without a number": ({"rope_scaling": {**LLAMA3, "factor": "8"}}, "rope_scaling=8: is no such setting's"),
     "yarn": ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}}, "rope_type=yarn: "),
     "rope of another kind": ({"rope_parameters": {"rope_theta": 1e4, "mrope_section": [1]}}, "mrope_section: unknown"),
     "rope no object": ({"rope_parameters": [1]}, "rope_parameters must be an object"),

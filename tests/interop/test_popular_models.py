@@ -128,6 +128,24 @@ POPULAR: dict[str, dict[str, Any]] = {
         "rope_scaling": None,
         "rope_theta": 10000.0,
     },
+    "Llama-3.2-1B": {
+        **LLAMA,
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "head_dim": 8,
+        "mlp_bias": False,
+        "pretraining_tp": 1,
+        "rms_norm_eps": 1e-05,
+        "rope_scaling": {
+            "factor": 32.0,
+            "high_freq_factor": 4.0,
+            "low_freq_factor": 1.0,
+            "original_max_position_embeddings": 8192,
+            "rope_type": "llama3",
+        },
+        "rope_theta": 500000.0,
+        "tie_word_embeddings": True,
+    },
     "Mistral-7B-v0.1": {**MISTRAL, "rms_norm_eps": 1e-05, "rope_theta": 10000.0, "sliding_window": 5},
     "Mistral-7B-v0.3": {**MISTRAL, "rms_norm_eps": 1e-05, "rope_theta": 1e6, "sliding_window": None, "head_dim": None},
     "Qwen3-0.6B": QWEN3,
@@ -202,20 +220,6 @@ def test_qwen2_is_exported_as_a_llama_that_computes_the_same(made: Any, tmp_path
 
 REJECTED: dict[str, tuple[dict[str, Any], str]] = {
     "TinyStories-33M": ({"model_type": "gpt_neo", "attention_types": [[["global", "local"], 2]]}, "model_type=gpt_neo"),
-    "Llama-3.2-1B": (
-        {
-            **LLAMA,
-            "rope_theta": 500000.0,
-            "rope_scaling": {
-                "factor": 32.0,
-                "high_freq_factor": 4.0,
-                "low_freq_factor": 1.0,
-                "original_max_position_embeddings": 8192,
-                "rope_type": "llama3",
-            },
-        },
-        "rope_type=llama3: rotary angles are scaled",
-    ),
     "a quantised Qwen": ({**QWEN2, "quantization_config": {"quant_method": "gptq"}}, "weights are quantised; import"),
     "SmolLM2 in pairs": ({**SMOLLM2, "rope_interleaved": True}, "rope_interleaved=True: pairs of neighbouring"),
     "starcoder2 with a gate": ({**STARCODER2, "mlp_type": "gated"}, "mlp_type=gated: can't be expressed"),

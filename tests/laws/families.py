@@ -96,6 +96,7 @@ GPTS: dict[str, Settings] = {
     "window=block": {"window": BLOCK, "rope": True},
     "window_pattern": {"window": 2, "window_pattern": "wf"},
     "qk_norm": {"qk_norm": True, "rope": True},
+    "scaled_rope": {"rope": True, "rope_base": 1e6, "rope_scaling": 8.0, "head_dim": 10},
     "widths": {"head_dim": 10, "mlp_width": 7, "rope": True, "rope_base": 30.0, "norm_eps": 0.1, "n_kv_head": 3},
     **{f"conv_width={w}": {"conv_width": w, "rope": True} for w in (2, 4, BLOCK + 3)},
     "conv_in_windows": {"conv_width": 3, "rope": True, "window": 2, "n_kv_head": 2},

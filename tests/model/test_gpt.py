@@ -176,6 +176,8 @@ def test_parameter_count_is_gpt2s_formula(fresh_gpt: MakeGPT) -> None:
         ({"mlp_width": 0}, "model.mlp_width=0: must be at least 1"),
         ({"conv_width": 0}, "model.conv_width=0: must be at least 1"),
         ({"rope_base": 0.0, "rope": True}, "model.rope_base=0.0: must be finite and above 0"),
+        ({"rope_scaling": 0.5, "rope": True}, "model.rope_scaling=0.5: must be finite and at least 1"),
+        ({"rope_scaling": 8.0}, "model.rope_scaling=8.0: is not read by learned positions"),
         ({"rope_base": 500.0}, "model.rope_base=500.0: is not read by learned positions"),
         ({"norm_eps": float("nan")}, "model.norm_eps=nan: must be finite and above 0"),
         ({"n_query_head": 4, "n_kv_head": 3}, "model.n_kv_head=3.*divide model.n_query_head=4"),

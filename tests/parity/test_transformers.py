@@ -6,6 +6,7 @@ those two of its layers by their definitions.
 """
 
 import json
+import math
 import os
 from dataclasses import replace
 from types import MethodType
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mingpt.attention.kernels import KERNELS
+from mingpt.attention.positions import RotaryPositionalEmbeddings
 from mingpt.interop.architectures import ARCHITECTURES, spelled
 from mingpt.interop.weights import as_ours, as_theirs
 from mingpt.model import GPT
@@ -43,6 +45,14 @@ THEIRS: dict[str, dict[str, Any]] = {  # what their configuration says, beside i
         "layer_types": KINDS,
     },
 }
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 1e5,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
 UNLIKE: dict[str, tuple[str, dict[str, Any]]] = {  # the same classes with what their files also say
     "gpt2-untied": ("gpt2", {"tie_word_embeddings": False, "n_inner": INNER, "layer_norm_epsilon": 0.1}),
     "gpt2-unscaled": ("gpt2", {"scale_attn_weights": False}),
@@ -51,6 +61,7 @@ UNLIKE: dict[str, tuple[str, dict[str, Any]]] = {  # the same classes with what 
     "starcoder2-head_dim": ("starcoder2", {"head_dim": 10}),
     "llama-tied": ("llama", {"tie_word_embeddings": True, "num_key_value_heads": None, "head_dim": None}),
     "llama-biased": ("llama", {"attention_bias": True, "mlp_bias": True}),
+    "llama-scaled": ("llama", {"rope_parameters": LLAMA3}),
     "mistral-no_window": ("mistral", {"sliding_window": None}),
     "qwen3-no_window": ("qwen3", {"use_sliding_window": False, "layer_types": None, "tie_word_embeddings": True}),
     "qwen3-late_window": ("qwen3", {"layer_types": None, "max_window_layers": 1}),
@@ -104,10 +115,24 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
 
 
 def rotary_by_definition(self: nn.Module, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-    base, d = self.config.rope_parameters["rope_theta"], 2 * len(self.inv_freq)
-    angle = position_ids[..., None] * base ** (-torch.arange(0, d, 2, dtype=torch.float64) / d)
+    how, d = self.config.rope_parameters, 2 * len(self.inv_freq)
+    speed = how["rope_theta"] ** (-torch.arange(0, d, 2, dtype=torch.float64) / d)
+    if how["rope_type"] == "llama3":
+        speed = torch.tensor([slowed_by_definition(each, how) for each in speed.tolist()], dtype=torch.float64)
+    angle = position_ids[..., None] * speed
     angle = torch.cat((angle, angle), dim=-1)
     return angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+
+
+def slowed_by_definition(speed: float, how: dict[str, float]) -> float:
+    """By wavelengths, as Meta's own code has it."""
+    wavelength, trained = 2 * math.pi / speed, how["original_max_position_embeddings"]
+    if wavelength < trained / how["high_freq_factor"]:
+        return speed
+    if wavelength > trained / how["low_freq_factor"]:
+        return speed / how["factor"]
+    smooth = (trained / wavelength - how["low_freq_factor"]) / (how["high_freq_factor"] - how["low_freq_factor"])
+    return (1 - smooth) * speed / how["factor"] + smooth * speed
 
 
 def rms_norm_by_definition(self: nn.Module, x: Tensor) -> Tensor:
@@ -187,6 +212,21 @@ def test_settings_do_not_return_as_they_came(case: str) -> None:
     special = ("bos_token_id", "eos_token_id", "architectures", "initializer_range", "dtype", "rope_theta")
     for key in there.keys() - {*special, "max_window_layers", "num_key_value_heads", "head_dim", "n_inner"}:
         assert again[key] == there[key] or {again[key], there[key]} <= alike, key
+
+
+@pytest.mark.parametrize("scaling", [8.0, 32.0])
+def test_scaled_rotary_angles_equal_theirs_far_into_a_text(scaling: float) -> None:
+    """Llama 3.2's own sizes, where pairs keep their speed, lose some and lose all; float32 angles are theirs."""
+    how = {**LLAMA3, "rope_theta": 500_000.0, "factor": scaling}
+    config = transformers.AutoConfig.for_model("llama", head_dim=64, rope_parameters=how)
+    start, count = 9_000, 5
+    theirs = transformers.models.llama.modeling_llama.LlamaRotaryEmbedding(config)
+    cos, sin = theirs(torch.zeros(1, dtype=torch.float64), torch.arange(start + 1, start + count + 1)[None])
+    ours = RotaryPositionalEmbeddings(64, 500_000.0, scaling=scaling)
+    x = torch.ones(1, 1, count, 64, dtype=torch.float64)
+    turned = torch.cat((cos[..., :32] - sin[..., :32], cos[..., :32] + sin[..., :32]), dim=-1)
+    assert (ours(x, start) - turned[None]).abs().max() < 2e-3  # 9,000 radians in float32
+    assert (RotaryPositionalEmbeddings(64, 500_000.0)(x, start) - turned[None]).abs().max() > 1
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,16 @@ class ConfigReader:
         if value not in allowed:
             raise self.refused(name, value, list(allowed))
 
+    def require(self, name: str, value: Any) -> None:
+        """Take `name`, which must be there and be `value`.
+
+        Raises:
+            CheckpointError: it isn't.
+        """
+        found = self.take(name)
+        if found != value:
+            raise self.refused(name, found, [value])
+
     def finish(self) -> None:
         """Reject keys that were not taken.
 

@@ -51,9 +51,10 @@ REMEDIES = {
     "AutoModelForCausalLM.from_pretrained(folder).dequantize() saves",
     "auto_map": "the folder brings its own code, which is never run, so what it computes isn't known",
     "rope_interleaved": "pairs of neighbouring dimensions are rotated; model.rope pairs i with i + head_dim/2",
+    "rope_type": "rotary angles are scaled in another way than by model.rope_scaling",
     **dict.fromkeys(
-        ("rope_type", "type"),
-        "rotary angles are scaled, which would take a setting beside model.rope_base that a model here doesn't have",
+        ("low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+        "model.rope_scaling has the constants of Llama 3.1 and 3.2",
     ),
     "pruned_heads": "layers with fewer heads than others can't be expressed",
 }
