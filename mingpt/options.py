@@ -63,6 +63,7 @@ class SampleOptions(OfRun, OnDevice):
         seed: of the first text; the next takes the next
         fill: instead, a text whose gaps are filled, by a model that was trained to: the likeliest token each
         gap: the character that marks a gap in it
+        stop_at_eos: end a text before the first token that ends one, of an imported model that has it (eos_token_id)
         stream: show each token as it is drawn
         past_block: context of tokens past block_size; one of half (when the cache is full, encode the last half of the
             block again: the fast way), exact (encode the last block_size tokens again for each token, as nanoGPT does);
@@ -81,6 +82,7 @@ class SampleOptions(OfRun, OnDevice):
     seed: int = 0
     fill: str | None = None
     gap: str = "_"
+    stop_at_eos: bool = False
     stream: bool = True
     past_block: str | None = None
     cache: bool = True
@@ -221,7 +223,7 @@ class ExportOptions(OfRun):
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """Make a run of a folder of Hugging Face's: GPT-2, Llama, Mistral, Qwen3 or Starcoder2.
+    """Make a run of a folder of Hugging Face's: GPT-2, Llama, Mistral, Qwen2, Qwen3 or Starcoder2.
 
     Attributes:
         out: the run folder to make; null: out/ and the folder's name

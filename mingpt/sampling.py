@@ -1,8 +1,9 @@
 """Writing text: one token at a time from any autoregressive model, or into the gaps of one that reads both ways."""
 
 import codecs
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import torch
@@ -114,8 +115,11 @@ def stream(
     *,
     cache: bool = True,
     compile: bool = False,
+    stop: Collection[int] = (),
 ) -> Iterator[str]:
-    """What follows the prompt, token by token.  An empty prompt starts as after the end of a line.
+    """What follows the prompt, token by token, up to the first of the ids `stop`, which is left out.
+
+    An empty prompt starts as after the end of a line.
 
     A character is given once all of its bytes are drawn; with the token before it, so a piece may be empty.  What is
     left of one at the end, and bytes that are no text, are U+FFFD.
@@ -127,7 +131,8 @@ def stream(
     ids = tokenizer.encode(spelled).astype("int64") if spelled else np.zeros(1, np.int64)
     start = torch.from_numpy(ids)[None]
     drawn = generate(model, start, new_tokens, sampling, cache=cache, compile=compile)
-    return _pieces(tokenizer, drawn)  # refused above, before the first is asked for
+    until_stop = itertools.takewhile(lambda token: int(token) not in stop, drawn)
+    return _pieces(tokenizer, until_stop)  # rejected above, before the first is asked for
 
 
 def _pieces(tokenizer: Tokenizer, drawn: Iterator[Tensor]) -> Iterator[str]:
@@ -140,9 +145,16 @@ def _pieces(tokenizer: Tokenizer, drawn: Iterator[Tensor]) -> Iterator[str]:
         yield rest
 
 
-def write(model: LanguageModel, tokenizer: Tokenizer, prompt: str, new_tokens: int, sampling: Sampling) -> str:
-    """The prompt and what follows it."""
-    return prompt + "".join(stream(model, tokenizer, prompt, new_tokens, sampling))
+def write(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompt: str,
+    new_tokens: int,
+    sampling: Sampling,
+    stop: Collection[int] = (),
+) -> str:
+    """The prompt and what follows it, as `stream` gives it."""
+    return prompt + "".join(stream(model, tokenizer, prompt, new_tokens, sampling, stop=stop))
 
 
 def fill(model: LanguageModel, tokenizer: Tokenizer, text: str, gap: str = "_") -> str:

@@ -105,24 +105,37 @@ class Run:
             first_layer=first,
         )
 
-    def generate(self, prompt: str = "", max_new_tokens: int = 200, **sampling: Any) -> str:
+    def generate(
+        self, prompt: str = "", max_new_tokens: int = 200, *, stop_at_eos: bool = False, **sampling: Any
+    ) -> str:
         """The prompt and `max_new_tokens` tokens after it.
 
         Args:
+            stop_at_eos: end before the first token that ends a text (`special.ids["eos_token_id"]`).
             sampling: fields of `Sampling`: temperature, top_k, top_p, seed, past_block.
 
         Raises:
-            UsageError: a character outside the vocabulary, a broken rule of sampling, a model that can't write.
+            UsageError: a character outside the vocabulary, a broken rule of sampling, a model that can't write,
+                no token that ends a text.
         """
         self._encoded(prompt, "prompt")
-        return write(self.model, self.tokenizer, prompt, max_new_tokens, Sampling(**sampling))
+        stop = self._ends(stop_at_eos)
+        return write(self.model, self.tokenizer, prompt, max_new_tokens, Sampling(**sampling), stop)
 
     def stream(
-        self, prompt: str, max_new_tokens: int, sampling: Sampling, *, cache: bool = True, compile: bool = False
+        self,
+        prompt: str,
+        max_new_tokens: int,
+        sampling: Sampling,
+        *,
+        cache: bool = True,
+        compile: bool = False,
+        stop_at_eos: bool = False,
     ) -> Iterator[str]:
-        """What follows the prompt, token by token; see `mingpt.sampling.stream`."""
+        """What follows the prompt, token by token; see `generate` and `mingpt.sampling.stream`."""
         self._encoded(prompt, "prompt")
-        return stream(self.model, self.tokenizer, prompt, max_new_tokens, sampling, cache=cache, compile=compile)
+        how: dict[str, Any] = {"cache": cache, "compile": compile, "stop": self._ends(stop_at_eos)}
+        return stream(self.model, self.tokenizer, prompt, max_new_tokens, sampling, **how)
 
     def fill(self, text: str, gap: str = "_") -> str:
         """`text` with the likeliest token in the place of each gap; see `mingpt.sampling.fill`.
@@ -212,6 +225,13 @@ class Run:
         while len(self.tokenizer.encode(text)) > most:  # as where the cut was inside a word
             text = text[:-1]
         return text
+
+    def _ends(self, stop_at_eos: bool) -> list[int]:
+        """The ids at which a text stops, if it is to."""
+        ends = self.special.ids.get("eos_token_id", []) if stop_at_eos else []
+        rule = f"{shown(self.folder)} has no token that ends a text; imported models have one (eos_token_id)"
+        require(bool(ends) or not stop_at_eos, "stop_at_eos", stop_at_eos, rule)
+        return ends
 
     def _ids(self, text: str) -> Tensor:
         """(1, t) ids of a text no longer than a block, where the model is."""

@@ -78,9 +78,8 @@ def sample(argv: Sequence[str]) -> int:
     if options.compile:
         _notice("compiling the step of one token: half a minute, the first time")
     for number, sampling in enumerate(samplings):
-        pieces = trained.stream(
-            options.prompt, options.max_new_tokens, sampling, cache=options.cache, compile=options.compile
-        )
+        how = {name: getattr(options, name) for name in ("cache", "compile", "stop_at_eos")}
+        pieces = trained.stream(options.prompt, options.max_new_tokens, sampling, **how)
         if number:
             print("\n" + "-" * 40)
         for piece in itertools.chain([options.prompt], pieces if options.stream else ["".join(pieces)]):
@@ -251,7 +250,7 @@ def import_folder(argv: Sequence[str]) -> int:
     from mingpt.flags import split_words
 
     folders, flags = split_words(argv)
-    about = "Make a run of a folder: of GPT-2, Llama, Mistral, Qwen3 or Starcoder2."
+    about = "Make a run of a folder: of GPT-2, Llama, Mistral, Qwen2, Qwen3 or Starcoder2."
     options = _options("import FOLDER", about, ImportOptions, flags)
     if len(folders) != 1:
         raise UsageError(f"{len(folders)} folders: one is needed, as `chargpt import FOLDER`")

@@ -1,7 +1,7 @@
 """Special tokens of a vocabulary: which ids begin, end and pad a text, their names, and the template of a chat.
 
 They come with an imported model, lie in the state.json of a checkpoint, pass to runs that start from it and leave with
-an export.  No text is encoded or generated differently here because of them.
+an export.  No text is encoded differently here because of them; generation stops at an end where it is asked to.
 """
 
 from collections.abc import Mapping

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import mingpt
-from mingpt import run, settings
-from mingpt.errors import CheckpointError
+from mingpt import cli, run, settings
+from mingpt.errors import CheckpointError, UsageError
 from mingpt.interop import exporting, importing
+from mingpt.sampling import Sampling, generate
 from mingpt.text import special
 from mingpt.text.special import SpecialTokens
 
@@ -188,3 +189,24 @@ def test_state_with_special_tokens_of_another_shape_is_rejected(kept: Any) -> No
 
 def test_checkpoint_from_before_special_tokens_were_kept_has_none() -> None:
     assert special.from_state({"step": 3}) == SpecialTokens()
+
+
+def test_generation_stops_before_a_token_that_ends_a_text(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = mingpt.load(importing.import_folder(folder, folder.parent / "first"))
+    prompt = torch.from_numpy(first.tokenizer.encode("ROMEO").astype("int64"))[None]
+    ids = [int(id) for id in generate(first.model, prompt, 12, Sampling(temperature=0))]
+    place = next(place for place in range(1, 12) if ids[place] not in ids[:place])
+
+    change(folder / "generation_config.json", eos_token_id=[ids[place], 299])
+    made = importing.import_folder(folder, folder.parent / "second")
+    how = {"max_new_tokens": 12, "temperature": 0, "stop_at_eos": True}
+    second, stopped = mingpt.load(made), first.generate("ROMEO", place, temperature=0)
+    assert second.generate("ROMEO", **how) == stopped
+    assert second.generate("ROMEO", 12, temperature=0) == first.generate("ROMEO", 12, temperature=0) != stopped
+    assert cli.main(["sample", f"--run={made}", "--prompt=ROMEO", *(f"--{k}={v}" for k, v in how.items())]) == 0
+    assert capsys.readouterr().out == stopped + "\n"
+
+
+def test_stopping_without_a_token_that_ends_a_text_is_rejected(a_run: Any) -> None:
+    with pytest.raises(UsageError, match=r"^stop_at_eos=True: nowhere has no token that ends a text; imported"):
+        a_run().generate("abc", 5, stop_at_eos=True)
