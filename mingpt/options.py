@@ -223,7 +223,7 @@ class ExportOptions(OfRun):
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """Make a run of a folder of Hugging Face's: GPT-2, Llama, Mistral, Qwen2, Qwen3 or Starcoder2.
+    """Make a run of a folder of Hugging Face's: GPT-2, GPT-Neo, Llama, Mistral, Qwen2, Qwen3 or Starcoder2.
 
     Attributes:
         out: the run folder to make; null: out/ and the folder's name

@@ -250,7 +250,7 @@ def import_folder(argv: Sequence[str]) -> int:
     from mingpt.flags import split_words
 
     folders, flags = split_words(argv)
-    about = "Make a run of a folder: of GPT-2, Llama, Mistral, Qwen2, Qwen3 or Starcoder2."
+    about = "Make a run of a folder: of GPT-2, GPT-Neo, Llama, Mistral, Qwen2, Qwen3 or Starcoder2."
     options = _options("import FOLDER", about, ImportOptions, flags)
     if len(folders) != 1:
         raise UsageError(f"{len(folders)} folders: one is needed, as `chargpt import FOLDER`")

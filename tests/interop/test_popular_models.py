@@ -15,6 +15,7 @@ import torch
 import mingpt
 from mingpt.errors import CheckpointError
 from mingpt.interop import exporting, importing, parity
+from mingpt.sampling import Sampling, generate
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -44,6 +45,30 @@ GPT2 = {
     **SUMMARY,
     "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}},
     "vocab_size": 300,
+}
+GPT_NEO = {
+    "activation_function": "gelu_new",
+    "architectures": ["GPTNeoForCausalLM"],
+    "attention_dropout": 0,
+    "attention_layers": ["global", "local"],
+    "attention_types": [[["global", "local"], 1]],
+    "bos_token_id": 256,
+    "embed_dropout": 0,
+    "eos_token_id": 256,
+    "gradient_checkpointing": False,
+    "hidden_size": 24,
+    "initializer_range": 0.02,
+    "intermediate_size": None,
+    "layer_norm_epsilon": 1e-05,
+    "max_position_embeddings": 17,
+    "model_type": "gpt_neo",
+    "num_heads": 6,
+    "num_layers": 2,
+    "resid_dropout": 0,
+    **SUMMARY,
+    "use_cache": True,
+    "vocab_size": 300,
+    "window_size": 5,
 }
 SIZES = {
     "hidden_size": 24,
@@ -210,6 +235,21 @@ def test_logits_and_greedy_text_equal_those_of_transformers(made: Any, tmp_path:
     assert found.written == (16, 16)
 
 
+def test_gpt_neo_computes_what_transformers_does(made: Any, tmp_path: Path) -> None:
+    """Its class has no SDPA, which `parity.compare` asks for."""
+    folder = made(GPT_NEO)
+    imported = mingpt.load(importing.import_folder(folder, tmp_path / "run"))
+    assert [imported.model.config.of_layer(number).window for number in range(2)] == [None, 5]
+    theirs = pytest.importorskip("transformers").AutoModelForCausalLM.from_pretrained(folder).eval()
+    ids = torch.randint(300, (2, 17), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found, right = imported.model(ids).logits, theirs(ids).logits
+    assert right.std() > 0.1
+    assert (found - right).abs().max() <= 1e-5
+    written = [int(id) for id in generate(imported.model, ids[:1, :4], 12, Sampling(temperature=0))]
+    assert written == theirs.generate(ids[:1, :4], max_new_tokens=12, do_sample=False, eos_token_id=-1)[0, 4:].tolist()
+
+
 def test_qwen2_is_exported_as_a_llama_that_computes_the_same(made: Any, tmp_path: Path) -> None:
     imported = mingpt.load(importing.import_folder(made(POPULAR["Qwen2.5-0.5B"]), tmp_path / "run"))
     assert exporting.export(imported, tmp_path / "back").class_name == "LlamaForCausalLM"
@@ -219,7 +259,13 @@ def test_qwen2_is_exported_as_a_llama_that_computes_the_same(made: Any, tmp_path
 
 
 REJECTED: dict[str, tuple[dict[str, Any], str]] = {
-    "TinyStories-33M": ({"model_type": "gpt_neo", "attention_types": [[["global", "local"], 2]]}, "model_type=gpt_neo"),
+    "GPT-Neo of 4 layers": (
+        {**GPT_NEO, "attention_types": [[["global", "local"], 2]]},
+        "attention_types: must name",
+    ),
+    "GPT-Neo of too many": ({**GPT_NEO, "attention_types": [[["global"], 10**12]]}, "must name global or local"),
+    "GPT-Neo of other kinds": ({**GPT_NEO, "attention_types": [["gl", 1]]}, "must name global or local"),
+    "GPT-Neo that contradicts itself": ({**GPT_NEO, "attention_layers": ["global"] * 2}, "attention_layers="),
     "a quantised Qwen": ({**QWEN2, "quantization_config": {"quant_method": "gptq"}}, "weights are quantised; import"),
     "SmolLM2 in pairs": ({**SMOLLM2, "rope_interleaved": True}, "rope_interleaved=True: pairs of neighbouring"),
     "starcoder2 with a gate": ({**STARCODER2, "mlp_type": "gated"}, "mlp_type=gated: can't be expressed"),

@@ -18,6 +18,7 @@ from mingpt.interop.architectures.shared import (
     read_rope,
     rope_entries,
     window_entries,
+    window_settings,
 )
 from mingpt.interop.weights import Place
 
@@ -91,14 +92,9 @@ def _read_layer_windows(reader: ConfigReader, settings: Settings) -> Settings:
         kinds = [SLIDING if used and window is not None and i >= first else FULL for i in layers]
     if not isinstance(kinds, list) or len(kinds) != len(layers) or any(kind not in (FULL, SLIDING) for kind in kinds):
         raise CheckpointError(f"config.json: layer_types: must name {FULL} or {SLIDING} for each layer")
-    pattern = "".join("w" if kind == SLIDING else "f" for kind in kinds)
-    if "w" not in pattern:
-        return {}
-    if not used or window is None:
+    if SLIDING in kinds and (not used or window is None):
         raise CheckpointError(f"config.json: layer_types: {SLIDING}, but there is no sliding_window that is used")
-    period = (2 * pattern).find(pattern, 1)
-    shortest = pattern[:period] if "f" in pattern else None
-    return {"window": window, "window_pattern": shortest}
+    return window_settings([kind == SLIDING for kind in kinds], window)
 
 
 def _read_qwen3(reader: ConfigReader, settings: Settings) -> Settings:

@@ -69,5 +69,14 @@ def read_rope(reader: ConfigReader) -> Settings:
     return {"rope_base": base, "rope_scaling": scale}
 
 
+def window_settings(windowed: list[bool], window: Any) -> Settings:
+    """The window of those layers that have one, and the shortest pattern that says which do."""
+    pattern = "".join("w" if each else "f" for each in windowed)
+    if "w" not in pattern:
+        return {}
+    period = (2 * pattern).find(pattern, 1)
+    return {"window": window, "window_pattern": pattern[:period] if "f" in pattern else None}
+
+
 def window_entries(settings: Settings) -> dict[str, Any]:
     return {"sliding_window": settings["windows"][0]}
