@@ -120,11 +120,12 @@ def newest(run_dir: Path, say: Say) -> Checkpoint:
     Raises:
         CheckpointError: there is none.
     """
-    for step in steps(run_dir):
+    found = steps(run_dir)
+    for step in found:
         try:
             return read(run_dir / "checkpoints" / f"step_{step:06d}")
         except CheckpointError as damage:
-            say(f"{damage}; falling back to the checkpoint before it")
+            say(str(damage) if step == found[-1] else f"{damage}; falling back to the checkpoint before it")
     raise CheckpointError(f"{shown(run_dir)}: no valid checkpoint in this folder")
 
 
@@ -146,6 +147,8 @@ def read(folder: Path) -> Checkpoint:
         )
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        if isinstance(error, OSError) and error.filename:
+            reason = f"{Path(error.filename).name}: {error.strerror}"
         raise CheckpointError(f"{shown(folder)}: not a readable checkpoint ({reason})") from None
 
 

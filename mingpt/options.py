@@ -129,12 +129,12 @@ class AttentionOptions(OfRun, OnDevice):
     """Draw what every head of a trained model reads, of every token of a text.
 
     Attributes:
-        text: what it reads; at most block_size tokens
+        text: what it reads; at most block_size tokens; null: some of the run's own validation text
         out: the picture; null: attention.png in the run folder
         layer: the only layer to draw, from 0; null: all
     """
 
-    text: str = "ROMEO:"
+    text: str | None = None
     out: str | None = None
     layer: int | None = None
 

@@ -107,7 +107,8 @@ def attention(argv: Sequence[str]) -> int:
 
     trained = _load(options.run, options.device)
     out = path_of(options.out or trained.folder / "attention.png")
-    print(shown(console.draw_attention(trained, options.text, out, options.layer)))
+    text = trained.excerpt(say=_notice) if options.text is None else options.text
+    print(shown(console.draw_attention(trained, text, out, options.layer)))
     return 0
 
 

@@ -24,6 +24,15 @@ def test_picture_is_not_where_it_was_asked_for(chargpt: Any, trained: Path, tmp_
         path.unlink()
 
 
+def test_attention_without_a_text_draws_the_run_s_own(chargpt: Any, tmp_path: Path, tiny: tuple[str, ...]) -> None:
+    """Whose characters need not be Shakespeare's."""
+    (tmp_path / "t.txt").write_text("0123456789\n" * 40, encoding="utf-8")
+    assert chargpt(*tiny, f"--data.path={tmp_path}/t.txt", f"--system.work_dir={tmp_path}/run").code == 0
+    ended = chargpt("attention", f"--run={tmp_path}/run")
+    assert (ended.code, ended.err, ended.out) == (0, "", f"{tmp_path}/run/attention.png\n")
+    assert (tmp_path / "run" / "attention.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "refusal"),
     [

@@ -123,6 +123,16 @@ def test_no_valid_checkpoint_is_no_error(copy: Path, tiny: Any, tmp_path: Path) 
     assert not (tmp_path / "next").exists()
 
 
+def test_only_a_checkpoint_with_another_before_it_is_reported_to_fall_back(copy: Path) -> None:
+    for folder in (copy / "checkpoints").iterdir():
+        (folder / "state.json").unlink()
+    said: list[str] = []
+    with pytest.raises(CheckpointError, match="no valid checkpoint"):
+        run.load(copy, say=said.append)
+    reason = "not a readable checkpoint (state.json: No such file or directory)"
+    assert [line.partition(": ")[2] for line in said] == [f"{reason}; falling back to the checkpoint before it", reason]
+
+
 # ---- hostile files, which their manifest vouches for
 
 
