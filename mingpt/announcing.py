@@ -20,6 +20,7 @@ from mingpt.utils import training_type
 from mingpt.zoo import FAMILIES
 
 UNJUDGED = "this model sees the tokens that it predicts, so it has no held-out loss and writes no samples"
+STEP_SECONDS = 0.0025  # of a step, and again of each layer, however few the tokens (two cores, Intel Xeon, 2026-11-29)
 FILLS = (
     "this model tells hidden tokens from those on both sides, so it has no held-out loss and writes no samples; it is "
     "judged by its pseudo-likelihood"
@@ -110,6 +111,7 @@ def _announcement(trainer: Trainer) -> str:
     tokens = config.batch_size * model.config.block_size
     flops = 3 * model.flops_per_token() * tokens * left
     seconds = flops / (model.usual_share * matrix_rate(trainer.device)) / trainer.ranks.size
+    seconds = max(seconds, STEP_SECONDS * (1 + model.config.n_layer) * left)
     memory = expected_memory(model, tokens // (trainer.ranks.size * trainer.parts), trainer.ranks)
     each = " each" if trainer.ranks.size > 1 else ""
     return (

@@ -1,0 +1,21 @@
+"""What a run is expected to take, as it is announced before the first step."""
+
+import re
+from typing import Any
+
+import pytest
+
+from mingpt import announcing, run
+
+
+def test_tiny_steps_are_not_expected_to_take_no_time(tiny: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python and the starts of operations bound a step from below, however fast a machine multiplies."""
+    monkeypatch.setattr(announcing, "matrix_rate", lambda device: 1e30)
+    said: list[str] = []
+
+    def stop(trainer: Any, record: Any) -> None:
+        trainer.stop("enough")
+
+    run.train(tiny(tmp_path, {"trainer.max_iters": 240_000, "model.n_layer": 3}), say=said.append, events=[stop])
+    (line,) = [line for line in said if "240,000 steps" in line]
+    assert re.search(r": about 40 min (0 s )?and ", line), line
