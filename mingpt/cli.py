@@ -45,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse("interrupted", 130, debug)
     except OSError as error:  # a full disk, a folder that can't be written
         where = f"{error.filename}: " if error.filename else ""
-        return _refuse(f"{where}{error.strerror or error}; what was saved before is whole (see --debug)", 1, debug)
+        notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+        said = f"{where}{error.strerror or error}; what was saved before is whole{notes} (see --debug)"
+        return _refuse(said, 1, debug)
     except Exception as error:  # ours to mend, yet still one line
         if asked := asked_in_vain(error):
             return _refuse(f"out of memory: {asked}; ask for less at a time, or --device=cpu", 1, debug)

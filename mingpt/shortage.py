@@ -1,5 +1,6 @@
-"""What a person reads where memory ran out in training: what was asked for, which settings to lower, how to go on."""
+"""What a person reads where memory or the disk ran out in training: which settings to lower, how to go on."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +12,13 @@ from mingpt.settings import Config
 from mingpt.shell import quoted
 from mingpt.zoo import FAMILIES
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 SIZES = ("n_layer", "n_embd", "order")  # of a model, as far as its family reads them
 
 
 @contextmanager
 def explained(config: Config, folder: Path) -> Iterator[None]:
-    """Turn whatever says inside that memory ran out into one line.
+    """Turn whatever says inside that memory ran out into one line; of a full disk, note how the run goes on.
 
     Nothing is saved then: the update that failed may be half made.  The last checkpoint is what the run goes on from.
 
@@ -25,6 +27,10 @@ def explained(config: Config, folder: Path) -> Iterator[None]:
     """
     try:
         yield
+    except OSError as error:
+        if error.errno in FULL and checkpoint.steps(folder):
+            error.add_note(f"make room, and go on from the last checkpoint with {_again(folder)}")
+        raise
     except (MemoryError, RuntimeError) as error:
         asked = asked_in_vain(error)
         if asked is None:
@@ -44,8 +50,12 @@ def _remedy(config: Config, folder: Path) -> str:
     lower = f"lower {', '.join(smaller)}"
     if not checkpoint.steps(folder):
         return f"{lower}" + (f", or take {fewer}, which computes a step in more parts" if parts else "")
-    again = f"--trainer.resume=True --system.work_dir={quoted(shown(folder))}"
+    again = _again(folder)
     if config.data.stateful:
         return f"go on from the last checkpoint, where there is more memory, with {again}; a new run can {lower}"
     changed = f"{again} --trainer.resume_changed=True"
     return f"go on from the last checkpoint with {changed} and {fewer}; a new run can {lower}"
+
+
+def _again(folder: Path) -> str:
+    return f"--trainer.resume=True --system.work_dir={quoted(shown(folder))}"

@@ -1,5 +1,6 @@
 """A process that dies, a disk that is full: what was saved before stays whole, and the run goes on from it."""
 
+import contextlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,12 @@ def test_kill_while_a_damaged_step_is_saved_again_costs_the_one_before(tmp_path:
 def test_full_disk_is_more_than_one_line(
     tmp_path: Path, text_file: Path, disk: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = checkpoint.save
+    real, saved = checkpoint.save, list[Path]()
 
-    def full(*args: Any, **kwargs: Any) -> Any:
-        with disk.watched(full_at=0):
-            return real(*args, **kwargs)
+    def full(folder: Path, **kwargs: Any) -> Any:
+        saved.append(folder)
+        with disk.watched(full_at=0) if len(saved) > 1 else contextlib.nullcontext():
+            return real(folder, **kwargs)
 
     monkeypatch.setattr(checkpoint, "save", full)
     small = ["--model.n_layer=1", "--model.n_embd=8", "--data.block_size=8", "--trainer.batch_size=4"]
@@ -63,7 +65,8 @@ def test_full_disk_is_more_than_one_line(
     code = cli.main([*small, *place, "--trainer.max_iters=2", "--trainer.save_every=1", "--wandb.mode=disabled"])
     error = capsys.readouterr().err.strip()
     assert code == 1
-    assert "No space left on device" in error
+    assert "No space left on device; what was saved before is whole; make room, and go on from the last" in error
+    assert f"checkpoint with --trainer.resume=True --system.work_dir={tmp_path / 'run'} (see --debug)" in error
     assert "\n" not in error
 
 
