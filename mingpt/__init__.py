@@ -20,6 +20,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mingpt.core.system_config import SystemConfig as SystemConfig
     from mingpt.experiments.sweeping import sweep as sweep
     from mingpt.interop.exporting import export as export
     from mingpt.interop.importing import import_folder as import_folder
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from mingpt.sampling import generate as generate
     from mingpt.settings import Config as Config
     from mingpt.settings import ModelSettings as ModelSettings
-    from mingpt.system import SystemConfig as SystemConfig
     from mingpt.text.config import DataConfig as DataConfig
     from mingpt.text.config import SampleConfig as SampleConfig
     from mingpt.trained import Run as Run
@@ -59,7 +59,7 @@ _HOMES = {
     "Run": "mingpt.trained",
     "SampleConfig": "mingpt.text.config",
     "Sampling": "mingpt.sampling",
-    "SystemConfig": "mingpt.system",
+    "SystemConfig": "mingpt.core.system_config",
     "Trainer": "mingpt.trainer",
     "TrainerConfig": "mingpt.training_settings",
     "WandbConfig": "mingpt.mirror",

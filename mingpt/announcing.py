@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mingpt import folders, runlog, scratch
-from mingpt.files import sha256
+from mingpt.core.atomic_io import sha256
 from mingpt.lm import EVERYONE, LanguageModel, ModelConfig
 from mingpt.probe import expected_memory, matrix_rate
 from mingpt.report.words import counted, expected, millions

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from mingpt import folders
-from mingpt.errors import CheckpointError, in_one_line
+from mingpt.core.errors import CheckpointError, in_one_line
+from mingpt.core.run_files.reading import read_losses
+from mingpt.core.say import Say
 from mingpt.ngram import kneser_ney_losses
-from mingpt.report.reading import read_losses
-from mingpt.say import Say
 from mingpt.text.corpus import Corpus
 from mingpt.trainer import Record, Trainer
 

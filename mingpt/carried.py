@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
 from mingpt.lm import CarriedState, LanguageModel
 from mingpt.ranks import ALONE, Ranks
 

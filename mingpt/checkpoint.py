@@ -25,12 +25,10 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from mingpt.errors import CheckpointError
-from mingpt.files import sha256, sync_folder, write_atomic
-from mingpt.lm import LanguageModel
-from mingpt.paths import shown
-from mingpt.say import Say
-from mingpt.untrusted import (
+from mingpt.core.atomic_io import sha256, sync_folder, write_atomic
+from mingpt.core.errors import CheckpointError
+from mingpt.core.paths import shown
+from mingpt.core.safe_parsing import (
     JSON_BYTES,
     TOKENIZER_BYTES,
     parse_json,
@@ -38,6 +36,8 @@ from mingpt.untrusted import (
     require_at_most,
     require_modest_header,
 )
+from mingpt.core.say import Say
+from mingpt.lm import LanguageModel
 
 MANIFEST = "MANIFEST.json"
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json")

@@ -14,17 +14,17 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from mingpt.errors import UsageError, require
-from mingpt.files import write_atomic
-from mingpt.flags import options_of, split_words
-from mingpt.paths import path_of, shown
+from mingpt.core.atomic_io import write_atomic
+from mingpt.core.config_cli import options_of, split_words
+from mingpt.core.errors import UsageError, require
+from mingpt.core.paths import path_of, shown
+from mingpt.core.run_files.records import is_run, newest_first, read_run
+from mingpt.core.say import Say
 from mingpt.report import drawing, page, tables, words
 from mingpt.report.cells import PAGE
 from mingpt.report.compare import Comparison
 from mingpt.report.drawing import Drawing
-from mingpt.report.records import is_run, newest_first, read_run
 from mingpt.report.verdicts import Verdict, called
-from mingpt.say import Say
 from mingpt.terminal import plain, stdout_console
 
 PIPED_WIDTH = 160  # characters, where the output is no terminal

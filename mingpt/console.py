@@ -8,17 +8,17 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from mingpt import paths
-from mingpt.files import save_picture
+from mingpt.core import paths
+from mingpt.core.atomic_io import save_picture
+from mingpt.core.run_files.reading import PLAIN, each_line
+from mingpt.core.say import Say
+from mingpt.core.shell import quoted, visible
 from mingpt.influence import Finding, finding
 from mingpt.live import fit
 from mingpt.past_block import PastBlockLoss
 from mingpt.phases import breakdown
 from mingpt.report import heatmaps
-from mingpt.report.reading import PLAIN, each_line
 from mingpt.report.words import seconds
-from mingpt.say import Say
-from mingpt.shell import quoted, visible
 from mingpt.terminal import plain
 from mingpt.text.tokens import shown
 from mingpt.trained import Run

@@ -9,8 +9,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from mingpt.core.say import Say, silent
 from mingpt.lm import LanguageModel
-from mingpt.say import Say, silent
 from mingpt.text.tokenizers import Ids
 from mingpt.trainer import Record, Trainer
 from mingpt.training_settings import TrainerConfig

@@ -26,12 +26,12 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from mingpt.compiling import Compiler
-from mingpt.errors import PeerError, require
+from mingpt.core.errors import PeerError, require
+from mingpt.core.registry import Registry
+from mingpt.core.say import Say, silent
 from mingpt.launch import DistConfig as DistConfig
 from mingpt.launch import Launch, launched
 from mingpt.ranks import ALONE, NUMBERS, LossOf, Ranks, full_tensor, numbers
-from mingpt.registry import Registry
-from mingpt.say import Say, silent
 
 T = TypeVar("T")
 TRAININGS = itertools.count(1)  # of this process, each in its own company

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
+from mingpt.core.say import Say, silent
 from mingpt.influence import SOME_CUTS, leaking_position
 from mingpt.lm import LanguageModel, State, evaluating
 from mingpt.ranks import ALONE, Ranks
-from mingpt.say import Say, silent
 from mingpt.text.tokenizers import Ids, Tokenizer
 from mingpt.workers import at_once, kept
 

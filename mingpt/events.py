@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from mingpt import checkpoint
-from mingpt.errors import NotFiniteError
+from mingpt.core.errors import NotFiniteError
+from mingpt.core.run_files.reading import judged
+from mingpt.core.say import silent
 from mingpt.evaluate import carried_loss, held_out_loss, pseudo_likelihood
 from mingpt.mirror import WandbMirror
 from mingpt.ranks import local
-from mingpt.report.reading import judged
 from mingpt.runlog import JsonLines
 from mingpt.sampling import Sampling, write
-from mingpt.say import silent
 from mingpt.text.tokenizers import Ids, Tokenizer
 from mingpt.trainer import Record, Trainer
 from mingpt.utils import derived_seed

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from mingpt import checkpoint
 from mingpt.checkpoint import Checkpoint
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
+from mingpt.core.paths import shown
+from mingpt.core.say import Say
+from mingpt.core.shell import quoted
 from mingpt.initialise import position_tables
 from mingpt.lm import LanguageModel, ModelConfig
-from mingpt.paths import shown
-from mingpt.say import Say
-from mingpt.shell import quoted
 from mingpt.text import tokenizers
 from mingpt.text.tokenizers import Tokenizer
 

@@ -22,13 +22,13 @@ from typing import Any
 
 from mingpt import checkpoint, origins, scratch, settings
 from mingpt.checkpoint import Checkpoint
-from mingpt.errors import CheckpointError, UsageError, require
-from mingpt.files import LOCK, MARKER, locked, remove_drafts, write_atomic
+from mingpt.core.atomic_io import LOCK, MARKER, locked, remove_drafts, write_atomic
+from mingpt.core.errors import CheckpointError, UsageError, require
+from mingpt.core.paths import absolute, shown
+from mingpt.core.run_files.reading import Record, read_json
+from mingpt.core.run_files.records import HOME, OWN_FILES, is_run, newest_first, newest_run
+from mingpt.core.say import Say
 from mingpt.launch import DistConfig
-from mingpt.paths import absolute, shown
-from mingpt.report.reading import Record, read_json
-from mingpt.report.records import HOME, OWN_FILES, is_run, newest_first, newest_run
-from mingpt.say import Say
 from mingpt.settings import Config
 
 DEFAULT_NAME = "chargpt"

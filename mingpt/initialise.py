@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mingpt.registry import Registry
+from mingpt.core.registry import Registry
 
 Scheme = Callable[[nn.Module, int], None]
 INITS: Registry[Scheme] = Registry("model.init")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mingpt.errors import UsageError, require
-from mingpt.variants import Variants
+from mingpt.core.errors import UsageError, require
+from mingpt.core.variants import Variants
 
 # What torchrun, or whoever does its work, tells a process.
 TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "LOCAL_WORLD_SIZE")

@@ -6,8 +6,8 @@ from typing import Any
 from rich.console import Console, Group
 from rich.text import Text
 
+from mingpt.core.shell import visible
 from mingpt.report.words import duration
-from mingpt.shell import visible
 from mingpt.terminal_plot import WIDE, History, draw
 
 PARTED = " · "

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
 from mingpt.model_config import EVERYONE as EVERYONE
 from mingpt.model_config import ModelConfig as ModelConfig
 from mingpt.model_config import Rules

@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mingpt.errors import in_one_line, require
-from mingpt.report.reading import Record
-from mingpt.say import Say
+from mingpt.core.errors import in_one_line, require
+from mingpt.core.run_files.reading import Record
+from mingpt.core.say import Say
 
 WANDB_MODES = ("offline", "online", "disabled")
 ALIASES = {"dryrun": "offline", "run": "online"}  # names of modes that wandb still takes

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mingpt import passes
+from mingpt.core.registry import Registry
 from mingpt.initialise import writes_residual
-from mingpt.registry import Registry
 
 
 class MLPMaker(Protocol):

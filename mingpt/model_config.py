@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
 from mingpt.attention.config import AttentionConfig
-from mingpt.errors import require
+from mingpt.core.errors import require
+from mingpt.core.registry import Registry
+from mingpt.core.variants import Variants
 from mingpt.recurrent.config import CELLS, OBJECTIVES, READINGS, READOUTS, RecurrentConfig
-from mingpt.registry import Registry
-from mingpt.variants import Variants
 
 NORMS = Variants("mingpt.norms:NORMS")
 MLPS = Variants("mingpt.mlps:MLPS")

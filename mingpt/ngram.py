@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
 from mingpt.grams import BELOW, TOP, Array, Counts, begins, count, estimated_discounts, sound, sums_of_children
 from mingpt.lm import LanguageModel, LMOutput, ModelConfig, next_token_loss
 from mingpt.model_config import NGramRules

@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from mingpt import passes
-from mingpt.registry import Registry
+from mingpt.core.registry import Registry
 
 
 class NormMaker(Protocol):

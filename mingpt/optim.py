@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
+from mingpt.core.registry import Registry
 from mingpt.initialise import hidden_matrices
 from mingpt.ranks import full_tensor, sharded_like
-from mingpt.registry import Registry
 from mingpt.utils import multiplies_bfloat16
 
 Groups = list[dict[str, Any]]

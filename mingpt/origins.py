@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mingpt import paths
-from mingpt.errors import CheckpointError, DataError, UsageError
-from mingpt.report.reading import Record, read_json
-from mingpt.report.records import STARTS_FROM
+from mingpt.core import paths
+from mingpt.core.errors import CheckpointError, DataError, UsageError
+from mingpt.core.run_files.reading import Record, read_json
+from mingpt.core.run_files.records import STARTS_FROM
 from mingpt.text import prepared_folder, reading
 from mingpt.text.config import FILE_NAME
 from mingpt.text.corpora import SHAKESPEARE_SHA256, TINY_SHA256

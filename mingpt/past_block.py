@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mingpt.errors import DataError, UsageError
+from mingpt.core.errors import DataError, UsageError
+from mingpt.core.say import Say, silent
 from mingpt.evaluate import announced, require_autoregressive, rows_at_once
 from mingpt.lm import LanguageModel, evaluating
 from mingpt.report.statistics import Estimate, estimate
 from mingpt.sampling_settings import PAST_BLOCK
-from mingpt.say import Say, silent
 from mingpt.text.tokenizers import Ids
 
 

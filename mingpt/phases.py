@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from mingpt.say import Say, silent
+from mingpt.core.say import Say, silent
 
 TRAINING, START_UP = "training", "start-up"
 LEAST = 0.005  # of all time, what has a name of its own in `breakdown`

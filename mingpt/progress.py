@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.control import Control
 from rich.live import Live
 
+from mingpt.core.run_files.curves import moving_average
+from mingpt.core.run_files.reading import each_line, judged
 from mingpt.live import View, time_left
 from mingpt.probe import matrix_rate
-from mingpt.report.curves import moving_average
 from mingpt.report.loss_picture import OF_STEPS
-from mingpt.report.reading import each_line, judged
 from mingpt.report.words import duration
 from mingpt.terminal import can_redraw, plain
 from mingpt.terminal_plot import History

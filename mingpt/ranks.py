@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from mingpt.errors import require
-from mingpt.say import Say
+from mingpt.core.errors import require
+from mingpt.core.say import Say
 
 T = TypeVar("T")
 NUMBERS = 4  # of a parameter in training: its weight, its gradient and two averages

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mingpt.errors import CheckpointError
-from mingpt.report.reading import each_line, judged, last_line
+from mingpt.core.errors import CheckpointError
+from mingpt.core.run_files.reading import each_line, judged, last_line
 
 
 def columns(path: Path) -> dict[str, NDArray[Any]]:

@@ -14,22 +14,22 @@ from mingpt import announcing, checkpoint, fitting, folders, shortage
 from mingpt.baselines import NAME as BASELINES
 from mingpt.baselines import Baselines, made
 from mingpt.checkpoint import Checkpoint
+from mingpt.core.errors import CheckpointError, require
+from mingpt.core.paths import absolute, shown
+from mingpt.core.run_files.reading import each_line
+from mingpt.core.run_files.records import HOME, TIMING, is_run, newest_first
+from mingpt.core.say import Say, silent
+from mingpt.core.signals import stop_on_signals
 from mingpt.counting import Counting
 from mingpt.distributed import joined
-from mingpt.errors import CheckpointError, require
 from mingpt.evaluate import require_autoregressive
 from mingpt.events import Guard, Judge, Log, Sampler, Saver
-from mingpt.interrupt import stop_on_signals
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.mirror import WandbMirror
-from mingpt.paths import absolute, shown
 from mingpt.phases import START_UP, TRAINING
 from mingpt.ranks import Ranks
 from mingpt.report import loss_picture
-from mingpt.report.reading import each_line
-from mingpt.report.records import HOME, TIMING, is_run, newest_first
 from mingpt.runlog import JsonLines
-from mingpt.say import Say, silent
 from mingpt.settings import Config, resolved
 from mingpt.text import special as special_tokens
 from mingpt.text import tokenizers

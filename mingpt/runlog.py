@@ -11,9 +11,9 @@ from typing import Any, TextIO
 
 import torch
 
-from mingpt.files import sync, write_atomic
-from mingpt.report.reading import PLAIN, Record, each_line
-from mingpt.version import VERSION
+from mingpt.core.atomic_io import sync, write_atomic
+from mingpt.core.run_files.reading import PLAIN, Record, each_line
+from mingpt.core.version import VERSION
 
 
 class JsonLines:

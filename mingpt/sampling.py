@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mingpt.errors import NotFiniteError, UsageError, require
+from mingpt.core.errors import NotFiniteError, UsageError, require
 from mingpt.lm import LanguageModel, State, evaluating
 from mingpt.sampling_settings import COMPILE_RULE
 from mingpt.sampling_settings import Sampling as Sampling

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mingpt.errors import require
-from mingpt.registry import Registry
+from mingpt.core.errors import require
+from mingpt.core.registry import Registry
 
 
 class PastBlock(NamedTuple):

@@ -10,11 +10,11 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from mingpt.errors import CheckpointError
-from mingpt.files import write_atomic
-from mingpt.paths import shown
-from mingpt.report.reading import read_json
-from mingpt.untrusted import read_at_most
+from mingpt.core.atomic_io import write_atomic
+from mingpt.core.errors import CheckpointError
+from mingpt.core.paths import shown
+from mingpt.core.run_files.reading import read_json
+from mingpt.core.safe_parsing import read_at_most
 
 CHECKPOINTS, CONFIG, SECRET = "checkpoints", "config.yaml", "run-id.txt"
 IN_ENVIRONMENT = "checkpoints_run_id"

@@ -19,8 +19,8 @@ from mingpt.attention.layers import AttentionConfig, GroupedQueryAttention
 from mingpt.attention.masks import MASKS
 from mingpt.attention.positions import POSITIONS
 from mingpt.attention.scores import SCORES
-from mingpt.errors import UsageError
-from mingpt.say import Say
+from mingpt.core.errors import UsageError
+from mingpt.core.say import Say
 from mingpt.utils import training_type
 
 LENGTH, LONG = 41, 1000  # a multiple of nothing; and one that kernels for windows take in several parts

@@ -13,14 +13,14 @@ from typing import Any
 
 from mingpt import origins
 from mingpt.attention import config as attention
-from mingpt.errors import UsageError, require
-from mingpt.flags import Flags, Implied, Placed, blaming, to_yaml
+from mingpt.core.config_cli import Flags, Implied, Placed, blaming, to_yaml
+from mingpt.core.errors import UsageError, require
+from mingpt.core.paths import absolute, path_of
+from mingpt.core.system_config import DEVICES, SystemConfig
 from mingpt.launch import STRATEGIES, DistConfig
 from mingpt.mirror import WANDB_MODES, WandbConfig
 from mingpt.model_config import INITS, MLPS, NORMS, RULES, ModelConfig
-from mingpt.paths import absolute, path_of
 from mingpt.recurrent.config import CELLS, OBJECTIVES, READINGS, READOUTS
-from mingpt.system import DEVICES, SystemConfig
 from mingpt.text import reading
 from mingpt.text.config import FILE_NAME, TOKENIZERS, DataConfig, SampleConfig
 from mingpt.text.prepared_folder import is_prepared, settings_of

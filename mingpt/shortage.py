@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mingpt import checkpoint
-from mingpt.errors import OutOfMemoryError, asked_in_vain
-from mingpt.paths import shown
+from mingpt.core.errors import OutOfMemoryError, asked_in_vain
+from mingpt.core.paths import shown
+from mingpt.core.shell import quoted
 from mingpt.settings import Config
-from mingpt.shell import quoted
 from mingpt.zoo import FAMILIES
 
 FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
 from mingpt.lm import LanguageModel, State
 
 Step = Callable[[LanguageModel, Tensor, State], Tensor]

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from rich.text import Text
 
-from mingpt.report.curves import moving_average
+from mingpt.core.run_files.curves import moving_average
 from mingpt.report.loss_picture import labels
 
 BUCKETS = 512  # of steps whose losses are kept as one, more than a terminal has columns of dots

@@ -10,16 +10,16 @@ from torch import Tensor
 
 from mingpt import folders, rendering
 from mingpt.attention.maps import attention_weights
-from mingpt.errors import CheckpointError, DataError, UsageError, require
+from mingpt.core.errors import CheckpointError, DataError, UsageError, require
+from mingpt.core.paths import shown
+from mingpt.core.run_files.reading import Record, last_line, read_losses
+from mingpt.core.say import Say, silent
 from mingpt.evaluate import HeldOutLoss, PseudoLikelihood, held_out_loss, pseudo_likelihood
 from mingpt.influence import influence
 from mingpt.lm import LanguageModel
 from mingpt.past_block import PastBlockLoss, past_block_loss
-from mingpt.paths import shown
 from mingpt.report import heatmaps, loss_picture
-from mingpt.report.reading import Record, last_line, read_losses
 from mingpt.sampling import Sampling, fill, stream, write
-from mingpt.say import Say, silent
 from mingpt.settings import Config
 from mingpt.text import reading
 from mingpt.text.corpora import read_text

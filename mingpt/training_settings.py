@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass, fields
 
-from mingpt.errors import Setting, require
+from mingpt.core.errors import Setting, require
+from mingpt.core.system_config import DEVICES
+from mingpt.core.variants import Variants
 from mingpt.model_config import RULES, ModelConfig
-from mingpt.system import DEVICES
-from mingpt.variants import Variants
 
 OPTIMIZERS = Variants("mingpt.optim:OPTIMIZERS")
 SCHEDULES = Variants("mingpt.optim:SCHEDULES")

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from mingpt.errors import require
-from mingpt.system import DEVICES as DEVICES
-from mingpt.system import SystemConfig as SystemConfig
+from mingpt.core.errors import require
+from mingpt.core.system_config import DEVICES as DEVICES
+from mingpt.core.system_config import SystemConfig as SystemConfig
 
 
 def derived_seed(seed: int, *path: int | str) -> int:

@@ -13,7 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mingpt.errors import MingptError, UsageError
+from mingpt.core.errors import MingptError, UsageError
+from mingpt.core.paths import path_of, shown
+from mingpt.core.shell import program, quoted, visible
+from mingpt.core.streams import lasting
 from mingpt.launch import rank
 from mingpt.options import (
     AttentionOptions,
@@ -25,9 +28,6 @@ from mingpt.options import (
     SampleOptions,
     SelftestOptions,
 )
-from mingpt.output import lasting
-from mingpt.paths import path_of, shown
-from mingpt.shell import program, quoted, visible
 
 if TYPE_CHECKING:
     from mingpt.report.drawing import Drawing
@@ -45,7 +45,7 @@ def train(argv: Sequence[str]) -> int:
     config = settings.parse(argv)  # before PyTorch is imported, which takes seconds
 
     from mingpt import console, folders, progress, run, terminal
-    from mingpt.interrupt import EXIT_CODES
+    from mingpt.core.signals import EXIT_CODES
 
     if config.trainer.resume:
         config = folders.resume_settings(argv, config)
@@ -155,7 +155,7 @@ def leaks(argv: Sequence[str]) -> int:
 
 def prepare(argv: Sequence[str]) -> int:
     """tokenize a text of any size once, for runs to read"""
-    from mingpt.flags import Flags
+    from mingpt.core.config_cli import Flags
     from mingpt.text import prepared_folder, preparing
     from mingpt.text.config import DataConfig
     from mingpt.text.tokenizers import TOKENIZERS
@@ -248,7 +248,7 @@ def export(argv: Sequence[str]) -> int:
 
 def import_folder(argv: Sequence[str]) -> int:
     """make a run of a folder of Hugging Face's"""
-    from mingpt.flags import split_words
+    from mingpt.core.config_cli import split_words
 
     folders, flags = split_words(argv)
     about = "Make a run of a folder: of GPT-2, GPT-Neo, Llama, Mistral, Qwen2, Qwen3 or Starcoder2."
@@ -286,7 +286,7 @@ VERBS = {
 
 
 def _options(verb: str, about: str, kind: type[Options], argv: Sequence[str]) -> Options:
-    from mingpt.flags import options_of
+    from mingpt.core.config_cli import options_of
 
     return options_of(f"chargpt {verb}", about, kind, argv)
 

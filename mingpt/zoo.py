@@ -1,10 +1,10 @@
 """From settings to a model: one line per family."""
 
+from mingpt.core.registry import Registry
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.model import GPT
 from mingpt.ngram import NGram
 from mingpt.randomness import drawing, own_draws
-from mingpt.registry import Registry
 from mingpt.rnn import RNN, BidirectionalRNN
 
 FAMILIES: Registry[type[LanguageModel]] = Registry("model.type")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mingpt.interrupt import SIGNALS
+from mingpt.core.signals import SIGNALS
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
 

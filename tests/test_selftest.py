@@ -12,7 +12,7 @@ from mingpt.attention.layers import AttentionConfig
 from mingpt.attention.masks import MASKS
 from mingpt.attention.positions import POSITIONS
 from mingpt.attention.scores import SCORES
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
 
 CPU = torch.device("cpu")
 SOME = [

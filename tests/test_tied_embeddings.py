@@ -9,7 +9,7 @@ import torch
 
 from mingpt import checkpoint, fitting
 from mingpt.checkpoint import Checkpoint
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
 from mingpt.initialise import hidden_matrices
 from mingpt.model import GPT
 from mingpt.optim import OPTIMIZERS, Muon

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from mingpt import variants
 from mingpt.attention.config import KERNELS, MASKS, POSITIONS, SCORES
-from mingpt.errors import UsageError
+from mingpt.core import variants
+from mingpt.core.errors import UsageError
+from mingpt.core.variants import Variants
 from mingpt.model_config import RULES
 from mingpt.recurrent.config import CELLS, OBJECTIVES, READINGS, READOUTS
 from mingpt.settings import OFFERED
 from mingpt.text.config import TOKENIZERS
-from mingpt.variants import Variants
 from mingpt.zoo import FAMILIES
 
 FACTS = [

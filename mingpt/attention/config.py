@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from mingpt.errors import require
-from mingpt.variants import Variants
+from mingpt.core.errors import require
+from mingpt.core.variants import Variants
 
 SCORES = Variants("mingpt.attention.scores:SCORES")
 MASKS = Variants("mingpt.attention.masks:MASKS")

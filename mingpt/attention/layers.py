@@ -16,8 +16,8 @@ from mingpt.attention.kernels import Need, choose, for_cache
 from mingpt.attention.masks import FULL, MASKS, Mask, windowed
 from mingpt.attention.positions import POSITIONS, RotaryPositionalEmbeddings
 from mingpt.attention.scores import SCORES
+from mingpt.core.errors import require
 from mingpt.dropout import Dropout
-from mingpt.errors import require
 from mingpt.initialise import writes_residual
 from mingpt.norms import NORMS
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from mingpt.registry import Registry
+from mingpt.core.registry import Registry
 
 ROWS = 256  # of a mask looked at together where no formula counts them
 

@@ -14,9 +14,9 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from mingpt.core.registry import Registry
 from mingpt.initialise import one_row_per_position
 from mingpt.passes import rotated
-from mingpt.registry import Registry
 
 
 class PositionSettings(Protocol):

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mingpt.registry import Registry
+from mingpt.core.registry import Registry
 
 CHUNK = 1 << 22  # numbers of the (queries, keys, width) tensor that additive scores hold at once
 

@@ -21,8 +21,8 @@ from mingpt.benchmarks.base import ranking, rounded, summary, table, told_of, ve
 from mingpt.benchmarks.options.attention import PACKAGES, SHORTEST, Options
 from mingpt.benchmarks.options.base import device_beside, parse_peers
 from mingpt.benchmarks.worker import Worker
+from mingpt.core.say import Say
 from mingpt.probe import Spread, measure, peak_bytes
-from mingpt.say import Say
 from mingpt.utils import cpu_threads, multiplies_bfloat16, pick_device, training_type
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q, k, v (1, h, N, d) -> (1, h, N, d)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mingpt.registry import Registry
-from mingpt.say import Say
+from mingpt.core.registry import Registry
+from mingpt.core.say import Say
 
 Run = Callable[[Any, Say], dict[str, Any]]
 

@@ -15,11 +15,11 @@ from mingpt.benchmarks.base import ranking, summary, table, told_of, versus
 from mingpt.benchmarks.options.base import device_beside, parse_peers
 from mingpt.benchmarks.options.decode import CLONES, PACKAGES, Options
 from mingpt.benchmarks.worker import Worker
+from mingpt.core.say import Say
 from mingpt.lm import LanguageModel
 from mingpt.model import GPT
 from mingpt.probe import BYTES, READ_BYTES, Spread, measure, memory_reader
 from mingpt.sampling import Sampling, generate
-from mingpt.say import Say
 from mingpt.utils import cpu_threads, pick_device
 
 BATCHES = (1, 16)

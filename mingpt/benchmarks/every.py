@@ -11,11 +11,11 @@ import torch
 
 from mingpt.benchmarks.benchmark import Benchmark
 from mingpt.benchmarks.options import every
-from mingpt.errors import MingptError
+from mingpt.core.errors import MingptError
+from mingpt.core.say import Say
 from mingpt.report.figures import finish, measured
 from mingpt.report.lettering import plain
 from mingpt.report.palette import INK, Palette
-from mingpt.say import Say
 
 CAPTION = (
     "How many times faster than its baseline each contender is, a panel for each benchmark. Line: quartiles; hollow: "

@@ -11,8 +11,8 @@ from torch import Tensor
 from mingpt.attention.layers import AttentionConfig, GroupedQueryAttention
 from mingpt.benchmarks.base import ranking, summary, table, told_of, versus
 from mingpt.benchmarks.options.grouped import STEPS, Options
+from mingpt.core.say import Say
 from mingpt.probe import measure
-from mingpt.say import Say
 from mingpt.utils import cpu_threads, pick_device
 
 

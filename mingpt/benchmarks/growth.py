@@ -17,12 +17,12 @@ from mingpt.benchmarks.attention import slope
 from mingpt.benchmarks.base import summary, told_of
 from mingpt.benchmarks.options.base import VOCABULARY
 from mingpt.benchmarks.options.growth import Options
+from mingpt.core.say import Say
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.model import GPT
 from mingpt.probe import Spread, measure
 from mingpt.report import figures
 from mingpt.report.palette import INK, Palette
-from mingpt.say import Say
 from mingpt.trainer import Trainer
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import cpu_threads, pick_device

@@ -21,8 +21,8 @@ from mingpt.benchmarks.options.base import parse_peers
 from mingpt.benchmarks.options.load import CLONES, Options
 from mingpt.benchmarks.options.train_step import SHAPES
 from mingpt.benchmarks.worker import Worker
+from mingpt.core.say import Say
 from mingpt.probe import Spread
-from mingpt.say import Say
 
 NEIGHBOURS = (0, 1, 2, 4)
 NEIGHBOUR = "while True: pass"

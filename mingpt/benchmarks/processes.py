@@ -21,11 +21,11 @@ from mingpt.benchmarks import member
 from mingpt.benchmarks.base import summary, told_of, versus
 from mingpt.benchmarks.options.processes import ACCUMULATION, BATCH, WARMUP, Options
 from mingpt.benchmarks.worker import with_ours
+from mingpt.core.errors import UsageError
+from mingpt.core.run_files.reading import read_lines
+from mingpt.core.say import Say
 from mingpt.distributed import STRATEGIES
-from mingpt.errors import UsageError
 from mingpt.probe import Spread
-from mingpt.report.reading import read_lines
-from mingpt.say import Say
 from mingpt.utils import pick_device
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--local-addr=127.0.0.1")

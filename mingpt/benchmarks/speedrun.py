@@ -21,9 +21,9 @@ from mingpt.benchmarks.contenders import BLOCK, Outcome, data_settings
 from mingpt.benchmarks.options.base import parse_peers
 from mingpt.benchmarks.options.speedrun import CLONES, Options
 from mingpt.benchmarks.worker import command, last_words, with_ours
-from mingpt.errors import UsageError, require
+from mingpt.core.errors import UsageError, require
+from mingpt.core.say import Say
 from mingpt.probe import Spread
-from mingpt.say import Say
 from mingpt.settings import Config
 
 SCRIPT = Path(contenders.__file__)

@@ -14,9 +14,9 @@ from mingpt.benchmarks.base import ranking, rounded, summary, table, told_of, ve
 from mingpt.benchmarks.options.base import gpt2, parse_peers
 from mingpt.benchmarks.options.train_step import PEERS, SHAPES, Options, strategies_of
 from mingpt.benchmarks.worker import Worker
+from mingpt.core.say import Say
 from mingpt.model import GPT
 from mingpt.probe import Spread, matrix_rate
-from mingpt.say import Say
 from mingpt.utils import cpu_threads, pick_device
 
 COMPILED = "-compiled"  # ends the name of who compiles its step

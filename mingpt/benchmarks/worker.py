@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
 
 SCRIPT = Path(__file__).with_name("peers.py")
 

@@ -6,7 +6,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from mingpt.errors import UsageError
+from mingpt.core.atomic_io import write_atomic
+from mingpt.core.errors import UsageError
+from mingpt.core.run_files.records import HOME
+from mingpt.core.say import Say
+from mingpt.core.signals import EXIT_CODES
 from mingpt.experiments.asked import check_experiment, publish_options, run_options, settings_alone, show_options
 from mingpt.experiments.base import Experiment, Settings
 from mingpt.experiments.conclude import Show, said_of
@@ -14,16 +18,12 @@ from mingpt.experiments.crew import Outcome
 from mingpt.experiments.known import EXPERIMENTS
 from mingpt.experiments.picturing import draw, drawing, palette
 from mingpt.experiments.runner import Conclude, Wish, carry_out
-from mingpt.files import write_atomic
-from mingpt.interrupt import EXIT_CODES
 from mingpt.report import index, page, pictures
 from mingpt.report.cells import PAGE, SUMMARY, read_record, read_summary
 from mingpt.report.drawing import Drawing
 from mingpt.report.index import RESULTS
 from mingpt.report.published import publish, summary_form, unfinished
-from mingpt.report.records import HOME
 from mingpt.report.words import counted
-from mingpt.say import Say
 from mingpt.text.reading import STDIN, given_as
 
 

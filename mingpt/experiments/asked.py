@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mingpt.errors import UsageError, require
-from mingpt.flags import options_of, split_words
-from mingpt.registry import did_you_mean
+from mingpt.core.config_cli import options_of, split_words
+from mingpt.core.errors import UsageError, require
+from mingpt.core.registry import did_you_mean
 
 OWN = ("seeds", "jobs", "folder")
 ABOUT = (

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from mingpt.core.registry import Registry
+from mingpt.core.safe_parsing import Fields
+from mingpt.core.say import Say
 from mingpt.model_config import EVERYONE, RULES, Rules
-from mingpt.registry import Registry
 from mingpt.report.figures import Draw
-from mingpt.say import Say
 from mingpt.settings import Config
 from mingpt.training_settings import READ_BY_COUNTING
-from mingpt.untrusted import Fields
 
 Settings = Mapping[str, Any]  # `{"model.window": 16}`
 Stages = Sequence[Settings]

@@ -7,12 +7,12 @@ import torch
 
 from mingpt import announcing, checkpoint, fitting
 from mingpt.checkpoint import Checkpoint
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
+from mingpt.core.paths import path_of
+from mingpt.core.say import silent
 from mingpt.experiments.base import Cell
 from mingpt.experiments.plan import naming
 from mingpt.lm import LanguageModel, ModelConfig
-from mingpt.paths import path_of
-from mingpt.say import silent
 from mingpt.settings import Config
 from mingpt.text.batches import Lanes
 from mingpt.text.config import DataConfig

@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mingpt.errors import in_one_line
+from mingpt.core.atomic_io import write_atomic
+from mingpt.core.errors import in_one_line
+from mingpt.core.say import Say
 from mingpt.experiments.base import Cell, Experiment
 from mingpt.experiments.picturing import measured
-from mingpt.files import write_atomic
 from mingpt.report import page
 from mingpt.report.cells import PAGE, SUMMARY
 from mingpt.report.compare import Comparison
-from mingpt.say import Say
 
 Show = Callable[[Comparison], None]
 

@@ -16,15 +16,15 @@ from pathlib import Path
 from threading import Event
 
 from mingpt import checkpoint
-from mingpt.errors import CheckpointError, DataError, NotFiniteError
+from mingpt.core.atomic_io import locked
+from mingpt.core.errors import CheckpointError, DataError, NotFiniteError
+from mingpt.core.run_files.reading import last_line
+from mingpt.core.run_files.records import is_run
+from mingpt.core.say import Say
+from mingpt.core.signals import stop_on_signals
 from mingpt.experiments.base import Cell, steps_of
 from mingpt.experiments.identity import changed
 from mingpt.experiments.plan import folder_name, words_of
-from mingpt.files import locked
-from mingpt.interrupt import stop_on_signals
-from mingpt.report.reading import last_line
-from mingpt.report.records import is_run
-from mingpt.say import Say
 from mingpt.settings import Config
 
 LOOK_S = 0.1  # between looks at a running process

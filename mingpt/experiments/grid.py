@@ -14,10 +14,10 @@ from dataclasses import fields
 from typing import Any
 
 from mingpt import settings
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
+from mingpt.core.paths import expanded
 from mingpt.experiments.base import Experiment, settings_of
 from mingpt.mirror import WandbConfig
-from mingpt.paths import expanded
 from mingpt.settings import Config
 
 OURS = {  # settings of a run that a sweep has for itself

@@ -14,18 +14,18 @@ from typing import Any
 import torch
 
 from mingpt import checkpoint
-from mingpt.errors import DataError, MingptError
-from mingpt.files import sha256
+from mingpt.core.atomic_io import sha256
+from mingpt.core.errors import DataError, MingptError
+from mingpt.core.paths import path_of
+from mingpt.core.run_files.reading import readable
+from mingpt.core.safe_parsing import TOKENIZER_BYTES, parse_json, read_at_most
+from mingpt.core.say import Say, silent
+from mingpt.core.version import VERSION
 from mingpt.origins import sha256_of
-from mingpt.paths import path_of
-from mingpt.report.reading import readable
-from mingpt.say import Say, silent
 from mingpt.settings import Config
 from mingpt.text.config import FILE_NAME
 from mingpt.text.prepared_folder import is_prepared, tokenizer_sha256_of
 from mingpt.text.reading import reason
-from mingpt.untrusted import TOKENIZER_BYTES, parse_json, read_at_most
-from mingpt.version import VERSION
 
 Inputs = Mapping[str, str]  # sha256 of everything that a trial reads beside its settings, by what it is
 LENGTH = 16  # hexadecimal digits of an id

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
+from mingpt.core.safe_parsing import Fields, misfit
 from mingpt.experiments.base import Measurement, Row
 from mingpt.report import figures
 from mingpt.report.cells import MEASURED, baselines_of, read_record, read_rows, smallness, smallness_of
 from mingpt.report.drawing import Drawing
 from mingpt.report.palette import Palette
-from mingpt.untrusted import Fields, misfit
 
 FIGURES = "figures"
 

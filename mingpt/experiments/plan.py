@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from mingpt import settings
-from mingpt.errors import MingptError, require
+from mingpt.core.atomic_io import sha256, write_atomic
+from mingpt.core.errors import MingptError, require
+from mingpt.core.paths import path_of
+from mingpt.core.say import Say, silent
 from mingpt.experiments.base import DEFAULTS, Cell, Experiment, Settings, read_by, settings_of
 from mingpt.experiments.identity import Inputs, inputs_of, trial_id
-from mingpt.files import sha256, write_atomic
 from mingpt.model_config import RULES
-from mingpt.paths import path_of
 from mingpt.report.cells import RECORD, inside
-from mingpt.say import Say, silent
 from mingpt.settings import Config
 from mingpt.text.corpora import read_text
 from mingpt.text.corpus import prepare

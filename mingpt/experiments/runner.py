@@ -14,18 +14,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mingpt.errors import CheckpointError, UsageError, require
+from mingpt.core.atomic_io import locked, write_atomic
+from mingpt.core.errors import CheckpointError, UsageError, require
+from mingpt.core.run_files.records import read_run
+from mingpt.core.safe_parsing import misfit
+from mingpt.core.say import Say
 from mingpt.experiments import checking, plan
 from mingpt.experiments.base import Cell, Experiment, Lab, Measurement, Row
 from mingpt.experiments.crew import AGAIN_S, Crew, Launch, Outcome, done, in_process_of_its_own, threads_for
 from mingpt.experiments.identity import versions
 from mingpt.experiments.picturing import draw, measured, palette
 from mingpt.experiments.plan import Text
-from mingpt.files import locked, write_atomic
 from mingpt.report.cells import MEASURED, RECORD, read_record, refuse_links
-from mingpt.report.records import read_run
-from mingpt.say import Say
-from mingpt.untrusted import misfit
 
 HELD_OUT, TRAINING = "loss on the end of the training part", "training loss, smoothed"  # what may choose a rate
 Conclude = Callable[[Experiment, Path, Sequence[Cell], Say], None]

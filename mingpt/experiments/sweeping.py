@@ -7,7 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mingpt.errors import MingptError, UsageError, require
+from mingpt.core.config_cli import split_words
+from mingpt.core.errors import MingptError, UsageError, require
+from mingpt.core.paths import path_of
+from mingpt.core.run_files.records import HOME
+from mingpt.core.say import Say, silent
 from mingpt.experiments import checking
 from mingpt.experiments.actions import ended, without
 from mingpt.experiments.asked import SweepOptions, own_words, sweep_options
@@ -16,13 +20,9 @@ from mingpt.experiments.conclude import conclude as conclude_with
 from mingpt.experiments.grid import OURS, experiment_of, of_values, spelled
 from mingpt.experiments.plan import config_of
 from mingpt.experiments.runner import Conclude, Wish, carry_out
-from mingpt.flags import split_words
-from mingpt.paths import path_of
-from mingpt.report.records import HOME
 from mingpt.report.tables import ComparisonTable, compare
 from mingpt.report.verdicts import FEWEST
 from mingpt.report.words import counted
-from mingpt.say import Say, silent
 from mingpt.settings import Config
 from mingpt.text.reading import STDIN
 

@@ -17,13 +17,13 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from mingpt.errors import UsageError, require
-from mingpt.files import draft_of, sync_folder, write_atomic
+from mingpt.core.atomic_io import draft_of, sync_folder, write_atomic
+from mingpt.core.errors import UsageError, require
+from mingpt.core.paths import path_of
 from mingpt.interop import special, vocabulary
 from mingpt.interop.architectures import ARCHITECTURES, architecture_of, spelled
 from mingpt.interop.reading import CONFIG, TOKENIZER, WEIGHTS
 from mingpt.interop.weights import as_theirs
-from mingpt.paths import path_of
 from mingpt.sampling import Sampling
 from mingpt.trained import Run
 

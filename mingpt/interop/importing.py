@@ -13,8 +13,12 @@ import torch
 from torch import Tensor
 
 from mingpt import checkpoint, fitting, folders, runlog
-from mingpt.errors import CheckpointError, require
-from mingpt.files import sha256, write_atomic
+from mingpt.core.atomic_io import sha256, write_atomic
+from mingpt.core.errors import CheckpointError, require
+from mingpt.core.paths import path_of
+from mingpt.core.run_files.records import HOME
+from mingpt.core.safe_parsing import TOKENIZER_BYTES
+from mingpt.core.say import Say, silent
 from mingpt.interop import special, vocabulary
 from mingpt.interop.architectures import ARCHITECTURES, Architecture, spelled
 from mingpt.interop.reading import (
@@ -30,16 +34,12 @@ from mingpt.interop.reading import (
 from mingpt.interop.weights import as_ours, as_theirs, numbered
 from mingpt.lm import EVERYONE, ModelConfig
 from mingpt.model import GPT
-from mingpt.paths import path_of
-from mingpt.report.records import HOME
-from mingpt.say import Say, silent
 from mingpt.settings import Config, ModelSettings
 from mingpt.text.config import DataConfig
 from mingpt.text.library import LibraryTokenizer
 from mingpt.text.special import SpecialTokens
 from mingpt.text.tokenizers import TOKENIZERS, Tokenizer
 from mingpt.trainer import Progress
-from mingpt.untrusted import TOKENIZER_BYTES
 from mingpt.utils import SystemConfig, process_kept
 
 MOST_TOKENS = 1024  # of a block, where nothing but memory bounds it and nobody asks for more

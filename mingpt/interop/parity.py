@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt.errors import MingptError
+from mingpt.core.errors import MingptError
 from mingpt.lm import LanguageModel
 from mingpt.sampling import LINE_END, Sampling, generate, spells
 from mingpt.text.library import LibraryTokenizer

@@ -16,8 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from mingpt.errors import CheckpointError
-from mingpt.untrusted import HEADER_BYTES, JSON_BYTES, parse_json, read_at_most
+from mingpt.core.errors import CheckpointError
+from mingpt.core.safe_parsing import HEADER_BYTES, JSON_BYTES, parse_json, read_at_most
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"

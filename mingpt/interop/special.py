@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
+from mingpt.core.paths import shown
+from mingpt.core.say import Say
 from mingpt.interop.reading import CONFIG, read_object, read_text
-from mingpt.paths import shown
-from mingpt.say import Say
 from mingpt.text.library import LibraryTokenizer
 from mingpt.text.special import SpecialTokens
 from mingpt.text.tokenizers import Tokenizer

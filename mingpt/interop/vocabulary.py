@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
 from mingpt.text import tokenizers
 from mingpt.text.library import LibraryTokenizer
 from mingpt.text.tokenizer_json import byte_of

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mingpt.core.registry import Registry
 from mingpt.initialise import reads_out
 from mingpt.recurrent.activations import RELU, SLIDE, TANH, Activation, slide
 from mingpt.recurrent.scan import scan
-from mingpt.registry import Registry
 
 __all__ = ["CELLS", "Cell", "Elman", "Hidden", "slide"]
 

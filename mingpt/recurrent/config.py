@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mingpt.variants import Variants
+from mingpt.core.variants import Variants
 
 CELLS = Variants("mingpt.recurrent.cells:CELLS")
 READOUTS = Variants("mingpt.rnn:READOUTS")

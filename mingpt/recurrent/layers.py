@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mingpt.core.registry import Registry
 from mingpt.dropout import Dropout
 from mingpt.recurrent.cells import CELLS, Hidden
-from mingpt.registry import Registry
 
 
 class Stack(nn.Module):

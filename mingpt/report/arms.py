@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mingpt.errors import DataError, UsageError
-from mingpt.report.reading import read_settings
-from mingpt.report.records import FIRST_STAGE, STARTS_FROM, RunRecord, is_run, read_run
+from mingpt.core.errors import DataError, UsageError
+from mingpt.core.run_files.reading import read_settings
+from mingpt.core.run_files.records import FIRST_STAGE, STARTS_FROM, RunRecord, is_run, read_run
 
 NOT_OF_AN_ARM = (
     *("system.seed", "system.work_dir", "data.path", "trainer.resume", "trainer.resume_changed"),

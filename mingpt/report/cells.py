@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mingpt.files import sha256
-from mingpt.report.reading import Record, read_json, read_lines, read_losses, readable
-from mingpt.report.records import OWN_FILES
-from mingpt.untrusted import JSON_BYTES, NUMBER, require_own
+from mingpt.core.atomic_io import sha256
+from mingpt.core.run_files.reading import Record, read_json, read_lines, read_losses, readable
+from mingpt.core.run_files.records import OWN_FILES
+from mingpt.core.safe_parsing import JSON_BYTES, NUMBER, require_own
 
 RECORD, SUMMARY, PAGE, MEASURED = "record.json", "summary.json", "report.html", "measurements.jsonl"
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from mingpt.core.run_files.curves import Curve, mean_curve, reaches
+from mingpt.core.run_files.records import RunRecord
 from mingpt.report.arms import (
     Group,
     by_settings,
@@ -30,9 +32,7 @@ from mingpt.report.arms import (
     unlike_starts,
     usable,
 )
-from mingpt.report.curves import Curve, mean_curve, reaches
 from mingpt.report.headline import headline
-from mingpt.report.records import RunRecord
 from mingpt.report.statistics import Estimate, Losses, estimate
 from mingpt.report.verdicts import Sooner, Verdict, called, judge
 from mingpt.report.words import number

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from mingpt.errors import require
-from mingpt.files import write_atomic
+from mingpt.core.atomic_io import write_atomic
+from mingpt.core.errors import require
 from mingpt.report.palette import PAPER, dark_scheme, settings
 
 FORMATS = ("svg", "png", "pdf")

@@ -6,8 +6,8 @@ A figure is 4.5 inches wide, so that a phone shows its letters large enough.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from mingpt.core.run_files.curves import Curve, mean_curve
 from mingpt.report.compare import Arm, Comparison
-from mingpt.report.curves import Curve, mean_curve
 from mingpt.report.drawing import Drawing
 from mingpt.report.lettering import in_lines, plain
 from mingpt.report.loss_picture import labels

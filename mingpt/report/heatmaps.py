@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mingpt.files import save_picture
+from mingpt.core.atomic_io import save_picture
 from mingpt.report.lettering import drawable, plain
 from mingpt.report.plotting import figure_settings, new_figure
 

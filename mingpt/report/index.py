@@ -17,8 +17,8 @@ from html import escape
 from importlib import metadata
 from pathlib import Path
 
-from mingpt.errors import UsageError
-from mingpt.files import write_atomic
+from mingpt.core.atomic_io import write_atomic
+from mingpt.core.errors import UsageError
 from mingpt.report import page, pictures, words
 from mingpt.report.cells import PAGE, RECORD, read_record
 from mingpt.report.page import Part

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mingpt.files import save_picture
-from mingpt.report.curves import moving_average
+from mingpt.core.atomic_io import save_picture
+from mingpt.core.run_files.curves import moving_average
+from mingpt.core.run_files.reading import PLAIN, each_line, judged, read_losses
+from mingpt.core.safe_parsing import NUMBER, Fields
 from mingpt.report.palette import COLOURS, LINE, PAPER, QUIET
 from mingpt.report.plotting import figure_settings, new_figure
-from mingpt.report.reading import PLAIN, each_line, judged, read_losses
-from mingpt.untrusted import NUMBER, Fields
 
 OF_STEPS: Fields = {**PLAIN, "step": int, "train_loss": NUMBER}
 TITLE = "Validation loss, and what n-gram models reach"

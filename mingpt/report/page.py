@@ -13,16 +13,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mingpt.errors import UsageError
-from mingpt.files import write_atomic
-from mingpt.paths import require_writable
+from mingpt.core.atomic_io import write_atomic
+from mingpt.core.errors import UsageError
+from mingpt.core.paths import require_writable
+from mingpt.core.run_files.records import is_run
 from mingpt.report import words
 from mingpt.report.cells import RECORD, cells_of, inside, last_stage, read_record, read_rows, read_summary, smallness
 from mingpt.report.compare import Comparison, comparison
 from mingpt.report.headline import brief as brief_headline
 from mingpt.report.palette import Palette
 from mingpt.report.pictures import ARMS_FIGURE, OWN_CURVES, VIEWS, Figure, loss_figures, picture, pictures
-from mingpt.report.records import is_run
 from mingpt.report.single import OneRun, one_run
 from mingpt.report.verdicts import Verdict, called
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
 
+from mingpt.core.run_files.reading import readable
+from mingpt.core.safe_parsing import read_svg
 from mingpt.report import figures
 from mingpt.report.compare import Comparison
 from mingpt.report.drawing import Drawing
 from mingpt.report.palette import Palette
-from mingpt.report.reading import readable
-from mingpt.untrusted import read_svg
 
 OWN_CURVES = "loss-by-step"  # an experiment's figure of this name replaces the page's own
 VIEWS = ("steps", "seconds")  # what a loss is drawn against

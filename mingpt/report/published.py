@@ -21,8 +21,10 @@ from typing import Any
 
 import yaml
 
-from mingpt.errors import UsageError
-from mingpt.files import write_atomic
+from mingpt.core.atomic_io import write_atomic
+from mingpt.core.errors import UsageError
+from mingpt.core.run_files.reading import Record, read_groups
+from mingpt.core.run_files.records import STARTS_FROM, is_run, read_run
 from mingpt.report.cells import (
     MEASURED,
     PAGE,
@@ -35,8 +37,6 @@ from mingpt.report.cells import (
     read_rows,
     read_summary,
 )
-from mingpt.report.reading import Record, read_groups
-from mingpt.report.records import STARTS_FROM, is_run, read_run
 
 DIGITS = 6  # of a number
 OF_RUNS = ("curves", "training", "samples")  # of an arm in summary.json: the runs' own files have them

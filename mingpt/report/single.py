@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mingpt.report.records import read_run
+from mingpt.core.run_files.records import read_run
 
 PLACES = ("system.work_dir",)  # say where a run lies, not what it is
 

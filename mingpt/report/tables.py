@@ -12,12 +12,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from mingpt.errors import UsageError
-from mingpt.paths import path_of
+from mingpt.core.errors import UsageError
+from mingpt.core.paths import path_of
+from mingpt.core.run_files.records import is_run
 from mingpt.report import page, words
 from mingpt.report.cells import RECORD
 from mingpt.report.compare import Arm, Comparison, comparison
-from mingpt.report.records import is_run
 from mingpt.report.verdicts import Verdict
 
 Row = dict[str, Any]

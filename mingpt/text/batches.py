@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mingpt.errors import DataError
+from mingpt.core.errors import DataError
 from mingpt.text.tokenizers import Ids
 
 

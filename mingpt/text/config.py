@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from mingpt.errors import require
-from mingpt.variants import Variants
+from mingpt.core.errors import require
+from mingpt.core.variants import Variants
 
 TOKENIZERS = Variants("mingpt.text.tokenizers:TOKENIZERS")
 BYTES = 256

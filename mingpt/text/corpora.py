@@ -17,10 +17,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mingpt.errors import DataError
-from mingpt.files import write_atomic
-from mingpt.paths import expanded
-from mingpt.say import Say, silent
+from mingpt.core.atomic_io import write_atomic
+from mingpt.core.errors import DataError
+from mingpt.core.paths import expanded
+from mingpt.core.say import Say, silent
 from mingpt.text.reading import (
     DEFAULT_PATH,
     NEEDED,

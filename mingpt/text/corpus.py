@@ -3,16 +3,16 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mingpt.errors import CheckpointError, DataError, UsageError
-from mingpt.paths import absolute, path_of, shown
-from mingpt.say import Say
+from mingpt.core.errors import CheckpointError, DataError, UsageError
+from mingpt.core.paths import absolute, path_of, shown
+from mingpt.core.safe_parsing import TOKENIZER_BYTES, read_at_most, require_at_most
+from mingpt.core.say import Say
 from mingpt.text import prepared, prepared_folder
 from mingpt.text.config import FILE_NAME, DataConfig
 from mingpt.text.corpora import read_text
 from mingpt.text.reading import reason
 from mingpt.text.splits import Split, refuse_short, split
 from mingpt.text.tokenizers import TOKENIZERS, Tokenizer, from_json
-from mingpt.untrusted import TOKENIZER_BYTES, read_at_most, require_at_most
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
 from mingpt.text.config import VOCAB_SIZE
 from mingpt.text.tokenizer_json import added_tokens, bytes_of, loses_nothing, without_prefix
 from mingpt.text.tokens import Ids, cut, smallest_type, unknown_characters, utf8

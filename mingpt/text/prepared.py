@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from mingpt.errors import CheckpointError, UsageError
-from mingpt.paths import shown
+from mingpt.core.errors import CheckpointError, UsageError
+from mingpt.core.paths import shown
+from mingpt.core.safe_parsing import TOKENIZER_BYTES
 from mingpt.text.config import DataConfig
 from mingpt.text.prepared_folder import DECIDED, IDS, SIZES, TOKENIZER, content_of, damaged, file_in, read_manifest
 from mingpt.text.splits import Split
 from mingpt.text.tokenizers import Ids, Tokenizer, from_json
-from mingpt.untrusted import TOKENIZER_BYTES
 
 TYPES: Mapping[int, np.dtype[Any]] = {size: np.dtype(f"<u{size}") for size in SIZES}  # by bytes of an id
 AT_ONCE = 1 << 24  # bytes that are looked at in one go

@@ -12,11 +12,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mingpt.errors import DataError
-from mingpt.paths import expanded, shown
+from mingpt.core.errors import DataError
+from mingpt.core.paths import expanded, shown
+from mingpt.core.safe_parsing import JSON_BYTES, parse_json, read_at_most
 from mingpt.text.config import DataConfig
 from mingpt.text.reading import PREPARED, reason
-from mingpt.untrusted import JSON_BYTES, parse_json, read_at_most
 
 FORMAT = 1
 IDS = TRAIN, HELD_OUT = "train.bin", "held_out.bin"

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from mingpt.errors import DataError, UsageError, require
-from mingpt.files import sync, sync_folder, write_atomic
-from mingpt.say import Say
+from mingpt.core.atomic_io import sync, sync_folder, write_atomic
+from mingpt.core.errors import DataError, UsageError, require
+from mingpt.core.say import Say
 from mingpt.text.config import DataConfig
 from mingpt.text.corpora import text_files
 from mingpt.text.corpus import tokenizer_of

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
 from mingpt.text.config import SampleConfig
 from mingpt.text.tokenizers import Ids, Tokenizer
 

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mingpt import paths
-from mingpt.errors import DataError
+from mingpt.core import paths
+from mingpt.core.errors import DataError
+from mingpt.core.safe_parsing import require_ordinary
 from mingpt.text.encodings import converted, remedy, unmarked
-from mingpt.untrusted import require_ordinary
 
 DEFAULT_PATH = "input.txt"  # what corpora.py makes where there is none
 TINY_PATH = "tinyshakespeare"  # what corpora.py downloads

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from mingpt.errors import CheckpointError
-from mingpt.untrusted import misfit
+from mingpt.core.errors import CheckpointError
+from mingpt.core.safe_parsing import misfit
 
 SHAPE: Mapping[Any, Any] = {
     "ids": {str: [int]},

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from mingpt.errors import DataError, UsageError
+from mingpt.core.errors import DataError, UsageError
 from mingpt.text.tokenizers import Ids, Tokenizer
 
 FEWEST = 4  # tokens of a text: two to train on, two held out, so that one follows another in each

@@ -7,14 +7,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from mingpt.errors import CheckpointError
-from mingpt.registry import Registry
+from mingpt.core.errors import CheckpointError
+from mingpt.core.registry import Registry
+from mingpt.core.safe_parsing import parse_json
 from mingpt.text.config import BYTES, VOCAB_SIZE
 from mingpt.text.library import LibraryTokenizer
 from mingpt.text.tokens import Ids as Ids
 from mingpt.text.tokens import Kind, smallest_type, unknown_characters, utf8
 from mingpt.text.tokens import Tokenizer as Tokenizer
-from mingpt.untrusted import parse_json
 
 TOKENIZERS: Registry[type[Kind]] = Registry("data.tokenizer")
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
 from mingpt.text.config import VOCAB_SIZE
 
 Ids = npt.NDArray[Any]  # one axis, the smallest unsigned type that holds the vocabulary

@@ -13,7 +13,7 @@ from mingpt.attention.kernels import KERNELS, Need, choose
 from mingpt.attention.masks import CAUSAL, sliding_window
 from mingpt.attention.positions import POSITIONS
 from mingpt.attention.scores import SCORES, Score
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
 from mingpt.model import GroupedQueryAttention
 
 

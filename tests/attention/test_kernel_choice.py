@@ -13,7 +13,7 @@ from mingpt.attention.kernels import AUTO, KERNELS, Need, choose, explain, flex
 from mingpt.attention.masks import CAUSAL, FULL, MASKS, Mask, sliding_window
 from mingpt.attention.positions import POSITIONS
 from mingpt.attention.scores import SCORES
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
 from mingpt.model import GPT
 
 # -- the choice

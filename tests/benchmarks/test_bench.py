@@ -13,9 +13,9 @@ from mingpt import probe
 from mingpt.benchmarks import BENCHMARKS, attention, base, decode, peers, train_step
 from mingpt.benchmarks.options import attention as attention_options
 from mingpt.benchmarks.worker import Worker
+from mingpt.core.config_cli import Flags
+from mingpt.core.errors import UsageError
 from mingpt.distributed import STRATEGIES
-from mingpt.errors import UsageError
-from mingpt.flags import Flags
 from mingpt.launch import TOLD
 from mingpt.probe import Spread
 

@@ -12,10 +12,10 @@ from mingpt import probe
 from mingpt.benchmarks import BENCHMARKS, every, growth
 from mingpt.benchmarks.benchmark import Benchmark
 from mingpt.benchmarks.options import every as offered
-from mingpt.errors import UsageError
-from mingpt.flags import Flags
+from mingpt.core.config_cli import Flags
+from mingpt.core.errors import UsageError
+from mingpt.core.registry import Registry
 from mingpt.probe import Spread
-from mingpt.registry import Registry
 from mingpt.trainer import Trainer
 
 SIZES = ("--layers=1", "--heads=1", "--width=6", "--block=5", "--batch=3", "--sizes=3")

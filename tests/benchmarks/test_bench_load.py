@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mingpt.benchmarks import BENCHMARKS, load, peers
-from mingpt.flags import Flags
+from mingpt.core.config_cli import Flags
 
 
 def parsed(*words: str) -> Any:

@@ -8,8 +8,8 @@ import torch
 
 from mingpt.benchmarks import BENCHMARKS, processes
 from mingpt.benchmarks.base import told_of
-from mingpt.errors import UsageError
-from mingpt.flags import Flags
+from mingpt.core.config_cli import Flags
+from mingpt.core.errors import UsageError
 
 
 def parsed(*words: str) -> Any:

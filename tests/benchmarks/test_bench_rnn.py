@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from mingpt.benchmarks import BENCHMARKS, rnn
-from mingpt.errors import UsageError
-from mingpt.flags import Flags
+from mingpt.core.config_cli import Flags
+from mingpt.core.errors import UsageError
 
 
 def parsed(*words: str) -> Any:

@@ -10,9 +10,9 @@ import pytest
 from mingpt.benchmarks import BENCHMARKS, every
 from mingpt.benchmarks.benchmark import Benchmark
 from mingpt.benchmarks.options import every as offered
-from mingpt.errors import UsageError
-from mingpt.flags import Flags
-from mingpt.registry import Registry
+from mingpt.core.config_cli import Flags
+from mingpt.core.errors import UsageError
+from mingpt.core.registry import Registry
 from mingpt.report.drawing import Drawing
 
 

@@ -10,7 +10,7 @@ import torch
 from mingpt import probe
 from mingpt.benchmarks import BENCHMARKS, decode, train_step
 from mingpt.benchmarks.options.base import gpt2
-from mingpt.flags import Flags
+from mingpt.core.config_cli import Flags
 from mingpt.model import GPT
 from mingpt.probe import Spread
 

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from mingpt import run as runs
 from mingpt import settings
 from mingpt.benchmarks import BENCHMARKS, contenders, speedrun
-from mingpt.errors import UsageError
-from mingpt.flags import Flags
+from mingpt.core.config_cli import Flags
+from mingpt.core.errors import UsageError
 from mingpt.settings import Config
 from mingpt.text.corpus import prepare
 

@@ -11,7 +11,7 @@ import torch
 
 from mingpt import checkpoint, run
 from mingpt.checkpoint import MANIFEST, Checkpoint
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
 from tests.campaign.runs import words_of
 from tests.campaign.tally import Tally, campaign
 from tests.run.conftest import config_of, without_frills

@@ -14,8 +14,8 @@ from typing import Any
 
 from mingpt import checkpoint, cli, run
 from mingpt.checkpoint import MANIFEST
-from mingpt.errors import MingptError, NotFiniteError, UsageError
-from mingpt.files import sha256
+from mingpt.core.atomic_io import sha256
+from mingpt.core.errors import MingptError, NotFiniteError, UsageError
 from mingpt.settings import Config, choices
 from tests.campaign.damage import FILES, saved
 from tests.campaign.runs import words_of

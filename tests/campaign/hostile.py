@@ -14,9 +14,9 @@ from typing import Any
 
 from mingpt import run
 from mingpt.checkpoint import MANIFEST
-from mingpt.errors import MingptError
-from mingpt.files import sha256
-from mingpt.report.records import read_run
+from mingpt.core.atomic_io import sha256
+from mingpt.core.errors import MingptError
+from mingpt.core.run_files.records import read_run
 from tests.campaign.children import CONTEXT, PATIENCE
 from tests.campaign.damage import FILES, saved
 from tests.campaign.tally import Tally, campaign

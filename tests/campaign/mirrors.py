@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from mingpt.report.reading import read_lines
+from mingpt.core.run_files.reading import read_lines
 from tests.campaign.children import start
 from tests.campaign.runs import differences, words_of
 from tests.campaign.tally import Tally, campaign

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from mingpt import cli
 from mingpt.attention.kernels import Sdpa
-from mingpt.errors import DataError
+from mingpt.core.errors import DataError
 
 TEXT = "ROMEO:\nAy me, [sad] hours seem long!\n\nJULIET:\nWhat's in a name? That which we call a rose\n" * 6
 TINY = (

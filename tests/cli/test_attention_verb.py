@@ -10,7 +10,7 @@ from matplotlib.image import imread
 
 from mingpt import selftest
 from mingpt.benchmarks import BENCHMARKS
-from mingpt.files import save_picture
+from mingpt.core.atomic_io import save_picture
 from mingpt.report import heatmaps
 
 

@@ -11,10 +11,10 @@ from rich.console import Console
 
 import mingpt
 from mingpt.console import show_outcome
-from mingpt.flags import Flags
+from mingpt.core.config_cli import Flags
+from mingpt.core.run_files.reading import read_lines
+from mingpt.core.shell import quoted
 from mingpt.options import SampleOptions
-from mingpt.report.reading import read_lines
-from mingpt.shell import quoted
 
 ODD = "shapes [1, 2] and [/bold] [red]at[/red] :warning: out/[a] " + "x" * 100
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

@@ -10,8 +10,8 @@ from unittest import mock
 import pytest
 
 from mingpt import cli, settings
-from mingpt.errors import DataError
-from mingpt.flags import Flags
+from mingpt.core.config_cli import Flags
+from mingpt.core.errors import DataError
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

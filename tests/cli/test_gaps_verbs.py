@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 import mingpt
 from mingpt import settings
-from mingpt.errors import DataError
+from mingpt.core.errors import DataError
 from mingpt.report import loss_picture
 from mingpt.trained import Run
 from mingpt.zoo import build

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from mingpt import cli, shell
+from mingpt import cli
 from mingpt.benchmarks import BENCHMARKS
-from mingpt.version import VERSION
+from mingpt.core import shell
+from mingpt.core.version import VERSION
 
 ROOT = Path(__file__).parents[2]
 INSIDE = [

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mingpt import cli, settings
-from mingpt.errors import DataError, UsageError
+from mingpt.core.errors import DataError, UsageError
 from mingpt.experiments.grid import experiment_of
 
 ROOT = Path(cli.__file__).parents[1]

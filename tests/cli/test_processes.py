@@ -69,7 +69,7 @@ def test_help_is_slow_or_imports_torch() -> None:
 
 
 def test_version_is_another_than_the_package_says() -> None:
-    from mingpt.version import VERSION
+    from mingpt.core.version import VERSION
 
     assert finish(start("chargpt.py", "--version", cwd=ROOT)) == (0, f"{VERSION}\n", "")
 

@@ -11,7 +11,7 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from mingpt.attention.positions import POSITIONS
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
 from mingpt.initialise import INITS
 from mingpt.mirror import WANDB_MODES, WandbConfig
 from mingpt.mlps import MLPS

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mingpt import output
+from mingpt.core import streams
 from mingpt.report import loss_picture
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +21,7 @@ def stream(encoding: str, errors: str = "strict") -> io.TextIOWrapper:
 
 
 def printed(stream: Any, text: str) -> bytes:
-    taken = output._encoding_all(stream)
+    taken = streams._encoding_all(stream)
     print(text, file=taken, flush=True)
     return taken.buffer.getvalue()
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mingpt import run
-from mingpt.files import sha256
-from mingpt.report.reading import read_lines
+from mingpt.core.atomic_io import sha256
+from mingpt.core.run_files.reading import read_lines
 
 SPEECH = (
     "ROMEO:\nZoë’s 🤗 and the cat, the dog; but soft!\n\nJULIET:\nWhat’s in a name? That which we call a rose\n" * 12

@@ -10,8 +10,8 @@ from company import alone
 from torch import nn
 
 from mingpt import cli, distributed
+from mingpt.core.errors import UsageError
 from mingpt.distributed import Replicas, Shards
-from mingpt.errors import UsageError
 from mingpt.launch import Launch, launched, rank
 from mingpt.ranks import ALONE, Ranks, full_tensor, local, sharded_like
 

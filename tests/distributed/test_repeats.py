@@ -10,8 +10,8 @@ import pytest
 from company import FAMILIES, Ended, losses
 
 from mingpt import checkpoint
-from mingpt.files import sha256
-from mingpt.report.reading import read_lines
+from mingpt.core.atomic_io import sha256
+from mingpt.core.run_files.reading import read_lines
 
 pytestmark = pytest.mark.slow
 Together = Callable[..., Ended]

@@ -12,7 +12,7 @@ import pytest
 from company import FAMILIES, Ended, alone, apart, losses
 
 from mingpt import checkpoint
-from mingpt.report.reading import read_lines
+from mingpt.core.run_files.reading import read_lines
 
 GPT, ELMAN, FSDP = FAMILIES["gpt"], FAMILIES["elman"], {"dist.strategy": "fsdp"}
 LSTM = {**ELMAN, "model.cell": "lstm", "data.stateful": True}

@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 
 from mingpt import run
-from mingpt.errors import MingptError
+from mingpt.core.errors import MingptError
 from mingpt.experiments import conclude
 from mingpt.experiments.base import Cell, Experiment
 from mingpt.experiments.known import EXPERIMENTS

@@ -7,13 +7,13 @@ from unittest import mock
 import pytest
 from matplotlib.figure import Figure
 
+from mingpt.core.run_files.reading import read_json
 from mingpt.experiments import picturing
 from mingpt.experiments.base import Lab, Sizes
 from mingpt.experiments.measures import strings
 from mingpt.experiments.measures.copying import leak_map
 from mingpt.report.figures import MEASURED
 from mingpt.report.palette import Palette
-from mingpt.report.reading import read_json
 
 WHOLE, PREFIX, ONE = "both ways on whole text", "both ways on each prefix", "one way"
 WHOLE_TEXT, EACH_PREFIX = "whole text", "each prefix"  # as the measurements of small layers call them

@@ -11,13 +11,13 @@ from threading import Event, Thread
 from typing import Any
 
 from mingpt import checkpoint
+from mingpt.core.atomic_io import locked
+from mingpt.core.run_files.reading import read_lines
 from mingpt.experiments import crew as crews
 from mingpt.experiments import plan
 from mingpt.experiments.base import Cell, Experiment
 from mingpt.experiments.crew import claimed, in_process_of_its_own
 from mingpt.experiments.runner import Wish, carry_out
-from mingpt.files import locked
-from mingpt.report.reading import read_lines
 from mingpt.settings import Config
 
 Make = Callable[..., Experiment]

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
+from mingpt.core.run_files.reading import read_lines
 from mingpt.experiments import actions, plan
 from mingpt.experiments.base import Cell, Experiment, Lab, read_by
 from mingpt.experiments.known import EXPERIMENTS
 from mingpt.experiments.measures import scores, symmetries, windows, writing
 from mingpt.report.cells import smallness
 from mingpt.report.palette import Palette
-from mingpt.report.reading import read_lines
 from mingpt.run import train
 from mingpt.settings import Config
 from mingpt.text.tokenizers import TOKENIZERS

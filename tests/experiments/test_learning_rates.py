@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from mingpt.errors import NotFiniteError
+from mingpt.core.errors import NotFiniteError
 from mingpt.experiments import runner
 from mingpt.experiments.base import Cell, Experiment
 from mingpt.report.cells import read_record

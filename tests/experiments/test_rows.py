@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
+from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments import picturing, runner
 from mingpt.experiments.base import Lab, Measurement
 from mingpt.experiments.conclude import findings
 from mingpt.experiments.known import EXPERIMENTS
 from mingpt.experiments.picturing import measured
 from mingpt.report.palette import Palette
-from mingpt.untrusted import NUMBER
 
 RESULTS = Path(__file__).parents[2] / "results"
 

@@ -11,13 +11,13 @@ from unittest import mock
 import pytest
 
 from mingpt import checkpoint
-from mingpt.errors import CheckpointError, NotFiniteError, UsageError
+from mingpt.core.atomic_io import locked
+from mingpt.core.errors import CheckpointError, NotFiniteError, UsageError
+from mingpt.core.run_files.reading import read_lines
 from mingpt.experiments import picturing, plan
 from mingpt.experiments.base import NO_PART, Experiment, Lab, Measurement
-from mingpt.files import locked
 from mingpt.report.cells import read_record
 from mingpt.report.palette import Palette
-from mingpt.report.reading import read_lines
 from mingpt.run import load
 from mingpt.settings import Config
 

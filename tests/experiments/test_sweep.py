@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from mingpt import cli
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
 from mingpt.experiments import actions, runner, sweeping
 from mingpt.experiments.crew import Outcome
 from mingpt.experiments.grid import experiment_of, split, swept

@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 
 import mingpt
-from mingpt.errors import MingptError, NotFiniteError, UsageError
+from mingpt.core.errors import MingptError, NotFiniteError, UsageError
 from mingpt.experiments import runner
 from mingpt.settings import Config
 

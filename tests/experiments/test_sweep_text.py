@@ -12,11 +12,11 @@ from unittest import mock
 import pytest
 
 from mingpt import cli
-from mingpt.errors import CheckpointError, DataError, MingptError, UsageError
+from mingpt.core.errors import CheckpointError, DataError, MingptError, UsageError
+from mingpt.core.run_files.records import read_run
 from mingpt.experiments import runner, sweeping
 from mingpt.experiments.grid import experiment_of
 from mingpt.report.cells import read_record
-from mingpt.report.records import read_run
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import safetensors.torch
 from mingpt.attention.masks import MASKS
 from mingpt.attention.positions import POSITIONS
 from mingpt.attention.scores import SCORES
-from mingpt.errors import MingptError, UsageError
+from mingpt.core.errors import MingptError, UsageError
 from mingpt.interop import exporting, parity
 from mingpt.interop.architectures import ARCHITECTURES, architecture_of, spelled
 from mingpt.lm import ModelConfig

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
 from mingpt.interop import importing
 from mingpt.interop.reading import plain_file
 

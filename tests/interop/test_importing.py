@@ -11,7 +11,7 @@ import torch
 
 import mingpt
 from mingpt import checkpoint, run, settings
-from mingpt.errors import CheckpointError, DataError, UsageError
+from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.interop import exporting, importing, parity
 from mingpt.mirror import WandbConfig
 from mingpt.settings import Config, ModelSettings

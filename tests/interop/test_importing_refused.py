@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
 from mingpt.interop import exporting, importing
 
 LLAMA3 = {

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 
 import mingpt
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
 from mingpt.interop import exporting, importing, parity
 from mingpt.sampling import Sampling, generate
 

@@ -11,7 +11,7 @@ import torch
 
 import mingpt
 from mingpt import cli, run, settings
-from mingpt.errors import CheckpointError, UsageError
+from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.interop import exporting, importing
 from mingpt.sampling import Sampling, generate
 from mingpt.text import special

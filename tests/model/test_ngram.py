@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mingpt import checkpoint, grams
-from mingpt.errors import CheckpointError, UsageError
+from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.evaluate import held_out_loss
 from mingpt.lm import ModelConfig
 from mingpt.ngram import NGram, kneser_ney_losses

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mingpt.errors import DataError, UsageError
+from mingpt.core.errors import DataError, UsageError
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
 from mingpt.past_block import past_block_loss

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, addmm_flop, baddbmm_flop
 
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.recurrent import layers
 from mingpt.recurrent.cells import CELLS

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
 from mingpt.sampling import Sampling, generate

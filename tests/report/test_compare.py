@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mingpt.errors import DataError, UsageError
+from mingpt.core.errors import DataError, UsageError
+from mingpt.core.run_files.reading import read_settings
 from mingpt.report.arms import BEFORE, NOT_OF_AN_ARM, names_of
 from mingpt.report.compare import comparison
-from mingpt.report.reading import read_settings
 from mingpt.settings import Config
 
 ROOT = Path(__file__).parents[2]

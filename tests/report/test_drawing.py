@@ -12,8 +12,8 @@ import pytest
 from matplotlib.image import imread
 
 from mingpt import cli
-from mingpt.errors import UsageError
-from mingpt.files import save_picture
+from mingpt.core.atomic_io import save_picture
+from mingpt.core.errors import UsageError
 from mingpt.report import figures, heatmaps, lettering, page
 from mingpt.report.compare import comparison
 from mingpt.report.drawing import Drawing

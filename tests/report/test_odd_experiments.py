@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
+from mingpt.core.run_files.records import OWN_FILES
 from mingpt.report import page
 from mingpt.report.cells import cells_of, last_stage, read_record
 from mingpt.report.published import publish, unfinished
-from mingpt.report.records import OWN_FILES
 
 Damage = Callable[[Path], Any]
 

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mingpt.errors import CheckpointError, DataError, UsageError
+from mingpt.core.errors import CheckpointError, DataError, UsageError
+from mingpt.core.run_files.reading import last_line, read_json, read_lines, read_losses, read_settings
+from mingpt.core.run_files.records import OF_METRICS, read_run
+from mingpt.core.safe_parsing import LINES_VALUES, NUMBER, misfit, read_objects
 from mingpt.report import loss_picture, page
 from mingpt.report.cells import read_record, read_rows, read_summary
 from mingpt.report.published import publish, unfinished
-from mingpt.report.reading import last_line, read_json, read_lines, read_losses, read_settings
-from mingpt.report.records import OF_METRICS, read_run
 from mingpt.runlog import JsonLines
-from mingpt.untrusted import LINES_VALUES, NUMBER, misfit, read_objects
 
 Damage = Callable[[Path], Any]
 RUN = "cells/rope/seed-1/stage-2"
@@ -171,7 +171,7 @@ def test_step_that_is_none_is_left_out_unsaid(experiment_folder: Path, line: str
 def test_many_short_lines_cost_more_than_their_size_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("{}\n" * 10)
-    monkeypatch.setattr("mingpt.untrusted.LINES_VALUES", 12)
+    monkeypatch.setattr("mingpt.core.safe_parsing.LINES_VALUES", 12)
     with pytest.raises(ValueError, match=r"^more than 12 values"):
         read_objects(path, {})
     assert LINES_VALUES > 10 * 2_000_000  # numbers of two million steps
@@ -180,7 +180,7 @@ def test_many_short_lines_cost_more_than_their_size_tells(tmp_path: Path, monkey
 def test_values_below_the_limit_cost_more_than_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, values = tmp_path / "metrics.jsonl", 30_000
     path.write_text("".join(f'{{"step": {step}}}\n' for step in range(values // 3)))  # the dearest: few values a line
-    monkeypatch.setattr("mingpt.untrusted.LINES_VALUES", values)
+    monkeypatch.setattr("mingpt.core.safe_parsing.LINES_VALUES", values)
     tracemalloc.start()
     try:
         assert len(read_objects(path, OF_METRICS)) == values // 3
@@ -195,7 +195,7 @@ def test_long_run_cannot_be_gone_on_with_or_drawn(
     """The limits are for strangers' files; one's own run ends, and goes on, however many steps it has."""
     folder = make_run("a")
     for limit in ("LINES_VALUES", "LINES_BYTES"):
-        monkeypatch.setattr(f"mingpt.untrusted.{limit}", 9)
+        monkeypatch.setattr(f"mingpt.core.safe_parsing.{limit}", 9)
     assert loss_picture.draw(folder).is_file()
     JsonLines(folder / "metrics.jsonl", until=20, holds={"train_loss": NUMBER}).close()
     last = last_line(folder / "metrics.jsonl")

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from mingpt import cli
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
+from mingpt.core.run_files.curves import Curve
 from mingpt.report import figures, index, page
 from mingpt.report.compare import Comparison, comparison
-from mingpt.report.curves import Curve
 from mingpt.report.palette import COLOURS, DARK, INK, LINE, PAPER
 from mingpt.report.pictures import loss_figures
 

@@ -12,12 +12,12 @@ import matplotlib
 import pytest
 
 from mingpt import cli
-from mingpt.errors import CheckpointError, UsageError
+from mingpt.core.errors import CheckpointError, UsageError
+from mingpt.core.run_files.reading import read_lines
 from mingpt.experiments import actions
 from mingpt.report import index, page
 from mingpt.report.cells import smallness, smallness_of
 from mingpt.report.published import portable, publish, unfinished
-from mingpt.report.reading import read_lines
 
 ROOT = Path(__file__).parents[2]
 MARKED = "# x\n\n<!-- results -->\nold\n<!-- /results -->\nend\n"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mingpt.report.curves import reaches
+from mingpt.core.run_files.curves import reaches
 from mingpt.report.statistics import Estimate, difference, estimate, holm, smallest_effect
 from mingpt.report.verdicts import Sooner, Verdict, judge
 from mingpt.report.words import chance, number

@@ -12,7 +12,7 @@ import pytest
 
 import mingpt
 from mingpt import cli
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
 from mingpt.report.compare import comparison
 from mingpt.report.tables import COLUMNS, ComparisonTable, rows_of, to_csv
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from mingpt.core.run_files.records import read_run
+from mingpt.core.run_files.thinning import LOOKS, POINTS, SMOOTHED, thinned
 from mingpt.report.compare import comparison
-from mingpt.report.records import read_run
-from mingpt.report.thinning import LOOKS, POINTS, SMOOTHED, thinned
 
 
 def steps(count: int, look_every: int = 100) -> Iterator[dict[str, Any]]:
@@ -66,7 +66,7 @@ def test_long_run_is_not_compared(make_run: Any, monkeypatch: pytest.MonkeyPatch
     runs = [make_run("a"), make_run("b", seed=2)]
     whole = comparison(runs).arms[0]
     for limit in ("LINES_VALUES", "LINES_BYTES"):
-        monkeypatch.setattr(f"mingpt.untrusted.{limit}", 9)
+        monkeypatch.setattr(f"mingpt.core.safe_parsing.{limit}", 9)
     for run in runs:
         (run / "samples.jsonl").unlink()
     assert comparison(runs).arms[0].curves == whole.curves

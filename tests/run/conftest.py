@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from mingpt import announcing, checkpoint
-from mingpt.files import sha256
+from mingpt.core.atomic_io import sha256
+from mingpt.core.run_files.reading import read_lines
 from mingpt.report import loss_picture
-from mingpt.report.reading import read_lines
 from mingpt.settings import Config
 
 TINY: Mapping[str, Any] = {  # spelled out where a test counts on it: the defaults are free to follow what learns best

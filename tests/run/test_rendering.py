@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import mingpt
-from mingpt.errors import CheckpointError, UsageError
+from mingpt.core.errors import CheckpointError, UsageError
+from mingpt.core.run_files.reading import read_lines
 from mingpt.evaluate import HeldOutLoss, PseudoLikelihood
-from mingpt.report.reading import read_lines
 from mingpt.run import load, train
 
 

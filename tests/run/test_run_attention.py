@@ -11,8 +11,8 @@ from torch import nn
 
 import mingpt
 from mingpt import folders, run
-from mingpt.errors import UsageError
-from mingpt.report.reading import read_lines
+from mingpt.core.errors import UsageError
+from mingpt.core.run_files.reading import read_lines
 from mingpt.sampling import Sampling
 from mingpt.settings import Config
 

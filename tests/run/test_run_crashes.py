@@ -9,7 +9,7 @@ import pytest
 
 from mingpt import checkpoint, cli, run
 from mingpt.checkpoint import MANIFEST
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
 from tests.campaign.disks import FILES, calls_of_a_save, newest_step, save, two_saves
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from mingpt import checkpoint, run
 from mingpt.checkpoint import MANIFEST
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
 from tests.campaign.hostile import HOSTILE_JSON, HOSTILE_TENSORS, Payload, entry, forge, tensors
 
 FILES = [*checkpoint.FILES, MANIFEST]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mingpt import checkpoint, fitting, folders, run
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
 from mingpt.model import GPT
 from mingpt.text.tokenizers import CharTokenizer
 

@@ -14,11 +14,11 @@ import pytest
 
 from mingpt import checkpoint, folders, run, settings
 from mingpt.checkpoint import MANIFEST
-from mingpt.errors import CheckpointError, DataError, UsageError
-from mingpt.files import sha256
+from mingpt.core.atomic_io import sha256
+from mingpt.core.errors import CheckpointError, DataError, UsageError
+from mingpt.core.run_files.reading import read_lines
 from mingpt.ngram import kneser_ney_losses
 from mingpt.report import loss_picture
-from mingpt.report.reading import read_lines
 from mingpt.run import Run
 from mingpt.sampling import Sampling
 from mingpt.text import preparing
@@ -236,7 +236,7 @@ def test_refused_run_leaves_a_folder(tmp_path: Path, tiny: Any) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from mingpt.files import locked
+from mingpt.core.atomic_io import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))

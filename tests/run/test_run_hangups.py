@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mingpt import checkpoint, cli, run
-from mingpt.output import lasting
+from mingpt.core.streams import lasting
 
 HANGUP = signal.SIGHUP
 

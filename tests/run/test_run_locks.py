@@ -12,15 +12,16 @@ from typing import Any
 import filelock
 import pytest
 
-from mingpt import checkpoint, files, run
-from mingpt.errors import CheckpointError
-from mingpt.files import LOCK, MARKER, locked
+from mingpt import checkpoint, run
+from mingpt.core import atomic_io
+from mingpt.core.atomic_io import LOCK, MARKER, locked
+from mingpt.core.errors import CheckpointError
 
 ROOT = Path(run.__file__).parents[1]
 DIE_HOLDING = """
 import errno, filelock, os, sys
 from pathlib import Path
-from mingpt import files
+from mingpt.core import atomic_io
 def none(handle, blocking):
     raise OSError(errno.ENOLCK, "no locks")
 filelock.lock_descriptor = none
@@ -93,5 +94,5 @@ def test_file_system_that_lacks_a_call_trains(
 def test_disk_that_fails_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(os, "fsync", failing(number))
     with pytest.raises(OSError, match=os.strerror(number)):
-        files.write_atomic(tmp_path / "x", b"x")
+        atomic_io.write_atomic(tmp_path / "x", b"x")
     assert list(tmp_path.iterdir()) == []

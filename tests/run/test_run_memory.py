@@ -12,7 +12,7 @@ import torch
 from stateful import DEFAULTS
 
 from mingpt import checkpoint, cli, run
-from mingpt.errors import OutOfMemoryError, asked_in_vain
+from mingpt.core.errors import OutOfMemoryError, asked_in_vain
 from mingpt.trainer import Trainer
 from tests.campaign.children import start
 from tests.campaign.runs import words_of

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from mingpt import run
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
+from mingpt.core.run_files.reading import read_lines
 from mingpt.mirror import PROCESS, WandbConfig, WandbMirror, variables
-from mingpt.report.reading import read_lines
 
 ROOT = Path(run.__file__).parents[1]
 

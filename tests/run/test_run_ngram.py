@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from mingpt import checkpoint, run, settings
-from mingpt.errors import CheckpointError, UsageError
+from mingpt.core.atomic_io import sha256
+from mingpt.core.errors import CheckpointError, UsageError
+from mingpt.core.run_files.reading import read_lines
 from mingpt.evaluate import held_out_loss
-from mingpt.files import sha256
 from mingpt.report import loss_picture
-from mingpt.report.reading import read_lines
 from mingpt.settings import Config
 from mingpt.text.splits import split
 from mingpt.text.tokenizers import Ids

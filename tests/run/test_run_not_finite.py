@@ -11,9 +11,9 @@ import safetensors.torch
 import torch
 
 from mingpt import checkpoint, cli, run
-from mingpt.errors import NotFiniteError, UsageError
-from mingpt.files import sha256
-from mingpt.report.reading import read_lines
+from mingpt.core.atomic_io import sha256
+from mingpt.core.errors import NotFiniteError, UsageError
+from mingpt.core.run_files.reading import read_lines
 
 
 def spoil_loss(model: torch.nn.Module, value: float) -> None:

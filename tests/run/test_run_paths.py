@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from mingpt import cli, folders, origins, run, settings
-from mingpt.errors import CheckpointError, DataError, UsageError
+from mingpt.core.errors import CheckpointError, DataError, UsageError
+from mingpt.core.paths import absolute, expanded, shown
 from mingpt.interop import exporting
-from mingpt.paths import absolute, expanded, shown
 from mingpt.text import reading
 
 OTHER = "hgfedcba ,\n" * 80

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mingpt import cli, run
-from mingpt.files import write_atomic
+from mingpt.core.atomic_io import write_atomic
 
 
 @pytest.fixture

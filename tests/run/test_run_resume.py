@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mingpt import folders, run, settings
-from mingpt.errors import CheckpointError, DataError, UsageError
+from mingpt.core.errors import CheckpointError, DataError, UsageError
 
 RESUME = {"trainer.resume": True}
 STEPS = 12

@@ -9,8 +9,8 @@ import pytest
 
 import mingpt
 from mingpt import run
-from mingpt.errors import CheckpointError, UsageError
-from mingpt.report.reading import read_json, read_lines, read_losses
+from mingpt.core.errors import CheckpointError, UsageError
+from mingpt.core.run_files.reading import read_json, read_lines, read_losses
 from mingpt.settings import Config
 
 Tiny = Callable[..., Config]

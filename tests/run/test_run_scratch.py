@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mingpt import checkpoint, run, scratch
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
 
 STEPS = {"trainer.max_iters": 2, "trainer.schedule": "constant", "trainer.save_every": 1}
 FURTHER = {**STEPS, "trainer.max_iters": 4, "trainer.resume": True}

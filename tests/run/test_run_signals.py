@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mingpt import checkpoint, run
-from mingpt.interrupt import EXIT_CODES
+from mingpt.core.signals import EXIT_CODES
 from mingpt.text.batches import Batches
 from mingpt.trainer import Trainer
 
@@ -137,7 +137,7 @@ def test_second_signal_is_waited_with(tmp_path: Path, tiny: Any) -> None:
 
 BLOCKED = """
 import ctypes
-from mingpt.interrupt import stop_on_signals
+from mingpt.core.signals import stop_on_signals
 
 with stop_on_signals(print):
     lock, libc = ctypes.create_string_buffer(64), ctypes.CDLL(None)

@@ -12,10 +12,10 @@ from stateful import DEFAULTS, EPOCH, STATEFUL, STEPS, on
 
 from mingpt import checkpoint, run
 from mingpt.checkpoint import CARRIED, MANIFEST
-from mingpt.errors import DataError, UsageError
+from mingpt.core.errors import DataError, UsageError
+from mingpt.core.run_files.reading import read_lines
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
-from mingpt.report.reading import read_lines
 from mingpt.rnn import RNN
 from mingpt.text.batches import Lanes
 from mingpt.trainer import Trainer

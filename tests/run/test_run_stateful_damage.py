@@ -17,10 +17,10 @@ from stateful import STATEFUL, on
 from mingpt import checkpoint, run
 from mingpt.checkpoint import CARRIED, MANIFEST
 from mingpt.console import show_outcome
-from mingpt.errors import CheckpointError, UsageError
+from mingpt.core.atomic_io import sha256
+from mingpt.core.errors import CheckpointError, UsageError
+from mingpt.core.run_files.reading import read_lines
 from mingpt.evaluate import carried_loss
-from mingpt.files import sha256
-from mingpt.report.reading import read_lines
 from mingpt.text.splits import split
 
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from mingpt import checkpoint, cli, folders, run
-from mingpt.errors import CheckpointError, DataError, UsageError
-from mingpt.files import save_picture
-from mingpt.report.records import read_run
+from mingpt.core.atomic_io import save_picture
+from mingpt.core.errors import CheckpointError, DataError, UsageError
+from mingpt.core.run_files.records import read_run
+from mingpt.core.safe_parsing import HEADER_BYTES, parse_json, parse_yaml, read_at_most, require_modest_header
 from mingpt.text.corpora import read_text
-from mingpt.untrusted import HEADER_BYTES, parse_json, parse_yaml, read_at_most, require_modest_header
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mingpt.errors import DataError
+from mingpt.core.errors import DataError
 from mingpt.text import corpora
 from mingpt.text.corpora import read_text
 

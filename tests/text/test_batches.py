@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mingpt.errors import DataError
+from mingpt.core.errors import DataError
 from mingpt.text.batches import Batches, Lanes
 from mingpt.text.config import DataConfig
 from mingpt.text.splits import border, split

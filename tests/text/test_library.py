@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reading import python
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-from mingpt.errors import CheckpointError, UsageError
+from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.interop.vocabulary import as_json
 from mingpt.sampling import spells
 from mingpt.text import library, tokens

@@ -7,7 +7,7 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
 from mingpt.text import tokens
 from mingpt.text.library import LibraryTokenizer
 from mingpt.text.tokens import cut

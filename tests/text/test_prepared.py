@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from reading import write as put
 
-from mingpt.errors import DataError, UsageError
+from mingpt.core.errors import DataError, UsageError
 from mingpt.text import corpus, preparing, reading, tokens
 from mingpt.text.batches import Batches
 from mingpt.text.config import DataConfig

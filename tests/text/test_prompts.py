@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
 from mingpt.text import prompts
 from mingpt.text.config import SampleConfig
 from mingpt.text.prompts import beginnings, prompts_for

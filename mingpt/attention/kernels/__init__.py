@@ -14,7 +14,7 @@ from mingpt.attention.kernels.flex import Flex
 from mingpt.attention.kernels.reference import Reference
 from mingpt.attention.kernels.sdpa import Sdpa
 from mingpt.attention.kernels.wide import Wide
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
 
 __all__ = [
     "AUTO",

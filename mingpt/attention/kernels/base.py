@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mingpt.attention.masks import Mask
 from mingpt.attention.scores import Score, repeated
-from mingpt.registry import Registry
+from mingpt.core.registry import Registry
 
 Bias = Callable[[Tensor, Tensor], Tensor]  # query and key positions -> (h, t, s), added to the scores
 

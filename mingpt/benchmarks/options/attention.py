@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
 from mingpt.benchmarks.options.base import Timing, device_beside, parse_peers, positive
-from mingpt.errors import require
+from mingpt.core.errors import require
 
 PACKAGES = ("local-attention",)
 SHORTEST = 1024  # positions, for slopes

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mingpt.errors import require
+from mingpt.core.errors import require
+from mingpt.core.paths import expanded
+from mingpt.core.system_config import DEVICES
 from mingpt.model_config import ModelConfig
-from mingpt.paths import expanded
 from mingpt.report.drawing import require_format
-from mingpt.system import DEVICES
 
 VOCABULARY = 65  # tokens, as many as tinyshakespeare has characters
 # GPT-2's block as nanoGPT has it, GELU by erf, and its one table for reading in and out, whatever our defaults become.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
 from mingpt.benchmarks.options.base import Rounds, parse_peers, positive
-from mingpt.errors import require
+from mingpt.core.errors import require
 
 CLONES = ("nanogpt",)
 

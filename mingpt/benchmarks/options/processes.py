@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
 from mingpt.benchmarks.options.base import Timing, positive
-from mingpt.errors import require
+from mingpt.core.errors import require
 
 WARMUP = 10  # steps that are not timed
 BATCH, ACCUMULATION = 12, 3

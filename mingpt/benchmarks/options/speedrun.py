@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from mingpt import settings
 from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
 from mingpt.benchmarks.options.base import parse_peers, positive
-from mingpt.errors import require
-from mingpt.paths import path_of
+from mingpt.core.errors import require
+from mingpt.core.paths import path_of
 
 CLONES = ("nanogpt",)
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
 from mingpt.benchmarks.options.base import Rounds, parse_peers
-from mingpt.errors import require
+from mingpt.core.errors import require
+from mingpt.core.registry import Registry, did_you_mean
 from mingpt.launch import STRATEGIES
-from mingpt.registry import Registry, did_you_mean
 
 SHAPES: Registry[dict[str, Any]] = Registry("shape")
 SHAPES.add("A")({"n_layer": 6, "n_head": 6, "n_embd": 192, "block_size": 16, "batch_size": 64})

@@ -5,15 +5,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from mingpt.core.run_files.curves import Curve, mean_curve
+from mingpt.core.run_files.records import read_run
+from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measures.lengths import last_runs
 from mingpt.influence import influence, leaks
-from mingpt.report.curves import Curve, mean_curve
 from mingpt.report.heatmaps import influence_square, token_name
 from mingpt.report.lettering import plain
 from mingpt.report.palette import Palette
-from mingpt.report.records import read_run
-from mingpt.untrusted import NUMBER
 
 SHOWN = 24  # tokens of a map
 ACROSS = 2  # maps beside each other

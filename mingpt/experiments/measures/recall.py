@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mingpt.errors import NotFiniteError
+from mingpt.core.errors import NotFiniteError
+from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.common import GPT, RECURRENT, SIX_GRAM, TASK, of_group
 from mingpt.lm import LanguageModel, ModelConfig, evaluating
@@ -23,7 +24,6 @@ from mingpt.report.palette import INK, Palette
 from mingpt.report.tidy import log_ticks
 from mingpt.trainer import Record, Trainer
 from mingpt.training_settings import TrainerConfig
-from mingpt.untrusted import NUMBER
 from mingpt.utils import derived_seed, pick_device
 from mingpt.zoo import FAMILIES, build
 

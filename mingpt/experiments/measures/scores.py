@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from mingpt.attention.layers import GroupedQueryAttention
 from mingpt.attention.maps import attention_weights
 from mingpt.attention.scores import SCORES, Multiplicative, Score
+from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measures.timing import SPREAD, spread
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
 from mingpt.probe import measure, peak_bytes
 from mingpt.report.palette import INK, QUIET, Palette
-from mingpt.untrusted import NUMBER
 from mingpt.utils import pick_device
 
 D, H = 16, 4  # head width, heads

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.common import BOTH_WAYS, RECURRENT, TASK, of_group
 from mingpt.experiments.measures.timing import SPREAD, banded_lines, spread
@@ -17,7 +18,6 @@ from mingpt.report.palette import INK, Palette
 from mingpt.report.tidy import log_ticks
 from mingpt.trainer import Trainer
 from mingpt.training_settings import TrainerConfig
-from mingpt.untrusted import NUMBER
 from mingpt.utils import derived_seed, pick_device
 from mingpt.zoo import build
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from mingpt.attention.layers import GroupedQueryAttention
+from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.lm import ModelConfig
 from mingpt.report.palette import Palette
-from mingpt.untrusted import NUMBER
 
 T, E, H = 24, 32, 4
 D = E // H

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from mingpt.core.safe_parsing import NUMBER, Fields
 from mingpt.experiments.base import Row
 from mingpt.probe import Spread
 from mingpt.report.palette import Palette
-from mingpt.untrusted import NUMBER, Fields
 
 SPREAD: Fields = {"median": NUMBER, "q1": NUMBER, "q3": NUMBER}  # of a row, as `spread` gives it
 

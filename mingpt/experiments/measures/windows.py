@@ -6,13 +6,13 @@ from typing import Any, TypeVar
 from mingpt.attention.layers import GroupedQueryAttention
 from mingpt.benchmarks import attention
 from mingpt.benchmarks.options.attention import Options
+from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measures.timing import SPREAD, banded_lines, spread
 from mingpt.lm import ModelConfig
 from mingpt.probe import measure, peak_bytes
 from mingpt.report.palette import Palette
 from mingpt.report.tidy import log_ticks
-from mingpt.untrusted import NUMBER
 from mingpt.utils import pick_device
 
 WAYS = ("full", "loop", "reference", "banded")  # reference: a product of all pairs, and a mask

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
-from mingpt.errors import CheckpointError, UsageError, require
+from mingpt.core.errors import CheckpointError, UsageError, require
+from mingpt.core.registry import Registry
 from mingpt.interop.architectures.inert import REMEDIES, SAME, is_inert
 from mingpt.interop.weights import Places
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.model import GPT
-from mingpt.registry import Registry
 
 Settings = dict[str, Any]
 REQUIRED = object()  # of a key that a config.json must have

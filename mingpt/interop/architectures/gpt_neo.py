@@ -5,7 +5,7 @@ It is imported only: TinyStories' models and EleutherAI's are of this class.
 
 from typing import Any
 
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
 from mingpt.interop.architectures.base import ARCHITECTURES, Architecture, ConfigReader, Key, Rule, Settings
 from mingpt.interop.architectures.gpt2 import GELUS, GPT2_PLACES, OURS, SUMMARY
 from mingpt.interop.architectures.shared import window_settings

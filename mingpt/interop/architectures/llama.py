@@ -6,7 +6,7 @@ Qwen2 with biases of queries, keys and values, and windows as Qwen3, which is im
 
 from typing import Any
 
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
 from mingpt.interop.architectures.base import ARCHITECTURES, Architecture, ConfigReader, Key, Rule, Settings
 from mingpt.interop.architectures.shared import (
     LLAMA_PLACES,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from mingpt.attention.positions import FAST, SLOW, TRAINED
-from mingpt.errors import CheckpointError
+from mingpt.core.errors import CheckpointError
 from mingpt.interop.architectures.base import ConfigReader, Rule, Settings
 from mingpt.interop.weights import Place
 

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable
 
-from mingpt.report.curves import moving_average
-from mingpt.report.reading import Record
+from mingpt.core.run_files.curves import moving_average
+from mingpt.core.run_files.reading import Record
 
 OF_A_STEP = ("step", "tokens", "seconds")
 JUDGED = ("val_loss", "val_loss_part", "bits_per_byte", "bits_per_byte_part", "pseudo_nats", "pseudo_nats_part")

@@ -5,7 +5,7 @@ import types
 import typing
 from typing import Any
 
-from mingpt.untrusted import parse_json
+from mingpt.core.safe_parsing import parse_json
 
 TEXTS = tuple[str, ...]
 WORDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text", types.NoneType: "null"}

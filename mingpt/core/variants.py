@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mingpt.registry import Registry, unknown
+from mingpt.core.registry import Registry, unknown
 
 Facts = dict[str, Any]
 

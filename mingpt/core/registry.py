@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
-from mingpt.errors import UsageError
+from mingpt.core.errors import UsageError
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ A folder whose name is a tilde is `./~`.
 import os
 from pathlib import Path
 
-from mingpt.errors import UsageError, require
+from mingpt.core.errors import UsageError, require
 
 PICTURES = (".png", ".svg", ".pdf")
 

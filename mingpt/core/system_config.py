@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mingpt.errors import require
+from mingpt.core.errors import require
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mingpt.errors import CheckpointError
-from mingpt.untrusted import (
+from mingpt.core.errors import CheckpointError
+from mingpt.core.safe_parsing import (
     JSON_BYTES,
     LINES_BYTES,
     NUMBER,

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mingpt.errors import CheckpointError
-from mingpt.paths import shown
+from mingpt.core.errors import CheckpointError
+from mingpt.core.paths import shown
 
 LOCK, MARKER = ".lock", ".lock.holder"  # a folder's, and in the place of it one where the file system has no locks
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)  # a file that must not be there yet

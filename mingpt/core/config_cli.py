@@ -18,11 +18,11 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
-from mingpt import flag_values
-from mingpt.errors import UsageError, require
-from mingpt.paths import path_of
-from mingpt.registry import did_you_mean
-from mingpt.untrusted import YAML_BYTES, parse_yaml, read_at_most
+from mingpt.core import flag_values
+from mingpt.core.errors import UsageError, require
+from mingpt.core.paths import path_of
+from mingpt.core.registry import did_you_mean
+from mingpt.core.safe_parsing import YAML_BYTES, parse_yaml, read_at_most
 
 ALONE = ("--help", "-h", "--print_config")  # take no value
 SWITCHED = ("True", "False", "true", "false")  # what follows a switch that is no name

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mingpt.errors import CheckpointError, UsageError
-from mingpt.report.curves import Curve
-from mingpt.report.reading import Record, each_line, judged, read_json, read_lines, read_losses, read_settings
-from mingpt.report.thinning import SMOOTHED, thinned
-from mingpt.untrusted import NUMBER
+from mingpt.core.errors import CheckpointError, UsageError
+from mingpt.core.run_files.curves import Curve
+from mingpt.core.run_files.reading import Record, each_line, judged, read_json, read_lines, read_losses, read_settings
+from mingpt.core.run_files.thinning import SMOOTHED, thinned
+from mingpt.core.safe_parsing import NUMBER
 
 TIMING = "timing.jsonl"
 OWN_FILES = ("config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "baselines.json", TIMING)

@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, registries, settings from the command line, files, signals. No PyTorch."""

@@ -1,0 +1,1 @@
+"""Readers of a run folder's files, without PyTorch."""
