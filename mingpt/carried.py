@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from mingpt.core.errors import CheckpointError
+from mingpt.distributed.strategy import ALONE, Ranks
 from mingpt.lm import CarriedState, LanguageModel
-from mingpt.ranks import ALONE, Ranks
 
 
 class Carried:

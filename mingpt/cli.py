@@ -14,7 +14,7 @@ from mingpt.core.registry import did_you_mean
 from mingpt.core.shell import program
 from mingpt.core.streams import prepare_streams
 from mingpt.core.version import VERSION
-from mingpt.launch import launched, rank
+from mingpt.distributed.torchrun_env import launched, rank
 from mingpt.verbs import VERBS, train
 
 REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"  # of a checkout; an installed package has none

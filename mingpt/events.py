@@ -14,9 +14,9 @@ from mingpt import checkpoint
 from mingpt.core.errors import NotFiniteError
 from mingpt.core.run_files.reading import judged
 from mingpt.core.say import silent
+from mingpt.distributed.strategy import local
 from mingpt.evaluate import carried_loss, held_out_loss, pseudo_likelihood
 from mingpt.mirror import WandbMirror
-from mingpt.ranks import local
 from mingpt.runlog import JsonLines
 from mingpt.sampling import Sampling, write
 from mingpt.text.tokenizers import Ids, Tokenizer

@@ -28,7 +28,7 @@ from mingpt.core.paths import absolute, shown
 from mingpt.core.run_files.reading import Record, read_json
 from mingpt.core.run_files.records import HOME, OWN_FILES, is_run, newest_first, newest_run
 from mingpt.core.say import Say
-from mingpt.launch import DistConfig
+from mingpt.distributed.torchrun_env import DistConfig
 from mingpt.settings import Config
 
 DEFAULT_NAME = "chargpt"

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from mingpt.core.errors import CheckpointError
 from mingpt.core.registry import Registry
+from mingpt.distributed.strategy import full_tensor, sharded_like
 from mingpt.initialise import hidden_matrices
-from mingpt.ranks import full_tensor, sharded_like
 from mingpt.utils import multiplies_bfloat16
 
 Groups = list[dict[str, Any]]

@@ -11,8 +11,8 @@ from statistics import median, quantiles
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from mingpt.distributed.strategy import ALONE, Ranks
 from mingpt.lm import LanguageModel
-from mingpt.ranks import ALONE, Ranks
 from mingpt.utils import multiplies_bfloat16, synchronise
 
 BYTES = 4  # of a float32

@@ -21,13 +21,14 @@ from mingpt.core.run_files.records import HOME, TIMING, is_run, newest_first
 from mingpt.core.say import Say, silent
 from mingpt.core.signals import stop_on_signals
 from mingpt.counting import Counting
-from mingpt.distributed import joined
+from mingpt.distributed.ddp_fsdp import joined
+from mingpt.distributed.strategy import Ranks
+from mingpt.distributed.threads import usable_threads
 from mingpt.evaluate import require_autoregressive
 from mingpt.events import Guard, Judge, Log, Sampler, Saver
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.mirror import WandbMirror
 from mingpt.phases import START_UP, TRAINING
-from mingpt.ranks import Ranks
 from mingpt.report import loss_picture
 from mingpt.runlog import JsonLines
 from mingpt.settings import Config, resolved
@@ -41,7 +42,6 @@ from mingpt.text.tokenizers import Tokenizer
 from mingpt.trained import Run
 from mingpt.trainer import Event, Progress, Trainer
 from mingpt.utils import cpu_threads, derived_seed, pick_device
-from mingpt.workers import usable_threads
 from mingpt.zoo import build
 
 

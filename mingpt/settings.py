@@ -17,7 +17,7 @@ from mingpt.core.config_cli import Flags, Implied, Placed, blaming, to_yaml
 from mingpt.core.errors import UsageError, require
 from mingpt.core.paths import absolute, path_of
 from mingpt.core.system_config import DEVICES, SystemConfig
-from mingpt.launch import STRATEGIES, DistConfig
+from mingpt.distributed.torchrun_env import STRATEGIES, DistConfig
 from mingpt.mirror import WANDB_MODES, WandbConfig
 from mingpt.model_config import INITS, MLPS, NORMS, RULES, ModelConfig
 from mingpt.recurrent.config import CELLS, OBJECTIVES, READINGS, READOUTS

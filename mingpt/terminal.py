@@ -4,7 +4,7 @@ import sys
 
 from rich.console import Console
 
-from mingpt.launch import rank
+from mingpt.distributed.torchrun_env import rank
 
 
 def stdout_console() -> Console:

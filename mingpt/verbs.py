@@ -17,7 +17,7 @@ from mingpt.core.errors import MingptError, UsageError
 from mingpt.core.paths import path_of, shown
 from mingpt.core.shell import program, quoted, visible
 from mingpt.core.streams import lasting
-from mingpt.launch import rank
+from mingpt.distributed.torchrun_env import rank
 from mingpt.options import (
     AttentionOptions,
     EvalOptions,

@@ -18,6 +18,7 @@ from mingpt.benchmarks.base import summary, told_of
 from mingpt.benchmarks.options.base import VOCABULARY
 from mingpt.benchmarks.options.growth import Options
 from mingpt.core.say import Say
+from mingpt.distributed.threads import kept
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.model import GPT
 from mingpt.probe import Spread, measure
@@ -26,7 +27,6 @@ from mingpt.report.palette import INK, Palette
 from mingpt.trainer import Trainer
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import cpu_threads, pick_device
-from mingpt.workers import kept
 
 CAPTION = (
     "Time of a training step as one size doubles and all else stays as it is. Dots: medians, with quartiles; lines: "

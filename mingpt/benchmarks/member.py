@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from mingpt import run, settings
-from mingpt.launch import launched
+from mingpt.distributed.torchrun_env import launched
 from mingpt.trainer import Event, Record, Trainer
 
 

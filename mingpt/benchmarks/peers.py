@@ -30,14 +30,14 @@ Step = Callable[[], object]
 
 def ours(shape: dict[str, Any]) -> Step:
     """The project's own Trainer, its checks and records included."""
-    from mingpt.ranks import ALONE
+    from mingpt.distributed.strategy import ALONE
 
     return _our_step(shape, ALONE)
 
 
 def ours_openmp(shape: dict[str, Any]) -> Step:
     """The same with each operation divided among the threads, as PyTorch does by itself, instead of the batch."""
-    from mingpt.ranks import Ranks
+    from mingpt.distributed.strategy import Ranks
 
     class OneAfterTheOther(Ranks):
         passes_at_once = False
@@ -59,8 +59,8 @@ def ours_writing(shape: dict[str, Any]) -> Step:
 
 def ours_through(strategy: str, shape: dict[str, Any]) -> Step:
     """The same through the engine of several processes, as the only one that a launch has."""
-    from mingpt.distributed import DistConfig, joined
-    from mingpt.launch import TOLD
+    from mingpt.distributed.ddp_fsdp import DistConfig, joined
+    from mingpt.distributed.torchrun_env import TOLD
 
     alone = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "LOCAL_WORLD_SIZE": 1}
     told = {**alone, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}  # any that is free
@@ -73,11 +73,11 @@ def _our_step(shape: dict[str, Any], ranks: Any) -> Step:
     import numpy as np
 
     from mingpt.benchmarks.options.base import gpt2
+    from mingpt.distributed.threads import kept
     from mingpt.model import GPT
     from mingpt.text.batches import Batches
     from mingpt.trainer import Trainer
     from mingpt.training_settings import TrainerConfig
-    from mingpt.workers import kept
 
     block, names = shape["block_size"], ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
     sizes = {name: shape[name] for name in names if name in shape}

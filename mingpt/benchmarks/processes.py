@@ -24,7 +24,7 @@ from mingpt.benchmarks.worker import with_ours
 from mingpt.core.errors import UsageError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.core.say import Say
-from mingpt.distributed import STRATEGIES
+from mingpt.distributed.ddp_fsdp import STRATEGIES
 from mingpt.probe import Spread
 from mingpt.utils import pick_device
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mingpt.compiling import uncompiled
+from mingpt.distributed.compile_fallback import uncompiled
 from mingpt.recurrent.activations import Activation
 
 

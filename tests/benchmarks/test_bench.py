@@ -15,8 +15,8 @@ from mingpt.benchmarks.options import attention as attention_options
 from mingpt.benchmarks.worker import Worker
 from mingpt.core.config_cli import Flags
 from mingpt.core.errors import UsageError
-from mingpt.distributed import STRATEGIES
-from mingpt.launch import TOLD
+from mingpt.distributed.ddp_fsdp import STRATEGIES
+from mingpt.distributed.torchrun_env import TOLD
 from mingpt.probe import Spread
 
 CPU = torch.device("cpu")

@@ -9,11 +9,12 @@ import torch
 from company import alone
 from torch import nn
 
-from mingpt import cli, distributed
+from mingpt import cli
 from mingpt.core.errors import UsageError
-from mingpt.distributed import Replicas, Shards
-from mingpt.launch import Launch, launched, rank
-from mingpt.ranks import ALONE, Ranks, full_tensor, local, sharded_like
+from mingpt.distributed import ddp_fsdp
+from mingpt.distributed.ddp_fsdp import Replicas, Shards
+from mingpt.distributed.strategy import ALONE, Ranks, full_tensor, local, sharded_like
+from mingpt.distributed.torchrun_env import Launch, launched, rank
 
 TOLD = {
     "RANK": "3",
@@ -34,7 +35,7 @@ class Untouchable:
 
 def test_process_alone_starts_the_engine(flags: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("dist", "rendezvous", "DistributedDataParallel"):
-        monkeypatch.setattr(distributed, name, Untouchable())
+        monkeypatch.setattr(ddp_fsdp, name, Untouchable())
     alone(flags(tmp_path / "run", {"trainer.max_iters": 1}))
     assert not torch.distributed.is_initialized()
 

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from mingpt import announcing, checkpoint, cli, console
-from mingpt.launch import launched, rank
+from mingpt.distributed.torchrun_env import launched, rank
 from mingpt.report import loss_picture
 from mingpt.trainer import Trainer
 

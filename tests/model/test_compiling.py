@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mingpt.compiling import Compiler
+from mingpt.distributed.compile_fallback import Compiler
+from mingpt.distributed.strategy import LossOf
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT
-from mingpt.ranks import LossOf
 
 inductor = pytest.importorskip("torch._inductor.compile_fx")
 

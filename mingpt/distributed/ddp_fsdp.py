@@ -25,13 +25,13 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from mingpt.compiling import Compiler
 from mingpt.core.errors import PeerError, require
 from mingpt.core.registry import Registry
 from mingpt.core.say import Say, silent
-from mingpt.launch import DistConfig as DistConfig
-from mingpt.launch import Launch, launched
-from mingpt.ranks import ALONE, NUMBERS, LossOf, Ranks, full_tensor, numbers
+from mingpt.distributed.compile_fallback import Compiler
+from mingpt.distributed.strategy import ALONE, NUMBERS, LossOf, Ranks, full_tensor, numbers
+from mingpt.distributed.torchrun_env import DistConfig as DistConfig
+from mingpt.distributed.torchrun_env import Launch, launched
 
 T = TypeVar("T")
 TRAININGS = itertools.count(1)  # of this process, each in its own company

@@ -11,7 +11,7 @@ from mingpt.core.variants import Variants
 
 # What torchrun, or whoever does its work, tells a process.
 TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-STRATEGIES = Variants("mingpt.distributed:STRATEGIES")
+STRATEGIES = Variants("mingpt.distributed.ddp_fsdp:STRATEGIES")
 NAMELESS = "none"  # the id that torchrun gives a launch which was given none
 
 
