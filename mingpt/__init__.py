@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mingpt.core.system_config import SystemConfig as SystemConfig
+    from mingpt.data.data_config import DataConfig as DataConfig
+    from mingpt.data.data_config import SampleConfig as SampleConfig
     from mingpt.experiments.sweeping import sweep as sweep
     from mingpt.interop.exporting import export as export
     from mingpt.interop.importing import import_folder as import_folder
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
     from mingpt.sampling import generate as generate
     from mingpt.settings import Config as Config
     from mingpt.settings import ModelSettings as ModelSettings
-    from mingpt.text.config import DataConfig as DataConfig
-    from mingpt.text.config import SampleConfig as SampleConfig
     from mingpt.trained import Run as Run
     from mingpt.trainer import Trainer as Trainer
     from mingpt.training_settings import TrainerConfig as TrainerConfig
@@ -49,7 +49,7 @@ _HOMES = {
     "BidirectionalRNN": "mingpt.rnn",
     "ComparisonTable": "mingpt.report.tables",
     "Config": "mingpt.settings",
-    "DataConfig": "mingpt.text.config",
+    "DataConfig": "mingpt.data.data_config",
     "GPT": "mingpt.model",
     "LanguageModel": "mingpt.lm",
     "ModelConfig": "mingpt.model_config",
@@ -57,7 +57,7 @@ _HOMES = {
     "NGram": "mingpt.ngram",
     "RNN": "mingpt.rnn",
     "Run": "mingpt.trained",
-    "SampleConfig": "mingpt.text.config",
+    "SampleConfig": "mingpt.data.data_config",
     "Sampling": "mingpt.sampling",
     "SystemConfig": "mingpt.core.system_config",
     "Trainer": "mingpt.trainer",

@@ -13,6 +13,7 @@ from mingpt.core.atomic_io import save_picture
 from mingpt.core.run_files.reading import PLAIN, each_line
 from mingpt.core.say import Say
 from mingpt.core.shell import quoted, visible
+from mingpt.data.tokenizer_base import shown
 from mingpt.influence import Finding, finding
 from mingpt.live import fit
 from mingpt.past_block import PastBlockLoss
@@ -20,7 +21,6 @@ from mingpt.phases import breakdown
 from mingpt.report import heatmaps
 from mingpt.report.words import seconds
 from mingpt.terminal import plain
-from mingpt.text.tokens import shown
 from mingpt.trained import Run
 
 TITLE = 90  # characters that fit over a picture

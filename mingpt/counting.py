@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mingpt.core.say import Say, silent
+from mingpt.data.tokenizers import Ids
 from mingpt.lm import LanguageModel
-from mingpt.text.tokenizers import Ids
 from mingpt.trainer import Record, Trainer
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import synchronise

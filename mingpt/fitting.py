@@ -16,10 +16,10 @@ from mingpt.core.errors import CheckpointError
 from mingpt.core.paths import shown
 from mingpt.core.say import Say
 from mingpt.core.shell import quoted
+from mingpt.data import tokenizers
+from mingpt.data.tokenizers import Tokenizer
 from mingpt.initialise import position_tables
 from mingpt.lm import LanguageModel, ModelConfig
-from mingpt.text import tokenizers
-from mingpt.text.tokenizers import Tokenizer
 
 # Settings in which the two may differ: none changes the function that the weights compute.
 FREE = ("embd_pdrop", "resid_pdrop", "attn_pdrop", "init", "block_size", "kernel")

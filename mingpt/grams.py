@@ -7,7 +7,7 @@ parent * vocab_size + token, is grams[j - 1]: sorted, so one binary search finds
 import numpy as np
 import numpy.typing as npt
 
-from mingpt.text.tokenizers import Ids
+from mingpt.data.tokenizers import Ids
 
 Array = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.int32]

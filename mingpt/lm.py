@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mingpt.core.errors import UsageError
+from mingpt.data.tokenizers import Ids
 from mingpt.model_config import EVERYONE as EVERYONE
 from mingpt.model_config import ModelConfig as ModelConfig
 from mingpt.model_config import Rules
-from mingpt.text.tokenizers import Ids
 
 
 class LMOutput(NamedTuple):

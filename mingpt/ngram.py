@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from mingpt.core.errors import CheckpointError
+from mingpt.data.tokenizers import Ids
 from mingpt.grams import BELOW, TOP, Array, Counts, begins, count, estimated_discounts, sound, sums_of_children
 from mingpt.lm import LanguageModel, LMOutput, ModelConfig, next_token_loss
 from mingpt.model_config import NGramRules
-from mingpt.text.tokenizers import Ids
 
 
 class NGramState:

@@ -15,14 +15,14 @@ from mingpt.core import paths
 from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.core.run_files.reading import Record, read_json
 from mingpt.core.run_files.records import STARTS_FROM
-from mingpt.text import prepared_folder, reading
-from mingpt.text.config import FILE_NAME
-from mingpt.text.corpora import SHAKESPEARE_SHA256, TINY_SHA256
+from mingpt.data import prepared_folder, text_files
+from mingpt.data.data_config import FILE_NAME
+from mingpt.data.shakespeare import SHAKESPEARE_SHA256, TINY_SHA256
 
 TEXT, TOKENIZER = "data.path", "data.tokenizer"
 ENVIRONMENT = "environment.json"
 OF_TEXT = {"text?": str | None, "text_sha256?": str | None}
-MADE = {reading.TINY_PATH: TINY_SHA256, reading.DEFAULT_PATH: SHAKESPEARE_SHA256}
+MADE = {text_files.TINY_PATH: TINY_SHA256, text_files.DEFAULT_PATH: SHAKESPEARE_SHA256}
 
 
 def placed(given: Mapping[str, Any], file_of: Mapping[str, Path]) -> dict[str, Any]:
@@ -64,13 +64,13 @@ def as_of_its_run(given: Mapping[str, Any], file_of: Mapping[str, Path]) -> dict
 
 def text_is_gone(folder: Path, path: str) -> DataError:
     """Return the error for a run in `folder` whose text is not at `path` any more."""
-    where = f"{paths.shown(folder)}: its text is no longer at {reading.shown(path)}"
+    where = f"{paths.shown(folder)}: its text is no longer at {text_files.shown(path)}"
     return DataError(f"{where}; name it with --data.path=FILE")
 
 
 def is_there(path: str) -> bool:
     """Whether a text lies at `path`, or can be made or downloaded."""
-    return reading.is_name(path) or _is_text(path)
+    return text_files.is_name(path) or _is_text(path)
 
 
 def _environment(folder: Path) -> Record:
@@ -79,9 +79,9 @@ def _environment(folder: Path) -> Record:
 
 def _of_its_run(given: Mapping[str, Any], file_of: Mapping[str, Path]) -> dict[str, Any]:
     path = given.get(TEXT)
-    if TEXT not in file_of or not isinstance(path, str) or path in (reading.STDIN, reading.TINY_PATH):
+    if TEXT not in file_of or not isinstance(path, str) or path in (text_files.STDIN, text_files.TINY_PATH):
         return dict(given)
-    own = _environment(file_of[TEXT].parent).get("text") if reading.is_relative(path) else None
+    own = _environment(file_of[TEXT].parent).get("text") if text_files.is_relative(path) else None
     return {**given, TEXT: own} if own else dict(given)
 
 
@@ -95,7 +95,7 @@ def _tokenizer_placed(given: dict[str, Any], file_of: Mapping[str, Path]) -> dic
 
 
 def _meant(key: str, value: str, file: Path) -> str:
-    absolute, exists = (reading.absolute, _is_text) if key == TEXT else (paths.absolute, _exists)
+    absolute, exists = (text_files.absolute, _is_text) if key == TEXT else (paths.absolute, _exists)
     here, there = absolute(value), absolute(value, file.parent)
     if here == there or not exists(there):
         return value
@@ -104,13 +104,13 @@ def _meant(key: str, value: str, file: Path) -> str:
     if Path(here).resolve() != Path(there).resolve():
         raise UsageError(
             f"{key}={value} of {paths.shown(file)}: lies both in the current folder and beside that file; "
-            f"name the one that is meant: --{key}={reading.shown(here)} or --{key}={reading.shown(there)}"
+            f"name the one that is meant: --{key}={text_files.shown(here)} or --{key}={text_files.shown(there)}"
         )
     return here
 
 
 def _is_text(path: str) -> bool:
-    return reading.is_there(path) or prepared_folder.is_prepared(path)
+    return text_files.is_there(path) or prepared_folder.is_prepared(path)
 
 
 def _exists(path: str) -> bool:
@@ -121,14 +121,14 @@ def _require_same_text(path: str, folder: Path) -> None:
     """Check that the text has not changed since the run in `folder`, if there is one, began with it."""
     environment = _environment(folder)
     own, expected = environment.get("text"), environment.get("text_sha256")
-    if expected is None or path == reading.STDIN or not (path == own or reading.is_name(path)):
+    if expected is None or path == text_files.STDIN or not (path == own or text_files.is_name(path)):
         return
     if not is_there(path):
         raise text_is_gone(folder, path)
     if sha256_of(path) != expected:
         raise DataError(
-            f"{reading.shown(path)}: no longer the text that {paths.shown(folder)} was trained on (sha256 differs); "
-            f"--data.path={reading.shown(path)} takes it as it is"
+            f"{text_files.shown(path)}: no longer the text that {paths.shown(folder)} was trained on (sha256 differs); "
+            f"--data.path={text_files.shown(path)} takes it as it is"
         )
 
 
@@ -138,11 +138,11 @@ def sha256_of(path: str) -> str:
     Raises:
         DataError: it can't be read.
     """
-    if reading.is_name(path):
+    if text_files.is_name(path):
         return MADE[path]
     if prepared_folder.is_prepared(path):
         return prepared_folder.text_sha256_of(paths.path_of(path))
     digest = hashlib.sha256()
-    for _ in reading.chunks(reading.files_of(path), digest):
+    for _ in text_files.chunks(text_files.files_of(path), digest):
         pass
     return digest.hexdigest()

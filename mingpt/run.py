@@ -21,6 +21,12 @@ from mingpt.core.run_files.records import HOME, TIMING, is_run, newest_first
 from mingpt.core.say import Say, silent
 from mingpt.core.signals import stop_on_signals
 from mingpt.counting import Counting
+from mingpt.data import special_tokens, tokenizers
+from mingpt.data.batches import Batches, Lanes
+from mingpt.data.dataset import Corpus, prepare
+from mingpt.data.prompts import prompts_for
+from mingpt.data.text_files import DEFAULT_PATH
+from mingpt.data.tokenizers import Tokenizer
 from mingpt.distributed.ddp_fsdp import joined
 from mingpt.distributed.strategy import Ranks
 from mingpt.distributed.threads import usable_threads
@@ -32,13 +38,6 @@ from mingpt.phases import START_UP, TRAINING
 from mingpt.report import loss_picture
 from mingpt.runlog import JsonLines
 from mingpt.settings import Config, resolved
-from mingpt.text import special as special_tokens
-from mingpt.text import tokenizers
-from mingpt.text.batches import Batches, Lanes
-from mingpt.text.corpus import Corpus, prepare
-from mingpt.text.prompts import prompts_for
-from mingpt.text.reading import DEFAULT_PATH
-from mingpt.text.tokenizers import Tokenizer
 from mingpt.trained import Run
 from mingpt.trainer import Event, Progress, Trainer
 from mingpt.utils import cpu_threads, derived_seed, pick_device

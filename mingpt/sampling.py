@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from mingpt.core.errors import NotFiniteError, UsageError, require
+from mingpt.data.tokenizers import Tokenizer
 from mingpt.lm import LanguageModel, State, evaluating
 from mingpt.sampling_settings import COMPILE_RULE
 from mingpt.sampling_settings import Sampling as Sampling
 from mingpt.stepping import Step, compiled_step
-from mingpt.text.tokenizers import Tokenizer
 from mingpt.utils import cpu_threads
 
 LINE_END = "\n"  # where an empty prompt starts

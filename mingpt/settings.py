@@ -17,13 +17,13 @@ from mingpt.core.config_cli import Flags, Implied, Placed, blaming, to_yaml
 from mingpt.core.errors import UsageError, require
 from mingpt.core.paths import absolute, path_of
 from mingpt.core.system_config import DEVICES, SystemConfig
+from mingpt.data import text_files
+from mingpt.data.data_config import FILE_NAME, TOKENIZERS, DataConfig, SampleConfig
+from mingpt.data.prepared_folder import is_prepared, settings_of
 from mingpt.distributed.torchrun_env import STRATEGIES, DistConfig
 from mingpt.mirror import WANDB_MODES, WandbConfig
 from mingpt.model_config import INITS, MLPS, NORMS, RULES, ModelConfig
 from mingpt.recurrent.config import CELLS, OBJECTIVES, READINGS, READOUTS
-from mingpt.text import reading
-from mingpt.text.config import FILE_NAME, TOKENIZERS, DataConfig, SampleConfig
-from mingpt.text.prepared_folder import is_prepared, settings_of
 from mingpt.training_settings import COMPILE, OPTIMIZERS, SCHEDULES, TrainerConfig, refuse_carrying, refuse_unread
 
 PRESETS = {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
@@ -135,7 +135,7 @@ def resolved(config: Config) -> Config:
     return dataclasses.replace(
         config,
         system=dataclasses.replace(config.system, work_dir=place and absolute(place)),
-        data=dataclasses.replace(data, path=reading.absolute(data.path), tokenizer=tokenizer),
+        data=dataclasses.replace(data, path=text_files.absolute(data.path), tokenizer=tokenizer),
         model=dataclasses.replace(config.model, pretrained_folder=start and absolute(start)),
     )
 

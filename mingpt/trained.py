@@ -14,6 +14,14 @@ from mingpt.core.errors import CheckpointError, DataError, UsageError, require
 from mingpt.core.paths import shown
 from mingpt.core.run_files.reading import Record, last_line, read_losses
 from mingpt.core.say import Say, silent
+from mingpt.data import text_files
+from mingpt.data.dataset import prepare
+from mingpt.data.prepared_folder import is_prepared
+from mingpt.data.shakespeare import read_text
+from mingpt.data.special_tokens import SpecialTokens
+from mingpt.data.text_files import STDIN, TINY_PATH, given_as, is_there
+from mingpt.data.tokenizer_base import shown as token_name
+from mingpt.data.tokenizers import Ids, Tokenizer
 from mingpt.evaluate import HeldOutLoss, PseudoLikelihood, held_out_loss, pseudo_likelihood
 from mingpt.influence import influence
 from mingpt.lm import LanguageModel
@@ -21,14 +29,6 @@ from mingpt.past_block import PastBlockLoss, past_block_loss
 from mingpt.report import heatmaps, loss_picture
 from mingpt.sampling import Sampling, fill, stream, write
 from mingpt.settings import Config
-from mingpt.text import reading
-from mingpt.text.corpora import read_text
-from mingpt.text.corpus import prepare
-from mingpt.text.prepared_folder import is_prepared
-from mingpt.text.reading import STDIN, TINY_PATH, given_as, is_there
-from mingpt.text.special import SpecialTokens
-from mingpt.text.tokenizers import Ids, Tokenizer
-from mingpt.text.tokens import shown as token_name
 from mingpt.trainer import Progress
 
 PSEUDO_TOKENS = 16384  # hidden one at a time, each at the cost of a pass over its block
@@ -264,7 +264,7 @@ class Run:
             raise DataError(f"{text.source}: {unknown}") from None
 
     def _named(self, path: str | None) -> str:
-        return shown(self.folder) if path is None else reading.shown(path)
+        return shown(self.folder) if path is None else text_files.shown(path)
 
     def _own_text(self) -> str:
         """Where the run's text lies, from whatever folder one asks; never a reason to write it anew."""
@@ -278,7 +278,7 @@ class Run:
         if self.config.data.path == TINY_PATH:  # wherever it is kept
             return TINY_PATH
         if not is_there(path) and not is_prepared(path):
-            gone = f"its text is no longer at {reading.shown(path)}"
+            gone = f"its text is no longer at {text_files.shown(path)}"
             raise DataError(f"{shown(self.folder)}: {gone}; name one with --text")
         return path
 

@@ -156,9 +156,10 @@ def leaks(argv: Sequence[str]) -> int:
 def prepare(argv: Sequence[str]) -> int:
     """tokenize a text of any size once, for runs to read"""
     from mingpt.core.config_cli import Flags
-    from mingpt.text import prepared_folder, preparing
-    from mingpt.text.config import DataConfig
-    from mingpt.text.tokenizers import TOKENIZERS
+    from mingpt.data import prepare as preparing
+    from mingpt.data import prepared_folder
+    from mingpt.data.data_config import DataConfig
+    from mingpt.data.tokenizers import TOKENIZERS
 
     groups, hidden = {"data": DataConfig, "": PrepareOptions}, ("data.block_size", "data.stateful")
     choices = {"data.tokenizer": list(TOKENIZERS)}

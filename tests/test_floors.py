@@ -121,7 +121,7 @@ def names_in(folder: Path) -> dict[str, Path]:
 
 
 def read_imports(source: str, package: str, known: Iterable[str]) -> Imports:
-    """What `source` imports, which lies in `package` (as `mingpt.text`); `known` tells a module from a name in one."""
+    """What `source` imports, which lies in `package` (as `mingpt.data`); `known` tells a module from a name in one."""
     found, modules = Imports(), {f"mingpt.{name}" for name in known}
     tree = ast.parse(source)
     functions = [

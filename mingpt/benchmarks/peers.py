@@ -73,9 +73,9 @@ def _our_step(shape: dict[str, Any], ranks: Any) -> Step:
     import numpy as np
 
     from mingpt.benchmarks.options.base import gpt2
+    from mingpt.data.batches import Batches
     from mingpt.distributed.threads import kept
     from mingpt.model import GPT
-    from mingpt.text.batches import Batches
     from mingpt.trainer import Trainer
     from mingpt.training_settings import TrainerConfig
 

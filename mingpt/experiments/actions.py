@@ -11,6 +11,7 @@ from mingpt.core.errors import UsageError
 from mingpt.core.run_files.records import HOME
 from mingpt.core.say import Say
 from mingpt.core.signals import EXIT_CODES
+from mingpt.data.text_files import STDIN, given_as
 from mingpt.experiments.asked import check_experiment, publish_options, run_options, settings_alone, show_options
 from mingpt.experiments.base import Experiment, Settings
 from mingpt.experiments.conclude import Show, said_of
@@ -24,7 +25,6 @@ from mingpt.report.drawing import Drawing
 from mingpt.report.index import RESULTS
 from mingpt.report.published import publish, summary_form, unfinished
 from mingpt.report.words import counted
-from mingpt.text.reading import STDIN, given_as
 
 
 def experiment(words: Sequence[str], say: Say, program: str, conclude: Conclude, compared: Show) -> int:

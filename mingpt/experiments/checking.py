@@ -10,14 +10,14 @@ from mingpt.checkpoint import Checkpoint
 from mingpt.core.errors import UsageError
 from mingpt.core.paths import path_of
 from mingpt.core.say import silent
+from mingpt.data.batches import Lanes
+from mingpt.data.data_config import DataConfig
+from mingpt.data.dataset import Corpus, prepare
+from mingpt.data.splits import refuse_short
 from mingpt.experiments.base import Cell
 from mingpt.experiments.plan import naming
 from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.settings import Config
-from mingpt.text.batches import Lanes
-from mingpt.text.config import DataConfig
-from mingpt.text.corpus import Corpus, prepare
-from mingpt.text.splits import refuse_short
 from mingpt.utils import pick_device
 from mingpt.zoo import build
 

@@ -21,11 +21,11 @@ from mingpt.core.run_files.reading import readable
 from mingpt.core.safe_parsing import TOKENIZER_BYTES, parse_json, read_at_most
 from mingpt.core.say import Say, silent
 from mingpt.core.version import VERSION
+from mingpt.data.data_config import FILE_NAME
+from mingpt.data.prepared_folder import is_prepared, tokenizer_sha256_of
+from mingpt.data.text_files import reason
 from mingpt.origins import sha256_of
 from mingpt.settings import Config
-from mingpt.text.config import FILE_NAME
-from mingpt.text.prepared_folder import is_prepared, tokenizer_sha256_of
-from mingpt.text.reading import reason
 
 Inputs = Mapping[str, str]  # sha256 of everything that a trial reads beside its settings, by what it is
 LENGTH = 16  # hexadecimal digits of an id

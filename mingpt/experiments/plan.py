@@ -22,15 +22,15 @@ from mingpt.core.atomic_io import sha256, write_atomic
 from mingpt.core.errors import MingptError, require
 from mingpt.core.paths import path_of
 from mingpt.core.say import Say, silent
+from mingpt.data.dataset import prepare
+from mingpt.data.prepared_folder import is_prepared, text_sha256_of
+from mingpt.data.shakespeare import read_text
+from mingpt.data.text_files import STDIN
 from mingpt.experiments.base import DEFAULTS, Cell, Experiment, Settings, read_by, settings_of
 from mingpt.experiments.identity import Inputs, inputs_of, trial_id
 from mingpt.model_config import RULES
 from mingpt.report.cells import RECORD, inside
 from mingpt.settings import Config
-from mingpt.text.corpora import read_text
-from mingpt.text.corpus import prepare
-from mingpt.text.prepared_folder import is_prepared, text_sha256_of
-from mingpt.text.reading import STDIN
 
 RATE = "trainer.learning_rate"
 JUDGED_ON = 0.05  # of the training part, its end

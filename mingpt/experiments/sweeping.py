@@ -12,6 +12,7 @@ from mingpt.core.errors import MingptError, UsageError, require
 from mingpt.core.paths import path_of
 from mingpt.core.run_files.records import HOME
 from mingpt.core.say import Say, silent
+from mingpt.data.text_files import STDIN
 from mingpt.experiments import checking
 from mingpt.experiments.actions import ended, without
 from mingpt.experiments.asked import SweepOptions, own_words, sweep_options
@@ -24,7 +25,6 @@ from mingpt.report.tables import ComparisonTable, compare
 from mingpt.report.verdicts import FEWEST
 from mingpt.report.words import counted
 from mingpt.settings import Config
-from mingpt.text.reading import STDIN
 
 ELSEWHERE = "--folder=DIR names another folder"
 

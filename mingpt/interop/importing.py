@@ -19,6 +19,10 @@ from mingpt.core.paths import path_of
 from mingpt.core.run_files.records import HOME
 from mingpt.core.safe_parsing import TOKENIZER_BYTES
 from mingpt.core.say import Say, silent
+from mingpt.data.bpe_tokenizer import LibraryTokenizer
+from mingpt.data.data_config import DataConfig
+from mingpt.data.special_tokens import SpecialTokens
+from mingpt.data.tokenizers import TOKENIZERS, Tokenizer
 from mingpt.interop import special, vocabulary
 from mingpt.interop.architectures import ARCHITECTURES, Architecture, spelled
 from mingpt.interop.reading import (
@@ -35,10 +39,6 @@ from mingpt.interop.weights import as_ours, as_theirs, numbered
 from mingpt.lm import EVERYONE, ModelConfig
 from mingpt.model import GPT
 from mingpt.settings import Config, ModelSettings
-from mingpt.text.config import DataConfig
-from mingpt.text.library import LibraryTokenizer
-from mingpt.text.special import SpecialTokens
-from mingpt.text.tokenizers import TOKENIZERS, Tokenizer
 from mingpt.trainer import Progress
 from mingpt.utils import SystemConfig, process_kept
 

@@ -13,10 +13,10 @@ from typing import Any
 from mingpt.core.errors import CheckpointError
 from mingpt.core.paths import shown
 from mingpt.core.say import Say
+from mingpt.data.bpe_tokenizer import LibraryTokenizer
+from mingpt.data.special_tokens import SpecialTokens
+from mingpt.data.tokenizers import Tokenizer
 from mingpt.interop.reading import CONFIG, read_object, read_text
-from mingpt.text.library import LibraryTokenizer
-from mingpt.text.special import SpecialTokens
-from mingpt.text.tokenizers import Tokenizer
 
 IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 NAMES = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))

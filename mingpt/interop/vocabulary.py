@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from mingpt.core.errors import UsageError
-from mingpt.text import tokenizers
-from mingpt.text.library import LibraryTokenizer
-from mingpt.text.tokenizer_json import byte_of
-from mingpt.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
+from mingpt.data import tokenizers
+from mingpt.data.bpe_tokenizer import LibraryTokenizer
+from mingpt.data.tokenizer_json import byte_of
+from mingpt.data.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
 
 Described = dict[str, Any]
 UNKNOWN = "[UNK]"  # not in the vocabulary: an unknown character is refused, as it is here

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from mingpt.attention.layers import AttentionConfig, mask_of
 from mingpt.attention.masks import CAUSAL, FULL, MASKS, Mask, sliding_window
+from mingpt.data.tokenizers import CharTokenizer
 from mingpt.evaluate import held_out_loss
 from mingpt.lm import ModelConfig
 from mingpt.model import GPT, GroupedQueryAttention
 from mingpt.sampling import Sampling, generate
-from mingpt.text.tokenizers import CharTokenizer
 
 N = 11
 RULES: dict[str, Mask] = {

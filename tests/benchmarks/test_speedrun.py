@@ -17,8 +17,8 @@ from mingpt import settings
 from mingpt.benchmarks import BENCHMARKS, contenders, speedrun
 from mingpt.core.config_cli import Flags
 from mingpt.core.errors import UsageError
+from mingpt.data.dataset import prepare
 from mingpt.settings import Config
-from mingpt.text.corpus import prepare
 
 # A bigram model under nanoGPT's names; LEAK adds what stands behind the predicted token.
 CLONE = """

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from mingpt.attention.positions import POSITIONS
 from mingpt.core.errors import UsageError
+from mingpt.data.data_config import DataConfig
+from mingpt.data.tokenizers import TOKENIZERS
 from mingpt.initialise import INITS
 from mingpt.mirror import WANDB_MODES, WandbConfig
 from mingpt.mlps import MLPS
 from mingpt.norms import NORMS
 from mingpt.optim import OPTIMIZERS, SCHEDULES
 from mingpt.settings import Config, ModelSettings, parse, read
-from mingpt.text.config import DataConfig
-from mingpt.text.tokenizers import TOKENIZERS
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import SystemConfig
 

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from mingpt.core.run_files.reading import read_lines
+from mingpt.data.tokenizers import TOKENIZERS
 from mingpt.experiments import actions, plan
 from mingpt.experiments.base import Cell, Experiment, Lab, read_by
 from mingpt.experiments.known import EXPERIMENTS
@@ -15,7 +16,6 @@ from mingpt.report.cells import smallness
 from mingpt.report.palette import Palette
 from mingpt.run import train
 from mingpt.settings import Config
-from mingpt.text.tokenizers import TOKENIZERS
 from mingpt.training_settings import UNREAD
 from mingpt.zoo import FAMILIES
 

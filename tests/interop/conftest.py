@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from mingpt.data.bpe_tokenizer import LibraryTokenizer
+from mingpt.data.tokenizers import CharTokenizer
 from mingpt.lm import ModelConfig
 from mingpt.settings import Config
-from mingpt.text.library import LibraryTokenizer
-from mingpt.text.tokenizers import CharTokenizer
 from mingpt.trained import Run
 from mingpt.trainer import Progress
 from mingpt.zoo import build

@@ -13,12 +13,12 @@ from mingpt.attention.masks import MASKS
 from mingpt.attention.positions import POSITIONS
 from mingpt.attention.scores import SCORES
 from mingpt.core.errors import MingptError, UsageError
+from mingpt.data.tokenizers import ByteTokenizer
 from mingpt.interop import exporting, parity
 from mingpt.interop.architectures import ARCHITECTURES, architecture_of, spelled
 from mingpt.lm import ModelConfig
 from mingpt.mlps import MLPS
 from mingpt.norms import NORMS
-from mingpt.text.tokenizers import ByteTokenizer
 from mingpt.trained import Run
 from mingpt.zoo import FAMILIES
 

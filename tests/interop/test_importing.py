@@ -12,11 +12,11 @@ import torch
 import mingpt
 from mingpt import checkpoint, run, settings
 from mingpt.core.errors import CheckpointError, DataError, UsageError
+from mingpt.data.data_config import DataConfig
+from mingpt.data.dataset import prepare
 from mingpt.interop import exporting, importing, parity
 from mingpt.mirror import WandbConfig
 from mingpt.settings import Config, ModelSettings
-from mingpt.text.config import DataConfig
-from mingpt.text.corpus import prepare
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import SystemConfig
 

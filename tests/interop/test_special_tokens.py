@@ -12,10 +12,10 @@ import torch
 import mingpt
 from mingpt import cli, run, settings
 from mingpt.core.errors import CheckpointError, UsageError
+from mingpt.data import special_tokens
+from mingpt.data.special_tokens import SpecialTokens
 from mingpt.interop import exporting, importing
 from mingpt.sampling import Sampling, generate
-from mingpt.text import special
-from mingpt.text.special import SpecialTokens
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -184,11 +184,11 @@ def test_template_that_is_a_link_or_too_long_is_rejected(folder: Path, tmp_path:
 @pytest.mark.parametrize("kept", [[], {"ids": {"eos_token_id": 1}}, {"tokens": {"eos_token": 1}}, {"evil": 1}], ids=str)
 def test_state_with_special_tokens_of_another_shape_is_rejected(kept: Any) -> None:
     with pytest.raises(CheckpointError, match=r"state.json: special: "):
-        special.from_state({"special": kept})
+        special_tokens.from_state({"special": kept})
 
 
 def test_checkpoint_from_before_special_tokens_were_kept_has_none() -> None:
-    assert special.from_state({"step": 3}) == SpecialTokens()
+    assert special_tokens.from_state({"step": 3}) == SpecialTokens()
 
 
 def test_generation_stops_before_a_token_that_ends_a_text(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mingpt.text.tokenizers import CharTokenizer
+from mingpt.data.tokenizers import CharTokenizer
 
 LETTERS = CharTokenizer("abcdefghijk")  # 11, as the tiny model's vocabulary; one byte each
 

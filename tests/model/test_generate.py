@@ -12,11 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from mingpt.data.tokenizers import ByteTokenizer, CharTokenizer
 from mingpt.lm import LanguageModel, LMOutput, ModelConfig
 from mingpt.model import GPT
 from mingpt.rnn import RNN
 from mingpt.sampling import Sampling, generate, probabilities, stream, write
-from mingpt.text.tokenizers import ByteTokenizer, CharTokenizer
 
 MakeGPT = Callable[..., GPT]
 LETTERS = CharTokenizer("\nabcdefghij")  # 11, as the tiny model's vocabulary

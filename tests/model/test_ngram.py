@@ -11,10 +11,10 @@ from torch import Tensor
 
 from mingpt import checkpoint, grams
 from mingpt.core.errors import CheckpointError, UsageError
+from mingpt.data.tokenizers import CharTokenizer
 from mingpt.evaluate import held_out_loss
 from mingpt.lm import ModelConfig
 from mingpt.ngram import NGram, kneser_ney_losses
-from mingpt.text.tokenizers import CharTokenizer
 
 Gram = tuple[int, ...]
 

@@ -10,8 +10,8 @@ import torch
 
 from mingpt import checkpoint, fitting, folders, run
 from mingpt.core.errors import CheckpointError
+from mingpt.data.tokenizers import CharTokenizer
 from mingpt.model import GPT
-from mingpt.text.tokenizers import CharTokenizer
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["learned", "rope"])

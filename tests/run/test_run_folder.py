@@ -17,13 +17,13 @@ from mingpt.checkpoint import MANIFEST
 from mingpt.core.atomic_io import sha256
 from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.core.run_files.reading import read_lines
+from mingpt.data import prepare
+from mingpt.data.data_config import DataConfig
+from mingpt.data.splits import split
 from mingpt.ngram import kneser_ney_losses
 from mingpt.report import loss_picture
 from mingpt.run import Run
 from mingpt.sampling import Sampling
-from mingpt.text import preparing
-from mingpt.text.config import DataConfig
-from mingpt.text.splits import split
 
 ROOT = Path(run.__file__).parents[1]
 DRAW = loss_picture.draw  # the fixtures of this folder put something quicker in its place
@@ -88,7 +88,7 @@ def test_odd_settings_read_back_differ(tmp_path: Path, tiny: Any, odd: dict[str,
 
 def test_run_of_a_damaged_prepared_text_cannot_be_loaded(tmp_path: Path, tiny: Any) -> None:
     ids = tmp_path / "ids"
-    preparing.write(DataConfig(path=tiny(None).data.path), ids, lambda line: None)
+    prepare.write(DataConfig(path=tiny(None).data.path), ids, lambda line: None)
     one_step = {"trainer.max_iters": 1, "trainer.schedule": "constant", "trainer.warmup_iters": 0}
     made = run.train(tiny(tmp_path / "run", {"data.path": str(ids), **one_step})).folder
     before = run.load(made, device="cpu").generate("a", 5, seed=1)

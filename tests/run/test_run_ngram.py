@@ -12,11 +12,11 @@ from mingpt import checkpoint, run, settings
 from mingpt.core.atomic_io import sha256
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_lines
+from mingpt.data.splits import split
+from mingpt.data.tokenizers import Ids
 from mingpt.evaluate import held_out_loss
 from mingpt.report import loss_picture
 from mingpt.settings import Config
-from mingpt.text.splits import split
-from mingpt.text.tokenizers import Ids
 from mingpt.trained import Run
 from mingpt.training_settings import EVERY, READ_BY_COUNTING, TrainerConfig
 

@@ -11,8 +11,8 @@ import pytest
 from mingpt import cli, folders, origins, run, settings
 from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.core.paths import absolute, expanded, shown
+from mingpt.data import text_files
 from mingpt.interop import exporting
-from mingpt.text import reading
 
 OTHER = "hgfedcba ,\n" * 80
 
@@ -133,10 +133,10 @@ def test_default_text_is_written_where_a_run_begins_and_nowhere_else(
         Path(path).write_text(OTHER, encoding="utf-8")
         return reading_text(path, say)
 
-    from mingpt.text import corpora
+    from mingpt.data import shakespeare
 
-    reading_text = corpora.read_text
-    monkeypatch.setattr(corpora, "_write_shakespeare", write)
+    reading_text = shakespeare.read_text
+    monkeypatch.setattr(shakespeare, "_write_shakespeare", write)
     (tmp_path / "a").mkdir()
     monkeypatch.chdir(tmp_path / "a")
     folder = run.train(tiny(tmp_path / "run", {"data.path": "input.txt", "trainer.max_iters": 1})).folder
@@ -227,26 +227,26 @@ def test_list_in_a_folder_of_an_odd_name_stays_a_list(
         "*.txt": f"{name}/x.txt\n{name}/y.txt\n",
         ".": f"{name}/x.txt\n{name}/y.txt\n",
     }.items():
-        named = reading.absolute(path)
-        assert reading.shown(named) == path
-        assert reading.absolute(named) == named
+        named = text_files.absolute(path)
+        assert text_files.shown(named) == path
+        assert text_files.absolute(named) == named
         with monkeypatch.context() as patch:
             patch.chdir("/")
-            assert "".join(Path(file).read_text() for file in reading.files_of(named)) == content
-    assert not origins.is_there(reading.absolute("z.txt"))
+            assert "".join(Path(file).read_text() for file in text_files.files_of(named)) == content
+    assert not origins.is_there(text_files.absolute("z.txt"))
 
 
 def test_path_is_shown_so_that_it_means_the_same_when_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for special in ("-", "tinyshakespeare", "input.txt"):
-        assert reading.shown(special) == reading.absolute(special) == special
-        assert reading.shown(reading.absolute(f"./{special}")) == f"./{special}"
+        assert text_files.shown(special) == text_files.absolute(special) == special
+        assert text_files.shown(text_files.absolute(f"./{special}")) == f"./{special}"
     for typed in ("./~", "./~/a.txt", "./~*.txt", "a.txt,./~/b.txt"):
-        assert reading.shown(reading.absolute(typed)) == typed
+        assert text_files.shown(text_files.absolute(typed)) == typed
         assert shown(absolute(typed)) == typed
     Path("~").mkdir()
     Path("~/a.txt").touch()
-    assert reading.shown(reading.absolute("./~/a.txt")) == "./~/a.txt"
+    assert text_files.shown(text_files.absolute("./~/a.txt")) == "./~/a.txt"
 
 
 def test_removed_current_folder_is_said(tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,9 +262,11 @@ def test_text_of_a_cache_that_moved_is_found_again(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What has a name is wherever it is kept."""
-    from mingpt.text import corpora
+    from mingpt.data import shakespeare
 
-    monkeypatch.setattr(corpora, "TINY_SHA256", json.loads((home / "run/environment.json").read_text())["text_sha256"])
+    monkeypatch.setattr(
+        shakespeare, "TINY_SHA256", json.loads((home / "run/environment.json").read_text())["text_sha256"]
+    )
     config = (home / "run/config.yaml").read_text().replace(str(home / "text.txt"), "tinyshakespeare")
     (home / "run/config.yaml").write_text(config)
     environment = (home / "run/environment.json").read_text().replace(str(home / "text.txt"), "/old/tiny.txt")

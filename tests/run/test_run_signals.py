@@ -12,7 +12,7 @@ import pytest
 
 from mingpt import checkpoint, run
 from mingpt.core.signals import EXIT_CODES
-from mingpt.text.batches import Batches
+from mingpt.data.batches import Batches
 from mingpt.trainer import Trainer
 
 ROOT = Path(run.__file__).parents[1]

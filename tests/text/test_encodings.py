@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from reading import refusal, write
 
-from mingpt.text.corpora import read_text
-from mingpt.text.encodings import unmarked
+from mingpt.data.encodings import unmarked
+from mingpt.data.shakespeare import read_text
 
 LATIN = "To be, or not to be:\nthat is the question.\n"
 SCRIPTS = {
@@ -85,5 +85,5 @@ def test_damaged_utf8_gets_the_place_of_its_bad_byte(tmp_path: Path, monkeypatch
     assert said.startswith(f"data.path: 'x.txt' is not UTF-8: byte 0xff at offset {at}, line 7; ")
     assert "damaged there" in said
     assert "`iconv -c -f UTF-8 -t UTF-8 x.txt > utf8.txt`" in said
-    monkeypatch.setattr("mingpt.text.reading.BLOCK_BYTES", 3)
+    monkeypatch.setattr("mingpt.data.text_files.BLOCK_BYTES", 3)
     assert f"offset {at}, line 7; " in refusal("x.txt")

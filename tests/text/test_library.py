@@ -14,12 +14,12 @@ from reading import python
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from mingpt.core.errors import CheckpointError, UsageError
+from mingpt.data import bpe_tokenizer, tokenizer_base
+from mingpt.data.bpe_tokenizer import LibraryTokenizer
+from mingpt.data.tokenizer_base import cut, shown
+from mingpt.data.tokenizers import TOKENIZERS, CharTokenizer, from_json
 from mingpt.interop.vocabulary import as_json
 from mingpt.sampling import spells
-from mingpt.text import library, tokens
-from mingpt.text.library import LibraryTokenizer
-from mingpt.text.tokenizers import TOKENIZERS, CharTokenizer, from_json
-from mingpt.text.tokens import cut, shown
 
 TEXT = "The cat sat; the dog, too: Zoë’s 🤗 they're 1234\n\n  and so on.\r\n" * 9
 
@@ -29,7 +29,7 @@ def bpe() -> LibraryTokenizer:
     return LibraryTokenizer.of([TEXT], vocab_size=290)
 
 
-def spelled(tokenizer: tokens.Tokenizer, ids: Any) -> bytes:
+def spelled(tokenizer: tokenizer_base.Tokenizer, ids: Any) -> bytes:
     return b"".join(tokenizer.spelling[id] for id in ids)
 
 
@@ -73,7 +73,9 @@ def test_text_in_pieces_makes_another_vocabulary(kind: str) -> None:
 
 
 def test_vocabulary_depends_on_threads_or_the_seed_of_hashes(bpe: LibraryTokenizer) -> None:
-    code = f"from mingpt.text.library import LibraryTokenizer as L; print(L.of([{TEXT!r}], 290).to_json(), end='')"
+    code = (
+        f"from mingpt.data.bpe_tokenizer import LibraryTokenizer as L; print(L.of([{TEXT!r}], 290).to_json(), end='')"
+    )
     for number in "12":
         assert python(code, RAYON_NUM_THREADS=number, PYTHONHASHSEED=number) == bpe.to_json().strip()
 
@@ -83,21 +85,21 @@ def test_long_text_is_learned_from_whole_or_from_one_end(
     monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int]
 ) -> None:
     for name, limit in zip(("LEARNED_FROM", "LEARNED_WORDS", "LONGEST_WORD"), (*limits, 20), strict=True):
-        monkeypatch.setattr(library, name, limit)
+        monkeypatch.setattr(bpe_tokenizer, name, limit)
     text = "".join(f"w{number} said so\n" for number in range(300))
-    kept = library._spread([text])
-    assert kept == library._spread([text[:77], text[77:]])
+    kept = bpe_tokenizer._spread([text])
+    assert kept == bpe_tokenizer._spread([text[:77], text[77:]])
     places = [text.index(piece) for piece in kept]
     assert len(kept) >= 5
     assert places[0] == 0
     assert max(after - before for before, after in pairwise([*places, len(text)])) <= len(text) / 3
     assert sum(map(len, kept)) <= limits[0] + 20
-    assert len({word for piece in kept for word in library.WORDS.findall(piece)}) < 120
+    assert len({word for piece in kept for word in bpe_tokenizer.WORDS.findall(piece)}) < 120
 
 
 def test_word_without_an_end_is_learned_whole() -> None:
     """The library takes minutes for one of 50,000 letters."""
-    assert {len(piece) for piece in library._spread(["x" * 3000])} == {1000}
+    assert {len(piece) for piece in bpe_tokenizer._spread(["x" * 3000])} == {1000}
 
 
 def test_library_cannot_read_what_we_save_or_we_change_what_it_saved(bpe: LibraryTokenizer) -> None:
@@ -121,8 +123,8 @@ def test_ids_word_by_word_are_not_the_library_s(bpe: LibraryTokenizer, text: str
 
 
 def test_words_are_remembered_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "WORDS_HELD", 50)
-    monkeypatch.setattr(tokens, "PIECE", 20)
+    monkeypatch.setattr(bpe_tokenizer, "WORDS_HELD", 50)
+    monkeypatch.setattr(tokenizer_base, "PIECE", 20)
     tokenizer = LibraryTokenizer.of([TEXT], 290)
     letters = "".join(f" {n:x}word" for n in range(300))
     ids = tokenizer.encode(letters)
@@ -231,7 +233,7 @@ def test_pieces_depend_on_chunks_or_lose_something(text: str, sizes: list[int]) 
         chunks.append(rest[:size])
         rest = rest[size:]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tokens, "PIECE", 7)
+        patch.setattr(tokenizer_base, "PIECE", 7)
         pieces = list(cut([text]))
         assert list(cut([*chunks, rest])) == pieces
     assert "".join(pieces) == text
@@ -239,14 +241,14 @@ def test_pieces_depend_on_chunks_or_lose_something(text: str, sizes: list[int]) 
 
 
 def test_piece_ends_inside_a_line_that_would_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "PIECE", 7)
+    monkeypatch.setattr(tokenizer_base, "PIECE", 7)
     assert list(cut(["ab\ncd\nefgh ijkl mnopqrstuv"])) == ["ab\ncd\n", "efgh", " ijkl", " mnopqr", "stuv"]
 
 
 def test_ids_of_a_long_text_depend_on_how_many_pieces_go_at_once(
     bpe: LibraryTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens, "PIECE", 20)
+    monkeypatch.setattr(tokenizer_base, "PIECE", 20)
     whole = bpe.encode(TEXT)
     assert np.array_equal(whole, np.concatenate([bpe.encode(piece) for piece in cut([TEXT])]))
     assert whole.dtype == np.uint16

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mingpt.text.config import DataConfig
-from mingpt.text.corpus import prepare
+from mingpt.data.data_config import DataConfig
+from mingpt.data.dataset import prepare
 
 
 @pytest.mark.parametrize("line", ["plain ascii text\n", "Привет, мир 🤗\n", "no line ends here. "])

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from reading import refusal, write
 
-from mingpt.text import corpora
-from mingpt.text.corpora import DEFAULT_PATH, read_text, speeches
+from mingpt.data import shakespeare as corpora
+from mingpt.data.shakespeare import DEFAULT_PATH, read_text, speeches
 
 # ---- Shakespeare's plays
 

@@ -8,9 +8,9 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from mingpt.core.errors import UsageError
-from mingpt.text import tokens
-from mingpt.text.library import LibraryTokenizer
-from mingpt.text.tokens import cut
+from mingpt.data import tokenizer_base
+from mingpt.data.bpe_tokenizer import LibraryTokenizer
+from mingpt.data.tokenizer_base import cut
 
 WORDS = ["▁", "a", "b", "c", "▁a", "ab", "\n", "é", "<s>", "</s>", "<|end of text|>", ".", "UNK"]
 IDS = {word: id for id, word in enumerate(WORDS)}
@@ -59,7 +59,7 @@ def made(maker: str, added: bool = True) -> tuple[LibraryTokenizer, tokenizers.T
 
 @pytest.fixture(autouse=True)
 def short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "PIECE", 7)
+    monkeypatch.setattr(tokenizer_base, "PIECE", 7)
 
 
 @every_maker
@@ -106,7 +106,7 @@ def test_ids_are_the_library_s_where_it_gives_the_text_back(maker: str, text: st
 def test_special_tokens_in_a_text_are_found_wherever_it_is_cut_and_come_back(
     monkeypatch: pytest.MonkeyPatch, maker: str, text: str
 ) -> None:
-    monkeypatch.setattr(tokens, "PIECE", 16)
+    monkeypatch.setattr(tokenizer_base, "PIECE", 16)
     ours, theirs = made(maker)
     ids = ours.encode(text).tolist()
     assert ours.decode(ids) == text

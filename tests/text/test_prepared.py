@@ -12,14 +12,15 @@ import pytest
 from reading import write as put
 
 from mingpt.core.errors import DataError, UsageError
-from mingpt.text import corpus, preparing, reading, tokens
-from mingpt.text.batches import Batches
-from mingpt.text.config import DataConfig
-from mingpt.text.corpus import prepare
-from mingpt.text.prepared import load
-from mingpt.text.prepared_folder import HELD_OUT, IDS, PREPARED, TOKENIZER, TRAIN, is_prepared
-from mingpt.text.splits import split
-from mingpt.text.tokenizers import TOKENIZERS
+from mingpt.data import dataset, text_files, tokenizer_base
+from mingpt.data import prepare as preparing
+from mingpt.data.batches import Batches
+from mingpt.data.data_config import DataConfig
+from mingpt.data.dataset import prepare
+from mingpt.data.memmap import load
+from mingpt.data.prepared_folder import HELD_OUT, IDS, PREPARED, TOKENIZER, TRAIN, is_prepared
+from mingpt.data.splits import split
+from mingpt.data.tokenizers import TOKENIZERS
 
 TEXT = "Zoë’s 🤗 and the cat, the dog;\n\n  they're 1234 and more.\n" * 40
 
@@ -42,8 +43,8 @@ def made(home: Path, **settings: Any) -> tuple[Path, DataConfig]:
 def test_ids_are_other_than_those_of_the_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, piece: int, block: int
 ) -> None:
-    monkeypatch.setattr(tokens, "PIECE", piece)
-    monkeypatch.setattr(reading, "BLOCK_BYTES", block)
+    monkeypatch.setattr(tokenizer_base, "PIECE", piece)
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", block)
     settings = {"tokenizer": kind, "val_fraction": 0.3, **({"vocab_size": 280} if kind == "bpe" else {})}
     folder, config = made(tmp_path, **settings)
     ours, theirs = prepare(config, quiet), prepare(DataConfig(path=str(tmp_path / "text.txt"), **settings), quiet)
@@ -216,7 +217,7 @@ def test_tokenizer_is_learned_or_taken_that_no_checkpoint_could_hold(
     path = put(tmp_path, TEXT.encode())
     ready_made = tmp_path / "big-tokenizer.json"
     ready_made.write_text(TOKENIZERS["char"].of([TEXT]).to_json() + " " * 1000)
-    monkeypatch.setattr(corpus, "TOKENIZER_BYTES", 1000)
+    monkeypatch.setattr(dataset, "TOKENIZER_BYTES", 1000)
     assert prepare(DataConfig(path=path), quiet).tokenizer.vocab_size == len(set(TEXT))
     with pytest.raises(
         UsageError, match=r"^data\.vocab_size=300: its tokenizer\.json has [\d,]+ bytes; at most 1,000 are"
@@ -267,7 +268,7 @@ def test_text_that_changes_between_two_readings_is_prepared(tmp_path: Path, monk
 
 @pytest.mark.parametrize("kind", ["char", "byte"])
 def test_memory_grows_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setattr(reading, "BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", 1 << 16)
     path, peaks = put(tmp_path, TEXT.encode()), []
     for times in (500, 1500):  # 1 and 3 MB
         put(tmp_path, TEXT.encode() * times)
@@ -279,7 +280,7 @@ def test_memory_grows_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_nobody_is_told_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", 1000)
     monkeypatch.setattr(preparing, "OFTEN", 0.0)
     said: list[str] = []
     preparing.write(DataConfig(path=put(tmp_path, TEXT.encode())), tmp_path / "out", said.append)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from mingpt.core.errors import UsageError
-from mingpt.text import prompts
-from mingpt.text.config import SampleConfig
-from mingpt.text.prompts import beginnings, prompts_for
-from mingpt.text.tokenizers import TOKENIZERS
+from mingpt.data import prompts
+from mingpt.data.data_config import SampleConfig
+from mingpt.data.prompts import beginnings, prompts_for
+from mingpt.data.tokenizers import TOKENIZERS
 
 PLAY = "".join(
     f"{name}:\n{line}\n\n"

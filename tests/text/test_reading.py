@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from reading import refusal, write
 
-from mingpt.text import reading as files
-from mingpt.text.corpora import read_text
-from mingpt.text.reading import PREPARED
+from mingpt.data import text_files as files
+from mingpt.data.shakespeare import read_text
+from mingpt.data.text_files import PREPARED
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from reading import refusal, write
 
-from mingpt.text import corpora
-from mingpt.text.corpora import TINY_PATH, read_text
+from mingpt.data import shakespeare
+from mingpt.data.shakespeare import TINY_PATH, read_text
 
 # ---- tinyshakespeare
 
@@ -39,7 +39,7 @@ class Web:
 def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Web:
     fake = Web(TINY)
     monkeypatch.setattr(urllib.request, "urlopen", fake)
-    monkeypatch.setattr(corpora, "TINY_SHA256", hashlib.sha256(TINY).hexdigest())
+    monkeypatch.setattr(shakespeare, "TINY_SHA256", hashlib.sha256(TINY).hexdigest())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return fake
 
@@ -53,10 +53,10 @@ def test_file_is_downloaded_twice(web: Web, cached: Path) -> None:
     said: list[str] = []
     first = read_text(TINY_PATH, said.append)
     assert (first.content, first.source) == (TINY.decode(), str(cached))
-    assert web.asked == [corpora.TINY_URL]
+    assert web.asked == [shakespeare.TINY_URL]
     assert said == [f"downloaded tinyshakespeare, {len(TINY)} bytes, to {cached}"]
     assert read_text(TINY_PATH, pytest.fail) == first
-    assert web.asked == [corpora.TINY_URL]
+    assert web.asked == [shakespeare.TINY_URL]
 
 
 @pytest.mark.parametrize("damage", [b"", TINY[:-1], TINY.replace(b"\n", b"\r\n"), b"\xff" + TINY])
@@ -85,8 +85,8 @@ def test_failed_download_is_stored_or_not_explained(
     message = refusal(TINY_PATH)
     assert says in message
     assert str(cached) in message
-    assert corpora.TINY_SHA256 in message
-    assert corpora.TINY_URL in message
+    assert shakespeare.TINY_SHA256 in message
+    assert shakespeare.TINY_URL in message
     assert not cached.exists()
 
 
@@ -112,5 +112,5 @@ def test_file_named_like_the_corpus_cannot_be_read(web: Web, tmp_path: Path, mon
 
 
 def test_constants_of_the_field_are_changed() -> None:
-    assert corpora.TINY_SHA256 == "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
-    assert corpora.TINY_MAX_BYTES > 1_115_394
+    assert shakespeare.TINY_SHA256 == "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+    assert shakespeare.TINY_MAX_BYTES > 1_115_394

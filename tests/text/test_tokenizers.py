@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mingpt.core.errors import CheckpointError, UsageError
-from mingpt.text.tokenizers import TOKENIZERS, CharTokenizer, from_json
+from mingpt.data.tokenizers import TOKENIZERS, CharTokenizer, from_json
 
 AWKWARD = 'Zoë\r\n\0"\\ 🤗\U0010ffff\ufeff\u2028né'
 

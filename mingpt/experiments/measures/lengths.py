@@ -14,13 +14,13 @@ from mingpt import fitting, run
 from mingpt.checkpoint import newest
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.core.say import silent
+from mingpt.data.dataset import Corpus, prepare
 from mingpt.evaluate import held_out_loss
 from mingpt.experiments.base import Cell, Lab, Measurement, Row
 from mingpt.lm import LanguageModel
 from mingpt.report.lettering import plain
 from mingpt.report.palette import Palette
 from mingpt.report.tidy import log_ticks
-from mingpt.text.corpus import Corpus, prepare
 from mingpt.trained import Run
 from mingpt.zoo import build
 

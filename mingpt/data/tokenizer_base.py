@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mingpt.core.errors import UsageError
-from mingpt.text.config import VOCAB_SIZE
+from mingpt.data.data_config import VOCAB_SIZE
 
 Ids = npt.NDArray[Any]  # one axis, the smallest unsigned type that holds the vocabulary
 

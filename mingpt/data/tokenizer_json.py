@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mingpt.text.config import BYTES
+from mingpt.data.data_config import BYTES
 
 Described = Mapping[str, Any]
 

@@ -15,8 +15,8 @@ from typing import Any
 from mingpt.core.errors import DataError
 from mingpt.core.paths import expanded, shown
 from mingpt.core.safe_parsing import JSON_BYTES, parse_json, read_at_most
-from mingpt.text.config import DataConfig
-from mingpt.text.reading import PREPARED, reason
+from mingpt.data.data_config import DataConfig
+from mingpt.data.text_files import PREPARED, reason
 
 FORMAT = 1
 IDS = TRAIN, HELD_OUT = "train.bin", "held_out.bin"

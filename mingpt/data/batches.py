@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mingpt.core.errors import DataError
-from mingpt.text.tokenizers import Ids
+from mingpt.data.tokenizers import Ids
 
 
 class Batches:

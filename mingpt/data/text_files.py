@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 from mingpt.core import paths
 from mingpt.core.errors import DataError
 from mingpt.core.safe_parsing import require_ordinary
-from mingpt.text.encodings import converted, remedy, unmarked
+from mingpt.data.encodings import converted, remedy, unmarked
 
 DEFAULT_PATH = "input.txt"  # what corpora.py makes where there is none
 TINY_PATH = "tinyshakespeare"  # what corpora.py downloads

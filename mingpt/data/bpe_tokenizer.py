@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from mingpt.core.errors import UsageError
-from mingpt.text.config import VOCAB_SIZE
-from mingpt.text.tokenizer_json import added_tokens, bytes_of, loses_nothing, without_prefix
-from mingpt.text.tokens import Ids, cut, smallest_type, unknown_characters, utf8
+from mingpt.data.data_config import VOCAB_SIZE
+from mingpt.data.tokenizer_base import Ids, cut, smallest_type, unknown_characters, utf8
+from mingpt.data.tokenizer_json import added_tokens, bytes_of, loses_nothing, without_prefix
 
 PIECES_AT_ONCE = 64  # that share the processor's cores
 HIGHEST = 1 << 24  # of an id, beyond which a table of all would not fit

@@ -21,7 +21,7 @@ from mingpt.core.atomic_io import write_atomic
 from mingpt.core.errors import DataError
 from mingpt.core.paths import expanded
 from mingpt.core.say import Say, silent
-from mingpt.text.reading import (
+from mingpt.data.text_files import (
     DEFAULT_PATH,
     NEEDED,
     STDIN,

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from mingpt.core.errors import DataError, UsageError
-from mingpt.text.tokenizers import Ids, Tokenizer
+from mingpt.data.tokenizers import Ids, Tokenizer
 
 FEWEST = 4  # tokens of a text: two to train on, two held out, so that one follows another in each
 

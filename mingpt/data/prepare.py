@@ -19,15 +19,15 @@ import numpy as np
 from mingpt.core.atomic_io import sync, sync_folder, write_atomic
 from mingpt.core.errors import DataError, UsageError, require
 from mingpt.core.say import Say
-from mingpt.text.config import DataConfig
-from mingpt.text.corpora import text_files
-from mingpt.text.corpus import tokenizer_of
-from mingpt.text.prepared import TYPES
-from mingpt.text.prepared_folder import DECIDED, FORMAT, HELD_OUT, TOKENIZER, TRAIN
-from mingpt.text.reading import BLOCK_BYTES, NEEDED, PREPARED, STDIN, chunks, decoded, named, opened
-from mingpt.text.splits import border
-from mingpt.text.tokenizers import Tokenizer
-from mingpt.text.tokens import cut, smallest_type
+from mingpt.data.data_config import DataConfig
+from mingpt.data.dataset import tokenizer_of
+from mingpt.data.memmap import TYPES
+from mingpt.data.prepared_folder import DECIDED, FORMAT, HELD_OUT, TOKENIZER, TRAIN
+from mingpt.data.shakespeare import text_files
+from mingpt.data.splits import border
+from mingpt.data.text_files import BLOCK_BYTES, NEEDED, PREPARED, STDIN, chunks, decoded, named, opened
+from mingpt.data.tokenizer_base import cut, smallest_type
+from mingpt.data.tokenizers import Tokenizer
 
 OFTEN = 5.0  # seconds between two lines of progress
 JUDGED = 5_000_000  # tokens held out, all of which a run judges at its end; from here on that takes minutes

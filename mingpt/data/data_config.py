@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from mingpt.core.errors import require
 from mingpt.core.variants import Variants
 
-TOKENIZERS = Variants("mingpt.text.tokenizers:TOKENIZERS")
+TOKENIZERS = Variants("mingpt.data.tokenizers:TOKENIZERS")
 BYTES = 256
 VOCAB_SIZE = 1024  # of a tokenizer that learns its vocabulary
 FILE_NAME = ".json"  # how the name of a ready-made tokenizer ends

@@ -14,10 +14,10 @@ import numpy as np
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.paths import shown
 from mingpt.core.safe_parsing import TOKENIZER_BYTES
-from mingpt.text.config import DataConfig
-from mingpt.text.prepared_folder import DECIDED, IDS, SIZES, TOKENIZER, content_of, damaged, file_in, read_manifest
-from mingpt.text.splits import Split
-from mingpt.text.tokenizers import Ids, Tokenizer, from_json
+from mingpt.data.data_config import DataConfig
+from mingpt.data.prepared_folder import DECIDED, IDS, SIZES, TOKENIZER, content_of, damaged, file_in, read_manifest
+from mingpt.data.splits import Split
+from mingpt.data.tokenizers import Ids, Tokenizer, from_json
 
 TYPES: Mapping[int, np.dtype[Any]] = {size: np.dtype(f"<u{size}") for size in SIZES}  # by bytes of an id
 AT_ONCE = 1 << 24  # bytes that are looked at in one go

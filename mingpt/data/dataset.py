@@ -7,12 +7,12 @@ from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.core.paths import absolute, path_of, shown
 from mingpt.core.safe_parsing import TOKENIZER_BYTES, read_at_most, require_at_most
 from mingpt.core.say import Say
-from mingpt.text import prepared, prepared_folder
-from mingpt.text.config import FILE_NAME, DataConfig
-from mingpt.text.corpora import read_text
-from mingpt.text.reading import reason
-from mingpt.text.splits import Split, refuse_short, split
-from mingpt.text.tokenizers import TOKENIZERS, Tokenizer, from_json
+from mingpt.data import memmap, prepared_folder
+from mingpt.data.data_config import FILE_NAME, DataConfig
+from mingpt.data.shakespeare import read_text
+from mingpt.data.splits import Split, refuse_short, split
+from mingpt.data.text_files import reason
+from mingpt.data.tokenizers import TOKENIZERS, Tokenizer, from_json
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def prepare(config: DataConfig, say: Say, tokenizer: Tokenizer | None = None) ->
     """
     if prepared_folder.is_prepared(config.path):
         folder, source = path_of(config.path), shown(config.path)
-        found = prepared.load(folder, config)
+        found = memmap.load(folder, config)
         refuse_short(found.data, block_size=config.block_size, source=source)
         if tokenizer and tokenizer.to_json() != found.tokenizer.to_json():
             raise DataError(f"{source}: was prepared with another vocabulary")

@@ -10,11 +10,11 @@ import numpy as np
 from mingpt.core.errors import CheckpointError
 from mingpt.core.registry import Registry
 from mingpt.core.safe_parsing import parse_json
-from mingpt.text.config import BYTES, VOCAB_SIZE
-from mingpt.text.library import LibraryTokenizer
-from mingpt.text.tokens import Ids as Ids
-from mingpt.text.tokens import Kind, smallest_type, unknown_characters, utf8
-from mingpt.text.tokens import Tokenizer as Tokenizer
+from mingpt.data.bpe_tokenizer import LibraryTokenizer
+from mingpt.data.data_config import BYTES, VOCAB_SIZE
+from mingpt.data.tokenizer_base import Ids as Ids
+from mingpt.data.tokenizer_base import Kind, smallest_type, unknown_characters, utf8
+from mingpt.data.tokenizer_base import Tokenizer as Tokenizer
 
 TOKENIZERS: Registry[type[Kind]] = Registry("data.tokenizer")
 
