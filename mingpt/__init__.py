@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from mingpt.experiments.sweeping import sweep as sweep
     from mingpt.interop.exporting import export as export
     from mingpt.interop.importing import import_folder as import_folder
-    from mingpt.lm import LanguageModel as LanguageModel
     from mingpt.mirror import WandbConfig as WandbConfig
     from mingpt.model import GPT as GPT
-    from mingpt.model_config import ModelConfig as ModelConfig
-    from mingpt.ngram import NGram as NGram
+    from mingpt.models.base import LanguageModel as LanguageModel
+    from mingpt.models.model_config import ModelConfig as ModelConfig
+    from mingpt.models.ngram import NGram as NGram
+    from mingpt.models.rnn import RNN as RNN
+    from mingpt.models.rnn import BidirectionalRNN as BidirectionalRNN
     from mingpt.report.tables import ComparisonTable as ComparisonTable
     from mingpt.report.tables import compare as compare
-    from mingpt.rnn import RNN as RNN
-    from mingpt.rnn import BidirectionalRNN as BidirectionalRNN
     from mingpt.run import load as load
     from mingpt.run import train as train
     from mingpt.sampling import Sampling as Sampling
@@ -46,16 +46,16 @@ if TYPE_CHECKING:
     from mingpt.training_settings import TrainerConfig as TrainerConfig
 
 _HOMES = {
-    "BidirectionalRNN": "mingpt.rnn",
+    "BidirectionalRNN": "mingpt.models.rnn",
     "ComparisonTable": "mingpt.report.tables",
     "Config": "mingpt.settings",
     "DataConfig": "mingpt.data.data_config",
     "GPT": "mingpt.model",
-    "LanguageModel": "mingpt.lm",
-    "ModelConfig": "mingpt.model_config",
+    "LanguageModel": "mingpt.models.base",
+    "ModelConfig": "mingpt.models.model_config",
     "ModelSettings": "mingpt.settings",
-    "NGram": "mingpt.ngram",
-    "RNN": "mingpt.rnn",
+    "NGram": "mingpt.models.ngram",
+    "RNN": "mingpt.models.rnn",
     "Run": "mingpt.trained",
     "SampleConfig": "mingpt.data.data_config",
     "Sampling": "mingpt.sampling",

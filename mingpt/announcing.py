@@ -10,7 +10,7 @@ import torch
 from mingpt import folders, runlog, scratch
 from mingpt.core.atomic_io import sha256
 from mingpt.data.dataset import Corpus
-from mingpt.lm import EVERYONE, LanguageModel, ModelConfig
+from mingpt.models.base import EVERYONE, LanguageModel, ModelConfig
 from mingpt.probe import expected_memory, matrix_rate
 from mingpt.report.words import counted, expected, millions
 from mingpt.settings import Config

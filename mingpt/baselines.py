@@ -10,7 +10,7 @@ from mingpt.core.errors import CheckpointError, in_one_line
 from mingpt.core.run_files.reading import read_losses
 from mingpt.core.say import Say
 from mingpt.data.dataset import Corpus
-from mingpt.ngram import kneser_ney_losses
+from mingpt.models.ngram import kneser_ney_losses
 from mingpt.trainer import Record, Trainer
 
 T = TypeVar("T")

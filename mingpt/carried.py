@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mingpt.core.errors import CheckpointError
 from mingpt.distributed.strategy import ALONE, Ranks
-from mingpt.lm import CarriedState, LanguageModel
+from mingpt.models.base import CarriedState, LanguageModel
 
 
 class Carried:

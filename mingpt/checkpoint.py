@@ -37,7 +37,7 @@ from mingpt.core.safe_parsing import (
     require_modest_header,
 )
 from mingpt.core.say import Say
-from mingpt.lm import LanguageModel
+from mingpt.models.base import LanguageModel
 
 MANIFEST = "MANIFEST.json"
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json")

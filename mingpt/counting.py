@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mingpt.core.say import Say, silent
 from mingpt.data.tokenizers import Ids
-from mingpt.lm import LanguageModel
+from mingpt.models.base import LanguageModel
 from mingpt.trainer import Record, Trainer
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import synchronise

@@ -21,7 +21,7 @@ from mingpt.data.tokenizers import Ids, Tokenizer
 from mingpt.distributed.strategy import ALONE, Ranks
 from mingpt.distributed.threads import at_once, kept
 from mingpt.influence import SOME_CUTS, leaking_position
-from mingpt.lm import LanguageModel, State, evaluating
+from mingpt.models.base import LanguageModel, State, evaluating
 
 TOKENS_AT_ONCE = 4096  # bounds the memory of one forward pass; on a CPU twice as many take a tenth longer
 LOGITS_AT_ONCE = 1 << 26  # so does this, where a vocabulary is large

@@ -18,8 +18,8 @@ from mingpt.core.say import Say
 from mingpt.core.shell import quoted
 from mingpt.data import tokenizers
 from mingpt.data.tokenizers import Tokenizer
-from mingpt.initialise import position_tables
-from mingpt.lm import LanguageModel, ModelConfig
+from mingpt.models.base import LanguageModel, ModelConfig
+from mingpt.models.init import position_tables
 
 # Settings in which the two may differ: none changes the function that the weights compute.
 FREE = ("embd_pdrop", "resid_pdrop", "attn_pdrop", "init", "block_size", "kernel")

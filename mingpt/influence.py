@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mingpt.lm import LanguageModel, evaluating
+from mingpt.models.base import LanguageModel, evaluating
 
 LOOKED_AT = 128  # tokens at most of which `leaking_position` looks at every cut
 LOOKED_AT_LEAST = 16  # and at least, however large the model

@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mingpt.attention.cache import KeyValueCache
-from mingpt.attention.kernels import explain
-from mingpt.attention.layers import CausalSelfAttention, GroupedQueryAttention
-from mingpt.attention.positions import POSITIONS, RotaryPositionalEmbeddings
-from mingpt.convolution import Convolution, ShortConvolution, convolution
-from mingpt.dropout import Dropout
-from mingpt.initialise import INITS, reads_out
-from mingpt.lm import LanguageModel, LMOutput, ModelConfig, next_token_loss
-from mingpt.mlps import MLPS
-from mingpt.model_config import GPTRules
-from mingpt.norms import NORMS
+from mingpt.models.attention.kernels import explain
+from mingpt.models.attention.kv_cache import KeyValueCache
+from mingpt.models.attention.layers import CausalSelfAttention, GroupedQueryAttention
+from mingpt.models.attention.positions import POSITIONS, RotaryPositionalEmbeddings
+from mingpt.models.base import LanguageModel, LMOutput, ModelConfig, next_token_loss
+from mingpt.models.dropout import Dropout
+from mingpt.models.init import INITS, reads_out
+from mingpt.models.mlp import MLPS
+from mingpt.models.model_config import GPTRules
+from mingpt.models.norms import NORMS
+from mingpt.models.short_conv import Convolution, ShortConvolution, convolution
 from mingpt.utils import as_products
 
 __all__ = [

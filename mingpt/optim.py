@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mingpt.core.errors import CheckpointError
 from mingpt.core.registry import Registry
 from mingpt.distributed.strategy import full_tensor, sharded_like
-from mingpt.initialise import hidden_matrices
+from mingpt.models.init import hidden_matrices
 from mingpt.utils import multiplies_bfloat16
 
 Groups = list[dict[str, Any]]

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from mingpt.attention.config import KERNELS
 from mingpt.core.errors import require
 from mingpt.core.paths import path_of, require_picture
 from mingpt.core.system_config import DEVICES
+from mingpt.models.attention.config import KERNELS
 from mingpt.sampling_settings import COMPILE_RULE, Sampling
 
 EXPORTED = ("float32", "bfloat16", "float16")  # what an exported folder's weights may be in

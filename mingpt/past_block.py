@@ -17,7 +17,7 @@ from mingpt.core.errors import DataError, UsageError
 from mingpt.core.say import Say, silent
 from mingpt.data.tokenizers import Ids
 from mingpt.evaluate import announced, require_autoregressive, rows_at_once
-from mingpt.lm import LanguageModel, evaluating
+from mingpt.models.base import LanguageModel, evaluating
 from mingpt.report.statistics import Estimate, estimate
 from mingpt.sampling_settings import PAST_BLOCK
 

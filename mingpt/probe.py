@@ -12,7 +12,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from mingpt.distributed.strategy import ALONE, Ranks
-from mingpt.lm import LanguageModel
+from mingpt.models.base import LanguageModel
 from mingpt.utils import multiplies_bfloat16, synchronise
 
 BYTES = 4  # of a float32

@@ -32,8 +32,8 @@ from mingpt.distributed.strategy import Ranks
 from mingpt.distributed.threads import usable_threads
 from mingpt.evaluate import require_autoregressive
 from mingpt.events import Guard, Judge, Log, Sampler, Saver
-from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.mirror import WandbMirror
+from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.phases import START_UP, TRAINING
 from mingpt.report import loss_picture
 from mingpt.runlog import JsonLines

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mingpt.core.errors import NotFiniteError, UsageError, require
 from mingpt.data.tokenizers import Tokenizer
-from mingpt.lm import LanguageModel, State, evaluating
+from mingpt.models.base import LanguageModel, State, evaluating
 from mingpt.sampling_settings import COMPILE_RULE
 from mingpt.sampling_settings import Sampling as Sampling
 from mingpt.stepping import Step, compiled_step

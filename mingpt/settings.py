@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from mingpt import origins
-from mingpt.attention import config as attention
 from mingpt.core.config_cli import Flags, Implied, Placed, blaming, to_yaml
 from mingpt.core.errors import UsageError, require
 from mingpt.core.paths import absolute, path_of
@@ -22,8 +21,9 @@ from mingpt.data.data_config import FILE_NAME, TOKENIZERS, DataConfig, SampleCon
 from mingpt.data.prepared_folder import is_prepared, settings_of
 from mingpt.distributed.torchrun_env import STRATEGIES, DistConfig
 from mingpt.mirror import WANDB_MODES, WandbConfig
-from mingpt.model_config import INITS, MLPS, NORMS, RULES, ModelConfig
-from mingpt.recurrent.config import CELLS, OBJECTIVES, READINGS, READOUTS
+from mingpt.models.attention import config as attention
+from mingpt.models.model_config import INITS, MLPS, NORMS, RULES, ModelConfig
+from mingpt.models.recurrent.config import CELLS, OBJECTIVES, READINGS, READOUTS
 from mingpt.training_settings import COMPILE, OPTIMIZERS, SCHEDULES, TrainerConfig, refuse_carrying, refuse_unread
 
 PRESETS = {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}

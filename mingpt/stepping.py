@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from mingpt.core.errors import UsageError
-from mingpt.lm import LanguageModel, State
+from mingpt.models.base import LanguageModel, State
 
 Step = Callable[[LanguageModel, Tensor, State], Tensor]
 

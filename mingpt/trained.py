@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from mingpt import folders, rendering
-from mingpt.attention.maps import attention_weights
 from mingpt.core.errors import CheckpointError, DataError, UsageError, require
 from mingpt.core.paths import shown
 from mingpt.core.run_files.reading import Record, last_line, read_losses
@@ -24,7 +23,8 @@ from mingpt.data.tokenizer_base import shown as token_name
 from mingpt.data.tokenizers import Ids, Tokenizer
 from mingpt.evaluate import HeldOutLoss, PseudoLikelihood, held_out_loss, pseudo_likelihood
 from mingpt.influence import influence
-from mingpt.lm import LanguageModel
+from mingpt.models.attention.attention_maps import attention_weights
+from mingpt.models.base import LanguageModel
 from mingpt.past_block import PastBlockLoss, past_block_loss
 from mingpt.report import heatmaps, loss_picture
 from mingpt.sampling import Sampling, fill, stream, write

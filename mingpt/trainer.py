@@ -22,7 +22,7 @@ from mingpt.core.errors import NotFiniteError
 from mingpt.core.say import Say, silent
 from mingpt.distributed.strategy import ALONE, Ranks, full_tensor
 from mingpt.distributed.threads import add_gradients, at_once, kept, shares
-from mingpt.lm import LanguageModel
+from mingpt.models.base import LanguageModel
 from mingpt.optim import OPTIMIZERS, memory, rate_at, restore_memory
 from mingpt.phases import Phases
 from mingpt.randomness import global_draws, own_draws

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from mingpt.core.errors import Setting, require
 from mingpt.core.system_config import DEVICES
 from mingpt.core.variants import Variants
-from mingpt.model_config import RULES, ModelConfig
+from mingpt.models.model_config import RULES, ModelConfig
 
 OPTIMIZERS = Variants("mingpt.optim:OPTIMIZERS")
 SCHEDULES = Variants("mingpt.optim:SCHEDULES")

@@ -177,7 +177,7 @@ def selftest(argv: Sequence[str]) -> int:
     """check every attention kernel on this machine"""
     options = _options("selftest", "Check all kernels.", SelftestOptions, argv)
 
-    from mingpt import selftest
+    from mingpt.models.attention import selftest
     from mingpt.utils import pick_device
 
     device, layers = pick_device(options.device, "device"), [*selftest.cases()][:: options.every]

@@ -1,11 +1,11 @@
 """From settings to a model: one line per family."""
 
 from mingpt.core.registry import Registry
-from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.model import GPT
-from mingpt.ngram import NGram
+from mingpt.models.base import LanguageModel, ModelConfig
+from mingpt.models.ngram import NGram
+from mingpt.models.rnn import RNN, BidirectionalRNN
 from mingpt.randomness import drawing, own_draws
-from mingpt.rnn import RNN, BidirectionalRNN
 
 FAMILIES: Registry[type[LanguageModel]] = Registry("model.type")
 FAMILIES.add("gpt")(GPT)

@@ -252,10 +252,18 @@ def test_package_itself_loads_a_module_before_it_is_asked_for() -> None:
         ("lm", "from mingpt import trainer", "lm imports trainer from the floor above"),
         ("text.corpora", "from ..model import GPT", "text.corpora imports model from the floor above"),
         ("text.corpora", "from . import batches", "text.corpora imports text.batches, which is listed after it"),
-        ("text.corpora", "from mingpt.mlps import MLPS", "text.corpora imports mlps from another room of its floor"),
+        (
+            "text.corpora",
+            "from mingpt.models.mlp import MLPS",
+            "text.corpora imports mlps from another room of its floor",
+        ),
         ("zoo", "if True:\n  from mingpt.sampling import write", "zoo imports sampling from another room of its floor"),
         ("run", "def f():\n  from mingpt.core.errors import require", "run imports errors inside a function"),
-        ("run", "class A:\n  f = lambda: 1\n  def g(self):\n    import mingpt.lm", "run imports lm inside a function"),
+        (
+            "run",
+            "class A:\n  f = lambda: 1\n  def g(self):\n    import mingpt.models.base",
+            "run imports lm inside a function",
+        ),
         ("flags", "from mingpt.settings import parse", "flags imports settings, which is listed after it"),
         ("brand_new", "import torch", "brand_new: give it a floor in test_floors.py"),
     ],
@@ -271,7 +279,7 @@ def test_made_up_fault_is_missed(module: str, source: str, fault: str) -> None:
     [
         ("run", "from mingpt.core.errors import require\nfrom mingpt.settings import Config"),
         ("verbs", "def train():\n  from mingpt import run"),
-        ("attention.kernels.banded", "from mingpt.attention.kernels.sdpa import attend"),
+        ("attention.kernels.banded", "from mingpt.models.attention.kernels.sdpa import attend"),
         ("errors", "import torch, numpy.linalg\nfrom mingptx import run"),
     ],
 )

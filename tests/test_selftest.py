@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from mingpt import selftest
-from mingpt.attention.kernels import KERNELS, Sdpa
-from mingpt.attention.layers import AttentionConfig
-from mingpt.attention.masks import MASKS
-from mingpt.attention.positions import POSITIONS
-from mingpt.attention.scores import SCORES
 from mingpt.core.errors import UsageError
+from mingpt.models.attention import selftest
+from mingpt.models.attention.kernels import KERNELS, Sdpa
+from mingpt.models.attention.layers import AttentionConfig
+from mingpt.models.attention.masks import MASKS
+from mingpt.models.attention.positions import POSITIONS
+from mingpt.models.attention.scores import SCORES
 
 CPU = torch.device("cpu")
 SOME = [

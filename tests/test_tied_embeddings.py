@@ -10,8 +10,8 @@ import torch
 from mingpt import checkpoint, fitting
 from mingpt.checkpoint import Checkpoint
 from mingpt.core.errors import CheckpointError
-from mingpt.initialise import hidden_matrices
 from mingpt.model import GPT
+from mingpt.models.init import hidden_matrices
 from mingpt.optim import OPTIMIZERS, Muon
 
 MakeGPT = Callable[..., GPT]

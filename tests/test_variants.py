@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from mingpt.attention.config import KERNELS, MASKS, POSITIONS, SCORES
 from mingpt.core import variants
 from mingpt.core.errors import UsageError
 from mingpt.core.variants import Variants
 from mingpt.data.data_config import TOKENIZERS
-from mingpt.model_config import RULES
-from mingpt.recurrent.config import CELLS, OBJECTIVES, READINGS, READOUTS
+from mingpt.models.attention.config import KERNELS, MASKS, POSITIONS, SCORES
+from mingpt.models.model_config import RULES
+from mingpt.models.recurrent.config import CELLS, OBJECTIVES, READINGS, READOUTS
 from mingpt.settings import OFFERED
 from mingpt.zoo import FAMILIES
 

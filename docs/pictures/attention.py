@@ -5,10 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mingpt.attention.kernels import KERNELS, Need
-from mingpt.attention.layers import AttentionConfig, GroupedQueryAttention
-from mingpt.attention.masks import FULL
-from mingpt.attention.scores import SCORES
+from mingpt.models.attention.kernels import KERNELS, Need
+from mingpt.models.attention.layers import AttentionConfig, GroupedQueryAttention
+from mingpt.models.attention.masks import FULL
+from mingpt.models.attention.scores import SCORES
 
 from .sheet import BLUE, GREEN, ORANGE, PALE, SOFT, Sheet
 

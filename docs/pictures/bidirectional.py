@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from mingpt.influence import influence
-from mingpt.lm import ModelConfig, evaluating
-from mingpt.rnn import BidirectionalRNN
+from mingpt.models.base import ModelConfig, evaluating
+from mingpt.models.rnn import BidirectionalRNN
 
 from .sheet import BLUE, GREEN, INK, ORANGE, PALE, PAPER, SOFT, Sheet, shade
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from mingpt.attention.cache import KeyValueCache
+from mingpt.models.attention.kv_cache import KeyValueCache
 
 from .sheet import BLUE, GREEN, INK, ORANGE, PALE, SOFT, Sheet, shade
 

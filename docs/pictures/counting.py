@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mingpt.grams import BELOW, TOP
-from mingpt.lm import ModelConfig
-from mingpt.ngram import NGram
+from mingpt.models.base import ModelConfig
+from mingpt.models.ngram import NGram
+from mingpt.models.ngram_counts import BELOW, TOP
 
 from .sheet import BLUE, INK, ORANGE, PALE, SOFT, Sheet, shade
 

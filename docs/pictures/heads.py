@@ -2,8 +2,8 @@
 
 import torch
 
-from mingpt.attention.layers import AttentionConfig, GroupedQueryAttention
-from mingpt.attention.scores import repeated
+from mingpt.models.attention.layers import AttentionConfig, GroupedQueryAttention
+from mingpt.models.attention.scores import repeated
 
 from .sheet import BLUE, GREEN, ORANGE, PURPLE, SOFT, Sheet, shade
 

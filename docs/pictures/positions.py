@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from mingpt.attention.positions import POSITIONS, LearnedPositions, RotaryPositionalEmbeddings
-from mingpt.initialise import waves
-from mingpt.lm import ModelConfig
+from mingpt.models.attention.positions import POSITIONS, LearnedPositions, RotaryPositionalEmbeddings
+from mingpt.models.base import ModelConfig
+from mingpt.models.init import waves
 
 from .sheet import BLUE, GREEN, INK, ORANGE, PALE, PAPER, SOFT, Sheet, shade
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from mingpt.recurrent.activations import SLIDE, TANH, Activation
-from mingpt.recurrent.cells import CELLS
+from mingpt.models.recurrent.activations import SLIDE, TANH, Activation
+from mingpt.models.recurrent.cells import CELLS
 
 from .sheet import BLUE, GREEN, INK, ORANGE, PALE, PURPLE, SOFT, Sheet, shade
 

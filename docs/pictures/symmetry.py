@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from mingpt.attention.layers import AttentionConfig, GroupedQueryAttention
-from mingpt.attention.masks import FULL
+from mingpt.models.attention.layers import AttentionConfig, GroupedQueryAttention
+from mingpt.models.attention.masks import FULL
 
 from .sheet import BLUE, GREEN, ORANGE, SOFT, Sheet
 

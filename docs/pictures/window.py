@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt.attention.kernels.banded import _runs
-from mingpt.attention.layers import mask_of
-from mingpt.attention.masks import Mask, sliding_window
 from mingpt.influence import influence
-from mingpt.lm import ModelConfig
 from mingpt.model import GPT
+from mingpt.models.attention.kernels.banded import _runs
+from mingpt.models.attention.layers import mask_of
+from mingpt.models.attention.masks import Mask, sliding_window
+from mingpt.models.base import ModelConfig
 
 from .sheet import BLUE, GREEN, INK, ORANGE, PALE, SOFT, Sheet, shade
 

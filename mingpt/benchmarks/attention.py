@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mingpt.attention.kernels import KERNELS, Need
-from mingpt.attention.masks import sliding_window
-from mingpt.attention.scores import ScaledDot
 from mingpt.benchmarks.base import ranking, rounded, summary, table, told_of, versus
 from mingpt.benchmarks.options.attention import PACKAGES, SHORTEST, Options
 from mingpt.benchmarks.options.base import device_beside, parse_peers
 from mingpt.benchmarks.worker import Worker
 from mingpt.core.say import Say
+from mingpt.models.attention.kernels import KERNELS, Need
+from mingpt.models.attention.masks import sliding_window
+from mingpt.models.attention.scores import ScaledDot
 from mingpt.probe import Spread, measure, peak_bytes
 from mingpt.utils import cpu_threads, multiplies_bfloat16, pick_device, training_type
 

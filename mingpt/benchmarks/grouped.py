@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt.attention.layers import AttentionConfig, GroupedQueryAttention
 from mingpt.benchmarks.base import ranking, summary, table, told_of, versus
 from mingpt.benchmarks.options.grouped import STEPS, Options
 from mingpt.core.say import Say
+from mingpt.models.attention.layers import AttentionConfig, GroupedQueryAttention
 from mingpt.probe import measure
 from mingpt.utils import cpu_threads, pick_device
 

@@ -19,8 +19,8 @@ from mingpt.benchmarks.options.base import VOCABULARY
 from mingpt.benchmarks.options.growth import Options
 from mingpt.core.say import Say
 from mingpt.distributed.threads import kept
-from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.model import GPT
+from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.probe import Spread, measure
 from mingpt.report import figures
 from mingpt.report.palette import INK, Palette

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from mingpt.benchmarks.base import ranking, table, told_of, versus
 from mingpt.benchmarks.options.rnn import Options
 from mingpt.core.say import Say
+from mingpt.models.recurrent.activations import SLIDE, slide
+from mingpt.models.recurrent.elman_scan import scan
 from mingpt.probe import measure
-from mingpt.recurrent.activations import SLIDE, slide
-from mingpt.recurrent.scan import scan
 from mingpt.utils import cpu_threads, pick_device
 
 BASELINE = "nn.RNN relu"

@@ -1,6 +1,6 @@
 """What a registry offers, known without importing it: the names, and the plain facts, that its source states.
 
-    SCORES = Variants("mingpt.attention.scores:SCORES")
+    SCORES = Variants("mingpt.models.attention.scores:SCORES")
     list(SCORES)                            ["dot", "scaled_dot", ...]
     SCORES["linear_concat"].least_width     2
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from mingpt.core.registry import Registry
 from mingpt.core.safe_parsing import Fields
 from mingpt.core.say import Say
-from mingpt.model_config import EVERYONE, RULES, Rules
+from mingpt.models.model_config import EVERYONE, RULES, Rules
 from mingpt.report.figures import Draw
 from mingpt.settings import Config
 from mingpt.training_settings import READ_BY_COUNTING

@@ -16,7 +16,7 @@ from mingpt.data.dataset import Corpus, prepare
 from mingpt.data.splits import refuse_short
 from mingpt.experiments.base import Cell
 from mingpt.experiments.plan import naming
-from mingpt.lm import LanguageModel, ModelConfig
+from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.settings import Config
 from mingpt.utils import pick_device
 from mingpt.zoo import build

@@ -36,8 +36,8 @@ from mingpt.interop.reading import (
     stored_tensors,
 )
 from mingpt.interop.weights import as_ours, as_theirs, numbered
-from mingpt.lm import EVERYONE, ModelConfig
 from mingpt.model import GPT
+from mingpt.models.base import EVERYONE, ModelConfig
 from mingpt.settings import Config, ModelSettings
 from mingpt.trainer import Progress
 from mingpt.utils import SystemConfig, process_kept

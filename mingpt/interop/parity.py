@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mingpt.core.errors import MingptError
 from mingpt.data.bpe_tokenizer import LibraryTokenizer
-from mingpt.lm import LanguageModel
+from mingpt.models.base import LanguageModel
 from mingpt.sampling import LINE_END, Sampling, generate, spells
 from mingpt.trained import Run
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mingpt.attention.kernels import KERNELS, Need, choose
-from mingpt.attention.masks import CAUSAL, sliding_window
-from mingpt.attention.positions import POSITIONS
-from mingpt.attention.scores import SCORES, Score
 from mingpt.core.errors import UsageError
 from mingpt.model import GroupedQueryAttention
+from mingpt.models.attention.kernels import KERNELS, Need, choose
+from mingpt.models.attention.masks import CAUSAL, sliding_window
+from mingpt.models.attention.positions import POSITIONS
+from mingpt.models.attention.scores import SCORES, Score
 
 
 def score_of(name: str, heads: int, width: int) -> Score:

@@ -11,7 +11,7 @@ from needs import called_where_compiled, defined, drawn, need_of
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mingpt.attention.kernels import banded, choose
+from mingpt.models.attention.kernels import banded, choose
 from mingpt.probe import peak_bytes
 
 CPU = torch.device("cpu")

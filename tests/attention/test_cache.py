@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mingpt.attention.cache import KeyValueCache
-from mingpt.attention.positions import POSITIONS
-from mingpt.attention.scores import SCORES
 from mingpt.model import GPT
+from mingpt.models.attention.kv_cache import KeyValueCache
+from mingpt.models.attention.positions import POSITIONS
+from mingpt.models.attention.scores import SCORES
 from mingpt.sampling import Sampling, generate
 
 MakeGPT = Callable[..., GPT]

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mingpt.attention.layers import AttentionConfig
-from mingpt.attention.positions import POSITIONS
 from mingpt.model import CausalSelfAttention, GroupedQueryAttention, RotaryPositionalEmbeddings
+from mingpt.models.attention.layers import AttentionConfig
+from mingpt.models.attention.positions import POSITIONS
 
 B, T, H, D = 3, 5, 6, 4  # batch, positions, query heads, head width
 E = H * D

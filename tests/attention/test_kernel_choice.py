@@ -8,13 +8,13 @@ import pytest
 import torch
 from needs import SERVING, bias_of, every_other, refuses_by_name, score_of
 
-from mingpt.attention import kernels
-from mingpt.attention.kernels import AUTO, KERNELS, Need, choose, explain, flex
-from mingpt.attention.masks import CAUSAL, FULL, MASKS, Mask, sliding_window
-from mingpt.attention.positions import POSITIONS
-from mingpt.attention.scores import SCORES
 from mingpt.core.errors import UsageError
 from mingpt.model import GPT
+from mingpt.models.attention import kernels
+from mingpt.models.attention.kernels import AUTO, KERNELS, Need, choose, explain, flex
+from mingpt.models.attention.masks import CAUSAL, FULL, MASKS, Mask, sliding_window
+from mingpt.models.attention.positions import POSITIONS
+from mingpt.models.attention.scores import SCORES
 
 # -- the choice
 

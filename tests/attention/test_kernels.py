@@ -15,10 +15,10 @@ import torch
 from needs import bias_of, every_kernel, every_other, refuses_by_name, score_of
 from torch import Tensor
 
-from mingpt.attention.kernels import KERNELS, Kernel, Need, choose, flex
-from mingpt.attention.masks import CAUSAL, MASKS, Mask, sliding_window
-from mingpt.attention.positions import POSITIONS
-from mingpt.attention.scores import SCORES
+from mingpt.models.attention.kernels import KERNELS, Kernel, Need, choose, flex
+from mingpt.models.attention.masks import CAUSAL, MASKS, Mask, sliding_window
+from mingpt.models.attention.positions import POSITIONS
+from mingpt.models.attention.scores import SCORES
 
 CPU = torch.device("cpu")
 HEADS = [(1, 1), (3, 3), (4, 2), (3, 1)]

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from mingpt.attention.layers import AttentionConfig, mask_of
-from mingpt.attention.masks import CAUSAL, FULL, MASKS, Mask, sliding_window
 from mingpt.data.tokenizers import CharTokenizer
 from mingpt.evaluate import held_out_loss
-from mingpt.lm import ModelConfig
 from mingpt.model import GPT, GroupedQueryAttention
+from mingpt.models.attention.layers import AttentionConfig, mask_of
+from mingpt.models.attention.masks import CAUSAL, FULL, MASKS, Mask, sliding_window
+from mingpt.models.base import ModelConfig
 from mingpt.sampling import Sampling, generate
 
 N = 11

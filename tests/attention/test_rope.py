@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mingpt.attention.positions import RotaryPositionalEmbeddings
+from mingpt.models.attention.positions import RotaryPositionalEmbeddings
 
 WIDTHS = (2, 4, 32, 64)
 

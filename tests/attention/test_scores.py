@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mingpt.attention import scores
-from mingpt.attention.kernels import KERNELS, Need
-from mingpt.attention.masks import CAUSAL, sliding_window
-from mingpt.attention.scores import SCORES, Score, repeated
 from mingpt.model import GroupedQueryAttention
+from mingpt.models.attention import scores
+from mingpt.models.attention.kernels import KERNELS, Need
+from mingpt.models.attention.masks import CAUSAL, sliding_window
+from mingpt.models.attention.scores import SCORES, Score, repeated
 from mingpt.probe import peak_bytes
 
 CPU = torch.device("cpu")

@@ -7,11 +7,11 @@ import torch
 from needs import called_where_compiled, defined, drawn, need_of
 from torch import Tensor
 
-from mingpt.attention.kernels import AUTO, KERNELS, choose, wide
-from mingpt.attention.masks import sliding_window
+from mingpt.models.attention.kernels import AUTO, KERNELS, choose, chunked_sdpa
+from mingpt.models.attention.masks import sliding_window
 from mingpt.probe import peak_bytes
 
-wide_attention = wide.wide
+wide_attention = chunked_sdpa.wide
 
 
 # -- gradients
@@ -19,7 +19,7 @@ wide_attention = wide.wide
 
 @pytest.mark.parametrize("seed", range(20))
 def test_gradient(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    monkeypatch.setattr(wide, "CHUNK", 1 + seed % 4)
+    monkeypatch.setattr(chunked_sdpa, "CHUNK", 1 + seed % 4)
     b, g, shared, d = torch.randint(1, 3, (4,), generator=torch.Generator().manual_seed(seed)).tolist()
     n = (1, 2, 5, 17, 19)[seed % 5]
     window = 1 + (7 * seed) % n
@@ -35,7 +35,7 @@ def test_gradient(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
 def test_chunk_of_any_size_changes_the_result(
     monkeypatch: pytest.MonkeyPatch, chunk: int, heads: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr(wide, "CHUNK", chunk)
+    monkeypatch.setattr(chunked_sdpa, "CHUNK", chunk)
     for n, windows in ((53, (1, 2, 15, 16, 17, 33, 52, 53)), (20 + chunk, (20,)), (21 + chunk, (20,))):
         inputs = drawn(2, *heads, n, 3)
         for window in windows:
@@ -56,7 +56,7 @@ def test_gradient_of_the_log_sum_exp_or_of_a_gradient_is_made_up() -> None:
 
 
 def test_many_chunks_add_up_in_a_short_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wide, "CHUNK", 1)
+    monkeypatch.setattr(chunked_sdpa, "CHUNK", 1)
     inputs = [x.detach() for x in drawn(1, 2, 1, 300, 4)]
     inputs[0].zero_()  # each weight alike, so that a value gets 200 small parts
     short = [x.detach().bfloat16().requires_grad_() for x in inputs]
@@ -71,7 +71,7 @@ def test_many_chunks_add_up_in_a_short_type(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_numbers_of_any_size_make_it_infinite(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wide, "CHUNK", 16)
+    monkeypatch.setattr(chunked_sdpa, "CHUNK", 16)
     q, k, v = (x.detach().mul(1e3).requires_grad_() for x in drawn(2, 4, 2, 50, 4, torch.float32))
     y = wide_attention(q, k, v, 10, 0.5)[0]
     y.sum().backward()
@@ -82,7 +82,7 @@ def test_numbers_of_any_size_make_it_infinite(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_strange_strides_of_inputs_or_gradients_are_misread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wide, "CHUNK", 5)
+    monkeypatch.setattr(chunked_sdpa, "CHUNK", 5)
     whole = drawn(2, 4, 2, 23, 6)
     laid = (
         lambda x: x.detach().transpose(1, 2).contiguous().transpose(1, 2),  # as a layer hands them over
@@ -124,17 +124,17 @@ def test_no_rows_or_positions_end_the_process(shape: tuple[int, ...]) -> None:
 
 def test_private_calls_have_changed() -> None:
     """A PyTorch where this fails is refused, not misread: see whether the calls take the same in other words."""
-    assert wide.FORWARD is not None
-    assert wide.BACKWARD is not None
-    assert wide._private("_no_such_operator", "query", "key", "value") is None
-    assert wide._private(wide.FLASH, "query", "key") is None
+    assert chunked_sdpa.FORWARD is not None
+    assert chunked_sdpa.BACKWARD is not None
+    assert chunked_sdpa._private("_no_such_operator", "query", "key", "value") is None
+    assert chunked_sdpa._private(chunked_sdpa.FLASH, "query", "key") is None
 
 
 @pytest.mark.parametrize("missing", ["FORWARD", "BACKWARD"])
 def test_a_pytorch_without_the_private_calls_fails(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     need = need_of(torch.empty(1, 2, 2048, 4), 1024)
     assert choose(AUTO, need).name == "wide"
-    monkeypatch.setattr(wide, missing, None)
+    monkeypatch.setattr(chunked_sdpa, missing, None)
     assert KERNELS["wide"].refuses(need) == "this PyTorch has no such fused kernel"
     assert choose(AUTO, need).name == "sdpa"
 
@@ -145,11 +145,11 @@ def test_a_pytorch_without_the_private_calls_fails(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("chunk", [1, 4, 256])
 @pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 65, 300])
 def test_parts_hold_each_query_once_with_what_it_sees(monkeypatch: pytest.MonkeyPatch, n: int, chunk: int) -> None:
-    monkeypatch.setattr(wide, "CHUNK", chunk)
+    monkeypatch.setattr(chunked_sdpa, "CHUNK", chunk)
     at = torch.arange(n)
     for window in {1, 2, 15, 16, 17, 64, n - 1, n} & set(range(1, n + 1)):
         seen, queries = torch.zeros(n, n, dtype=torch.bool), []
-        for part in wide._parts(n, window, torch.empty(0)):
+        for part in chunked_sdpa._parts(n, window, torch.empty(0)):
             queries += at[part.queries].tolist()
             lags = at[part.queries][:, None] - at[part.keys]
             seen[part.queries, part.keys] = lags >= 0 if part.mask is None else part.mask == 0
@@ -162,11 +162,11 @@ def test_window_costs_more_products_than_none(n: int) -> None:
     """The causal call is counted as half of its square, as that of no window is."""
     for window in (n // 4, n // 2, 3 * n // 4, n - 1):
         pairs = 0.0
-        for part in wide._parts(n, window, torch.empty(0)):
+        for part in chunked_sdpa._parts(n, window, torch.empty(0)):
             sizes = [of.stop - of.start for of in (part.queries, part.keys)]
             pairs += math.prod(sizes) / (2 if part.mask is None else 1)
         assert pairs < n * n / 2
-        assert pairs < sliding_window(window).pairs(n) + n * wide.CHUNK
+        assert pairs < sliding_window(window).pairs(n) + n * chunked_sdpa.CHUNK
 
 
 def live_bytes(n: int) -> int:
@@ -192,12 +192,12 @@ def test_memory_grows_with_more_than_the_length() -> None:
 def test_it_is_an_operator_as_pytorch_wants_them(
     monkeypatch: pytest.MonkeyPatch, heads: tuple[int, int], window: int
 ) -> None:
-    monkeypatch.setattr(wide, "CHUNK", 4)
+    monkeypatch.setattr(chunked_sdpa, "CHUNK", 4)
     torch.library.opcheck(wide_attention, (*drawn(2, *heads, 19, 3), window, 0.5))
 
 
 def test_a_compiler_sees_more_than_one_node_in_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wide, "CHUNK", 4)
+    monkeypatch.setattr(chunked_sdpa, "CHUNK", 4)
     called = called_where_compiled("wide")
     assert [target for target in called if "wide" in target or "attention" in target] == ["mingpt.wide.default"]
 

@@ -14,8 +14,8 @@ from leaking import FULL, LEARNED, MASKED
 from matplotlib.figure import Figure
 
 from mingpt import cli
-from mingpt.attention.kernels import Sdpa
 from mingpt.core.errors import DataError
+from mingpt.models.attention.kernels import Sdpa
 
 TEXT = "ROMEO:\nAy me, [sad] hours seem long!\n\nJULIET:\nWhat's in a name? That which we call a rose\n" * 6
 TINY = (

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 import mingpt
+from mingpt.models.rnn import BidirectionalRNN
 from mingpt.report import heatmaps
-from mingpt.rnn import BidirectionalRNN
 from mingpt.trained import Run
 
 

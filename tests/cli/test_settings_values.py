@@ -10,14 +10,14 @@ import yaml
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from mingpt.attention.positions import POSITIONS
 from mingpt.core.errors import UsageError
 from mingpt.data.data_config import DataConfig
 from mingpt.data.tokenizers import TOKENIZERS
-from mingpt.initialise import INITS
 from mingpt.mirror import WANDB_MODES, WandbConfig
-from mingpt.mlps import MLPS
-from mingpt.norms import NORMS
+from mingpt.models.attention.positions import POSITIONS
+from mingpt.models.init import INITS
+from mingpt.models.mlp import MLPS
+from mingpt.models.norms import NORMS
 from mingpt.optim import OPTIMIZERS, SCHEDULES
 from mingpt.settings import Config, ModelSettings, parse, read
 from mingpt.training_settings import TrainerConfig

@@ -16,7 +16,7 @@ from mingpt.experiments.base import Experiment, Sizes
 from mingpt.experiments.known import EXPERIMENTS
 from mingpt.experiments.measures import recall, sensitivity
 from mingpt.experiments.runner import Wish, carry_out
-from mingpt.lm import LanguageModel, ModelConfig
+from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.report.cells import read_record
 from mingpt.report.compare import comparison
 from mingpt.report.palette import Palette

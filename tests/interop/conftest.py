@@ -10,7 +10,7 @@ import torch
 
 from mingpt.data.bpe_tokenizer import LibraryTokenizer
 from mingpt.data.tokenizers import CharTokenizer
-from mingpt.lm import ModelConfig
+from mingpt.models.base import ModelConfig
 from mingpt.settings import Config
 from mingpt.trained import Run
 from mingpt.trainer import Progress

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import safetensors.torch
 
-from mingpt.attention.masks import MASKS
-from mingpt.attention.positions import POSITIONS
-from mingpt.attention.scores import SCORES
 from mingpt.core.errors import MingptError, UsageError
 from mingpt.data.tokenizers import ByteTokenizer
 from mingpt.interop import exporting, parity
 from mingpt.interop.architectures import ARCHITECTURES, architecture_of, spelled
-from mingpt.lm import ModelConfig
-from mingpt.mlps import MLPS
-from mingpt.norms import NORMS
+from mingpt.models.attention.masks import MASKS
+from mingpt.models.attention.positions import POSITIONS
+from mingpt.models.attention.scores import SCORES
+from mingpt.models.base import ModelConfig
+from mingpt.models.mlp import MLPS
+from mingpt.models.norms import NORMS
 from mingpt.trained import Run
 from mingpt.zoo import FAMILIES
 

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 from mingpt import zoo
-from mingpt.attention.masks import MASKS
-from mingpt.attention.positions import POSITIONS
-from mingpt.attention.scores import SCORES
-from mingpt.initialise import INITS
-from mingpt.lm import LanguageModel, ModelConfig
-from mingpt.mlps import MLPS
-from mingpt.norms import NORMS
-from mingpt.recurrent.cells import CELLS
-from mingpt.recurrent.layers import READINGS
+from mingpt.models.attention.masks import MASKS
+from mingpt.models.attention.positions import POSITIONS
+from mingpt.models.attention.scores import SCORES
+from mingpt.models.base import LanguageModel, ModelConfig
+from mingpt.models.init import INITS
+from mingpt.models.mlp import MLPS
+from mingpt.models.norms import NORMS
+from mingpt.models.recurrent.cells import CELLS
+from mingpt.models.recurrent.layers import READINGS
 
 Settings = dict[str, Any]
 BLOCK, VOCABULARY = 7, 11

@@ -7,7 +7,7 @@ import torch
 from families import BLOCK, VOCABULARY, Variant, every_control, every_variant, random_ids
 from torch import Tensor
 
-from mingpt.lm import LanguageModel
+from mingpt.models.base import LanguageModel
 from mingpt.sampling import Sampling, generate
 
 GREEDY = Sampling(temperature=0, past_block="exact")

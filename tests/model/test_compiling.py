@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from mingpt.distributed.compile_fallback import Compiler
 from mingpt.distributed.strategy import LossOf
-from mingpt.lm import ModelConfig
 from mingpt.model import GPT
+from mingpt.models.base import ModelConfig
 
 inductor = pytest.importorskip("torch._inductor.compile_fx")
 

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mingpt.convolution import ShortConvolution
-from mingpt.lm import ModelConfig
 from mingpt.model import GPT
+from mingpt.models.base import ModelConfig
+from mingpt.models.short_conv import ShortConvolution
 
 
 def drawn(width: int, channels: int) -> ShortConvolution:

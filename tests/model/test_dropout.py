@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mingpt.dropout import Dropout, dropout
+from mingpt.models.dropout import Dropout, dropout
 
 
 @pytest.mark.parametrize("p", [1 / 65536, 0.1, 0.5, 0.9, 0.99999])

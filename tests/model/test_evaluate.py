@@ -13,9 +13,9 @@ from letters import LETTERS, random_ids
 from mingpt import evaluate
 from mingpt.data.tokenizers import ByteTokenizer, CharTokenizer
 from mingpt.evaluate import carried_loss, held_out_loss, pseudo_likelihood
-from mingpt.lm import ModelConfig
 from mingpt.model import GPT
-from mingpt.rnn import RNN, BidirectionalRNN
+from mingpt.models.base import ModelConfig
+from mingpt.models.rnn import RNN, BidirectionalRNN
 from mingpt.utils import cpu_threads
 
 MakeGPT = Callable[..., GPT]

@@ -14,8 +14,8 @@ from mingpt import evaluate
 from mingpt import influence as influence_module
 from mingpt.evaluate import held_out_loss, require_autoregressive
 from mingpt.influence import influence, leaking_position, leaks
-from mingpt.lm import LanguageModel, LMOutput, ModelConfig
 from mingpt.model import GPT
+from mingpt.models.base import LanguageModel, LMOutput, ModelConfig
 
 MakeGPT = Callable[..., GPT]
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mingpt.data.tokenizers import ByteTokenizer, CharTokenizer
-from mingpt.lm import LanguageModel, LMOutput, ModelConfig
 from mingpt.model import GPT
-from mingpt.rnn import RNN
+from mingpt.models.base import LanguageModel, LMOutput, ModelConfig
+from mingpt.models.rnn import RNN
 from mingpt.sampling import Sampling, generate, probabilities, stream, write
 
 MakeGPT = Callable[..., GPT]

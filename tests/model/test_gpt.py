@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mingpt.attention.positions import POSITIONS
-from mingpt.initialise import position_tables
-from mingpt.lm import ModelConfig
 from mingpt.model import GPT
+from mingpt.models.attention.positions import POSITIONS
+from mingpt.models.base import ModelConfig
+from mingpt.models.init import position_tables
 
 MakeGPT = Callable[..., GPT]
 IDS = torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from mingpt import checkpoint, grams
+from mingpt import checkpoint
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.data.tokenizers import CharTokenizer
 from mingpt.evaluate import held_out_loss
-from mingpt.lm import ModelConfig
-from mingpt.ngram import NGram, kneser_ney_losses
+from mingpt.models import ngram_counts
+from mingpt.models.base import ModelConfig
+from mingpt.models.ngram import NGram, kneser_ney_losses
 
 Gram = tuple[int, ...]
 
@@ -94,7 +95,9 @@ def test_probabilities_are_not_those_of_counting_in_dictionaries(v: int, length:
 @pytest.mark.parametrize("seed", range(2))
 def test_estimated_discounts_are_never_tried(seed: int) -> None:
     """The tests above must meet both kinds: texts with discounts of their own, and others with the fallback's."""
-    kinds = {tuple(row) == (0, *grams.FALLBACK) for row in fitted(drawn(3, 149, seed), 3, 6).discounts.flatten(0, 1)}
+    kinds = {
+        tuple(row) == (0, *ngram_counts.FALLBACK) for row in fitted(drawn(3, 149, seed), 3, 6).discounts.flatten(0, 1)
+    }
     assert kinds == {True, False}
 
 
@@ -149,9 +152,9 @@ def test_large_vocabulary_overflows() -> None:
 
 def test_renumbering_by_sorting_and_by_table_agree() -> None:
     codes = np.array([7, 3, 1 << 29, 3, 0], dtype=np.int64)
-    names, places = grams.renumber(codes)
+    names, places = ngram_counts.renumber(codes)
     assert (names.tolist(), places.tolist()) == ([0, 3, 7, 1 << 29], [2, 1, 3, 1, 0])
-    names, places = grams.renumber(codes % 1009)
+    names, places = ngram_counts.renumber(codes % 1009)
     assert np.array_equal(names, np.unique(codes % 1009))
     assert np.array_equal(names[places], codes % 1009)
 

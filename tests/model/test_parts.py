@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mingpt.attention.kernels import KERNELS
-from mingpt.attention.masks import MASKS
-from mingpt.attention.positions import POSITIONS
-from mingpt.attention.scores import SCORES
-from mingpt.initialise import INITS
-from mingpt.mlps import MLPS
 from mingpt.model import GPT
-from mingpt.norms import NORMS
+from mingpt.models.attention.kernels import KERNELS
+from mingpt.models.attention.masks import MASKS
+from mingpt.models.attention.positions import POSITIONS
+from mingpt.models.attention.scores import SCORES
+from mingpt.models.init import INITS
+from mingpt.models.mlp import MLPS
+from mingpt.models.norms import NORMS
 from mingpt.optim import OPTIMIZERS, SCHEDULES
 
 MakeGPT = Callable[..., GPT]

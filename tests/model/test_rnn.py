@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, addmm_flop, baddbmm_flop
 
 from mingpt.core.errors import UsageError
-from mingpt.lm import LanguageModel, ModelConfig
-from mingpt.recurrent import layers
-from mingpt.recurrent.cells import CELLS
-from mingpt.rnn import RNN, BidirectionalRNN
+from mingpt.models.base import LanguageModel, ModelConfig
+from mingpt.models.recurrent import layers
+from mingpt.models.recurrent.cells import CELLS
+from mingpt.models.rnn import RNN, BidirectionalRNN
 from mingpt.sampling import Sampling, generate
 from mingpt.zoo import build
 

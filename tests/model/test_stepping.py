@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from mingpt.core.errors import UsageError
-from mingpt.lm import ModelConfig
 from mingpt.model import GPT
+from mingpt.models.base import ModelConfig
 from mingpt.sampling import Sampling, generate
 from mingpt.stepping import WrittenOut, compiled_step
 

@@ -15,7 +15,7 @@ from mingpt.data.batches import Lanes
 from mingpt.distributed import threads as workers
 from mingpt.distributed.threads import add_gradients, at_once, shares, usable_threads
 from mingpt.evaluate import held_out_loss
-from mingpt.lm import LanguageModel, ModelConfig
+from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.trainer import Trainer
 from mingpt.training_settings import TrainerConfig
 from mingpt.utils import cpu_threads

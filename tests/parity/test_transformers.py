@@ -16,11 +16,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mingpt.attention.kernels import KERNELS
-from mingpt.attention.positions import RotaryPositionalEmbeddings
 from mingpt.interop.architectures import ARCHITECTURES, spelled
 from mingpt.interop.weights import as_ours, as_theirs
 from mingpt.model import GPT
+from mingpt.models.attention.kernels import KERNELS
+from mingpt.models.attention.positions import RotaryPositionalEmbeddings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 transformers = pytest.importorskip("transformers")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mingpt.initialise import hidden_matrices
-from mingpt.recurrent.cells import CELLS, Cell, Elman
+from mingpt.models.init import hidden_matrices
+from mingpt.models.recurrent.cells import CELLS, Cell, Elman
 
 every_cell = pytest.mark.parametrize("name", CELLS)
 ELMANS = [name for name in CELLS if issubclass(CELLS[name], Elman)]

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mingpt.recurrent import scan as scan_module
-from mingpt.recurrent.activations import RELU, SLIDE, TANH, Activation
-from mingpt.recurrent.cells import slide
-from mingpt.recurrent.scan import scan
+from mingpt.models.recurrent import elman_scan as scan_module
+from mingpt.models.recurrent.activations import RELU, SLIDE, TANH, Activation
+from mingpt.models.recurrent.cells import slide
+from mingpt.models.recurrent.elman_scan import scan
 
 SIZES = [  # b, t, i, e
     *((1, 1, 1, 1), (1, 1, 3, 2), (2, 1, 2, 3), (1, 2, 2, 3), (2, 3, 5, 2), (3, 2, 1, 4), (1, 7, 2, 3)),

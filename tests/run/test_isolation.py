@@ -14,7 +14,7 @@ import torch
 
 import mingpt
 from mingpt import randomness
-from mingpt.lm import ModelConfig
+from mingpt.models.base import ModelConfig
 from mingpt.run import train
 from mingpt.trainer import Trainer
 from mingpt.training_settings import TrainerConfig

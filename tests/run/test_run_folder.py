@@ -20,7 +20,7 @@ from mingpt.core.run_files.reading import read_lines
 from mingpt.data import prepare
 from mingpt.data.data_config import DataConfig
 from mingpt.data.splits import split
-from mingpt.ngram import kneser_ney_losses
+from mingpt.models.ngram import kneser_ney_losses
 from mingpt.report import loss_picture
 from mingpt.run import Run
 from mingpt.sampling import Sampling

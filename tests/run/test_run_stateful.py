@@ -15,9 +15,9 @@ from mingpt.checkpoint import CARRIED, MANIFEST
 from mingpt.core.errors import DataError, UsageError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.data.batches import Lanes
-from mingpt.lm import ModelConfig
 from mingpt.model import GPT
-from mingpt.rnn import RNN
+from mingpt.models.base import ModelConfig
+from mingpt.models.rnn import RNN
 from mingpt.trainer import Trainer
 from mingpt.training_settings import TrainerConfig
 

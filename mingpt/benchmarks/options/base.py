@@ -8,7 +8,7 @@ from typing import Any
 from mingpt.core.errors import require
 from mingpt.core.paths import expanded
 from mingpt.core.system_config import DEVICES
-from mingpt.model_config import ModelConfig
+from mingpt.models.model_config import ModelConfig
 from mingpt.report.drawing import require_format
 
 VOCABULARY = 65  # tokens, as many as tinyshakespeare has characters

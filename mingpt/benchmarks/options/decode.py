@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
 from mingpt.benchmarks.options.base import ModelTiming, device_beside, gpt2, parse_peers, positive
 from mingpt.core.errors import require
-from mingpt.model_config import ModelConfig
+from mingpt.models.model_config import ModelConfig
 
 CLONES, PACKAGES = ("nanogpt",), ("transformers", "x-transformers")
 

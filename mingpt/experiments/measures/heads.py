@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mingpt.attention.layers import GroupedQueryAttention
 from mingpt.benchmarks import grouped
 from mingpt.benchmarks.options.grouped import Options
 from mingpt.core.say import silent
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measures.timing import SPREAD, spread
-from mingpt.lm import ModelConfig
+from mingpt.models.attention.layers import GroupedQueryAttention
+from mingpt.models.base import ModelConfig
 from mingpt.probe import measure
 from mingpt.report.palette import INK, Palette
 from mingpt.utils import pick_device

@@ -17,7 +17,7 @@ from mingpt.core.say import silent
 from mingpt.data.dataset import Corpus, prepare
 from mingpt.evaluate import held_out_loss
 from mingpt.experiments.base import Cell, Lab, Measurement, Row
-from mingpt.lm import LanguageModel
+from mingpt.models.base import LanguageModel
 from mingpt.report.lettering import plain
 from mingpt.report.palette import Palette
 from mingpt.report.tidy import log_ticks

@@ -19,7 +19,7 @@ from mingpt.core.errors import NotFiniteError
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.common import GPT, RECURRENT, SIX_GRAM, TASK, of_group
-from mingpt.lm import LanguageModel, ModelConfig, evaluating
+from mingpt.models.base import LanguageModel, ModelConfig, evaluating
 from mingpt.report.palette import INK, Palette
 from mingpt.report.tidy import log_ticks
 from mingpt.trainer import Record, Trainer

@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mingpt.attention.layers import GroupedQueryAttention
-from mingpt.attention.maps import attention_weights
-from mingpt.attention.scores import SCORES, Multiplicative, Score
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measures.timing import SPREAD, spread
-from mingpt.lm import ModelConfig
 from mingpt.model import GPT
+from mingpt.models.attention.attention_maps import attention_weights
+from mingpt.models.attention.layers import GroupedQueryAttention
+from mingpt.models.attention.scores import SCORES, Multiplicative, Score
+from mingpt.models.base import ModelConfig
 from mingpt.probe import measure, peak_bytes
 from mingpt.report.palette import INK, QUIET, Palette
 from mingpt.utils import pick_device

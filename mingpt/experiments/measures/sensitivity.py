@@ -11,7 +11,7 @@ from torch import Tensor
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measures.lengths import held_out_windows, last_runs
-from mingpt.lm import LanguageModel, evaluating
+from mingpt.models.base import LanguageModel, evaluating
 from mingpt.report.lettering import plain
 from mingpt.report.palette import Palette
 from mingpt.report.tidy import log_ticks

@@ -11,9 +11,9 @@ from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.common import BOTH_WAYS, RECURRENT, TASK, of_group
 from mingpt.experiments.measures.timing import SPREAD, banded_lines, spread
 from mingpt.experiments.measures.windows import longer_half, time_slopes
-from mingpt.lm import LanguageModel, ModelConfig, evaluating
+from mingpt.models.base import LanguageModel, ModelConfig, evaluating
+from mingpt.models.recurrent.layers import READINGS
 from mingpt.probe import measure
-from mingpt.recurrent.layers import READINGS
 from mingpt.report.palette import INK, Palette
 from mingpt.report.tidy import log_ticks
 from mingpt.trainer import Trainer

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt.attention.layers import GroupedQueryAttention
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row
-from mingpt.lm import ModelConfig
+from mingpt.models.attention.layers import GroupedQueryAttention
+from mingpt.models.base import ModelConfig
 from mingpt.report.palette import Palette
 
 T, E, H = 24, 32, 4

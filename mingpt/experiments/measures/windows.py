@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from mingpt.attention.layers import GroupedQueryAttention
 from mingpt.benchmarks import attention
 from mingpt.benchmarks.options.attention import Options
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measures.timing import SPREAD, banded_lines, spread
-from mingpt.lm import ModelConfig
+from mingpt.models.attention.layers import GroupedQueryAttention
+from mingpt.models.base import ModelConfig
 from mingpt.probe import measure, peak_bytes
 from mingpt.report.palette import Palette
 from mingpt.report.tidy import log_ticks

@@ -7,8 +7,8 @@ import torch
 
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measures.timing import SPREAD, spread
-from mingpt.lm import ModelConfig
 from mingpt.model import GPT
+from mingpt.models.base import ModelConfig
 from mingpt.probe import Spread
 from mingpt.report.palette import Palette
 from mingpt.sampling import Sampling, generate

@@ -13,8 +13,8 @@ from mingpt.core.errors import CheckpointError, UsageError, require
 from mingpt.core.registry import Registry
 from mingpt.interop.architectures.inert import REMEDIES, SAME, is_inert
 from mingpt.interop.weights import Places
-from mingpt.lm import LanguageModel, ModelConfig
 from mingpt.model import GPT
+from mingpt.models.base import LanguageModel, ModelConfig
 
 Settings = dict[str, Any]
 REQUIRED = object()  # of a key that a config.json must have

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from mingpt.attention.positions import FAST, SLOW, TRAINED
 from mingpt.core.errors import CheckpointError
 from mingpt.interop.architectures.base import ConfigReader, Rule, Settings
 from mingpt.interop.weights import Place
+from mingpt.models.attention.positions import FAST, SLOW, TRAINED
 
 LLAMA_PLACES = {
     "embedding": Place("model.embed_tokens"),

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mingpt import randomness
-from mingpt.attention.kernels.base import KERNELS, Kernel, Need, folded
+from mingpt.models.attention.kernels.base import KERNELS, Kernel, Need, folded
 
 SHORT = 512  # positions below which one masked product is as fast
 TILE = 1 << 19  # weights held at once: few enough for the cache of a core, many enough to pay for the calls

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from mingpt.core.errors import require
 from mingpt.core.variants import Variants
 
-SCORES = Variants("mingpt.attention.scores:SCORES")
-MASKS = Variants("mingpt.attention.masks:MASKS")
-POSITIONS = Variants("mingpt.attention.positions:POSITIONS")
-KERNELS = Variants("mingpt.attention.kernels:KERNELS")
+SCORES = Variants("mingpt.models.attention.scores:SCORES")
+MASKS = Variants("mingpt.models.attention.masks:MASKS")
+POSITIONS = Variants("mingpt.models.attention.positions:POSITIONS")
+KERNELS = Variants("mingpt.models.attention.kernels:KERNELS")
 AUTO = "auto"  # of model.kernel
 
 

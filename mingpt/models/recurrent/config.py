@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from mingpt.core.variants import Variants
 
-CELLS = Variants("mingpt.recurrent.cells:CELLS")
-READOUTS = Variants("mingpt.rnn:READOUTS")
-READINGS = Variants("mingpt.recurrent.layers:READINGS")
-OBJECTIVES = Variants("mingpt.rnn:OBJECTIVES")
+CELLS = Variants("mingpt.models.recurrent.cells:CELLS")
+READOUTS = Variants("mingpt.models.rnn:READOUTS")
+READINGS = Variants("mingpt.models.recurrent.layers:READINGS")
+OBJECTIVES = Variants("mingpt.models.rnn:OBJECTIVES")
 
 
 @dataclass(frozen=True, kw_only=True)

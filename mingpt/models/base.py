@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from mingpt.core.errors import UsageError
 from mingpt.data.tokenizers import Ids
-from mingpt.model_config import EVERYONE as EVERYONE
-from mingpt.model_config import ModelConfig as ModelConfig
-from mingpt.model_config import Rules
+from mingpt.models.model_config import EVERYONE as EVERYONE
+from mingpt.models.model_config import ModelConfig as ModelConfig
+from mingpt.models.model_config import Rules
 
 
 class LMOutput(NamedTuple):

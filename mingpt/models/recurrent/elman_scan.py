@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mingpt.distributed.compile_fallback import uncompiled
-from mingpt.recurrent.activations import Activation
+from mingpt.models.recurrent.activations import Activation
 
 
 @uncompiled  # traced, the loop would be unrolled: minutes of compiling for nothing

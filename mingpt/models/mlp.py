@@ -10,9 +10,9 @@ from typing import Protocol
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mingpt import passes
 from mingpt.core.registry import Registry
-from mingpt.initialise import writes_residual
+from mingpt.models import cpu_autograd
+from mingpt.models.init import writes_residual
 
 
 class MLPMaker(Protocol):
@@ -53,7 +53,7 @@ def gelu_erf(width: int, bias: bool, inner: int | None = None) -> nn.Module:
 @MLPS.add("relu2")
 def relu_squared(width: int, bias: bool, inner: int | None = None) -> nn.Module:
     """max(0, x)^2: as good at this size and cheaper than GELU (So et al. 2021, Primer)."""
-    return TwoLayer(width, bias, inner, passes.relu_squared)
+    return TwoLayer(width, bias, inner, cpu_autograd.relu_squared)
 
 
 @MLPS.add("swiglu")

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mingpt.attention.kernels.base import KERNELS, Kernel, Need, folded
-from mingpt.attention.scores import repeated
+from mingpt.models.attention.kernels.base import KERNELS, Kernel, Need, folded
+from mingpt.models.attention.scores import repeated
 
 CHUNK = 256  # queries: with more, more is computed outside of the band; with fewer, products are too small
 SHORT = 1024  # positions; below, one masked product is about as fast

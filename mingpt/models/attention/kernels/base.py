@@ -6,9 +6,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from mingpt.attention.masks import Mask
-from mingpt.attention.scores import Score, repeated
 from mingpt.core.registry import Registry
+from mingpt.models.attention.masks import Mask
+from mingpt.models.attention.scores import Score, repeated
 
 Bias = Callable[[Tensor, Tensor], Tensor]  # query and key positions -> (h, t, s), added to the scores
 

@@ -4,9 +4,9 @@ import math
 
 from torch import Tensor
 
-from mingpt.attention.kernels.base import KERNELS, Kernel, Need
-from mingpt.attention.scores import repeated
-from mingpt.dropout import dropout
+from mingpt.models.attention.kernels.base import KERNELS, Kernel, Need
+from mingpt.models.attention.scores import repeated
+from mingpt.models.dropout import dropout
 
 
 class Reference(Kernel):

@@ -7,14 +7,14 @@ A kernel is a class with `refuses(need)`, the reason why it can't, and `attend(q
 need says so; none ignores a part of it.
 """
 
-from mingpt.attention.config import AUTO
-from mingpt.attention.kernels.banded import Banded
-from mingpt.attention.kernels.base import KERNELS, Kernel, Need
-from mingpt.attention.kernels.flex import Flex
-from mingpt.attention.kernels.reference import Reference
-from mingpt.attention.kernels.sdpa import Sdpa
-from mingpt.attention.kernels.wide import Wide
 from mingpt.core.errors import UsageError
+from mingpt.models.attention.config import AUTO
+from mingpt.models.attention.kernels.banded import Banded
+from mingpt.models.attention.kernels.base import KERNELS, Kernel, Need
+from mingpt.models.attention.kernels.chunked_sdpa import Wide
+from mingpt.models.attention.kernels.flex import Flex
+from mingpt.models.attention.kernels.reference import Reference
+from mingpt.models.attention.kernels.sdpa import Sdpa
 
 __all__ = [
     "AUTO",

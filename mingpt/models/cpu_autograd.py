@@ -55,7 +55,7 @@ def _apply(function: Any, *inputs: Any) -> Tensor:
 def _refuse_second() -> None:
     """Nobody trains by gradients of gradients here, and what is written out has none: better no answer than a part."""
     if torch.is_grad_enabled():
-        raise RuntimeError("mingpt.passes: no gradient of this gradient (create_graph=True)")
+        raise RuntimeError("mingpt.models.cpu_autograd: no gradient of this gradient (create_graph=True)")
 
 
 class _RmsNorm(torch.autograd.Function):

@@ -6,15 +6,15 @@ A family is a class of `Rules` here, inherited by its model where that is define
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
-from mingpt.attention.config import AttentionConfig
 from mingpt.core.errors import require
 from mingpt.core.registry import Registry
 from mingpt.core.variants import Variants
-from mingpt.recurrent.config import CELLS, OBJECTIVES, READINGS, READOUTS, RecurrentConfig
+from mingpt.models.attention.config import AttentionConfig
+from mingpt.models.recurrent.config import CELLS, OBJECTIVES, READINGS, READOUTS, RecurrentConfig
 
-NORMS = Variants("mingpt.norms:NORMS")
-MLPS = Variants("mingpt.mlps:MLPS")
-INITS = Variants("mingpt.initialise:INITS")
+NORMS = Variants("mingpt.models.norms:NORMS")
+MLPS = Variants("mingpt.models.mlp:MLPS")
+INITS = Variants("mingpt.models.init:INITS")
 EVERYONE = frozenset(("type", "vocab_size", "block_size"))  # what every family reads of its settings
 SIZES = ("n_layer", "n_embd", "embd_pdrop", "resid_pdrop", "cell")  # what both recurrent families read
 LONGEST = 8  # tokens of a gram; beyond it, a text of this project's size holds few twice

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from mingpt.core.registry import Registry
-from mingpt.initialise import one_row_per_position
-from mingpt.passes import rotated
+from mingpt.models.cpu_autograd import rotated
+from mingpt.models.init import one_row_per_position
 
 
 class PositionSettings(Protocol):

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from mingpt.attention.kernels import Reference
-from mingpt.attention.layers import AttentionOutput, GroupedQueryAttention
+from mingpt.models.attention.kernels import Reference
+from mingpt.models.attention.layers import AttentionOutput, GroupedQueryAttention
 
 
 @torch.no_grad()

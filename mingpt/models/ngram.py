@@ -20,9 +20,19 @@ from torch import Tensor
 
 from mingpt.core.errors import CheckpointError
 from mingpt.data.tokenizers import Ids
-from mingpt.grams import BELOW, TOP, Array, Counts, begins, count, estimated_discounts, sound, sums_of_children
-from mingpt.lm import LanguageModel, LMOutput, ModelConfig, next_token_loss
-from mingpt.model_config import NGramRules
+from mingpt.models.base import LanguageModel, LMOutput, ModelConfig, next_token_loss
+from mingpt.models.model_config import NGramRules
+from mingpt.models.ngram_counts import (
+    BELOW,
+    TOP,
+    Array,
+    Counts,
+    begins,
+    count,
+    estimated_discounts,
+    sound,
+    sums_of_children,
+)
 
 
 class NGramState:

@@ -7,7 +7,7 @@ as Primer's, So et al. 2021, 4.2; where it stands, and that it is an addition, a
 import torch
 from torch import Tensor, nn
 
-from mingpt.passes import convolved
+from mingpt.models.cpu_autograd import convolved
 
 
 class Convolution(nn.Module):

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from mingpt.attention.kernels import KERNELS, Reference
-from mingpt.attention.kernels.flex import TUNED_WIDTH
-from mingpt.attention.layers import AttentionConfig, GroupedQueryAttention
-from mingpt.attention.masks import MASKS
-from mingpt.attention.positions import POSITIONS
-from mingpt.attention.scores import SCORES
 from mingpt.core.errors import UsageError
 from mingpt.core.say import Say
+from mingpt.models.attention.kernels import KERNELS, Reference
+from mingpt.models.attention.kernels.flex import TUNED_WIDTH
+from mingpt.models.attention.layers import AttentionConfig, GroupedQueryAttention
+from mingpt.models.attention.masks import MASKS
+from mingpt.models.attention.positions import POSITIONS
+from mingpt.models.attention.scores import SCORES
 from mingpt.utils import training_type
 
 LENGTH, LONG = 41, 1000  # a multiple of nothing; and one that kernels for windows take in several parts

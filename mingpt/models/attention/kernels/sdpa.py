@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mingpt import randomness
-from mingpt.attention.kernels.base import KERNELS, Kernel, Need, folded
-from mingpt.attention.masks import FULL
-from mingpt.attention.scores import repeated
+from mingpt.models.attention.kernels.base import KERNELS, Kernel, Need, folded
+from mingpt.models.attention.masks import FULL
+from mingpt.models.attention.scores import repeated
 
 
 class Sdpa(Kernel):

@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 from einops import rearrange
 from torch import Tensor, nn
 
-from mingpt.attention.cache import KeyValueCache
-from mingpt.attention.config import AttentionConfig as AttentionConfig
-from mingpt.attention.kernels import Need, choose, for_cache
-from mingpt.attention.masks import FULL, MASKS, Mask, windowed
-from mingpt.attention.positions import POSITIONS, RotaryPositionalEmbeddings
-from mingpt.attention.scores import SCORES
 from mingpt.core.errors import require
-from mingpt.dropout import Dropout
-from mingpt.initialise import writes_residual
-from mingpt.norms import NORMS
+from mingpt.models.attention.config import AttentionConfig as AttentionConfig
+from mingpt.models.attention.kernels import Need, choose, for_cache
+from mingpt.models.attention.kv_cache import KeyValueCache
+from mingpt.models.attention.masks import FULL, MASKS, Mask, windowed
+from mingpt.models.attention.positions import POSITIONS, RotaryPositionalEmbeddings
+from mingpt.models.attention.scores import SCORES
+from mingpt.models.dropout import Dropout
+from mingpt.models.init import writes_residual
+from mingpt.models.norms import NORMS
 
 
 def mask_of(config: AttentionConfig) -> Mask:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mingpt.core.registry import Registry
-from mingpt.dropout import Dropout
-from mingpt.recurrent.cells import CELLS, Hidden
+from mingpt.models.dropout import Dropout
+from mingpt.models.recurrent.cells import CELLS, Hidden
 
 
 class Stack(nn.Module):

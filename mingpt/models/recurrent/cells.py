@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mingpt.core.registry import Registry
-from mingpt.initialise import reads_out
-from mingpt.recurrent.activations import RELU, SLIDE, TANH, Activation, slide
-from mingpt.recurrent.scan import scan
+from mingpt.models.init import reads_out
+from mingpt.models.recurrent.activations import RELU, SLIDE, TANH, Activation, slide
+from mingpt.models.recurrent.elman_scan import scan
 
 __all__ = ["CELLS", "Cell", "Elman", "Hidden", "slide"]
 

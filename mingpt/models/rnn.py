@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from mingpt import randomness
 from mingpt.core.errors import UsageError
 from mingpt.core.registry import Registry
-from mingpt.dropout import Dropout
-from mingpt.initialise import reads_out
-from mingpt.lm import LanguageModel, LMOutput, ModelConfig, next_token_loss
-from mingpt.model_config import BidirectionalRNNRules, RNNRules
-from mingpt.recurrent.cells import Hidden
-from mingpt.recurrent.layers import READINGS, BothWaysStack, Stack
+from mingpt.models.base import LanguageModel, LMOutput, ModelConfig, next_token_loss
+from mingpt.models.dropout import Dropout
+from mingpt.models.init import reads_out
+from mingpt.models.model_config import BidirectionalRNNRules, RNNRules
+from mingpt.models.recurrent.cells import Hidden
+from mingpt.models.recurrent.layers import READINGS, BothWaysStack, Stack
 
 MASKED_SHARE = 0.15  # of positions, while training on gaps (Devlin et al. 2019)
 USUAL_SHARE = 0.2  # of the matrix rate: positions come one after another; 0.15 (GRU) to 0.39 (LSTM) on two cores

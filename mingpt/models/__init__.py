@@ -1,0 +1,1 @@
+"""Model families and the layers that they are made of."""
