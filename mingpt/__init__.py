@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mingpt.data.data_config import DataConfig as DataConfig
     from mingpt.data.data_config import SampleConfig as SampleConfig
     from mingpt.experiments.sweeping import sweep as sweep
+    from mingpt.inference.generate import Sampling as Sampling
+    from mingpt.inference.generate import generate as generate
     from mingpt.interop.exporting import export as export
     from mingpt.interop.importing import import_folder as import_folder
     from mingpt.mirror import WandbConfig as WandbConfig
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
     from mingpt.report.tables import compare as compare
     from mingpt.run import load as load
     from mingpt.run import train as train
-    from mingpt.sampling import Sampling as Sampling
-    from mingpt.sampling import generate as generate
     from mingpt.settings import Config as Config
     from mingpt.settings import ModelSettings as ModelSettings
     from mingpt.trained import Run as Run
@@ -58,14 +58,14 @@ _HOMES = {
     "RNN": "mingpt.models.rnn",
     "Run": "mingpt.trained",
     "SampleConfig": "mingpt.data.data_config",
-    "Sampling": "mingpt.sampling",
+    "Sampling": "mingpt.inference.generate",
     "SystemConfig": "mingpt.core.system_config",
     "Trainer": "mingpt.trainer",
     "TrainerConfig": "mingpt.training_settings",
     "WandbConfig": "mingpt.mirror",
     "compare": "mingpt.report.tables",
     "export": "mingpt.interop.exporting",
-    "generate": "mingpt.sampling",
+    "generate": "mingpt.inference.generate",
     "import_folder": "mingpt.interop.importing",
     "load": "mingpt.run",
     "sweep": "mingpt.experiments.sweeping",

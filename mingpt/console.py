@@ -14,9 +14,9 @@ from mingpt.core.run_files.reading import PLAIN, each_line
 from mingpt.core.say import Say
 from mingpt.core.shell import quoted, visible
 from mingpt.data.tokenizer_base import shown
-from mingpt.influence import Finding, finding
+from mingpt.inference.causality import Finding, finding
+from mingpt.inference.past_block import PastBlockLoss
 from mingpt.live import fit
-from mingpt.past_block import PastBlockLoss
 from mingpt.phases import breakdown
 from mingpt.report import heatmaps
 from mingpt.report.words import seconds

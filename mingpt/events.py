@@ -16,10 +16,10 @@ from mingpt.core.run_files.reading import judged
 from mingpt.core.say import silent
 from mingpt.data.tokenizers import Ids, Tokenizer
 from mingpt.distributed.strategy import local
-from mingpt.evaluate import carried_loss, held_out_loss, pseudo_likelihood
+from mingpt.inference.evaluate import carried_loss, held_out_loss, pseudo_likelihood
+from mingpt.inference.generate import Sampling, write
 from mingpt.mirror import WandbMirror
 from mingpt.runlog import JsonLines
-from mingpt.sampling import Sampling, write
 from mingpt.trainer import Record, Trainer
 from mingpt.utils import derived_seed
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from mingpt.core.errors import require
 from mingpt.core.paths import path_of, require_picture
 from mingpt.core.system_config import DEVICES
+from mingpt.inference.sampling_config import COMPILE_RULE, Sampling
 from mingpt.models.attention.config import KERNELS
-from mingpt.sampling_settings import COMPILE_RULE, Sampling
 
 EXPORTED = ("float32", "bfloat16", "float16")  # what an exported folder's weights may be in
 WITH_FILL = ("run", "device", "fill", "gap")  # what filling gaps reads of `sample`'s options

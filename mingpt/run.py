@@ -30,8 +30,8 @@ from mingpt.data.tokenizers import Tokenizer
 from mingpt.distributed.ddp_fsdp import joined
 from mingpt.distributed.strategy import Ranks
 from mingpt.distributed.threads import usable_threads
-from mingpt.evaluate import require_autoregressive
 from mingpt.events import Guard, Judge, Log, Sampler, Saver
+from mingpt.inference.evaluate import require_autoregressive
 from mingpt.mirror import WandbMirror
 from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.phases import START_UP, TRAINING

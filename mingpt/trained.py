@@ -21,13 +21,13 @@ from mingpt.data.special_tokens import SpecialTokens
 from mingpt.data.text_files import STDIN, TINY_PATH, given_as, is_there
 from mingpt.data.tokenizer_base import shown as token_name
 from mingpt.data.tokenizers import Ids, Tokenizer
-from mingpt.evaluate import HeldOutLoss, PseudoLikelihood, held_out_loss, pseudo_likelihood
-from mingpt.influence import influence
+from mingpt.inference.causality import influence
+from mingpt.inference.evaluate import HeldOutLoss, PseudoLikelihood, held_out_loss, pseudo_likelihood
+from mingpt.inference.generate import Sampling, fill, stream, write
+from mingpt.inference.past_block import PastBlockLoss, past_block_loss
 from mingpt.models.attention.attention_maps import attention_weights
 from mingpt.models.base import LanguageModel
-from mingpt.past_block import PastBlockLoss, past_block_loss
 from mingpt.report import heatmaps, loss_picture
-from mingpt.sampling import Sampling, fill, stream, write
 from mingpt.settings import Config
 from mingpt.trainer import Progress
 
@@ -132,13 +132,13 @@ class Run:
         compile: bool = False,
         stop_at_eos: bool = False,
     ) -> Iterator[str]:
-        """What follows the prompt, token by token; see `generate` and `mingpt.sampling.stream`."""
+        """What follows the prompt, token by token; see `generate` and `mingpt.inference.generate.stream`."""
         self._encoded(prompt, "prompt")
         how: dict[str, Any] = {"cache": cache, "compile": compile, "stop": self._ends(stop_at_eos)}
         return stream(self.model, self.tokenizer, prompt, max_new_tokens, sampling, **how)
 
     def fill(self, text: str, gap: str = "_") -> str:
-        """`text` with the likeliest token in the place of each gap; see `mingpt.sampling.fill`.
+        """`text` with the likeliest token in the place of each gap; see `mingpt.inference.generate.fill`.
 
         Raises:
             UsageError: no gap, too long a text, a character outside the vocabulary, a model that does not fill gaps.
@@ -162,7 +162,7 @@ class Run:
         return maps
 
     def influence(self, text: str) -> Tensor:
-        """Which inputs move which outputs: (t, t), rows outputs, columns inputs; see `mingpt.influence`.
+        """Which inputs move which outputs: (t, t), rows outputs, columns inputs; see `mingpt.inference.causality`.
 
         Raises:
             UsageError: fewer than 2 tokens, more than block_size, or characters outside the vocabulary.
@@ -186,7 +186,7 @@ class Run:
     def past_block_loss(
         self, path: str | None = None, say: Say = silent, *, at_most: int | None = PAST_BLOCK_TOKENS
     ) -> PastBlockLoss:
-        """What tokens past block_size lose by a shorter context, on the texts of `evaluate`; see `mingpt.past_block`.
+        """What tokens past block_size lose by a shorter context, on the texts of `evaluate`; see `mingpt.inference.past_block`.
 
         Args:
             at_most: tokens to score; None: every one.

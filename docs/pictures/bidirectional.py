@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt.influence import influence
+from mingpt.inference.causality import influence
 from mingpt.models.base import ModelConfig, evaluating
 from mingpt.models.rnn import BidirectionalRNN
 

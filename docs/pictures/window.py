@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt.influence import influence
+from mingpt.inference.causality import influence
 from mingpt.model import GPT
 from mingpt.models.attention.kernels.banded import _runs
 from mingpt.models.attention.layers import mask_of

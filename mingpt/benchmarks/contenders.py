@@ -24,7 +24,7 @@ from mingpt import run, settings
 from mingpt.data.data_config import DataConfig
 from mingpt.data.dataset import Corpus, prepare
 from mingpt.data.tokenizers import Ids
-from mingpt.evaluate import held_out_loss
+from mingpt.inference.evaluate import held_out_loss
 from mingpt.models.base import LanguageModel, LMOutput, ModelConfig, next_token_loss
 
 BLOCK = 64  # tokens: of the peer's training, and of every judgement

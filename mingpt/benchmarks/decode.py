@@ -16,10 +16,10 @@ from mingpt.benchmarks.options.base import device_beside, parse_peers
 from mingpt.benchmarks.options.decode import CLONES, PACKAGES, Options
 from mingpt.benchmarks.worker import Worker
 from mingpt.core.say import Say
+from mingpt.inference.generate import Sampling, generate
 from mingpt.model import GPT
 from mingpt.models.base import LanguageModel
 from mingpt.probe import BYTES, READ_BYTES, Spread, measure, memory_reader
-from mingpt.sampling import Sampling, generate
 from mingpt.utils import cpu_threads, pick_device
 
 BATCHES = (1, 16)

@@ -48,8 +48,8 @@ def ours_openmp(shape: dict[str, Any]) -> Step:
 def ours_writing(shape: dict[str, Any]) -> Step:
     """The project's own `generate`, with its cache."""
     from mingpt.benchmarks.options.base import gpt2
+    from mingpt.inference.generate import Sampling, generate
     from mingpt.model import GPT
-    from mingpt.sampling import Sampling, generate
 
     names = ("n_layer", "n_head", "n_embd", "block_size")
     model = GPT(gpt2(**{name: shape[name] for name in names})).eval()

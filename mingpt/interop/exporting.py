@@ -20,11 +20,11 @@ import torch
 from mingpt.core.atomic_io import draft_of, sync_folder, write_atomic
 from mingpt.core.errors import UsageError, require
 from mingpt.core.paths import path_of
+from mingpt.inference.generate import Sampling
 from mingpt.interop import special, vocabulary
 from mingpt.interop.architectures import ARCHITECTURES, architecture_of, spelled
 from mingpt.interop.reading import CONFIG, TOKENIZER, WEIGHTS
 from mingpt.interop.weights import as_theirs
-from mingpt.sampling import Sampling
 from mingpt.trained import Run
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mingpt.core.errors import MingptError
 from mingpt.data.bpe_tokenizer import LibraryTokenizer
+from mingpt.inference.generate import LINE_END, Sampling, generate, spells
 from mingpt.models.base import LanguageModel
-from mingpt.sampling import LINE_END, Sampling, generate, spells
 from mingpt.trained import Run
 
 ROWS, TOKENS, WRITTEN = 2, 512, 100  # of the comparison: texts, tokens of each where a block has them, tokens written

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from mingpt.inference.generate import Sampling, generate
 from mingpt.model import GPT
 from mingpt.models.attention.kv_cache import KeyValueCache
 from mingpt.models.attention.positions import POSITIONS
 from mingpt.models.attention.scores import SCORES
-from mingpt.sampling import Sampling, generate
 
 MakeGPT = Callable[..., GPT]
 CPU = torch.device("cpu")

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from mingpt.data.tokenizers import CharTokenizer
-from mingpt.evaluate import held_out_loss
+from mingpt.inference.evaluate import held_out_loss
+from mingpt.inference.generate import Sampling, generate
 from mingpt.model import GPT, GroupedQueryAttention
 from mingpt.models.attention.layers import AttentionConfig, mask_of
 from mingpt.models.attention.masks import CAUSAL, FULL, MASKS, Mask, sliding_window
 from mingpt.models.base import ModelConfig
-from mingpt.sampling import Sampling, generate
 
 N = 11
 RULES: dict[str, Mask] = {

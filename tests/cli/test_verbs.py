@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import mingpt
-from mingpt.evaluate import HeldOutLoss
+from mingpt.inference.evaluate import HeldOutLoss
 from mingpt.run import Run
 
 BLOCK = 8  # of the tiny run

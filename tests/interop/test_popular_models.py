@@ -14,8 +14,8 @@ import torch
 
 import mingpt
 from mingpt.core.errors import CheckpointError
+from mingpt.inference.generate import Sampling, generate
 from mingpt.interop import exporting, importing, parity
-from mingpt.sampling import Sampling, generate
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -14,8 +14,8 @@ from mingpt import cli, run, settings
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.data import special_tokens
 from mingpt.data.special_tokens import SpecialTokens
+from mingpt.inference.generate import Sampling, generate
 from mingpt.interop import exporting, importing
-from mingpt.sampling import Sampling, generate
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -6,8 +6,8 @@ import torch
 from families import ALL, BLOCK, VOCABULARY, Variant, every_control, every_variant, random_ids
 
 from mingpt.data.tokenizers import CharTokenizer
-from mingpt.evaluate import held_out_loss
-from mingpt.influence import Finding, finding, influence, leaking_position, leaks
+from mingpt.inference.causality import Finding, finding, influence, leaking_position, leaks
+from mingpt.inference.evaluate import held_out_loss
 
 LETTERS = CharTokenizer("abcdefghijk")
 IDS = np.arange(20) % VOCABULARY

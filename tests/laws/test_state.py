@@ -7,8 +7,8 @@ import torch
 from families import BLOCK, VOCABULARY, Variant, every_control, every_variant, random_ids
 from torch import Tensor
 
+from mingpt.inference.generate import Sampling, generate
 from mingpt.models.base import LanguageModel
-from mingpt.sampling import Sampling, generate
 
 GREEDY = Sampling(temperature=0, past_block="exact")
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from letters import LETTERS, random_ids
 
-from mingpt import evaluate
 from mingpt.data.tokenizers import ByteTokenizer, CharTokenizer
-from mingpt.evaluate import carried_loss, held_out_loss, pseudo_likelihood
+from mingpt.inference import evaluate
+from mingpt.inference.evaluate import carried_loss, held_out_loss, pseudo_likelihood
 from mingpt.model import GPT
 from mingpt.models.base import ModelConfig
 from mingpt.models.rnn import RNN, BidirectionalRNN
@@ -93,7 +93,7 @@ def test_large_vocabulary_takes_memory_without_bound(
 ) -> None:
     model, ids = gpt(), random_ids(80)
     whole = held_out_loss(model, ids, LETTERS)
-    monkeypatch.setattr("mingpt.evaluate.LOGITS_AT_ONCE", 2 * 7 * 11)
+    monkeypatch.setattr("mingpt.inference.evaluate.LOGITS_AT_ONCE", 2 * 7 * 11)
     rows: list[int] = []
     model.register_forward_hook(lambda model, given, found: rows.append(found.logits.numel()))
     assert held_out_loss(model, ids, LETTERS).nats == pytest.approx(whole.nats, rel=1e-12)

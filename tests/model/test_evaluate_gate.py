@@ -10,10 +10,10 @@ import pytest
 import torch
 from letters import LETTERS, random_ids
 
-from mingpt import evaluate
-from mingpt import influence as influence_module
-from mingpt.evaluate import held_out_loss, require_autoregressive
-from mingpt.influence import influence, leaking_position, leaks
+from mingpt.inference import causality as influence_module
+from mingpt.inference import evaluate
+from mingpt.inference.causality import influence, leaking_position, leaks
+from mingpt.inference.evaluate import held_out_loss, require_autoregressive
 from mingpt.model import GPT
 from mingpt.models.base import LanguageModel, LMOutput, ModelConfig
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mingpt.data.tokenizers import ByteTokenizer, CharTokenizer
+from mingpt.inference.generate import Sampling, generate, probabilities, stream, write
 from mingpt.model import GPT
 from mingpt.models.base import LanguageModel, LMOutput, ModelConfig
 from mingpt.models.rnn import RNN
-from mingpt.sampling import Sampling, generate, probabilities, stream, write
 
 MakeGPT = Callable[..., GPT]
 LETTERS = CharTokenizer("\nabcdefghij")  # 11, as the tiny model's vocabulary
@@ -335,7 +335,7 @@ def test_part_of_a_character_is_shown_as_a_broken_one(
     gpt: MakeGPT, monkeypatch: pytest.MonkeyPatch, bytes_drawn: bytes, pieces: list[str]
 ) -> None:
     drawn = [torch.tensor([number]) for number in bytes_drawn]
-    monkeypatch.setattr("mingpt.sampling.generate", lambda *args, **kwargs: iter(drawn))
+    monkeypatch.setattr("mingpt.inference.generate.generate", lambda *args, **kwargs: iter(drawn))
     found = list(stream(gpt(vocab_size=256), ByteTokenizer(), "x", len(drawn), PLAIN))
     assert found == pieces
     assert "".join(found) == ByteTokenizer().decode(bytes_drawn)

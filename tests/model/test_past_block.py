@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from mingpt.core.errors import DataError, UsageError
+from mingpt.inference.past_block import past_block_loss
 from mingpt.model import GPT
 from mingpt.models.base import ModelConfig
 from mingpt.models.rnn import RNN, BidirectionalRNN
-from mingpt.past_block import past_block_loss
 
 MakeGPT = Callable[..., GPT]
 

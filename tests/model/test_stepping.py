@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from mingpt.core.errors import UsageError
+from mingpt.inference.compiled_decode import WrittenOut, compiled_step
+from mingpt.inference.generate import Sampling, generate
 from mingpt.model import GPT
 from mingpt.models.base import ModelConfig
-from mingpt.sampling import Sampling, generate
-from mingpt.stepping import WrittenOut, compiled_step
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 

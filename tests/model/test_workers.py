@@ -14,7 +14,7 @@ from torch import Tensor
 from mingpt.data.batches import Lanes
 from mingpt.distributed import threads as workers
 from mingpt.distributed.threads import add_gradients, at_once, shares, usable_threads
-from mingpt.evaluate import held_out_loss
+from mingpt.inference.evaluate import held_out_loss
 from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.trainer import Trainer
 from mingpt.training_settings import TrainerConfig

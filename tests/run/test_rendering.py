@@ -12,7 +12,7 @@ import pytest
 import mingpt
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_lines
-from mingpt.evaluate import HeldOutLoss, PseudoLikelihood
+from mingpt.inference.evaluate import HeldOutLoss, PseudoLikelihood
 from mingpt.run import load, train
 
 

@@ -13,7 +13,7 @@ import mingpt
 from mingpt import folders, run
 from mingpt.core.errors import UsageError
 from mingpt.core.run_files.reading import read_lines
-from mingpt.sampling import Sampling
+from mingpt.inference.generate import Sampling
 from mingpt.settings import Config
 
 Tiny = Callable[..., Config]

@@ -20,10 +20,10 @@ from mingpt.core.run_files.reading import read_lines
 from mingpt.data import prepare
 from mingpt.data.data_config import DataConfig
 from mingpt.data.splits import split
+from mingpt.inference.generate import Sampling
 from mingpt.models.ngram import kneser_ney_losses
 from mingpt.report import loss_picture
 from mingpt.run import Run
-from mingpt.sampling import Sampling
 
 ROOT = Path(run.__file__).parents[1]
 DRAW = loss_picture.draw  # the fixtures of this folder put something quicker in its place

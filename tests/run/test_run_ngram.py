@@ -14,7 +14,7 @@ from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.data.splits import split
 from mingpt.data.tokenizers import Ids
-from mingpt.evaluate import held_out_loss
+from mingpt.inference.evaluate import held_out_loss
 from mingpt.report import loss_picture
 from mingpt.settings import Config
 from mingpt.trained import Run

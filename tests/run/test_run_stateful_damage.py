@@ -21,7 +21,7 @@ from mingpt.core.atomic_io import sha256
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.data.splits import split
-from mingpt.evaluate import carried_loss
+from mingpt.inference.evaluate import carried_loss
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from mingpt.data import bpe_tokenizer, tokenizer_base
 from mingpt.data.bpe_tokenizer import LibraryTokenizer
 from mingpt.data.tokenizer_base import cut, shown
 from mingpt.data.tokenizers import TOKENIZERS, CharTokenizer, from_json
+from mingpt.inference.generate import spells
 from mingpt.interop.vocabulary import as_json
-from mingpt.sampling import spells
 
 TEXT = "The cat sat; the dog, too: Zoë’s 🤗 they're 1234\n\n  and so on.\r\n" * 9
 

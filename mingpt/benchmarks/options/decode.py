@@ -18,7 +18,7 @@ class Options(ModelTiming):
         block_size: tokens seen at once; 0 < prompt + tokens <= block_size
         prompt: tokens that are there
         tokens: tokens to write after them
-        compile: time the compiled step, too (see `mingpt.stepping`)
+        compile: time the compiled step, too (see `mingpt.inference.compiled_decode`)
         peers: nanogpt=FOLDER, a clone of karpathy/nanoGPT; transformers, the installed package, its GPT-2 with a
             cache, and GELU by erf as in the others (its own tanh form takes longer); x-transformers, likewise, without
             its filter of likely tokens; commas between; null: ours alone

@@ -10,7 +10,7 @@ from mingpt.core.run_files.records import read_run
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measures.lengths import last_runs
-from mingpt.influence import influence, leaks
+from mingpt.inference.causality import influence, leaks
 from mingpt.report.heatmaps import influence_square, token_name
 from mingpt.report.lettering import plain
 from mingpt.report.palette import Palette

@@ -15,8 +15,8 @@ from mingpt.checkpoint import newest
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.core.say import silent
 from mingpt.data.dataset import Corpus, prepare
-from mingpt.evaluate import held_out_loss
 from mingpt.experiments.base import Cell, Lab, Measurement, Row
+from mingpt.inference.evaluate import held_out_loss
 from mingpt.models.base import LanguageModel
 from mingpt.report.lettering import plain
 from mingpt.report.palette import Palette

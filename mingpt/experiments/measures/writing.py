@@ -7,11 +7,11 @@ import torch
 
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measures.timing import SPREAD, spread
+from mingpt.inference.generate import Sampling, generate
 from mingpt.model import GPT
 from mingpt.models.base import ModelConfig
 from mingpt.probe import Spread
 from mingpt.report.palette import Palette
-from mingpt.sampling import Sampling, generate
 from mingpt.utils import pick_device, synchronise
 
 ARMS: dict[str, dict[str, Any]] = {

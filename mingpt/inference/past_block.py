@@ -16,10 +16,10 @@ from torch import Tensor
 from mingpt.core.errors import DataError, UsageError
 from mingpt.core.say import Say, silent
 from mingpt.data.tokenizers import Ids
-from mingpt.evaluate import announced, require_autoregressive, rows_at_once
+from mingpt.inference.evaluate import announced, require_autoregressive, rows_at_once
+from mingpt.inference.sampling_config import PAST_BLOCK
 from mingpt.models.base import LanguageModel, evaluating
 from mingpt.report.statistics import Estimate, estimate
-from mingpt.sampling_settings import PAST_BLOCK
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from mingpt.core.say import Say, silent
 from mingpt.data.tokenizers import Ids, Tokenizer
 from mingpt.distributed.strategy import ALONE, Ranks
 from mingpt.distributed.threads import at_once, kept
-from mingpt.influence import SOME_CUTS, leaking_position
+from mingpt.inference.causality import SOME_CUTS, leaking_position
 from mingpt.models.base import LanguageModel, State, evaluating
 
 TOKENS_AT_ONCE = 4096  # bounds the memory of one forward pass; on a CPU twice as many take a tenth longer

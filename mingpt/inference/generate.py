@@ -11,10 +11,10 @@ from torch import Tensor
 
 from mingpt.core.errors import NotFiniteError, UsageError, require
 from mingpt.data.tokenizers import Tokenizer
+from mingpt.inference.compiled_decode import Step, compiled_step
+from mingpt.inference.sampling_config import COMPILE_RULE
+from mingpt.inference.sampling_config import Sampling as Sampling
 from mingpt.models.base import LanguageModel, State, evaluating
-from mingpt.sampling_settings import COMPILE_RULE
-from mingpt.sampling_settings import Sampling as Sampling
-from mingpt.stepping import Step, compiled_step
 from mingpt.utils import cpu_threads
 
 LINE_END = "\n"  # where an empty prompt starts
@@ -57,7 +57,7 @@ def generate(
     Args:
         cache: False: nothing is kept, and every token takes a fresh pass over all that it may read: the last block_size
             tokens, as with past_block=exact, or the whole text where the state is endless.
-        compile: compile the step of one token that the cache allows (see `mingpt.stepping`).
+        compile: compile the step of one token that the cache allows (see `mingpt.inference.compiled_decode`).
 
     Raises:
         UsageError: a model that is not autoregressive; a negative number of tokens; half a block kept without a cache;
