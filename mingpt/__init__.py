@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from mingpt.settings import ModelSettings as ModelSettings
     from mingpt.trained import Run as Run
     from mingpt.trainer import Trainer as Trainer
-    from mingpt.training_settings import TrainerConfig as TrainerConfig
+    from mingpt.training.trainer_config import TrainerConfig as TrainerConfig
 
 _HOMES = {
     "BidirectionalRNN": "mingpt.models.rnn",
@@ -61,7 +61,7 @@ _HOMES = {
     "Sampling": "mingpt.inference.generate",
     "SystemConfig": "mingpt.core.system_config",
     "Trainer": "mingpt.trainer",
-    "TrainerConfig": "mingpt.training_settings",
+    "TrainerConfig": "mingpt.training.trainer_config",
     "WandbConfig": "mingpt.mirror",
     "compare": "mingpt.report.tables",
     "export": "mingpt.interop.exporting",

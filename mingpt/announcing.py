@@ -11,11 +11,11 @@ from mingpt import folders, runlog, scratch
 from mingpt.core.atomic_io import sha256
 from mingpt.data.dataset import Corpus
 from mingpt.models.base import EVERYONE, LanguageModel, ModelConfig
-from mingpt.probe import expected_memory, matrix_rate
 from mingpt.report.words import counted, expected, millions
 from mingpt.settings import Config
 from mingpt.trainer import Trainer
-from mingpt.training_settings import READ_BY_COUNTING, TrainerConfig
+from mingpt.training.profiling import expected_memory, matrix_rate
+from mingpt.training.trainer_config import READ_BY_COUNTING, TrainerConfig
 from mingpt.utils import training_type
 from mingpt.zoo import FAMILIES
 

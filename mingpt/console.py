@@ -17,11 +17,11 @@ from mingpt.data.tokenizer_base import shown
 from mingpt.inference.causality import Finding, finding
 from mingpt.inference.past_block import PastBlockLoss
 from mingpt.live import fit
-from mingpt.phases import breakdown
 from mingpt.report import heatmaps
 from mingpt.report.words import seconds
 from mingpt.terminal import plain
 from mingpt.trained import Run
+from mingpt.training.phases import breakdown
 
 TITLE = 90  # characters that fit over a picture
 

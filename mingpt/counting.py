@@ -13,7 +13,7 @@ from mingpt.core.say import Say, silent
 from mingpt.data.tokenizers import Ids
 from mingpt.models.base import LanguageModel
 from mingpt.trainer import Record, Trainer
-from mingpt.training_settings import TrainerConfig
+from mingpt.training.trainer_config import TrainerConfig
 from mingpt.utils import synchronise
 
 

@@ -11,12 +11,12 @@ from rich.live import Live
 from mingpt.core.run_files.curves import moving_average
 from mingpt.core.run_files.reading import each_line, judged
 from mingpt.live import View, time_left
-from mingpt.probe import matrix_rate
 from mingpt.report.loss_picture import OF_STEPS
 from mingpt.report.words import duration
 from mingpt.terminal import can_redraw, plain
 from mingpt.terminal_plot import History
 from mingpt.trainer import Record, Trainer
+from mingpt.training.profiling import matrix_rate
 
 LINES = 20  # of a whole run, where the output is no terminal
 EVERY_S = 0.25  # between two updates of the view, at least

@@ -34,12 +34,12 @@ from mingpt.events import Guard, Judge, Log, Sampler, Saver
 from mingpt.inference.evaluate import require_autoregressive
 from mingpt.mirror import WandbMirror
 from mingpt.models.base import LanguageModel, ModelConfig
-from mingpt.phases import START_UP, TRAINING
 from mingpt.report import loss_picture
 from mingpt.runlog import JsonLines
 from mingpt.settings import Config, resolved
 from mingpt.trained import Run
 from mingpt.trainer import Event, Progress, Trainer
+from mingpt.training.phases import START_UP, TRAINING
 from mingpt.utils import cpu_threads, derived_seed, pick_device
 from mingpt.zoo import build
 

@@ -24,7 +24,7 @@ from mingpt.mirror import WANDB_MODES, WandbConfig
 from mingpt.models.attention import config as attention
 from mingpt.models.model_config import INITS, MLPS, NORMS, RULES, ModelConfig
 from mingpt.models.recurrent.config import CELLS, OBJECTIVES, READINGS, READOUTS
-from mingpt.training_settings import COMPILE, OPTIMIZERS, SCHEDULES, TrainerConfig, refuse_carrying, refuse_unread
+from mingpt.training.trainer_config import COMPILE, OPTIMIZERS, SCHEDULES, TrainerConfig, refuse_carrying, refuse_unread
 
 PRESETS = {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
 DERIVED = ("model.block_size", "model.vocab_size")  # a model's, but the text's and data.block_size's to say

@@ -17,16 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt.carried import Carried
 from mingpt.core.errors import NotFiniteError
 from mingpt.core.say import Say, silent
 from mingpt.distributed.strategy import ALONE, Ranks, full_tensor
 from mingpt.distributed.threads import add_gradients, at_once, kept, shares
 from mingpt.models.base import LanguageModel
-from mingpt.optim import OPTIMIZERS, memory, rate_at, restore_memory
-from mingpt.phases import Phases
 from mingpt.randomness import global_draws, own_draws
-from mingpt.training_settings import TrainerConfig, refuse_carrying
+from mingpt.training.optim import OPTIMIZERS, memory, rate_at, restore_memory
+from mingpt.training.phases import Phases
+from mingpt.training.tbptt import Carried
+from mingpt.training.trainer_config import TrainerConfig, refuse_carrying
 from mingpt.utils import cpu_threads, derived_seed, moved, synchronise, training_type
 
 Record = dict[str, Any]

@@ -12,7 +12,7 @@ from mingpt.checkpoint import Checkpoint
 from mingpt.core.errors import CheckpointError
 from mingpt.model import GPT
 from mingpt.models.init import hidden_matrices
-from mingpt.optim import OPTIMIZERS, Muon
+from mingpt.training.optim import OPTIMIZERS, Muon
 
 MakeGPT = Callable[..., GPT]
 IDX = torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])

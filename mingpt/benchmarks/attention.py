@@ -22,7 +22,7 @@ from mingpt.core.say import Say
 from mingpt.models.attention.kernels import KERNELS, Need
 from mingpt.models.attention.masks import sliding_window
 from mingpt.models.attention.scores import ScaledDot
-from mingpt.probe import Spread, measure, peak_bytes
+from mingpt.training.profiling import Spread, measure, peak_bytes
 from mingpt.utils import cpu_threads, multiplies_bfloat16, pick_device, training_type
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q, k, v (1, h, N, d) -> (1, h, N, d)

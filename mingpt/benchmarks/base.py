@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from mingpt.probe import Spread
+from mingpt.training.profiling import Spread
 from mingpt.utils import training_type
 
 

@@ -19,7 +19,7 @@ from mingpt.core.say import Say
 from mingpt.inference.generate import Sampling, generate
 from mingpt.model import GPT
 from mingpt.models.base import LanguageModel
-from mingpt.probe import BYTES, READ_BYTES, Spread, measure, memory_reader
+from mingpt.training.profiling import BYTES, READ_BYTES, Spread, measure, memory_reader
 from mingpt.utils import cpu_threads, pick_device
 
 BATCHES = (1, 16)

@@ -12,7 +12,7 @@ from mingpt.benchmarks.base import ranking, summary, table, told_of, versus
 from mingpt.benchmarks.options.grouped import STEPS, Options
 from mingpt.core.say import Say
 from mingpt.models.attention.layers import AttentionConfig, GroupedQueryAttention
-from mingpt.probe import measure
+from mingpt.training.profiling import measure
 from mingpt.utils import cpu_threads, pick_device
 
 

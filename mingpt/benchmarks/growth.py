@@ -21,11 +21,11 @@ from mingpt.core.say import Say
 from mingpt.distributed.threads import kept
 from mingpt.model import GPT
 from mingpt.models.base import LanguageModel, ModelConfig
-from mingpt.probe import Spread, measure
 from mingpt.report import figures
 from mingpt.report.palette import INK, Palette
 from mingpt.trainer import Trainer
-from mingpt.training_settings import TrainerConfig
+from mingpt.training.profiling import Spread, measure
+from mingpt.training.trainer_config import TrainerConfig
 from mingpt.utils import cpu_threads, pick_device
 
 CAPTION = (

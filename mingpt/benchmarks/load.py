@@ -22,7 +22,7 @@ from mingpt.benchmarks.options.load import CLONES, Options
 from mingpt.benchmarks.options.train_step import SHAPES
 from mingpt.benchmarks.worker import Worker
 from mingpt.core.say import Say
-from mingpt.probe import Spread
+from mingpt.training.profiling import Spread
 
 NEIGHBOURS = (0, 1, 2, 4)
 NEIGHBOUR = "while True: pass"

@@ -77,7 +77,7 @@ def _our_step(shape: dict[str, Any], ranks: Any) -> Step:
     from mingpt.distributed.threads import kept
     from mingpt.model import GPT
     from mingpt.trainer import Trainer
-    from mingpt.training_settings import TrainerConfig
+    from mingpt.training.trainer_config import TrainerConfig
 
     block, names = shape["block_size"], ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
     sizes = {name: shape[name] for name in names if name in shape}

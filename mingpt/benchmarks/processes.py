@@ -25,7 +25,7 @@ from mingpt.core.errors import UsageError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.core.say import Say
 from mingpt.distributed.ddp_fsdp import STRATEGIES
-from mingpt.probe import Spread
+from mingpt.training.profiling import Spread
 from mingpt.utils import pick_device
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--local-addr=127.0.0.1")

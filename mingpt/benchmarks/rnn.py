@@ -16,7 +16,7 @@ from mingpt.benchmarks.options.rnn import Options
 from mingpt.core.say import Say
 from mingpt.models.recurrent.activations import SLIDE, slide
 from mingpt.models.recurrent.elman_scan import scan
-from mingpt.probe import measure
+from mingpt.training.profiling import measure
 from mingpt.utils import cpu_threads, pick_device
 
 BASELINE = "nn.RNN relu"

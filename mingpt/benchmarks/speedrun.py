@@ -23,8 +23,8 @@ from mingpt.benchmarks.options.speedrun import CLONES, Options
 from mingpt.benchmarks.worker import command, last_words, with_ours
 from mingpt.core.errors import UsageError, require
 from mingpt.core.say import Say
-from mingpt.probe import Spread
 from mingpt.settings import Config
+from mingpt.training.profiling import Spread
 
 SCRIPT = Path(contenders.__file__)
 

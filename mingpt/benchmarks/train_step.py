@@ -16,7 +16,7 @@ from mingpt.benchmarks.options.train_step import PEERS, SHAPES, Options, strateg
 from mingpt.benchmarks.worker import Worker
 from mingpt.core.say import Say
 from mingpt.model import GPT
-from mingpt.probe import Spread, matrix_rate
+from mingpt.training.profiling import Spread, matrix_rate
 from mingpt.utils import cpu_threads, pick_device
 
 COMPILED = "-compiled"  # ends the name of who compiles its step

@@ -15,7 +15,7 @@ from mingpt.core.say import Say
 from mingpt.models.model_config import EVERYONE, RULES, Rules
 from mingpt.report.figures import Draw
 from mingpt.settings import Config
-from mingpt.training_settings import READ_BY_COUNTING
+from mingpt.training.trainer_config import READ_BY_COUNTING
 
 Settings = Mapping[str, Any]  # `{"model.window": 16}`
 Stages = Sequence[Settings]

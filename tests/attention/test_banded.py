@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mingpt.models.attention.kernels import banded, choose
-from mingpt.probe import peak_bytes
+from mingpt.training.profiling import peak_bytes
 
 CPU = torch.device("cpu")
 banded_attention = banded.banded

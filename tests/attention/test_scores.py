@@ -16,7 +16,7 @@ from mingpt.models.attention import scores
 from mingpt.models.attention.kernels import KERNELS, Need
 from mingpt.models.attention.masks import CAUSAL, sliding_window
 from mingpt.models.attention.scores import SCORES, Score, repeated
-from mingpt.probe import peak_bytes
+from mingpt.training.profiling import peak_bytes
 
 CPU = torch.device("cpu")
 

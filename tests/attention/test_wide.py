@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mingpt.models.attention.kernels import AUTO, KERNELS, choose, chunked_sdpa
 from mingpt.models.attention.masks import sliding_window
-from mingpt.probe import peak_bytes
+from mingpt.training.profiling import peak_bytes
 
 wide_attention = chunked_sdpa.wide
 

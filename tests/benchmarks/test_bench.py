@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from mingpt import probe
 from mingpt.benchmarks import BENCHMARKS, attention, base, decode, peers, train_step
 from mingpt.benchmarks.options import attention as attention_options
 from mingpt.benchmarks.worker import Worker
@@ -17,7 +16,8 @@ from mingpt.core.config_cli import Flags
 from mingpt.core.errors import UsageError
 from mingpt.distributed.ddp_fsdp import STRATEGIES
 from mingpt.distributed.torchrun_env import TOLD
-from mingpt.probe import Spread
+from mingpt.training import profiling
+from mingpt.training.profiling import Spread
 
 CPU = torch.device("cpu")
 
@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 def short_profiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leaves out the profiler and the reading of much memory, which take most of a tiny benchmark."""
     monkeypatch.setattr(attention, "peak_bytes", lambda call, device: 1024)
-    monkeypatch.setattr(probe, "READ_BYTES", 4096)
+    monkeypatch.setattr(profiling, "READ_BYTES", 4096)
     return
 
 
@@ -275,6 +275,6 @@ def test_setting_that_makes_no_sense_is_timed(name: str, words: list[str], refus
 
 def test_measure_takes_turns() -> None:
     order: list[str] = []
-    spreads = probe.measure({n: (lambda n=n: order.append(n)) for n in "ab"}, CPU, rounds=3, warmup=1)  # type: ignore[misc]
+    spreads = profiling.measure({n: (lambda n=n: order.append(n)) for n in "ab"}, CPU, rounds=3, warmup=1)  # type: ignore[misc]
     assert "".join(order) == "abababab"
     assert [len(spread.values) for spread in spreads.values()] == [3, 3]

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from mingpt import probe
 from mingpt.benchmarks import BENCHMARKS, every, growth
 from mingpt.benchmarks.benchmark import Benchmark
 from mingpt.benchmarks.options import every as offered
 from mingpt.core.config_cli import Flags
 from mingpt.core.errors import UsageError
 from mingpt.core.registry import Registry
-from mingpt.probe import Spread
 from mingpt.trainer import Trainer
+from mingpt.training import profiling
+from mingpt.training.profiling import Spread
 
 SIZES = ("--layers=1", "--heads=1", "--width=6", "--block=5", "--batch=3", "--sizes=3")
 SMALL = (*SIZES, "--most_width=24", "--most_batch=12", "--length=24", "--rounds=2", "--device=cpu", "--threads=1")
@@ -40,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         now[0] += cost
 
     monkeypatch.setattr(Trainer, "step", step)
-    monkeypatch.setattr(probe.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(profiling.time, "perf_counter", lambda: now[0])
     return now
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from mingpt import probe
 from mingpt.benchmarks import BENCHMARKS, decode, train_step
 from mingpt.benchmarks.options.base import gpt2
 from mingpt.core.config_cli import Flags
 from mingpt.model import GPT
-from mingpt.probe import Spread
+from mingpt.training import profiling
+from mingpt.training.profiling import Spread
 
 
 def parsed(name: str, *words: str) -> Any:
@@ -20,8 +20,8 @@ def parsed(name: str, *words: str) -> Any:
 
 
 def test_memory_is_read_in_other_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "READ_BYTES", 4096)
-    assert probe.memory_reader(torch.device("cpu"))().item() == 1024  # type: ignore[attr-defined]
+    monkeypatch.setattr(profiling, "READ_BYTES", 4096)
+    assert profiling.memory_reader(torch.device("cpu"))().item() == 1024  # type: ignore[attr-defined]
 
 
 def test_step_has_other_flops() -> None:
@@ -101,7 +101,7 @@ def test_turn_is_one_call_however_short_or_waits_for_each(monkeypatch: pytest.Mo
         nonlocal said
         said += "|"
 
-    monkeypatch.setattr(probe.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(probe, "synchronise", waited)
-    assert probe.measure({"": call}, torch.device("cpu"), rounds=1, warmup=0, least=1.1)[""].values == (0.25,)
+    monkeypatch.setattr(profiling.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(profiling, "synchronise", waited)
+    assert profiling.measure({"": call}, torch.device("cpu"), rounds=1, warmup=0, least=1.1)[""].values == (0.25,)
     assert said == "c|c||cc||cccc|"  # the first is not timed

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mingpt import run, settings
-from mingpt.optim import OPTIMIZERS, SCHEDULES
+from mingpt.training.optim import OPTIMIZERS, SCHEDULES
 from tests.campaign.runs import differences, words_of
 from tests.campaign.tally import Tally, campaign
 from tests.run.conftest import config_of, without_frills

@@ -15,12 +15,12 @@ from rich.console import Console
 
 from mingpt import progress
 from mingpt.live import fit
-from mingpt.phases import Phases
 from mingpt.progress import Watch
 from mingpt.report.words import duration
 from mingpt.terminal import can_redraw, stdout_console
 from mingpt.terminal_plot import History, draw
-from mingpt.training_settings import TrainerConfig
+from mingpt.training.phases import Phases
+from mingpt.training.trainer_config import TrainerConfig
 
 ODD = "shapes [1, 2] and [/bold] [red]at[/red] :warning: out/[a] " + "x" * 40
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mingpt.settings import parse
-from mingpt.training_settings import TrainerConfig
+from mingpt.training.trainer_config import TrainerConfig
 
 WHOLE, FINITE, NO_KEY = "must be a whole number", "must be a finite number", "there is no such setting"
 

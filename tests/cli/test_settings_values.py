@@ -18,9 +18,9 @@ from mingpt.models.attention.positions import POSITIONS
 from mingpt.models.init import INITS
 from mingpt.models.mlp import MLPS
 from mingpt.models.norms import NORMS
-from mingpt.optim import OPTIMIZERS, SCHEDULES
 from mingpt.settings import Config, ModelSettings, parse, read
-from mingpt.training_settings import TrainerConfig
+from mingpt.training.optim import OPTIMIZERS, SCHEDULES
+from mingpt.training.trainer_config import TrainerConfig
 from mingpt.utils import SystemConfig
 
 # ---- what a value means

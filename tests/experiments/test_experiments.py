@@ -16,7 +16,7 @@ from mingpt.report.cells import smallness
 from mingpt.report.palette import Palette
 from mingpt.run import train
 from mingpt.settings import Config
-from mingpt.training_settings import UNREAD
+from mingpt.training.trainer_config import UNREAD
 from mingpt.zoo import FAMILIES
 
 CADENCES = ("trainer.resume", "trainer.resume_changed")

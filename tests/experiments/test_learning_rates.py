@@ -11,7 +11,7 @@ from mingpt.experiments import runner
 from mingpt.experiments.base import Cell, Experiment
 from mingpt.report.cells import read_record
 from mingpt.settings import Config
-from mingpt.training_settings import TrainerConfig
+from mingpt.training.trainer_config import TrainerConfig
 
 Make = Callable[..., Experiment]
 

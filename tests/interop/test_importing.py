@@ -17,7 +17,7 @@ from mingpt.data.dataset import prepare
 from mingpt.interop import exporting, importing, parity
 from mingpt.mirror import WandbConfig
 from mingpt.settings import Config, ModelSettings
-from mingpt.training_settings import TrainerConfig
+from mingpt.training.trainer_config import TrainerConfig
 from mingpt.utils import SystemConfig
 
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from families import BLOCK, VOCABULARY, Variant, every_control, every_trained, random_ids
 
-from mingpt.optim import OPTIMIZERS
+from mingpt.training.optim import OPTIMIZERS
 
 
 @every_trained

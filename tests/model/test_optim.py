@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mingpt.model import GPT
-from mingpt.optim import OPTIMIZERS, SCHEDULES, Muon, orthogonal, rate_at
+from mingpt.training.optim import OPTIMIZERS, SCHEDULES, Muon, orthogonal, rate_at
 
 MakeGPT = Callable[..., GPT]
 SHAPES = [(5, 5), (3, 7), (7, 3), (1, 5), (5, 1), (24, 96)]

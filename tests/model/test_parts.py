@@ -15,7 +15,7 @@ from mingpt.models.attention.scores import SCORES
 from mingpt.models.init import INITS
 from mingpt.models.mlp import MLPS
 from mingpt.models.norms import NORMS
-from mingpt.optim import OPTIMIZERS, SCHEDULES
+from mingpt.training.optim import OPTIMIZERS, SCHEDULES
 
 MakeGPT = Callable[..., GPT]
 WIDTH = 5

@@ -17,7 +17,7 @@ from mingpt.distributed.threads import add_gradients, at_once, shares, usable_th
 from mingpt.inference.evaluate import held_out_loss
 from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.trainer import Trainer
-from mingpt.training_settings import TrainerConfig
+from mingpt.training.trainer_config import TrainerConfig
 from mingpt.utils import cpu_threads
 from mingpt.zoo import build
 from tests.model.letters import LETTERS

@@ -17,7 +17,7 @@ from mingpt import randomness
 from mingpt.models.base import ModelConfig
 from mingpt.run import train
 from mingpt.trainer import Trainer
-from mingpt.training_settings import TrainerConfig
+from mingpt.training.trainer_config import TrainerConfig
 from mingpt.zoo import build
 
 ROOT = Path(__file__).parents[2]

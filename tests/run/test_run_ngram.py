@@ -18,7 +18,7 @@ from mingpt.inference.evaluate import held_out_loss
 from mingpt.report import loss_picture
 from mingpt.settings import Config
 from mingpt.trained import Run
-from mingpt.training_settings import EVERY, READ_BY_COUNTING, TrainerConfig
+from mingpt.training.trainer_config import EVERY, READ_BY_COUNTING, TrainerConfig
 
 DRAW = loss_picture.draw  # the fixtures of this folder put something quicker in its place
 Make = Callable[..., Config]

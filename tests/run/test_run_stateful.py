@@ -19,7 +19,7 @@ from mingpt.model import GPT
 from mingpt.models.base import ModelConfig
 from mingpt.models.rnn import RNN
 from mingpt.trainer import Trainer
-from mingpt.training_settings import TrainerConfig
+from mingpt.training.trainer_config import TrainerConfig
 
 
 @pytest.fixture(scope="module", params=["lstm", "elman"])

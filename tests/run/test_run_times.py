@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mingpt import run
-from mingpt.phases import Phases, breakdown
 from mingpt.settings import Config
+from mingpt.training.phases import Phases, breakdown
 
 
 def test_breakdown_names_what_took_long_and_adds_up() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
 from mingpt.benchmarks.options.base import ModelTiming, positive, writable_figure
 from mingpt.core.errors import require
-from mingpt.training_settings import OPTIMIZERS, TrainerConfig
+from mingpt.training.trainer_config import OPTIMIZERS, TrainerConfig
 
 FEWEST = 3  # sizes of an axis, so that there are two in its larger half
 

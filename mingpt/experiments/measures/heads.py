@@ -13,8 +13,8 @@ from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measures.timing import SPREAD, spread
 from mingpt.models.attention.layers import GroupedQueryAttention
 from mingpt.models.base import ModelConfig
-from mingpt.probe import measure
 from mingpt.report.palette import INK, Palette
+from mingpt.training.profiling import measure
 from mingpt.utils import pick_device
 
 HEADS, REPEATS = 6, 51

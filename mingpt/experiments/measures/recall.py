@@ -23,7 +23,7 @@ from mingpt.models.base import LanguageModel, ModelConfig, evaluating
 from mingpt.report.palette import INK, Palette
 from mingpt.report.tidy import log_ticks
 from mingpt.trainer import Record, Trainer
-from mingpt.training_settings import TrainerConfig
+from mingpt.training.trainer_config import TrainerConfig
 from mingpt.utils import derived_seed, pick_device
 from mingpt.zoo import FAMILIES, build
 

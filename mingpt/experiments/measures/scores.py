@@ -16,8 +16,8 @@ from mingpt.models.attention.attention_maps import attention_weights
 from mingpt.models.attention.layers import GroupedQueryAttention
 from mingpt.models.attention.scores import SCORES, Multiplicative, Score
 from mingpt.models.base import ModelConfig
-from mingpt.probe import measure, peak_bytes
 from mingpt.report.palette import INK, QUIET, Palette
+from mingpt.training.profiling import measure, peak_bytes
 from mingpt.utils import pick_device
 
 D, H = 16, 4  # head width, heads

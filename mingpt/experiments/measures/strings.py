@@ -13,11 +13,11 @@ from mingpt.experiments.measures.timing import SPREAD, banded_lines, spread
 from mingpt.experiments.measures.windows import longer_half, time_slopes
 from mingpt.models.base import LanguageModel, ModelConfig, evaluating
 from mingpt.models.recurrent.layers import READINGS
-from mingpt.probe import measure
 from mingpt.report.palette import INK, Palette
 from mingpt.report.tidy import log_ticks
 from mingpt.trainer import Trainer
-from mingpt.training_settings import TrainerConfig
+from mingpt.training.profiling import measure
+from mingpt.training.trainer_config import TrainerConfig
 from mingpt.utils import derived_seed, pick_device
 from mingpt.zoo import build
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from mingpt.core.safe_parsing import NUMBER, Fields
 from mingpt.experiments.base import Row
-from mingpt.probe import Spread
 from mingpt.report.palette import Palette
+from mingpt.training.profiling import Spread
 
 SPREAD: Fields = {"median": NUMBER, "q1": NUMBER, "q3": NUMBER}  # of a row, as `spread` gives it
 

@@ -10,8 +10,8 @@ from mingpt.experiments.measures.timing import SPREAD, spread
 from mingpt.inference.generate import Sampling, generate
 from mingpt.model import GPT
 from mingpt.models.base import ModelConfig
-from mingpt.probe import Spread
 from mingpt.report.palette import Palette
+from mingpt.training.profiling import Spread
 from mingpt.utils import pick_device, synchronise
 
 ARMS: dict[str, dict[str, Any]] = {

@@ -8,8 +8,8 @@ from mingpt.core.system_config import DEVICES
 from mingpt.core.variants import Variants
 from mingpt.models.model_config import RULES, ModelConfig
 
-OPTIMIZERS = Variants("mingpt.optim:OPTIMIZERS")
-SCHEDULES = Variants("mingpt.optim:SCHEDULES")
+OPTIMIZERS = Variants("mingpt.training.optim:OPTIMIZERS")
+SCHEDULES = Variants("mingpt.training.optim:SCHEDULES")
 COMPILE = ("auto", "always", "never")
 # Settings that a choice leaves unread: refused where they differ from their defaults, instead of ignored.
 UNREAD = {
