@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from mingpt.inference.generate import generate as generate
     from mingpt.interop.exporting import export as export
     from mingpt.interop.importing import import_folder as import_folder
-    from mingpt.mirror import WandbConfig as WandbConfig
     from mingpt.model import GPT as GPT
     from mingpt.models.base import LanguageModel as LanguageModel
     from mingpt.models.model_config import ModelConfig as ModelConfig
@@ -37,39 +36,40 @@ if TYPE_CHECKING:
     from mingpt.models.rnn import BidirectionalRNN as BidirectionalRNN
     from mingpt.report.tables import ComparisonTable as ComparisonTable
     from mingpt.report.tables import compare as compare
-    from mingpt.run import load as load
-    from mingpt.run import train as train
-    from mingpt.settings import Config as Config
-    from mingpt.settings import ModelSettings as ModelSettings
-    from mingpt.trained import Run as Run
+    from mingpt.runs.config import Config as Config
+    from mingpt.runs.config import ModelSettings as ModelSettings
+    from mingpt.runs.run import load as load
+    from mingpt.runs.run import train as train
+    from mingpt.runs.trained_run import Run as Run
+    from mingpt.runs.wandb_log import WandbConfig as WandbConfig
     from mingpt.trainer import Trainer as Trainer
     from mingpt.training.trainer_config import TrainerConfig as TrainerConfig
 
 _HOMES = {
     "BidirectionalRNN": "mingpt.models.rnn",
     "ComparisonTable": "mingpt.report.tables",
-    "Config": "mingpt.settings",
+    "Config": "mingpt.runs.config",
     "DataConfig": "mingpt.data.data_config",
     "GPT": "mingpt.model",
     "LanguageModel": "mingpt.models.base",
     "ModelConfig": "mingpt.models.model_config",
-    "ModelSettings": "mingpt.settings",
+    "ModelSettings": "mingpt.runs.config",
     "NGram": "mingpt.models.ngram",
     "RNN": "mingpt.models.rnn",
-    "Run": "mingpt.trained",
+    "Run": "mingpt.runs.trained_run",
     "SampleConfig": "mingpt.data.data_config",
     "Sampling": "mingpt.inference.generate",
     "SystemConfig": "mingpt.core.system_config",
     "Trainer": "mingpt.trainer",
     "TrainerConfig": "mingpt.training.trainer_config",
-    "WandbConfig": "mingpt.mirror",
+    "WandbConfig": "mingpt.runs.wandb_log",
     "compare": "mingpt.report.tables",
     "export": "mingpt.interop.exporting",
     "generate": "mingpt.inference.generate",
     "import_folder": "mingpt.interop.importing",
-    "load": "mingpt.run",
+    "load": "mingpt.runs.run",
     "sweep": "mingpt.experiments.sweeping",
-    "train": "mingpt.run",
+    "train": "mingpt.runs.run",
 }
 __all__ = sorted(_HOMES)
 

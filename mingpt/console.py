@@ -19,8 +19,8 @@ from mingpt.inference.past_block import PastBlockLoss
 from mingpt.live import fit
 from mingpt.report import heatmaps
 from mingpt.report.words import seconds
+from mingpt.runs.trained_run import Run
 from mingpt.terminal import plain
-from mingpt.trained import Run
 from mingpt.training.phases import breakdown
 
 TITLE = 90  # characters that fit over a picture

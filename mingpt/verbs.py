@@ -31,7 +31,7 @@ from mingpt.options import (
 
 if TYPE_CHECKING:
     from mingpt.report.drawing import Drawing
-    from mingpt.trained import Run
+    from mingpt.runs.trained_run import Run
 
 Options = TypeVar("Options")
 
@@ -40,15 +40,16 @@ Options = TypeVar("Options")
 def train(argv: Sequence[str]) -> int:
     """learn a text, and leave a run folder"""
     began = time.perf_counter() - time.process_time()  # this process, as near as its own clocks tell
-    from mingpt import settings
+    from mingpt.runs import config as settings
 
     config = settings.parse(argv)  # before PyTorch is imported, which takes seconds
 
-    from mingpt import console, folders, progress, run, terminal
+    from mingpt import console, progress, terminal
     from mingpt.core.signals import EXIT_CODES
+    from mingpt.runs import run, run_dir
 
     if config.trainer.resume:
-        config = folders.resume_settings(argv, config)
+        config = run_dir.resume_settings(argv, config)
     past = config.system.work_dir if config.trainer.resume else None
     out = terminal.stdout_console()
     with progress.Watch(out, Path(past) if past else None) as watch:
@@ -124,7 +125,7 @@ def report(argv: Sequence[str]) -> int:
     from mingpt import comparing
 
     def defaults() -> dict[str, Any]:
-        from mingpt.settings import Config  # loads torch, as the other does
+        from mingpt.runs.config import Config  # loads torch, as the other does
 
         return Config().flat()
 
@@ -251,15 +252,15 @@ def import_folder(argv: Sequence[str]) -> int:
     """make a run of a folder of Hugging Face's"""
     from mingpt.core.config_cli import split_words
 
-    folders, flags = split_words(argv)
+    run_dir, flags = split_words(argv)
     about = "Make a run of a folder: of GPT-2, GPT-Neo, Llama, Mistral, Qwen2, Qwen3 or Starcoder2."
     options = _options("import FOLDER", about, ImportOptions, flags)
-    if len(folders) != 1:
-        raise UsageError(f"{len(folders)} folders: one is needed, as `chargpt import FOLDER`")
+    if len(run_dir) != 1:
+        raise UsageError(f"{len(run_dir)} folders: one is needed, as `chargpt import FOLDER`")
 
     from mingpt.interop import importing
 
-    made = importing.import_folder(folders[0], options.out, options.block_size, say=print)
+    made = importing.import_folder(run_dir[0], options.out, options.block_size, say=print)
     run, again = quoted(made), quoted(f"--config={made / 'config.yaml'}")
     print(f"\nnext:\n  {program()} sample --run={run}")
     (tokenizer,) = (made / "checkpoints").glob("*/tokenizer.json")  # that of its one checkpoint
@@ -294,7 +295,7 @@ def _options(verb: str, about: str, kind: type[Options], argv: Sequence[str]) ->
 
 def _load(folder: str | None, device: str) -> "Run":
     """The run that is named, or the newest that has something to load."""
-    from mingpt import run
+    from mingpt.runs import run
     from mingpt.utils import pick_device
 
     pick_device(device, "device")

@@ -248,7 +248,7 @@ def test_package_itself_loads_a_module_before_it_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("module", "source", "fault"),
     [
-        ("errors", "import mingpt.run as r", "errors imports run from the floor above"),
+        ("errors", "import mingpt.runs.run as r", "errors imports run from the floor above"),
         ("lm", "from mingpt import trainer", "lm imports trainer from the floor above"),
         ("text.corpora", "from ..model import GPT", "text.corpora imports model from the floor above"),
         ("text.corpora", "from . import batches", "text.corpora imports text.batches, which is listed after it"),
@@ -268,7 +268,7 @@ def test_package_itself_loads_a_module_before_it_is_asked_for() -> None:
             "class A:\n  f = lambda: 1\n  def g(self):\n    import mingpt.models.base",
             "run imports lm inside a function",
         ),
-        ("flags", "from mingpt.settings import parse", "flags imports settings, which is listed after it"),
+        ("flags", "from mingpt.runs.config import parse", "flags imports settings, which is listed after it"),
         ("brand_new", "import torch", "brand_new: give it a floor in test_floors.py"),
     ],
 )
@@ -281,7 +281,7 @@ def test_made_up_fault_is_missed(module: str, source: str, fault: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("run", "from mingpt.core.errors import require\nfrom mingpt.settings import Config"),
+        ("run", "from mingpt.core.errors import require\nfrom mingpt.runs.config import Config"),
         ("verbs", "def train():\n  from mingpt import run"),
         ("attention.kernels.banded", "from mingpt.models.attention.kernels.sdpa import attend"),
         ("errors", "import torch, numpy.linalg\nfrom mingptx import run"),

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from mingpt import checkpoint, fitting
-from mingpt.checkpoint import Checkpoint
 from mingpt.core.errors import CheckpointError
 from mingpt.model import GPT
 from mingpt.models.init import hidden_matrices
+from mingpt.runs import checkpoint, compatibility
+from mingpt.runs.checkpoint import Checkpoint
 from mingpt.training.optim import OPTIMIZERS, Muon
 
 MakeGPT = Callable[..., GPT]
@@ -19,7 +19,7 @@ IDX = torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])
 
 
 def saved(folder: Path, model: GPT) -> Checkpoint:
-    state = {"step": 1, "val_loss": None, "model": fitting.described(model.config)}
+    state = {"step": 1, "val_loss": None, "model": compatibility.described(model.config)}
     return checkpoint.read(checkpoint.save(folder, model=model.state_dict(), optimizer={}, state=state, tokenizer="{}"))
 
 
@@ -70,4 +70,4 @@ def test_checkpoint_holds_the_table_twice_or_unties_it(gpt: MakeGPT, fresh_gpt: 
 def test_tied_weights_are_taken_by_an_untied_model_or_the_reverse(gpt: MakeGPT, tmp_path: Path, tied: bool) -> None:
     other = saved(tmp_path, gpt(tie_embeddings=not tied))
     with pytest.raises(CheckpointError, match=f"model.tie_embeddings is {not tied} there and {tied} here"):
-        fitting.refuse_other_model(gpt(tie_embeddings=tied).config, other)
+        compatibility.refuse_other_model(gpt(tie_embeddings=tied).config, other)

@@ -12,7 +12,7 @@ from mingpt.data.data_config import TOKENIZERS
 from mingpt.models.attention.config import KERNELS, MASKS, POSITIONS, SCORES
 from mingpt.models.model_config import RULES
 from mingpt.models.recurrent.config import CELLS, OBJECTIVES, READINGS, READOUTS
-from mingpt.settings import OFFERED
+from mingpt.runs.config import OFFERED
 from mingpt.zoo import FAMILIES
 
 FACTS = [

@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mingpt import run, settings
 from mingpt.data.data_config import DataConfig
 from mingpt.data.dataset import Corpus, prepare
 from mingpt.data.tokenizers import Ids
 from mingpt.inference.evaluate import held_out_loss
 from mingpt.models.base import LanguageModel, LMOutput, ModelConfig, next_token_loss
+from mingpt.runs import config as settings
+from mingpt.runs import run
 
 BLOCK = 64  # tokens: of the peer's training, and of every judgement
 # karpathy/nanoGPT's README, "I only have a macbook": its Shakespeare config with what it overrides for a CPU.  Its

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from mingpt import run, settings
 from mingpt.distributed.torchrun_env import launched
+from mingpt.runs import config, run
 from mingpt.trainer import Event, Record, Trainer
 
 
@@ -37,7 +37,7 @@ def main(runs: Sequence[dict[str, Any]]) -> None:
     """Train each of `runs`."""
     for each in runs:
         torch.set_default_dtype(torch.float64 if each["float64"] else torch.float32)
-        run.train(settings.parse(each["argv"]), events=[dying(*each["kill"])] if each["kill"] else [])
+        run.train(config.parse(each["argv"]), events=[dying(*each["kill"])] if each["kill"] else [])
 
 
 if __name__ == "__main__":

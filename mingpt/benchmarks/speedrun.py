@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from mingpt import settings
 from mingpt.benchmarks import contenders
 from mingpt.benchmarks.base import rounded, summary
 from mingpt.benchmarks.contenders import BLOCK, Outcome, data_settings
@@ -23,7 +22,8 @@ from mingpt.benchmarks.options.speedrun import CLONES, Options
 from mingpt.benchmarks.worker import command, last_words, with_ours
 from mingpt.core.errors import UsageError, require
 from mingpt.core.say import Say
-from mingpt.settings import Config
+from mingpt.runs import config as settings
+from mingpt.runs.config import Config
 from mingpt.training.profiling import Spread
 
 SCRIPT = Path(contenders.__file__)

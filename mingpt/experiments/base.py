@@ -14,7 +14,7 @@ from mingpt.core.safe_parsing import Fields
 from mingpt.core.say import Say
 from mingpt.models.model_config import EVERYONE, RULES, Rules
 from mingpt.report.figures import Draw
-from mingpt.settings import Config
+from mingpt.runs.config import Config
 from mingpt.training.trainer_config import READ_BY_COUNTING
 
 Settings = Mapping[str, Any]  # `{"model.window": 16}`

@@ -5,8 +5,6 @@ from dataclasses import replace
 
 import torch
 
-from mingpt import announcing, checkpoint, fitting
-from mingpt.checkpoint import Checkpoint
 from mingpt.core.errors import UsageError
 from mingpt.core.paths import path_of
 from mingpt.core.say import silent
@@ -17,7 +15,9 @@ from mingpt.data.splits import refuse_short
 from mingpt.experiments.base import Cell
 from mingpt.experiments.plan import naming
 from mingpt.models.base import LanguageModel, ModelConfig
-from mingpt.settings import Config
+from mingpt.runs import checkpoint, compatibility, summary
+from mingpt.runs.checkpoint import Checkpoint
+from mingpt.runs.config import Config
 from mingpt.utils import pick_device
 from mingpt.zoo import build
 
@@ -45,7 +45,7 @@ def _corpus(data: DataConfig, known: dict[DataConfig, Corpus]) -> Corpus:
 
 def _check(config: Config, corpus: Corpus, first: bool) -> None:
     device = pick_device(config.trainer.device)
-    announcing.kernels(replace(config.model, block_size=config.data.block_size), device)
+    summary.kernels(replace(config.model, block_size=config.data.block_size), device)
     refuse_short(corpus.data, block_size=config.data.block_size, source=corpus.source)
     if config.data.stateful:
         cut = {"block_size": config.data.block_size, "batch_size": config.trainer.batch_size, "seed": 0}
@@ -56,10 +56,10 @@ def _check(config: Config, corpus: Corpus, first: bool) -> None:
 
 
 def _check_weights(config: Config, corpus: Corpus, saved: Checkpoint) -> None:
-    fitting.refuse_other_vocabulary(saved, corpus.tokenizer)
-    rows = max(corpus.tokenizer.vocab_size, fitting.rows_of(saved))
+    compatibility.refuse_other_vocabulary(saved, corpus.tokenizer)
+    rows = max(corpus.tokenizer.vocab_size, compatibility.rows_of(saved))
     model: ModelConfig = replace(config.model, vocab_size=rows, block_size=config.data.block_size)
-    fitting.refuse_other_model(model, saved)
+    compatibility.refuse_other_model(model, saved)
 
 
 def uncompared(variants: Mapping[str, Config]) -> list[str]:
@@ -82,7 +82,7 @@ def without_effect(variants: Mapping[str, Config]) -> list[str]:
     """What of the variants has no effect, each line with those that it is true of."""
     said: dict[str, list[str]] = {}
     for name, config in variants.items():
-        for line in announcing.without_effect(config):
+        for line in summary.without_effect(config):
             said.setdefault(line, []).append(name)
     return [line if len(names) == len(variants) else f"{_named(names)}: {line}" for line, names in said.items()]
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 
-from mingpt import checkpoint
 from mingpt.core.atomic_io import locked
 from mingpt.core.errors import CheckpointError, DataError, NotFiniteError
 from mingpt.core.run_files.reading import last_line
@@ -25,7 +24,8 @@ from mingpt.core.signals import stop_on_signals
 from mingpt.experiments.base import Cell, steps_of
 from mingpt.experiments.identity import changed
 from mingpt.experiments.plan import folder_name, words_of
-from mingpt.settings import Config
+from mingpt.runs import checkpoint
+from mingpt.runs.config import Config
 
 LOOK_S = 0.1  # between looks at a running process
 AGAIN_S = 1.0  # before asking again for what another crew holds

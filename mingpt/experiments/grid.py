@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from mingpt import settings
 from mingpt.core.errors import UsageError
 from mingpt.core.paths import expanded
 from mingpt.experiments.base import Experiment, settings_of
-from mingpt.mirror import WandbConfig
-from mingpt.settings import Config
+from mingpt.runs import config as settings
+from mingpt.runs.config import Config
+from mingpt.runs.wandb_log import WandbConfig
 
 OURS = {  # settings of a run that a sweep has for itself
     "system.seed": "every arm takes the same seeds; --seeds=N says how many",

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from mingpt import checkpoint
 from mingpt.core.atomic_io import sha256
 from mingpt.core.errors import DataError, MingptError
 from mingpt.core.paths import path_of
@@ -24,8 +23,9 @@ from mingpt.core.version import VERSION
 from mingpt.data.data_config import FILE_NAME
 from mingpt.data.prepared_folder import is_prepared, tokenizer_sha256_of
 from mingpt.data.text_files import reason
-from mingpt.origins import sha256_of
-from mingpt.settings import Config
+from mingpt.runs import checkpoint
+from mingpt.runs.config import Config
+from mingpt.runs.text_origin import sha256_of
 
 Inputs = Mapping[str, str]  # sha256 of everything that a trial reads beside its settings, by what it is
 LENGTH = 16  # hexadecimal digits of an id

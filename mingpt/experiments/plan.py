@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mingpt import settings
 from mingpt.core.atomic_io import sha256, write_atomic
 from mingpt.core.errors import MingptError, require
 from mingpt.core.paths import path_of
@@ -30,7 +29,8 @@ from mingpt.experiments.base import DEFAULTS, Cell, Experiment, Settings, read_b
 from mingpt.experiments.identity import Inputs, inputs_of, trial_id
 from mingpt.models.model_config import RULES
 from mingpt.report.cells import RECORD, inside
-from mingpt.settings import Config
+from mingpt.runs import config as settings
+from mingpt.runs.config import Config
 
 RATE = "trainer.learning_rate"
 JUDGED_ON = 0.05  # of the training part, its end

@@ -24,7 +24,7 @@ from mingpt.experiments.runner import Conclude, Wish, carry_out
 from mingpt.report.tables import ComparisonTable, compare
 from mingpt.report.verdicts import FEWEST
 from mingpt.report.words import counted
-from mingpt.settings import Config
+from mingpt.runs.config import Config
 
 ELSEWHERE = "--folder=DIR names another folder"
 

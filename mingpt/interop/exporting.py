@@ -25,7 +25,7 @@ from mingpt.interop import special, vocabulary
 from mingpt.interop.architectures import ARCHITECTURES, architecture_of, spelled
 from mingpt.interop.reading import CONFIG, TOKENIZER, WEIGHTS
 from mingpt.interop.weights import as_theirs
-from mingpt.trained import Run
+from mingpt.runs.trained_run import Run
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt import checkpoint, fitting, folders, runlog
 from mingpt.core.atomic_io import sha256, write_atomic
 from mingpt.core.errors import CheckpointError, require
 from mingpt.core.paths import path_of
@@ -38,7 +37,8 @@ from mingpt.interop.reading import (
 from mingpt.interop.weights import as_ours, as_theirs, numbered
 from mingpt.model import GPT
 from mingpt.models.base import EVERYONE, ModelConfig
-from mingpt.settings import Config, ModelSettings
+from mingpt.runs import checkpoint, compatibility, metrics_log, run_dir
+from mingpt.runs.config import Config, ModelSettings
 from mingpt.trainer import Progress
 from mingpt.utils import SystemConfig, process_kept
 
@@ -228,10 +228,10 @@ def _write(
         },
         "imported": origin,
     }
-    state = {**asdict(Progress()), "model": fitting.described(config), "special": tokens.as_json()}
-    with folders.opened(settings, silent) as (folder, _):
+    state = {**asdict(Progress()), "model": compatibility.described(config), "special": tokens.as_json()}
+    with run_dir.opened(settings, silent) as (folder, _):
         checkpoint.save(folder, model=weights, optimizer={}, state=state, tokenizer=content)
         if isinstance(tokenizer, LibraryTokenizer):
             write_atomic(folder / TOKENIZER, content.encode())
-        folders.write_json(folder, "environment.json", runlog.environment(torch.device("cpu"), **told))
-        folders.write_config(folder, settings)
+        run_dir.write_json(folder, "environment.json", metrics_log.environment(torch.device("cpu"), **told))
+        run_dir.write_config(folder, settings)

@@ -16,7 +16,7 @@ from mingpt.core.errors import MingptError
 from mingpt.data.bpe_tokenizer import LibraryTokenizer
 from mingpt.inference.generate import LINE_END, Sampling, generate, spells
 from mingpt.models.base import LanguageModel
-from mingpt.trained import Run
+from mingpt.runs.trained_run import Run
 
 ROWS, TOKENS, WRITTEN = 2, 512, 100  # of the comparison: texts, tokens of each where a block has them, tokens written
 SMALL = 100_000_000  # parameters up to which it is repeated in float64

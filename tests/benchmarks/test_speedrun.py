@@ -12,13 +12,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mingpt import run as runs
-from mingpt import settings
 from mingpt.benchmarks import BENCHMARKS, contenders, speedrun
 from mingpt.core.config_cli import Flags
 from mingpt.core.errors import UsageError
 from mingpt.data.dataset import prepare
-from mingpt.settings import Config
+from mingpt.runs import config as settings
+from mingpt.runs import run as runs
+from mingpt.runs.config import Config
 
 # A bigram model under nanoGPT's names; LEAK adds what stands behind the predicted token.
 CLONE = """

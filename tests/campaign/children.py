@@ -19,7 +19,7 @@ from mingpt import cli
 from tests.run.conftest import without_frills
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["mingpt.console", "mingpt.run", "rich.console", "tests.campaign.children"])
+CONTEXT.set_forkserver_preload(["mingpt.console", "mingpt.runs.run", "rich.console", "tests.campaign.children"])
 PATIENCE = 60.0  # seconds until a child is taken for stuck
 
 

@@ -14,17 +14,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mingpt import announcing, cli, folders, run, trainer
-from mingpt.events import Guard, Saver
-from mingpt.runlog import JsonLines
+from mingpt import cli, trainer
+from mingpt.runs import run, run_dir, summary
+from mingpt.runs.callbacks import Guard, Saver
+from mingpt.runs.metrics_log import JsonLines
 
 CARE: dict[str, tuple[Any, str]] = {  # what is timed: name -> where it is looked up
     "checkpoints: draft, fsync, sha256, rename": (Saver, "__call__"),
     "no update with a number that is none": (Guard, "__call__"),
     "metrics.jsonl flushed at every step": (JsonLines, "write"),
     "a seed for every step's dropout": (trainer, "derived_seed"),
-    "the lock": (folders, "locked"),
-    "settings and environment written whole": (announcing, "describe"),
+    "the lock": (run_dir, "locked"),
+    "settings and environment written whole": (summary, "describe"),
     "does it look ahead?": (run, "require_autoregressive"),
     "does the checkpoint fit?": (run, "_refuse_misfit"),
 }

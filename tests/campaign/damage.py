@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from mingpt import checkpoint, run
-from mingpt.checkpoint import MANIFEST, Checkpoint
 from mingpt.core.errors import CheckpointError
+from mingpt.runs import checkpoint, run
+from mingpt.runs.checkpoint import MANIFEST, Checkpoint
 from tests.campaign.runs import words_of
 from tests.campaign.tally import Tally, campaign
 from tests.run.conftest import config_of, without_frills

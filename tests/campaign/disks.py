@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mingpt import checkpoint
-from mingpt.checkpoint import MANIFEST
+from mingpt.runs import checkpoint
+from mingpt.runs.checkpoint import MANIFEST
 from tests.campaign.children import start
 from tests.campaign.kills import RESUME
 from tests.campaign.runs import LONG, differences, whole, words_of

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mingpt import checkpoint, cli, run
-from mingpt.checkpoint import MANIFEST
+from mingpt import cli
 from mingpt.core.atomic_io import sha256
 from mingpt.core.errors import MingptError, NotFiniteError, UsageError
-from mingpt.settings import Config, choices
+from mingpt.runs import checkpoint, run
+from mingpt.runs.checkpoint import MANIFEST
+from mingpt.runs.config import Config, choices
 from tests.campaign.damage import FILES, saved
 from tests.campaign.runs import words_of
 from tests.campaign.tally import Tally, campaign

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mingpt import run
-from mingpt.checkpoint import MANIFEST
 from mingpt.core.atomic_io import sha256
 from mingpt.core.errors import MingptError
 from mingpt.core.run_files.records import read_run
+from mingpt.runs import run
+from mingpt.runs.checkpoint import MANIFEST
 from tests.campaign.children import CONTEXT, PATIENCE
 from tests.campaign.damage import FILES, saved
 from tests.campaign.tally import Tally, campaign
@@ -245,8 +245,8 @@ def compare(folder: Path) -> None:
 
 
 def go_on(folder: Path) -> None:
-    from mingpt.folders import resume_settings
-    from mingpt.settings import Config, SystemConfig, TrainerConfig
+    from mingpt.runs.config import Config, SystemConfig, TrainerConfig
+    from mingpt.runs.run_dir import resume_settings
 
     asked = Config(system=SystemConfig(work_dir=str(folder)), trainer=TrainerConfig(resume=True))
     run.train(resume_settings(["--trainer.resume=True"], asked))

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from mingpt import run, settings
+from mingpt.runs import config as settings
+from mingpt.runs import run
 from mingpt.training.optim import OPTIMIZERS, SCHEDULES
 from tests.campaign.runs import differences, words_of
 from tests.campaign.tally import Tally, campaign

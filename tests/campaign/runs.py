@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mingpt import run
+from mingpt.runs import run
 from tests.run.conftest import config_of, trace_of, without_frills, write_text
 from tests.run.stateful import STATEFUL
 

@@ -7,8 +7,8 @@ import signal
 import time
 from pathlib import Path
 
-from mingpt import checkpoint
 from mingpt.core.run_files.reading import read_lines
+from mingpt.runs import checkpoint
 from tests.campaign.children import Child, start
 from tests.campaign.kills import RESUME, duration, saving
 from tests.campaign.runs import LONG, differences, whole, words_of

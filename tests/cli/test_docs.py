@@ -9,9 +9,10 @@ from unittest import mock
 
 import pytest
 
-from mingpt import cli, settings
+from mingpt import cli
 from mingpt.core.config_cli import Flags
 from mingpt.core.errors import DataError
+from mingpt.runs import config
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -88,7 +89,7 @@ def test_setting_of_the_readme_is_refused(parsed_only: Any, word: str) -> None:
 def test_readme_names_a_setting_or_verb_that_there_is_not() -> None:
     named = re.findall(r"--(\w+\.\w+)", README)
     assert len(named) > 10
-    assert {*named} <= settings.Config().flat().keys()
+    assert {*named} <= config.Config().flat().keys()
     verbs = re.findall(r"chargpt(?:\.py)? ([a-z_]+)", " ".join(re.findall(r"`+[^`]+`+", README)))
     assert {*verbs} <= cli.VERBS.keys()
     assert {"sample", "eval"} <= {*verbs}
@@ -103,8 +104,8 @@ def test_readme_starts_with_something_else_than_its_two_commands() -> None:
     assert all((ROOT / name).is_file() for name in [*installed, *run])
 
 
-@pytest.mark.parametrize("name", settings.PRESETS)
+@pytest.mark.parametrize("name", config.PRESETS)
 def test_preset_is_accepted_and_changes_something(name: str) -> None:
-    assert settings.parse([f"--preset={name}"]) != settings.Config()
-    mentioned = re.findall(r"--(\w+\.\w+)", settings.PRESETS[name].read_text(encoding="utf-8"))
-    assert {*mentioned} <= settings.Config().flat().keys()
+    assert config.parse([f"--preset={name}"]) != config.Config()
+    mentioned = re.findall(r"--(\w+\.\w+)", config.PRESETS[name].read_text(encoding="utf-8"))
+    assert {*mentioned} <= config.Config().flat().keys()

@@ -13,10 +13,10 @@ from leaking import LEARNED, MASKED
 from matplotlib.figure import Figure
 
 import mingpt
-from mingpt import settings
 from mingpt.core.errors import DataError
 from mingpt.report import loss_picture
-from mingpt.trained import Run
+from mingpt.runs import config as settings
+from mingpt.runs.trained_run import Run
 from mingpt.zoo import build
 
 # ---- eval
@@ -96,7 +96,7 @@ def test_model_that_denies_that_it_leaks_is_trained(chargpt: Any, tiny: tuple[st
 
 @pytest.mark.usefixtures("leaky", "cwd")
 def test_model_whose_leak_shows_only_later_is_judged(chargpt: Any, tiny: tuple[str, ...], text_file: Path) -> None:
-    with mock.patch("mingpt.run.require_autoregressive"):
+    with mock.patch("mingpt.runs.run.require_autoregressive"):
         ended = chargpt(*tiny, f"--data.path={text_file}", "--system.work_dir=run")
     assert ended.code == 2
     assert "error: GPT claims to be autoregressive" in ended.err

@@ -14,7 +14,7 @@ from matplotlib.image import imread
 import mingpt
 from mingpt.models.rnn import BidirectionalRNN
 from mingpt.report import heatmaps
-from mingpt.trained import Run
+from mingpt.runs.trained_run import Run
 
 
 @pytest.mark.parametrize(

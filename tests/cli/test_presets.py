@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from mingpt import cli, settings
+from mingpt import cli
 from mingpt.core.errors import DataError, UsageError
 from mingpt.experiments.grid import experiment_of
+from mingpt.runs import config as settings
 
 ROOT = Path(cli.__file__).parents[1]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mingpt.settings import parse
+from mingpt.runs.config import parse
 from mingpt.training.trainer_config import TrainerConfig
 
 WHOLE, FINITE, NO_KEY = "must be a whole number", "must be a finite number", "there is no such setting"

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from mingpt.core.errors import UsageError
 from mingpt.data.data_config import DataConfig
 from mingpt.data.tokenizers import TOKENIZERS
-from mingpt.mirror import WANDB_MODES, WandbConfig
 from mingpt.models.attention.positions import POSITIONS
 from mingpt.models.init import INITS
 from mingpt.models.mlp import MLPS
 from mingpt.models.norms import NORMS
-from mingpt.settings import Config, ModelSettings, parse, read
+from mingpt.runs.config import Config, ModelSettings, parse, read
+from mingpt.runs.wandb_log import WANDB_MODES, WandbConfig
 from mingpt.training.optim import OPTIMIZERS, SCHEDULES
 from mingpt.training.trainer_config import TrainerConfig
 from mingpt.utils import SystemConfig

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mingpt import run
 from mingpt.core.atomic_io import sha256
 from mingpt.core.run_files.reading import read_lines
+from mingpt.runs import run
 
 SPEECH = (
     "ROMEO:\nZoë’s 🤗 and the cat, the dog; but soft!\n\nJULIET:\nWhat’s in a name? That which we call a rose\n" * 12

@@ -10,7 +10,7 @@ import pytest
 
 import mingpt
 from mingpt.inference.evaluate import HeldOutLoss
-from mingpt.run import Run
+from mingpt.runs.run import Run
 
 BLOCK = 8  # of the tiny run
 RULE = "-" * 40  # between two samples

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
-from mingpt import folders, run, settings
 from mingpt.benchmarks.processes import apart as apart
 from mingpt.benchmarks.processes import losses as losses
+from mingpt.runs import config as settings
+from mingpt.runs import run, run_dir
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("worker.py")
@@ -69,6 +70,6 @@ def alone(argv: list[str]) -> None:
     torch.set_default_dtype(torch.float64)
     try:
         config = settings.parse(argv)
-        run.train(folders.resume_settings(argv, config) if config.trainer.resume else config)
+        run.train(run_dir.resume_settings(argv, config) if config.trainer.resume else config)
     finally:
         torch.set_default_dtype(before)

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from company import LONGEST, ROOT, SETTINGS, WORKER, Ended, family_of
 
-from mingpt import announcing
 from mingpt.report import loss_picture
+from mingpt.runs import summary
 
 
 @pytest.fixture(autouse=True, scope="module")
 def no_slow_frills() -> Iterator[None]:
     """Leaves out what costs most of a tiny run and decides nothing, as worker.py does."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(announcing, "matrix_rate", lambda device: 1e9)
+        patch.setattr(summary, "matrix_rate", lambda device: 1e9)
         patch.setattr(loss_picture, "draw", lambda folder: folder / "loss.png")
         yield
 

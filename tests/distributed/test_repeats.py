@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from company import FAMILIES, Ended, losses
 
-from mingpt import checkpoint
 from mingpt.core.atomic_io import sha256
 from mingpt.core.run_files.reading import read_lines
+from mingpt.runs import checkpoint
 
 pytestmark = pytest.mark.slow
 Together = Callable[..., Ended]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from company import FAMILIES, LONGEST, Ended, alone, apart, losses
 
-from mingpt import checkpoint
+from mingpt.runs import checkpoint
 
 Together = Callable[..., Ended]
 ENDLESS = {**FAMILIES["gpt"], "trainer.max_iters": 100_000}

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from company import FAMILIES, Ended, alone, apart, losses
 
-from mingpt import checkpoint
 from mingpt.core.run_files.reading import read_lines
+from mingpt.runs import checkpoint
 
 GPT, ELMAN, FSDP = FAMILIES["gpt"], FAMILIES["elman"], {"dist.strategy": "fsdp"}
 LSTM = {**ELMAN, "model.cell": "lstm", "data.stateful": True}

@@ -22,9 +22,10 @@ from typing import Any
 
 import torch
 
-from mingpt import announcing, checkpoint, cli, console
+from mingpt import cli, console
 from mingpt.distributed.torchrun_env import launched, rank
 from mingpt.report import loss_picture
+from mingpt.runs import checkpoint, summary
 from mingpt.trainer import Trainer
 
 
@@ -90,7 +91,7 @@ def train(argv: list[str], fault: list[Any] | None) -> int:
 def main(programme: str, answers: str) -> int:
     torch.set_default_dtype(torch.float64)
     console.show_outcome = lambda *given: None  # type: ignore[assignment]
-    announcing.matrix_rate = lambda device: 1e9  # type: ignore[attr-defined]
+    summary.matrix_rate = lambda device: 1e9  # type: ignore[attr-defined]
     loss_picture.draw = lambda folder: folder / "loss.png"  # type: ignore[assignment]
     codes = []
     for part in json.loads(programme):

@@ -15,7 +15,7 @@ import pytest
 
 from mingpt import cli
 from mingpt.experiments.known import EXPERIMENTS
-from mingpt.settings import Config
+from mingpt.runs.config import Config
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "ideas"

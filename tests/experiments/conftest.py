@@ -10,14 +10,14 @@ from unittest import mock
 
 import pytest
 
-from mingpt import run
 from mingpt.core.errors import MingptError
 from mingpt.experiments import conclude
 from mingpt.experiments.base import Cell, Experiment
 from mingpt.experiments.known import EXPERIMENTS
 from mingpt.experiments.runner import Wish, carry_out
 from mingpt.report import page
-from mingpt.settings import Config
+from mingpt.runs import run
+from mingpt.runs.config import Config
 
 TINY: dict[str, Any] = {
     "data.block_size": 8,
@@ -42,7 +42,7 @@ TINY: dict[str, Any] = {
 def no_slow_frills() -> Iterator[None]:
     """Leaves out what costs most of a tiny run and decides nothing."""
     with (
-        mock.patch("mingpt.announcing.matrix_rate", return_value=1e9),
+        mock.patch("mingpt.runs.summary.matrix_rate", return_value=1e9),
         mock.patch("mingpt.report.loss_picture.draw"),
         mock.patch("os.fsync"),
         mock.patch("mingpt.experiments.crew.AGAIN_S", 0.05),

@@ -10,7 +10,6 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from mingpt import checkpoint
 from mingpt.core.atomic_io import locked
 from mingpt.core.run_files.reading import read_lines
 from mingpt.experiments import crew as crews
@@ -18,7 +17,8 @@ from mingpt.experiments import plan
 from mingpt.experiments.base import Cell, Experiment
 from mingpt.experiments.crew import claimed, in_process_of_its_own
 from mingpt.experiments.runner import Wish, carry_out
-from mingpt.settings import Config
+from mingpt.runs import checkpoint
+from mingpt.runs.config import Config
 
 Make = Callable[..., Experiment]
 

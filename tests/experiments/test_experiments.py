@@ -14,8 +14,8 @@ from mingpt.experiments.known import EXPERIMENTS
 from mingpt.experiments.measures import scores, symmetries, windows, writing
 from mingpt.report.cells import smallness
 from mingpt.report.palette import Palette
-from mingpt.run import train
-from mingpt.settings import Config
+from mingpt.runs.config import Config
+from mingpt.runs.run import train
 from mingpt.training.trainer_config import UNREAD
 from mingpt.zoo import FAMILIES
 

@@ -10,7 +10,7 @@ from mingpt.core.errors import NotFiniteError
 from mingpt.experiments import runner
 from mingpt.experiments.base import Cell, Experiment
 from mingpt.report.cells import read_record
-from mingpt.settings import Config
+from mingpt.runs.config import Config
 from mingpt.training.trainer_config import TrainerConfig
 
 Make = Callable[..., Experiment]

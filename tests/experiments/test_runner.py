@@ -10,7 +10,6 @@ from unittest import mock
 
 import pytest
 
-from mingpt import checkpoint
 from mingpt.core.atomic_io import locked
 from mingpt.core.errors import CheckpointError, NotFiniteError, UsageError
 from mingpt.core.run_files.reading import read_lines
@@ -18,8 +17,9 @@ from mingpt.experiments import picturing, plan
 from mingpt.experiments.base import NO_PART, Experiment, Lab, Measurement
 from mingpt.report.cells import read_record
 from mingpt.report.palette import Palette
-from mingpt.run import load
-from mingpt.settings import Config
+from mingpt.runs import checkpoint
+from mingpt.runs.config import Config
+from mingpt.runs.run import load
 
 Make = Callable[..., Experiment]
 
@@ -90,7 +90,7 @@ def test_half_done_cell_begins_anew(go: Any, experiment: Make, here: Any, tmp_pa
             if record["step"] == 4:
                 raise KeyboardInterrupt
 
-        from mingpt import run
+        from mingpt.runs import run
 
         try:
             run.train(killed, events=[die])

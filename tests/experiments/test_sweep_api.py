@@ -10,7 +10,7 @@ import pytest
 import mingpt
 from mingpt.core.errors import MingptError, NotFiniteError, UsageError
 from mingpt.experiments import runner
-from mingpt.settings import Config
+from mingpt.runs.config import Config
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ import torch
 from mingpt.data.bpe_tokenizer import LibraryTokenizer
 from mingpt.data.tokenizers import CharTokenizer
 from mingpt.models.base import ModelConfig
-from mingpt.settings import Config
-from mingpt.trained import Run
+from mingpt.runs.config import Config
+from mingpt.runs.trained_run import Run
 from mingpt.trainer import Progress
 from mingpt.zoo import build
 

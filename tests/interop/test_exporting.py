@@ -19,7 +19,7 @@ from mingpt.models.attention.scores import SCORES
 from mingpt.models.base import ModelConfig
 from mingpt.models.mlp import MLPS
 from mingpt.models.norms import NORMS
-from mingpt.trained import Run
+from mingpt.runs.trained_run import Run
 from mingpt.zoo import FAMILIES
 
 os.environ["HF_HUB_OFFLINE"] = "1"

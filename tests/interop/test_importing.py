@@ -10,13 +10,14 @@ import safetensors.torch
 import torch
 
 import mingpt
-from mingpt import checkpoint, run, settings
 from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.data.data_config import DataConfig
 from mingpt.data.dataset import prepare
 from mingpt.interop import exporting, importing, parity
-from mingpt.mirror import WandbConfig
-from mingpt.settings import Config, ModelSettings
+from mingpt.runs import checkpoint, run
+from mingpt.runs import config as settings
+from mingpt.runs.config import Config, ModelSettings
+from mingpt.runs.wandb_log import WandbConfig
 from mingpt.training.trainer_config import TrainerConfig
 from mingpt.utils import SystemConfig
 

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 import mingpt
-from mingpt import cli, run, settings
+from mingpt import cli
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.data import special_tokens
 from mingpt.data.special_tokens import SpecialTokens
 from mingpt.inference.generate import Sampling, generate
 from mingpt.interop import exporting, importing
+from mingpt.runs import config, run
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -67,7 +68,7 @@ def trained_on(made: Path, text: Path) -> mingpt.Run:
         *(f"--system.work_dir={made}-2", "--trainer.max_iters=2", "--trainer.learning_rate=1e-7"),
         *("--trainer.batch_size=2", "--trainer.device=cpu", "--wandb.mode=disabled"),
     ]
-    return run.train(settings.parse(flags))
+    return run.train(config.parse(flags))
 
 
 def test_transformers_stops_at_the_same_tokens_after_import_training_and_export(folder: Path, tmp_path: Path) -> None:

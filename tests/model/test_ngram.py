@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from mingpt import checkpoint
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.data.tokenizers import CharTokenizer
 from mingpt.inference.evaluate import held_out_loss
 from mingpt.models import ngram_counts
 from mingpt.models.base import ModelConfig
 from mingpt.models.ngram import NGram, kneser_ney_losses
+from mingpt.runs import checkpoint
 
 Gram = tuple[int, ...]
 

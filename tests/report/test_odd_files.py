@@ -20,7 +20,7 @@ from mingpt.core.safe_parsing import LINES_VALUES, NUMBER, misfit, read_objects
 from mingpt.report import loss_picture, page
 from mingpt.report.cells import read_record, read_rows, read_summary
 from mingpt.report.published import publish, unfinished
-from mingpt.runlog import JsonLines
+from mingpt.runs.metrics_log import JsonLines
 
 Damage = Callable[[Path], Any]
 RUN = "cells/rope/seed-1/stage-2"

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from mingpt import announcing, checkpoint
 from mingpt.core.atomic_io import sha256
 from mingpt.core.run_files.reading import read_lines
 from mingpt.report import loss_picture
-from mingpt.settings import Config
+from mingpt.runs import checkpoint, summary
+from mingpt.runs.config import Config
 
 TINY: Mapping[str, Any] = {  # spelled out where a test counts on it: the defaults are free to follow what learns best
     "system.seed": 11,
@@ -59,7 +59,7 @@ LEARNED = ("step", "tokens", "train_loss", "lr", "grad_norm")  # of a record: wh
 def without_frills(*, power_cuts: bool = False) -> Iterator[None]:
     """Leaves out what costs most of a tiny run and decides nothing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(announcing, "matrix_rate", lambda device: 1e9)
+        patch.setattr(summary, "matrix_rate", lambda device: 1e9)
         patch.setattr(loss_picture, "draw", lambda folder: folder / "loss.png")
         if not power_cuts:
             patch.setattr(os, "fsync", lambda handle: None)  # `Disk` counts the calls; no test cuts the power

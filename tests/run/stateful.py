@@ -4,8 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from mingpt import settings
-from mingpt.settings import ModelSettings
+from mingpt.runs import config as settings
+from mingpt.runs.config import ModelSettings
 
 STEPS, EPOCH = 12, 5
 DEFAULTS = {f"model.{field.name}": field.default for field in dataclasses.fields(ModelSettings)}

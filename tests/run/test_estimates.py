@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from mingpt import announcing, run
+from mingpt.runs import run, summary
 
 
 def test_tiny_steps_are_not_expected_to_take_no_time(tiny: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python and the starts of operations bound a step from below, however fast a machine multiplies."""
-    monkeypatch.setattr(announcing, "matrix_rate", lambda device: 1e30)
+    monkeypatch.setattr(summary, "matrix_rate", lambda device: 1e30)
     said: list[str] = []
 
     def stop(trainer: Any, record: Any) -> None:

@@ -15,7 +15,7 @@ import torch
 import mingpt
 from mingpt import randomness
 from mingpt.models.base import ModelConfig
-from mingpt.run import train
+from mingpt.runs.run import train
 from mingpt.trainer import Trainer
 from mingpt.training.trainer_config import TrainerConfig
 from mingpt.zoo import build

@@ -13,7 +13,7 @@ import mingpt
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.inference.evaluate import HeldOutLoss, PseudoLikelihood
-from mingpt.run import load, train
+from mingpt.runs.run import load, train
 
 
 @pytest.fixture(scope="module")

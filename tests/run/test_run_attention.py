@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 import mingpt
-from mingpt import folders, run
 from mingpt.core.errors import UsageError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.inference.generate import Sampling
-from mingpt.settings import Config
+from mingpt.runs import run, run_dir
+from mingpt.runs.config import Config
 
 Tiny = Callable[..., Config]
 WINDOWED = {"model.n_layer": 3, "model.window": 3, "model.window_pattern": "wf", "model.n_kv_head": 1}
@@ -64,7 +64,7 @@ def test_kernel_that_cannot_serve_leaves_a_folder(tiny: Tiny, tmp_path: Path) ->
 def test_kernel_that_cannot_serve_is_refused_after_a_text_is_read_or_a_folder_made(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], reason: str
 ) -> None:
-    monkeypatch.setattr(folders, "opened", None)
+    monkeypatch.setattr(run_dir, "opened", None)
     config = tiny(tmp_path / "run", {"model.attn_pdrop": 0.0, **changes, "model.kernel": "wide", "data.path": "none"})
     with pytest.raises(UsageError, match=rf"model\.kernel=wide: can't serve .* on cpu in float32: {reason}"):
         run.train(config)

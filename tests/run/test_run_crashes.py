@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from mingpt import checkpoint, cli, run
-from mingpt.checkpoint import MANIFEST
+from mingpt import cli
 from mingpt.core.errors import CheckpointError
+from mingpt.runs import checkpoint, run
+from mingpt.runs.checkpoint import MANIFEST
 from tests.campaign.disks import FILES, calls_of_a_save, newest_step, save, two_saves
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from mingpt import checkpoint, run
-from mingpt.checkpoint import MANIFEST
 from mingpt.core.errors import CheckpointError
+from mingpt.runs import checkpoint, run
+from mingpt.runs.checkpoint import MANIFEST
 from tests.campaign.hostile import HOSTILE_JSON, HOSTILE_TENSORS, Payload, entry, forge, tensors
 
 FILES = [*checkpoint.FILES, MANIFEST]

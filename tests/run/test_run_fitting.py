@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from mingpt import checkpoint, fitting, folders, run
 from mingpt.core.errors import CheckpointError
 from mingpt.data.tokenizers import CharTokenizer
 from mingpt.model import GPT
+from mingpt.runs import checkpoint, compatibility, run, run_dir
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["learned", "rope"])
@@ -99,7 +99,7 @@ def fresh_like(trained: run.Run, block_size: int) -> GPT:
 @pytest.mark.parametrize("block_size", [5, 8, 13])
 def test_other_length_changes_old_rows_or_invents_silent_ones(trained: run.Run, block_size: int) -> None:
     model, untouched, said = fresh_like(trained, block_size), fresh_like(trained, block_size), list[str]()
-    fitting.start_from(model, checkpoint.newest(trained.folder, print), trained.tokenizer, said.append)
+    compatibility.start_from(model, checkpoint.newest(trained.folder, print), trained.tokenizer, said.append)
     rows = [] if trained.config.model.rope else ["position.table.weight"]
     theirs, fresh = trained.model.state_dict(), untouched.state_dict()
     for name, tensor in model.state_dict().items():
@@ -116,7 +116,7 @@ def test_other_length_changes_old_rows_or_invents_silent_ones(trained: run.Run, 
 
 def test_shorter_prompt_is_read_otherwise_by_the_longer_model(trained: run.Run) -> None:
     model = fresh_like(trained, 13).eval()
-    fitting.start_from(model, checkpoint.newest(trained.folder, print), trained.tokenizer, lambda line: None)
+    compatibility.start_from(model, checkpoint.newest(trained.folder, print), trained.tokenizer, lambda line: None)
     ids = torch.arange(8)[None] % trained.tokenizer.vocab_size
     with torch.no_grad():
         assert torch.equal(model(ids).logits, trained.model.eval()(ids).logits)
@@ -146,7 +146,7 @@ def test_second_stage_killed_before_its_first_save_begins_again_from_random_weig
     run.train(start_from(learned, tiny, tmp_path / "whole", {"trainer.max_iters": 2}))
     config = start_from(learned, tiny, tmp_path / "parts", {"trainer.max_iters": 2, "trainer.resume": True})
     (tmp_path / "parts").mkdir()
-    folders.write_config(tmp_path / "parts", config)
+    run_dir.write_config(tmp_path / "parts", config)
     run.train(config)
     assert trace(tmp_path / "parts") == trace(tmp_path / "whole")
 
@@ -161,15 +161,15 @@ def test_resumed_run_becomes_another_model(learned: run.Run, tiny: Any) -> None:
 
 def test_other_tokenizer_of_equal_size_passes(learned: run.Run) -> None:
     saved = checkpoint.newest(learned.folder, pytest.fail)
-    fitting.refuse_other_vocabulary(saved, learned.tokenizer)
+    compatibility.refuse_other_vocabulary(saved, learned.tokenizer)
     with pytest.raises(CheckpointError, match="another vocabulary"):
-        fitting.refuse_other_vocabulary(saved, CharTokenizer(reversed(learned.tokenizer.vocabulary)))  # type: ignore[attr-defined]
+        compatibility.refuse_other_vocabulary(saved, CharTokenizer(reversed(learned.tokenizer.vocabulary)))  # type: ignore[attr-defined]
 
 
 def test_checkpoint_from_before_a_setting_existed_is_refused(learned: run.Run) -> None:
     saved = checkpoint.newest(learned.folder, pytest.fail)
     for name in ("head_dim", "rope_base", "norm_eps", "mlp_width"):
         del saved.state["model"][name]
-    fitting.refuse_other_model(learned.model.config, saved)
+    compatibility.refuse_other_model(learned.model.config, saved)
     with pytest.raises(CheckpointError, match=r"model\.mlp_width is None there and 9 here"):
-        fitting.refuse_other_model(replace(learned.model.config, mlp_width=9), saved)
+        compatibility.refuse_other_model(replace(learned.model.config, mlp_width=9), saved)

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from mingpt import checkpoint, folders, run, settings
-from mingpt.checkpoint import MANIFEST
 from mingpt.core.atomic_io import sha256
 from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.core.run_files.reading import read_lines
@@ -23,7 +21,10 @@ from mingpt.data.splits import split
 from mingpt.inference.generate import Sampling
 from mingpt.models.ngram import kneser_ney_losses
 from mingpt.report import loss_picture
-from mingpt.run import Run
+from mingpt.runs import checkpoint, run, run_dir
+from mingpt.runs import config as settings
+from mingpt.runs.checkpoint import MANIFEST
+from mingpt.runs.run import Run
 
 ROOT = Path(run.__file__).parents[1]
 DRAW = loss_picture.draw  # the fixtures of this folder put something quicker in its place
@@ -198,9 +199,9 @@ def test_default_folders_collide(tmp_path: Path, tiny: Any, monkeypatch: pytest.
     names = ["out/chargpt", "out/chargpt-2", "out/chargpt-3"]
     assert taken == [tmp_path / name for name in names]
     assert [line for line in said if line.startswith("run folder")] == [f"run folder: {name}" for name in names]
-    assert folders.newest_run() == Path("out/chargpt-3")
+    assert run_dir.newest_run() == Path("out/chargpt-3")
     run.train(tiny(Path("out/chargpt"), {**brief, "trainer.resume": True}))
-    assert folders.newest_run() == Path("out/chargpt")
+    assert run_dir.newest_run() == Path("out/chargpt")
 
 
 def test_newest_run_without_a_checkpoint_is_loaded(tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +220,7 @@ def test_newest_run_without_a_checkpoint_is_loaded(tmp_path: Path, tiny: Any, mo
     assert [line.startswith(f"out/{name}") for line, name in zip(passed, ("begun", "damaged"), strict=True)] == [
         True
     ] * 2
-    assert folders.newest_run() == Path("out/begun")  # which is what `resume` goes on with
+    assert run_dir.newest_run() == Path("out/begun")  # which is what `resume` goes on with
     shutil.rmtree(Path("out/good"))
     with pytest.raises(CheckpointError, match=r"no run under out/ has a checkpoint .*; the newest is out/begun"):
         run.load_newest()

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from mingpt import checkpoint, cli, run
+from mingpt import cli
 from mingpt.core.streams import lasting
+from mingpt.runs import checkpoint, run
 
 HANGUP = signal.SIGHUP
 

@@ -12,10 +12,10 @@ from typing import Any
 import filelock
 import pytest
 
-from mingpt import checkpoint, run
 from mingpt.core import atomic_io
 from mingpt.core.atomic_io import LOCK, MARKER, locked
 from mingpt.core.errors import CheckpointError
+from mingpt.runs import checkpoint, run
 
 ROOT = Path(run.__file__).parents[1]
 DIE_HOLDING = """

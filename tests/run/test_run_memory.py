@@ -11,8 +11,9 @@ import pytest
 import torch
 from stateful import DEFAULTS
 
-from mingpt import checkpoint, cli, run
+from mingpt import cli
 from mingpt.core.errors import OutOfMemoryError, asked_in_vain
+from mingpt.runs import checkpoint, run
 from mingpt.trainer import Trainer
 from tests.campaign.children import start
 from tests.campaign.runs import words_of
@@ -110,7 +111,7 @@ def breathless(folder: Path) -> None:
     """In a child: from the second step on the kernel gives this process no more memory than a little."""
     import resource
 
-    from mingpt.events import Saver
+    from mingpt.runs.callbacks import Saver
 
     real = Saver.__call__
 

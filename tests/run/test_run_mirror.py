@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from mingpt import run
 from mingpt.core.errors import UsageError
 from mingpt.core.run_files.reading import read_lines
-from mingpt.mirror import PROCESS, WandbConfig, WandbMirror, variables
+from mingpt.runs import run
+from mingpt.runs.wandb_log import PROCESS, WandbConfig, WandbMirror, variables
 
 ROOT = Path(run.__file__).parents[1]
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from mingpt import checkpoint, run, settings
 from mingpt.core.atomic_io import sha256
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_lines
@@ -16,8 +15,10 @@ from mingpt.data.splits import split
 from mingpt.data.tokenizers import Ids
 from mingpt.inference.evaluate import held_out_loss
 from mingpt.report import loss_picture
-from mingpt.settings import Config
-from mingpt.trained import Run
+from mingpt.runs import checkpoint, run
+from mingpt.runs import config as settings
+from mingpt.runs.config import Config
+from mingpt.runs.trained_run import Run
 from mingpt.training.trainer_config import EVERY, READ_BY_COUNTING, TrainerConfig
 
 DRAW = loss_picture.draw  # the fixtures of this folder put something quicker in its place

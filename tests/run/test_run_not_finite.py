@@ -10,10 +10,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from mingpt import checkpoint, cli, run
+from mingpt import cli
 from mingpt.core.atomic_io import sha256
 from mingpt.core.errors import NotFiniteError, UsageError
 from mingpt.core.run_files.reading import read_lines
+from mingpt.runs import checkpoint, run
 
 
 def spoil_loss(model: torch.nn.Module, value: float) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from mingpt import cli, folders, origins, run, settings
+from mingpt import cli
 from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.core.paths import absolute, expanded, shown
 from mingpt.data import text_files
 from mingpt.interop import exporting
+from mingpt.runs import config as settings
+from mingpt.runs import run, run_dir, text_origin
 
 OTHER = "hgfedcba ,\n" * 80
 
@@ -51,7 +53,7 @@ def make_old(folder: Path) -> None:
 
 def resumed(folder: Path, *words: str) -> run.Run:
     argv = ["--trainer.resume=True", f"--system.work_dir={folder}", "--trainer.max_iters=3", *words]
-    return run.train(folders.resume_settings(argv, settings.parse(argv)))
+    return run.train(run_dir.resume_settings(argv, settings.parse(argv)))
 
 
 def test_run_stores_absolute_paths_and_shows_relative_ones(
@@ -233,7 +235,7 @@ def test_list_in_a_folder_of_an_odd_name_stays_a_list(
         with monkeypatch.context() as patch:
             patch.chdir("/")
             assert "".join(Path(file).read_text() for file in text_files.files_of(named)) == content
-    assert not origins.is_there(text_files.absolute("z.txt"))
+    assert not text_origin.is_there(text_files.absolute("z.txt"))
 
 
 def test_path_is_shown_so_that_it_means_the_same_when_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

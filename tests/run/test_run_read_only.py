@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from mingpt import cli, run
+from mingpt import cli
 from mingpt.core.atomic_io import write_atomic
+from mingpt.runs import run
 
 
 @pytest.fixture

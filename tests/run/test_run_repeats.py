@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mingpt import run
+from mingpt.runs import run
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from mingpt import folders, run, settings
 from mingpt.core.errors import CheckpointError, DataError, UsageError
+from mingpt.runs import config as settings
+from mingpt.runs import run, run_dir
 
 RESUME = {"trainer.resume": True}
 STEPS = 12
@@ -130,7 +131,7 @@ def test_permission_to_change_lasts_beyond_the_resume_that_it_was_given_for(copy
     run.train(on(copy, max_iters=5, weight_decay=0.5, resume_changed=True))
     argv = [f"--system.work_dir={copy}", "--trainer.resume=True", "--trainer.weight_decay=0.7"]
     with pytest.raises(UsageError, match=r"weight_decay was 0\.5, is 0\.7"):
-        run.train(folders.resume_settings(argv, settings.parse(argv)))
+        run.train(run_dir.resume_settings(argv, settings.parse(argv)))
 
 
 def test_saved_settings_of_a_resumed_run_resume_it_again(copy: Path) -> None:
@@ -142,7 +143,7 @@ def test_saved_settings_of_a_resumed_run_resume_it_again(copy: Path) -> None:
 def test_flags_of_a_resume_forget_the_settings_of_the_run(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(copy.parent)
     argv = ["--trainer.resume=True", "--trainer.max_iters=6", f"--system.work_dir={copy}"]
-    config = folders.resume_settings(argv, settings.parse(argv))
+    config = run_dir.resume_settings(argv, settings.parse(argv))
     assert config == on(copy, max_iters=6)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 import mingpt
-from mingpt import run
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_json, read_lines, read_losses
-from mingpt.settings import Config
+from mingpt.runs import run
+from mingpt.runs.config import Config
 
 Tiny = Callable[..., Config]
 
@@ -35,7 +35,7 @@ def test_first_sample_comes_within_a_tenth_of_the_run(tiny: Tiny, tmp_path: Path
 
 
 def test_samples_before_the_last_step_are_shorter(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mingpt.events.FEWER_TOKENS", 3)
+    monkeypatch.setattr("mingpt.runs.callbacks.FEWER_TOKENS", 3)
     run.train(tiny(tmp_path, {"trainer.sample_every": 6, "sample.prompts": ("a",)}))
     assert [len(line["text"]) for line in read_lines(tmp_path / "samples.jsonl")] == [4, 6]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mingpt import checkpoint, run, scratch
 from mingpt.core.errors import CheckpointError
+from mingpt.runs import checkpoint, run, scratch
 
 STEPS = {"trainer.max_iters": 2, "trainer.schedule": "constant", "trainer.save_every": 1}
 FURTHER = {**STEPS, "trainer.max_iters": 4, "trainer.resume": True}

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from mingpt import checkpoint, run
 from mingpt.core.signals import EXIT_CODES
 from mingpt.data.batches import Batches
+from mingpt.runs import checkpoint, run
 from mingpt.trainer import Trainer
 
 ROOT = Path(run.__file__).parents[1]

@@ -10,14 +10,14 @@ import pytest
 import torch
 from stateful import DEFAULTS, EPOCH, STATEFUL, STEPS, on
 
-from mingpt import checkpoint, run
-from mingpt.checkpoint import CARRIED, MANIFEST
 from mingpt.core.errors import DataError, UsageError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.data.batches import Lanes
 from mingpt.model import GPT
 from mingpt.models.base import ModelConfig
 from mingpt.models.rnn import RNN
+from mingpt.runs import checkpoint, run
+from mingpt.runs.checkpoint import CARRIED, MANIFEST
 from mingpt.trainer import Trainer
 from mingpt.training.trainer_config import TrainerConfig
 

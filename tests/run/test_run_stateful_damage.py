@@ -14,14 +14,14 @@ import torch
 from rich.console import Console
 from stateful import STATEFUL, on
 
-from mingpt import checkpoint, run
-from mingpt.checkpoint import CARRIED, MANIFEST
 from mingpt.console import show_outcome
 from mingpt.core.atomic_io import sha256
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.data.splits import split
 from mingpt.inference.evaluate import carried_loss
+from mingpt.runs import checkpoint, run
+from mingpt.runs.checkpoint import CARRIED, MANIFEST
 
 
 @pytest.fixture(scope="module")

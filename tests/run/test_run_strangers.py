@@ -12,12 +12,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from mingpt import checkpoint, cli, folders, run
+from mingpt import cli
 from mingpt.core.atomic_io import save_picture
 from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.core.run_files.records import read_run
 from mingpt.core.safe_parsing import HEADER_BYTES, parse_json, parse_yaml, read_at_most, require_modest_header
 from mingpt.data.shakespeare import read_text
+from mingpt.runs import checkpoint, run, run_dir
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -113,7 +114,7 @@ def test_lines_without_an_end_are_read(copy: Path, name: str) -> None:
 def test_launch_of_a_stranger_s_run_is_waited_for(copy: Path, damage: str) -> None:
     path = copy / "environment.json"
     path.write_text('{"launch": "7"}')
-    assert folders._begun_by("7", str(copy)) == copy
+    assert run_dir._begun_by("7", str(copy)) == copy
     path.unlink()
     if damage == "pipe":
         os.mkfifo(path)
@@ -121,7 +122,7 @@ def test_launch_of_a_stranger_s_run_is_waited_for(copy: Path, damage: str) -> No
         path.symlink_to("/dev/zero")
     else:
         path.write_text({"list": "[]", "deep": "[" * 100_000}[damage])
-    assert folders._begun_by("7", str(copy)) is None
+    assert run_dir._begun_by("7", str(copy)) is None
 
 
 def test_header_is_parsed_whatever_its_length() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mingpt import run
-from mingpt.settings import Config
+from mingpt.runs import run
+from mingpt.runs.config import Config
 from mingpt.training.phases import Phases, breakdown
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from mingpt import settings
-from mingpt.announcing import without_effect
-from mingpt.run import train
+from mingpt.runs import config as settings
+from mingpt.runs.run import train
+from mingpt.runs.summary import without_effect
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from mingpt import settings
 from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
 from mingpt.benchmarks.options.base import parse_peers, positive
 from mingpt.core.errors import require
 from mingpt.core.paths import path_of
+from mingpt.runs import config
 
 CLONES = ("nanogpt",)
 
@@ -33,8 +33,8 @@ class Options:
 
     def __post_init__(self) -> None:
         positive(self, "seeds", "threads")
-        there = self.recipe in settings.PRESETS or path_of(self.recipe).is_file()
-        require(there, "recipe", self.recipe, f"must be a file of settings, or one of {', '.join(settings.PRESETS)}")
+        there = self.recipe in config.PRESETS or path_of(self.recipe).is_file()
+        require(there, "recipe", self.recipe, f"must be a file of settings, or one of {', '.join(config.PRESETS)}")
         parse_peers(self.peers, CLONES)
 
 

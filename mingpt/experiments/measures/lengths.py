@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mingpt import fitting, run
-from mingpt.checkpoint import newest
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.core.say import silent
 from mingpt.data.dataset import Corpus, prepare
@@ -21,7 +19,9 @@ from mingpt.models.base import LanguageModel
 from mingpt.report.lettering import plain
 from mingpt.report.palette import Palette
 from mingpt.report.tidy import log_ticks
-from mingpt.trained import Run
+from mingpt.runs import compatibility, run
+from mingpt.runs.checkpoint import newest
+from mingpt.runs.trained_run import Run
 from mingpt.zoo import build
 
 PROMPT = "Fie, what madness doth unfold?"
@@ -42,7 +42,7 @@ def longer(trained: Run, block_size: int) -> LanguageModel:
     """The same weights for a longer block; learned positions beyond the trained ones are new, as at a start."""
     torch.manual_seed(0)
     model = build(replace(trained.model.config, block_size=block_size))
-    fitting.start_from(model, newest(trained.folder, silent), trained.tokenizer, silent)
+    compatibility.start_from(model, newest(trained.folder, silent), trained.tokenizer, silent)
     return model.to(trained.model.device).eval()
 
 

@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt import checkpoint
-from mingpt.checkpoint import Checkpoint
 from mingpt.core.errors import CheckpointError
 from mingpt.core.paths import shown
 from mingpt.core.say import Say
@@ -20,6 +18,8 @@ from mingpt.data import tokenizers
 from mingpt.data.tokenizers import Tokenizer
 from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.models.init import position_tables
+from mingpt.runs import checkpoint
+from mingpt.runs.checkpoint import Checkpoint
 
 # Settings in which the two may differ: none changes the function that the weights compute.
 FREE = ("embd_pdrop", "resid_pdrop", "attn_pdrop", "init", "block_size", "kernel")

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mingpt import checkpoint
 from mingpt.core.errors import OutOfMemoryError, asked_in_vain
 from mingpt.core.paths import shown
 from mingpt.core.shell import quoted
-from mingpt.settings import Config
+from mingpt.runs import checkpoint
+from mingpt.runs.config import Config
 from mingpt.zoo import FAMILIES
 
 FULL = (errno.ENOSPC, errno.EDQUOT)

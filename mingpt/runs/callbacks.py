@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mingpt import checkpoint
 from mingpt.core.errors import NotFiniteError
 from mingpt.core.run_files.reading import judged
 from mingpt.core.say import silent
@@ -18,8 +17,9 @@ from mingpt.data.tokenizers import Ids, Tokenizer
 from mingpt.distributed.strategy import local
 from mingpt.inference.evaluate import carried_loss, held_out_loss, pseudo_likelihood
 from mingpt.inference.generate import Sampling, write
-from mingpt.mirror import WandbMirror
-from mingpt.runlog import JsonLines
+from mingpt.runs import checkpoint
+from mingpt.runs.metrics_log import JsonLines
+from mingpt.runs.wandb_log import WandbMirror
 from mingpt.trainer import Record, Trainer
 from mingpt.utils import derived_seed
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mingpt import origins
 from mingpt.core.config_cli import Flags, Implied, Placed, blaming, to_yaml
 from mingpt.core.errors import UsageError, require
 from mingpt.core.paths import absolute, path_of
@@ -20,10 +19,11 @@ from mingpt.data import text_files
 from mingpt.data.data_config import FILE_NAME, TOKENIZERS, DataConfig, SampleConfig
 from mingpt.data.prepared_folder import is_prepared, settings_of
 from mingpt.distributed.torchrun_env import STRATEGIES, DistConfig
-from mingpt.mirror import WANDB_MODES, WandbConfig
 from mingpt.models.attention import config as attention
 from mingpt.models.model_config import INITS, MLPS, NORMS, RULES, ModelConfig
 from mingpt.models.recurrent.config import CELLS, OBJECTIVES, READINGS, READOUTS
+from mingpt.runs import text_origin
+from mingpt.runs.wandb_log import WANDB_MODES, WandbConfig
 from mingpt.training.trainer_config import COMPILE, OPTIMIZERS, SCHEDULES, TrainerConfig, refuse_carrying, refuse_unread
 
 PRESETS = {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
@@ -164,7 +164,7 @@ def parse(argv: Sequence[str], *, same_text: bool = True) -> Config:
         UsageError: names setting, value and rule.
         DataError: data.path names a prepared folder that is damaged, or a run's text that is gone or has changed.
     """
-    return _parsed(argv, _of_prepared, origins.placed if same_text else origins.placed_unchecked)
+    return _parsed(argv, _of_prepared, text_origin.placed if same_text else text_origin.placed_unchecked)
 
 
 def _parsed(argv: Sequence[str], implied: Implied, placed: Placed) -> Config:
@@ -190,4 +190,4 @@ def read(path: Path) -> Config:
     Raises:
         UsageError: unreadable, or settings that this version doesn't have.
     """
-    return _parsed([f"--config={path}"], implied=lambda given: {}, placed=origins.as_of_its_run)
+    return _parsed([f"--config={path}"], implied=lambda given: {}, placed=text_origin.as_of_its_run)

@@ -20,8 +20,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mingpt import checkpoint, origins, scratch, settings
-from mingpt.checkpoint import Checkpoint
 from mingpt.core.atomic_io import LOCK, MARKER, locked, remove_drafts, write_atomic
 from mingpt.core.errors import CheckpointError, UsageError, require
 from mingpt.core.paths import absolute, shown
@@ -29,7 +27,10 @@ from mingpt.core.run_files.reading import Record, read_json
 from mingpt.core.run_files.records import HOME, OWN_FILES, is_run, newest_first, newest_run
 from mingpt.core.say import Say
 from mingpt.distributed.torchrun_env import DistConfig
-from mingpt.settings import Config
+from mingpt.runs import checkpoint, scratch, text_origin
+from mingpt.runs import config as settings
+from mingpt.runs.checkpoint import Checkpoint
+from mingpt.runs.config import Config
 
 DEFAULT_NAME = "chargpt"
 
@@ -132,8 +133,8 @@ def resume_settings(argv: Sequence[str], config: Config) -> Config:
     read_config(Path(folder))
     words = [f"--config={folder}/config.yaml", *argv, f"--system.work_dir={folder}"]
     found = settings.parse(words, same_text=False)  # the run itself looks at it
-    if not origins.is_there(found.data.path):
-        raise origins.text_is_gone(Path(folder), found.data.path)
+    if not text_origin.is_there(found.data.path):
+        raise text_origin.text_is_gone(Path(folder), found.data.path)
     return found
 
 

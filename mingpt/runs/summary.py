@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from mingpt import folders, runlog, scratch
 from mingpt.core.atomic_io import sha256
 from mingpt.data.dataset import Corpus
 from mingpt.models.base import EVERYONE, LanguageModel, ModelConfig
 from mingpt.report.words import counted, expected, millions
-from mingpt.settings import Config
+from mingpt.runs import metrics_log, run_dir, scratch
+from mingpt.runs.config import Config
 from mingpt.trainer import Trainer
 from mingpt.training.profiling import expected_memory, matrix_rate
 from mingpt.training.trainer_config import READ_BY_COUNTING, TrainerConfig
@@ -49,8 +49,8 @@ def describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus, pro
     how = {"pieces_at_once": trainer.pieces}  # with the threads, what the rounding of a step depends on
     linked = {scratch.IN_ENVIRONMENT: scratch.run_id(folder)} if scratch.run_id(folder) else {}
     more = {**text, **linked, **trainer.ranks.described, **how, "model": model, "attention": attention}
-    folders.write_json(folder, "environment.json", runlog.environment(trainer.device, **more))
-    folders.write_config(folder, config)  # last: where it lies, a run is
+    run_dir.write_json(folder, "environment.json", metrics_log.environment(trainer.device, **more))
+    run_dir.write_config(folder, config)  # last: where it lies, a run is
     trainer.say(_announcement(trainer))
     for line in without_effect(config):
         trainer.say(line)

@@ -10,17 +10,12 @@ from typing import Any
 
 import torch
 
-from mingpt import announcing, checkpoint, fitting, folders, shortage
-from mingpt.baselines import NAME as BASELINES
-from mingpt.baselines import Baselines, made
-from mingpt.checkpoint import Checkpoint
 from mingpt.core.errors import CheckpointError, require
 from mingpt.core.paths import absolute, shown
 from mingpt.core.run_files.reading import each_line
 from mingpt.core.run_files.records import HOME, TIMING, is_run, newest_first
 from mingpt.core.say import Say, silent
 from mingpt.core.signals import stop_on_signals
-from mingpt.counting import Counting
 from mingpt.data import special_tokens, tokenizers
 from mingpt.data.batches import Batches, Lanes
 from mingpt.data.dataset import Corpus, prepare
@@ -30,14 +25,20 @@ from mingpt.data.tokenizers import Tokenizer
 from mingpt.distributed.ddp_fsdp import joined
 from mingpt.distributed.strategy import Ranks
 from mingpt.distributed.threads import usable_threads
-from mingpt.events import Guard, Judge, Log, Sampler, Saver
 from mingpt.inference.evaluate import require_autoregressive
-from mingpt.mirror import WandbMirror
 from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.report import loss_picture
-from mingpt.runlog import JsonLines
-from mingpt.settings import Config, resolved
-from mingpt.trained import Run
+from mingpt.runs import checkpoint, compatibility, oom, summary
+from mingpt.runs import run_dir as folders
+from mingpt.runs.baselines import NAME as BASELINES
+from mingpt.runs.baselines import Baselines, made
+from mingpt.runs.callbacks import Guard, Judge, Log, Sampler, Saver
+from mingpt.runs.checkpoint import Checkpoint
+from mingpt.runs.config import Config, resolved
+from mingpt.runs.metrics_log import JsonLines
+from mingpt.runs.ngram_trainer import Counting
+from mingpt.runs.trained_run import Run
+from mingpt.runs.wandb_log import WandbMirror
 from mingpt.trainer import Event, Progress, Trainer
 from mingpt.training.phases import START_UP, TRAINING
 from mingpt.utils import cpu_threads, derived_seed, pick_device
@@ -69,11 +70,11 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = (), be
         device, say = ranks.device(kind), ranks.talk(say)
         ranks.parts(config.trainer.batch_size, config.trainer.accumulation)  # refused before anything is read
         if not config.trainer.resume:  # what a run folder asks for is first held against what it holds
-            announcing.kernels(replace(config.model, block_size=config.data.block_size), device)  # nor anything made
+            summary.kernels(replace(config.model, block_size=config.data.block_size), device)  # nor anything made
         opened = folders.opened(config, say, ranks.launch)
         with (
             ranks.entered_first(opened, folders.as_json, folders.from_json) as (folder, saved),
-            shortage.explained(config, folder),
+            oom.explained(config, folder),
         ):
             return _train(config, ranks, device, folder, saved, say, events, began)
 
@@ -99,7 +100,7 @@ def _train(
         _refuse_misfit(config, saved, corpus, folder)
     model = _model(config, corpus.tokenizer, began)
     if pretrained:
-        fitting.start_from(model, pretrained, corpus.tokenizer, say)
+        compatibility.start_from(model, pretrained, corpus.tokenizer, say)
     if saved:
         checkpoint.load_weights(model, saved.model, saved.folder)
     trainer = _trainer(config, model, corpus, device, say, ranks)
@@ -112,7 +113,7 @@ def _train(
     say(f"run folder: {shown(folder)}")
     if trainer.model.autoregressive:
         require_autoregressive(trainer.model)  # and again whenever it is judged: fresh weights may hide it
-    ranks.first(announcing.describe, folder, config, trainer, corpus, prompts)
+    ranks.first(summary.describe, folder, config, trainer, corpus, prompts)
     baselines = Baselines(folder, corpus, config.data.block_size)
     _train_in(folder, config, trainer, corpus, prompts, state, [baselines, *events])
     stopped = None if trainer.finished else trainer.stop_reason
@@ -162,7 +163,7 @@ def _train_in(
     events: Sequence[Event],
 ) -> None:
     tokenizer, done, first = corpus.tokenizer, trainer.progress.step, trainer.ranks.first
-    mirror_id, state = state["wandb_id"], {"model": fitting.described(trainer.model.config), **state}
+    mirror_id, state = state["wandb_id"], {"model": compatibility.described(trainer.model.config), **state}
     with (
         closing(first(JsonLines, folder / "metrics.jsonl", until=done, holds={"train_loss": int | float})) as metrics,
         closing(first(JsonLines, folder / "samples.jsonl", until=done, holds={"prompt": str, "text": str})) as samples,
@@ -225,7 +226,7 @@ def load(run_dir: str | Path, *, device: str = "auto", say: Say = silent) -> Run
     config = folders.read_config(folder)
     saved = checkpoint.newest(folder, say)
     tokenizer = tokenizers.from_json(saved.tokenizer)
-    fitting.refuse_other_model(_model_settings(config, tokenizer, saved), saved)
+    compatibility.refuse_other_model(_model_settings(config, tokenizer, saved), saved)
     model = _model(config, tokenizer, saved)
     checkpoint.load_weights(model, saved.model, saved.folder)
     model.to(where).eval()
@@ -246,7 +247,7 @@ def _model(config: Config, tokenizer: Tokenizer, saved: Checkpoint | None) -> La
 
 def _model_settings(config: Config, tokenizer: Tokenizer, saved: Checkpoint | None) -> ModelConfig:
     """A model's settings; as large a vocabulary as `saved` has, if it is larger."""
-    rows = max(tokenizer.vocab_size, fitting.rows_of(saved) if saved else 0)
+    rows = max(tokenizer.vocab_size, compatibility.rows_of(saved) if saved else 0)
     settings: ModelConfig = replace(config.model, vocab_size=rows, block_size=config.data.block_size)
     return settings
 
@@ -264,8 +265,8 @@ def _refuse_misfit(config: Config, saved: Checkpoint, corpus: Corpus, folder: Pa
             f"{shown(folder)}: imported, so there is no training to go on with; begin one in another folder by "
             f"--model.pretrained_folder={shown(folder)}"
         )
-    fitting.refuse_other_vocabulary(saved, corpus.tokenizer, resumed=True)
-    fitting.refuse_other_model(_model_settings(config, corpus.tokenizer, saved), saved)
+    compatibility.refuse_other_vocabulary(saved, corpus.tokenizer, resumed=True)
+    compatibility.refuse_other_model(_model_settings(config, corpus.tokenizer, saved), saved)
 
 
 def _restore(trainer: Trainer, saved: Checkpoint) -> None:

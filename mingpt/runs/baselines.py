@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from mingpt import folders
 from mingpt.core.errors import CheckpointError, in_one_line
 from mingpt.core.run_files.reading import read_losses
 from mingpt.core.say import Say
 from mingpt.data.dataset import Corpus
 from mingpt.models.ngram import kneser_ney_losses
+from mingpt.runs import run_dir
 from mingpt.trainer import Record, Trainer
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ class Baselines:
         if not few:
             trainer.say(f"no n-gram lines: to count more than {COUNTED:,} tokens would take too much memory")
         losses = kneser_ney_losses(data.train, data.held_out, vocab_size, self.block_size) if few else {}
-        folders.write_json(self.folder, NAME, losses)
+        run_dir.write_json(self.folder, NAME, losses)
         return losses
 
     def _known(self) -> dict[str, float]:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt import folders, rendering
 from mingpt.core.errors import CheckpointError, DataError, UsageError, require
 from mingpt.core.paths import shown
 from mingpt.core.run_files.reading import Record, last_line, read_losses
@@ -28,7 +27,8 @@ from mingpt.inference.past_block import PastBlockLoss, past_block_loss
 from mingpt.models.attention.attention_maps import attention_weights
 from mingpt.models.base import LanguageModel
 from mingpt.report import heatmaps, loss_picture
-from mingpt.settings import Config
+from mingpt.runs import notebook_repr, run_dir
+from mingpt.runs.config import Config
 from mingpt.trainer import Progress
 
 PSEUDO_TOKENS = 16384  # hidden one at a time, each at the cost of a pass over its block
@@ -58,15 +58,15 @@ class Run:
     spent: Mapping[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return rendering.line(self.folder, self._facts())
+        return notebook_repr.line(self.folder, self._facts())
 
     def _repr_html_(self) -> str:
-        return rendering.table(self.folder, self._facts(), self.config.not_default())
+        return notebook_repr.table(self.folder, self._facts(), self.config.not_default())
 
     def _facts(self) -> dict[str, str]:
         family = type(self.model).__name__
         most = 1 if self.model.fits_by_counting else self.config.trainer.max_iters
-        return rendering.facts(self.folder, family, self.model.parameter_count, self.progress.step, most)
+        return notebook_repr.facts(self.folder, family, self.model.parameter_count, self.progress.step, most)
 
     def history(self) -> Any:
         """Return every step's record, as metrics.jsonl has it: step, tokens, seconds, train_loss, lr, ...
@@ -77,7 +77,7 @@ class Run:
         Raises:
             CheckpointError: metrics.jsonl is missing, as in an imported run, or damaged.
         """
-        return rendering.as_table(rendering.columns(self.folder / "metrics.jsonl"))
+        return notebook_repr.as_table(notebook_repr.columns(self.folder / "metrics.jsonl"))
 
     def plot(self) -> Any:
         """Return loss.png as a matplotlib Figure: the loss by step, and what n-gram models reach.  Notebooks show it.
@@ -252,7 +252,7 @@ class Run:
         """The run's own held-out part, or all of the file at `path`."""
         if path is None:
             corpus = prepare(replace(self.config.data, path=self._own_text()), say, self.tokenizer)
-            if corpus.sha256 != folders.environment(self.folder)["text_sha256"]:
+            if corpus.sha256 != run_dir.environment(self.folder)["text_sha256"]:
                 changed = f"no longer the text that {shown(self.folder)} began with; --text judges another"
                 raise DataError(f"{corpus.source}: {changed}")
             return corpus.data.held_out
@@ -268,7 +268,7 @@ class Run:
 
     def _own_text(self) -> str:
         """Where the run's text lies, from whatever folder one asks; never a reason to write it anew."""
-        path: str | None = folders.environment(self.folder)["text"]
+        path: str | None = run_dir.environment(self.folder)["text"]
         if path is None:
             raise DataError(f"{shown(self.folder)}: imported, so it has no text of its own; name one with --text")
         if path == STDIN:
@@ -299,7 +299,7 @@ class Run:
         Raises:
             CheckpointError: environment.json is missing or damaged.
         """
-        return list(self.config.sample.prompts or folders.stored_prompts(self.folder) or [""])
+        return list(self.config.sample.prompts or run_dir.stored_prompts(self.folder) or [""])
 
     def baselines(self) -> dict[str, float]:
         """n-gram losses of this run's text, in nats per token."""
