@@ -20,11 +20,11 @@ from mingpt.core.errors import UsageError, require
 from mingpt.core.paths import path_of, shown
 from mingpt.core.run_files.records import is_run, newest_first, read_run
 from mingpt.core.say import Say
-from mingpt.report import drawing, page, tables, words
-from mingpt.report.cells import PAGE
+from mingpt.report import drawing, formatting, page, tables
 from mingpt.report.compare import Comparison
 from mingpt.report.drawing import Drawing
-from mingpt.report.verdicts import Verdict, called
+from mingpt.report.experiment_files import PAGE
+from mingpt.report.significance import Verdict, called
 from mingpt.terminal import plain, stdout_console
 
 PIPED_WIDTH = 160  # characters, where the output is no terminal
@@ -160,13 +160,13 @@ def show(result: Comparison, console: Console | None = None) -> None:
         f"no room for {', '.join(left_out)}: a wider terminal or --json shows all" if left_out else "",
         f"differ in: {_differing(result)}" if result.differing else "",
         "+N in an arm's name: so many more settings, which its runs' config.yaml has" if _shortened(result) else "",
-        f"counting alone: {words.lines(result.baselines)}" if result.baselines else "",
+        f"counting alone: {formatting.lines(result.baselines)}" if result.baselines else "",
         *(f"note: {note}" for note in result.notes),
         *(f"left out: {run}: {why}" for run, why in result.left_out),
     ]
     if result.seconds is not None and result.told_at_seconds:
         lines += [
-            f"\nat {words.seconds(result.seconds)} of training, the longest that all reached:",
+            f"\nat {formatting.seconds(result.seconds)} of training, the longest that all reached:",
             *_told(result.told_at_seconds),
         ]
     said = _told(result.verdicts) if len(result.verdicts) > 1 else []
@@ -187,7 +187,9 @@ def _told(verdicts: Sequence[Verdict]) -> list[str]:
 
 def _differing(result: Comparison) -> str:
     """`model.cell (elman, gru, lstm)`: each with its value in every arm, since a name may have no room for all."""
-    return ", ".join(f"{key} ({', '.join(map(words.setting, values))})" for key, values in result.differing.items())
+    return ", ".join(
+        f"{key} ({', '.join(map(formatting.setting, values))})" for key, values in result.differing.items()
+    )
 
 
 def _shortened(result: Comparison) -> bool:
@@ -227,18 +229,18 @@ def _columns(result: Comparison) -> dict[str, list[str]]:
     arms = result.arms
     found = {
         "seeds": [f"{len(arm.seeds)}{', alike' if arm.deterministic else ''}" for arm in arms],
-        f"held-out, {unit}": [words.estimate(arm.loss, len(arm.seeds)) for arm in arms],
+        f"held-out, {unit}": [formatting.estimate(arm.loss, len(arm.seeds)) for arm in arms],
     }
     if result.seconds is not None and any(arm.loss_at_seconds for arm in arms):
-        timed = [words.estimate(arm.loss_at_seconds, len(arm.seeds)) for arm in arms]
-        found[f"at {words.seconds(result.seconds)}"] = timed
+        timed = [formatting.estimate(arm.loss_at_seconds, len(arm.seeds)) for arm in arms]
+        found[f"at {formatting.seconds(result.seconds)}"] = timed
     if any(arm.pseudo_nats for arm in arms):
-        found["pseudo-nats, no loss"] = [words.estimate(arm.pseudo_nats, len(arm.seeds)) for arm in arms]
+        found["pseudo-nats, no loss"] = [formatting.estimate(arm.pseudo_nats, len(arm.seeds)) for arm in arms]
     return {
         **found,
-        "bits/byte": [words.decimals(arm.bits_per_byte) for arm in arms],
-        "parameters": [words.parameters(arm.parameters) for arm in arms],
-        "MFLOP/token": [words.mega(arm.flops_per_token) for arm in arms],
-        "steps": [words.integer(arm.steps) for arm in arms],
-        "seconds": [words.seconds(arm.seconds.mean) for arm in arms],
+        "bits/byte": [formatting.decimals(arm.bits_per_byte) for arm in arms],
+        "parameters": [formatting.parameters(arm.parameters) for arm in arms],
+        "MFLOP/token": [formatting.mega(arm.flops_per_token) for arm in arms],
+        "steps": [formatting.integer(arm.steps) for arm in arms],
+        "seconds": [formatting.seconds(arm.seconds.mean) for arm in arms],
     }

@@ -18,7 +18,7 @@ from mingpt.inference.causality import Finding, finding
 from mingpt.inference.past_block import PastBlockLoss
 from mingpt.live import fit
 from mingpt.report import heatmaps
-from mingpt.report.words import seconds
+from mingpt.report.formatting import seconds
 from mingpt.runs.trained_run import Run
 from mingpt.terminal import plain
 from mingpt.training.phases import breakdown

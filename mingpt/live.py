@@ -7,7 +7,7 @@ from rich.console import Console, Group
 from rich.text import Text
 
 from mingpt.core.shell import visible
-from mingpt.report.words import duration
+from mingpt.report.formatting import duration
 from mingpt.terminal_plot import WIDE, History, draw
 
 PARTED = " · "

@@ -11,8 +11,8 @@ from rich.live import Live
 from mingpt.core.run_files.curves import moving_average
 from mingpt.core.run_files.reading import each_line, judged
 from mingpt.live import View, time_left
-from mingpt.report.loss_picture import OF_STEPS
-from mingpt.report.words import duration
+from mingpt.report.formatting import duration
+from mingpt.report.loss_plot import OF_STEPS
 from mingpt.terminal import can_redraw, plain
 from mingpt.terminal_plot import History
 from mingpt.trainer import Record, Trainer

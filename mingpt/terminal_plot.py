@@ -12,7 +12,7 @@ from itertools import groupby
 from rich.text import Text
 
 from mingpt.core.run_files.curves import moving_average
-from mingpt.report.loss_picture import labels
+from mingpt.report.loss_plot import labels
 
 BUCKETS = 512  # of steps whose losses are kept as one, more than a terminal has columns of dots
 BRAILLE, DOTS = 0x2800, ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # of a cell, by row and column

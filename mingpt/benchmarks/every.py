@@ -14,7 +14,7 @@ from mingpt.benchmarks.options import every
 from mingpt.core.errors import MingptError
 from mingpt.core.say import Say
 from mingpt.report.figures import finish, measured
-from mingpt.report.lettering import plain
+from mingpt.report.fonts import plain
 from mingpt.report.palette import INK, Palette
 
 CAPTION = (

@@ -20,11 +20,11 @@ from mingpt.experiments.known import EXPERIMENTS
 from mingpt.experiments.picturing import draw, drawing, palette
 from mingpt.experiments.runner import Conclude, Wish, carry_out
 from mingpt.report import index, page, pictures
-from mingpt.report.cells import PAGE, SUMMARY, read_record, read_summary
 from mingpt.report.drawing import Drawing
+from mingpt.report.experiment_files import PAGE, SUMMARY, read_record, read_summary
+from mingpt.report.formatting import counted
 from mingpt.report.index import RESULTS
-from mingpt.report.published import publish, summary_form, unfinished
-from mingpt.report.words import counted
+from mingpt.report.publish import publish, summary_form, unfinished
 
 
 def experiment(words: Sequence[str], say: Say, program: str, conclude: Conclude, compared: Show) -> int:

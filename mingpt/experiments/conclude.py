@@ -11,8 +11,8 @@ from mingpt.core.say import Say
 from mingpt.experiments.base import Cell, Experiment
 from mingpt.experiments.picturing import measured
 from mingpt.report import page
-from mingpt.report.cells import PAGE, SUMMARY
 from mingpt.report.compare import Comparison
+from mingpt.report.experiment_files import PAGE, SUMMARY
 
 Show = Callable[[Comparison], None]
 

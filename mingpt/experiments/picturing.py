@@ -7,8 +7,8 @@ from mingpt.core.errors import CheckpointError
 from mingpt.core.safe_parsing import Fields, misfit
 from mingpt.experiments.base import Measurement, Row
 from mingpt.report import figures
-from mingpt.report.cells import MEASURED, baselines_of, read_record, read_rows, smallness, smallness_of
 from mingpt.report.drawing import Drawing
+from mingpt.report.experiment_files import MEASURED, baselines_of, read_record, read_rows, smallness, smallness_of
 from mingpt.report.palette import Palette
 
 FIGURES = "figures"

@@ -28,7 +28,7 @@ from mingpt.data.text_files import STDIN
 from mingpt.experiments.base import DEFAULTS, Cell, Experiment, Settings, read_by, settings_of
 from mingpt.experiments.identity import Inputs, inputs_of, trial_id
 from mingpt.models.model_config import RULES
-from mingpt.report.cells import RECORD, inside
+from mingpt.report.experiment_files import RECORD, inside
 from mingpt.runs import config as settings
 from mingpt.runs.config import Config
 

@@ -25,7 +25,7 @@ from mingpt.experiments.crew import AGAIN_S, Crew, Launch, Outcome, done, in_pro
 from mingpt.experiments.identity import versions
 from mingpt.experiments.picturing import draw, measured, palette
 from mingpt.experiments.plan import Text
-from mingpt.report.cells import MEASURED, RECORD, read_record, refuse_links
+from mingpt.report.experiment_files import MEASURED, RECORD, read_record, refuse_links
 
 HELD_OUT, TRAINING = "loss on the end of the training part", "training loss, smoothed"  # what may choose a rate
 Conclude = Callable[[Experiment, Path, Sequence[Cell], Say], None]

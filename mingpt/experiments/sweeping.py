@@ -21,9 +21,9 @@ from mingpt.experiments.conclude import conclude as conclude_with
 from mingpt.experiments.grid import OURS, experiment_of, of_values, spelled
 from mingpt.experiments.plan import config_of
 from mingpt.experiments.runner import Conclude, Wish, carry_out
+from mingpt.report.formatting import counted
+from mingpt.report.significance import FEWEST
 from mingpt.report.tables import ComparisonTable, compare
-from mingpt.report.verdicts import FEWEST
-from mingpt.report.words import counted
 from mingpt.runs.config import Config
 
 ELSEWHERE = "--folder=DIR names another folder"

@@ -19,7 +19,11 @@ import numpy as np
 
 from mingpt.core.run_files.curves import Curve, mean_curve, reaches
 from mingpt.core.run_files.records import RunRecord
-from mingpt.report.arms import (
+from mingpt.report.formatting import number
+from mingpt.report.headline import headline
+from mingpt.report.significance import Sooner, Verdict, called, judge
+from mingpt.report.statistics import Estimate, Losses, estimate
+from mingpt.report.variants import (
     Group,
     by_settings,
     differing_where_read,
@@ -32,10 +36,6 @@ from mingpt.report.arms import (
     unlike_starts,
     usable,
 )
-from mingpt.report.headline import headline
-from mingpt.report.statistics import Estimate, Losses, estimate
-from mingpt.report.verdicts import Sooner, Verdict, called, judge
-from mingpt.report.words import number
 
 FEWEST_POINTS = 3  # of a held-out curve that steps are read from; else the training curve has to do
 

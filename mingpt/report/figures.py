@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 from mingpt.core.run_files.curves import Curve, mean_curve
 from mingpt.report.compare import Arm, Comparison
 from mingpt.report.drawing import Drawing
-from mingpt.report.lettering import in_lines, plain
-from mingpt.report.loss_picture import labels
+from mingpt.report.figure_layout import tidy
+from mingpt.report.fonts import in_lines, plain
+from mingpt.report.formatting import number
+from mingpt.report.loss_plot import labels
 from mingpt.report.palette import INK, LINE, QUIET, Palette, settings
 from mingpt.report.plotting import require_matplotlib
-from mingpt.report.tidy import tidy
-from mingpt.report.words import number
 
 WIDTH, HEIGHT, LEGEND_ROW = 4.5, 3.1, 0.19  # inches
 MEASURED = (5.0, 3.6)  # inches, of a measurement's figure

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from mingpt.report.formatting import number
+from mingpt.report.significance import Verdict, called
 from mingpt.report.statistics import MARGIN
-from mingpt.report.verdicts import Verdict, called
-from mingpt.report.words import number
 
 KINDS = {  # of a verdict whose `first` is the arm that the others are compared with: what it makes of `second`
     "worse": "better",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mingpt.core.atomic_io import save_picture
-from mingpt.report.lettering import drawable, plain
+from mingpt.report.fonts import drawable, plain
 from mingpt.report.plotting import figure_settings, new_figure
 
 TITLE = "how much each query (row) takes of each key (column)\ncolours follow the square root of the weight"

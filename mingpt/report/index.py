@@ -19,8 +19,8 @@ from pathlib import Path
 
 from mingpt.core.atomic_io import write_atomic
 from mingpt.core.errors import UsageError
-from mingpt.report import page, pictures, words
-from mingpt.report.cells import PAGE, RECORD, read_record
+from mingpt.report import formatting, page, pictures
+from mingpt.report.experiment_files import PAGE, RECORD, read_record
 from mingpt.report.page import Part
 from mingpt.report.palette import Palette
 from mingpt.report.pictures import ARMS_FIGURE, OWN_CURVES, Figure
@@ -158,9 +158,9 @@ def _markdown(entries: Sequence[Entry]) -> str:
 
 def _section(entry: Entry, home: Path) -> str:
     part = entry.part
-    said = [f"## {entry.name}", f"**{_cell(part.title)}** {_cell(words.said(part.verdict))}"]
-    said += [f"Expected beforehand: {_cell(words.sentence(part.hypothesis))}"] if part.hypothesis else []
-    said += [_cell(words.sentence(part.small))] if part.small else []
+    said = [f"## {entry.name}", f"**{_cell(part.title)}** {_cell(formatting.said(part.verdict))}"]
+    said += [f"Expected beforehand: {_cell(formatting.sentence(part.hypothesis))}"] if part.hypothesis else []
+    said += [_cell(formatting.sentence(part.small))] if part.small else []
     said += [_list(part.findings)] if part.findings else []
     said += [_image(entry, home)] if entry.figure else []
     said += [_arms(part)] if part.result else []
@@ -177,20 +177,20 @@ def _arms(part: Part) -> str:
     result = part.result
     assert result
     timed = result.seconds is not None
-    at = [f"loss at {words.seconds(result.seconds)}"] if result.seconds is not None else []
+    at = [f"loss at {formatting.seconds(result.seconds)}"] if result.seconds is not None else []
     heads = ["arm", "seeds", f"held-out loss, {part.unit}", *at, "parameters", "MFLOP per token"]
     rows = [
         [
             _cell(arm.name),
             f"{len(arm.seeds)}{', alike' if arm.deterministic else ''}",
-            words.estimate(arm.loss, len(arm.seeds)),
-            *([words.estimate(arm.loss_at_seconds, len(arm.seeds))] if timed else []),
-            words.parameters(arm.parameters),
-            words.mega(arm.flops_per_token),
+            formatting.estimate(arm.loss, len(arm.seeds)),
+            *([formatting.estimate(arm.loss_at_seconds, len(arm.seeds))] if timed else []),
+            formatting.parameters(arm.parameters),
+            formatting.mega(arm.flops_per_token),
         ]
         for arm in result.arms
     ]
-    counted = f"\n\nCounting alone reaches: {words.lines(result.baselines)}." if result.baselines else ""
+    counted = f"\n\nCounting alone reaches: {formatting.lines(result.baselines)}." if result.baselines else ""
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + counted
 
@@ -226,16 +226,16 @@ def with_verdicts(text: str, entries: Sequence[Entry], path: Path) -> str:
         entry = known.get(found["name"])
         if entry is None:
             return found[0]
-        small = f" {_cell(words.sentence(entry.part.small))}" if entry.part.small else ""
+        small = f" {_cell(formatting.sentence(entry.part.small))}" if entry.part.small else ""
         link = f"[numbers and figures]({_link(entry.folder.parent / 'README.md', home)}#{entry.name.lower()})"
         findings = f"\n{_list(entry.part.findings)}\n" if entry.part.findings else ""
-        return f"{found[1]}\n{_cell(words.said(entry.part.verdict))}{small} {link}\n{findings}{found[3]}"
+        return f"{found[1]}\n{_cell(formatting.said(entry.part.verdict))}{small} {link}\n{findings}{found[3]}"
 
     return VERDICT.sub(said, text)
 
 
 def _list(findings: Sequence[str]) -> str:
-    return "\n".join(f"- {_cell(words.said(finding))}" for finding in findings)
+    return "\n".join(f"- {_cell(formatting.said(finding))}" for finding in findings)
 
 
 def _image(entry: Entry, home: Path) -> str:

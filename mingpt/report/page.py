@@ -17,14 +17,23 @@ from mingpt.core.atomic_io import write_atomic
 from mingpt.core.errors import UsageError
 from mingpt.core.paths import require_writable
 from mingpt.core.run_files.records import is_run
-from mingpt.report import words
-from mingpt.report.cells import RECORD, cells_of, inside, last_stage, read_record, read_rows, read_summary, smallness
+from mingpt.report import formatting
 from mingpt.report.compare import Comparison, comparison
+from mingpt.report.experiment_files import (
+    RECORD,
+    cells_of,
+    inside,
+    last_stage,
+    read_record,
+    read_rows,
+    read_summary,
+    smallness,
+)
 from mingpt.report.headline import brief as brief_headline
 from mingpt.report.palette import Palette
 from mingpt.report.pictures import ARMS_FIGURE, OWN_CURVES, VIEWS, Figure, loss_figures, picture, pictures
-from mingpt.report.single import OneRun, one_run
-from mingpt.report.verdicts import Verdict, called
+from mingpt.report.run_page import OneRun, one_run
+from mingpt.report.significance import Verdict, called
 
 USUAL_CHOICE = "loss on the end of the training part"  # of a learning rate, where a record doesn't say
 SHORT = 240  # characters of a finding that stands in a table
@@ -65,7 +74,7 @@ class Part:
     @property
     def brief(self) -> str:
         """What came out, for a table: few numbers or none."""
-        return " ".join(map(words.said, [*self._brief_verdict, *self.briefs]))
+        return " ".join(map(formatting.said, [*self._brief_verdict, *self.briefs]))
 
     @property
     def _brief_verdict(self) -> list[str]:
@@ -252,9 +261,9 @@ def render(template: str, **values: Any) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(words.FORMS)
+    environment.filters.update(formatting.FORMS)
     environment.filters["name"] = breaking(str, ENDS_IN_TABLE)
-    for form in (words.sentence, words.said):  # which name arms and runs
+    for form in (formatting.sentence, formatting.said):  # which name arms and runs
         environment.filters[form.__name__] = breaking(form, ENDS_IN_TEXT)
     content, look = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in (template, "look.css"))
     return environment.from_string(content).render(look=look, **values)

@@ -8,7 +8,7 @@ another still shows.
 from collections.abc import Iterable
 from typing import Any
 
-from mingpt.report.lettering import families
+from mingpt.report.fonts import families
 
 INK, PAPER = "#1c1f23", "#ffffff"
 LINE = "#8a4416"  # what an n-gram model reaches

@@ -15,10 +15,10 @@ from typing import Any
 from mingpt.core.errors import UsageError
 from mingpt.core.paths import path_of
 from mingpt.core.run_files.records import is_run
-from mingpt.report import page, words
-from mingpt.report.cells import RECORD
+from mingpt.report import formatting, page
 from mingpt.report.compare import Arm, Comparison, comparison
-from mingpt.report.verdicts import Verdict
+from mingpt.report.experiment_files import RECORD
+from mingpt.report.significance import Verdict
 
 Row = dict[str, Any]
 COLUMNS = (
@@ -133,14 +133,14 @@ def _shown(row: Row) -> Iterable[str]:
     yield str(row["seeds"])
     for name in ("val_loss", "difference"):
         low, high = row[f"{name}_low"], row[f"{name}_high"]
-        interval = "" if low is None else f" ({words.number(low)} to {words.number(high)})"
-        yield words.NONE if row[name] is None else f"{words.number(row[name])}{interval}"
+        interval = "" if low is None else f" ({formatting.number(low)} to {formatting.number(high)})"
+        yield formatting.NONE if row[name] is None else f"{formatting.number(row[name])}{interval}"
     p, effect = row["p_holm"], row["minimum_detectable_effect"]
-    yield words.NONE if p is None else words.chance(p).removeprefix("p ").removeprefix("= ")
-    yield row["outcome"] or words.NONE
-    yield words.NONE if effect is None else words.number(effect)
-    yield words.parameters(row["parameters"])
-    yield words.seconds(row["seconds"])
+    yield formatting.NONE if p is None else formatting.chance(p).removeprefix("p ").removeprefix("= ")
+    yield row["outcome"] or formatting.NONE
+    yield formatting.NONE if effect is None else formatting.number(effect)
+    yield formatting.parameters(row["parameters"])
+    yield formatting.seconds(row["seconds"])
 
 
 def compare(runs: Any, *, every_pair: bool | None = None) -> ComparisonTable:
@@ -185,7 +185,7 @@ def compared(folders: Sequence[Path], every_pair: bool | None = None) -> Compari
     runs = [run for folder in folders for run in (_runs(folder) if folder in whole else [folder])]
     if len(runs) < 2:
         raise UsageError(
-            f"{words.counted(len(runs), 'run folder')}: two or more are needed, as `chargpt compare out/a out/b`, or a "
+            f"{formatting.counted(len(runs), 'run folder')}: two or more are needed, as `chargpt compare out/a out/b`, or a "
             "sweep's, as `chargpt compare out/sweeps/1`"
         )
     return comparison(runs, every_pair=bool(every_pair))

@@ -27,7 +27,7 @@ from mingpt.distributed.strategy import Ranks
 from mingpt.distributed.threads import usable_threads
 from mingpt.inference.evaluate import require_autoregressive
 from mingpt.models.base import LanguageModel, ModelConfig
-from mingpt.report import loss_picture
+from mingpt.report import loss_plot
 from mingpt.runs import checkpoint, compatibility, oom, summary
 from mingpt.runs import run_dir as folders
 from mingpt.runs.baselines import NAME as BASELINES
@@ -198,7 +198,7 @@ def _draw(folder: Path, baselines: Baselines, trainer: Trainer) -> None:
     if not baselines.given:  # no step was left to make, or none was evaluated
         made(folder / BASELINES, lambda: baselines.losses(trainer), trainer.say)
     with trainer.phases.timed("drawing"):
-        made(folder / "loss.png", lambda: loss_picture.draw(folder), trainer.say)
+        made(folder / "loss.png", lambda: loss_plot.draw(folder), trainer.say)
 
 
 def load_newest(*, device: str = "auto", say: Say = silent) -> Run:

@@ -10,7 +10,7 @@ import torch
 from mingpt.core.atomic_io import sha256
 from mingpt.data.dataset import Corpus
 from mingpt.models.base import EVERYONE, LanguageModel, ModelConfig
-from mingpt.report.words import counted, expected, millions
+from mingpt.report.formatting import counted, expected, millions
 from mingpt.runs import metrics_log, run_dir, scratch
 from mingpt.runs.config import Config
 from mingpt.trainer import Trainer

@@ -26,7 +26,7 @@ from mingpt.inference.generate import Sampling, fill, stream, write
 from mingpt.inference.past_block import PastBlockLoss, past_block_loss
 from mingpt.models.attention.attention_maps import attention_weights
 from mingpt.models.base import LanguageModel
-from mingpt.report import heatmaps, loss_picture
+from mingpt.report import heatmaps, loss_plot
 from mingpt.runs import notebook_repr, run_dir
 from mingpt.runs.config import Config
 from mingpt.trainer import Progress
@@ -86,7 +86,7 @@ class Run:
             CheckpointError: metrics.jsonl is missing, as in an imported run, or damaged.
         """
         self.last_record()
-        return loss_picture.figure(self.folder)
+        return loss_plot.figure(self.folder)
 
     def plot_attention(self, text: str, layer: int | None = None) -> Any:
         """Return `attention(text)` as a matplotlib Figure, all of it or one layer, from 0: a square a head.

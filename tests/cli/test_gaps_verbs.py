@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 import mingpt
 from mingpt.core.errors import DataError
-from mingpt.report import loss_picture
+from mingpt.report import loss_plot
 from mingpt.runs import config as settings
 from mingpt.runs.trained_run import Run
 from mingpt.zoo import build
@@ -77,7 +77,7 @@ def test_run_of_a_model_that_sees_what_it_predicts_reports_a_held_out_loss(
     assert [state["val_loss"] for state in states] == [None] * len(states)
     with pytest.raises(ValueError, match="has no held-out loss or perplexity"):
         mingpt.load(folder).evaluate()
-    loss_picture.draw(folder)
+    loss_plot.draw(folder)
     (axes,) = figures[-1].axes
     assert axes.get_title() == "Training loss; there is no validation loss to compare with anything"
     assert len(axes.lines) == 1  # the training loss alone, no line of counting to beat

@@ -16,7 +16,7 @@ from rich.console import Console
 from mingpt import progress
 from mingpt.live import fit
 from mingpt.progress import Watch
-from mingpt.report.words import duration
+from mingpt.report.formatting import duration
 from mingpt.terminal import can_redraw, stdout_console
 from mingpt.terminal_plot import History, draw
 from mingpt.training.phases import Phases

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mingpt.core import streams
-from mingpt.report import loss_picture
+from mingpt.report import loss_plot
 
 ROOT = Path(__file__).parents[2]
 ODD = "naïve — 中文\n" * 40
@@ -88,7 +88,7 @@ def test_picture_that_fails_is_one_line_after_a_complete_run(
     def fails(folder: Path) -> Path:
         raise error
 
-    monkeypatch.setattr(loss_picture, "draw", fails)
+    monkeypatch.setattr(loss_plot, "draw", fails)
     ended = chargpt(*tiny, f"--data.path={text_file}", f"--system.work_dir={tmp_path / 'run'}")
     assert (ended.code, ended.err) == (0, "")
     about = [line for line in ended.out.splitlines() if "loss.png: not made (" in line]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from company import LONGEST, ROOT, SETTINGS, WORKER, Ended, family_of
 
-from mingpt.report import loss_picture
+from mingpt.report import loss_plot
 from mingpt.runs import summary
 
 
@@ -23,7 +23,7 @@ def no_slow_frills() -> Iterator[None]:
     """Leaves out what costs most of a tiny run and decides nothing, as worker.py does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(summary, "matrix_rate", lambda device: 1e9)
-        patch.setattr(loss_picture, "draw", lambda folder: folder / "loss.png")
+        patch.setattr(loss_plot, "draw", lambda folder: folder / "loss.png")
         yield
 
 

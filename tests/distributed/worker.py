@@ -24,7 +24,7 @@ import torch
 
 from mingpt import cli, console
 from mingpt.distributed.torchrun_env import launched, rank
-from mingpt.report import loss_picture
+from mingpt.report import loss_plot
 from mingpt.runs import checkpoint, summary
 from mingpt.trainer import Trainer
 
@@ -92,7 +92,7 @@ def main(programme: str, answers: str) -> int:
     torch.set_default_dtype(torch.float64)
     console.show_outcome = lambda *given: None  # type: ignore[assignment]
     summary.matrix_rate = lambda device: 1e9  # type: ignore[attr-defined]
-    loss_picture.draw = lambda folder: folder / "loss.png"  # type: ignore[assignment]
+    loss_plot.draw = lambda folder: folder / "loss.png"  # type: ignore[assignment]
     codes = []
     for part in json.loads(programme):
         codes.append(train(part["argv"], part.get("fault")))

@@ -43,7 +43,7 @@ def no_slow_frills() -> Iterator[None]:
     """Leaves out what costs most of a tiny run and decides nothing."""
     with (
         mock.patch("mingpt.runs.summary.matrix_rate", return_value=1e9),
-        mock.patch("mingpt.report.loss_picture.draw"),
+        mock.patch("mingpt.report.loss_plot.draw"),
         mock.patch("os.fsync"),
         mock.patch("mingpt.experiments.crew.AGAIN_S", 0.05),
         mock.patch("mingpt.experiments.runner.AGAIN_S", 0.05),

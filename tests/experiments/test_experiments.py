@@ -12,7 +12,7 @@ from mingpt.experiments import actions, plan
 from mingpt.experiments.base import Cell, Experiment, Lab, read_by
 from mingpt.experiments.known import EXPERIMENTS
 from mingpt.experiments.measures import scores, symmetries, windows, writing
-from mingpt.report.cells import smallness
+from mingpt.report.experiment_files import smallness
 from mingpt.report.palette import Palette
 from mingpt.runs.config import Config
 from mingpt.runs.run import train

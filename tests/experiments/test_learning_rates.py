@@ -9,7 +9,7 @@ from unittest import mock
 from mingpt.core.errors import NotFiniteError
 from mingpt.experiments import runner
 from mingpt.experiments.base import Cell, Experiment
-from mingpt.report.cells import read_record
+from mingpt.report.experiment_files import read_record
 from mingpt.runs.config import Config
 from mingpt.training.trainer_config import TrainerConfig
 

@@ -13,7 +13,7 @@ from mingpt.experiments import conclude, plan
 from mingpt.experiments.base import DEFAULTS, Experiment, Measurement
 from mingpt.experiments.known import EXPERIMENTS
 from mingpt.experiments.runner import Wish, carry_out
-from mingpt.report.cells import smallness
+from mingpt.report.experiment_files import smallness
 from mingpt.report.palette import Palette
 
 

@@ -17,8 +17,8 @@ from mingpt.experiments.known import EXPERIMENTS
 from mingpt.experiments.measures import recall, sensitivity
 from mingpt.experiments.runner import Wish, carry_out
 from mingpt.models.base import LanguageModel, ModelConfig
-from mingpt.report.cells import read_record
 from mingpt.report.compare import comparison
+from mingpt.report.experiment_files import read_record
 from mingpt.report.palette import Palette
 from mingpt.zoo import build
 

@@ -15,7 +15,7 @@ from mingpt.core.errors import CheckpointError, NotFiniteError, UsageError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.experiments import picturing, plan
 from mingpt.experiments.base import NO_PART, Experiment, Lab, Measurement
-from mingpt.report.cells import read_record
+from mingpt.report.experiment_files import read_record
 from mingpt.report.palette import Palette
 from mingpt.runs import checkpoint
 from mingpt.runs.config import Config

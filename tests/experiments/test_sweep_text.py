@@ -16,7 +16,7 @@ from mingpt.core.errors import CheckpointError, DataError, MingptError, UsageErr
 from mingpt.core.run_files.records import read_run
 from mingpt.experiments import runner, sweeping
 from mingpt.experiments.grid import experiment_of
-from mingpt.report.cells import read_record
+from mingpt.report.experiment_files import read_record
 
 
 @pytest.fixture

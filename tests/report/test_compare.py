@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from mingpt.core.errors import DataError, UsageError
 from mingpt.core.run_files.reading import read_settings
-from mingpt.report.arms import BEFORE, NOT_OF_AN_ARM, names_of
 from mingpt.report.compare import comparison
+from mingpt.report.variants import BEFORE, NOT_OF_AN_ARM, names_of
 from mingpt.runs.config import Config
 
 ROOT = Path(__file__).parents[2]

@@ -14,12 +14,12 @@ from matplotlib.image import imread
 from mingpt import cli
 from mingpt.core.atomic_io import save_picture
 from mingpt.core.errors import UsageError
-from mingpt.report import figures, heatmaps, lettering, page
+from mingpt.report import figures, fonts, heatmaps, page
 from mingpt.report.compare import comparison
 from mingpt.report.drawing import Drawing
+from mingpt.report.figure_layout import short_number
 from mingpt.report.palette import COLOURS, PAPER, Palette, style
 from mingpt.report.pictures import picture
-from mingpt.report.tidy import short_number
 
 
 def curves_of(runs: list[Path], **how: Any) -> Drawing:
@@ -106,8 +106,8 @@ def test_caption_is_a_sentence_and_an_older_picture_is_named_by_its_file(runs: l
 @pytest.fixture
 def own_font_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As on a machine without a font for Chinese."""
-    caches: list[Any] = [lettering.families, lettering._letters]
-    monkeypatch.setattr(lettering, "FALLBACKS", ())
+    caches: list[Any] = [fonts.families, fonts._letters]
+    monkeypatch.setattr(fonts, "FALLBACKS", ())
     for each in caches:
         each.cache_clear()
     yield
@@ -116,7 +116,7 @@ def own_font_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_letter_that_no_font_has_is_its_code_point(own_font_alone: None) -> None:
-    assert lettering.plain("é中𠀀\n\x07$a$") == r"é\u4e2d\U00020000↵\x07\$a\$"
+    assert fonts.plain("é中𠀀\n\x07$a$") == r"é\u4e2d\U00020000↵\x07\$a\$"
     assert heatmaps.token_name(" 中") == "␣\\u4e2d"
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from mingpt.report import figures, page
 from mingpt.report.compare import comparison
-from mingpt.report.lettering import LINE_OF_LEGEND, LONGEST_IN_LEGEND, in_lines
+from mingpt.report.fonts import LINE_OF_LEGEND, LONGEST_IN_LEGEND, in_lines
 
 NAMES = [
     f"model.window={window},model.score=multiplicative,model.n_kv_head={heads},trainer.matrix_learning_rate=0.02"

@@ -11,8 +11,8 @@ import pytest
 from mingpt.core.errors import CheckpointError
 from mingpt.core.run_files.records import OWN_FILES
 from mingpt.report import page
-from mingpt.report.cells import cells_of, last_stage, read_record
-from mingpt.report.published import publish, unfinished
+from mingpt.report.experiment_files import cells_of, last_stage, read_record
+from mingpt.report.publish import publish, unfinished
 
 Damage = Callable[[Path], Any]
 

@@ -17,9 +17,9 @@ from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.core.run_files.reading import last_line, read_json, read_lines, read_losses, read_settings
 from mingpt.core.run_files.records import OF_METRICS, read_run
 from mingpt.core.safe_parsing import LINES_VALUES, NUMBER, misfit, read_objects
-from mingpt.report import loss_picture, page
-from mingpt.report.cells import read_record, read_rows, read_summary
-from mingpt.report.published import publish, unfinished
+from mingpt.report import loss_plot, page
+from mingpt.report.experiment_files import read_record, read_rows, read_summary
+from mingpt.report.publish import publish, unfinished
 from mingpt.runs.metrics_log import JsonLines
 
 Damage = Callable[[Path], Any]
@@ -196,7 +196,7 @@ def test_long_run_cannot_be_gone_on_with_or_drawn(
     folder = make_run("a")
     for limit in ("LINES_VALUES", "LINES_BYTES"):
         monkeypatch.setattr(f"mingpt.core.safe_parsing.{limit}", 9)
-    assert loss_picture.draw(folder).is_file()
+    assert loss_plot.draw(folder).is_file()
     JsonLines(folder / "metrics.jsonl", until=20, holds={"train_loss": NUMBER}).close()
     last = last_line(folder / "metrics.jsonl")
     assert last is not None

@@ -16,8 +16,8 @@ from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.experiments import actions
 from mingpt.report import index, page
-from mingpt.report.cells import smallness, smallness_of
-from mingpt.report.published import portable, publish, unfinished
+from mingpt.report.experiment_files import smallness, smallness_of
+from mingpt.report.publish import portable, publish, unfinished
 
 ROOT = Path(__file__).parents[2]
 MARKED = "# x\n\n<!-- results -->\nold\n<!-- /results -->\nend\n"

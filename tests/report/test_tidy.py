@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from mingpt.report.figure_layout import tidy
 from mingpt.report.figures import MEASURED, _say_small
-from mingpt.report.loss_picture import labels
+from mingpt.report.loss_plot import labels
 from mingpt.report.palette import settings
-from mingpt.report.tidy import tidy
 
 
 def drawn(rows: int, panels: int = 1) -> Figure:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mingpt.report.words import counted, expected, millions
+from mingpt.report.formatting import counted, expected, millions
 
 
 @pytest.mark.parametrize(

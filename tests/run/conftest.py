@@ -16,7 +16,7 @@ import pytest
 
 from mingpt.core.atomic_io import sha256
 from mingpt.core.run_files.reading import read_lines
-from mingpt.report import loss_picture
+from mingpt.report import loss_plot
 from mingpt.runs import checkpoint, summary
 from mingpt.runs.config import Config
 
@@ -60,7 +60,7 @@ def without_frills(*, power_cuts: bool = False) -> Iterator[None]:
     """Leaves out what costs most of a tiny run and decides nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(summary, "matrix_rate", lambda device: 1e9)
-        patch.setattr(loss_picture, "draw", lambda folder: folder / "loss.png")
+        patch.setattr(loss_plot, "draw", lambda folder: folder / "loss.png")
         if not power_cuts:
             patch.setattr(os, "fsync", lambda handle: None)  # `Disk` counts the calls; no test cuts the power
         yield

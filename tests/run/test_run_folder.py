@@ -20,14 +20,14 @@ from mingpt.data.data_config import DataConfig
 from mingpt.data.splits import split
 from mingpt.inference.generate import Sampling
 from mingpt.models.ngram import kneser_ney_losses
-from mingpt.report import loss_picture
+from mingpt.report import loss_plot
 from mingpt.runs import checkpoint, run, run_dir
 from mingpt.runs import config as settings
 from mingpt.runs.checkpoint import MANIFEST
 from mingpt.runs.run import Run
 
 ROOT = Path(run.__file__).parents[1]
-DRAW = loss_picture.draw  # the fixtures of this folder put something quicker in its place
+DRAW = loss_plot.draw  # the fixtures of this folder put something quicker in its place
 CADENCE = {"trainer.eval_every": 5, "trainer.sample_every": 4, "trainer.save_every": 3}
 
 
@@ -40,7 +40,7 @@ def nowhere(config: settings.Config) -> settings.Config:
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Any) -> Iterator[Run]:
     """A run with nothing left out of it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loss_picture, "draw", DRAW)
+        patch.setattr(loss_plot, "draw", DRAW)
         yield run.train(tiny(tmp_path_factory.mktemp("finished") / "run", CADENCE))
 
 

@@ -14,14 +14,14 @@ from mingpt.core.run_files.reading import read_lines
 from mingpt.data.splits import split
 from mingpt.data.tokenizers import Ids
 from mingpt.inference.evaluate import held_out_loss
-from mingpt.report import loss_picture
+from mingpt.report import loss_plot
 from mingpt.runs import checkpoint, run
 from mingpt.runs import config as settings
 from mingpt.runs.config import Config
 from mingpt.runs.trained_run import Run
 from mingpt.training.trainer_config import EVERY, READ_BY_COUNTING, TrainerConfig
 
-DRAW = loss_picture.draw  # the fixtures of this folder put something quicker in its place
+DRAW = loss_plot.draw  # the fixtures of this folder put something quicker in its place
 Make = Callable[..., Config]
 
 
@@ -40,7 +40,7 @@ def ngram(text_file: Path) -> Make:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, ngram: Make) -> Run:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loss_picture, "draw", DRAW)
+        patch.setattr(loss_plot, "draw", DRAW)
         return run.train(ngram(tmp_path_factory.mktemp("ngram") / "run"))
 
 

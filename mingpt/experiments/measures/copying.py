@@ -11,8 +11,8 @@ from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measures.lengths import last_runs
 from mingpt.inference.causality import influence, leaks
+from mingpt.report.fonts import plain
 from mingpt.report.heatmaps import influence_square, token_name
-from mingpt.report.lettering import plain
 from mingpt.report.palette import Palette
 
 SHOWN = 24  # tokens of a map

@@ -16,9 +16,9 @@ from mingpt.data.dataset import Corpus, prepare
 from mingpt.experiments.base import Cell, Lab, Measurement, Row
 from mingpt.inference.evaluate import held_out_loss
 from mingpt.models.base import LanguageModel
-from mingpt.report.lettering import plain
+from mingpt.report.figure_layout import log_ticks
+from mingpt.report.fonts import plain
 from mingpt.report.palette import Palette
-from mingpt.report.tidy import log_ticks
 from mingpt.runs import compatibility, run
 from mingpt.runs.checkpoint import newest
 from mingpt.runs.trained_run import Run

@@ -20,8 +20,8 @@ from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.common import GPT, RECURRENT, SIX_GRAM, TASK, of_group
 from mingpt.models.base import LanguageModel, ModelConfig, evaluating
+from mingpt.report.figure_layout import log_ticks
 from mingpt.report.palette import INK, Palette
-from mingpt.report.tidy import log_ticks
 from mingpt.trainer import Record, Trainer
 from mingpt.training.trainer_config import TrainerConfig
 from mingpt.utils import derived_seed, pick_device

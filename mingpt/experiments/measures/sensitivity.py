@@ -12,9 +12,9 @@ from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measures.lengths import held_out_windows, last_runs
 from mingpt.models.base import LanguageModel, evaluating
-from mingpt.report.lettering import plain
+from mingpt.report.figure_layout import log_ticks
+from mingpt.report.fonts import plain
 from mingpt.report.palette import Palette
-from mingpt.report.tidy import log_ticks
 
 PLACES = 64  # of held-out text, a prediction each
 ROUNDING = 1e-7  # of float32: what is below says nothing

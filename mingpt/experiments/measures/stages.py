@@ -5,7 +5,7 @@ from typing import Any
 from mingpt.core.run_files.reading import each_line, judged
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, steps_of
-from mingpt.report.lettering import plain
+from mingpt.report.fonts import plain
 from mingpt.report.palette import Palette
 
 

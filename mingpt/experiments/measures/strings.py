@@ -13,8 +13,8 @@ from mingpt.experiments.measures.timing import SPREAD, banded_lines, spread
 from mingpt.experiments.measures.windows import longer_half, time_slopes
 from mingpt.models.base import LanguageModel, ModelConfig, evaluating
 from mingpt.models.recurrent.layers import READINGS
+from mingpt.report.figure_layout import log_ticks
 from mingpt.report.palette import INK, Palette
-from mingpt.report.tidy import log_ticks
 from mingpt.trainer import Trainer
 from mingpt.training.profiling import measure
 from mingpt.training.trainer_config import TrainerConfig

@@ -10,8 +10,8 @@ from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measures.timing import SPREAD, banded_lines, spread
 from mingpt.models.attention.layers import GroupedQueryAttention
 from mingpt.models.base import ModelConfig
+from mingpt.report.figure_layout import log_ticks
 from mingpt.report.palette import Palette
-from mingpt.report.tidy import log_ticks
 from mingpt.training.profiling import measure, peak_bytes
 from mingpt.utils import pick_device
 

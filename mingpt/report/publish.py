@@ -25,7 +25,7 @@ from mingpt.core.atomic_io import write_atomic
 from mingpt.core.errors import UsageError
 from mingpt.core.run_files.reading import Record, read_groups
 from mingpt.core.run_files.records import STARTS_FROM, is_run, read_run
-from mingpt.report.cells import (
+from mingpt.report.experiment_files import (
     MEASURED,
     PAGE,
     RECORD,

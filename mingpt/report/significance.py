@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
+from mingpt.report.formatting import chance, number
 from mingpt.report.statistics import (
     LEVEL,
     MARGIN,
@@ -23,7 +24,6 @@ from mingpt.report.statistics import (
     shared_seeds,
     smallest_effect,
 )
-from mingpt.report.words import chance, number
 
 FEWEST = 3  # seeds that a verdict needs
 
