@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mingpt.benchmarks.base import ranking, rounded, summary, table, told_of, versus
 from mingpt.benchmarks.options.attention import PACKAGES, SHORTEST, Options
 from mingpt.benchmarks.options.base import device_beside, parse_peers
-from mingpt.benchmarks.worker import Worker
+from mingpt.benchmarks.worker_process import Worker
 from mingpt.core.say import Say
 from mingpt.models.attention.kernels import KERNELS, Need
 from mingpt.models.attention.masks import sliding_window

@@ -14,7 +14,7 @@ import torch
 from mingpt.benchmarks.base import ranking, summary, table, told_of, versus
 from mingpt.benchmarks.options.base import device_beside, parse_peers
 from mingpt.benchmarks.options.decode import CLONES, PACKAGES, Options
-from mingpt.benchmarks.worker import Worker
+from mingpt.benchmarks.worker_process import Worker
 from mingpt.core.say import Say
 from mingpt.inference.generate import Sampling, generate
 from mingpt.model import GPT

@@ -20,7 +20,7 @@ from mingpt.benchmarks.base import summary, told_of
 from mingpt.benchmarks.options.base import parse_peers
 from mingpt.benchmarks.options.load import CLONES, Options
 from mingpt.benchmarks.options.train_step import SHAPES
-from mingpt.benchmarks.worker import Worker
+from mingpt.benchmarks.worker_process import Worker
 from mingpt.core.say import Say
 from mingpt.training.profiling import Spread
 

@@ -14,19 +14,19 @@ from typing import Any
 
 import torch
 
-from mingpt.benchmarks import contenders
+from mingpt.benchmarks import speedrun_worker
 from mingpt.benchmarks.base import rounded, summary
-from mingpt.benchmarks.contenders import BLOCK, Outcome, data_settings
 from mingpt.benchmarks.options.base import parse_peers
 from mingpt.benchmarks.options.speedrun import CLONES, Options
-from mingpt.benchmarks.worker import command, last_words, with_ours
+from mingpt.benchmarks.speedrun_worker import BLOCK, Outcome, data_settings
+from mingpt.benchmarks.worker_process import command, last_words, with_ours
 from mingpt.core.errors import UsageError, require
 from mingpt.core.say import Say
 from mingpt.runs import config as settings
 from mingpt.runs.config import Config
 from mingpt.training.profiling import Spread
 
-SCRIPT = Path(contenders.__file__)
+SCRIPT = Path(speedrun_worker.__file__)
 
 
 def our_config(options: Options) -> Config:

@@ -13,7 +13,7 @@ import torch
 from mingpt.benchmarks.base import ranking, rounded, summary, table, told_of, versus
 from mingpt.benchmarks.options.base import gpt2, parse_peers
 from mingpt.benchmarks.options.train_step import PEERS, SHAPES, Options, strategies_of
-from mingpt.benchmarks.worker import Worker
+from mingpt.benchmarks.worker_process import Worker
 from mingpt.core.say import Say
 from mingpt.model import GPT
 from mingpt.training.profiling import Spread, matrix_rate

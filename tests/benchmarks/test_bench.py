@@ -11,7 +11,7 @@ import torch
 
 from mingpt.benchmarks import BENCHMARKS, attention, base, decode, peers, train_step
 from mingpt.benchmarks.options import attention as attention_options
-from mingpt.benchmarks.worker import Worker
+from mingpt.benchmarks.worker_process import Worker
 from mingpt.core.config_cli import Flags
 from mingpt.core.errors import UsageError
 from mingpt.distributed.ddp_fsdp import STRATEGIES

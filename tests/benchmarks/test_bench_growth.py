@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from mingpt.benchmarks import BENCHMARKS, every, growth
+from mingpt.benchmarks import BENCHMARKS, run_all, scaling
 from mingpt.benchmarks.benchmark import Benchmark
-from mingpt.benchmarks.options import every as offered
+from mingpt.benchmarks.options import run_all as offered
 from mingpt.core.config_cli import Flags
 from mingpt.core.errors import UsageError
 from mingpt.core.registry import Registry
@@ -22,8 +22,8 @@ SIZES = ("--layers=1", "--heads=1", "--width=6", "--block=5", "--batch=3", "--si
 SMALL = (*SIZES, "--most_width=24", "--most_batch=12", "--length=24", "--rounds=2", "--device=cpu", "--threads=1")
 
 
-def parsed(*words: str) -> growth.Options:
-    options: growth.Options = Flags("growth", "", {"": growth.Options}).parse(words)[""]
+def parsed(*words: str) -> scaling.Options:
+    options: scaling.Options = Flags("growth", "", {"": scaling.Options}).parse(words)[""]
     return options
 
 
@@ -45,7 +45,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_slope_is_no_exponent_or_more_than_one_thing_grows(clock: list[float]) -> None:
-    rows = growth.run(parsed(*SMALL), lambda line: None)["rows"]
+    rows = scaling.run(parsed(*SMALL), lambda line: None)["rows"]
     for name, power in {"parameters": 0.75, "tokens": 1.25, "block": 0.75, "window": 0.25}.items():
         for fitted in (rows[name]["slope"], rows[name]["slope_larger"]):
             assert fitted["median"] == pytest.approx(power, abs=1e-3), name
@@ -63,8 +63,8 @@ def test_larger_half_is_the_whole_or_drift_is_growth(monkeypatch: pytest.MonkeyP
         costs = [4.0, 4.0, 32.0, 1.0][: len(contestants)]
         return {n: Spread(tuple(cost * x for x in slower)) for n, cost in zip(contestants, costs, strict=True)}
 
-    monkeypatch.setattr(growth, "measure", measured)
-    rows = growth.run(parsed(*SMALL), lambda line: None)["rows"]
+    monkeypatch.setattr(scaling, "measure", measured)
+    rows = scaling.run(parsed(*SMALL), lambda line: None)["rows"]
     for name in ("tokens", "block", "window"):
         assert rows[name]["slope"] == {"median": 1.5, "q1": 1.5, "q3": 1.5}
         assert rows[name]["slope_larger"] == {"median": 3, "q1": 3, "q3": 3}
@@ -75,24 +75,24 @@ def test_larger_half_is_the_whole_or_drift_is_growth(monkeypatch: pytest.MonkeyP
 def test_step_that_is_timed_is_not_the_trainers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every shape makes as many true steps as are asked for, of tokens and weights as it says."""
     made: list[Trainer] = []
-    real = growth.trainer
+    real = scaling.trainer
 
     def kept(*words: Any) -> Trainer:
         made.append(real(*words))
         return made[-1]
 
-    monkeypatch.setattr(growth, "trainer", kept)
+    monkeypatch.setattr(scaling, "trainer", kept)
     said, before = list[str](), torch.get_num_threads()
     options = parsed(*SMALL, "--optimizer=adamw")
-    result = growth.run(options, said.append)
+    result = scaling.run(options, said.append)
     assert torch.get_num_threads() == before
     assert json.loads(json.dumps(result)) == result
     assert result.items() >= asdict(options).items()
-    shapes = [shape for axis in growth.shapes(options).values() for shape in axis]
+    shapes = [shape for axis in scaling.shapes(options).values() for shape in axis]
     assert len(made) == len(shapes) == 3 + 3 + 3 + 4
     for trainer, shape in zip(made, shapes, strict=True):
         config = trainer.model.config
-        steps = growth.WARMUP + options.rounds
+        steps = scaling.WARMUP + options.rounds
         assert (trainer.progress.step, trainer.progress.tokens) == (steps, steps * shape.tokens)
         assert trainer.batches(0)[0].shape == (shape.batch, shape.block)
         assert (config.n_embd, config.block_size, config.window) == (shape.width, shape.block, shape.window)
@@ -102,16 +102,16 @@ def test_step_that_is_timed_is_not_the_trainers(monkeypatch: pytest.MonkeyPatch)
 
 def test_picture_lacks_a_panel_or_a_slope(clock: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
-    real = growth.figures.measured
-    monkeypatch.setattr(growth.figures, "measured", lambda *w, **k: drawn.append(real(*w, **k)) or drawn[0])
+    real = scaling.figures.measured
+    monkeypatch.setattr(scaling.figures, "measured", lambda *w, **k: drawn.append(real(*w, **k)) or drawn[0])
     path = tmp_path / "growth.svg"
-    growth.run(parsed(*SMALL, f"--figure={path}"), lambda line: None)
+    scaling.run(parsed(*SMALL, f"--figure={path}"), lambda line: None)
     panels = drawn[0].figure.axes
     assert [len(axes.get_legend().get_texts()) for axes in panels] == [2, 2, 2, 3]
     assert all((axes.get_xscale(), axes.get_yscale()) == ("log", "log") for axes in panels)
     assert panels[1].get_legend().get_texts()[1].get_text() == "larger half: $T^{1.25}$"
     fitted = panels[1].lines[-1].get_ydata()  # the synthetic clock's powers are exact: the line meets the points
-    row = growth.run(parsed(*SMALL), lambda line: None)["rows"]["tokens"]
+    row = scaling.run(parsed(*SMALL), lambda line: None)["rows"]["tokens"]
     assert list(fitted) == pytest.approx([ms["median"] for ms in row["ms"]][-len(fitted) :], rel=2e-3)
     text = path.read_text(encoding="utf-8")
     assert text.startswith("<svg")
@@ -123,9 +123,9 @@ def test_bench_all_draws_bars_of_what_has_no_ratio(clock: list[float], tmp_path:
     only.add("growth")(BENCHMARKS["growth"])
     monkeypatch.setattr(offered, "BENCHMARKS", only)
     path = tmp_path / "bench.svg"
-    rows = growth.run(parsed(*SMALL), lambda line: None)["rows"]
-    assert list(every.ratios(rows)) == []
-    every.draw({"growth": {"rows": rows}}, path)
+    rows = scaling.run(parsed(*SMALL), lambda line: None)["rows"]
+    assert list(run_all.ratios(rows)) == []
+    run_all.draw({"growth": {"rows": rows}}, path)
     assert "growth" not in path.read_text(encoding="utf-8")
 
 

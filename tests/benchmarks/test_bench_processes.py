@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from mingpt.benchmarks import BENCHMARKS, processes
+from mingpt.benchmarks import BENCHMARKS, distributed
 from mingpt.benchmarks.base import told_of
 from mingpt.core.config_cli import Flags
 from mingpt.core.errors import UsageError
@@ -49,11 +49,11 @@ def test_processes_differ_or_a_kill_is_not_made_or_not_survived() -> None:
 
 def test_process_that_fails_or_is_ended_leaves_no_reason() -> None:
     with pytest.raises(UsageError, match=r"processes=2: .*TypeError: dying\(\) missing 2 required"):
-        processes._launch([{"argv": [], "float64": False, "kill": ["no rank"]}], 2, 1)
+        distributed._launch([{"argv": [], "float64": False, "kill": ["no rank"]}], 2, 1)
     report = ["W: Error: a warning", "E: failed (exitcode: -15) local_rank: 0", "elastic.errors.ChildFailedError: "]
-    assert "exitcode: -15" in processes._last_words(report)
-    assert processes._last_words(["[rank1]: AssertionError", *report]) == "[rank1]: AssertionError"
+    assert "exitcode: -15" in distributed._last_words(report)
+    assert distributed._last_words(["[rank1]: AssertionError", *report]) == "[rank1]: AssertionError"
     killed = ["[rank0]: PeerError: gone", "E: failed (exitcode: -9) local_rank: 1"]
-    assert processes._last_words([*killed, "ValueError: x", *report]) == "ValueError: x"
-    assert "exitcode: -15" in processes._last_words([*killed, *report])
-    assert processes._last_words(["Traceback", "no end after 300 s: "]) == "no end after 300 s: "
+    assert distributed._last_words([*killed, "ValueError: x", *report]) == "ValueError: x"
+    assert "exitcode: -15" in distributed._last_words([*killed, *report])
+    assert distributed._last_words(["Traceback", "no end after 300 s: "]) == "no end after 300 s: "

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from mingpt.benchmarks import BENCHMARKS, every
+from mingpt.benchmarks import BENCHMARKS, run_all
 from mingpt.benchmarks.benchmark import Benchmark
-from mingpt.benchmarks.options import every as offered
+from mingpt.benchmarks.options import run_all as offered
 from mingpt.core.config_cli import Flags
 from mingpt.core.errors import UsageError
 from mingpt.core.registry import Registry
@@ -59,7 +59,7 @@ def parsed(*words: str) -> offered.Options:
 
 def test_peers_or_threads_reach_who_does_not_know_them(few: list[tuple[str, Any]], tmp_path: Path) -> None:
     said: list[str] = []
-    result = every.run(parsed(f"--peers=theirs,mine={tmp_path}", "--threads=3"), said.append)
+    result = run_all.run(parsed(f"--peers=theirs,mine={tmp_path}", "--threads=3"), said.append)
     assert few == [("plain", Threads(threads=3)), ("nested", Peers(threads=3, peers=f"theirs,mine={tmp_path}"))]
     assert list(json.loads(json.dumps(result))["results"]) == ["plain", "nested"]
     assert result["left_out"] == ["long"]
@@ -67,14 +67,14 @@ def test_peers_or_threads_reach_who_does_not_know_them(few: list[tuple[str, Any]
 
 
 def test_lengthy_one_is_left_out_though_asked_for(few: list[tuple[str, Any]], tmp_path: Path) -> None:
-    result = every.run(parsed("--speedrun=True", f"--peers=theirs,mine={tmp_path}"), lambda line: None)
+    result = run_all.run(parsed("--speedrun=True", f"--peers=theirs,mine={tmp_path}"), lambda line: None)
     assert few[-1] == ("long", Peers(threads=2, peers=f"mine={tmp_path}"))
     assert (list(result["results"]), result["left_out"]) == (["plain", "nested", "long"], [])
 
 
 def test_figure_lacks_a_bar(few: list[tuple[str, Any]], tmp_path: Path) -> None:
     path = tmp_path / "bench.svg"
-    every.run(parsed(f"--figure={path}"), lambda line: None)
+    run_all.run(parsed(f"--figure={path}"), lambda line: None)
     drawn = path.read_text(encoding="utf-8")
     assert drawn.startswith("<svg")
     assert "batch 2" not in drawn
@@ -95,18 +95,18 @@ def test_bar_is_missing_or_turned_or_full_where_nothing_was_told_apart(
 ) -> None:
     figures: list[Any] = []
 
-    real = every.measured
+    real = run_all.measured
 
     def kept(*rows: Any, **words: Any) -> Drawing:
         drawing = real(*rows, **words)
         figures.append(drawing.figure)
         return drawing
 
-    monkeypatch.setattr(every, "measured", kept)
+    monkeypatch.setattr(run_all, "measured", kept)
     plain = {"one": {"ratio": ratio(1.0), "apart": False}, "two": {"ratio": ratio(4.0), "apart": True}}
     missed = {"peer": {"ratio": {"median": 0.0, "q1": 0.0, "q3": 8.0}}}
     results = {"plain": {"rows": plain}, "nested": {"failed": "no such peer"}, "long": {"rows": missed}}
-    every.draw(results, tmp_path / "bench.svg")
+    run_all.draw(results, tmp_path / "bench.svg")
     first, last = bars(figures[0])
     assert first == [("one", 1.0, False), ("two", 4.0, True)]
     assert last[0][1] < 1
@@ -114,7 +114,7 @@ def test_bar_is_missing_or_turned_or_full_where_nothing_was_told_apart(
     taking: Registry[Benchmark] = Registry("bench")
     taking.add("plain")(replace(registry["plain"], takes=True))
     monkeypatch.setattr(offered, "BENCHMARKS", taking)
-    every.draw({"plain": {"rows": plain}}, tmp_path / "bench.svg")
+    run_all.draw({"plain": {"rows": plain}}, tmp_path / "bench.svg")
     assert bars(figures[1])[0] == [("one", 1.0, False), ("two", 0.25, True)]
 
 
@@ -130,7 +130,7 @@ def test_one_that_fails_takes_the_others_with_it(
         registry.add(name)(offered.BENCHMARKS[name])
     monkeypatch.setattr(offered, "BENCHMARKS", registry)
     said: list[str] = []
-    result = every.run(parsed(f"--figure={tmp_path / 'bench.svg'}"), said.append)
+    result = run_all.run(parsed(f"--figure={tmp_path / 'bench.svg'}"), said.append)
     assert result["failed"] == ["nested"]
     assert result["results"]["nested"] == {"failed": "peers=theirs=: does not start: no such package"}
     assert result["results"]["plain"]["rows"]
@@ -140,7 +140,7 @@ def test_one_that_fails_takes_the_others_with_it(
 
 def test_ratio_of_a_row_in_a_row_is_lost() -> None:
     rows = {"a": {"ratio": ratio(1), "ms": ratio(7)}, "b": {"c": {"ratio": ratio(2), "token_ratio": ratio(8)}}}
-    assert list(every.ratios(rows)) == [("a", ratio(1) | {"apart": True}), ("b, c", ratio(2) | {"apart": True})]
+    assert list(run_all.ratios(rows)) == [("a", ratio(1) | {"apart": True}), ("b, c", ratio(2) | {"apart": True})]
 
 
 @pytest.mark.parametrize(

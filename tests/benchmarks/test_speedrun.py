@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mingpt.benchmarks import BENCHMARKS, contenders, speedrun
+from mingpt.benchmarks import BENCHMARKS, speedrun, speedrun_worker
 from mingpt.core.config_cli import Flags
 from mingpt.core.errors import UsageError
 from mingpt.data.dataset import prepare
@@ -80,21 +80,21 @@ def parsed(*words: str) -> speedrun.Options:
 
 
 def peer_asked(path: str, text: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setattr(contenders, "STEPS", 3)
-    monkeypatch.setattr(contenders, "WARMUP", 1)
+    monkeypatch.setattr(speedrun_worker, "STEPS", 3)
+    monkeypatch.setattr(speedrun_worker, "WARMUP", 1)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setitem(sys.modules, "model", None)  # so that what is imported under this name goes again
     del sys.modules["model"]
     data = settings.parse([f"--data.path={text}"]).data
     threads = torch.get_num_threads()
-    return {"path": path, "seed": 1, "threads": threads, "data": contenders.data_settings(data)}
+    return {"path": path, "seed": 1, "threads": threads, "data": speedrun_worker.data_settings(data)}
 
 
 def test_peers_loss_skips_or_repeats_targets(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[contenders.Guest] = []
-    real = contenders.Guest
-    monkeypatch.setattr(contenders, "Guest", lambda *words: made.append(real(*words)) or made[-1])
-    outcome = contenders.nanogpt(peer_asked(clone(tmp_path / "clone"), text, monkeypatch))
+    made: list[speedrun_worker.Guest] = []
+    real = speedrun_worker.Guest
+    monkeypatch.setattr(speedrun_worker, "Guest", lambda *words: made.append(real(*words)) or made[-1])
+    outcome = speedrun_worker.nanogpt(peer_asked(clone(tmp_path / "clone"), text, monkeypatch))
     corpus = prepare(settings.parse([f"--data.path={text}", "--data.block_size=64"]).data, lambda line: None)
     ids = torch.from_numpy(corpus.data.held_out.astype(np.int64))
     assert (len(ids) - 1) % 64  # so that a short last block is there
@@ -107,14 +107,14 @@ def test_peers_loss_skips_or_repeats_targets(tmp_path: Path, text: str, monkeypa
 def test_peer_trains_with_other_settings_than_its_recipes(
     tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[contenders.Guest] = []
-    real = contenders.Guest
-    monkeypatch.setattr(contenders, "Guest", lambda *words: made.append(real(*words)) or made[-1])
+    made: list[speedrun_worker.Guest] = []
+    real = speedrun_worker.Guest
+    monkeypatch.setattr(speedrun_worker, "Guest", lambda *words: made.append(real(*words)) or made[-1])
     asked = peer_asked(clone(tmp_path / "clone"), text, monkeypatch)
-    monkeypatch.setattr(contenders, "CLIP", 1e-3)  # below every gradient here
-    contenders.nanogpt(asked)
+    monkeypatch.setattr(speedrun_worker, "CLIP", 1e-3)  # below every gradient here
+    speedrun_worker.nanogpt(asked)
     steps: Any = made[0].model.steps
-    assert [step[0] for step in steps] == [contenders.learning_rate(step) for step in range(3)]
+    assert [step[0] for step in steps] == [speedrun_worker.learning_rate(step) for step in range(3)]
     assert {step[1:3] for step in steps} == {((0.9, 0.99), 0.1)}
     assert [step[3] for step in steps] == pytest.approx([1e-3] * 3, rel=1e-2)
 
@@ -122,18 +122,18 @@ def test_peer_trains_with_other_settings_than_its_recipes(
 def test_peer_that_sees_what_it_predicts_has_a_loss(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = peer_asked(clone(tmp_path / "clone", leak=True), text, monkeypatch)
     with pytest.raises(UsageError, match="sees what it predicts"):
-        contenders.nanogpt(asked)
+        speedrun_worker.nanogpt(asked)
 
 
 def test_learning_rate_is_not_nanogpts() -> None:
-    rates = [contenders.learning_rate(step) for step in (0, 99, 100, 1050, 2000)]
+    rates = [speedrun_worker.learning_rate(step) for step in (0, 99, 100, 1050, 2000)]
     assert rates == pytest.approx([1e-3 / 101, 1e-1 / 101, 1e-3, 5.5e-4, 1e-4])
 
 
 def test_random_blocks_reach_too_far_or_not_far_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contenders, "BATCH", 500)
+    monkeypatch.setattr(speedrun_worker, "BATCH", 500)
     torch.manual_seed(0)
-    inputs, targets = contenders.random_blocks(np.arange(70, dtype=np.uint8))
+    inputs, targets = speedrun_worker.random_blocks(np.arange(70, dtype=np.uint8))
     assert torch.equal(inputs[:, 1:], targets[:, :-1])
     assert set(inputs[:, 0].tolist()) == set(range(6))
     assert set(targets[:, -1].tolist()) == set(range(64, 70))
@@ -143,7 +143,7 @@ def test_ours_is_judged_in_blocks_of_another_length(tmp_path: Path, text: str, r
     words = [f"--config={recipe}", f"--data.path={text}", f"--system.work_dir={tmp_path / 'run'}"]
     config = tmp_path / "config.yaml"
     config.write_text(settings.parse([*words, "--wandb.mode=disabled", "--trainer.device=cpu"]).to_yaml())
-    outcome = contenders.ours({"config": str(config)})
+    outcome = speedrun_worker.ours({"config": str(config)})
     result = runs.load(tmp_path / "run", device="cpu")
     record = result.last_record()
     corpus = prepare(result.config.data, lambda line: None)
@@ -167,13 +167,13 @@ def test_seconds_of_compiling_are_left_out_or_others_charged(
         time.sleep(1.0)
         return real(*words, **named)
 
-    real = contenders.run.train
-    monkeypatch.setattr(contenders.run, "train", slowly)
+    real = speedrun_worker.run.train
+    monkeypatch.setattr(speedrun_worker.run, "train", slowly)
     monkeypatch.setattr("mingpt.trainer.Trainer._compiled", compiled)
     words = [f"--config={recipe}", f"--data.path={text}", f"--system.work_dir={tmp_path / 'run'}"]
     config = tmp_path / "config.yaml"
     config.write_text(settings.parse([*words, "--trainer.compile=always", "--trainer.device=cpu"]).to_yaml())
-    outcome = contenders.ours({"config": str(config)})
+    outcome = speedrun_worker.ours({"config": str(config)})
     metrics = (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert outcome["seconds"] == pytest.approx(0.7 + json.loads(metrics[-1])["seconds"], abs=0.21)
 
@@ -227,7 +227,7 @@ def test_run_in_a_process_of_its_own_trains_with_another_seed_or_stays(
 
 def test_failing_peer_ends_in_a_traceback(tmp_path: Path, text: str) -> None:
     broken = clone(tmp_path / "clone", after="raise RuntimeError('no such thing')")
-    asked = {"path": broken, "seed": 0, "threads": 1, "data": contenders.data_settings(settings.parse([]).data)}
+    asked = {"path": broken, "seed": 0, "threads": 1, "data": speedrun_worker.data_settings(settings.parse([]).data)}
     asked["data"]["path"] = text
     with pytest.raises(UsageError, match=r"^nanogpt: RuntimeError: no such thing$"):
         speedrun.enter("nanogpt", asked)
@@ -253,12 +253,16 @@ def test_losses_of_different_things_are_compared(tmp_path: Path, line: str, refu
 
 def test_recipes_are_no_settings_or_not_the_ones_raced() -> None:
     config = settings.read(settings.PRESETS["nanogpt-cpu"])
-    model, trainer, sizes = config.model, config.trainer, contenders.SIZES
+    model, trainer, sizes = config.model, config.trainer, speedrun_worker.SIZES
     assert (model.n_layer, model.n_query_head, model.n_embd) == (sizes["n_layer"], sizes["n_head"], sizes["n_embd"])
-    assert (model.bias, model.embd_pdrop, config.data.block_size) == (sizes["bias"], sizes["dropout"], contenders.BLOCK)
-    assert (trainer.max_iters, trainer.batch_size) == (contenders.STEPS, contenders.BATCH)
-    assert (trainer.learning_rate, trainer.warmup_iters) == (contenders.PEAK, contenders.WARMUP)
-    assert trainer.final_rate * trainer.learning_rate == pytest.approx(contenders.FLOOR)
-    assert (trainer.betas, trainer.weight_decay) == (contenders.BETAS, contenders.WEIGHT_DECAY)
-    assert trainer.grad_norm_clip == contenders.CLIP
+    assert (model.bias, model.embd_pdrop, config.data.block_size) == (
+        sizes["bias"],
+        sizes["dropout"],
+        speedrun_worker.BLOCK,
+    )
+    assert (trainer.max_iters, trainer.batch_size) == (speedrun_worker.STEPS, speedrun_worker.BATCH)
+    assert (trainer.learning_rate, trainer.warmup_iters) == (speedrun_worker.PEAK, speedrun_worker.WARMUP)
+    assert trainer.final_rate * trainer.learning_rate == pytest.approx(speedrun_worker.FLOOR)
+    assert (trainer.betas, trainer.weight_decay) == (speedrun_worker.BETAS, speedrun_worker.WEIGHT_DECAY)
+    assert trainer.grad_norm_clip == speedrun_worker.CLIP
     speedrun.our_config(parsed(f"--recipe={settings.PRESETS['speedrun']}"))

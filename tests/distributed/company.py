@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from mingpt.benchmarks.processes import apart as apart
-from mingpt.benchmarks.processes import losses as losses
+from mingpt.benchmarks.distributed import apart as apart
+from mingpt.benchmarks.distributed import losses as losses
 from mingpt.runs import config as settings
 from mingpt.runs import run, run_dir
 

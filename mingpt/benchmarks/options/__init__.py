@@ -4,12 +4,12 @@ from mingpt.benchmarks.benchmark import BENCHMARKS
 from mingpt.benchmarks.options import (
     attention,
     decode,
-    every,
-    grouped,
-    growth,
+    distributed,
+    gqa,
     load,
-    processes,
     rnn,
+    run_all,
+    scaling,
     speedrun,
     train_step,
 )

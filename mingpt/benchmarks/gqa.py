@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mingpt.benchmarks.base import ranking, summary, table, told_of, versus
-from mingpt.benchmarks.options.grouped import STEPS, Options
+from mingpt.benchmarks.options.gqa import STEPS, Options
 from mingpt.core.say import Say
 from mingpt.models.attention.layers import AttentionConfig, GroupedQueryAttention
 from mingpt.training.profiling import measure

@@ -1,6 +1,6 @@
 """One of the processes that `bench processes` starts: makes its runs one after the other, and dies where it is told to.
 
-python -m mingpt.benchmarks.member '[{"argv": [...], "float64": true, "kill": [RANK, STEP, SECONDS]}, ...]'
+python -m mingpt.benchmarks.torchrun_worker '[{"argv": [...], "float64": true, "kill": [RANK, STEP, SECONDS]}, ...]'
 """
 
 import json

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from mingpt.benchmarks.benchmark import Benchmark
-from mingpt.benchmarks.options import every
+from mingpt.benchmarks.options import run_all
 from mingpt.core.errors import MingptError
 from mingpt.core.say import Say
 from mingpt.report.figures import finish, measured
@@ -24,14 +24,14 @@ CAPTION = (
 ROW, PANEL, WIDTH = 0.24, 0.75, 6.4  # inches: a bar, what a panel has around its bars, the picture
 
 
-def run(options: every.Options, say: Say) -> dict[str, Any]:
+def run(options: run_all.Options, say: Say) -> dict[str, Any]:
     """Run them one after the other.
 
     Returns:
         What the last line of `chargpt bench all` prints: what each of theirs would, by its name, or
         `{"failed": REASON}`; and under "failed" the names of those.
     """
-    known, chosen = every.timed(lengthy=True), every.timed(lengthy=options.speedrun)
+    known, chosen = run_all.timed(lengthy=True), run_all.timed(lengthy=options.speedrun)
     prepared = {name: _options_of(benchmark, options) for name, benchmark in chosen.items()}  # refused before any time
     results: dict[str, Any] = {}
     for name, benchmark in chosen.items():
@@ -53,7 +53,7 @@ def run(options: every.Options, say: Say) -> dict[str, Any]:
     return {"bench": "all", **asdict(options), **machine, **ended, "results": results}
 
 
-def _options_of(benchmark: Benchmark, options: every.Options) -> Any:
+def _options_of(benchmark: Benchmark, options: run_all.Options) -> Any:
     """Its defaults, with our threads and with those of our peers that it knows."""
     takes = {field.name for field in fields(benchmark.options)}
     given = [part for part in (options.peers or "").split(",") if part]
@@ -81,7 +81,7 @@ def turned(ratio: Mapping[str, Any]) -> dict[str, Any]:
 
 def draw(results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """Horizontal bars, a panel per benchmark, as each has a baseline of its own; longer is faster in all of them."""
-    rows, known = [], every.timed(lengthy=True)
+    rows, known = [], run_all.timed(lengthy=True)
     for bench, result in results.items():
         label = f"{bench}: {known[bench].ratio}"
         for name, ratio in ratios(result.get("rows", {})):

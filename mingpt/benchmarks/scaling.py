@@ -16,7 +16,7 @@ import torch
 from mingpt.benchmarks.attention import slope
 from mingpt.benchmarks.base import summary, told_of
 from mingpt.benchmarks.options.base import VOCABULARY
-from mingpt.benchmarks.options.growth import Options
+from mingpt.benchmarks.options.scaling import Options
 from mingpt.core.say import Say
 from mingpt.distributed.threads import kept
 from mingpt.model import GPT

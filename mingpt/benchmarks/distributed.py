@@ -17,10 +17,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mingpt.benchmarks import member
+from mingpt.benchmarks import torchrun_worker
 from mingpt.benchmarks.base import summary, told_of, versus
-from mingpt.benchmarks.options.processes import ACCUMULATION, BATCH, WARMUP, Options
-from mingpt.benchmarks.worker import with_ours
+from mingpt.benchmarks.options.distributed import ACCUMULATION, BATCH, WARMUP, Options
+from mingpt.benchmarks.worker_process import with_ours
 from mingpt.core.errors import UsageError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.core.say import Say
@@ -154,7 +154,7 @@ def _launch(runs: Sequence[dict[str, Any]], processes: int, threads: int, *more:
         UsageError: they failed, or take too long; their last words.
     """
     starts = (*TORCHRUN, f"--nproc_per_node={processes}", *more, "-m") if processes > 1 else ()
-    command = [sys.executable, "-m", *starts, member.__name__, json.dumps(runs)]
+    command = [sys.executable, "-m", *starts, torchrun_worker.__name__, json.dumps(runs)]
     environment = {**with_ours(), "OMP_NUM_THREADS": str(threads)}
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
     try:
