@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mingpt.core.system_config import SystemConfig as SystemConfig
     from mingpt.data.data_config import DataConfig as DataConfig
     from mingpt.data.data_config import SampleConfig as SampleConfig
-    from mingpt.experiments.sweeping import sweep as sweep
+    from mingpt.experiments.sweep_command import sweep as sweep
     from mingpt.inference.generate import Sampling as Sampling
     from mingpt.inference.generate import generate as generate
     from mingpt.interop.exporting import export as export
@@ -68,7 +68,7 @@ _HOMES = {
     "generate": "mingpt.inference.generate",
     "import_folder": "mingpt.interop.importing",
     "load": "mingpt.runs.run",
-    "sweep": "mingpt.experiments.sweeping",
+    "sweep": "mingpt.experiments.sweep_command",
     "train": "mingpt.runs.run",
 }
 __all__ = sorted(_HOMES)

@@ -130,7 +130,7 @@ def report(argv: Sequence[str]) -> int:
         return Config().flat()
 
     def drawings_of(folder: Path) -> dict[str, "Drawing"]:
-        from mingpt.experiments.actions import drawings
+        from mingpt.experiments.commands import drawings
 
         return drawings(folder)
 
@@ -207,29 +207,30 @@ def bench(argv: Sequence[str]) -> int:
 def experiment(argv: Sequence[str]) -> int:
     """answer a question with a grid of runs: list, run NAME, show NAME"""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # as for `bench`
-    from mingpt.experiments import asked
+    from mingpt.experiments import arguments
 
-    asked.check_experiment(program(), argv)  # before PyTorch is imported
+    arguments.check_experiment(program(), argv)  # before PyTorch is imported
 
     from mingpt import comparing
-    from mingpt.experiments import actions, conclude
+    from mingpt.experiments import commands, summarize
 
-    end = partial(conclude.conclude, show=comparing.show)
-    return actions.experiment(argv, print, program(), end, comparing.show)
+    end = partial(summarize.conclude, show=comparing.show)
+    return commands.experiment(argv, print, program(), end, comparing.show)
 
 
 @lasting()
 def sweep(argv: Sequence[str]) -> int:
     """train every combination of settings, and compare"""
-    from mingpt.experiments import asked, grid
+    from mingpt.experiments import arguments
+    from mingpt.experiments import sweep as grid
 
-    asked.sweep_options(program(), argv)
-    wanted = grid.experiment_of(asked.own_words(argv)[1])  # before PyTorch is imported
+    arguments.sweep_options(program(), argv)
+    wanted = grid.experiment_of(arguments.own_words(argv)[1])  # before PyTorch is imported
 
     from mingpt import comparing
-    from mingpt.experiments import conclude, sweeping
+    from mingpt.experiments import summarize, sweep_command
 
-    return sweeping.command(argv, print, program(), partial(conclude.conclude, show=comparing.show), wanted)
+    return sweep_command.command(argv, print, program(), partial(summarize.conclude, show=comparing.show), wanted)
 
 
 def export(argv: Sequence[str]) -> int:

@@ -1,8 +1,8 @@
 """The score function: what a better answer of a key to a query buys."""
 
 from mingpt.experiments.base import Experiment, register
-from mingpt.experiments.common import GPT, QUICK
-from mingpt.experiments.measures.scores import angle, folding, query_blindness, score_costs
+from mingpt.experiments.defaults import GPT, QUICK
+from mingpt.experiments.measurements.score_functions import angle, folding, query_blindness, score_costs
 
 SCORES = ("scaled_dot", "dot", "multiplicative", "additive", "linear_concat")
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 from mingpt.experiments.base import Experiment, register
-from mingpt.experiments.common import BOTH_WAYS, QUICK, RECURRENT, TRAINED
-from mingpt.experiments.measures.copying import leak_map, training_loss
-from mingpt.experiments.measures.strings import prefix_cost, string_sums
+from mingpt.experiments.defaults import BOTH_WAYS, QUICK, RECURRENT, TRAINED
+from mingpt.experiments.measurements.answer_copying import leak_map, training_loss
+from mingpt.experiments.measurements.string_probability import prefix_cost, string_sums
 
 
 def _arms(both: int, one: int) -> dict[str, list[dict[str, Any]]]:

@@ -1,7 +1,7 @@
 """A key/value cache: the same text, sooner."""
 
 from mingpt.experiments.base import Experiment, register
-from mingpt.experiments.measures.writing import same_text, token_times
+from mingpt.experiments.measurements.kv_cache import same_text, token_times
 
 register(
     Experiment(

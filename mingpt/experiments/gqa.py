@@ -1,8 +1,8 @@
 """Fewer key/value heads: what they save, and what they cost."""
 
 from mingpt.experiments.base import Experiment, register
-from mingpt.experiments.common import GPT, QUICK
-from mingpt.experiments.measures.heads import head_times
+from mingpt.experiments.defaults import GPT, QUICK
+from mingpt.experiments.measurements.kv_heads import head_times
 
 ARMS = {f"key heads {count}": [{"model.n_kv_head": count}] for count in (6, 3, 2, 1)}
 HEADS = {"model.n_query_head": 6, "model.n_kv_head": 6}

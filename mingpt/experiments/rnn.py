@@ -3,10 +3,10 @@
 from typing import Any
 
 from mingpt.experiments.base import Experiment, register
-from mingpt.experiments.common import GPT, QUICK, RECURRENT, SIX_GRAM
-from mingpt.experiments.measures.lengths import loss_by_position
-from mingpt.experiments.measures.recall import recall
-from mingpt.experiments.measures.sensitivity import sensitivity
+from mingpt.experiments.defaults import GPT, QUICK, RECURRENT, SIX_GRAM
+from mingpt.experiments.measurements.associative_recall import recall
+from mingpt.experiments.measurements.context_length import loss_by_position
+from mingpt.experiments.measurements.sensitivity import sensitivity
 
 
 def _arms(layers: int, elman: int, gru: int, lstm: int) -> dict[str, list[dict[str, Any]]]:

@@ -3,9 +3,9 @@
 from typing import Any
 
 from mingpt.experiments.base import Experiment, register
-from mingpt.experiments.common import QUICK_SEED, SEED
-from mingpt.experiments.measures.lengths import extrapolation, loss_by_position, side_by_side
-from mingpt.experiments.measures.stages import stage_curves
+from mingpt.experiments.defaults import QUICK_SEED, SEED
+from mingpt.experiments.measurements.context_length import extrapolation, loss_by_position, side_by_side
+from mingpt.experiments.measurements.stages import stage_curves
 
 
 def _arms(short: int, long: dict[str, Any], steps: int) -> dict[str, list[dict[str, Any]]]:

@@ -3,8 +3,8 @@
 from typing import Any
 
 from mingpt.experiments.base import Experiment, register
-from mingpt.experiments.common import QUICK_SEED, SEED
-from mingpt.experiments.measures.stages import stage_curves
+from mingpt.experiments.defaults import QUICK_SEED, SEED
+from mingpt.experiments.measurements.stages import stage_curves
 
 
 def _arms(key_heads: int, steps: int, longer: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

@@ -19,12 +19,13 @@ from mingpt.core.errors import CheckpointError, UsageError, require
 from mingpt.core.run_files.records import read_run
 from mingpt.core.safe_parsing import misfit
 from mingpt.core.say import Say
-from mingpt.experiments import checking, plan
+from mingpt.experiments import trials as plan
+from mingpt.experiments import validate
 from mingpt.experiments.base import Cell, Experiment, Lab, Measurement, Row
-from mingpt.experiments.crew import AGAIN_S, Crew, Launch, Outcome, done, in_process_of_its_own, threads_for
+from mingpt.experiments.drawings import draw, measured, palette
+from mingpt.experiments.executor import AGAIN_S, Crew, Launch, Outcome, done, in_process_of_its_own, threads_for
 from mingpt.experiments.identity import versions
-from mingpt.experiments.picturing import draw, measured, palette
-from mingpt.experiments.plan import Text
+from mingpt.experiments.trials import Text
 from mingpt.report.experiment_files import MEASURED, RECORD, read_record, refuse_links
 
 HELD_OUT, TRAINING = "loss on the end of the training part", "training loss, smoothed"  # what may choose a rate
@@ -84,7 +85,7 @@ def carry_out(
     existed = wish.folder.exists()
     text = plan.text_of(experiment, wish.folder, wish.data, wish.quick, say)
     definition = plan.defined(experiment, text, wish.quick)
-    checking.trainable(plan.cells(experiment, wish.folder, text, [1], wish.quick, {}))
+    validate.trainable(plan.cells(experiment, wish.folder, text, [1], wish.quick, {}))
     seeds = _record(experiment, wish, definition, say)
     say(f"{'going on in' if existed else 'folder:'} {wish.folder}")
     crew = Crew(wish.folder, wish.jobs, say, launch)

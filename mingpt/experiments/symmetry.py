@@ -1,7 +1,7 @@
 """When the matrix of scores is symmetric, and when attention can't tell an order."""
 
 from mingpt.experiments.base import Experiment, register
-from mingpt.experiments.measures.symmetries import asymmetry, equivariance
+from mingpt.experiments.measurements.symmetries import asymmetry, equivariance
 
 register(
     Experiment(

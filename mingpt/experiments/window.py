@@ -1,8 +1,8 @@
 """A window of attention: what it costs in time and memory, and what it loses."""
 
 from mingpt.experiments.base import Experiment, register
-from mingpt.experiments.common import GPT, QUICK
-from mingpt.experiments.measures.windows import window_bytes, window_times
+from mingpt.experiments.defaults import GPT, QUICK
+from mingpt.experiments.measurements.window_cost import window_bytes, window_times
 
 
 def _arms(*windows: int) -> dict[str, list[dict[str, int | None]]]:

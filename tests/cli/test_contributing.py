@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mingpt.experiments.known import EXPERIMENTS
-from mingpt.experiments.plan import config_of
+from mingpt.experiments.catalogue import EXPERIMENTS
+from mingpt.experiments.trials import config_of
 
 ROOT = Path(__file__).parents[2]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 
 from mingpt import cli
 from mingpt.core.errors import DataError, UsageError
-from mingpt.experiments.grid import experiment_of
+from mingpt.experiments.sweep import experiment_of
 from mingpt.runs import config as settings
 
 ROOT = Path(cli.__file__).parents[1]

@@ -14,7 +14,7 @@ import matplotlib
 import pytest
 
 from mingpt import cli
-from mingpt.experiments.known import EXPERIMENTS
+from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.runs.config import Config
 
 ROOT = Path(__file__).parents[2]

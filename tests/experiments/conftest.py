@@ -11,9 +11,9 @@ from unittest import mock
 import pytest
 
 from mingpt.core.errors import MingptError
-from mingpt.experiments import conclude
+from mingpt.experiments import summarize
 from mingpt.experiments.base import Cell, Experiment
-from mingpt.experiments.known import EXPERIMENTS
+from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.runner import Wish, carry_out
 from mingpt.report import page
 from mingpt.runs import run
@@ -45,7 +45,7 @@ def no_slow_frills() -> Iterator[None]:
         mock.patch("mingpt.runs.summary.matrix_rate", return_value=1e9),
         mock.patch("mingpt.report.loss_plot.draw"),
         mock.patch("os.fsync"),
-        mock.patch("mingpt.experiments.crew.AGAIN_S", 0.05),
+        mock.patch("mingpt.experiments.executor.AGAIN_S", 0.05),
         mock.patch("mingpt.experiments.runner.AGAIN_S", 0.05),
     ):
         yield
@@ -148,7 +148,7 @@ def carried_out(text_file: Path, here: Trainer) -> Callable[[Experiment, Path], 
             experiment,
             Wish(folder=folder, command="test", data=str(text_file), quick=True),
             say=lambda line: None,
-            conclude=lambda *told: conclude.conclude(*told, show=lambda result: None),
+            conclude=lambda *told: summarize.conclude(*told, show=lambda result: None),
             launch=here,
         )
         assert outcome.failed == {}

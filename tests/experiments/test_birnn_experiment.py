@@ -8,10 +8,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from mingpt.core.run_files.reading import read_json
-from mingpt.experiments import picturing
+from mingpt.experiments import drawings
 from mingpt.experiments.base import Lab, Sizes
-from mingpt.experiments.measures import strings
-from mingpt.experiments.measures.copying import leak_map
+from mingpt.experiments.measurements import string_probability
+from mingpt.experiments.measurements.answer_copying import leak_map
 from mingpt.report.figures import MEASURED
 from mingpt.report.palette import Palette
 
@@ -22,15 +22,15 @@ WHOLE_TEXT, EACH_PREFIX = "whole text", "each prefix"  # as the measurements of 
 @pytest.fixture(scope="module")
 def quick_strings() -> Any:
     with (
-        mock.patch.object(strings, "STEPS", Sizes(quick=3, full=0)),
-        mock.patch.object(strings, "SEEDS", 2),
-        mock.patch.object(strings, "LENGTHS", Sizes(quick=(2, 4, 8), full=())),
+        mock.patch.object(string_probability, "STEPS", Sizes(quick=3, full=0)),
+        mock.patch.object(string_probability, "SEEDS", 2),
+        mock.patch.object(string_probability, "LENGTHS", Sizes(quick=(2, 4, 8), full=())),
     ):
         yield
 
 
 def test_prefixes_make_no_probability_or_the_whole_text_does(quick_strings: None) -> None:
-    rows = strings.string_sums.take(Lab(Path(), (), True, print))
+    rows = string_probability.string_sums.take(Lab(Path(), (), True, print))
     assert len(rows) == 3 * 2 * 2 * 5
     for row in rows:
         if row["way"] != WHOLE_TEXT or row["length"] == 1:  # one token is predicted from the first alone
@@ -38,7 +38,7 @@ def test_prefixes_make_no_probability_or_the_whole_text_does(quick_strings: None
         elif row["weights"] == "random weights":
             assert row["off_by"] > 1e-3, row
     figure = Figure()
-    strings.string_sums.draw(rows, figure, Palette())  # type: ignore[misc]
+    string_probability.string_sums.draw(rows, figure, Palette())  # type: ignore[misc]
     assert len(figure.axes) == 2
 
 
@@ -52,22 +52,22 @@ def test_two_kinds_of_weights_are_one_range() -> None:
             (EACH_PREFIX, "random weights", 1.0),
         )
     ]
-    found = strings.string_sums.finding(rows)  # type: ignore[misc]
+    found = string_probability.string_sums.finding(rows)  # type: ignore[misc]
     assert "whole text 1.5 to 2 with random weights, 80 to 80 trained on random strings; each prefix exactly 1" in found
     assert "a GRU layer of width 16" in found
 
 
 def test_exponent_is_told_without_what_it_is_fitted_to() -> None:
     rows = [{"way": EACH_PREFIX, "length": n, "ms": {"median": n**2.0}, "width": 64} for n in (32, 64, 128, 256, 512)]
-    found = strings.prefix_cost.finding(rows)  # type: ignore[misc]
+    found = string_probability.prefix_cost.finding(rows)  # type: ignore[misc]
     assert "fitted to the 3 lengths from 128 to 512: each prefix T^2.0" in found
 
 
 def test_copying_all_but_the_last_sums_to_less_than_it_must() -> None:
     """The whole-text reading taught to copy: a sum of about 3^(length - 1), its largest."""
-    model = strings._trained(strings.WAYS[WHOLE_TEXT], 0, 200)
+    model = string_probability._trained(string_probability.WAYS[WHOLE_TEXT], 0, 200)
     for length in (2, 3, 5):
-        assert 0.9 * 3 ** (length - 1) < strings.total(model, length) <= 3 ** (length - 1)
+        assert 0.9 * 3 ** (length - 1) < string_probability.total(model, length) <= 3 ** (length - 1)
 
 
 def test_map_has_no_bar_for_a_colour_or_no_names_along_its_axes() -> None:
@@ -96,20 +96,20 @@ def test_birnn_experiment_breaks_on_an_arm_without_a_loss(
     arms = {arm["name"]: arm for arm in read_json(folder / "summary.json")["arms"]}
     assert arms[WHOLE]["loss"] is None
     assert arms[PREFIX]["loss"] is not None
-    losses = picturing.measured(folder, "loss-in-training")
+    losses = drawings.measured(folder, "loss-in-training")
     assert {(row["arm"], row["loss"]) for row in losses} == {
         (WHOLE, "training"),
         *((arm, kind) for arm in (PREFIX, ONE) for kind in ("training", "held out")),
     }
     later = dict.fromkeys((WHOLE, PREFIX, ONE), 0)
-    for row in picturing.measured(folder, "leak-map"):
+    for row in drawings.measured(folder, "leak-map"):
         later[row["arm"]] += row["later_inputs"]
         assert any(row["moved"][: row["output"] + 1])
     assert later[PREFIX] == later[ONE] == 0
     assert later[WHOLE] == 12 * 11 // 2
     read = {
         row["length"]: row["positions_read"]
-        for row in picturing.measured(folder, "prefix-cost")
+        for row in drawings.measured(folder, "prefix-cost")
         if row["way"] == EACH_PREFIX
     }
     assert read == {2: 4, 4: 16, 8: 64}

@@ -12,10 +12,10 @@ from typing import Any
 
 from mingpt.core.atomic_io import locked
 from mingpt.core.run_files.reading import read_lines
-from mingpt.experiments import crew as crews
-from mingpt.experiments import plan
+from mingpt.experiments import executor as crews
+from mingpt.experiments import trials
 from mingpt.experiments.base import Cell, Experiment
-from mingpt.experiments.crew import claimed, in_process_of_its_own
+from mingpt.experiments.executor import claimed, in_process_of_its_own
 from mingpt.experiments.runner import Wish, carry_out
 from mingpt.runs import checkpoint
 from mingpt.runs.config import Config
@@ -93,6 +93,6 @@ def test_ctrl_c_loses_steps_or_leaves_a_child(experiment: Make, text_file: Path,
 
 
 def test_what_a_process_of_its_own_says_is_lost(tiny: dict[str, Any], tmp_path: Path) -> None:
-    wanted = plan.config_of({**tiny, "data.path": str(tmp_path / "none.txt"), "system.work_dir": str(tmp_path / "r")})
+    wanted = trials.config_of({**tiny, "data.path": str(tmp_path / "none.txt"), "system.work_dir": str(tmp_path / "r")})
     assert in_process_of_its_own(wanted, tmp_path / "log.txt", Event()) == 3
     assert "there is no file" in crews._last_line(tmp_path / "log.txt")

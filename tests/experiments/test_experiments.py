@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 from mingpt.core.run_files.reading import read_lines
 from mingpt.data.tokenizers import TOKENIZERS
-from mingpt.experiments import actions, plan
+from mingpt.experiments import commands, trials
 from mingpt.experiments.base import Cell, Experiment, Lab, read_by
-from mingpt.experiments.known import EXPERIMENTS
-from mingpt.experiments.measures import scores, symmetries, windows, writing
+from mingpt.experiments.catalogue import EXPERIMENTS
+from mingpt.experiments.measurements import kv_cache, score_functions, symmetries, window_cost
 from mingpt.report.experiment_files import smallness
 from mingpt.report.palette import Palette
 from mingpt.runs.config import Config
@@ -45,7 +45,7 @@ def test_arm_counts_on_a_default(name: str, quick: bool) -> None:
     for arm, stages in EXPERIMENTS[name].stages(quick).items():
         for stage in stages:
             assert spelled(stage) - stage.keys() == set(), arm
-            plan.config_of(stage)
+            trials.config_of(stage)
 
 
 @pytest.mark.parametrize(("name", "quick"), ALL)
@@ -62,16 +62,16 @@ def test_arms_are_alike(name: str, quick: bool) -> None:
     assert len({str(stages) for stages in arms.values()}) == len(arms)
     assert EXPERIMENTS[name].question.endswith("?")
     assert arms or EXPERIMENTS[name].measurements
-    assert actions.show(EXPERIMENTS[name], quick).startswith(EXPERIMENTS[name].question)
+    assert commands.show(EXPERIMENTS[name], quick).startswith(EXPERIMENTS[name].question)
 
 
 def test_published_record_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("results/window-quick").mkdir(parents=True)
-    assert "published" not in actions.show(EXPERIMENTS["window"], False)
+    assert "published" not in commands.show(EXPERIMENTS["window"], False)
     Path("results/window-quick/report.html").write_text("a page")
     for quick in (False, True):
-        assert "published: results/window-quick/report.html" in actions.show(EXPERIMENTS["window"], quick)
+        assert "published: results/window-quick/report.html" in commands.show(EXPERIMENTS["window"], quick)
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +80,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory, text_file: Path, tiny: dict[st
     folder = tmp_path_factory.mktemp("lab")
     arms = {"RoPE": [{"model.rope": True}], "learned": [{"model.rope": False}]}
     experiment = Experiment(name="t", question="?", hypothesis="", arms=arms, common={**tiny, "trainer.eval_every": 1})
-    text = plan.text_of(experiment, folder, str(text_file), False, print)
-    cells = plan.cells(experiment, folder, text, [1], False, {})
+    text = trials.text_of(experiment, folder, str(text_file), False, print)
+    cells = trials.cells(experiment, folder, text, [1], False, {})
     for cell in cells:
         train(cell.configs[0])
     return Lab(folder, cells, True, lambda line: None)
@@ -120,22 +120,22 @@ def test_symmetry_is_where_theory_has_none() -> None:
 
 
 def test_linear_concat_sees_the_query_or_others_do_not() -> None:
-    rows = {row["score"]: row["largest_difference"] for row in scores.query_blindness.take(None)}  # type: ignore[arg-type]
+    rows = {row["score"]: row["largest_difference"] for row in score_functions.query_blindness.take(None)}  # type: ignore[arg-type]
     assert rows.pop("linear_concat") < 1e-12
     assert all(value > 1e-3 for value in rows.values())
-    (folded,) = scores.folding.take(None)  # type: ignore[arg-type]
+    (folded,) = score_functions.folding.take(None)  # type: ignore[arg-type]
     assert folded["largest_difference"] < 1e-12
 
 
 def test_bytes_of_a_window_grow() -> None:
-    rows = windows.window_bytes.take(None)  # type: ignore[arg-type]
+    rows = window_cost.window_bytes.take(None)  # type: ignore[arg-type]
     kept = {(row["window"], row["length"]): row["cache_bytes"] for row in rows}
     assert kept[64, 4096] == kept[64, 1024] == kept[None, 1024] // 16
 
 
 def test_slope_of_a_known_power_is_missed() -> None:
     rows = [{"way": "x", "length": n, "ms": {"median": 3.0 * n**1.5}} for n in (256, 512, 1024, 2048, 4096)]
-    assert windows.time_slopes(rows) == {"x": pytest.approx(1.5)}
+    assert window_cost.time_slopes(rows) == {"x": pytest.approx(1.5)}
 
 
 @pytest.mark.slow
@@ -149,8 +149,8 @@ def test_timing_leaves_nothing_to_draw(name: str) -> None:
 
 
 def test_cache_writes_another_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "ARMS", {"window": {"rope": True, "window": 8}})
-    rows = writing.same_text.take(Lab(Path(), [Cell("", 0, (), ())], True, print))
+    monkeypatch.setattr(kv_cache, "ARMS", {"window": {"rope": True, "window": 8}})
+    rows = kv_cache.same_text.take(Lab(Path(), [Cell("", 0, (), ())], True, print))
     assert {row["differing"] for row in rows} == {0}
 
 
@@ -167,9 +167,9 @@ def test_figure_of_timings_names_steps_of_training(name: str) -> None:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_quick_form_is_called_smaller_where_it_is_not(name: str) -> None:
     """And the full form larger and trained for longer, as a page says of an experiment with arms."""
-    experiment, text = EXPERIMENTS[name], plan.Text("t.txt", "0", 9)
-    small = smallness({**plan.defined(experiment, text, True), "seeds": 3})
-    assert smallness({**plan.defined(experiment, text, False), "seeds": 3}) == ""
+    experiment, text = EXPERIMENTS[name], trials.Text("t.txt", "0", 9)
+    small = smallness({**trials.defined(experiment, text, True), "seeds": 3})
+    assert smallness({**trials.defined(experiment, text, False), "seeds": 3}) == ""
     if not experiment.arms:
         assert bool(small) == any(each.smaller for each in experiment.measurements)
         return
@@ -182,4 +182,4 @@ def test_quick_form_is_called_smaller_where_it_is_not(name: str) -> None:
 def test_symmetry_is_called_smaller_in_its_quick_form() -> None:
     for measurement in EXPERIMENTS["symmetry"].measurements:
         assert measurement.take(None)  # type: ignore[arg-type]  # which so doesn't ask whether to be quick
-    assert smallness(plan.defined(EXPERIMENTS["symmetry"], plan.Text("t.txt", "0", 9), True)) == ""
+    assert smallness(trials.defined(EXPERIMENTS["symmetry"], trials.Text("t.txt", "0", 9), True)) == ""

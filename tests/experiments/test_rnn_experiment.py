@@ -11,10 +11,10 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from mingpt.experiments import picturing, plan
+from mingpt.experiments import drawings, trials
 from mingpt.experiments.base import Experiment, Sizes
-from mingpt.experiments.known import EXPERIMENTS
-from mingpt.experiments.measures import recall, sensitivity
+from mingpt.experiments.catalogue import EXPERIMENTS
+from mingpt.experiments.measurements import associative_recall, sensitivity
 from mingpt.experiments.runner import Wish, carry_out
 from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.report.compare import comparison
@@ -41,8 +41,10 @@ def test_arms_are_of_unlike_sizes(name: str, quick: bool) -> None:
 
 
 def test_recall_is_of_unlike_sizes() -> None:
-    shape = {"vocab_size": recall.ASK + 1, "block_size": max(recall.SIZES.full.distances) + 1}
-    sizes = {name: build(ModelConfig(**own, **shape)).parameter_count for name, own in recall.MODELS.items()}
+    shape = {"vocab_size": associative_recall.ASK + 1, "block_size": max(associative_recall.SIZES.full.distances) + 1}
+    sizes = {
+        name: build(ModelConfig(**own, **shape)).parameter_count for name, own in associative_recall.MODELS.items()
+    }
     assert sizes.pop("6-gram") == 0
     assert all(abs(size / sizes["GPT"] - 1) < 0.03 for size in sizes.values()), sizes
 
@@ -57,10 +59,10 @@ def test_shared_settings_reach_a_family_that_reads_none_or_own_ones_are_dropped(
         name="t", question="?", hypothesis="", arms={"c": [{**arms["counts"][0], "trainer.max_iters": 7}]}
     )
     with pytest.raises(Exception, match=r"trainer.max_iters=7: is not read by model.type=ngram"):
-        plan.config_of(refused.stages(False)["c"][0])
+        trials.config_of(refused.stages(False)["c"][0])
     wrong = Experiment(name="t", question="?", hypothesis="", arms=arms, common={"model.n_embdd": 8})
     with pytest.raises(Exception, match="no such setting"):
-        plan.config_of(wrong.stages(False)["counts"][0])
+        trials.config_of(wrong.stages(False)["counts"][0])
 
 
 class Remembers(LanguageModel):
@@ -86,51 +88,53 @@ def test_distance_is_off_by_one_or_a_token_is_replaced_by_itself() -> None:
 
 
 def test_key_is_elsewhere_or_asked_for_another() -> None:
-    idx, keys = recall.texts(50, 7, seed=1)
+    idx, keys = associative_recall.texts(50, 7, seed=1)
     assert idx.shape == (50, 7)  # the key is 7 back, what asks is 1 back
     assert torch.equal(idx[:, 0], keys)
-    assert (idx[:, -1] == recall.ASK).all()
+    assert (idx[:, -1] == associative_recall.ASK).all()
     fillers = idx[:, 1:-1]
-    assert ((fillers >= recall.KEYS) & (fillers < recall.ASK)).all()
-    inputs, targets = recall.batch(recall.SIZES.quick, 7, 1, 3)
-    assert (targets[:, :-1] == recall.NOT_SCORED).all()
+    assert ((fillers >= associative_recall.KEYS) & (fillers < associative_recall.ASK)).all()
+    inputs, targets = associative_recall.batch(associative_recall.SIZES.quick, 7, 1, 3)
+    assert (targets[:, :-1] == associative_recall.NOT_SCORED).all()
     assert torch.equal(targets[:, -1], inputs[:, 0])
-    assert not torch.equal(inputs, recall.batch(recall.SIZES.quick, 7, 1, 4)[0])
+    assert not torch.equal(inputs, associative_recall.batch(associative_recall.SIZES.quick, 7, 1, 4)[0])
 
 
 def test_near_key_is_not_learned_or_a_far_one_is_by_counting() -> None:
     """Beside the key: any model tells it.  Beyond what a trigram sees: no more than chance."""
-    size = recall.Size((2,), 150, 16, (1,))
-    model, steps = recall.taught({"type": "rnn", "cell": "gru", "n_layer": 1, "n_embd": 16}, size, 2, 1, 1e-2)
-    assert recall.accuracy(model, 2, 1) == 1.0
+    size = associative_recall.Size((2,), 150, 16, (1,))
+    model, steps = associative_recall.taught(
+        {"type": "rnn", "cell": "gru", "n_layer": 1, "n_embd": 16}, size, 2, 1, 1e-2
+    )
+    assert associative_recall.accuracy(model, 2, 1) == 1.0
     assert steps < 150  # ended once it knew
-    near, _ = recall.taught({"type": "ngram", "order": 3}, size, 2, 1, 0.0)
-    far, _ = recall.taught({"type": "ngram", "order": 3}, size, 3, 1, 0.0)
-    assert recall.accuracy(near, 2, 1) == 1.0
-    assert recall.accuracy(far, 3, 1) < 0.25
+    near, _ = associative_recall.taught({"type": "ngram", "order": 3}, size, 2, 1, 0.0)
+    far, _ = associative_recall.taught({"type": "ngram", "order": 3}, size, 3, 1, 0.0)
+    assert associative_recall.accuracy(near, 2, 1) == 1.0
+    assert associative_recall.accuracy(far, 3, 1) < 0.25
 
 
 def test_rate_is_chosen_on_the_texts_that_it_is_judged_on() -> None:
     asked: list[Any] = []
     with (
-        mock.patch.object(recall, "taught", return_value=(mock.Mock(fits_by_counting=False), 1)),
-        mock.patch.object(recall, "accuracy", lambda model, distance, seed: asked.append(seed) or 1.0),
-        mock.patch.object(recall, "MODELS", {"GRU": recall.MODELS["GRU"]}),
+        mock.patch.object(associative_recall, "taught", return_value=(mock.Mock(fits_by_counting=False), 1)),
+        mock.patch.object(associative_recall, "accuracy", lambda model, distance, seed: asked.append(seed) or 1.0),
+        mock.patch.object(associative_recall, "MODELS", {"GRU": associative_recall.MODELS["GRU"]}),
     ):
-        recall.measured(recall.Size((2,), 1, 1, (1, 2), (1e-3, 1e-2)))
+        associative_recall.measured(associative_recall.Size((2,), 1, 1, (1, 2), (1e-3, 1e-2)))
     assert asked == [0, 0, 1, 2]
     seen: list[Any] = []
-    with mock.patch.object(recall, "texts", lambda count, distance, seed: seen.append(seed)):
+    with mock.patch.object(associative_recall, "texts", lambda count, distance, seed: seen.append(seed)):
         for seed in (0, 1):
             with pytest.raises(TypeError):
-                recall.accuracy(mock.Mock(), 2, seed)
+                associative_recall.accuracy(mock.Mock(), 2, seed)
     assert len({*seen}) == 2
 
 
 def test_reach_has_a_gap_in_it() -> None:
-    assert recall.reach({3: [1.0], 5: [0.8, 0.9], 8: [1.0]}) == 3
-    assert recall.reach({8: [0.9], 3: [1.0]}) == 8
-    assert recall.reach({3: [0.5], 5: [1.0]}) == 0
+    assert associative_recall.reach({3: [1.0], 5: [0.8, 0.9], 8: [1.0]}) == 3
+    assert associative_recall.reach({8: [0.9], 3: [1.0]}) == 8
+    assert associative_recall.reach({3: [0.5], 5: [1.0]}) == 0
 
 
 @pytest.mark.parametrize(("moved", "told"), [(0.0, "a 0"), (3.2e-9, "a below 1e-07"), (0.25, "a 0.25")])
@@ -141,15 +145,18 @@ def test_finding_tells_rounding_or_hides_an_exact_zero(moved: float, told: str) 
 
 def test_rate_is_not_the_best_or_the_slower() -> None:
     told = {1e-3: (0.9, 50), 3e-3: (1.0, 60), 1e-2: (1.0, 40)}
-    assert recall.best_rate(list(told), lambda rate: {"accuracy": told[rate][0], "steps": told[rate][1]}) == 1e-2
+    assert (
+        associative_recall.best_rate(list(told), lambda rate: {"accuracy": told[rate][0], "steps": told[rate][1]})
+        == 1e-2
+    )
 
 
 @pytest.fixture(scope="module")
 def small_recall() -> Any:
-    tiny = recall.Size((2, 3), 2, 4, (1,), (1e-3,))
+    tiny = associative_recall.Size((2, 3), 2, 4, (1,), (1e-3,))
     with (
-        mock.patch.object(recall, "SIZES", Sizes(quick=tiny, full=recall.SIZES.full)),
-        mock.patch.object(recall, "FRESH", 16),
+        mock.patch.object(associative_recall, "SIZES", Sizes(quick=tiny, full=associative_recall.SIZES.full)),
+        mock.patch.object(associative_recall, "FRESH", 16),
     ):
         yield
 
@@ -163,11 +170,11 @@ def test_rnn_experiment_loses_an_arm(
     arms = list(experiment.stages(True))
     assert all(arm in page for arm in arms)
     for name in ("loss-by-position", "sensitivity-by-distance"):
-        assert {row["arm"] for row in picturing.measured(folder, name)} == set(arms), name
-    far = [row for row in picturing.measured(folder, "sensitivity-by-distance") if row["arm"] == "6-gram"]
+        assert {row["arm"] for row in drawings.measured(folder, name)} == set(arms), name
+    far = [row for row in drawings.measured(folder, "sensitivity-by-distance") if row["arm"] == "6-gram"]
     assert {row["largest"] for row in far if row["distance"] > 5} == {0.0}
     assert any(row["largest"] > 0 for row in far if row["distance"] <= 5)
-    assert {row["model"] for row in picturing.measured(folder, "recall")} == set(recall.MODELS)
+    assert {row["model"] for row in drawings.measured(folder, "recall")} == set(associative_recall.MODELS)
     record = read_record(folder)
     assert "6-gram" not in record["chosen_learning_rates"]
     assert set(record["chosen_learning_rates"]) == set(arms) - {"6-gram"}

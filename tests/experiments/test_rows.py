@@ -9,11 +9,11 @@ import pytest
 
 from mingpt.core.errors import CheckpointError
 from mingpt.core.safe_parsing import NUMBER
-from mingpt.experiments import picturing, runner
+from mingpt.experiments import drawings, runner
 from mingpt.experiments.base import Lab, Measurement
-from mingpt.experiments.conclude import findings
-from mingpt.experiments.known import EXPERIMENTS
-from mingpt.experiments.picturing import measured
+from mingpt.experiments.catalogue import EXPERIMENTS
+from mingpt.experiments.drawings import measured
+from mingpt.experiments.summarize import findings
 from mingpt.report.palette import Palette
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -43,7 +43,7 @@ def test_row_of_another_kind_ends_an_experiment_in_another_error(tmp_path: Path,
     with pytest.raises(CheckpointError, match=told):
         findings(experiment, tmp_path)
     with pytest.raises(CheckpointError, match=told):
-        picturing.draw(experiment.measurements[0], tmp_path, Palette())
+        drawings.draw(experiment.measurements[0], tmp_path, Palette())
 
 
 def test_mistake_of_ours_is_told_as_a_damaged_file(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_mistake_of_ours_is_told_as_a_damaged_file(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="seed"):
         findings(asked(lambda rows: str(rows[0]["seed"])), tmp_path)
     with pytest.raises(ZeroDivisionError):
-        picturing.draw(asked(None, lambda rows, figure, look: rows[0]["loss"] / 0).measurements[0], tmp_path, Palette())
+        drawings.draw(asked(None, lambda rows, figure, look: rows[0]["loss"] / 0).measurements[0], tmp_path, Palette())
 
 
 def test_rows_are_taken_that_are_then_refused(tmp_path: Path) -> None:
@@ -85,4 +85,4 @@ def test_figures_of_an_experiment_give_each_name_one_look(tmp_path: Path) -> Non
 
     far = Measurement("far", lambda lab: [], drawn)
     near = Measurement("near", lambda lab: [], drawn, variant=lambda row: str(row["way"]))
-    assert picturing.palette([far, near], tmp_path).places == {"b": 0, "a": 1, "c": 2}
+    assert drawings.palette([far, near], tmp_path).places == {"b": 0, "a": 1, "c": 2}

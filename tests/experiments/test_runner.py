@@ -13,7 +13,7 @@ import pytest
 from mingpt.core.atomic_io import locked
 from mingpt.core.errors import CheckpointError, NotFiniteError, UsageError
 from mingpt.core.run_files.reading import read_lines
-from mingpt.experiments import picturing, plan
+from mingpt.experiments import drawings, trials
 from mingpt.experiments.base import NO_PART, Experiment, Lab, Measurement
 from mingpt.report.experiment_files import read_record
 from mingpt.report.palette import Palette
@@ -210,7 +210,7 @@ def test_n_gram_lines_are_drawn_where_they_do_not_belong(tmp_path: Path) -> None
 
     for belongs in (True, False):
         with mock.patch("mingpt.report.figures._baselines") as drawn:
-            picturing.draw(Measurement("numbers", lambda lab: [], plot, beside_counts=belongs), tmp_path, Palette())
+            drawings.draw(Measurement("numbers", lambda lab: [], plot, beside_counts=belongs), tmp_path, Palette())
         assert drawn.called is belongs
 
 
@@ -241,11 +241,11 @@ def test_measurement_is_taken_twice_or_not_drawn(go: Any, experiment: Make, tmp_
 
 @pytest.mark.parametrize("arm", ["a/b", "..", "x" * 300, "a:b", ""])
 def test_name_of_an_arm_leaves_the_folder(arm: str) -> None:
-    name = plan.folder_name(arm)
+    name = trials.folder_name(arm)
     assert "/" not in name
     assert name not in ("", ".", "..")
     assert len(name) < 120
-    assert plan.folder_name(arm + "!") != name
+    assert trials.folder_name(arm + "!") != name
 
 
 def test_record_lacks_a_setting(go: Any, experiment: Make, tmp_path: Path) -> None:

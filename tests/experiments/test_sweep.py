@@ -11,10 +11,10 @@ import pytest
 
 from mingpt import cli
 from mingpt.core.errors import UsageError
-from mingpt.experiments import actions, runner, sweeping
-from mingpt.experiments.crew import Outcome
-from mingpt.experiments.grid import experiment_of, split, swept
-from mingpt.experiments.known import EXPERIMENTS
+from mingpt.experiments import commands, runner, sweep_command
+from mingpt.experiments.catalogue import EXPERIMENTS
+from mingpt.experiments.executor import Outcome
+from mingpt.experiments.sweep import experiment_of, split, swept
 
 
 def arms(*words: str) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def sweep(here: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
         said: list[str] = []
         concluded: list[tuple[str, int]] = []
         with mock.patch.object(runner, "in_process_of_its_own", lambda *args, threads: here(*args)):
-            code = sweeping.command(
+            code = sweep_command.command(
                 words, said.append, "chargpt", lambda e, f, cells, s: concluded.extend((c.arm, c.seed) for c in cells)
             )
         return code, said, concluded
@@ -189,10 +189,10 @@ def test_command_that_goes_on_is_another(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     said: list[str] = []
-    call = sweeping.command if verb == "sweep" else partial(actions.experiment, compared=print)
+    call = sweep_command.command if verb == "sweep" else partial(commands.experiment, compared=print)
     with (
-        mock.patch.object(actions, "carry_out", return_value=Outcome(stopped="SIGINT")),
-        mock.patch.object(sweeping, "carry_out", return_value=Outcome(stopped="SIGINT")),
+        mock.patch.object(commands, "carry_out", return_value=Outcome(stopped="SIGINT")),
+        mock.patch.object(sweep_command, "carry_out", return_value=Outcome(stopped="SIGINT")),
     ):
         call(words, said.append, "chargpt", lambda *told: None)
     assert said[-1] == f"stopped by SIGINT; go on with: chargpt {again}"
@@ -211,13 +211,13 @@ def test_piped_text_goes_on_from_where_it_was_kept(tmp_path: Path, monkeypatch: 
     said: list[str] = []
     stopped = Outcome(stopped="SIGINT")
     with (
-        mock.patch.object(actions, "carry_out", return_value=stopped),
-        mock.patch.object(sweeping, "carry_out", return_value=stopped),
+        mock.patch.object(commands, "carry_out", return_value=stopped),
+        mock.patch.object(sweep_command, "carry_out", return_value=stopped),
     ):
-        sweeping.command(["--model.rope=True,False", "--data.path=-"], said.append, "chargpt", lambda *told: None)
+        sweep_command.command(["--model.rope=True,False", "--data.path=-"], said.append, "chargpt", lambda *told: None)
         assert said[-1].endswith(
             "sweep --model.rope=True,False --folder=out/sweeps/1 --data.path=out/sweeps/1/text.txt"
         )
         words = ["run", "rope", "--data=-"]
-        actions.experiment(words, said.append, "chargpt", lambda *told: None, print)
+        commands.experiment(words, said.append, "chargpt", lambda *told: None, print)
         assert said[-1].endswith("experiment run rope --data=out/experiments/rope/text.txt")

@@ -14,8 +14,8 @@ import pytest
 from mingpt import cli
 from mingpt.core.errors import CheckpointError, DataError, MingptError, UsageError
 from mingpt.core.run_files.records import read_run
-from mingpt.experiments import runner, sweeping
-from mingpt.experiments.grid import experiment_of
+from mingpt.experiments import runner, sweep_command
+from mingpt.experiments.sweep import experiment_of
 from mingpt.report.experiment_files import read_record
 
 
@@ -28,13 +28,13 @@ def sweep(here: Any, tiny_flags: list[str], tmp_path: Path, monkeypatch: pytest.
         said: list[str] = []
         flags = [*tiny_flags, "--seeds=1", "--folder=S", *words, vary]
         with mock.patch.object(runner, "in_process_of_its_own", lambda *args, threads: here(*args)):
-            return sweeping.command(flags, said.append, "chargpt", lambda *told: None), said
+            return sweep_command.command(flags, said.append, "chargpt", lambda *told: None), said
 
     return call
 
 
 def text_of(*words: str) -> str:
-    return sweeping.data_of(experiment_of(["--model.rope=True,False", *words]))
+    return sweep_command.data_of(experiment_of(["--model.rope=True,False", *words]))
 
 
 def test_comma_list_of_texts_is_rejected_with_both_spellings(sweep: Any, here: Any) -> None:
@@ -218,7 +218,7 @@ def test_other_versions_are_said_and_kept(sweep: Any) -> None:
 @pytest.mark.parametrize("wrong", [DataError, CheckpointError])
 def test_error_keeps_its_kind_when_the_combination_is_named(sweep: Any, wrong: type[MingptError]) -> None:
     with (
-        mock.patch("mingpt.experiments.checking.prepare", side_effect=wrong("no")),
+        mock.patch("mingpt.experiments.validate.prepare", side_effect=wrong("no")),
         pytest.raises(wrong, match=r"no \(in the combination model.rope=True\)"),
     ):
         sweep()

@@ -14,7 +14,7 @@ import pytest
 from mingpt import cli
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_lines
-from mingpt.experiments import actions
+from mingpt.experiments import commands
 from mingpt.report import index, page
 from mingpt.report.experiment_files import smallness, smallness_of
 from mingpt.report.publish import portable, publish, unfinished
@@ -210,7 +210,7 @@ def test_committed_pages_are_older_than_their_files(tmp_path: Path) -> None:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "README.md", tmp_path / "README.md")
-    actions.redraw(tmp_path / "results")
+    commands.redraw(tmp_path / "results")
     index.write(tmp_path / "results", tmp_path / "README.md", tmp_path / "docs" / "ideas")
     files = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
     other = [str(path) for path in files if (ROOT / path).read_bytes() != (tmp_path / path).read_bytes()]

@@ -12,13 +12,13 @@ from mingpt.core.run_files.records import HOME
 from mingpt.core.say import Say
 from mingpt.core.signals import EXIT_CODES
 from mingpt.data.text_files import STDIN, given_as
-from mingpt.experiments.asked import check_experiment, publish_options, run_options, settings_alone, show_options
+from mingpt.experiments.arguments import check_experiment, publish_options, run_options, settings_alone, show_options
 from mingpt.experiments.base import Experiment, Settings
-from mingpt.experiments.conclude import Show, said_of
-from mingpt.experiments.crew import Outcome
-from mingpt.experiments.known import EXPERIMENTS
-from mingpt.experiments.picturing import draw, drawing, palette
+from mingpt.experiments.catalogue import EXPERIMENTS
+from mingpt.experiments.drawings import draw, drawing, palette
+from mingpt.experiments.executor import Outcome
 from mingpt.experiments.runner import Conclude, Wish, carry_out
+from mingpt.experiments.summarize import Show, said_of
 from mingpt.report import index, page, pictures
 from mingpt.report.drawing import Drawing
 from mingpt.report.experiment_files import PAGE, SUMMARY, read_record, read_summary

@@ -7,7 +7,7 @@ from mingpt.benchmarks import attention
 from mingpt.benchmarks.options.attention import Options
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
-from mingpt.experiments.measures.timing import SPREAD, banded_lines, spread
+from mingpt.experiments.measurements.timing import SPREAD, banded_lines, spread
 from mingpt.models.attention.layers import GroupedQueryAttention
 from mingpt.models.base import ModelConfig
 from mingpt.report.figure_layout import log_ticks

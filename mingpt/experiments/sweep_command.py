@@ -13,14 +13,14 @@ from mingpt.core.paths import path_of
 from mingpt.core.run_files.records import HOME
 from mingpt.core.say import Say, silent
 from mingpt.data.text_files import STDIN
-from mingpt.experiments import checking
-from mingpt.experiments.actions import ended, without
-from mingpt.experiments.asked import SweepOptions, own_words, sweep_options
+from mingpt.experiments import validate
+from mingpt.experiments.arguments import SweepOptions, own_words, sweep_options
 from mingpt.experiments.base import Experiment
-from mingpt.experiments.conclude import conclude as conclude_with
-from mingpt.experiments.grid import OURS, experiment_of, of_values, spelled
-from mingpt.experiments.plan import config_of
+from mingpt.experiments.commands import ended, without
 from mingpt.experiments.runner import Conclude, Wish, carry_out
+from mingpt.experiments.summarize import conclude as conclude_with
+from mingpt.experiments.sweep import OURS, experiment_of, of_values, spelled
+from mingpt.experiments.trials import config_of
 from mingpt.report.formatting import counted
 from mingpt.report.significance import FEWEST
 from mingpt.report.tables import ComparisonTable, compare
@@ -122,7 +122,7 @@ def _announce(wanted: Experiment, seeds: int, say: Say) -> None:
     if seeds < FEWEST:
         say(f"{counted(seeds, 'seed')}: losses are shown, but a significance test needs --seeds={FEWEST} or more")
     variants = {name: config_of(stages[0]) for name, stages in wanted.arms.items()}
-    for line in [*checking.uncompared(variants), *checking.without_effect(variants)]:
+    for line in [*validate.uncompared(variants), *validate.without_effect(variants)]:
         say(line)
 
 

@@ -9,7 +9,7 @@ from mingpt.core.atomic_io import write_atomic
 from mingpt.core.errors import in_one_line
 from mingpt.core.say import Say
 from mingpt.experiments.base import Cell, Experiment
-from mingpt.experiments.picturing import measured
+from mingpt.experiments.drawings import measured
 from mingpt.report import page
 from mingpt.report.compare import Comparison
 from mingpt.report.experiment_files import PAGE, SUMMARY

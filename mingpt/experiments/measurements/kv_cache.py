@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
-from mingpt.experiments.measures.timing import SPREAD, spread
+from mingpt.experiments.measurements.timing import SPREAD, spread
 from mingpt.inference.generate import Sampling, generate
 from mingpt.model import GPT
 from mingpt.models.base import ModelConfig

@@ -23,7 +23,7 @@ from mingpt.core.say import Say
 from mingpt.core.signals import stop_on_signals
 from mingpt.experiments.base import Cell, steps_of
 from mingpt.experiments.identity import changed
-from mingpt.experiments.plan import folder_name, words_of
+from mingpt.experiments.trials import folder_name, words_of
 from mingpt.runs import checkpoint
 from mingpt.runs.config import Config
 

@@ -9,7 +9,7 @@ from mingpt.core.run_files.curves import Curve, mean_curve
 from mingpt.core.run_files.records import read_run
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row
-from mingpt.experiments.measures.lengths import last_runs
+from mingpt.experiments.measurements.context_length import last_runs
 from mingpt.inference.causality import influence, leaks
 from mingpt.report.fonts import plain
 from mingpt.report.heatmaps import influence_square, token_name

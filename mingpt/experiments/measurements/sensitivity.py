@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row
-from mingpt.experiments.measures.lengths import held_out_windows, last_runs
+from mingpt.experiments.measurements.context_length import held_out_windows, last_runs
 from mingpt.models.base import LanguageModel, evaluating
 from mingpt.report.figure_layout import log_ticks
 from mingpt.report.fonts import plain

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
-from mingpt.experiments.measures.timing import SPREAD, spread
+from mingpt.experiments.measurements.timing import SPREAD, spread
 from mingpt.model import GPT
 from mingpt.models.attention.attention_maps import attention_weights
 from mingpt.models.attention.layers import GroupedQueryAttention

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
-from mingpt.experiments.common import BOTH_WAYS, RECURRENT, TASK, of_group
-from mingpt.experiments.measures.timing import SPREAD, banded_lines, spread
-from mingpt.experiments.measures.windows import longer_half, time_slopes
+from mingpt.experiments.defaults import BOTH_WAYS, RECURRENT, TASK, of_group
+from mingpt.experiments.measurements.timing import SPREAD, banded_lines, spread
+from mingpt.experiments.measurements.window_cost import longer_half, time_slopes
 from mingpt.models.base import LanguageModel, ModelConfig, evaluating
 from mingpt.models.recurrent.layers import READINGS
 from mingpt.report.figure_layout import log_ticks

@@ -13,7 +13,7 @@ from mingpt.data.data_config import DataConfig
 from mingpt.data.dataset import Corpus, prepare
 from mingpt.data.splits import refuse_short
 from mingpt.experiments.base import Cell
-from mingpt.experiments.plan import naming
+from mingpt.experiments.trials import naming
 from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.runs import checkpoint, compatibility, summary
 from mingpt.runs.checkpoint import Checkpoint

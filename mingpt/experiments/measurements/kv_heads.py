@@ -10,7 +10,7 @@ from mingpt.benchmarks import gqa
 from mingpt.benchmarks.options.gqa import Options
 from mingpt.core.say import silent
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
-from mingpt.experiments.measures.timing import SPREAD, spread
+from mingpt.experiments.measurements.timing import SPREAD, spread
 from mingpt.models.attention.layers import GroupedQueryAttention
 from mingpt.models.base import ModelConfig
 from mingpt.report.palette import INK, Palette

@@ -18,7 +18,7 @@ from torch import Tensor
 from mingpt.core.errors import NotFiniteError
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
-from mingpt.experiments.common import GPT, RECURRENT, SIX_GRAM, TASK, of_group
+from mingpt.experiments.defaults import GPT, RECURRENT, SIX_GRAM, TASK, of_group
 from mingpt.models.base import LanguageModel, ModelConfig, evaluating
 from mingpt.report.figure_layout import log_ticks
 from mingpt.report.palette import INK, Palette
