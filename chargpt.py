@@ -2,7 +2,7 @@
 
 import sys
 
-from mingpt.cli import main
+from mingpt.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -29,7 +29,7 @@ from mingpt.runs.config import Config
 
 LOOK_S = 0.1  # between looks at a running process
 AGAIN_S = 1.0  # before asking again for what another crew holds
-CHILD = "import sys; from mingpt.cli import main; sys.exit(main(sys.argv[1:]))"
+CHILD = "import sys; from mingpt.cli.main import main; sys.exit(main(sys.argv[1:]))"
 Launch = Callable[[Config, Path, Event], int]  # (configuration, log, wish to stop) -> exit code
 
 

@@ -1,6 +1,6 @@
 """The whole command in processes of its own, as many as one likes: forked from one that has loaded everything already.
 
-A child calls `mingpt.cli.main` as `python chargpt.py` does, with what costs most of a tiny run left out.
+A child calls `mingpt.cli.main.main` as `python chargpt.py` does, with what costs most of a tiny run left out.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from mingpt import cli
+from mingpt.cli import main
 from tests.run.conftest import without_frills
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["mingpt.console", "mingpt.runs.run", "rich.console", "tests.campaign.children"])
+CONTEXT.set_forkserver_preload(["mingpt.cli.results", "mingpt.runs.run", "rich.console", "tests.campaign.children"])
 PATIENCE = 60.0  # seconds until a child is taken for stuck
 
 
@@ -89,5 +89,5 @@ def _child(words: list[str], out: Path, err: Path, prepare: Callable[..., Any] |
     ):
         if prepare:
             prepare(*given)
-        code = cli.main(words)
+        code = main.main(words)
     sys.exit(code)

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mingpt import cli, trainer
+from mingpt import trainer
+from mingpt.cli import main
 from mingpt.runs import run, run_dir, summary
 from mingpt.runs.callbacks import Guard, Saver
 from mingpt.runs.metrics_log import JsonLines
@@ -49,7 +50,7 @@ def measured(words: list[str]) -> tuple[dict[str, float], float]:
         setattr(place, attribute, clocked(spent, name, getattr(place, attribute)))
     trainer.Trainer.run = clocked(spent, "loop", trainer.Trainer.run)  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as home:
-        assert cli.main([*words, f"--system.work_dir={Path(home) / 'run'}"]) in (0, 143)  # as far as it came
+        assert main.main([*words, f"--system.work_dir={Path(home) / 'run'}"]) in (0, 143)  # as far as it came
     return spent, spent.pop("loop")
 
 

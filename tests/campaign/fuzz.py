@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.core.atomic_io import sha256
 from mingpt.core.errors import MingptError, NotFiniteError, UsageError
 from mingpt.runs import checkpoint, run
@@ -262,7 +262,7 @@ def ended(words: list[str]) -> str:
     out, err = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), without_frills(), at_most(HANGS):
-            code = cli.main(words)
+            code = main.main(words)
     except BaseException as error:  # whatever it is, the command should have said it in a line
         return f"{type(error).__name__}: {error}"
     errors = [line for line in err.getvalue().splitlines() if line.startswith("error: ")]

@@ -5,7 +5,7 @@ import io
 import os
 from pathlib import Path
 
-from mingpt import cli
+from mingpt.cli import main
 from tests.campaign.tally import Tally, campaign
 from tests.cli.test_settings import WRONG
 
@@ -18,7 +18,7 @@ def wrong_settings(home: Path, trials: int) -> Tally:
         for words, named, rule in WRONG[:trials]:
             out, err = io.StringIO(), io.StringIO()
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                code = cli.main(words.split(" "))
+                code = main.main(words.split(" "))
             said = err.getvalue()
             line = said.startswith(f"error: {named}: ") and rule in said and said.count("\n") == 1
             held = code == 2 and line and not out.getvalue() and not any(home.iterdir())

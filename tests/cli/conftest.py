@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from leaking import FULL, LEARNED, MASKED
 from matplotlib.figure import Figure
 
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.core.errors import DataError
 from mingpt.models.attention.kernels import Sdpa
 
@@ -56,7 +56,7 @@ def chargpt() -> Chargpt:
     def call(*words: str) -> Outcome:
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = cli.main(words)
+            code = main.main(words)
         return Outcome(code, out.getvalue(), err.getvalue())
 
     return call

@@ -76,7 +76,7 @@ class Rejecting:
             raise AssertionError("torch was imported")
 
 sys.meta_path.insert(0, Rejecting())
-from mingpt.cli import main
+from mingpt.cli.main import main
 
 ended = []
 for words in json.load(sys.stdin):
@@ -115,7 +115,7 @@ def test_help_needs_no_torch() -> None:
 
 def test_checking_a_command_line_loads_no_numpy() -> None:
     code = (
-        "import sys; from mingpt.cli import main; main(['train', '--help'])\n"
+        "import sys; from mingpt.cli.main import main; main(['train', '--help'])\n"
         "assert not {'numpy', 'filelock', 'torch'} & set(sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
@@ -129,7 +129,7 @@ def test_training_on_a_cpu_does_not_import_the_compiler(tmp_path: Path, family: 
     other = ["--trainer.batch_size=2", "--wandb.mode=disabled", "--system.threads=1", f"--data.path={tmp_path}/t.txt"]
     words = [*family, *small, *other, "--trainer.device=cpu", f"--system.work_dir={tmp_path}/run"]
     code = (
-        "import sys; from mingpt.cli import main; code = main(sys.argv[1:])\n"
+        "import sys; from mingpt.cli.main import main; code = main(sys.argv[1:])\n"
         "assert 'torch' in sys.modules and not {'torch._dynamo', 'torch._inductor'} & set(sys.modules)\n"
         "sys.exit(code)"
     )

@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 
 import mingpt
-from mingpt.console import show_outcome
+from mingpt.cli.options import SampleOptions
+from mingpt.cli.results import show_outcome
 from mingpt.core.config_cli import Flags
 from mingpt.core.run_files.reading import read_lines
 from mingpt.core.shell import quoted
-from mingpt.options import SampleOptions
 
 ODD = "shapes [1, 2] and [/bold] [red]at[/red] :warning: out/[a] " + "x" * 100
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -55,7 +55,9 @@ def test_sample_of_the_outcome_is_the_last_one_and_cannot_steer_the_screen(
     show_outcome(run, console, "chargpt")
     sampled = read_lines(trained / "samples.jsonl")[0]["text"]
     assert sampled in ESCAPE.sub("", printed(console))
-    monkeypatch.setattr("mingpt.console._sample", lambda run, prompt: "O, [/] :warning: [red]\x1b[2J\x9b2J\u202eend")
+    monkeypatch.setattr(
+        "mingpt.cli.results._sample", lambda run, prompt: "O, [/] :warning: [red]\x1b[2J\x9b2J\u202eend"
+    )
     show_outcome(run, console, "chargpt")
     assert "O, [/] :warning: [red]\\x1b[2J\\x9b2J\\u202eend" in ESCAPE.sub("", printed(console))
 

@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.core.config_cli import Flags
 from mingpt.core.errors import DataError
 from mingpt.runs import config
@@ -91,7 +91,7 @@ def test_readme_names_a_setting_or_verb_that_there_is_not() -> None:
     assert len(named) > 10
     assert {*named} <= config.Config().flat().keys()
     verbs = re.findall(r"chargpt(?:\.py)? ([a-z_]+)", " ".join(re.findall(r"`+[^`]+`+", README)))
-    assert {*verbs} <= cli.VERBS.keys()
+    assert {*verbs} <= main.VERBS.keys()
     assert {"sample", "eval"} <= {*verbs}
 
 

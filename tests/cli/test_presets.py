@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.core.errors import DataError, UsageError
 from mingpt.experiments.sweep import experiment_of
 from mingpt.runs import config as settings
 
-ROOT = Path(cli.__file__).parents[1]
+ROOT = Path(main.__file__).parents[1]
 
 
 @pytest.mark.usefixtures("untouched")
@@ -79,9 +79,9 @@ def test_missing_library_is_named_with_what_installs_it(
     def missing(rest: Any) -> int:
         raise ModuleNotFoundError("no", name="einops.layers")
 
-    monkeypatch.setitem(cli.VERBS, "sample", missing)
+    monkeypatch.setitem(main.VERBS, "sample", missing)
     if not checkout:
-        monkeypatch.setattr(cli, "REQUIREMENTS", tmp_path / "requirements.txt")
+        monkeypatch.setattr(main, "REQUIREMENTS", tmp_path / "requirements.txt")
     assert chargpt("sample").refusal == f"einops is not installed: run `pip install {command}`"
 
 

@@ -13,12 +13,12 @@ import torch
 from rich.cells import cell_len
 from rich.console import Console
 
-from mingpt import progress
-from mingpt.live import fit
-from mingpt.progress import Watch
+from mingpt.cli import progress
+from mingpt.cli.live import fit
+from mingpt.cli.progress import Watch
+from mingpt.cli.terminal import can_redraw, stdout_console
+from mingpt.cli.terminal_plot import History, draw
 from mingpt.report.formatting import duration
-from mingpt.terminal import can_redraw, stdout_console
-from mingpt.terminal_plot import History, draw
 from mingpt.training.phases import Phases
 from mingpt.training.trainer_config import TrainerConfig
 

@@ -9,7 +9,7 @@ import torch
 from company import alone
 from torch import nn
 
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.core.errors import UsageError
 from mingpt.distributed import ddp_fsdp
 from mingpt.distributed.ddp_fsdp import Replicas, Shards
@@ -57,7 +57,7 @@ def test_half_told_process_waits_for_company_or_trains_alone(
         launched(TOLD | {"RANK": "x"})
     monkeypatch.setenv("WORLD_SIZE", "8")
     assert rank() == 0
-    assert cli.main(["--trainer.max_iters=1"]) == 2
+    assert main.main(["--trainer.max_iters=1"]) == 2
     assert capsys.readouterr().err.startswith("error: WORLD_SIZE=8: needs RANK, MASTER_ADDR")
 
 

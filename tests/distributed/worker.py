@@ -22,7 +22,8 @@ from typing import Any
 
 import torch
 
-from mingpt import cli, console
+from mingpt.cli import main as cli
+from mingpt.cli import results
 from mingpt.distributed.torchrun_env import launched, rank
 from mingpt.report import loss_plot
 from mingpt.runs import checkpoint, summary
@@ -90,7 +91,7 @@ def train(argv: list[str], fault: list[Any] | None) -> int:
 
 def main(programme: str, answers: str) -> int:
     torch.set_default_dtype(torch.float64)
-    console.show_outcome = lambda *given: None  # type: ignore[assignment]
+    results.show_outcome = lambda *given: None  # type: ignore[assignment]
     summary.matrix_rate = lambda device: 1e9  # type: ignore[attr-defined]
     loss_plot.draw = lambda folder: folder / "loss.png"  # type: ignore[assignment]
     codes = []

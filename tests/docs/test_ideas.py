@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib
 import pytest
 
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.runs.config import Config
 
@@ -126,7 +126,7 @@ def chargpt(capsys: pytest.CaptureFixture[str]) -> Any:
     """`chargpt("sample", "--seed=1")`, in this process -> what was printed and complained of."""
 
     def call(*words: str) -> str:
-        cli.main(words)
+        main.main(words)
         printed = capsys.readouterr()
         return printed.out + printed.err
 

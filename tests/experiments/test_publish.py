@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.experiments import summarize, trials
 from mingpt.experiments.base import DEFAULTS, Experiment, Measurement
 from mingpt.experiments.catalogue import EXPERIMENTS
@@ -45,7 +45,7 @@ def carried_out(known: Experiment, text_file: Path, here: Any) -> None:
 def test_finished_experiment_is_not_kept_or_drawn(known: Experiment, text_file: Path, here: Any, capsys: Any) -> None:
     Path("README.md").write_text("<!-- results -->\n<!-- /results -->\n")
     carried_out(known, text_file, here)
-    assert cli.main(["experiment", "publish", "tiny"]) == 0
+    assert main.main(["experiment", "publish", "tiny"]) == 0
     first = {path: path.read_bytes() for path in Path("results").rglob("*") if path.is_file()}
     drawn = first[Path("results/tiny/figures/far.svg")].decode()
     for said in ("It falls by 1.", "Farther is worse.", "validation loss, nats per token"):
@@ -55,7 +55,7 @@ def test_finished_experiment_is_not_kept_or_drawn(known: Experiment, text_file: 
     assert not any(path.suffix == ".safetensors" for path in first)
     assert all(str(Path.cwd()).encode() not in content for content in first.values())
     capsys.readouterr()
-    assert cli.main(["experiment", "publish"]) == 0
+    assert main.main(["experiment", "publish"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "out/experiments/tiny -> results/tiny"
     assert {path: path.read_bytes() for path in Path("results").rglob("*") if path.is_file()} == first
 
@@ -64,15 +64,15 @@ def test_unfinished_experiment_is_kept_or_silently_left_out(known: Experiment, c
     folder = Path("out/experiments/tiny")
     folder.mkdir(parents=True)
     (folder / "record.json").write_text(json.dumps({"name": "tiny", "arms": {"a": []}, "seeds": 2}))
-    assert cli.main(["experiment", "publish", "tiny"]) == 2
+    assert main.main(["experiment", "publish", "tiny"]) == 2
     assert "out/experiments/tiny: it is unfinished: 0 of 2 runs" in capsys.readouterr().err
-    assert cli.main(["experiment", "publish"]) == 0
+    assert main.main(["experiment", "publish"]) == 0
     assert "left out: out/experiments/tiny: it is unfinished" in capsys.readouterr().out
     assert not Path("results").exists()
 
 
 def test_publish_says_when_there_is_nothing_to_publish(known: Experiment, capsys: Any) -> None:
-    assert cli.main(["experiment", "publish"]) == 0
+    assert main.main(["experiment", "publish"]) == 0
     assert capsys.readouterr().out.startswith("nothing to publish: no finished experiment in out/experiments; ")
     assert not Path("results").exists()
 
@@ -80,17 +80,17 @@ def test_publish_says_when_there_is_nothing_to_publish(known: Experiment, capsys
 def test_show_prints_the_result_of_a_finished_experiment(
     known: Experiment, text_file: Path, here: Any, capsys: Any
 ) -> None:
-    assert cli.main(["experiment", "show", "tiny"]) == 0
+    assert main.main(["experiment", "show", "tiny"]) == 0
     assert "result" not in capsys.readouterr().out
     carried_out(known, text_file, here)
     for home in ("out/experiments/tiny", "results/tiny"):
-        assert cli.main(["experiment", "show", "tiny"]) == 0
+        assert main.main(["experiment", "show", "tiny"]) == 0
         shown = capsys.readouterr().out
         assert f"result, from {home}:\narm      seeds" in shown
         assert ["RoPE", "2"] in [line.split()[:2] for line in shown.splitlines()]
         assert "no verdict on RoPE and learned" in shown
         assert shown.endswith("It falls by 1\n")
-        cli.main(["experiment", "publish", "tiny"])
+        main.main(["experiment", "publish", "tiny"])
         capsys.readouterr()
         Path("out").rename("elsewhere") if Path("out").exists() else None
 
@@ -114,7 +114,7 @@ def test_form_that_was_not_meant_is_published(known: Experiment, capsys: Any) ->
         (folder / "record.json").write_text(json.dumps({"name": "tiny", "arms": {"a": []}, "seeds": 2}))
     said = {}
     for words in ((), ("--quick",), ("tiny",), ("tiny", "--quick"), ("--quick", "tiny")):
-        cli.main(["experiment", "publish", *words])
+        main.main(["experiment", "publish", *words])
         told = "".join(capsys.readouterr())
         said[words] = [name for name in ("tiny", "tiny-quick") if f"out/experiments/{name}: it is" in told]
     assert said == {

@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.core.errors import UsageError
 from mingpt.experiments import commands, runner, sweep_command
 from mingpt.experiments.catalogue import EXPERIMENTS
@@ -150,7 +150,7 @@ def test_wrong_words_are_run_or_explained_badly(
     words: list[str], complaint: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(words) == 2
+    assert main.main(words) == 2
     shown = capsys.readouterr()
     pieces = complaint.split(" .* ")
     assert all(piece in shown.err for piece in pieces), shown.err
@@ -160,10 +160,10 @@ def test_wrong_words_are_run_or_explained_badly(
 
 def test_list_or_help_lacks_an_experiment(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["experiment", "list"], ["experiment"], ["experiment", "--help"], ["experiment", "run"]):
-        assert cli.main(words) == 0
+        assert main.main(words) == 0
         listed = capsys.readouterr().out
         assert all(name in listed for name in EXPERIMENTS)
-    assert cli.main(["sweep", "--help"]) == 0
+    assert main.main(["sweep", "--help"]) == 0
     assert "--seeds" in capsys.readouterr().out
 
 
@@ -202,7 +202,7 @@ def test_experiment_names_its_own_flag_for_a_missing_text(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["experiment", "run", "gqa", "--quick", "--data=nope"]) == 3
+    assert main.main(["experiment", "run", "gqa", "--quick", "--data=nope"]) == 3
     assert capsys.readouterr().err.startswith("error: data: there is no file 'nope'")
 
 

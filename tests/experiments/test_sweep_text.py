@@ -11,7 +11,7 @@ from unittest import mock
 
 import pytest
 
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.core.errors import CheckpointError, DataError, MingptError, UsageError
 from mingpt.core.run_files.records import read_run
 from mingpt.experiments import runner, sweep_command
@@ -122,7 +122,9 @@ def test_piped_text_is_read_once_for_all_trials(
 
 
 def test_prepared_folder_is_taken_as_in_training(sweep: Any, here: Any, text_file: Path, tmp_path: Path) -> None:
-    assert cli.main(["prepare", f"--data.path={text_file}", "--data.val_fraction=0.25", f"--out={tmp_path / 'P'}"]) == 0
+    assert (
+        main.main(["prepare", f"--data.path={text_file}", "--data.val_fraction=0.25", f"--out={tmp_path / 'P'}"]) == 0
+    )
     with pytest.raises(UsageError, match=r"data\.val_fraction=0\.1"):
         sweep("--data.path=P")
     code, _ = sweep("--data.path=P", "--data.val_fraction=0.25")
@@ -158,7 +160,8 @@ def test_text_that_changes_between_trials_is_not_trained_on(sweep: Any, here: An
 def test_other_weights_are_another_sweep(sweep: Any, here: Any, tiny_flags: list[str], tmp_path: Path) -> None:
     for seed in (1, 2):
         assert (
-            cli.main([*tiny_flags, "--wandb.mode=disabled", f"--system.seed={seed}", f"--system.work_dir=P{seed}"]) == 0
+            main.main([*tiny_flags, "--wandb.mode=disabled", f"--system.seed={seed}", f"--system.work_dir=P{seed}"])
+            == 0
         )
     vary = "--trainer.learning_rate=1e-3,1e-4"
     code, _ = sweep("--model.pretrained_folder=P1", vary=vary)
@@ -175,7 +178,9 @@ def test_other_weights_are_another_sweep(sweep: Any, here: Any, tiny_flags: list
     assert here.trained == []
     assert read_run(Path("S/cells/trainer.learning_rate=1e-3/seed-1")).last["val_loss"] == before
     goes_on = ["--trainer.max_iters=3", "--trainer.resume=True", "--trainer.resume_changed=True"]
-    assert cli.main([*tiny_flags, *goes_on, "--system.seed=1", "--wandb.mode=disabled", "--system.work_dir=moved"]) == 0
+    assert (
+        main.main([*tiny_flags, *goes_on, "--system.seed=1", "--wandb.mode=disabled", "--system.work_dir=moved"]) == 0
+    )
     with pytest.raises(UsageError, match="sha256 of its weights was"):
         sweep("--model.pretrained_folder=moved", vary=vary)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mingpt
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.data import special_tokens
 from mingpt.data.special_tokens import SpecialTokens
@@ -204,7 +204,7 @@ def test_generation_stops_before_a_token_that_ends_a_text(folder: Path, capsys: 
     second, stopped = mingpt.load(made), first.generate("ROMEO", place, temperature=0)
     assert second.generate("ROMEO", **how) == stopped
     assert second.generate("ROMEO", 12, temperature=0) == first.generate("ROMEO", 12, temperature=0) != stopped
-    assert cli.main(["sample", f"--run={made}", "--prompt=ROMEO", *(f"--{k}={v}" for k, v in how.items())]) == 0
+    assert main.main(["sample", f"--run={made}", "--prompt=ROMEO", *(f"--{k}={v}" for k, v in how.items())]) == 0
     assert capsys.readouterr().out == stopped + "\n"
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mingpt import cli
-from mingpt.comparing import show
+from mingpt.cli import main
+from mingpt.cli.compare import show
 from mingpt.report.compare import comparison
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def test_equal_time_is_shown_only_with_a_result(six: list[Path], make_run: Any) 
 
 def test_file_of_the_table_is_named(six: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "table.csv"
-    assert cli.main(["compare", f"--csv={table}", *map(str, six)]) == 0
+    assert main.main(["compare", f"--csv={table}", *map(str, six)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"table: {table}"
     assert len(table.read_text().splitlines()) == 3
 
@@ -53,7 +53,7 @@ def test_narrow_terminal_breaks_names_or_numbers(six: list[Path]) -> None:
 
 
 def test_compare_prints_no_table_or_no_verdict(six: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["compare", *map(str, six)]) == 0
+    assert main.main(["compare", *map(str, six)]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     rows = [line.split() for line in out.splitlines()]
@@ -64,7 +64,7 @@ def test_compare_prints_no_table_or_no_verdict(six: list[Path], capsys: pytest.C
 
 
 def test_json_is_not_all_that_is_printed(six: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["compare", "--json", *map(str, six)]) == 0
+    assert main.main(["compare", "--json", *map(str, six)]) == 0
     out, err = capsys.readouterr()
     found = json.loads(out)
     assert found.pop("rows")
@@ -88,7 +88,7 @@ def test_refusal_is_no_single_line(
 ) -> None:
     make_run("other", text="u")
     monkeypatch.chdir(six[0].parent)
-    assert cli.main(["compare", *words]) == code
+    assert main.main(["compare", *words]) == code
     out, err = capsys.readouterr()
     assert out == ""
     assert said in err
@@ -97,7 +97,7 @@ def test_refusal_is_no_single_line(
 
 def test_compare_or_report_loads_torch(six: list[Path], tmp_path: Path) -> None:
     script = (
-        "import sys; from mingpt.cli import main\n"
+        "import sys; from mingpt.cli.main import main\n"
         f"assert main(['compare', *{list(map(str, six))!r}]) == 0\n"
         f"assert main(['report', *{list(map(str, six))!r}, '--out', {str(tmp_path / 'r.html')!r}]) == 0\n"
         "assert 'torch' not in sys.modules, 'torch'"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.core.atomic_io import save_picture
 from mingpt.core.errors import UsageError
 from mingpt.report import figures, fonts, heatmaps, page
@@ -182,7 +182,7 @@ def test_report_writes_its_figures_as_files(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "made").mkdir()
-    assert cli.main(["report", *map(str, runs), "--out=made/page.html", "--figures=png,pdf"]) == 0
+    assert main.main(["report", *map(str, runs), "--out=made/page.html", "--figures=png,pdf"]) == 0
     assert {path.name for path in (tmp_path / "made" / "figures").iterdir()} == {
         f"held-out-by-{over}.{ending}" for over in ("steps", "seconds") for ending in ("png", "pdf")
     }
@@ -195,10 +195,10 @@ def test_report_of_an_experiment_writes_what_can_be_drawn_again(
 ) -> None:
     (experiment_folder / "figures").mkdir()
     (experiment_folder / "figures" / "far.svg").write_text("<svg><title>Far.</title></svg>")
-    assert cli.main(["report", str(experiment_folder), "--figures=png"]) == UsageError.exit_code
+    assert main.main(["report", str(experiment_folder), "--figures=png"]) == UsageError.exit_code
     assert "far.svg: is of no experiment that is known here" in capsys.readouterr().err
     (experiment_folder / "figures" / "far.svg").unlink()
-    assert cli.main(["report", str(experiment_folder), "--figures=png"]) == 0
+    assert main.main(["report", str(experiment_folder), "--figures=png"]) == 0
     assert (experiment_folder / "figures" / "held-out-by-steps.png").is_file()
 
 
@@ -207,6 +207,6 @@ def test_report_rejects_another_format_before_it_writes(
     runs: list[Path], tmp_path: Path, capsys: Any, formats: str
 ) -> None:
     out = tmp_path / "page.html"
-    assert cli.main(["report", str(runs[0]), f"--out={out}", f"--figures={formats}"]) == UsageError.exit_code
+    assert main.main(["report", str(runs[0]), f"--out={out}", f"--figures={formats}"]) == UsageError.exit_code
     assert "must be of svg, png, pdf" in capsys.readouterr().err
     assert not out.exists()

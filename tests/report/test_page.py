@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.core.errors import UsageError
 from mingpt.core.run_files.curves import Curve
 from mingpt.report import figures, index, page
@@ -235,9 +235,9 @@ def test_colours_can_not_be_seen() -> None:
 
 def test_report_goes_elsewhere(runs: list[Path], tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["report", str(runs[0])]) == 0
-    assert cli.main(["report", *map(str, runs)]) == 0
-    assert cli.main(["report", "--out", "my page.html", *map(str, runs)]) == 0
+    assert main.main(["report", str(runs[0])]) == 0
+    assert main.main(["report", *map(str, runs)]) == 0
+    assert main.main(["report", "--out", "my page.html", *map(str, runs)]) == 0
     assert capsys.readouterr().out.splitlines() == [f"{runs[0]}/report.html", "report.html", "my page.html"]
     assert (runs[0] / "report.html").exists()
     assert (tmp_path / "report.html").read_bytes() == (tmp_path / "my page.html").read_bytes()
@@ -246,7 +246,7 @@ def test_report_goes_elsewhere(runs: list[Path], tmp_path: Path, capsys: Any, mo
 def test_newest_run_is_not_the_default(make_run: Any, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     make_run("out/chargpt")
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["report"]) == 0
+    assert main.main(["report"]) == 0
     assert capsys.readouterr() == ("out/chargpt/report.html\n", "run: out/chargpt\n")
 
 
@@ -263,7 +263,7 @@ def test_refusal_is_no_single_line(
     runs: list[Path], tmp_path: Path, capsys: Any, monkeypatch: Any, words: list[str], said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["report", *words]) == UsageError.exit_code
+    assert main.main(["report", *words]) == UsageError.exit_code
     out, err = capsys.readouterr()
     assert out == ""
     assert said in err

@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 import pytest
 
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.experiments import commands
@@ -143,7 +143,7 @@ def test_same_files_give_other_bytes(results: Path, tmp_path: Path) -> None:
 def test_report_of_the_copy_is_another_page(results: Path, monkeypatch: Any, capsys: Any) -> None:
     first = made(results)
     monkeypatch.chdir(results.parent)
-    assert cli.main(["report", "results/positions-quick"]) == 0
+    assert main.main(["report", "results/positions-quick"]) == 0
     assert made(results) == first
 
 

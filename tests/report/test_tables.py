@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import mingpt
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.core.errors import UsageError
 from mingpt.report.compare import comparison
 from mingpt.report.tables import COLUMNS, ComparisonTable, rows_of, to_csv
@@ -37,21 +37,21 @@ def test_row_has_the_numbers_of_the_comparison(six: list[Path]) -> None:
 
 def test_csv_is_printed_alone_or_written_beside_the_table(six: list[Path], tmp_path: Path, capsys: Any) -> None:
     folders = list(map(str, six))
-    assert cli.main(["compare", "--csv", *folders]) == 0
+    assert main.main(["compare", "--csv", *folders]) == 0
     printed, err = capsys.readouterr()
     assert (printed, err) == (to_csv(rows_of(comparison(six))), "")
     read = list(csv.DictReader(io.StringIO(printed)))
     assert [float(row["val_loss"]) for row in read] == [row["val_loss"] for row in rows_of(comparison(six))]
     assert read[0]["difference"] == ""
-    assert cli.main(["compare", *folders, f"--csv={tmp_path / 'table.csv'}"]) == 0
+    assert main.main(["compare", *folders, f"--csv={tmp_path / 'table.csv'}"]) == 0
     assert (tmp_path / "table.csv").read_text() == printed
     assert "model.rope=True" in capsys.readouterr().out
-    assert cli.main(["compare", *folders, "--csv=nowhere/table.csv"]) == 2
-    assert cli.main(["compare", *folders, "--csv", "--json"]) == 2
+    assert main.main(["compare", *folders, "--csv=nowhere/table.csv"]) == 2
+    assert main.main(["compare", *folders, "--csv", "--json"]) == 2
 
 
 def test_json_holds_the_rows(six: list[Path], capsys: Any) -> None:
-    assert cli.main(["compare", "--json", *map(str, six)]) == 0
+    assert main.main(["compare", "--json", *map(str, six)]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == json.loads(json.dumps(rows_of(comparison(six))))
 
 
@@ -94,7 +94,7 @@ def test_one_run_is_not_compared(six: list[Path]) -> None:
 
 
 def test_experiment_is_compared_by_its_folder(experiment_folder: Path, six: list[Path], capsys: Any) -> None:
-    assert cli.main(["compare", str(experiment_folder)]) == 0
+    assert main.main(["compare", str(experiment_folder)]) == 0
     shown = capsys.readouterr().out
     table = mingpt.compare(experiment_folder)
     assert shown.splitlines()[-1] == table.headline

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.core.errors import CheckpointError
 from mingpt.runs import checkpoint, run
 from mingpt.runs.checkpoint import MANIFEST
@@ -63,7 +63,7 @@ def test_full_disk_is_more_than_one_line(
     monkeypatch.setattr(checkpoint, "save", full)
     small = ["--model.n_layer=1", "--model.n_embd=8", "--data.block_size=8", "--trainer.batch_size=4"]
     place = [f"--system.work_dir={tmp_path / 'run'}", f"--data.path={text_file}"]
-    code = cli.main([*small, *place, "--trainer.max_iters=2", "--trainer.save_every=1", "--wandb.mode=disabled"])
+    code = main.main([*small, *place, "--trainer.max_iters=2", "--trainer.save_every=1", "--wandb.mode=disabled"])
     error = capsys.readouterr().err.strip()
     assert code == 1
     assert "No space left on device; what was saved before is whole; make room, and go on from the last" in error

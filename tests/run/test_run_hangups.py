@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.core.streams import lasting
 from mingpt.runs import checkpoint, run
 
@@ -57,7 +57,7 @@ def test_reader_that_has_gone_ends_no_training(
     monkeypatch.setattr(sys, "stdout", unread)
     small = ["--model.n_layer=1", "--model.n_embd=16", "--data.block_size=8", "--wandb.mode=disabled"]
     place = [f"--data.path={text_file}", f"--system.work_dir={tmp_path / 'run'}", "--trainer.max_iters=4"]
-    assert cli.main([*small, *place]) == 0
+    assert main.main([*small, *place]) == 0
     assert checkpoint.steps(tmp_path / "run") == [4]
     assert sys.stdout is unread
     print("and what is printed later is no error", flush=True)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from stateful import DEFAULTS
 
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.core.errors import OutOfMemoryError, asked_in_vain
 from mingpt.runs import checkpoint, run
 from mingpt.trainer import Trainer
@@ -101,7 +101,7 @@ def test_other_verbs_print_the_error_of_a_library(
         raise RuntimeError(CPU)
 
     monkeypatch.setattr(run, "load", full)
-    assert cli.main(["sample", f"--run={tmp_path}"]) == 1
+    assert main.main(["sample", f"--run={tmp_path}"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: out of memory: 4.29 GB were asked for at once; ask for less at a time")
     assert said.count("\n") == 1

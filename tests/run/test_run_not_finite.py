@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.core.atomic_io import sha256
 from mingpt.core.errors import NotFiniteError, UsageError
 from mingpt.core.run_files.reading import read_lines
@@ -104,7 +104,7 @@ def test_command_ends_with_another_code_than_5(
 
     monkeypatch.setattr(run, "build", build)
     small = ["--model.n_layer=1", "--model.n_embd=8", "--data.block_size=8", "--wandb.mode=disabled"]
-    assert cli.main([*small, f"--system.work_dir={tmp_path / 'run'}", f"--data.path={text_file}"]) == 5
+    assert main.main([*small, f"--system.work_dir={tmp_path / 'run'}", f"--data.path={text_file}"]) == 5
     error = capsys.readouterr().err
     assert error.startswith("error: step 1: loss nan")
     assert error.count("\n") == 1

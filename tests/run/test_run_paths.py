@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.core.paths import absolute, expanded, shown
 from mingpt.data import text_files
@@ -63,7 +63,7 @@ def test_run_stores_absolute_paths_and_shows_relative_ones(
     assert config.data.path == str(made / "text.txt")
     monkeypatch.chdir(made)
     assert run.load("run").folder == made / "run"
-    assert cli.main(["eval", "--run=run"]) == 0
+    assert main.main(["eval", "--run=run"]) == 0
     assert capsys.readouterr().out.endswith("of the held-out text, run\n")
 
 
@@ -188,8 +188,8 @@ def test_tilde_is_the_home_in_every_path(
     monkeypatch.setenv("HOME", str(home))
     short = {"trainer.max_iters": 1, "data.path": "~/text.txt"}
     assert run.train(tiny("~/again", short)).folder == home / "again"
-    assert cli.main(["eval", "--run=~/again", "--text=~/text.txt"]) == 0
-    assert cli.main(["attention", "--run=~/again", "--text=abc", "--out=~/seen.png"]) == 0
+    assert main.main(["eval", "--run=~/again", "--text=~/text.txt"]) == 0
+    assert main.main(["attention", "--run=~/again", "--text=abc", "--out=~/seen.png"]) == 0
     assert (home / "seen.png").is_file()
     exporting.export(run.load("~/again"), "~/exported")
     assert (home / "exported" / "config.json").is_file()
@@ -276,5 +276,5 @@ def test_text_of_a_cache_that_moved_is_found_again(
     (home / "mingpt").mkdir()
     shutil.copy(home / "text.txt", home / "mingpt" / "tinyshakespeare.txt")
     monkeypatch.setenv("XDG_CACHE_HOME", str(home))
-    assert cli.main(["eval", f"--run={home / 'run'}"]) == 0
+    assert main.main(["eval", f"--run={home / 'run'}"]) == 0
     capsys.readouterr()

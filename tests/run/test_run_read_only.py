@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.core.atomic_io import write_atomic
 from mingpt.runs import run
 
@@ -33,22 +33,22 @@ def read_only(tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> Pat
 def test_picture_of_a_read_only_run_names_the_folder_and_another_place(
     read_only: Path, capsys: pytest.CaptureFixture[str], verb: str, name: str
 ) -> None:
-    assert cli.main([verb, "--run=run", "--text=abc"]) == 2
+    assert main.main([verb, "--run=run", "--text=abc"]) == 2
     said = f"error: out=run/{name}: run can't be written; name another place, as --out={name}\n"
     assert capsys.readouterr().err == said
-    assert cli.main([verb, "--run=run", "--text=abc", f"--out={name}"]) == 0
+    assert main.main([verb, "--run=run", "--text=abc", f"--out={name}"]) == 0
     assert Path(name).is_file()
 
 
 def test_page_of_a_read_only_run_names_the_folder_and_another_place(
     read_only: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["report", "run"]) == 2
+    assert main.main(["report", "run"]) == 2
     assert "run can't be written; name another place, as --out=report.html" in capsys.readouterr().err
 
 
 def test_read_only_run_is_evaluated(read_only: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["eval", "--run=run"]) == 0
+    assert main.main(["eval", "--run=run"]) == 0
     capsys.readouterr()
 
 

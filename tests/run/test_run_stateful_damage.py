@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from stateful import STATEFUL, on
 
-from mingpt.console import show_outcome
+from mingpt.cli.results import show_outcome
 from mingpt.core.atomic_io import sha256
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_lines

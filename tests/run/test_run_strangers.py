@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from mingpt import cli
+from mingpt.cli import main
 from mingpt.core.atomic_io import save_picture
 from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.core.run_files.records import read_run
@@ -147,7 +147,7 @@ def test_record_of_a_run_ends_a_verb_in_another_code(trained: run.Run, content: 
         try:
             path.write_bytes(content)
             for words in (["eval", f"--run={trained.folder}"], ["compare", str(trained.folder), str(trained.folder)]):
-                assert cli.main(words) in (0, 2, 3, 4)
+                assert main.main(words) in (0, 2, 3, 4)
         finally:
             path.write_bytes(before)
 
@@ -176,7 +176,7 @@ def test_prompt_is_lost_or_ends_in_a_key_error(trained: run.Run, prompt: str) ->
 def test_lost_record_ends_a_finished_run_in_an_index_error(copy: Path, tiny: Any) -> None:
     for content in (b"", b'{"step": 9, "train_loss": 1}\n'):
         (copy / "metrics.jsonl").write_bytes(content)
-        assert cli.main([f"--system.work_dir={copy}", "--trainer.resume=True"]) == 4
+        assert main.main([f"--system.work_dir={copy}", "--trainer.resume=True"]) == 4
 
 
 # ---- links
@@ -196,7 +196,7 @@ def test_verb_draws_through_a_link_in_a_run_folder(copy: Path, name: str) -> Non
     precious = copy.parent / "precious"
     precious.write_text("precious")
     (copy / name).symlink_to(precious)
-    assert cli.main([name.removesuffix(".png"), f"--run={copy}", "--text=abcd"]) == 0
+    assert main.main([name.removesuffix(".png"), f"--run={copy}", "--text=abcd"]) == 0
     assert precious.read_text() == "precious"
 
 
@@ -236,4 +236,4 @@ def test_settings_of_another_size_cost_their_memory_before_they_are_refused(copy
     (copy / "config.yaml").write_text(config.replace("n_embd: 8", f"n_embd: {2**40}"))
     monkeypatch.setattr(run, "build", lambda settings: pytest.fail("built"))
     for words in (["sample", f"--run={copy}"], [f"--system.work_dir={copy}", "--trainer.resume=True"]):
-        assert cli.main(words) == 4
+        assert main.main(words) == 4

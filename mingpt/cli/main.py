@@ -9,13 +9,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mingpt.cli.commands import VERBS, train
 from mingpt.core.errors import MingptError, UsageError, asked_in_vain
 from mingpt.core.registry import did_you_mean
 from mingpt.core.shell import program
 from mingpt.core.streams import prepare_streams
 from mingpt.core.version import VERSION
 from mingpt.distributed.torchrun_env import launched, rank
-from mingpt.verbs import VERBS, train
 
 REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"  # of a checkout; an installed package has none
 

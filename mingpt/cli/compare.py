@@ -14,6 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from mingpt.cli.terminal import plain, stdout_console
 from mingpt.core.atomic_io import write_atomic
 from mingpt.core.config_cli import options_of, split_words
 from mingpt.core.errors import UsageError, require
@@ -25,7 +26,6 @@ from mingpt.report.compare import Comparison
 from mingpt.report.drawing import Drawing
 from mingpt.report.experiment_files import PAGE
 from mingpt.report.significance import Verdict, called
-from mingpt.terminal import plain, stdout_console
 
 PIPED_WIDTH = 160  # characters, where the output is no terminal
 WIDEST = 1000  # characters, of any table

@@ -13,12 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mingpt.core.errors import MingptError, UsageError
-from mingpt.core.paths import path_of, shown
-from mingpt.core.shell import program, quoted, visible
-from mingpt.core.streams import lasting
-from mingpt.distributed.torchrun_env import rank
-from mingpt.options import (
+from mingpt.cli.options import (
     AttentionOptions,
     EvalOptions,
     ExportOptions,
@@ -28,6 +23,11 @@ from mingpt.options import (
     SampleOptions,
     SelftestOptions,
 )
+from mingpt.core.errors import MingptError, UsageError
+from mingpt.core.paths import path_of, shown
+from mingpt.core.shell import program, quoted, visible
+from mingpt.core.streams import lasting
+from mingpt.distributed.torchrun_env import rank
 
 if TYPE_CHECKING:
     from mingpt.report.drawing import Drawing
@@ -44,7 +44,7 @@ def train(argv: Sequence[str]) -> int:
 
     config = settings.parse(argv)  # before PyTorch is imported, which takes seconds
 
-    from mingpt import console, progress, terminal
+    from mingpt.cli import progress, results, terminal
     from mingpt.core.signals import EXIT_CODES
     from mingpt.runs import run, run_dir
 
@@ -61,7 +61,7 @@ def train(argv: Sequence[str]) -> int:
         )
         return EXIT_CODES[done.stopped]
     if not rank():
-        console.show_outcome(done, out, program(), began)
+        results.show_outcome(done, out, program(), began)
     return 0
 
 
@@ -93,10 +93,10 @@ def evaluate(argv: Sequence[str]) -> int:
     """judge a trained model on held-out text"""
     options = _options("eval", "Judge a model.", EvalOptions, argv)
 
-    from mingpt import console
+    from mingpt.cli import results
 
     trained = _load(options.run, options.device)
-    console.show_evaluation(trained, options.text, options.past_block, _notice)
+    results.show_evaluation(trained, options.text, options.past_block, _notice)
     return 0
 
 
@@ -104,25 +104,25 @@ def attention(argv: Sequence[str]) -> int:
     """draw which tokens a model's heads read"""
     options = _options("attention", "Draw who reads whom.", AttentionOptions, argv)
 
-    from mingpt import console
+    from mingpt.cli import results
 
     trained = _load(options.run, options.device)
     out = path_of(options.out or trained.folder / "attention.png")
     text = trained.excerpt(say=_notice) if options.text is None else options.text
-    print(shown(console.draw_attention(trained, text, out, options.layer)))
+    print(shown(results.draw_attention(trained, text, out, options.layer)))
     return 0
 
 
 def compare(argv: Sequence[str]) -> int:
     """tell whether runs differ, over their seeds"""
-    from mingpt import comparing
+    from mingpt.cli import compare as comparing
 
     return comparing.compare(argv)
 
 
 def report(argv: Sequence[str]) -> int:
     """write one HTML page about runs or an experiment"""
-    from mingpt import comparing
+    from mingpt.cli import compare as comparing
 
     def defaults() -> dict[str, Any]:
         from mingpt.runs.config import Config  # loads torch, as the other does
@@ -141,12 +141,12 @@ def leaks(argv: Sequence[str]) -> int:
     """draw which inputs move which outputs, and whether a model sees what it predicts"""
     options = _options("leaks", "Draw what moves what.", LeaksOptions, argv)
 
-    from mingpt import console
+    from mingpt.cli import results
 
     trained = _load(options.run, options.device)
     out, model = path_of(options.out or trained.folder / "leaks.png"), trained.model
     text = trained.excerpt(say=_notice) if options.text is None else options.text
-    found = console.draw_leaks(trained, text, out)
+    found = results.draw_leaks(trained, text, out)
     name, claim = type(model).__name__, "" if model.autoregressive else "not "
     print(f"{found.sentence}; {name} says that it is {claim}autoregressive; {shown(out)}")
     if found.broken:
@@ -211,7 +211,7 @@ def experiment(argv: Sequence[str]) -> int:
 
     arguments.check_experiment(program(), argv)  # before PyTorch is imported
 
-    from mingpt import comparing
+    from mingpt.cli import compare as comparing
     from mingpt.experiments import commands, summarize
 
     end = partial(summarize.conclude, show=comparing.show)
@@ -227,7 +227,7 @@ def sweep(argv: Sequence[str]) -> int:
     arguments.sweep_options(program(), argv)
     wanted = grid.experiment_of(arguments.own_words(argv)[1])  # before PyTorch is imported
 
-    from mingpt import comparing
+    from mingpt.cli import compare as comparing
     from mingpt.experiments import summarize, sweep_command
 
     return sweep_command.command(argv, print, program(), partial(summarize.conclude, show=comparing.show), wanted)

@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.control import Control
 from rich.live import Live
 
+from mingpt.cli.live import View, time_left
+from mingpt.cli.terminal import can_redraw, plain
+from mingpt.cli.terminal_plot import History
 from mingpt.core.run_files.curves import moving_average
 from mingpt.core.run_files.reading import each_line, judged
-from mingpt.live import View, time_left
 from mingpt.report.formatting import duration
 from mingpt.report.loss_plot import OF_STEPS
-from mingpt.terminal import can_redraw, plain
-from mingpt.terminal_plot import History
 from mingpt.trainer import Record, Trainer
 from mingpt.training.profiling import matrix_rate
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from mingpt.cli.live import fit
+from mingpt.cli.terminal import plain
 from mingpt.core import paths
 from mingpt.core.atomic_io import save_picture
 from mingpt.core.run_files.reading import PLAIN, each_line
@@ -16,11 +18,9 @@ from mingpt.core.shell import quoted, visible
 from mingpt.data.tokenizer_base import shown
 from mingpt.inference.causality import Finding, finding
 from mingpt.inference.past_block import PastBlockLoss
-from mingpt.live import fit
 from mingpt.report import heatmaps
 from mingpt.report.formatting import seconds
 from mingpt.runs.trained_run import Run
-from mingpt.terminal import plain
 from mingpt.training.phases import breakdown
 
 TITLE = 90  # characters that fit over a picture

@@ -6,9 +6,9 @@ from typing import Any
 from rich.console import Console, Group
 from rich.text import Text
 
+from mingpt.cli.terminal_plot import WIDE, History, draw
 from mingpt.core.shell import visible
 from mingpt.report.formatting import duration
-from mingpt.terminal_plot import WIDE, History, draw
 
 PARTED = " · "
 LEAST_PLOT = 4  # rows, its axis included; where there are fewer there is none
