@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mingpt.core.registry import Registry
 from mingpt.models.attention.kernels import explain
 from mingpt.models.attention.kv_cache import KeyValueCache
 from mingpt.models.attention.layers import CausalSelfAttention, GroupedQueryAttention
@@ -19,17 +20,21 @@ from mingpt.models.dropout import Dropout
 from mingpt.models.init import INITS, reads_out
 from mingpt.models.mlp import MLPS
 from mingpt.models.model_config import GPTRules
+from mingpt.models.ngram import NGram
 from mingpt.models.norms import NORMS
+from mingpt.models.rnn import RNN, BidirectionalRNN
 from mingpt.models.short_conv import Convolution, ShortConvolution, convolution
-from mingpt.utils import as_products
+from mingpt.utils import as_products, drawing, own_draws
 
 __all__ = [
+    "FAMILIES",
     "GPT",
     "Block",
     "CausalSelfAttention",
     "GPTState",
     "GroupedQueryAttention",
     "RotaryPositionalEmbeddings",
+    "build",
 ]
 
 
@@ -157,3 +162,26 @@ class GPT(GPTRules, LanguageModel):
         products = sum(module.weight.numel() for module in self.modules() if isinstance(module, multiply))
         layers = [block.attention for block in self.blocks]
         return 2 * products + sum(layer.flops_per_token(self.config.block_size) for layer in layers)  # type: ignore
+
+
+FAMILIES: Registry[type[LanguageModel]] = Registry("model.type")
+FAMILIES.add("gpt")(GPT)
+FAMILIES.add("rnn")(RNN)
+FAMILIES.add("birnn")(BidirectionalRNN)
+FAMILIES.add("ngram")(NGram)
+
+
+def build(config: ModelConfig, seed: int | None = None) -> LanguageModel:
+    """Return a freshly initialised model of `config.type`.
+
+    Args:
+        seed: decides its weights, and PyTorch's global generator stays as it is; None: that one decides them.
+
+    Raises:
+        UsageError: an unknown family.
+    """
+    family = FAMILIES[config.type]
+    if seed is None:
+        return family(config)
+    with own_draws(seed):
+        return drawing(family, config)

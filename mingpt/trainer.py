@@ -22,12 +22,11 @@ from mingpt.core.say import Say, silent
 from mingpt.distributed.strategy import ALONE, Ranks, full_tensor
 from mingpt.distributed.threads import add_gradients, at_once, kept, shares
 from mingpt.models.base import LanguageModel
-from mingpt.randomness import global_draws, own_draws
 from mingpt.training.optim import OPTIMIZERS, memory, rate_at, restore_memory
 from mingpt.training.phases import Phases
 from mingpt.training.tbptt import Carried
 from mingpt.training.trainer_config import TrainerConfig, refuse_carrying
-from mingpt.utils import cpu_threads, derived_seed, moved, synchronise, training_type
+from mingpt.utils import cpu_threads, derived_seed, global_draws, moved, own_draws, synchronise, training_type
 
 Record = dict[str, Any]
 Event = Callable[["Trainer", Record], None]

@@ -9,11 +9,11 @@ from mingpt.core import variants
 from mingpt.core.errors import UsageError
 from mingpt.core.variants import Variants
 from mingpt.data.data_config import TOKENIZERS
+from mingpt.model import FAMILIES
 from mingpt.models.attention.config import KERNELS, MASKS, POSITIONS, SCORES
 from mingpt.models.model_config import RULES
 from mingpt.models.recurrent.config import CELLS, OBJECTIVES, READINGS, READOUTS
 from mingpt.runs.config import OFFERED
-from mingpt.zoo import FAMILIES
 
 FACTS = [
     *((SCORES, "least_width"), (MASKS, "causal"), (POSITIONS, "rotates")),

@@ -17,7 +17,7 @@ from mingpt.core.streams import prepare_streams
 from mingpt.core.version import VERSION
 from mingpt.distributed.torchrun_env import launched, rank
 
-REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"  # of a checkout; an installed package has none
+REQUIREMENTS = Path(__file__).parents[2] / "requirements.txt"  # of a checkout; an installed package has none
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -91,7 +91,7 @@ class _Source:
     def __init__(self, module: str, registry: str) -> None:
         self._registry, self.setting = registry, ""
         self.facts: dict[str, Facts] = {}
-        path = Path(__file__).parents[1].joinpath(*module.split("."))
+        path = Path(__file__).parents[2].joinpath(*module.split("."))
         for file in sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]:
             self._read(ast.parse(file.read_text(encoding="utf-8")))
 

@@ -14,12 +14,12 @@ from mingpt.data.dataset import Corpus, prepare
 from mingpt.data.splits import refuse_short
 from mingpt.experiments.base import Cell
 from mingpt.experiments.trials import naming
+from mingpt.model import build
 from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.runs import checkpoint, compatibility, summary
 from mingpt.runs.checkpoint import Checkpoint
 from mingpt.runs.config import Config
 from mingpt.utils import pick_device
-from mingpt.zoo import build
 
 
 def trainable(cells: Iterable[Cell]) -> None:

@@ -57,7 +57,7 @@ class LanguageModel(nn.Module, Rules):
     """
 
     config: ModelConfig
-    own_draws: ClassVar[bool] = False  # whether this very class draws on a CPU by `randomness.generator()` alone
+    own_draws: ClassVar[bool] = False  # whether this very class draws on a CPU by `utils.generator()` alone
     usual_share: ClassVar[float] = 0.36  # of the matrix rate, what a step reached on two cores (LOG.md, 2026-11-22)
 
     @property

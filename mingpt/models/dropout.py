@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mingpt import randomness
+from mingpt import utils
 
 LEVELS = 1 << 16
 
@@ -28,7 +28,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
     """Zero each number with probability p, scale the others so that the mean stays.
 
     On a CPU p is rounded to a multiple of 2^-16, and the scale is that probability's own; the draws are those of
-    `randomness.generator()`.
+    `utils.generator()`.
     """
     if p == 0:
         return x
@@ -39,7 +39,7 @@ def _kept(like: Tensor, p: float) -> Tensor:
     """0 or 1/(1 - p), in the shape and type of `like`."""
     dropped = min(round(p * LEVELS), LEVELS - 1)
     words = torch.empty(-(-like.numel() // 4), dtype=torch.int64)
-    words.random_(-(2**63), None, generator=randomness.generator())
+    words.random_(-(2**63), None, generator=utils.generator())
     draws = words.view(torch.int16)[: like.numel()].view(like.shape)
     kept = torch.empty(like.shape, dtype=like.dtype)
     torch.ge(draws, dropped - LEVELS // 2, out=kept)  # straight into a float: a bool on the way costs four times that

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mingpt import randomness
+from mingpt import utils
 from mingpt.core.errors import UsageError
 from mingpt.core.registry import Registry
 from mingpt.models.base import LanguageModel, LMOutput, ModelConfig, next_token_loss
@@ -187,7 +187,7 @@ class BidirectionalRNN(BidirectionalRNNRules, LanguageModel):
         """(b, t) ids -> (b, t, v) logits, and the mean loss in nats that the objective makes of (b, t) targets.
 
         objective=masked hides 15 % of each row of idx and scores these against idx itself, whatever the targets; one
-        draw a token, on a CPU of `randomness.generator()`.
+        draw a token, on a CPU of `utils.generator()`.
 
         Args:
             state: the text before idx, extended by idx in place; together at most block_size tokens.
@@ -205,7 +205,7 @@ class BidirectionalRNN(BidirectionalRNNRules, LanguageModel):
         if not self.training:
             raise UsageError("model.objective=masked: has no loss of whole text, in which nothing is hidden")
         hidden = max(round(MASKED_SHARE * idx.shape[1]), 1)  # in every row, so that parts of a batch weigh alike
-        own = randomness.generator() if idx.device.type == "cpu" else None
+        own = utils.generator() if idx.device.type == "cpu" else None
         chosen = torch.rand(idx.shape, device=idx.device, generator=own).topk(hidden, dim=1).indices
         gaps = torch.zeros_like(idx, dtype=torch.bool).scatter_(1, chosen, True)
         logits = self.fill(idx, gaps)

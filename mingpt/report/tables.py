@@ -185,8 +185,8 @@ def compared(folders: Sequence[Path], every_pair: bool | None = None) -> Compari
     runs = [run for folder in folders for run in (_runs(folder) if folder in whole else [folder])]
     if len(runs) < 2:
         raise UsageError(
-            f"{formatting.counted(len(runs), 'run folder')}: two or more are needed, as `chargpt compare out/a out/b`, or a "
-            "sweep's, as `chargpt compare out/sweeps/1`"
+            f"{formatting.counted(len(runs), 'run folder')}: two or more are needed, as `chargpt compare out/a out/b`, "
+            "or a sweep's, as `chargpt compare out/sweeps/1`"
         )
     return comparison(runs, every_pair=bool(every_pair))
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from mingpt.core.errors import OutOfMemoryError, asked_in_vain
 from mingpt.core.paths import shown
 from mingpt.core.shell import quoted
+from mingpt.model import FAMILIES
 from mingpt.runs import checkpoint
 from mingpt.runs.config import Config
-from mingpt.zoo import FAMILIES
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 SIZES = ("n_layer", "n_embd", "order")  # of a model, as far as its family reads them

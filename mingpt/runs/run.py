@@ -26,6 +26,7 @@ from mingpt.distributed.ddp_fsdp import joined
 from mingpt.distributed.strategy import Ranks
 from mingpt.distributed.threads import usable_threads
 from mingpt.inference.evaluate import require_autoregressive
+from mingpt.model import build
 from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.report import loss_plot
 from mingpt.runs import checkpoint, compatibility, oom, summary
@@ -42,7 +43,6 @@ from mingpt.runs.wandb_log import WandbMirror
 from mingpt.trainer import Event, Progress, Trainer
 from mingpt.training.phases import START_UP, TRAINING
 from mingpt.utils import cpu_threads, derived_seed, pick_device
-from mingpt.zoo import build
 
 
 def train(config: Config, *, say: Say = silent, events: Sequence[Event] = (), began: float | None = None) -> Run:

@@ -9,6 +9,7 @@ import torch
 
 from mingpt.core.atomic_io import sha256
 from mingpt.data.dataset import Corpus
+from mingpt.model import FAMILIES
 from mingpt.models.base import EVERYONE, LanguageModel, ModelConfig
 from mingpt.report.formatting import counted, expected, millions
 from mingpt.runs import metrics_log, run_dir, scratch
@@ -17,7 +18,6 @@ from mingpt.trainer import Trainer
 from mingpt.training.profiling import expected_memory, matrix_rate
 from mingpt.training.trainer_config import READ_BY_COUNTING, TrainerConfig
 from mingpt.utils import training_type
-from mingpt.zoo import FAMILIES
 
 UNJUDGED = "this model sees the tokens that it predicts, so it has no held-out loss and writes no samples"
 STEP_SECONDS = 0.0025  # of a step, and again of each layer, however few the tokens (two cores, Intel Xeon, 2026-11-29)

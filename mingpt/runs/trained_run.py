@@ -186,7 +186,9 @@ class Run:
     def past_block_loss(
         self, path: str | None = None, say: Say = silent, *, at_most: int | None = PAST_BLOCK_TOKENS
     ) -> PastBlockLoss:
-        """What tokens past block_size lose by a shorter context, on the texts of `evaluate`; see `mingpt.inference.past_block`.
+        """What tokens past block_size lose by a shorter context, on the texts of `evaluate`.
+
+        See `mingpt.inference.past_block`.
 
         Args:
             at_most: tokens to score; None: every one.

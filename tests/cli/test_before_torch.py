@@ -136,3 +136,13 @@ def test_training_on_a_cpu_does_not_import_the_compiler(tmp_path: Path, family: 
     ran = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT)
     assert ran.returncode == 0, ran.stderr
     assert re.search(r"^time: [\d.]+ s = .*start-up [\d.]+ \+ .*other [\d.]+$", ran.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("folder", ["core", "report"])
+def test_folder_needs_no_torch(folder: str) -> None:
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "mingpt" / folder).rglob("*.py")
+    ]
+    code = f"import importlib, sys; [importlib.import_module(n) for n in {names}]; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (len(names) > 10, done.stdout) == (True, "False\n")

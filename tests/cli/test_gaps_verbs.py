@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 
 import mingpt
 from mingpt.core.errors import DataError
+from mingpt.model import build
 from mingpt.report import loss_plot
 from mingpt.runs import config as settings
 from mingpt.runs.trained_run import Run
-from mingpt.zoo import build
 
 # ---- eval
 

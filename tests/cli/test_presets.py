@@ -13,7 +13,7 @@ from mingpt.core.errors import DataError, UsageError
 from mingpt.experiments.sweep import experiment_of
 from mingpt.runs import config as settings
 
-ROOT = Path(main.__file__).parents[1]
+ROOT = Path(main.__file__).parents[2]
 
 
 @pytest.mark.usefixtures("untouched")
@@ -69,7 +69,7 @@ def test_wheel_holds_the_presets(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(tmp_path)]
     subprocess.run([*command, str(ROOT)], check=True)
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
-    assert {f"mingpt/presets/{name}.yaml" for name in settings.PRESETS} <= {*names}
+    assert {f"mingpt/runs/presets/{name}.yaml" for name in settings.PRESETS} <= {*names}
 
 
 @pytest.mark.parametrize(("checkout", "command"), [(True, "-r requirements.txt"), (False, "einops")])

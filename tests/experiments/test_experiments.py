@@ -12,12 +12,12 @@ from mingpt.experiments import commands, trials
 from mingpt.experiments.base import Cell, Experiment, Lab, read_by
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.measurements import kv_cache, score_functions, symmetries, window_cost
+from mingpt.model import FAMILIES
 from mingpt.report.experiment_files import smallness
 from mingpt.report.palette import Palette
 from mingpt.runs.config import Config
 from mingpt.runs.run import train
 from mingpt.training.trainer_config import UNREAD
-from mingpt.zoo import FAMILIES
 
 CADENCES = ("trainer.resume", "trainer.resume_changed")
 ALL = [(name, quick) for name in EXPERIMENTS for quick in (False, True)]

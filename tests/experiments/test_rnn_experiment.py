@@ -16,11 +16,11 @@ from mingpt.experiments.base import Experiment, Sizes
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.measurements import associative_recall, sensitivity
 from mingpt.experiments.runner import Wish, carry_out
+from mingpt.model import build
 from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.report.compare import comparison
 from mingpt.report.experiment_files import read_record
 from mingpt.report.palette import Palette
-from mingpt.zoo import build
 
 
 def parameters(settings: dict[str, Any]) -> int:

@@ -10,11 +10,11 @@ import torch
 
 from mingpt.data.bpe_tokenizer import LibraryTokenizer
 from mingpt.data.tokenizers import CharTokenizer
+from mingpt.model import build
 from mingpt.models.base import ModelConfig
 from mingpt.runs.config import Config
 from mingpt.runs.trained_run import Run
 from mingpt.trainer import Progress
-from mingpt.zoo import build
 
 VOCABULARY = "\n !abcdeé"
 SIZES: dict[str, Any] = {"n_layer": 2, "n_query_head": 6, "n_embd": 24, "block_size": 17, "vocab_size": len(VOCABULARY)}

@@ -13,6 +13,7 @@ from mingpt.core.errors import MingptError, UsageError
 from mingpt.data.tokenizers import ByteTokenizer
 from mingpt.interop import exporting, parity
 from mingpt.interop.architectures import ARCHITECTURES, architecture_of, spelled
+from mingpt.model import FAMILIES
 from mingpt.models.attention.masks import MASKS
 from mingpt.models.attention.positions import POSITIONS
 from mingpt.models.attention.scores import SCORES
@@ -20,7 +21,6 @@ from mingpt.models.base import ModelConfig
 from mingpt.models.mlp import MLPS
 from mingpt.models.norms import NORMS
 from mingpt.runs.trained_run import Run
-from mingpt.zoo import FAMILIES
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 

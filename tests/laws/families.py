@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mingpt import zoo
+from mingpt.model import build
 from mingpt.models.attention.masks import MASKS
 from mingpt.models.attention.positions import POSITIONS
 from mingpt.models.attention.scores import SCORES
@@ -151,7 +151,7 @@ class Variant:
         """As training would start it, in float32; by counting, it has counted some text."""
         sizes = {"block_size": BLOCK, "vocab_size": VOCABULARY, **self.of.sizes}
         torch.manual_seed(5)
-        model = zoo.build(ModelConfig(**{"type": self.family, **sizes, **self.settings, **changes}))
+        model = build(ModelConfig(**{"type": self.family, **sizes, **self.settings, **changes}))
         if model.fits_by_counting:
             model.fit(np.random.default_rng(5).integers(model.config.vocab_size, size=300))
         return model

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from families import BLOCK, TABLE, VOCABULARY, Variant, every_control, every_trained, every_variant, random_ids
 from torch import Tensor
 
+from mingpt.model import FAMILIES
 from mingpt.models.attention.kernels import Need, Sdpa
 from mingpt.models.base import LanguageModel
 from mingpt.models.recurrent import layers
-from mingpt.zoo import FAMILIES
 
 
 @pytest.fixture

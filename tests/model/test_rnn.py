@@ -11,11 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode, addmm_flop, baddbmm_flop
 
 from mingpt.core.errors import UsageError
 from mingpt.inference.generate import Sampling, generate
+from mingpt.model import build
 from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.models.recurrent import layers
 from mingpt.models.recurrent.cells import CELLS
 from mingpt.models.rnn import RNN, BidirectionalRNN
-from mingpt.zoo import build
 
 SIZES: dict[str, Any] = {"n_layer": 2, "n_embd": 9, "block_size": 7, "vocab_size": 11}
 READS = {"rnn": {"type": "rnn"}, "prefix": {"type": "birnn", "reading": "prefix"}}

@@ -15,11 +15,11 @@ from mingpt.data.batches import Lanes
 from mingpt.distributed import threads as workers
 from mingpt.distributed.threads import add_gradients, at_once, shares, usable_threads
 from mingpt.inference.evaluate import held_out_loss
+from mingpt.model import build
 from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.trainer import Trainer
 from mingpt.training.trainer_config import TrainerConfig
 from mingpt.utils import cpu_threads
-from mingpt.zoo import build
 from tests.model.letters import LETTERS
 
 SIZES: dict[str, Any] = {"n_layer": 2, "n_embd": 12, "block_size": 7, "vocab_size": 11}

@@ -19,13 +19,13 @@ from mingpt.core.errors import NotFiniteError
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.defaults import GPT, RECURRENT, SIX_GRAM, TASK, of_group
+from mingpt.model import FAMILIES, build
 from mingpt.models.base import LanguageModel, ModelConfig, evaluating
 from mingpt.report.figure_layout import log_ticks
 from mingpt.report.palette import INK, Palette
 from mingpt.trainer import Record, Trainer
 from mingpt.training.trainer_config import TrainerConfig
 from mingpt.utils import derived_seed, pick_device
-from mingpt.zoo import FAMILIES, build
 
 KEYS, FILLERS = 8, 8
 ASK = KEYS + FILLERS

@@ -15,6 +15,7 @@ from mingpt.core.say import silent
 from mingpt.data.dataset import Corpus, prepare
 from mingpt.experiments.base import Cell, Lab, Measurement, Row
 from mingpt.inference.evaluate import held_out_loss
+from mingpt.model import build
 from mingpt.models.base import LanguageModel
 from mingpt.report.figure_layout import log_ticks
 from mingpt.report.fonts import plain
@@ -22,7 +23,6 @@ from mingpt.report.palette import Palette
 from mingpt.runs import compatibility, run
 from mingpt.runs.checkpoint import newest
 from mingpt.runs.trained_run import Run
-from mingpt.zoo import build
 
 PROMPT = "Fie, what madness doth unfold?"
 TIMES = (1, 2, 4)  # the trained length

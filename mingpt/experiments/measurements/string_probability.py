@@ -11,6 +11,7 @@ from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.defaults import BOTH_WAYS, RECURRENT, TASK, of_group
 from mingpt.experiments.measurements.timing import SPREAD, banded_lines, spread
 from mingpt.experiments.measurements.window_cost import longer_half, time_slopes
+from mingpt.model import build
 from mingpt.models.base import LanguageModel, ModelConfig, evaluating
 from mingpt.models.recurrent.layers import READINGS
 from mingpt.report.figure_layout import log_ticks
@@ -19,7 +20,6 @@ from mingpt.trainer import Trainer
 from mingpt.training.profiling import measure
 from mingpt.training.trainer_config import TrainerConfig
 from mingpt.utils import derived_seed, pick_device
-from mingpt.zoo import build
 
 V, LONGEST, SEEDS = 3, 5, 3
 EXACT = 1e-9  # what a sum in float64 may be off by

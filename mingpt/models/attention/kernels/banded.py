@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mingpt import randomness
+from mingpt import utils
 from mingpt.models.attention.kernels.base import KERNELS, Kernel, Need, folded
 
 SHORT = 512  # positions below which one masked product is as fast
@@ -86,7 +86,7 @@ class Banded(Kernel):
     def attend(self, q: Tensor, k: Tensor, v: Tensor, need: Need) -> tuple[Tensor, Tensor | None]:
         assert need.mask.band is not None
         q, k, v = folded(q, k, v, need)
-        seed = torch.randint(2**31, (), generator=randomness.generator()) if need.dropout_p else None
+        seed = torch.randint(2**31, (), generator=utils.generator()) if need.dropout_p else None
         window = int(min(need.mask.band, need.keys))
         return banded(q, k, v, window, need.score.scale, need.dropout_p, seed), None
 

@@ -9,7 +9,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor
 
-from mingpt import randomness
+from mingpt import utils
 from mingpt.models.attention.kernels.base import KERNELS, Kernel, Need, folded
 from mingpt.models.attention.masks import FULL
 from mingpt.models.attention.scores import repeated
@@ -35,7 +35,7 @@ class Sdpa(Kernel):
         flag = causal and need.whole and need.bias is None
         attention = F.scaled_dot_product_attention
         if need.dropout_p and need.device.type == "cpu":  # it takes no generator
-            attention = partial(randomness.drawing, attention)
+            attention = partial(utils.drawing, attention)
         output = attention(
             q,
             k,
