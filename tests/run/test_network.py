@@ -34,12 +34,13 @@ for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr"
 """
 COMMANDS = """
 import functools, sys
-from mingpt import cli, run
+from mingpt.cli import main
+from mingpt.runs import run
 from mingpt.runs.wandb_log import WandbMirror
 
 run.WandbMirror = functools.partial(WandbMirror, patience=120.0)  # so that all that is sent has been, at the end
 for words in (sys.argv[1:], ["sample", "--max_new_tokens=3"], ["eval"], ["--help"], ["report", "out/chargpt"]):
-    code = cli.main(words)
+    code = main.main(words)
     assert code == 0, (words, code)
 """
 

@@ -108,7 +108,7 @@ def test_process_ends_with_another_code_or_resumes_elsewhere(
 
 STUCK = """
 import sys, time
-from mingpt import run, settings
+from mingpt.runs import config, run
 
 def stuck(trainer, record):
     if record["step"] == 2:
@@ -116,7 +116,7 @@ def stuck(trainer, record):
         while True:
             time.sleep(0.1)
 
-run.train(settings.parse([f"--config={sys.argv[1]}"]), events=[stuck])
+run.train(config.parse([f"--config={sys.argv[1]}"]), events=[stuck])
 """
 
 
