@@ -69,12 +69,12 @@ def accepts(chargpt: Chargpt) -> Chargpt:
     def call(*words: str) -> Outcome:
         with contextlib.ExitStack() as stack:
             for name in (
-                "text.corpus.read_text",
-                "run.load",
-                "run.load_newest",
-                "checkpoint.newest",
-                "folders.newest_run",
-                "folders.resume_settings",
+                "data.dataset.read_text",
+                "runs.run.load",
+                "runs.run.load_newest",
+                "runs.checkpoint.newest",
+                "runs.run_dir.newest_run",
+                "runs.run_dir.resume_settings",
             ):
                 stack.enter_context(mock.patch(f"mingpt.{name}", side_effect=DataError("accepted")))
             return chargpt(*words)

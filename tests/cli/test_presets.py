@@ -58,7 +58,7 @@ def test_package_holds_the_presets() -> None:
     import tomllib
 
     packed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]
-    assert {path for pattern in packed["mingpt"] for path in (ROOT / "mingpt").glob(pattern)} >= {
+    assert {path for pattern in packed["mingpt.runs"] for path in (ROOT / "mingpt" / "runs").glob(pattern)} >= {
         *settings.PRESETS.values()
     }
     assert len(settings.PRESETS) >= 8

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 
 from mingpt.core import atomic_io
@@ -16,14 +17,14 @@ from mingpt.core.atomic_io import LOCK, MARKER, locked
 from mingpt.core.errors import CheckpointError
 from mingpt.runs import checkpoint, run
 
-ROOT = Path(run.__file__).parents[2]
+ROOT = Path(run.__file__).parents[1]
 DIE_HOLDING = """
-import errno, os, sys
+import errno, filelock, os, sys
 from pathlib import Path
 from mingpt.core import atomic_io
 def none(handle, blocking):
     raise OSError(errno.ENOLCK, "no locks")
-atomic_io.lock_descriptor = none
+filelock.lock_descriptor = none
 with atomic_io.locked(Path(sys.argv[1])):
     os._exit(9)
 """
@@ -39,7 +40,7 @@ def failing(number: int) -> Callable[..., Any]:
 @pytest.fixture(params=[errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP], ids=lambda number: errno.errorcode[number])
 def no_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system that has no flock."""
-    monkeypatch.setattr(atomic_io, "lock_descriptor", failing(request.param))
+    monkeypatch.setattr(filelock, "lock_descriptor", failing(request.param))
 
 
 @pytest.mark.usefixtures("no_locks")
@@ -61,14 +62,14 @@ def test_file_system_without_locks_trains_and_rejects_a_second_process(tmp_path:
 def test_marker_of_a_killed_process_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert subprocess.run([sys.executable, "-c", DIE_HOLDING, str(tmp_path)], cwd=ROOT, check=False).returncode == 9
     assert (tmp_path / MARKER).exists()
-    monkeypatch.setattr(atomic_io, "lock_descriptor", failing(errno.ENOLCK))
+    monkeypatch.setattr(filelock, "lock_descriptor", failing(errno.ENOLCK))
     with locked(tmp_path):
         assert (tmp_path / MARKER).exists()
     assert not (tmp_path / MARKER).exists()
 
 
 def test_other_trouble_of_a_lock_is_not_called_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(atomic_io, "lock_descriptor", failing(errno.EIO))
+    monkeypatch.setattr(filelock, "lock_descriptor", failing(errno.EIO))
     with pytest.raises(OSError, match=os.strerror(errno.EIO)), locked(tmp_path):
         pass
 
