@@ -32,9 +32,10 @@ def test_default_runs_export_is_another_model(chargpt: Any, trained: Path, text_
     judged = [chargpt("eval", f"--run={run}", f"--text={text_file}").out.splitlines()[0] for run in (trained, back)]
     assert written[0] == written[1]
     assert judged[0] == judged[1]
-    assert chargpt("attention", f"--run={back}", f"--out={tmp_path / 'a.svg'}").code == 0
-    ended = chargpt("eval", f"--run={back}")
-    assert (ended.code, ended.refusal) == (3, f"{back}: imported, so it has no text of its own; name one with --text")
+    assert chargpt("attention", f"--run={back}", "--text=ROMEO:", f"--out={tmp_path / 'a.svg'}").code == 0
+    for verb in ("attention", "eval"):
+        ended, told = chargpt(verb, f"--run={back}"), f"{back}: imported, so it has no text of its own; name one with"
+        assert (ended.code, ended.refusal) == (3, f"{told} --text")
 
 
 def test_missing_transformers_costs_the_folder_or_a_traceback(
