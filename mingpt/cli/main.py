@@ -12,7 +12,7 @@ from pathlib import Path
 from mingpt.cli.commands import VERBS, train
 from mingpt.core.errors import MingptError, UsageError, asked_in_vain
 from mingpt.core.registry import did_you_mean
-from mingpt.core.shell import program
+from mingpt.core.shell import program, quoted
 from mingpt.core.streams import prepare_streams
 from mingpt.core.version import VERSION
 from mingpt.distributed.torchrun_env import launched, rank
@@ -65,7 +65,9 @@ def _dispatch(given: list[str]) -> int:
         given = [*given[1:], "--help"]
     verb, rest = (given[0], given[1:]) if given and not given[0].startswith("-") else ("train", given)
     if verb not in VERBS:
-        raise UsageError(f"{verb!r}: must be one of {', '.join(VERBS)}, or settings{did_you_mean(verb, VERBS)}")
+        text = Path(verb).suffix or os.path.exists(verb)
+        hint = f", as --data.path={quoted(verb)}" if text else did_you_mean(verb, VERBS)
+        raise UsageError(f"{verb!r}: must be one of {', '.join(VERBS)}, or settings{hint}")
     if launched() and VERBS[verb] is not train:
         raise UsageError(f"{verb}: is one process's work; start it without torchrun")
     try:

@@ -7,6 +7,7 @@ reads when something is wrong: the setting, its value, the rule, and the nearest
 import argparse
 import difflib
 import itertools
+import os
 import re
 import types
 import typing
@@ -23,6 +24,7 @@ from mingpt.core.errors import UsageError, require
 from mingpt.core.paths import path_of
 from mingpt.core.registry import did_you_mean
 from mingpt.core.safe_parsing import YAML_BYTES, parse_yaml, read_at_most
+from mingpt.core.shell import quoted
 
 ALONE = ("--help", "-h", "--print_config")  # take no value
 SWITCHED = ("True", "False", "true", "false")  # what follows a switch that is no name
@@ -30,9 +32,10 @@ PARSER_FLAGS = ("config", "help", "print_config")
 ELSEWHERE = {  # what other projects call a setting, where another one's name lies nearer by its letters, or none does
     **dict.fromkeys(("n_head", "n_heads", "num_heads"), "n_query_head"),
     "lr": "learning_rate",
-    "max_steps": "max_iters",
+    **dict.fromkeys(("max_steps", "steps", "iters", "iterations", "epochs", "num_epochs"), "max_iters"),
+    **dict.fromkeys(("context_length", "seq_len", "max_seq_len", "sequence_length"), "block_size"),
     "dropout": "resid_pdrop",
-    "hidden_size": "n_embd",
+    **dict.fromkeys(("hidden_size", "d_model", "embed_dim"), "n_embd"),
 }
 
 Options = typing.TypeVar("Options")
@@ -136,7 +139,7 @@ class Flags:
             word = "--help" if rest[0] == "-h" else rest[0]
             del rest[0]
             if not word.startswith("--"):
-                raise UsageError(f"{word!r}: settings are given as --{next(iter(self._types))}=VALUE")
+                raise UsageError(f"{word!r}: settings are given as --{self._example(word)}")
             key, equals, value = word[2:].partition("=")
             self._check(key, f"--{key}", also=(*PARSER_FLAGS, "preset") if self._presets else PARSER_FLAGS)
             if not equals and key not in ("help", "print_config"):
@@ -170,6 +173,13 @@ class Flags:
         for key in flat:
             self._check(key, f"--config={path}: {key}")
         return flat
+
+    def _example(self, word: str) -> str:
+        """Return the setting that `word`, given without a name, most likely belongs to, as KEY=VALUE."""
+        there = not word.startswith("-") and os.path.exists(word)
+        likely = ("run", "data.path") if os.path.isdir(word) else ("prompt", "text", *(["data.path"] if there else []))
+        key = next((key for key in likely if key in self._types and not word.startswith("-")), None)
+        return f"{key}={quoted(word)}" if key else f"{next(iter(self._types))}=VALUE"
 
     def _check(self, key: str, shown: str, also: Sequence[str] = ()) -> None:
         """Refuse a key that is no setting, with the nearest that is."""
