@@ -165,7 +165,7 @@ def test_bench_without_a_name_is_another_than_train(chargpt: Any) -> None:
     assert chargpt("bench", "--shape=Z").refusal.startswith("shape=Z: must be one of A, B, C")
     assert "--peers" in chargpt("bench", "decode", "--help").out
     assert chargpt("bench", "atention").refusal == (
-        "bench=atention: must be one of attention, decode, all, grouped, growth, load, processes, rnn, "
+        "bench=atention: must be one of attention, decode, processes, grouped, load, rnn, all, growth, "
         "speedrun, train (did you mean 'attention'?)"
     )
 

@@ -161,4 +161,4 @@ def test_another_place_makes_a_held_out_loss() -> None:
                     writers.add(place)
     assert makers == {"evaluate.held_out_loss"}
     # The outcome's is `Run.evaluate`'s, the checkpoint's that of the record.
-    assert writers == {"events._evaluate", "events._save", "console.show_outcome"}
+    assert writers == {"callbacks._evaluate", "callbacks._save", "results.show_outcome"}

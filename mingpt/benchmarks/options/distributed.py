@@ -42,7 +42,7 @@ BENCHMARKS.add("processes")(
     Benchmark(
         "Train with several processes and with one.",
         Options,
-        run_of("processes"),
+        run_of("distributed"),
         ratio="times as many tokens per second as one process",
         lengthy="some three minutes",
     )

@@ -39,7 +39,7 @@ BENCHMARKS.add("grouped")(
     Benchmark(
         "Time a layer with fewer key/value heads.",
         Options,
-        run_of("grouped"),
+        run_of("gqa"),
         ratio="times faster than with all key/value heads, both ways",
         takes=True,
     )

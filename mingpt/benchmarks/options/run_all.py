@@ -41,7 +41,7 @@ BENCHMARKS.add("all")(
     Benchmark(
         "Run each of the others, one after the other.",
         Options,
-        run_of("every"),
+        run_of("run_all"),
         ratio="",
     )
 )

@@ -60,7 +60,7 @@ BENCHMARKS.add("growth")(
     Benchmark(
         "Time a training step as it grows along four axes.",
         Options,
-        run_of("growth"),
+        run_of("scaling"),
         ratio="",
     )
 )
