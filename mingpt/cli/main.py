@@ -1,6 +1,7 @@
 """`chargpt VERB --group.key=value ...`: words in, an exit code out; an error ends in one line.
 
-0 done  1 anything else  2 a wrong setting or prompt  3 the text  4 a checkpoint  5 not finite  129, 130, 143 signals
+0 done  1 anything else  2 a wrong setting or prompt  3 the text  4 a run folder or checkpoint  5 not finite
+129, 130, 143 signals
 """
 
 import os

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mingpt.core.atomic_io import write_atomic
-from mingpt.core.errors import UsageError
+from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.paths import require_writable
 from mingpt.core.run_files.records import is_run
 from mingpt.report import formatting
@@ -128,15 +128,15 @@ def page_of(folders: Sequence[Path], defaults: Mapping[str, Any] | None = None) 
         defaults: of every setting, to name those of a lone run that differ; None: not known.
 
     Raises:
-        UsageError: a folder that is neither, or nothing finished in it.
+        UsageError: nothing finished in a folder.
         DataError: runs on different texts.
-        CheckpointError: a damaged folder.
+        CheckpointError: a folder that is neither, or damaged.
     """
     runs = [folder for folder in folders if is_run(folder)]
     experiments = [folder for folder in folders if not is_run(folder)]
     for folder in experiments:
         if not (folder / RECORD).is_file():
-            raise UsageError(f"{folder}: neither a run (no config.yaml) nor an experiment (no {RECORD})")
+            raise CheckpointError(f"{folder}: neither a run (no config.yaml) nor an experiment (no {RECORD})")
     parts = [*([of_runs(runs, defaults)] if runs else []), *(of_experiment(folder) for folder in experiments)]
     return Page(title=parts[0].title if len(parts) == 1 else f"{len(parts)} reports", parts=parts)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from mingpt.core.errors import UsageError
 from mingpt.core.paths import path_of
-from mingpt.core.run_files.records import is_run
+from mingpt.core.run_files.records import check_run, is_run
 from mingpt.report import formatting, page
 from mingpt.report.compare import Arm, Comparison, comparison
 from mingpt.report.experiment_files import RECORD
@@ -157,7 +157,7 @@ def compare(runs: Any, *, every_pair: bool | None = None) -> ComparisonTable:
     Raises:
         UsageError: fewer than two runs, an unfinished one, or two of the same settings and seed.
         DataError: runs on different texts.
-        CheckpointError: a damaged run folder.
+        CheckpointError: a folder without a run, or a damaged one.
     """
     if isinstance(runs, Mapping):
         named = {name: [_folder(run) for run in _several(each)] for name, each in runs.items()}
@@ -182,6 +182,9 @@ def compared(folders: Sequence[Path], every_pair: bool | None = None) -> Compari
         if result is None:
             raise UsageError(f"{folders[0]}: no run of it has begun yet, so there is nothing to compare")
         return result
+    for folder in folders:
+        if folder not in whole:
+            check_run(folder)
     runs = [run for folder in folders for run in (_runs(folder) if folder in whole else [folder])]
     if len(runs) < 2:
         raise UsageError(

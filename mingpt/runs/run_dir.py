@@ -24,7 +24,7 @@ from mingpt.core.atomic_io import LOCK, MARKER, locked, remove_drafts, write_ato
 from mingpt.core.errors import CheckpointError, UsageError, require
 from mingpt.core.paths import absolute, shown
 from mingpt.core.run_files.reading import Record, read_json
-from mingpt.core.run_files.records import HOME, OWN_FILES, is_run, newest_first, newest_run
+from mingpt.core.run_files.records import HOME, OWN_FILES, check_run, is_run, newest_first, newest_run
 from mingpt.core.say import Say
 from mingpt.distributed.torchrun_env import DistConfig
 from mingpt.runs import checkpoint, scratch, text_origin
@@ -144,8 +144,7 @@ def read_config(folder: Path) -> Config:
     Raises:
         CheckpointError: no run there.
     """
-    if not (folder / "config.yaml").is_file():
-        raise CheckpointError(f"{shown(folder)}: no run here (it has no config.yaml)")
+    check_run(folder)
     return settings.read(folder / "config.yaml")
 
 

@@ -76,7 +76,8 @@ def test_json_is_not_all_that_is_printed(six: list[Path], capsys: pytest.Capture
     [
         (["learned-1"], 2, "1 run folder: two or more are needed"),
         ([], 2, "0 run folders"),
-        (["learned-1", "nowhere"], 2, "nowhere: no run here"),
+        (["learned-1", "nowhere"], 4, "nowhere: no run here"),
+        (["nowhere"], 4, "nowhere: no run here"),
         (["learned-1", "rope-1", "--jsn"], 2, "--jsn: there is no such setting (did you mean 'json'?)"),
         (["learned-1", "--zz=1"], 2, "--zz: there is no such setting; `chargpt compare --help` lists all"),
         (["learned-1", "other"], 3, "another text"),

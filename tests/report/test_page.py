@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mingpt.cli import main
-from mingpt.core.errors import UsageError
+from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.curves import Curve
 from mingpt.report import figures, index, page
 from mingpt.report.compare import Comparison, comparison
@@ -251,19 +251,19 @@ def test_newest_run_is_not_the_default(make_run: Any, tmp_path: Path, capsys: An
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "kind", "said"),
     [
-        (["nowhere"], "nowhere: neither a run (no config.yaml) nor an experiment (no record.json)"),
-        (["learned-1", "--out=no/page.html"], "out=no/page.html: must lie in a folder that there is"),
-        (["learned-1", "--out="], "out='': must name a file"),
-        (["learned-1", "--out=learned-1"], "out=learned-1: is a folder"),
+        (["nowhere"], CheckpointError, "nowhere: neither a run (no config.yaml) nor an experiment (no record.json)"),
+        (["learned-1", "--out=no/page.html"], UsageError, "out=no/page.html: must lie in a folder that there is"),
+        (["learned-1", "--out="], UsageError, "out='': must name a file"),
+        (["learned-1", "--out=learned-1"], UsageError, "out=learned-1: is a folder"),
     ],
 )
 def test_refusal_is_no_single_line(
-    runs: list[Path], tmp_path: Path, capsys: Any, monkeypatch: Any, words: list[str], said: str
+    runs: list[Path], tmp_path: Path, capsys: Any, monkeypatch: Any, words: list[str], kind: Any, said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main.main(["report", *words]) == UsageError.exit_code
+    assert main.main(["report", *words]) == kind.exit_code
     out, err = capsys.readouterr()
     assert out == ""
     assert said in err

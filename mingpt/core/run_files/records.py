@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mingpt.core.errors import CheckpointError, UsageError
+from mingpt.core.errors import CheckpointError
+from mingpt.core.paths import shown
 from mingpt.core.run_files.curves import Curve
 from mingpt.core.run_files.reading import Record, each_line, judged, read_json, read_lines, read_losses, read_settings
 from mingpt.core.run_files.thinning import SMOOTHED, thinned
@@ -132,15 +133,23 @@ def is_run(folder: Path) -> bool:
     return (folder / "config.yaml").is_file()
 
 
+def check_run(folder: Path) -> None:
+    """Check that there is a run in `folder`.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if not is_run(folder):
+        raise CheckpointError(f"{shown(folder)}: no run here (it has no config.yaml)")
+
+
 def read_run(folder: Path) -> RunRecord:
     """What the run in `folder` left.
 
     Raises:
-        UsageError: no run there.
-        CheckpointError: a damaged file.
+        CheckpointError: no run there, or a damaged file.
     """
-    if not is_run(folder):
-        raise UsageError(f"{folder}: no run here (it has no config.yaml)")
+    check_run(folder)
     return RunRecord(
         folder=folder,
         settings=_found_again(read_settings(folder), folder),
