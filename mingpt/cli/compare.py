@@ -40,7 +40,8 @@ class CompareOptions:
     Attributes:
         every_pair: judge all pairs of arms; False: each against the first, but the arms of a sweep as the sweep did
         json: print everything as one line of JSON, and nothing else; its `rows` are the table of `csv`
-        csv: write the table, a row an arm, as CSV to this file; without a file's name it is all that is printed
+        csv: write the table, a row an arm, as CSV to this file; without a file's name it is all that is printed (after
+            a space, only a name that ends with .csv is a file's; any other is a run folder)
     """
 
     every_pair: bool = False
@@ -67,9 +68,8 @@ class ReportOptions:
 
 
 def compare(argv: Sequence[str]) -> int:
-    """What `chargpt compare RUN RUN ... [--json] [--csv[=FILE]]` and `chargpt compare SWEEP` do."""
-    argv = [f"--csv={PRINTED}" if word == "--csv" else word for word in argv]
-    folders, flags = split_words(argv, bare=("--json", "--every_pair"))
+    """What `chargpt compare RUN RUN ... [--json] [--csv[=FILE.csv]]` and `chargpt compare SWEEP` do."""
+    folders, flags = split_words(with_csv_named(argv), bare=("--json", "--every_pair"))
     about = "Runs that differ in their seeds alone are an arm; each arm is judged against the first, paired by seed."
     options = options_of("chargpt compare RUN RUN ...", about, CompareOptions, flags)
     result = tables.compared([path_of(folder) for folder in folders], options.every_pair or None)
@@ -86,6 +86,21 @@ def compare(argv: Sequence[str]) -> int:
         if options.csv is not None:
             print(f"table: {shown(path_of(options.csv))}")
     return 0
+
+
+def with_csv_named(argv: Sequence[str]) -> list[str]:
+    """Give each bare `--csv` its value: the word after it where that ends with .csv, else standard output.
+
+    Other words after it are run folders.
+    """
+    words, rest = [], list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word == "--csv":
+            named = bool(rest) and rest[0].endswith(".csv") and not path_of(rest[0]).is_dir()
+            word = f"--csv={rest.pop(0) if named else PRINTED}"
+        words.append(word)
+    return words
 
 
 def report(

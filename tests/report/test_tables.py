@@ -46,6 +46,11 @@ def test_csv_is_printed_alone_or_written_beside_the_table(six: list[Path], tmp_p
     assert main.main(["compare", *folders, f"--csv={tmp_path / 'table.csv'}"]) == 0
     assert (tmp_path / "table.csv").read_text() == printed
     assert "model.rope=True" in capsys.readouterr().out
+    for words in (["--csv", str(tmp_path / "spaced.csv"), *folders], [*folders, "--csv", str(tmp_path / "spaced.csv")]):
+        assert main.main(["compare", *words]) == 0
+        assert capsys.readouterr().out.endswith("spaced.csv\n")
+        assert (tmp_path / "spaced.csv").read_text() == printed
+        (tmp_path / "spaced.csv").unlink()
     assert main.main(["compare", *folders, "--csv=nowhere/table.csv"]) == 2
     assert main.main(["compare", *folders, "--csv", "--json"]) == 2
 
