@@ -209,7 +209,10 @@ def experiment(argv: Sequence[str]) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # as for `bench`
     from mingpt.experiments import arguments
 
-    arguments.check_experiment(program(), argv)  # before PyTorch is imported
+    said = arguments.answered(program(), argv)  # before PyTorch is imported
+    if said is not None:
+        print(said)
+        return 0
 
     from mingpt.cli import compare as comparing
     from mingpt.experiments import commands, summarize

@@ -1,11 +1,15 @@
 """What `chargpt sweep` and `chargpt experiment` may be told: known, and checked, before PyTorch is imported."""
 
+import ast
+import functools
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mingpt.core.config_cli import options_of, split_words
 from mingpt.core.errors import UsageError, require
-from mingpt.core.registry import did_you_mean
+from mingpt.core.registry import did_you_mean, unknown
 
 OWN = ("seeds", "jobs", "folder")
 ABOUT = (
@@ -120,24 +124,84 @@ def publish_options(program: str, words: Sequence[str]) -> tuple[list[str], Publ
     return names, options_of(f"{program} experiment publish [NAME ...]", PUBLISHING, PublishOptions, given)
 
 
-def check_experiment(program: str, words: Sequence[str]) -> None:
-    """Check all of the words after `experiment` but names of experiments, whose code needs PyTorch.
+@functools.cache
+def questions() -> dict[str, str]:
+    """Return the question of each experiment by its name, from the sources: their modules need PyTorch.
+
+    A source that does not state both as literals is imported with all others.
+    """
+    home = Path(__file__).parent
+    known = ast.parse((home / "catalogue.py").read_text(encoding="utf-8"))
+    named = [node for node in known.body if isinstance(node, ast.ImportFrom) and node.module == "mingpt.experiments"]
+    found: dict[str, str] = {}
+    for module in (alias.name for node in named for alias in node.names):
+        stated = _stated(ast.parse((home / f"{module}.py").read_text(encoding="utf-8")))
+        if not stated:
+            experiments = importlib.import_module("mingpt.experiments.catalogue").EXPERIMENTS
+            return {name: experiments[name].question for name in experiments}
+        found |= stated
+    return found
+
+
+def _stated(tree: ast.Module) -> dict[str, str]:
+    """Name and question of each `register(Experiment(name=..., question=...))`; {} where one is no literal."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Experiment":
+            values = {word.arg: word.value for word in node.keywords}
+            name, question = (getattr(values.get(field), "value", None) for field in ("name", "question"))
+            if not (isinstance(name, str) and isinstance(question, str)):
+                return {}
+            found[name] = question
+    return found
+
+
+def answered(program: str, words: Sequence[str]) -> str | None:
+    """Return what `experiment list`, or help on all of its actions, prints; None for other words, which are checked.
 
     Raises:
-        UsageError: an unknown action, a wrong option.
+        UsageError: an unknown action, experiment or option.
     """
     action, rest = (words[0], words[1:]) if words else ("list", [])
-    helped = bool({"--help", "-h"} & {*rest})
-    if action in ("--help", "-h") or (action in ("list", "run", "show") and not rest[helped:]):
-        return
+    helps = {"--help", "-h"}
+    if action in helps or (action in ACTIONS[:3] and rest and {*rest} <= helps):
+        return _usage(program)
     if action not in ACTIONS:
-        raise UsageError(f"{action!r}: must be one of {', '.join(ACTIONS)}{did_you_mean(action, ACTIONS)}")
+        shaped = f"; `{program} experiment show {action}` shows that one" if action in questions() else ""
+        raise UsageError(f"{action!r}: must be one of {', '.join(ACTIONS)}{shaped or did_you_mean(action, ACTIONS)}")
     if action == "list":
-        raise UsageError(f"{rest[0]!r}: `experiment list` takes nothing more")
+        if rest:
+            raise UsageError(f"{rest[0]!r}: `experiment list` takes nothing more")
+        return listing()
     if action == "publish":
-        publish_options(program, rest)
-    elif not rest[0].startswith("--"):
+        for name in publish_options(program, rest)[0]:
+            _require_known(name)
+    elif not rest or rest[0].startswith("--"):
+        raise UsageError(f"experiment {action}: must name an experiment first, one of {', '.join(questions())}")
+    else:
+        _require_known(rest[0])
         (run_options if action == "run" else show_options)(program, rest[1:])
+    return None
+
+
+def listing() -> str:
+    """Return every experiment with its question, a line each."""
+    width = max(map(len, questions()))
+    return "\n".join(f"{name:{width}}  {question}" for name, question in questions().items())
+
+
+def _require_known(name: str) -> None:
+    if name not in questions():
+        raise unknown("experiment", name, questions())
+
+
+def _usage(program: str) -> str:
+    return (
+        f"usage: {program} experiment list\n"
+        f"       {program} experiment run NAME [--quick] [--seeds=N] [--jobs=N] [--data=TEXT] [--fresh]\n"
+        f"       {program} experiment show NAME [--quick]\n"
+        f"       {program} experiment publish [NAME ...] [--quick]\n\nthere are: {', '.join(questions())}"
+    )
 
 
 def settings_alone(words: Sequence[str]) -> list[str]:

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mingpt.core.atomic_io import write_atomic
-from mingpt.core.errors import UsageError
 from mingpt.core.run_files.records import HOME
 from mingpt.core.say import Say
 from mingpt.core.signals import EXIT_CODES
 from mingpt.data.text_files import STDIN, given_as
-from mingpt.experiments.arguments import check_experiment, publish_options, run_options, settings_alone, show_options
+from mingpt.experiments.arguments import answered, publish_options, run_options, settings_alone, show_options
 from mingpt.experiments.base import Experiment, Settings
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.drawings import draw, drawing, palette
@@ -34,28 +33,19 @@ def experiment(words: Sequence[str], say: Say, program: str, conclude: Conclude,
         conclude: writes statistics and page of what was run.
         compared: puts a comparison before a person.
     """
-    action, rest = (words[0], list(words[1:])) if words else ("list", [])
-    helped = bool({"--help", "-h"} & {*rest})
-    if action in ("--help", "-h") or (action in ("list", "run", "show") and not rest[helped:]):
-        say(_usage(program) if action != "list" or helped else listing())
+    said = answered(program, words)
+    if said is not None:
+        say(said)
         return 0
-    check_experiment(program, words)
+    action, rest = words[0], list(words[1:])
     if action == "publish":
         return _publish(rest, say, program)
-    if rest[0].startswith("--"):
-        raise UsageError(f"{rest[0]!r}: name an experiment first, one of {', '.join(EXPERIMENTS)}")
     chosen = EXPERIMENTS[rest[0]]
     if action == "show":
         quick = show_options(program, rest[1:]).quick
         say(show(chosen, quick))
         return _show_result(chosen, quick, say, compared)
     return _run(chosen, settings_alone(rest[1:]), words, say, program, conclude)
-
-
-def listing() -> str:
-    """Every experiment with its question, a line each."""
-    width = max(len(name) for name in EXPERIMENTS)
-    return "\n".join(f"{name:{width}}  {EXPERIMENTS[name].question}" for name in EXPERIMENTS)
 
 
 def _run(
@@ -185,12 +175,3 @@ def ended(outcome: Outcome, wish: Wish, say: Say) -> int:
     if outcome.failed:
         say(f"{counted(len(outcome.failed), 'cell')} failed; what they said is in {wish.folder / 'logs'}")
     return 1 if outcome.failed else 0
-
-
-def _usage(program: str) -> str:
-    return (
-        f"usage: {program} experiment list\n"
-        f"       {program} experiment run NAME [--quick] [--seeds=N] [--jobs=N] [--data=TEXT] [--fresh]\n"
-        f"       {program} experiment show NAME [--quick]\n"
-        f"       {program} experiment publish [NAME ...] [--quick]\n\nthere are: {', '.join(EXPERIMENTS)}"
-    )

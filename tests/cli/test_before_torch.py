@@ -52,7 +52,8 @@ REJECTED = {  # every verb, and words that it rejects
     "experiment": [
         *(["rnu"], ["list", "rope"], ["run", "rope", "--quik"], ["run", "rope", "--seeds=0"]),
         *(["show", "rope", "--jobs=2"], ["run", "rope", "--jobs=0"], ["run", "rope", "--data="]),
-        ["publish", "--fast=True"],
+        *(["publish", "--fast=True"], ["publish", "roep"], ["rope"], ["run", "roep"], ["show", "roep"]),
+        *(["run"], ["show"]),
     ],
     "bench": [
         *(
@@ -104,13 +105,19 @@ def test_wrong_settings_are_rejected_before_torch_is_imported() -> None:
 
 def test_help_needs_no_torch() -> None:
     commands = [
-        *([verb, "--help"] for verb in REJECTED if verb != "experiment"),  # which lists what needs PyTorch
+        *([verb, "--help"] for verb in REJECTED),
         ["experiment", "run", "rope", "--help"],
         *(["bench", name, "--help"] for name in BENCHMARKS),
         ["--help"],
     ]
     for command, (code, said, _) in zip(commands, ended(commands), strict=True):
         assert (code, said.startswith("usage: chargpt")) == (0, True), command
+
+
+def test_experiments_are_listed_without_torch() -> None:
+    commands = [["experiment"], ["experiment", "list"]]
+    for command, (code, said, _) in zip(commands, ended(commands), strict=True):
+        assert (code, said.startswith("attention  What")) == (0, True), command
 
 
 def test_checking_a_command_line_loads_no_numpy() -> None:

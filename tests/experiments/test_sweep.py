@@ -137,6 +137,11 @@ def test_sweep_with_its_folder_begins_anew(sweep: Any, tiny_flags: list[str], he
         (["experiment", "run", "rope-gaq"], "experiment=rope-gaq: must be one of .* (did you mean 'rope-gqa'?)"),
         (["experiment", "shw"], "'shw': must be one of list, run, show, publish (did you mean 'show'?)"),
         (["experiment", "run", "--quick"], "name an experiment first"),
+        (["experiment", "show"], "experiment show: must name an experiment first"),
+        (
+            ["experiment", "gqa"],
+            "'gqa': must be one of list, run, show, publish; .* experiment show gqa` shows that one",
+        ),
         (["experiment", "list", "more"], "takes nothing more"),
         (["experiment", "run", "gqa", "--seeds=0"], "seeds=0: must be at least 1"),
         (["experiment", "run", "gqa", "--jobs=0"], "jobs=0: must be at least 1"),
@@ -159,7 +164,7 @@ def test_wrong_words_are_run_or_explained_badly(
 
 
 def test_list_or_help_lacks_an_experiment(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["experiment", "list"], ["experiment"], ["experiment", "--help"], ["experiment", "run"]):
+    for words in (["experiment", "list"], ["experiment"], ["experiment", "--help"], ["experiment", "run", "--help"]):
         assert main.main(words) == 0
         listed = capsys.readouterr().out
         assert all(name in listed for name in EXPERIMENTS)
