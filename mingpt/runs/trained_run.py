@@ -248,7 +248,8 @@ class Run:
         try:
             return self.tokenizer.encode(text)
         except UsageError as unknown:
-            raise UsageError(f"{name}: {unknown}") from None
+            hint = r"; a line break is typed $'\n' in bash and zsh" if r"\n" in text else ""
+            raise UsageError(f"{name}: {unknown}{hint}") from None
 
     def _judged_on(self, path: str | None, say: Say) -> Ids:
         """The run's own held-out part, or all of the file at `path`."""

@@ -73,6 +73,13 @@ def test_unknown_characters_are_not_listed_or_the_prompt_is_printed_all_the_same
     assert "U+0020" not in ended.refusal
 
 
+def test_backslash_n_in_a_prompt_is_answered_with_how_a_line_break_is_typed(sample: Any) -> None:
+    ended = sample(r"--prompt=ROMEO:\nTo")
+    assert ended.code == 2
+    assert ended.refusal.endswith(r"'\\' (U+005C); a line break is typed $'\n' in bash and zsh")
+    assert "line break" not in sample("--prompt=Привет").refusal
+
+
 def test_no_new_tokens_is_refused_or_adds_some(written: Any) -> None:
     assert written("--max_new_tokens=0") == "ROMEO:\n"
 
