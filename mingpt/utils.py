@@ -166,10 +166,10 @@ def training_type(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
 
 
-def as_products(x: Tensor) -> Tensor:
-    """`x` in the type that autocast computes products in, where it does.
+def to_autocast_type(x: Tensor) -> Tensor:
+    """Cast `x` to the type in which autocast computes matrix products; without autocast, return it unchanged.
 
-    What every block reads and adds to would else stay float32: twice the bytes, in a step of which much is reading.
+    The residual stream would otherwise stay float32: twice the bytes, in a step that is largely memory-bound.
     """
     kind = x.device.type
     return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x

@@ -51,12 +51,12 @@ def generate(
 ) -> Iterator[Tensor]:
     """Yield `new_tokens` times the (b,) ids that continue the (b, t) prompt, t >= 1.
 
-    Earlier tokens are kept in the model's state.  Where that is not endless it holds block_size tokens; what happens
+    Earlier tokens are kept in the model's state.  Where that is not unbounded it holds block_size tokens; what happens
     past them `sampling.past_block` says.  The draws come from a generator of their own, an independent one a row.
 
     Args:
         cache: False: nothing is kept, and every token takes a fresh pass over all that it may read: the last block_size
-            tokens, as with past_block=exact, or the whole text where the state is endless.
+            tokens, as with past_block=exact, or the whole text where the state is unbounded.
         compile: compile the step of one token that the cache allows (see `mingpt.inference.compiled_decode`).
 
     Raises:
@@ -69,7 +69,7 @@ def generate(
     if not model.autoregressive:
         remedy = "; it fills gaps: --fill='To b_ or not'" if model.fills else ""
         raise UsageError(f"{type(model).__name__} needs the text to come to predict it, so it can't write any{remedy}")
-    fits = model.endless or prompt.shape[1] + new_tokens - 1 <= block_size
+    fits = model.unbounded or prompt.shape[1] + new_tokens - 1 <= block_size
     rule = f"needs prompt and tokens within block_size={block_size}, or past_block=half: exact keeps nothing past it"
     require(fits or past_block.cached or not compile, "compile", compile, rule)
     step = compiled_step() if compile else _after
@@ -80,21 +80,21 @@ def _draws(
     model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Sampling, kept: int, cache: bool, step: Step
 ) -> Iterator[Tensor]:
     """`kept`: tokens that are encoded again where the state is full, or is not to be used a second time."""
-    device, block_size, endless = model.device, model.config.block_size, model.endless
-    fresh = (prompt if endless else prompt[:, -block_size:]).to(device)
+    device, block_size, unbounded = model.device, model.config.block_size, model.unbounded
+    fresh = (prompt if unbounded else prompt[:, -block_size:]).to(device)
     seen, state = [fresh], model.new_state(fresh.shape[0])
     generator = torch.Generator().manual_seed(sampling.seed)
     # One row's products are too small to divide: two threads gain nothing, and spin beside other busy processes.
     threads = 1 if len(fresh) == 1 and device.type == "cpu" else torch.get_num_threads()
     for _ in range(new_tokens):
-        if not cache or not (endless or state.length + fresh.shape[1] <= block_size):
-            fresh = torch.cat(seen, dim=1)[:, None if endless else -kept :]
+        if not cache or not (unbounded or state.length + fresh.shape[1] <= block_size):
+            fresh = torch.cat(seen, dim=1)[:, None if unbounded else -kept :]
             seen, state = [fresh], model.new_state(fresh.shape[0])
         # A consumer may train between two tokens, with what is drawn outside of this mode.
         with cpu_threads(threads), evaluating(model) if model.training else torch.inference_mode():
             logits = (step if fresh.shape[1] == 1 else _after)(model, fresh, state)
         fresh = torch.multinomial(probabilities(logits, sampling), 1, generator=generator).to(device)
-        if not (cache and endless):  # the state holds all that it needs
+        if not (cache and unbounded):  # the state holds all that it needs
             seen.append(fresh)
         yield fresh[:, 0]
 

@@ -54,7 +54,7 @@ def past_block_loss(model: LanguageModel, ids: Ids, *, at_most: int | None = Non
         DataError: fewer than two stretches of text.
     """
     require_autoregressive(model)
-    if model.endless:
+    if model.unbounded:
         raise UsageError(f"{type(model).__name__} goes on past block_size by its state: past_block changes nothing")
     size = model.config.block_size
     stretch = size - PAST_BLOCK["half"].kept(size) + 1

@@ -66,7 +66,7 @@ class LanguageModel(nn.Module, Rules):
         return True
 
     @property
-    def endless(self) -> bool:
+    def unbounded(self) -> bool:
         """Whether its state goes on past block_size in constant memory."""
         return False
 

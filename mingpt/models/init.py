@@ -16,19 +16,19 @@ Scheme = Callable[[nn.Module, int], None]
 INITS: Registry[Scheme] = Registry("model.init")
 
 
-def writes_residual(layer: nn.Linear) -> nn.Linear:
+def residual_projection(layer: nn.Linear) -> nn.Linear:
     """Mark `layer` as one whose output is added to the residual stream."""
-    layer.is_residual_writer = True  # type: ignore[assignment]
+    layer.is_residual_projection = True  # type: ignore[assignment]
     return layer
 
 
-def one_row_per_position(table: nn.Embedding) -> nn.Embedding:
+def position_table(table: nn.Embedding) -> nn.Embedding:
     """Mark `table` as one that a longer block needs more rows of."""
     table.is_position_table = True  # type: ignore[assignment]
     return table
 
 
-def reads_out(layer: nn.Linear) -> nn.Linear:
+def output_head(layer: nn.Linear) -> nn.Linear:
     """Mark `layer` as the one that ends in a number per token, not in another hidden vector."""
     layer.is_readout = True  # type: ignore[assignment]
     return layer
@@ -52,7 +52,7 @@ def position_tables(model: nn.Module) -> dict[str, nn.Embedding]:
 def _normal(model: nn.Module, residual_std: float) -> None:
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Embedding):
-            std = residual_std if getattr(module, "is_residual_writer", False) else 0.02
+            std = residual_std if getattr(module, "is_residual_projection", False) else 0.02
             nn.init.normal_(module.weight, mean=0.0, std=std) if std else nn.init.zeros_(module.weight)
             if getattr(module, "bias", None) is not None:
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mingpt.core.registry import Registry
 from mingpt.models import cpu_autograd
-from mingpt.models.init import writes_residual
+from mingpt.models.init import residual_projection
 
 
 class MLPMaker(Protocol):
@@ -31,7 +31,7 @@ class TwoLayer(nn.Module):
         super().__init__()
         inner = inner or 4 * width
         self.up = nn.Linear(width, inner, bias=bias)
-        self.down = writes_residual(nn.Linear(inner, width, bias=bias))
+        self.down = residual_projection(nn.Linear(inner, width, bias=bias))
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class SwiGLU(nn.Module):
         inner = inner or 8 * ((8 * width // 3 + 7) // 8)
         self.gate = nn.Linear(width, inner, bias=bias)
         self.up = nn.Linear(width, inner, bias=bias)
-        self.down = writes_residual(nn.Linear(inner, width, bias=bias))
+        self.down = residual_projection(nn.Linear(inner, width, bias=bias))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(F.silu(self.gate(x)) * self.up(x))

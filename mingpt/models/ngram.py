@@ -138,7 +138,7 @@ class NGram(NGramRules, LanguageModel):
         return LMOutput(logits, next_token_loss(logits, targets))
 
     @property
-    def endless(self) -> bool:
+    def unbounded(self) -> bool:
         return True
 
     def new_state(self, batch: int) -> NGramState:

@@ -16,7 +16,7 @@ from mingpt.core.errors import UsageError
 from mingpt.core.registry import Registry
 from mingpt.models.base import LanguageModel, LMOutput, ModelConfig, next_token_loss
 from mingpt.models.dropout import Dropout
-from mingpt.models.init import reads_out
+from mingpt.models.init import output_head
 from mingpt.models.model_config import BidirectionalRNNRules, RNNRules
 from mingpt.models.recurrent.cells import Hidden
 from mingpt.models.recurrent.layers import READINGS, BothWaysStack, Stack
@@ -27,7 +27,7 @@ USUAL_SHARE = 0.2  # of the matrix rate: positions come one after another; 0.15 
 
 def linear_head(e: int, v: int) -> nn.Linear:
     """(b, t, e) features -> (b, t, v) logits, near 0 at the start."""
-    head = reads_out(nn.Linear(e, v))
+    head = output_head(nn.Linear(e, v))
     nn.init.normal_(head.weight, 0.0, 0.02)
     nn.init.zeros_(head.bias)
     return head
@@ -135,7 +135,7 @@ class RNN(RNNRules, LanguageModel):
         return list(self.layers.cells)
 
     @property
-    def endless(self) -> bool:
+    def unbounded(self) -> bool:
         return True
 
     def flops_per_token(self) -> float:

@@ -166,7 +166,7 @@ def test_a_ring_goes_on_past_the_block_in_constant_memory_as_a_longer_block_woul
     model, longer, ids = gpt(**settings), gpt(**settings, block_size=40), random_ids(40)
     longer.load_state_dict(model.state_dict())
     full = longer(ids).logits
-    assert model.endless
+    assert model.unbounded
     for prompt, chunk in ((1, 1), (7, 3), (20, 7), (20, 20), (40, 9), (40, 40)):
         torch.testing.assert_close(through(model, ids, prompt, chunk), full, rtol=0, atol=1e-10)
     state = model.new_state(3)
@@ -181,11 +181,11 @@ def test_a_ring_goes_on_past_the_block_in_constant_memory_as_a_longer_block_woul
 def test_greedy_text_is_that_of_fresh_passes_past_the_block(gpt: MakeGPT, position: str, pattern: str) -> None:
     settings: dict[str, Any] = {"position": position, "window": 3, "window_pattern": pattern}
     model, longer = gpt(**settings), gpt(**settings, block_size=40)
-    if model.endless:
+    if model.unbounded:
         longer.load_state_dict(model.state_dict())
     prompt = text = random_ids(4)
     for _ in range(20):
-        logits = longer(text).logits if model.endless else model(text[:, -7:]).logits
+        logits = longer(text).logits if model.unbounded else model(text[:, -7:]).logits
         text = torch.cat((text, logits[:, -1:].argmax(-1)), 1)
     assert torch.equal(torch.cat((prompt, torch.stack(list(generate(model, prompt, 20, GREEDY)), 1)), 1), text)
 
@@ -202,7 +202,7 @@ def test_greedy_text_is_that_of_fresh_passes_past_the_block(gpt: MakeGPT, positi
 @torch.no_grad()
 def test_what_has_an_end_refuses_to_go_past_it(gpt: MakeGPT, settings: dict[str, Any]) -> None:
     model, ids = gpt(**settings), random_ids(8)
-    assert not model.endless
+    assert not model.unbounded
     state = model.new_state(3)
     model(ids[:, :6], state=state)
     with pytest.raises(ValueError, match=r"8 tokens.*block_size=7"):

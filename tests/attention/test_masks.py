@@ -117,7 +117,7 @@ def test_the_pattern_says_which_layers_have_the_window(pattern: str | None, wind
     model = GPT(ModelConfig(n_layer=5, n_embd=8, window=2, window_pattern=pattern, rope=True, vocab_size=5))
     assert [block.attention.window for block in model.blocks] == windows
     assert [block.attention.mask.band for block in model.blocks] == [w or math.inf for w in windows]
-    assert model.endless == (None not in windows)
+    assert model.unbounded == (None not in windows)
     assert model.autoregressive
 
 

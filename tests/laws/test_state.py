@@ -62,7 +62,7 @@ def test_greedy_text_past_the_block_is_that_of_full_passes_over_at_least_half_of
     text = context = random_ids(length=2)
     for _ in range(14):
         if variant.of.crops and context.shape[1] > BLOCK:
-            context = context[:, -(BLOCK if model.endless else math.ceil(BLOCK / 2)) :]
+            context = context[:, -(BLOCK if model.unbounded else math.ceil(BLOCK / 2)) :]
         token = model(context).logits[:, -1:].argmax(-1)
         text, context = torch.cat((text, token), 1), torch.cat((context, token), 1)
     assert torch.equal(written(model, Sampling(temperature=0), 14), text)

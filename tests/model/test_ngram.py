@@ -297,5 +297,5 @@ def test_model_has_parameters_or_no_cost() -> None:
     model = fitted(drawn(5, 97), 5, 4)
     assert model.parameter_count == 0
     assert model.flops_per_token() > 0
-    assert model.endless
+    assert model.unbounded
     assert model.autoregressive

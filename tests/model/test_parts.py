@@ -134,7 +134,7 @@ def test_every_mlp_costs_about_the_same(name: str, width: int) -> None:
 @pytest.mark.parametrize("init", INITS)
 def test_each_half_block_marks_its_one_residual_writer(fresh_gpt: MakeGPT, mlp: str, init: str) -> None:
     model = fresh_gpt(mlp=mlp, init=init)
-    marked = {name for name, module in model.named_modules() if getattr(module, "is_residual_writer", False)}
+    marked = {name for name, module in model.named_modules() if getattr(module, "is_residual_projection", False)}
     assert marked == {f"blocks.{i}.{name}" for i in (0, 1) for name in ("attention.out_proj", "mlp.down")}
 
 
@@ -147,7 +147,7 @@ def test_weights_start_with_the_deviation_that_the_scheme_says(
     model = fresh_gpt(init=init, position=position, **sizes)
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Embedding):
-            std = 0.02 * (factor if getattr(module, "is_residual_writer", False) else 1)
+            std = 0.02 * (factor if getattr(module, "is_residual_projection", False) else 1)
             assert module.weight.std().item() == pytest.approx(std, rel=0.06, abs=0)
             assert module.weight.mean().item() == pytest.approx(0, abs=0.001)
         if isinstance(module, nn.LayerNorm):

@@ -99,7 +99,7 @@ def test_state_grows_or_keeps_the_graph_or_the_block(cell: str) -> None:
     before = [[each.shape for each in hidden] for hidden in state.layers]
     for _ in range(3):  # past block_size
         model(random_ids(), state=state)
-    assert model.endless
+    assert model.unbounded
     assert state.length == 21
     assert [[each.shape for each in hidden] for hidden in state.layers] == before
     for each in (each for hidden in state.layers for each in hidden):

@@ -4,21 +4,22 @@ Letters: b batch, t queries, s keys, h query heads, g key/value heads, d head wi
 The layer knows no variant by name: it calls the parts that its settings chose.
 """
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from mingpt.core.errors import require
 from mingpt.models.attention.config import AttentionConfig as AttentionConfig
-from mingpt.models.attention.kernels import Need, choose, for_cache
+from mingpt.models.attention.kernels import Need, choose, explain, for_cache
 from mingpt.models.attention.kv_cache import KeyValueCache
 from mingpt.models.attention.masks import FULL, MASKS, Mask, windowed
 from mingpt.models.attention.positions import POSITIONS, RotaryPositionalEmbeddings
 from mingpt.models.attention.scores import SCORES
 from mingpt.models.dropout import Dropout
-from mingpt.models.init import writes_residual
+from mingpt.models.init import residual_projection
 from mingpt.models.norms import NORMS
 
 
@@ -53,7 +54,7 @@ class GroupedQueryAttention(nn.Module):
         self.q_proj = nn.Linear(config.n_embd, wide, bias=config.has_qkv_bias)
         self.k_proj = nn.Linear(config.n_embd, narrow, bias=config.has_qkv_bias)
         self.v_proj = nn.Linear(config.n_embd, narrow, bias=config.has_qkv_bias)
-        self.out_proj = writes_residual(nn.Linear(wide, config.n_embd, bias=config.bias))
+        self.out_proj = residual_projection(nn.Linear(wide, config.n_embd, bias=config.bias))
         self.q_norm = _norm_of_heads(config)
         self.k_norm = _norm_of_heads(config)
         self.score = SCORES[config.score](config)
@@ -144,6 +145,30 @@ class CausalSelfAttention(GroupedQueryAttention):
             ("model.n_query_head", self.n_query_head),
         )
         require(self.mask.causal, "model.mask", getattr(config, "mask", None), "must be causal here")
+
+
+def layer_kernels(config: Any, device: torch.device, dtype: torch.dtype) -> list[dict[str, Any]]:
+    """Return the kernel that each layer of a model takes to train on blocks of block_size tokens, and why.
+
+    Args:
+        config: the model's settings: n_layer, `of_layer(number)`, and what AttentionConfig has.
+
+    Returns:
+        One entry per distinct choice (see `kernels.explain`), with the numbers of its layers, from 0.
+
+    Raises:
+        UsageError: the kernel that model.kernel names doesn't support a layer.
+    """
+    size = config.block_size
+    choices: dict[str, dict[str, Any]] = {}
+    like = torch.empty(0, size, 1, device=device, dtype=dtype)
+    narrow = replace(config, n_embd=config.n_query_head, head_dim=config.head_width)  # same heads, small projections
+    for number in range(config.n_layer):
+        with torch.device("meta"):  # weights without memory
+            layer = GroupedQueryAttention(narrow.of_layer(number))
+        choice = explain(layer.kernel, layer.need(like, size))
+        choices.setdefault(str(choice), {"layers": [], **choice})["layers"].append(number)
+    return list(choices.values())
 
 
 def _norm_of_heads(config: AttentionConfig) -> nn.Module:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mingpt.core.registry import Registry
 from mingpt.models.cpu_autograd import rotated
-from mingpt.models.init import one_row_per_position
+from mingpt.models.init import position_table
 
 
 class PositionSettings(Protocol):
@@ -75,7 +75,7 @@ class LearnedPositions(PositionCode):
 
     def __init__(self, config: PositionSettings) -> None:
         super().__init__(config)
-        self.table = one_row_per_position(nn.Embedding(config.block_size, config.n_embd))
+        self.table = position_table(nn.Embedding(config.block_size, config.n_embd))
 
     @classmethod
     def inside_attention(cls, config: PositionSettings) -> PositionCode:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mingpt.core.registry import Registry
-from mingpt.models.init import reads_out
+from mingpt.models.init import output_head
 from mingpt.models.recurrent.activations import RELU, SLIDE, TANH, Activation, slide
 from mingpt.models.recurrent.elman_scan import scan
 
@@ -73,7 +73,7 @@ class Elman(Cell):
         self.recurrence = nn.Linear(width, width, bias=False)
         self.output = nn.Linear(width, outputs or width)
         if outputs:
-            reads_out(self.output)
+            output_head(self.output)
         nn.init.orthogonal_(self.recurrence.weight, self.RECALL)
         nn.init.orthogonal_(self.output.weight)
         nn.init.normal_(self.input.weight, 0.0, ((1 - self.RECALL**2) / width) ** 0.5)  # h keeps the spread of x
