@@ -87,6 +87,16 @@ calls = {
     "attention": lambda: mingpt.load(here / "run").attention("To"),
     "export": lambda: mingpt.export(mingpt.load(here / "run"), here / "exported"),
     "import": lambda: mingpt.import_folder(here / "exported", here / "imported"),
+    "second": lambda: mingpt.train(config("second")),
+    "compare": lambda: mingpt.compare({"one": here / "run", "other": here / "second"}).to_csv(),
+    "history": lambda: mingpt.load(here / "run").history(),
+    "plot": lambda: mingpt.load(here / "run").plot(),
+    "sweep": lambda: mingpt.sweep(
+        {"model.n_layer": [1, 2]},
+        base={"data.path": str(text), "data.block_size": 8, "model.n_embd": 8, "trainer.max_iters": 2},
+        seeds=1,
+        folder=here / "swept",
+    ),
 }
 changed = {}
 for name, call in calls.items():
