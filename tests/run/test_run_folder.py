@@ -26,7 +26,7 @@ from mingpt.runs import config as settings
 from mingpt.runs.checkpoint import MANIFEST
 from mingpt.runs.run import Run
 
-ROOT = Path(run.__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 DRAW = loss_plot.draw  # the fixtures of this folder put something quicker in its place
 CADENCE = {"trainer.eval_every": 5, "trainer.sample_every": 4, "trainer.save_every": 3}
 

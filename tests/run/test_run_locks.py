@@ -17,7 +17,7 @@ from mingpt.core.atomic_io import LOCK, MARKER, locked
 from mingpt.core.errors import CheckpointError
 from mingpt.runs import checkpoint, run
 
-ROOT = Path(run.__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DIE_HOLDING = """
 import errno, filelock, os, sys
 from pathlib import Path

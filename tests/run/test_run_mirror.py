@@ -17,7 +17,7 @@ from mingpt.core.run_files.reading import read_lines
 from mingpt.runs import run
 from mingpt.runs.wandb_log import PROCESS, WandbConfig, WandbMirror, variables
 
-ROOT = Path(run.__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 
 
 class Fake:

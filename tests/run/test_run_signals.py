@@ -15,7 +15,7 @@ from mingpt.data.batches import Batches
 from mingpt.runs import checkpoint, run
 from mingpt.trainer import Trainer
 
-ROOT = Path(run.__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, moment: str, number: int) -> list[Any]:
