@@ -15,8 +15,9 @@ from mingpt.core.errors import DataError
 from mingpt.runs import config
 
 ROOT = Path(__file__).parents[2]
+MOST_LINES, MOST_WORDS = 160, 1_300  # of README.md
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SWEEPS = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
+PAGES = [README, *(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("docs/*.md")))]
 SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -43,14 +44,14 @@ def commands(markdown: str) -> Iterator[list[str]]:
 
 
 def inline_settings(markdown: str) -> Iterator[str]:
-    """Each `--group.key=value` that stands between single backticks."""
-    for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", FENCED.sub("", markdown)):
+    """Yield each `--group.key=value` between single backticks that hold nothing but flags."""
+    for code in re.findall(r"(?<!`)`(--[^`\n]+)`(?!`)", FENCED.sub("", markdown)):
         yield from (word for word in code.split() if re.match(r"--\w+\.\w+=", word))
 
 
 @pytest.fixture
-def parsed_only(chargpt: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """As `chargpt`, in the repository, but nothing happens after a verb's settings were read and checked."""
+def parsed_only(chargpt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return `chargpt` that ends once a verb's settings are checked, where the files that pages name exist."""
     parse = Flags.parse
 
     def stop(self: Flags, argv: Any, *how: Any) -> None:
@@ -61,7 +62,12 @@ def parsed_only(chargpt: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         with mock.patch.object(Flags, "parse", stop):
             return chargpt(*words)
 
-    monkeypatch.chdir(ROOT)
+    settings = tmp_path / "out" / "chargpt" / "config.yaml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("{}")
+    (tmp_path / "CLONE").mkdir()
+    (tmp_path / "docs").mkdir()
+    monkeypatch.chdir(tmp_path)
     return call
 
 
@@ -74,34 +80,34 @@ def test_commands_are_overlooked() -> None:
     assert list(inline_settings("`--a.b=1 --c.d=2`, `--e`\n```\n`--f.g=3`\n```\n")) == ["--a.b=1", "--c.d=2"]
 
 
-@pytest.mark.parametrize("words", list(commands(README + SWEEPS)), ids=" ".join)
-def test_command_of_the_readme_is_refused(parsed_only: Any, words: list[str]) -> None:
+@pytest.mark.parametrize("words", list(commands("".join(PAGES))), ids=" ".join)
+def test_command_of_a_page_is_accepted(parsed_only: Any, words: list[str]) -> None:
     ended = parsed_only(*words)
-    if ended.code or not {"--help", "--version", "--print_config"} & {*words}:
+    if ended.code or not {"list", "--print_config"} & {*words}:
         assert ended.refusal == "parsed"
 
 
-@pytest.mark.parametrize("word", sorted(set(inline_settings(README))))
-def test_setting_of_the_readme_is_refused(parsed_only: Any, word: str) -> None:
+@pytest.mark.parametrize("word", sorted({word for page in PAGES for word in inline_settings(page)}))
+def test_setting_of_a_page_is_accepted(parsed_only: Any, word: str) -> None:
     assert parsed_only(word).refusal == "parsed"
 
 
-def test_readme_names_a_setting_or_verb_that_there_is_not() -> None:
-    named = re.findall(r"--(\w+\.\w+)", README)
+def test_pages_name_settings_and_verbs_that_exist() -> None:
+    pages = "".join(PAGES)
+    named = re.findall(r"--((?:data|model|trainer|system|sample|wandb|dist)\.\w+)", pages)
     assert len(named) > 10
     assert {*named} <= config.Config().flat().keys()
-    verbs = re.findall(r"chargpt(?:\.py)? ([a-z_]+)", " ".join(re.findall(r"`+[^`]+`+", README)))
+    verbs = re.findall(r"chargpt(?:\.py)? ([a-z_]+)", " ".join(re.findall(r"`+[^`]+`+", pages)))
     assert {*verbs} <= main.VERBS.keys()
     assert {"sample", "eval"} <= {*verbs}
 
 
-def test_readme_starts_with_something_else_than_its_two_commands() -> None:
+def test_readme_is_short_and_starts_with_its_two_commands() -> None:
+    assert README.count("\n") <= MOST_LINES
+    assert len(README.split()) <= MOST_WORDS
     first = FENCED.search(README)
     assert first
-    installed = re.findall(r"-r (\S+)", first[1])
-    run = re.findall(r"python (\S+)", first[1])
-    assert (installed, run) == (["requirements.txt", "requirements-dev.txt"], ["chargpt.py", "test_model.py"])
-    assert all((ROOT / name).is_file() for name in [*installed, *run])
+    assert first[1].splitlines() == ["pip install -r requirements.txt", "python chargpt.py"]
 
 
 @pytest.mark.parametrize("name", config.PRESETS)

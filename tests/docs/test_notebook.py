@@ -19,7 +19,7 @@ import mingpt
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "examples" / "tour.ipynb"
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 
 
 def code_cells() -> list[str]:
@@ -101,8 +101,8 @@ def test_importing_or_listing_costs_torch() -> None:
     assert told.stdout.split() == ["False", "False"]
 
 
-def test_readmes_python_names_what_is_not_there() -> None:
-    block = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_page_names_what_exists() -> None:
+    block = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     names = set(re.findall(r"mingpt\.(\w+)", " ".join(block)))
     assert names
     assert names <= set(mingpt.__all__)
