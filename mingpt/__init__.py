@@ -16,6 +16,7 @@ Importing this is light: names are looked up when first used (PEP 562).  example
 """
 
 import importlib
+import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,8 @@ _HOMES = {
     "train": "mingpt.runs.run",
 }
 __all__ = sorted(_HOMES)
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # nothing is printed unless a caller asks for it
 
 
 def __getattr__(name: str) -> Any:

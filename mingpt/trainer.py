@@ -6,6 +6,7 @@ s follows from (seed, s), and from which process it is, so an event can't change
 on as if nothing happened.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,6 @@ import torch
 from torch import Tensor
 
 from mingpt.core.errors import NotFiniteError
-from mingpt.core.say import Say, silent
 from mingpt.distributed.strategy import ALONE, Ranks, full_tensor
 from mingpt.distributed.threads import add_gradients, at_once, kept, shares
 from mingpt.models.base import LanguageModel
@@ -27,6 +27,8 @@ from mingpt.training.phases import Phases
 from mingpt.training.tbptt import Carried
 from mingpt.training.trainer_config import TrainerConfig, refuse_carrying
 from mingpt.utils import cpu_threads, derived_seed, global_draws, moved, own_draws, synchronise, training_type
+
+logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
 Event = Callable[["Trainer", Record], None]
@@ -53,7 +55,6 @@ class Trainer:
         seed: of dropout.
         device: a torch.device; of several processes, their own.
         events: called as event(trainer, record) after every step.
-        say: told, in one line, what a person should know.
         ranks: the processes that share this training; each does its part.
     """
 
@@ -67,10 +68,9 @@ class Trainer:
         seed: int = 0,
         device: torch.device | str = "cpu",
         events: Sequence[Event] = (),
-        say: Say = silent,
         ranks: Ranks = ALONE,
     ) -> None:
-        self.config, self.batches, self.seed, self.events, self.say = config, batches, seed, list(events), say
+        self.config, self.batches, self.seed, self.events = config, batches, seed, list(events)
         self.device, self.ranks, self.model = torch.device(device), ranks, model
         self._forward = ranks.spread(model, self.device, model.stages)
         compiling = fresh is None and _wanted(config.compile, self.device)
@@ -91,6 +91,7 @@ class Trainer:
         self.stop_reason: str | None = None  # of all processes
         self._asked: str | None = None  # of this one
         began = time.perf_counter()
+        self.compile_failure: str | None = None  # the kind of error
         self._forward = self._compiled() if compiling else self._forward
         self.compile_seconds = time.perf_counter() - began if compiling else 0.0  # in no step's
 
@@ -108,9 +109,9 @@ class Trainer:
             failed = type(error).__name__
         finally:
             self.model.zero_grad()
-        failed = self.ranks.agreed(failed or next(iter(failures), None))
+        self.compile_failure = failed = self.ranks.agreed(failed or next(iter(failures), None))
         if failed:
-            self.say(f"torch.compile failed ({failed}); training goes on without it")
+            logger.warning(f"torch.compile failed ({failed}); training goes on without it")
         return self._forward if failed else compiled
 
     def run(self) -> None:

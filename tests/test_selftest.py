@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mingpt.core.errors import UsageError
+from mingpt.core.log_output import messages
 from mingpt.models.attention import selftest
 from mingpt.models.attention.kernels import KERNELS, Sdpa
 from mingpt.models.attention.layers import AttentionConfig
@@ -31,7 +32,8 @@ def checked() -> Iterator[Any]:
 
     def run(layers: list[AttentionConfig]) -> tuple[bool, list[str]]:
         said: list[str] = []
-        return selftest.run(CPU, said.append, layers=layers), said
+        with messages(said.append):
+            return selftest.run(CPU, layers=layers), said
 
     return run
 
@@ -97,9 +99,8 @@ def test_kernel_that_crashes_or_gives_nan_passes(checked: Any, monkeypatch: pyte
     assert any("sdpa, bfloat16, forward: off by inf" in line for line in said)
 
 
-def test_another_kernel_than_the_one_asked_for_is_checked() -> None:
-    said: list[str] = []
-    assert selftest.run(CPU, said.append, layers=SOME[:1], kernel="sdpa")
-    assert [line.split()[0] for line in said[1:-1]] == ["sdpa", "sdpa"]
+def test_another_kernel_than_the_one_asked_for_is_checked(caplog: pytest.LogCaptureFixture) -> None:
+    assert selftest.run(CPU, layers=SOME[:1], kernel="sdpa")
+    assert [line.split()[0] for line in caplog.messages[1:-1]] == ["sdpa", "sdpa"]
     with pytest.raises(UsageError, match=r"model\.kernel=sdqa: must be one of .*did you mean 'sdpa'"):
-        selftest.run(CPU, said.append, layers=SOME[:1], kernel="sdqa")
+        selftest.run(CPU, layers=SOME[:1], kernel="sdqa")

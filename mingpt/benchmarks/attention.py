@@ -1,5 +1,6 @@
 """Ways to compute a causal window, forward and backward: seconds, memory, and the ratio to full causal attention."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -18,12 +19,13 @@ from mingpt.benchmarks.base import ranking, rounded, summary, table, told_of, ve
 from mingpt.benchmarks.options.attention import PACKAGES, SHORTEST, Options
 from mingpt.benchmarks.options.base import device_beside, parse_peers
 from mingpt.benchmarks.worker_process import Worker
-from mingpt.core.say import Say
 from mingpt.models.attention.kernels import KERNELS, Need
 from mingpt.models.attention.masks import sliding_window
 from mingpt.models.attention.scores import ScaledDot
 from mingpt.training.profiling import Spread, measure, peak_bytes
 from mingpt.utils import cpu_threads, multiplies_bfloat16, pick_device, training_type
+
+logger = logging.getLogger(__name__)
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q, k, v (1, h, N, d) -> (1, h, N, d)
 TURN = {"cuda": 0.1}  # seconds of each way at a time where a step doesn't wait for one call; elsewhere one call
@@ -96,7 +98,7 @@ def calls(options: Options, length: int, device: torch.device) -> dict[str, Call
     return {name: partial(both_ways, way) for name, way in ways(length, window, options.width, device, q.dtype).items()}
 
 
-def run(options: Options, say: Say) -> dict[str, Any]:
+def run(options: Options) -> dict[str, Any]:
     """Time every way at one length, or with `slopes` how each grows.
 
     Returns:
@@ -104,12 +106,12 @@ def run(options: Options, say: Say) -> dict[str, Any]:
     """
     device = pick_device(device_beside(options.peers, options.device), "device")
     with cpu_threads(options.threads):
-        rows = _slopes(options, device, say) if options.slopes else _one_length(options, device, say)
+        rows = _slopes(options, device) if options.slopes else _one_length(options, device)
     machine = {**told_of(device), "threads": options.threads or torch.get_num_threads()}
     return {"bench": "attention", **asdict(options), **machine, "rows": rows}
 
 
-def _one_length(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
+def _one_length(options: Options, device: torch.device) -> dict[str, Any]:
     made = calls(options, options.length, device)
     shape = {name: getattr(options, name) for name in ("length", "window", "heads", "width")}
     with ExitStack() as stack:
@@ -120,18 +122,18 @@ def _one_length(options: Options, device: torch.device, say: Say) -> dict[str, A
             contestants[kind] = partial(worker.steps, 1)
         seconds = measure(contestants, device, rounds=options.rounds, warmup=1, least=TURN.get(device.type, 0.0))
     rows = table(seconds, "full", faster=True)
-    say(f"{'':15} {'ms':>10} {'quartiles':>21} {'MB':>9}   times faster than full (quartiles)")
+    logger.info(f"{'':15} {'ms':>10} {'quartiles':>21} {'MB':>9}   times faster than full (quartiles)")
     for name, row in rows.items():
         ms, peak = row["ms"], _live_bytes(made[name], options, options.length, device) if name in made else None
         row["peak_bytes"] = peak
         beside = "" if name == "full" else versus(row["ratio"], row["apart"])
         between = f"{ms['q1']:.4g} to {ms['q3']:.4g}"
         memory = "?" if peak is None else f"{peak / 1e6:.1f}"
-        say(f"{name:15} {ms['median']:10.4g} {between:>21} {memory:>9}   {beside}")
-    say(f"{ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
+        logger.info(f"{name:15} {ms['median']:10.4g} {between:>21} {memory:>9}   {beside}")
+    logger.info(f"{ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
     for kind in seconds.keys() - made.keys():
         rows[kind]["over_banded"] = ratio = summary(seconds[kind].over(seconds["banded"]))
-        say(f"{kind} takes {ratio['median']:.4g}x of banded's time ({ratio['q1']:.4g} to {ratio['q3']:.4g})")
+        logger.info(f"{kind} takes {ratio['median']:.4g}x of banded's time ({ratio['q1']:.4g} to {ratio['q3']:.4g})")
     return rows
 
 
@@ -141,7 +143,7 @@ def _live_bytes(call: Callable[[], object], options: Options, length: int, devic
     return None if made is None else made + 4 * training_type(device).itemsize * options.heads * length * options.width
 
 
-def _slopes(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
+def _slopes(options: Options, device: torch.device) -> dict[str, Any]:
     """Exponents of N by least squares on logarithms, for the ways that reach far enough."""
     points: dict[str, list[tuple[int, Spread, int | None]]] = {}
     length = SHORTEST
@@ -166,9 +168,11 @@ def _slopes(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
             "time_slope": rounded(time),
             "memory_slope": memory and rounded(memory),
         }
-        say(f"{name}: N^{time:.3f} in time, " + (f"N^{memory:.3f} in memory" if memory else "memory unknown"))
+        logger.info(f"{name}: N^{time:.3f} in time, " + (f"N^{memory:.3f} in memory" if memory else "memory unknown"))
         for length, spread, peak in found:
-            say(f"  {length:6}  {1e3 * spread.median:9.4g} ms  {'?' if peak is None else f'{peak / 1e6:9.1f} MB'}")
+            logger.info(
+                f"  {length:6}  {1e3 * spread.median:9.4g} ms  {'?' if peak is None else f'{peak / 1e6:9.1f} MB'}"
+            )
     return rows
 
 

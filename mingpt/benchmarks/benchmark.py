@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mingpt.core.registry import Registry
-from mingpt.core.say import Say
 
-Run = Callable[[Any, Say], dict[str, Any]]
+Run = Callable[[Any], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,7 @@ class Benchmark:
     Attributes:
         about: one sentence, for help.
         options: the dataclass of its settings.
-        run: (options, say) -> what its last line prints as JSON.
+        run: options -> what its last line prints as JSON.
         ratio: what a figure shows of a row, "times faster": its "ratio", or with `takes` one over it; "": none has one.
         takes: whether a row's "ratio" is its time over another's, so that more is slower.
         clones, packages: peers that it can be given, as folders and as installed packages.
@@ -41,8 +40,8 @@ BENCHMARKS: Registry[Benchmark] = Registry("bench")
 def run_of(module: str) -> Run:
     """Return the function `run` of `mingpt.benchmarks.MODULE`, which is imported when that is called."""
 
-    def run(options: Any, say: Say) -> dict[str, Any]:
-        found: dict[str, Any] = importlib.import_module(f"{__package__}.{module}").run(options, say)
+    def run(options: Any) -> dict[str, Any]:
+        found: dict[str, Any] = importlib.import_module(f"{__package__}.{module}").run(options)
         return found
 
     return run

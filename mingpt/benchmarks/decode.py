@@ -3,6 +3,7 @@
 The first token, which takes the reading of the prompt, is timed alone as well and taken off the others' time.
 """
 
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -15,18 +16,19 @@ from mingpt.benchmarks.base import ranking, summary, table, told_of, versus
 from mingpt.benchmarks.options.base import device_beside, parse_peers
 from mingpt.benchmarks.options.decode import CLONES, PACKAGES, Options
 from mingpt.benchmarks.worker_process import Worker
-from mingpt.core.say import Say
 from mingpt.inference.generate import Sampling, generate
 from mingpt.model import GPT
 from mingpt.models.base import LanguageModel
 from mingpt.training.profiling import BYTES, READ_BYTES, Spread, measure, memory_reader
 from mingpt.utils import cpu_threads, pick_device
 
+logger = logging.getLogger(__name__)
+
 BATCHES = (1, 16)
 TURN = 0.5  # seconds that each writes at a time, as one who writes a text does
 
 
-def run(options: Options, say: Say) -> dict[str, Any]:
+def run(options: Options) -> dict[str, Any]:
     """Time every writer at every batch, alternating.
 
     Returns:
@@ -39,11 +41,13 @@ def run(options: Options, say: Say) -> dict[str, Any]:
         model = GPT(options.model).to(device).eval()
         rows, rates = {}, {}
         for title, batch in ((f"batch {batch}", batch) for batch in BATCHES):
-            rows[title], rate = _one_batch(options, batch, model, device, say)
+            rows[title], rate = _one_batch(options, batch, model, device)
             rates[title] = summary(rate)
         told = ", ".join(f"{rate['median'] / 1e9:.1f}" for rate in rates.values())
-        say(f"of rate: (weights + keys and values, read once) / time / the memory's rate in that round ({told} GB/s);")
-        say("above 100 % where a cache of the processor holds them")
+        logger.info(
+            f"of rate: (weights + keys and values, read once) / time / the memory's rate in that round ({told} GB/s);"
+        )
+        logger.info("above 100 % where a cache of the processor holds them")
     floor = {f"batch {batch}": least_bytes(model, batch, options.prompt, options.tokens) for batch in BATCHES}
     machine = {**told_of(device), "threads": options.threads or torch.get_num_threads(), "memory_rate": rates}
     return {"bench": "decode", **asdict(options), **machine, "bytes_per_step": floor, "rows": rows}
@@ -62,9 +66,7 @@ def least_bytes(model: LanguageModel, batch: int, prompt: int, tokens: int) -> f
     return BYTES * (sum(weight.numel() for weight in read) + batch * kept)
 
 
-def _one_batch(
-    options: Options, batch: int, model: GPT, device: torch.device, say: Say
-) -> tuple[dict[str, Any], Spread]:
+def _one_batch(options: Options, batch: int, model: GPT, device: torch.device) -> tuple[dict[str, Any], Spread]:
     """Rows, and the rate of the memory by round."""
     shape = {"n_layer": options.layers, "n_head": options.heads, "n_embd": options.width, "batch": batch}
     shape |= {"block_size": options.block_size, "prompt": options.prompt, "threads": torch.get_num_threads()}
@@ -86,20 +88,24 @@ def _one_batch(
     rate = Spread(tuple(READ_BYTES / value for value in seconds[""].values))
     least = least_bytes(model, batch, options.prompt, options.tokens)
     floor = Spread(tuple(least / value for value in rate.values))
-    return _table(f"batch {batch}", first, each, floor, say), rate
+    return _table(f"batch {batch}", first, each, floor), rate
 
 
-def _table(title: str, first: dict[str, Spread], each: dict[str, Spread], floor: Spread, say: Say) -> dict[str, Any]:
+def _table(title: str, first: dict[str, Spread], each: dict[str, Spread], floor: Spread) -> dict[str, Any]:
     """A row per writer; `floor`: seconds that reading the bytes of a step takes, by round."""
-    say(f"{title:14} {'first, ms':>10} {'each, ms':>10} {'quartiles':>21} {'of rate':>8}   takes of cache (quartiles)")
+    logger.info(
+        f"{title:14} {'first, ms':>10} {'each, ms':>10} {'quartiles':>21} {'of rate':>8}   takes of cache (quartiles)"
+    )
     rows = table(each, "cache")
     for name, row in rows.items():
         ms, took = row["ms"], summary(floor.over(each[name]))
         row |= {"first_ms": summary(first[name], 1e-3), "memory_share": took}
         beside = "" if name == "cache" else versus(row["ratio"], row["apart"])
         between, share = f"{ms['q1']:.4g} to {ms['q3']:.4g}", f"{took['median']:.1%}"
-        say(f"{name:14} {1e3 * first[name].median:10.4g} {ms['median']:10.4g} {between:>21} {share:>8}   {beside}")
-    say(f"{ranking(each)}   (~: quartiles overlap, so neither is faster)")
+        logger.info(
+            f"{name:14} {1e3 * first[name].median:10.4g} {ms['median']:10.4g} {between:>21} {share:>8}   {beside}"
+        )
+    logger.info(f"{ranking(each)}   (~: quartiles overlap, so neither is faster)")
     return rows
 
 

@@ -6,6 +6,7 @@ started by torchrun and stays on this machine's loopback interface.
 """
 
 import json
+import logging
 import os
 import random
 import re
@@ -23,10 +24,11 @@ from mingpt.benchmarks.options.distributed import ACCUMULATION, BATCH, WARMUP, O
 from mingpt.benchmarks.worker_process import with_ours
 from mingpt.core.errors import UsageError
 from mingpt.core.run_files.reading import read_lines
-from mingpt.core.say import Say
 from mingpt.distributed.ddp_fsdp import STRATEGIES
 from mingpt.training.profiling import Spread
 from mingpt.utils import pick_device
+
+logger = logging.getLogger(__name__)
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--local-addr=127.0.0.1")
 EXCEPTION = re.compile(
@@ -44,7 +46,7 @@ SMALL |= {
 FAMILIES: Mapping[str, Mapping[str, Any]] = {"GPT": {}, "Elman": {"model.type": "rnn"}}
 
 
-def run(options: Options, say: Say) -> dict[str, Any]:
+def run(options: Options) -> dict[str, Any]:
     """Compare, time, and kill.
 
     Returns:
@@ -58,14 +60,14 @@ def run(options: Options, say: Say) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         _write_text(home / "text.txt")
-        apart = _apart(home, options, say)
-        rows = _rows(home, options, say)
-        kills = _kills(home, options, say)
+        apart = _apart(home, options)
+        rows = _rows(home, options)
+        kills = _kills(home, options)
     machine = {**told_of(pick_device(options.device, "device")), "cores": os.cpu_count()}
     return {"bench": "processes", **asdict(options), **machine, "rows": rows, "apart": apart, "kills": kills}
 
 
-def _apart(home: Path, options: Options, say: Say) -> dict[str, dict[str, float]]:
+def _apart(home: Path, options: Options) -> dict[str, dict[str, float]]:
     """Family -> strategy -> the largest difference of a step's loss, or of the held-out one, from one process's."""
 
     def asked(family: str, way: str, **more: Any) -> dict[str, Any]:
@@ -81,13 +83,13 @@ def _apart(home: Path, options: Options, say: Say) -> dict[str, dict[str, float]
     }
     for family, ways in found.items():
         told = ", ".join(f"{way} {difference:.1e}" for way, difference in ways.items())
-        say(
+        logger.info(
             f"{family}, float64, {options.steps} steps: losses of {options.processes} and of 1 process differ by {told}"
         )
     return found
 
 
-def _rows(home: Path, options: Options, say: Say) -> dict[str, Any]:
+def _rows(home: Path, options: Options) -> dict[str, Any]:
     """Tokens per second of the default model, by way, in turn."""
     threads, processes = options.threads, options.processes
     ways: dict[str, tuple[int, int, dict[str, Any]]] = {  # processes, threads of each, settings
@@ -112,11 +114,11 @@ def _rows(home: Path, options: Options, say: Say) -> dict[str, Any]:
         rows[way] = {"tokens_per_second": summary(spread), **row}
         beside = "" if spread is one else f"   beside 1 process: {versus(ratio, told)}"
         beside += f"; of {processes * threads} threads: {versus(fair, told_fair)}" if ways[way][0] > 1 else ""
-        say(f"{way:>20} {spread.median:10,.0f} tokens/s{beside}")
+        logger.info(f"{way:>20} {spread.median:10,.0f} tokens/s{beside}")
     return rows
 
 
-def _kills(home: Path, options: Options, say: Say) -> dict[str, dict[str, int]]:
+def _kills(home: Path, options: Options) -> dict[str, dict[str, int]]:
     """How many of the killed trainings were started again, and ended in the very losses of one that wasn't killed."""
     if not options.kills:
         return {}
@@ -132,7 +134,7 @@ def _kills(home: Path, options: Options, say: Say) -> dict[str, dict[str, int]]:
             said = _launch([ask], options.processes, options.threads, "--max-restarts=1")
             counts["killed"] += "exitcode: -9" in said
             counts["same"] += apart(home / whole, home / name) == 0
-        say(
+        logger.info(
             f"{way}: killed and started again: {counts['killed']} of {options.kills}; with the same losses: "
             f"{counts['same']}"
         )

@@ -1,5 +1,6 @@
 """Cost of an attention layer by its number of key/value heads: forward and backward, a token written, bytes kept."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -10,13 +11,14 @@ from torch import Tensor
 
 from mingpt.benchmarks.base import ranking, summary, table, told_of, versus
 from mingpt.benchmarks.options.gqa import STEPS, Options
-from mingpt.core.say import Say
 from mingpt.models.attention.layers import AttentionConfig, GroupedQueryAttention
 from mingpt.training.profiling import measure
 from mingpt.utils import cpu_threads, pick_device
 
+logger = logging.getLogger(__name__)
 
-def run(options: Options, say: Say) -> dict[str, Any]:
+
+def run(options: Options) -> dict[str, Any]:
     """Time every number of key/value heads, alternating.
 
     Returns:
@@ -24,12 +26,12 @@ def run(options: Options, say: Say) -> dict[str, Any]:
     """
     device = pick_device(options.device, "device")
     with cpu_threads(options.threads):
-        rows = _rows(options, device, say)
+        rows = _rows(options, device)
         machine = {**told_of(device), "threads": torch.get_num_threads()}
     return {"bench": "grouped", **asdict(options), **machine, "rows": rows}
 
 
-def _rows(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
+def _rows(options: Options, device: torch.device) -> dict[str, Any]:
     torch.manual_seed(0)
     x = torch.randn(options.batch, options.length, options.width, device=device)
     layers = {str(g): _layer(options, g).to(device) for g in range(options.heads, 0, -1) if options.heads % g == 0}
@@ -39,15 +41,17 @@ def _rows(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
     most = str(options.heads)
     rows, tokens = table(training, most), table(writing, most)
     takes = f"takes of {most}'s"
-    say(f"{'key heads':>9} {'both ways, ms':>14} {takes:>25} {'a token, us':>12} {takes:>25} {'cache, bytes':>13}")
+    logger.info(
+        f"{'key heads':>9} {'both ways, ms':>14} {takes:>25} {'a token, us':>12} {takes:>25} {'cache, bytes':>13}"
+    )
     for g, layer in layers.items():
         us, size = summary(writing[g].divided(STEPS), 1e-6), layer.new_state(options.batch, options.length).bytes
         rows[g] |= {"token_us": us, "token_ratio": tokens[g]["ratio"], "token_apart": tokens[g]["apart"]}
         rows[g]["cache_bytes"] = size
         both, token = ("" if g == most else versus(found[g]["ratio"], found[g]["apart"]) for found in (rows, tokens))
-        say(f"{g:>9} {rows[g]['ms']['median']:14.4g} {both:>25} {us['median']:12.4g} {token:>25} {size:13,}")
+        logger.info(f"{g:>9} {rows[g]['ms']['median']:14.4g} {both:>25} {us['median']:12.4g} {token:>25} {size:13,}")
     for what, seconds in (("both ways", training), ("a token", writing)):
-        say(f"{what}: {ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
+        logger.info(f"{what}: {ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
     return rows
 
 

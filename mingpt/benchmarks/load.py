@@ -5,6 +5,7 @@ time of n / (n + k) of the cores, if that is less than n of them: so the fair sh
 C / (n + k), or 1 where C is enough for all.
 """
 
+import logging
 import os
 import subprocess
 import sys
@@ -21,8 +22,9 @@ from mingpt.benchmarks.options.base import parse_peers
 from mingpt.benchmarks.options.load import CLONES, Options
 from mingpt.benchmarks.options.train_step import SHAPES
 from mingpt.benchmarks.worker_process import Worker
-from mingpt.core.say import Say
 from mingpt.training.profiling import Spread
+
+logger = logging.getLogger(__name__)
 
 NEIGHBOURS = (0, 1, 2, 4)
 NEIGHBOUR = "while True: pass"
@@ -55,7 +57,7 @@ def throughput(worker: Worker, seconds: float) -> float:
     return steps / (time.perf_counter() - began)
 
 
-def run(options: Options, say: Say) -> dict[str, Any]:
+def run(options: Options) -> dict[str, Any]:
     """Time every contestant beside each number of neighbours, in turn, round by round.
 
     Returns:
@@ -69,19 +71,17 @@ def run(options: Options, say: Say) -> dict[str, Any]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     peers = parse_peers(options.peers, CLONES)
     fair = {count: fair_share(count, options.threads, cores) for count in NEIGHBOURS}
-    say(f"{cores} cores, {options.threads} threads each; share: throughput / (quiet throughput * fair share)")
+    logger.info(f"{cores} cores, {options.threads} threads each; share: throughput / (quiet throughput * fair share)")
     works = {
         "training": {"ours": "", "ours-openmp": "", **peers},
         "decoding": {"ours-writing": "", **{f"{kind}-writing": path for kind, path in peers.items()}},
     }
-    rows = {title: _rows(title, contestants, options, fair, say) for title, contestants in works.items()}
+    rows = {title: _rows(title, contestants, options, fair) for title, contestants in works.items()}
     machine = {**told_of(torch.device("cpu")), "cores": cores, "fair_share": fair}
     return {"bench": "load", **asdict(options), **machine, "rows": rows}
 
 
-def _rows(
-    title: str, contestants: Mapping[str, str], options: Options, fair: Mapping[int, float], say: Say
-) -> dict[str, Any]:
+def _rows(title: str, contestants: Mapping[str, str], options: Options, fair: Mapping[int, float]) -> dict[str, Any]:
     rates: dict[str, dict[int, list[float]]] = {kind: {count: [] for count in NEIGHBOURS} for kind in contestants}
     shape = {**SHAPES["B"], **DECODING, "threads": options.threads, "dropout": 0.0, "device": "cpu", "compile": False}
     with ExitStack() as stack:
@@ -96,16 +96,16 @@ def _rows(
                     for kind, worker in workers.items():
                         rates[kind][count].append(throughput(worker, options.seconds))
     per_step, unit = (DECODING["tokens"], "tokens/s") if title == "decoding" else (1, "steps/s")
-    say(f"{title:14} {'quiet, ' + unit:>16}   share of the fair share beside " + ", ".join(map(str, NEIGHBOURS[1:])))
-    return {kind: _row(kind, found, per_step, fair, say) for kind, found in rates.items()}
+    logger.info(
+        f"{title:14} {'quiet, ' + unit:>16}   share of the fair share beside " + ", ".join(map(str, NEIGHBOURS[1:]))
+    )
+    return {kind: _row(kind, found, per_step, fair) for kind, found in rates.items()}
 
 
-def _row(
-    kind: str, rates: Mapping[int, list[float]], per_step: int, fair: Mapping[int, float], say: Say
-) -> dict[str, Any]:
+def _row(kind: str, rates: Mapping[int, list[float]], per_step: int, fair: Mapping[int, float]) -> dict[str, Any]:
     quiet = Spread(tuple(rates[0]))
     shares = {count: summary(Spread(tuple(rates[count])).over(quiet).divided(fair[count])) for count in NEIGHBOURS[1:]}
     each = summary(quiet.divided(1 / per_step))
     told = "   ".join(f"{s['median']:5.2f} ({s['q1']:.2f} to {s['q3']:.2f})" for s in shares.values())
-    say(f"{kind:14} {each['median']:16.4g}   {told}")
+    logger.info(f"{kind:14} {each['median']:16.4g}   {told}")
     return {"quiet": each, "share": {str(count): share for count, share in shares.items()}}

@@ -3,6 +3,7 @@
 All of them make (b, t, e) hidden vectors of as many inputs, and the gradients of inputs and weights.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -13,16 +14,17 @@ from torch import Tensor, nn
 
 from mingpt.benchmarks.base import ranking, table, told_of, versus
 from mingpt.benchmarks.options.rnn import Options
-from mingpt.core.say import Say
 from mingpt.models.recurrent.activations import SLIDE, slide
 from mingpt.models.recurrent.elman_scan import scan
 from mingpt.training.profiling import measure
 from mingpt.utils import cpu_threads, pick_device
 
+logger = logging.getLogger(__name__)
+
 BASELINE = "nn.RNN relu"
 
 
-def run(options: Options, say: Say) -> dict[str, Any]:
+def run(options: Options) -> dict[str, Any]:
     """Time every way, alternating.
 
     Returns:
@@ -30,22 +32,22 @@ def run(options: Options, say: Say) -> dict[str, Any]:
     """
     device = pick_device(options.device, "device")
     with cpu_threads(options.threads):
-        rows = _rows(options, device, say)
+        rows = _rows(options, device)
         machine = {**told_of(device), "threads": torch.get_num_threads()}
     return {"bench": "rnn", **asdict(options), **machine, "rows": rows}
 
 
-def _rows(options: Options, device: torch.device, say: Say) -> dict[str, Any]:
+def _rows(options: Options, device: torch.device) -> dict[str, Any]:
     torch.manual_seed(0)
     x = torch.randn(options.batch, options.length, options.width, device=device, requires_grad=True)
     contestants = {name: partial(_both_ways, way, x) for name, way in ways(options.width, device).items()}
     seconds = measure(contestants, device, rounds=options.rounds)
     rows = table(seconds, BASELINE)
-    say(f"{'':>16} {'both ways, ms':>14}   takes of {BASELINE} (quartiles)")
+    logger.info(f"{'':>16} {'both ways, ms':>14}   takes of {BASELINE} (quartiles)")
     for name, row in rows.items():
         beside = "" if name == BASELINE else versus(row["ratio"], row["apart"])
-        say(f"{name:>16} {row['ms']['median']:14.4g}   {beside}")
-    say(f"{ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
+        logger.info(f"{name:>16} {row['ms']['median']:14.4g}   {beside}")
+    logger.info(f"{ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
     return rows
 
 

@@ -1,5 +1,6 @@
 """Every benchmark in turn with its defaults, and a picture of what takes how much of what."""
 
+import logging
 import math
 import platform
 from collections.abc import Iterator, Mapping
@@ -12,10 +13,11 @@ import torch
 from mingpt.benchmarks.benchmark import Benchmark
 from mingpt.benchmarks.options import run_all
 from mingpt.core.errors import MingptError
-from mingpt.core.say import Say
 from mingpt.report.figures import finish, measured
 from mingpt.report.fonts import plain
 from mingpt.report.palette import INK, Palette
+
+logger = logging.getLogger(__name__)
 
 CAPTION = (
     "How many times faster than its baseline each contender is, a panel for each benchmark. Line: quartiles; hollow: "
@@ -24,7 +26,7 @@ CAPTION = (
 ROW, PANEL, WIDTH = 0.24, 0.75, 6.4  # inches: a bar, what a panel has around its bars, the picture
 
 
-def run(options: run_all.Options, say: Say) -> dict[str, Any]:
+def run(options: run_all.Options) -> dict[str, Any]:
     """Run them one after the other.
 
     Returns:
@@ -35,19 +37,19 @@ def run(options: run_all.Options, say: Say) -> dict[str, Any]:
     prepared = {name: _options_of(benchmark, options) for name, benchmark in chosen.items()}  # refused before any time
     results: dict[str, Any] = {}
     for name, benchmark in chosen.items():
-        say(f"== {name}: {benchmark.about}")
+        logger.info(f"== {name}: {benchmark.about}")
         try:
-            results[name] = benchmark.run(prepared[name], say)
+            results[name] = benchmark.run(prepared[name])
         except MingptError as error:  # a peer that does not start, say: the others have their figures
             results[name] = {"failed": str(error)}
-            say(f"{name} failed: {error}")
+            logger.warning(f"{name} failed: {error}")
     failed = [name for name, result in results.items() if "failed" in result]
     left_out = sorted(known.keys() - chosen.keys())
     for name in left_out:
-        say(f"== {name}: left out, as it takes {known[name].lengthy}; --speedrun=True has it")
+        logger.info(f"== {name}: left out, as it takes {known[name].lengthy}; --speedrun=True has it")
     if options.figure is not None:
         draw(results, Path(options.figure))
-        say(f"figure: {options.figure}")
+        logger.info(f"figure: {options.figure}")
     machine = {"machine": platform.machine(), "python": platform.python_version(), "torch": torch.__version__}
     ended = {"left_out": left_out, "failed": failed}
     return {"bench": "all", **asdict(options), **machine, **ended, "results": results}

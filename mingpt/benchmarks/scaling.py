@@ -4,6 +4,7 @@ Along each axis one size doubles while all else stays as it is.  A step is the T
 optimizer, uncompiled.  Positions are rotary: learned ones are parameters, of which a longer block would have more.
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +18,6 @@ from mingpt.benchmarks.attention import slope
 from mingpt.benchmarks.base import summary, told_of
 from mingpt.benchmarks.options.base import VOCABULARY
 from mingpt.benchmarks.options.scaling import Options
-from mingpt.core.say import Say
 from mingpt.distributed.threads import kept
 from mingpt.model import GPT
 from mingpt.models.base import LanguageModel, ModelConfig
@@ -27,6 +27,8 @@ from mingpt.trainer import Trainer
 from mingpt.training.profiling import Spread, measure
 from mingpt.training.trainer_config import TrainerConfig
 from mingpt.utils import cpu_threads, pick_device
+
+logger = logging.getLogger(__name__)
 
 CAPTION = (
     "Time of a training step as one size doubles and all else stays as it is. Dots: medians, with quartiles; lines: "
@@ -124,7 +126,7 @@ def trainer(shape: Shape, options: Options, device: torch.device) -> Trainer:
     return Trainer(how, GPT(config).train(), lambda step: (inputs, targets), device=device)
 
 
-def run(options: Options, say: Say) -> dict[str, Any]:
+def run(options: Options) -> dict[str, Any]:
     """Time every axis, its sizes alternating.
 
     Returns:
@@ -133,15 +135,15 @@ def run(options: Options, say: Say) -> dict[str, Any]:
     """
     device = pick_device(options.device, "device")
     with cpu_threads(options.threads), kept():
-        rows = {axis: _row(axis, found, options, device, say) for axis, found in shapes(options).items()}
+        rows = {axis: _row(axis, found, options, device) for axis, found in shapes(options).items()}
         machine = {**told_of(device), "threads": torch.get_num_threads()}
     if options.figure is not None:
         draw(rows, Path(options.figure))
-        say(f"figure: {options.figure}")
+        logger.info(f"figure: {options.figure}")
     return {"bench": "growth", **asdict(options), **machine, "rows": rows}
 
 
-def _row(axis: str, found: Sequence[Shape], options: Options, device: torch.device, say: Say) -> dict[str, Any]:
+def _row(axis: str, found: Sequence[Shape], options: Options, device: torch.device) -> dict[str, Any]:
     made = [trainer(shape, options, device) for shape in found]
     contestants = {str(place): one.step for place, one in enumerate(made)}
     seconds = measure(contestants, device, rounds=options.rounds, warmup=WARMUP).values()
@@ -158,7 +160,7 @@ def _row(axis: str, found: Sequence[Shape], options: Options, device: torch.devi
         "none_ms": next((summary(s, 1e-3) for size, s in zip(sizes, seconds, strict=True) if size is None), None),
     }
     for line in _lines(axis, row):
-        say(line)
+        logger.info(line)
     return row
 
 

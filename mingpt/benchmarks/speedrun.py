@@ -5,6 +5,7 @@ Our recipe was chosen on the held-out tail that it is judged on, so its loss the
 """
 
 import json
+import logging
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -21,10 +22,11 @@ from mingpt.benchmarks.options.speedrun import CLONES, Options
 from mingpt.benchmarks.speedrun_worker import BLOCK, Outcome, data_settings
 from mingpt.benchmarks.worker_process import command, last_words, with_ours
 from mingpt.core.errors import UsageError, require
-from mingpt.core.say import Say
 from mingpt.runs import config as settings
 from mingpt.runs.config import Config
 from mingpt.training.profiling import Spread
+
+logger = logging.getLogger(__name__)
 
 SCRIPT = Path(speedrun_worker.__file__)
 
@@ -53,7 +55,7 @@ def our_config(options: Options) -> Config:
     return replace(config, trainer=replace(config.trainer, device="cpu"))
 
 
-def run(options: Options, say: Say) -> dict[str, Any]:
+def run(options: Options) -> dict[str, Any]:
     """Train each contender once per seed, in turn, every other round in the other order.
 
     Returns:
@@ -63,7 +65,7 @@ def run(options: Options, say: Say) -> dict[str, Any]:
         UsageError: settings that can't be compared; a contender that fails.
     """
     config, peers = our_config(options), parse_peers(options.peers, CLONES)
-    say(f"training seconds from first step to last; loss on all held-out targets, in blocks of {BLOCK}")
+    logger.info(f"training seconds from first step to last; loss on all held-out targets, in blocks of {BLOCK}")
     rounds: list[dict[str, Outcome]] = []
     for seed in range(options.seeds):
         asks: dict[str, dict[str, Any]] = {"ours": {}}
@@ -73,9 +75,11 @@ def run(options: Options, say: Say) -> dict[str, Any]:
         for kind in list(asks)[:: -1 if seed % 2 else 1]:
             done[kind] = _ours(config, seed, options.threads) if kind == "ours" else enter(kind, asks[kind])
             told = done[kind]
-            say(f"seed {seed}  {kind:8} {told['steps']:6,} steps  {told['seconds']:8.1f} s  {told['loss']:.4f} nats")
+            logger.info(
+                f"seed {seed}  {kind:8} {told['steps']:6,} steps  {told['seconds']:8.1f} s  {told['loss']:.4f} nats"
+            )
         rounds.append(done)
-    rows = {kind: _row(kind, rounds, say) for kind in ("ours", *peers)}
+    rows = {kind: _row(kind, rounds) for kind in ("ours", *peers)}
     machine = {"device": "cpu", "torch": torch.__version__, "block_size": BLOCK}
     return {"bench": "speedrun", **asdict(options), **machine, "rounds": rounds, "rows": rows}
 
@@ -102,14 +106,14 @@ def enter(kind: str, ask: dict[str, Any]) -> Outcome:
     return outcome
 
 
-def _row(kind: str, rounds: Sequence[dict[str, Outcome]], say: Say) -> dict[str, Any]:
+def _row(kind: str, rounds: Sequence[dict[str, Outcome]]) -> dict[str, Any]:
     """Over the seeds: loss and seconds of `kind`; of a peer also how often ours reached its loss, and how much sooner.
 
     A round in which ours did not reach it counts as a ratio of 0, as it would have taken for ever.
     """
     outcomes = [done[kind] for done in rounds]
     seconds, loss = (over_seeds([outcome[name] for outcome in outcomes]) for name in ("seconds", "loss"))
-    say(f"{kind:8} {_told(seconds)} s   {_told(loss)} nats")
+    logger.info(f"{kind:8} {_told(seconds)} s   {_told(loss)} nats")
     row: dict[str, Any] = {"seconds": seconds, "loss": loss}
     if kind == "ours":
         return row
@@ -117,8 +121,10 @@ def _row(kind: str, rounds: Sequence[dict[str, Outcome]], say: Say) -> dict[str,
     pairs = zip(rounds, reached, strict=True)
     ratio = over_seeds([done[kind]["seconds"] / done["ours"]["seconds"] if got else 0.0 for done, got in pairs])
     missed = reached.count(False)
-    say(f"ours reached {kind}'s loss of the same round in {reached.count(True)} of {len(rounds)}; {missed} did not")
-    say(f"{kind} takes {_told(ratio)} times our seconds, over all rounds; 0: ours did not reach its loss")
+    logger.info(
+        f"ours reached {kind}'s loss of the same round in {reached.count(True)} of {len(rounds)}; {missed} did not"
+    )
+    logger.info(f"{kind} takes {_told(ratio)} times our seconds, over all rounds; 0: ours did not reach its loss")
     return row | {"reached": reached.count(True), "missed": missed, "ratio": ratio}
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mingpt.core.log_output import messages, to_stderr
 from mingpt.data.data_config import DataConfig
 from mingpt.data.dataset import Corpus, prepare
 from mingpt.data.tokenizers import Ids
@@ -65,14 +66,12 @@ def ours(ask: dict[str, Any]) -> Outcome:
         ask: config: a file of all its settings.
     """
     config, compiling = settings.read(Path(ask["config"])), list[float]()
-    result = run.train(
-        config, say=_to_stderr, events=[lambda trainer, record: compiling.append(trainer.compile_seconds)]
-    )
+    result = run.train(config, events=[lambda trainer, record: compiling.append(trainer.compile_seconds)])
     if result.stopped:
         raise KeyboardInterrupt(result.stopped)
     record, model = result.last_record(), result.model
     model.config = replace(model.config, block_size=BLOCK)
-    corpus = prepare(config.data, _to_stderr)
+    corpus = prepare(config.data)
     seconds = record["seconds"] + compiling[-1]
     return {"loss": _judged(model, corpus), "seconds": seconds, "steps": record["step"]}
 
@@ -86,7 +85,7 @@ def nanogpt(ask: dict[str, Any]) -> Outcome:
     sys.path.insert(0, ask["path"])
     torch.set_num_threads(ask["threads"])
     torch.manual_seed(ask["seed"])
-    corpus = prepare(DataConfig(**ask["data"]), _to_stderr)
+    corpus = prepare(DataConfig(**ask["data"]))
     peer, vocab_size = importlib.import_module("model"), corpus.tokenizer.vocab_size
     model = peer.GPT(peer.GPTConfig(vocab_size=vocab_size, **SIZES))
     optimizer = model.configure_optimizers(WEIGHT_DECAY, PEAK, BETAS, "cpu")
@@ -123,10 +122,6 @@ def _judged(model: LanguageModel, corpus: Corpus) -> float:
     return held_out_loss(model, corpus.data.held_out, corpus.tokenizer).nats
 
 
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
 def data_settings(config: DataConfig) -> dict[str, Any]:
     """The text of `config`, cut for the peer."""
     return asdict(replace(config, block_size=BLOCK, stateful=False))
@@ -138,7 +133,8 @@ KINDS: dict[str, Callable[[dict[str, Any]], Outcome]] = {"ours": ours, "nanogpt"
 def main(kind: str, ask: str) -> None:
     """Print the outcome; what a peer prints goes elsewhere."""
     answers, sys.stdout = sys.stdout, sys.stderr
-    print(json.dumps(KINDS[kind](json.loads(ask))), file=answers, flush=True)
+    with messages(to_stderr):
+        print(json.dumps(KINDS[kind](json.loads(ask))), file=answers, flush=True)
 
 
 if __name__ == "__main__":

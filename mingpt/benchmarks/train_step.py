@@ -3,6 +3,7 @@
 A ratio is taken within each round, so that a machine whose speed drifts doesn't decide it.
 """
 
+import logging
 import platform
 from contextlib import ExitStack
 from statistics import median
@@ -14,10 +15,11 @@ from mingpt.benchmarks.base import ranking, rounded, summary, table, told_of, ve
 from mingpt.benchmarks.options.base import gpt2, parse_peers
 from mingpt.benchmarks.options.train_step import PEERS, SHAPES, Options, strategies_of
 from mingpt.benchmarks.worker_process import Worker
-from mingpt.core.say import Say
 from mingpt.model import GPT
 from mingpt.training.profiling import Spread, matrix_rate
 from mingpt.utils import cpu_threads, pick_device
+
+logger = logging.getLogger(__name__)
 
 COMPILED = "-compiled"  # ends the name of who compiles its step
 
@@ -34,7 +36,7 @@ def _compiles(options: Options) -> bool:
     return options.compile or options.device == "cuda"
 
 
-def run(options: Options, say: Say) -> dict[str, Any]:
+def run(options: Options) -> dict[str, Any]:
     """Time `options.rounds` rounds of a few steps each, ours and every peer in turn.
 
     Returns:
@@ -63,12 +65,12 @@ def run(options: Options, say: Say) -> dict[str, Any]:
                 times[kind].append(median(worker.steps(per_round[kind])))
     seconds, rate = {kind: Spread(tuple(values)) for kind, values in times.items()}, Spread(tuple(rates))
     flops = step_flops(options.shape)
-    rows = _table(next(iter(workers)), seconds, Spread(tuple(flops / r for r in rates)), say)
-    say(
+    rows = _table(next(iter(workers)), seconds, Spread(tuple(flops / r for r in rates)))
+    logger.info(
         f"of rate: {flops / 1e9:.3g} GFLOP of products a step / time / {rate.median / 1e9:.3g} GFLOP/s, the matrix rate"
     )
     if any(kind.startswith("mingpt") for kind in workers):
-        say("GELU by erf, but in mingpt by its tanh form, several operations, as it comes")
+        logger.info("GELU by erf, but in mingpt by its tanh form, several operations, as it comes")
     machine = {"machine": platform.machine(), "python": platform.python_version(), **told_of(device)}
     work = {"flops_per_step": rounded(flops), "matrix_rate": summary(rate)}
     return {"bench": "train", "shape": options.shape, **settings, "rounds": rounds, **machine, **work, "rows": rows}
@@ -81,15 +83,15 @@ def step_flops(shape: str) -> float:
     return 3 * GPT(gpt2(**sizes)).flops_per_token() * tokens
 
 
-def _table(ours: str, seconds: dict[str, Spread], floor: Spread, say: Say) -> dict[str, Any]:
+def _table(ours: str, seconds: dict[str, Spread], floor: Spread) -> dict[str, Any]:
     """A row per kind, beside that of `ours`; `floor`: seconds of a step's products at the matrix rate, by round."""
     rows = table(seconds, ours)
-    say(f"{'':16} {'ms a step':>10} {'quartiles':>17} {'of rate':>8}   times {ours} (quartiles)")
+    logger.info(f"{'':16} {'ms a step':>10} {'quartiles':>17} {'of rate':>8}   times {ours} (quartiles)")
     for kind, spread in seconds.items():
         row, share = rows[kind], summary(floor.over(spread))
         row["matrix_share"], ms = share, row["ms"]
         beside = "" if kind == ours else versus(row["ratio"], row["apart"])
         between = f"{ms['q1']:.4g} to {ms['q3']:.4g}"
-        say(f"{kind:16} {ms['median']:10.4g} {between:>17} {share['median']:8.1%}   {beside}")
-    say(f"{ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
+        logger.info(f"{kind:16} {ms['median']:10.4g} {between:>17} {share['median']:8.1%}   {beside}")
+    logger.info(f"{ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
     return rows

@@ -5,6 +5,7 @@ A verb's modules are loaded when it is called, so that `chargpt --help` costs no
 
 import itertools
 import json
+import logging
 import os
 import sys
 import time
@@ -24,6 +25,7 @@ from mingpt.cli.options import (
     SelftestOptions,
 )
 from mingpt.core.errors import MingptError, UsageError
+from mingpt.core.log_output import messages, to_stderr, to_stdout
 from mingpt.core.paths import path_of, shown
 from mingpt.core.shell import program, quoted, visible
 from mingpt.core.streams import lasting
@@ -32,6 +34,8 @@ from mingpt.distributed.torchrun_env import rank
 if TYPE_CHECKING:
     from mingpt.report.drawing import Drawing
     from mingpt.runs.trained_run import Run
+
+logger = logging.getLogger(__name__)
 
 Options = TypeVar("Options")
 
@@ -52,10 +56,10 @@ def train(argv: Sequence[str]) -> int:
         config = run_dir.resume_settings(argv, config)
     past = config.system.work_dir if config.trainer.resume else None
     out = terminal.stdout_console()
-    with progress.Watch(out, Path(past) if past else None) as watch:
-        done = run.train(config, say=watch.say, events=[watch], began=began)
+    with progress.Watch(out, Path(past) if past else None) as watch, messages(watch.message):
+        done = run.train(config, events=[watch], began=began)
     if done.stopped:
-        watch.say(
+        watch.message(
             f"stopped by {done.stopped} after step {done.progress.step:,}; go on with\n"
             f"  {program()} --trainer.resume=True --system.work_dir={quoted(shown(done.folder))}"
         )
@@ -65,6 +69,7 @@ def train(argv: Sequence[str]) -> int:
     return 0
 
 
+@messages(to_stderr)
 def sample(argv: Sequence[str]) -> int:
     """write text with a trained model, or fill gaps in one"""
     options = _options("sample", "Write text.", SampleOptions, argv)
@@ -72,12 +77,12 @@ def sample(argv: Sequence[str]) -> int:
     printed = visible if sys.stdout.isatty() else str  # a file gets every character as it is
     trained = _load(options.run, options.device)
     if options.run is None:
-        _notice(f"run: {shown(trained.folder)}")
+        logger.info(f"run: {shown(trained.folder)}")
     if options.fill is not None:
         print(printed(trained.fill(options.fill, options.gap)))
         return 0
     if options.compile:
-        _notice("compiling the step of one token: half a minute, the first time")
+        logger.info("compiling the step of one token: half a minute, the first time")
     for number, sampling in enumerate(samplings):
         how = {name: getattr(options, name) for name in ("cache", "compile", "stop_at_eos")}
         pieces = trained.stream(options.prompt, options.max_new_tokens, sampling, **how)
@@ -89,6 +94,7 @@ def sample(argv: Sequence[str]) -> int:
     return 0
 
 
+@messages(to_stderr)
 def evaluate(argv: Sequence[str]) -> int:
     """judge a trained model on held-out text"""
     options = _options("eval", "Judge a model.", EvalOptions, argv)
@@ -96,10 +102,11 @@ def evaluate(argv: Sequence[str]) -> int:
     from mingpt.cli import results
 
     trained = _load(options.run, options.device)
-    results.show_evaluation(trained, options.text, options.past_block, _notice)
+    results.show_evaluation(trained, options.text, options.past_block)
     return 0
 
 
+@messages(to_stderr)
 def attention(argv: Sequence[str]) -> int:
     """draw which tokens a model's heads read"""
     options = _options("attention", "Draw who reads whom.", AttentionOptions, argv)
@@ -108,7 +115,7 @@ def attention(argv: Sequence[str]) -> int:
 
     trained = _load(options.run, options.device)
     out = path_of(options.out or trained.folder / "attention.png")
-    text = trained.excerpt(say=_notice) if options.text is None else options.text
+    text = trained.excerpt() if options.text is None else options.text
     print(shown(results.draw_attention(trained, text, out, options.layer)))
     return 0
 
@@ -120,6 +127,7 @@ def compare(argv: Sequence[str]) -> int:
     return comparing.compare(argv)
 
 
+@messages(to_stderr)
 def report(argv: Sequence[str]) -> int:
     """write one HTML page about runs or an experiment"""
     from mingpt.cli import compare as comparing
@@ -134,9 +142,10 @@ def report(argv: Sequence[str]) -> int:
 
         return drawings(folder)
 
-    return comparing.report(argv, _notice, defaults, drawings_of)
+    return comparing.report(argv, defaults, drawings_of)
 
 
+@messages(to_stderr)
 def leaks(argv: Sequence[str]) -> int:
     """draw which inputs move which outputs, and whether a model sees what it predicts"""
     options = _options("leaks", "Draw what moves what.", LeaksOptions, argv)
@@ -145,7 +154,7 @@ def leaks(argv: Sequence[str]) -> int:
 
     trained = _load(options.run, options.device)
     out, model = path_of(options.out or trained.folder / "leaks.png"), trained.model
-    text = trained.excerpt(say=_notice) if options.text is None else options.text
+    text = trained.excerpt() if options.text is None else options.text
     found = results.draw_leaks(trained, text, out)
     name, claim = type(model).__name__, "" if model.autoregressive else "not "
     print(f"{found.sentence}; {name} says that it is {claim}autoregressive; {shown(out)}")
@@ -154,6 +163,7 @@ def leaks(argv: Sequence[str]) -> int:
     return 0
 
 
+@messages(to_stderr)
 def prepare(argv: Sequence[str]) -> int:
     """tokenize a text of any size once, for runs to read"""
     from mingpt.core.config_cli import Flags
@@ -165,7 +175,7 @@ def prepare(argv: Sequence[str]) -> int:
     groups, hidden = {"data": DataConfig, "": PrepareOptions}, ("data.block_size", "data.stateful")
     choices = {"data.tokenizer": list(TOKENIZERS)}
     read = Flags("chargpt prepare", "Tokenize a text once.", groups, hidden, choices).parse(argv)
-    made = preparing.write(read["data"], path_of(read[""].out), _notice)
+    made = preparing.write(read["data"], path_of(read[""].out))
     tokens = sum(made["files"][name]["bytes"] for name in prepared_folder.IDS) // made["bytes_per_id"]
     print(
         f"{read[''].out}: {tokens:,} tokens of {made['text_bytes']:,} bytes, {made['characters']:,} characters; "
@@ -174,6 +184,7 @@ def prepare(argv: Sequence[str]) -> int:
     return 0
 
 
+@messages(to_stdout)
 def selftest(argv: Sequence[str]) -> int:
     """check every attention kernel on this machine"""
     options = _options("selftest", "Check all kernels.", SelftestOptions, argv)
@@ -182,9 +193,10 @@ def selftest(argv: Sequence[str]) -> int:
     from mingpt.utils import pick_device
 
     device, layers = pick_device(options.device, "device"), [*selftest.cases()][:: options.every]
-    return 0 if selftest.run(device, say=print, layers=layers, kernel=options.kernel) else 1
+    return 0 if selftest.run(device, layers=layers, kernel=options.kernel) else 1
 
 
+@messages(to_stdout, "mingpt.benchmarks")
 def bench(argv: Sequence[str]) -> int:
     """time a training step (as without a name), or another work by its name"""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else PyTorch's profiler writes between the lines of a table
@@ -198,12 +210,13 @@ def bench(argv: Sequence[str]) -> int:
     name, rest = (argv[0], argv[1:]) if named else ("train", argv)
     chosen = BENCHMARKS[name]
     options: Any = _options(f"bench {name}", chosen.about, chosen.options, rest)
-    result = chosen.run(options, print)
+    result = chosen.run(options)
     print(json.dumps(result))
     return 1 if result.get("failed") else 0
 
 
 @lasting()
+@messages(to_stdout, "mingpt.experiments", "mingpt.data")
 def experiment(argv: Sequence[str]) -> int:
     """answer a question with a grid of runs: list, run NAME, show NAME"""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # as for `bench`
@@ -218,10 +231,11 @@ def experiment(argv: Sequence[str]) -> int:
     from mingpt.experiments import commands, summarize
 
     end = partial(summarize.conclude, show=comparing.show)
-    return commands.experiment(argv, print, program(), end, comparing.show)
+    return commands.experiment(argv, program(), end, comparing.show)
 
 
 @lasting()
+@messages(to_stdout, "mingpt.experiments", "mingpt.data")
 def sweep(argv: Sequence[str]) -> int:
     """train every combination of settings, and compare"""
     from mingpt.experiments import arguments
@@ -233,9 +247,10 @@ def sweep(argv: Sequence[str]) -> int:
     from mingpt.cli import compare as comparing
     from mingpt.experiments import summarize, sweep_command
 
-    return sweep_command.command(argv, print, program(), partial(summarize.conclude, show=comparing.show), wanted)
+    return sweep_command.command(argv, program(), partial(summarize.conclude, show=comparing.show), wanted)
 
 
+@messages(to_stderr)
 def export(argv: Sequence[str]) -> int:
     """write a model for Hugging Face's transformers, and compare the two"""
     options = _options("export", "Write a folder that transformers loads, and compare.", ExportOptions, argv)
@@ -248,10 +263,11 @@ def export(argv: Sequence[str]) -> int:
     try:
         print(parity.compare(trained, written.folder, exporting.DTYPES[options.dtype]))
     except ModuleNotFoundError as missing:
-        _notice(f"not compared: {missing.name} is not installed; `pip install transformers` and export again")
+        logger.warning(f"not compared: {missing.name} is not installed; `pip install transformers` and export again")
     return 0
 
 
+@messages(to_stdout)
 def import_folder(argv: Sequence[str]) -> int:
     """make a run of a folder of Hugging Face's"""
     from mingpt.core.config_cli import split_words
@@ -264,7 +280,7 @@ def import_folder(argv: Sequence[str]) -> int:
 
     from mingpt.interop import importing
 
-    made = importing.import_folder(run_dir[0], options.out, options.block_size, say=print)
+    made = importing.import_folder(run_dir[0], options.out, options.block_size)
     run, again = quoted(made), quoted(f"--config={made / 'config.yaml'}")
     print(f"\nnext:\n  {program()} sample --run={run}")
     (tokenizer,) = (made / "checkpoints").glob("*/tokenizer.json")  # that of its one checkpoint
@@ -304,9 +320,5 @@ def _load(folder: str | None, device: str) -> "Run":
 
     pick_device(device, "device")
     if folder is not None:
-        return run.load(folder, device=device, say=_notice)
-    return run.load_newest(device=device, say=_notice)
-
-
-def _notice(line: str) -> None:
-    print(line, file=sys.stderr)
+        return run.load(folder, device=device)
+    return run.load_newest(device=device)

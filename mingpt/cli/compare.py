@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,12 +21,13 @@ from mingpt.core.config_cli import options_of, split_words
 from mingpt.core.errors import UsageError, require
 from mingpt.core.paths import path_of, shown
 from mingpt.core.run_files.records import is_run, newest_first, read_run
-from mingpt.core.say import Say
 from mingpt.report import drawing, formatting, page, tables
 from mingpt.report.compare import Comparison
 from mingpt.report.drawing import Drawing
 from mingpt.report.experiment_files import PAGE
 from mingpt.report.significance import Verdict, called
+
+logger = logging.getLogger(__name__)
 
 PIPED_WIDTH = 160  # characters, where the output is no terminal
 WIDEST = 1000  # characters, of any table
@@ -105,7 +107,6 @@ def with_csv_named(argv: Sequence[str]) -> list[str]:
 
 def report(
     argv: Sequence[str],
-    say: Say,
     defaults: Callable[[], Mapping[str, Any]],
     drawings_of: Callable[[Path], Mapping[str, Drawing]],
 ) -> int:
@@ -124,7 +125,7 @@ def report(
     require({*formats} <= {*drawing.FORMATS}, "figures", options.figures, known)
     folders = [path_of(name) for name in named] or [_newest()]
     if not named:
-        say(f"run: {folders[0]}")
+        logger.info(f"run: {folders[0]}")
     home = folders[0] if len(folders) == 1 else Path()
     out = path_of(options.out) if options.out else home / PAGE
     made = page.page_of(folders, defaults() if len(folders) == 1 and is_run(folders[0]) else None)
@@ -134,7 +135,7 @@ def report(
         (out.parent / "figures").mkdir(exist_ok=True)
         drawn.save(out.parent / "figures" / f"{name}.{ending}")
     if drawings:
-        say(f"figures: {', '.join(drawings)} in {out.parent / 'figures'}")
+        logger.info(f"figures: {', '.join(drawings)} in {out.parent / 'figures'}")
     print(out)
     return 0
 

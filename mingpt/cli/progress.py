@@ -40,8 +40,8 @@ class Watch:
         self._view: View | None = None
         self._first: Record = {}
 
-    def say(self, line: str) -> None:
-        """Print a notice, above the view where there is one."""
+    def message(self, line: str) -> None:
+        """Print a message, above the view where there is one."""
         self._notices = [*self._notices[1 - NOTICES :], line]
         plain(self.console, line)
 
@@ -62,7 +62,7 @@ class Watch:
             return
         seconds = time_left(trainer, self._first, record)
         left = "" if seconds is None else f" · {duration(seconds)} left"
-        self.say(
+        self.message(
             f"step {record['step']:,}/{trainer.config.max_iters:,} · loss {record['train_loss']:.3f}{found} · "
             f"{record['tokens_per_second']:,.0f} tokens/s{self._mfu(trainer, record)}{left}"
         )

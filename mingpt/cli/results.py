@@ -13,7 +13,6 @@ from mingpt.cli.terminal import plain
 from mingpt.core import paths
 from mingpt.core.atomic_io import save_picture
 from mingpt.core.run_files.reading import PLAIN, each_line
-from mingpt.core.say import Say
 from mingpt.core.shell import quoted, visible
 from mingpt.data.tokenizer_base import shown
 from mingpt.inference.causality import Finding, finding
@@ -84,7 +83,7 @@ def _show_pseudo_likelihood(run: Run, console: Console) -> None:
         plain(console, f"pseudo-likelihood: {pseudo:.3f} pseudo-nats per token hidden; no loss, no perplexity")
 
 
-def show_evaluation(run: Run, text: str | None, past_block: bool, say: Say) -> None:
+def show_evaluation(run: Run, text: str | None, past_block: bool) -> None:
     """Print how well a model predicts a text, or fills its gaps; for a script, so without a console.
 
     Args:
@@ -96,9 +95,9 @@ def show_evaluation(run: Run, text: str | None, past_block: bool, say: Say) -> N
     """
     where, unit = f"{text or 'the held-out text'}, {paths.shown(run.folder)}", run.tokenizer.unit
     if past_block:
-        _show_past_block(run.past_block_loss(text, say=say), unit, where)
+        _show_past_block(run.past_block_loss(text), unit, where)
     elif run.model.fills and not run.model.autoregressive:
-        pseudo = run.pseudo_likelihood(text, say=say)
+        pseudo = run.pseudo_likelihood(text)
         print(
             f"pseudo-likelihood: {pseudo.pseudo_nats:.4f} pseudo-nats per token, {pseudo.pseudo_bits_per_byte:.4f} "
             f"pseudo-bits per byte\nover {pseudo.tokens:,} of {pseudo.of:,} tokens, each hidden in turn from its block"
@@ -106,7 +105,7 @@ def show_evaluation(run: Run, text: str | None, past_block: bool, say: Say) -> N
             "each guess saw the text on both sides: not comparable with a loss or a perplexity"
         )
     else:
-        loss = run.evaluate(text, say=say)
+        loss = run.evaluate(text)
         losses = f"{loss.nats:.4f} nats per {unit}, {loss.bits_per_byte:.4f} bits per byte"
         print(f"{losses}, perplexity {loss.perplexity:.3f}\nover {loss.tokens:,} tokens of {where}")
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.core.paths import absolute, path_of, shown
 from mingpt.core.safe_parsing import TOKENIZER_BYTES, read_at_most, require_at_most
-from mingpt.core.say import Say
 from mingpt.data import memmap, prepared_folder
 from mingpt.data.data_config import FILE_NAME, DataConfig
 from mingpt.data.shakespeare import read_text
@@ -31,7 +30,7 @@ class Corpus:
     data: Split
 
 
-def prepare(config: DataConfig, say: Say, tokenizer: Tokenizer | None = None) -> Corpus:
+def prepare(config: DataConfig, tokenizer: Tokenizer | None = None) -> Corpus:
     """Read the text, make the tokenizer that it needs, cut it.
 
     Args:
@@ -48,7 +47,7 @@ def prepare(config: DataConfig, say: Say, tokenizer: Tokenizer | None = None) ->
         if tokenizer and tokenizer.to_json() != found.tokenizer.to_json():
             raise DataError(f"{source}: was prepared with another vocabulary")
         return Corpus(source, absolute(folder), found.text_sha256, found.tokenizer, found.data)
-    text = read_text(config.path, say)
+    text = read_text(config.path)
     tokenizer = tokenizer or tokenizer_of(config, [text.content])
     data = split(
         text.content, tokenizer, block_size=config.block_size, val_fraction=config.val_fraction, source=text.source

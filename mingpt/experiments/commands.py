@@ -1,14 +1,14 @@
-"""`chargpt experiment`: words in, an exit code out; what a person should read goes to `say`."""
+"""`chargpt experiment`: words in, an exit code out; what a person should read is logged."""
 
 import itertools
 import json
+import logging
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from mingpt.core.atomic_io import write_atomic
 from mingpt.core.run_files.records import HOME
-from mingpt.core.say import Say
 from mingpt.core.signals import EXIT_CODES
 from mingpt.data.text_files import STDIN, given_as
 from mingpt.experiments.arguments import answered, publish_options, run_options, settings_alone, show_options
@@ -25,8 +25,10 @@ from mingpt.report.formatting import counted
 from mingpt.report.index import RESULTS
 from mingpt.report.publish import publish, summary_form, unfinished
 
+logger = logging.getLogger(__name__)
 
-def experiment(words: Sequence[str], say: Say, program: str, conclude: Conclude, compared: Show) -> int:
+
+def experiment(words: Sequence[str], program: str, conclude: Conclude, compared: Show) -> int:
     """`list`, `run NAME`, `show NAME`, `publish [NAME ...]`.
 
     Args:
@@ -35,22 +37,20 @@ def experiment(words: Sequence[str], say: Say, program: str, conclude: Conclude,
     """
     said = answered(program, words)
     if said is not None:
-        say(said)
+        logger.info(said)
         return 0
     action, rest = words[0], list(words[1:])
     if action == "publish":
-        return _publish(rest, say, program)
+        return _publish(rest, program)
     chosen = EXPERIMENTS[rest[0]]
     if action == "show":
         quick = show_options(program, rest[1:]).quick
-        say(show(chosen, quick))
-        return _show_result(chosen, quick, say, compared)
-    return _run(chosen, settings_alone(rest[1:]), words, say, program, conclude)
+        logger.info(show(chosen, quick))
+        return _show_result(chosen, quick, compared)
+    return _run(chosen, settings_alone(rest[1:]), words, program, conclude)
 
 
-def _run(
-    chosen: Experiment, given: Sequence[str], words: Sequence[str], say: Say, program: str, conclude: Conclude
-) -> int:
+def _run(chosen: Experiment, given: Sequence[str], words: Sequence[str], program: str, conclude: Conclude) -> int:
     options = run_options(program, given)
     folder, kept = folder_of(chosen, options.quick), list(given)
     if options.data == STDIN:  # can be read once only
@@ -66,7 +66,7 @@ def _run(
         fresh=options.fresh,
     )
     with given_as("data"):
-        return ended(carry_out(chosen, wish, say=say, conclude=conclude), wish, say)
+        return ended(carry_out(chosen, wish, conclude=conclude), wish)
 
 
 def show(experiment: Experiment, quick: bool) -> str:
@@ -85,21 +85,21 @@ def show(experiment: Experiment, quick: bool) -> str:
     return "\n".join([*lines, f"page: {folder / PAGE}; figures:", *(f"  {path}" for path in pictures.pictures(folder))])
 
 
-def _show_result(experiment: Experiment, quick: bool, say: Say, compared: Show) -> int:
+def _show_result(experiment: Experiment, quick: bool, compared: Show) -> int:
     """What came out, by its own folder or else by what was published of it."""
     folder = folder_of(experiment, quick)
     there = next((each for each in (folder, RESULTS / folder.name) if read_record(each)), None)
     if there is None:
         return 0
-    say(f"\nresult, from {there}:")
+    logger.info(f"\nresult, from {there}:")
     result = page.compared(there)
     if result:
         compared(result)
     found = read_summary(there).get("findings", [])
     for finding in found:
-        say(finding)
+        logger.info(finding)
     if not result and not found:
-        say("no trial is finished yet")
+        logger.info("no trial is finished yet")
     return 0
 
 
@@ -108,7 +108,7 @@ def _told(stage: Settings) -> str:
     return f"{made} at block {stage['data.block_size']}"
 
 
-def _publish(words: Sequence[str], say: Say, program: str) -> int:
+def _publish(words: Sequence[str], program: str) -> int:
     """The named experiments, or all that are finished in either form; and everything that is made from results/."""
     names, options = publish_options(program, words)
     wanted, published = (True,) if options.quick else (False,) if names else (False, True), 0
@@ -117,18 +117,18 @@ def _publish(words: Sequence[str], say: Say, program: str) -> int:
         why = unfinished(folder)
         if names or not why:
             publish(folder, target)
-            say(f"{folder} -> {target}")
+            logger.info(f"{folder} -> {target}")
         elif folder.exists():
-            say(f"left out: {folder}: {why}")
+            logger.info(f"left out: {folder}: {why}")
         published += names != [] or not why
     if not published:
-        say(
+        logger.info(
             f"nothing to publish: no finished experiment in {HOME / 'experiments'}; "
             f"`{program} experiment run NAME` runs one"
         )
     redraw(RESULTS)
     for path in index.write(RESULTS):
-        say(str(path))
+        logger.info(str(path))
     return 0
 
 
@@ -165,13 +165,13 @@ def without(name: str, flags: Sequence[str]) -> list[str]:
     return [flag for flag in flags if flag.partition("=")[0] != name]
 
 
-def ended(outcome: Outcome, wish: Wish, say: Say) -> int:
+def ended(outcome: Outcome, wish: Wish) -> int:
     """The exit code of what was carried out; what failed, and how to go on, is said."""
     if outcome.stopped:
-        say(f"stopped by {outcome.stopped}; go on with: {wish.again or wish.command}")
+        logger.info(f"stopped by {outcome.stopped}; go on with: {wish.again or wish.command}")
         return EXIT_CODES[outcome.stopped]
     for cell, (_, why) in outcome.failed.items():
-        say(f"{cell.name} failed: {why}")
+        logger.warning(f"{cell.name} failed: {why}")
     if outcome.failed:
-        say(f"{counted(len(outcome.failed), 'cell')} failed; what they said is in {wish.folder / 'logs'}")
+        logger.warning(f"{counted(len(outcome.failed), 'cell')} failed; what they said is in {wish.folder / 'logs'}")
     return 1 if outcome.failed else 0

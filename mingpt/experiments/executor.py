@@ -4,6 +4,7 @@ A crash of one cell ends no other.  A cell is claimed by a lock that the kernel 
 never stale.  What is finished is left alone, what is begun goes on from its newest checkpoint.
 """
 
+import logging
 import os
 import subprocess
 import sys
@@ -19,13 +20,14 @@ from mingpt.core.atomic_io import locked
 from mingpt.core.errors import CheckpointError, DataError, NotFiniteError
 from mingpt.core.run_files.reading import last_line
 from mingpt.core.run_files.records import is_run
-from mingpt.core.say import Say
 from mingpt.core.signals import stop_on_signals
 from mingpt.experiments.base import Cell, steps_of
 from mingpt.experiments.identity import changed
 from mingpt.experiments.trials import folder_name, words_of
 from mingpt.runs import checkpoint
 from mingpt.runs.config import Config
+
+logger = logging.getLogger(__name__)
 
 LOOK_S = 0.1  # between looks at a running process
 AGAIN_S = 1.0  # before asking again for what another crew holds
@@ -112,13 +114,11 @@ class Crew:
     Attributes:
         folder: the experiment's.
         jobs: cells at once.
-        say: told how it goes.
         launch: trains one run.
     """
 
     folder: Path
     jobs: int
-    say: Say
     launch: Launch
     _stop: Event = field(default_factory=Event)
     _outcome: Outcome = field(default_factory=Outcome)
@@ -131,7 +131,7 @@ class Crew:
         self._stop, self._outcome = Event(), Outcome()
         todo = [cell for cell in cells if not done(cell)]
         if len(todo) < len(cells):
-            self.say(f"{len(cells) - len(todo)} of {len(cells)} cells are finished already")
+            logger.info(f"{len(cells) - len(todo)} of {len(cells)} cells are finished already")
         with stop_on_signals(self._signalled), ThreadPoolExecutor(self.jobs) as pool:
             self._oversee(todo, pool, Pace(self.jobs))
         return self._outcome
@@ -187,13 +187,13 @@ class Crew:
         if self._stop.is_set():
             return
         if cell in self._outcome.failed:
-            self.say(f"[{number}/{total}] {cell.name} FAILED: {self._outcome.failed[cell][1]}")
+            logger.warning(f"[{number}/{total}] {cell.name} FAILED: {self._outcome.failed[cell][1]}")
             return
         loss = (last_line(cell.folders[-1] / "metrics.jsonl") or {}).get("val_loss")
         held_out = "" if loss is None else f": held out {loss:.4f}"
         about = f"{left / 60:.0f} min" if left >= 120 else f"{left:.0f} s"
         rest = f" · about {about} left" if number < total else ""
-        self.say(f"[{number}/{total}] {cell.name}{held_out}{rest}")
+        logger.info(f"[{number}/{total}] {cell.name}{held_out}{rest}")
 
 
 class Pace:

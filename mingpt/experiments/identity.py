@@ -7,6 +7,7 @@ the W&B logger.
 
 import functools
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from mingpt.core.errors import DataError, MingptError
 from mingpt.core.paths import path_of
 from mingpt.core.run_files.reading import readable
 from mingpt.core.safe_parsing import TOKENIZER_BYTES, parse_json, read_at_most
-from mingpt.core.say import Say, silent
 from mingpt.core.version import VERSION
 from mingpt.data.data_config import FILE_NAME
 from mingpt.data.prepared_folder import is_prepared, tokenizer_sha256_of
@@ -26,6 +26,8 @@ from mingpt.data.text_files import reason
 from mingpt.runs import checkpoint
 from mingpt.runs.config import Config
 from mingpt.runs.text_origin import sha256_of
+
+logger = logging.getLogger(__name__)
 
 Inputs = Mapping[str, str]  # sha256 of everything that a trial reads beside its settings, by what it is
 LENGTH = 16  # hexadecimal digits of an id
@@ -71,7 +73,7 @@ def weights(run: Path) -> str:
 @functools.cache
 def _weights(run: Path, manifests: tuple[tuple[Path, int], ...]) -> str:
     """The same, worked out once for the checkpoints that there are."""
-    saved = checkpoint.newest(run, silent)
+    saved = checkpoint.newest(run)
     files = parse_json(readable(saved.folder / checkpoint.MANIFEST, Path.read_bytes))["files"]
     model = json.dumps(saved.state.get("model"), sort_keys=True)
     return sha256("\n".join([files["model.safetensors"]["sha256"], model, saved.tokenizer]).encode())
@@ -92,7 +94,7 @@ def changed(config: Config, before: Inputs) -> str | None:
     return f"{' and '.join(differing)} changed since the first trial was planned" if differing else None
 
 
-def versions(known: Sequence[Mapping[str, str]], say: Say) -> list[dict[str, str]]:
+def versions(known: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     """Of this project and of PyTorch, each pair that trials were trained with; says where another one comes to them.
 
     They are no part of an id, since most change nothing; those that do change a loss are told by this list.
@@ -100,7 +102,7 @@ def versions(known: Sequence[Mapping[str, str]], say: Say) -> list[dict[str, str
     now = {"mingpt": VERSION, "torch": str(torch.__version__)}
     if known and now not in known:
         was, here = (", ".join(f"{name} {number}" for name, number in each.items()) for each in (known[-1], now))
-        say(f"begun with {was}; trials from here on are trained with {here}, which may change their losses")
+        logger.warning(f"begun with {was}; trials from here on are trained with {here}, which may change their losses")
     return [*map(dict, known), *([now] if now not in known else [])]
 
 

@@ -5,6 +5,7 @@ work in one folder.
 """
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,6 @@ from mingpt.core.atomic_io import locked, write_atomic
 from mingpt.core.errors import CheckpointError, UsageError, require
 from mingpt.core.run_files.records import read_run
 from mingpt.core.safe_parsing import misfit
-from mingpt.core.say import Say
 from mingpt.experiments import trials as plan
 from mingpt.experiments import validate
 from mingpt.experiments.base import Cell, Experiment, Lab, Measurement, Row
@@ -28,8 +28,10 @@ from mingpt.experiments.identity import versions
 from mingpt.experiments.trials import Text
 from mingpt.report.experiment_files import MEASURED, RECORD, read_record, refuse_links
 
+logger = logging.getLogger(__name__)
+
 HELD_OUT, TRAINING = "loss on the end of the training part", "training loss, smoothed"  # what may choose a rate
-Conclude = Callable[[Experiment, Path, Sequence[Cell], Say], None]
+Conclude = Callable[[Experiment, Path, Sequence[Cell]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +66,11 @@ class Wish:
         require(self.data != "", "data", "''", "must name a text file")
 
 
-def carry_out(
-    experiment: Experiment, wish: Wish, *, say: Say, conclude: Conclude, launch: Launch | None = None
-) -> Outcome:
+def carry_out(experiment: Experiment, wish: Wish, *, conclude: Conclude, launch: Launch | None = None) -> Outcome:
     """Run what is not finished yet, measure, and conclude from the cells that are finished.
 
     Args:
-        conclude: (experiment, folder, finished cells, say) writes statistics and page.
+        conclude: (experiment, folder, finished cells) writes statistics and page.
         launch: trains one run; None: in a process of its own.
 
     Raises:
@@ -80,15 +80,15 @@ def carry_out(
     """
     launch = launch or partial(in_process_of_its_own, threads=threads_for(wish.jobs))
     if wish.fresh:
-        _put_aside(wish.folder, say)
+        _put_aside(wish.folder)
     refuse_links(wish.folder)
     existed = wish.folder.exists()
-    text = plan.text_of(experiment, wish.folder, wish.data, wish.quick, say)
+    text = plan.text_of(experiment, wish.folder, wish.data, wish.quick)
     definition = plan.defined(experiment, text, wish.quick)
     validate.trainable(plan.cells(experiment, wish.folder, text, [1], wish.quick, {}))
-    seeds = _record(experiment, wish, definition, say)
-    say(f"{'going on in' if existed else 'folder:'} {wish.folder}")
-    crew = Crew(wish.folder, wish.jobs, say, launch)
+    seeds = _record(experiment, wish, definition)
+    logger.info(f"{'going on in' if existed else 'folder:'} {wish.folder}")
+    crew = Crew(wish.folder, wish.jobs, launch)
     rates, outcome = _learning_rates(experiment, wish, text, crew)
     if outcome.stopped or outcome.failed:
         return outcome
@@ -100,12 +100,12 @@ def carry_out(
         return outcome
     _note_hopeless(wish.folder, outcome)
     finished = [cell for cell in cells if done(cell)]
-    _measure(experiment.measurements, Lab(wish.folder, finished, wish.quick, say))
-    conclude(experiment, wish.folder, finished, say)
+    _measure(experiment.measurements, Lab(wish.folder, finished, wish.quick))
+    conclude(experiment, wish.folder, finished)
     return outcome
 
 
-def _record(experiment: Experiment, wish: Wish, definition: dict[str, Any], say: Say) -> int:
+def _record(experiment: Experiment, wish: Wish, definition: dict[str, Any]) -> int:
     """Write record.json, or check that the one there says the same; returns the number of seeds."""
     wish.folder.mkdir(parents=True, exist_ok=True)
     with waited_for(wish.folder):
@@ -119,7 +119,7 @@ def _record(experiment: Experiment, wish: Wish, definition: dict[str, Any], say:
         seeds: int = wish.seeds or before.get("seeds") or usual
         chosen = before.get("chosen_learning_rates", {})
         told = {"command": wish.command, "seeds": seeds, "chosen_learning_rates": chosen}
-        _write_record(wish.folder, {**definition, **told, "versions": versions(before.get("versions", []), say)})
+        _write_record(wish.folder, {**definition, **told, "versions": versions(before.get("versions", []))})
     return seeds
 
 
@@ -159,7 +159,7 @@ def _learning_rates(experiment: Experiment, wish: Wish, text: Text, crew: Crew) 
     with waited_for(wish.folder):
         _write_record(wish.folder, {**read_record(wish.folder), "chosen_learning_rates": chosen})
     for arm, each in chosen.items():
-        crew.say(f"{arm}: learning rate {each['chosen']:g} of {', '.join(each['losses'])}, by the {_why(each)}")
+        logger.info(f"{arm}: learning rate {each['chosen']:g} of {', '.join(each['losses'])}, by the {_why(each)}")
     return {arm: each["chosen"] for arm, each in chosen.items()}, outcome
 
 
@@ -201,10 +201,10 @@ def _measure(measurements: Sequence[Measurement], lab: Lab) -> None:
     for measurement in measurements:
         with waited_for(lab.folder / "claims" / "measurements"):
             if not measured(lab.folder, measurement.name):
-                lab.say(f"measuring {measurement.name}")
+                logger.info(f"measuring {measurement.name}")
                 began = time.monotonic()
                 _append(lab.folder / MEASURED, measurement, measurement.take(lab))
-                lab.say(f"measured {measurement.name} in {time.monotonic() - began:.0f} s")
+                logger.info(f"measured {measurement.name} in {time.monotonic() - began:.0f} s")
             draw(measurement, lab.folder, palette(measurements, lab.folder))
 
 
@@ -217,7 +217,7 @@ def _append(path: Path, measurement: Measurement, rows: Sequence[Row]) -> None:
     write_atomic(path, before + "".join(lines).encode())
 
 
-def _put_aside(folder: Path, say: Say) -> None:
+def _put_aside(folder: Path) -> None:
     if not folder.exists():
         return
     for claim in sorted((folder / "claims").glob("*")):
@@ -230,7 +230,7 @@ def _put_aside(folder: Path, say: Say) -> None:
     while (aside := folder.with_name(f"{folder.name}.before-{number}")).exists():
         number += 1
     folder.rename(aside)
-    say(f"what was there is now {aside}")
+    logger.info(f"what was there is now {aside}")
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """`chargpt sweep` and `mingpt.sweep`: every combination of settings trained with the same seeds, and compared."""
 
 import itertools
+import logging
 import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,7 +12,6 @@ from mingpt.core.config_cli import split_words
 from mingpt.core.errors import MingptError, UsageError, require
 from mingpt.core.paths import path_of
 from mingpt.core.run_files.records import HOME
-from mingpt.core.say import Say, silent
 from mingpt.data.text_files import STDIN
 from mingpt.experiments import validate
 from mingpt.experiments.arguments import SweepOptions, own_words, sweep_options
@@ -26,10 +26,12 @@ from mingpt.report.significance import FEWEST
 from mingpt.report.tables import ComparisonTable, compare
 from mingpt.runs.config import Config
 
+logger = logging.getLogger(__name__)
+
 ELSEWHERE = "--folder=DIR names another folder"
 
 
-def command(words: Sequence[str], say: Say, program: str, conclude: Conclude, wanted: Experiment | None = None) -> int:
+def command(words: Sequence[str], program: str, conclude: Conclude, wanted: Experiment | None = None) -> int:
     """Every combination of the settings that have several values.
 
     Args:
@@ -52,8 +54,8 @@ def command(words: Sequence[str], say: Say, program: str, conclude: Conclude, wa
         jobs=options.jobs,
         elsewhere=ELSEWHERE,
     )
-    _announce(wanted, options.seeds, say)
-    return ended(carry_out(wanted, wish, say=say, conclude=conclude), wish, say)
+    _announce(wanted, options.seeds)
+    return ended(carry_out(wanted, wish, conclude=conclude), wish)
 
 
 def sweep(
@@ -63,7 +65,6 @@ def sweep(
     base: Config | Mapping[str, Any] | str | Path | None = None,
     folder: str | Path | None = None,
     jobs: int = 1,
-    say: Say = silent,
 ) -> ComparisonTable:
     """Train every combination of `variants` with the same seeds, as `chargpt sweep` does, and compare them.
 
@@ -78,7 +79,6 @@ def sweep(
             Config says all settings; where its wandb.mode is None, trials are not mirrored.
         folder: of the sweep; one that holds the same sweep goes on; None: the first free of out/sweeps/1, 2, ...
         jobs: trials at once; the threads are divided among them.
-        say: called with each line of progress.
 
     Raises:
         UsageError: a setting that breaks a rule, or nothing that could be compared; nothing has been trained then.
@@ -99,8 +99,8 @@ def sweep(
         jobs=jobs,
         elsewhere="folder=DIR names another folder",
     )
-    _announce(wanted, seeds, say)
-    outcome = carry_out(wanted, wish, say=say, conclude=partial(conclude_with, show=lambda result: None))
+    _announce(wanted, seeds)
+    outcome = carry_out(wanted, wish, conclude=partial(conclude_with, show=lambda result: None))
     if outcome.stopped:
         raise KeyboardInterrupt(f"stopped by {outcome.stopped}; folder={str(home)!r} goes on")
     lost = {cell.name: why for cell, (_, why) in outcome.failed.items() if not outcome.hopeless(cell)}
@@ -115,15 +115,17 @@ def data_of(sweep: Experiment) -> str:
     return str(next(iter(sweep.arms.values()))[0]["data.path"])
 
 
-def _announce(wanted: Experiment, seeds: int, say: Say) -> None:
+def _announce(wanted: Experiment, seeds: int) -> None:
     """How many trials there will be, and what can be known of their comparison before the first."""
     number = len(wanted.arms)
-    say(f"{counted(number, 'combination')} x {counted(seeds, 'seed')} = {counted(number * seeds, 'run')}")
+    logger.info(f"{counted(number, 'combination')} x {counted(seeds, 'seed')} = {counted(number * seeds, 'run')}")
     if seeds < FEWEST:
-        say(f"{counted(seeds, 'seed')}: losses are shown, but a significance test needs --seeds={FEWEST} or more")
+        logger.warning(
+            f"{counted(seeds, 'seed')}: losses are shown, but a significance test needs --seeds={FEWEST} or more"
+        )
     variants = {name: config_of(stages[0]) for name, stages in wanted.arms.items()}
     for line in [*validate.uncompared(variants), *validate.without_effect(variants)]:
-        say(line)
+        logger.warning(line)
 
 
 def _shared(base: Config | Mapping[str, Any] | str | Path | None) -> list[str]:

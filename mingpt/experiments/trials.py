@@ -20,7 +20,6 @@ from typing import Any
 from mingpt.core.atomic_io import sha256, write_atomic
 from mingpt.core.errors import MingptError, require
 from mingpt.core.paths import path_of
-from mingpt.core.say import Say, silent
 from mingpt.data.dataset import prepare
 from mingpt.data.prepared_folder import is_prepared, text_sha256_of
 from mingpt.data.shakespeare import read_text
@@ -47,7 +46,7 @@ class Text:
     characters: int | None
 
 
-def text_of(experiment: Experiment, folder: Path, data: str, quick: bool, say: Say) -> Text:
+def text_of(experiment: Experiment, folder: Path, data: str, quick: bool) -> Text:
     """The text at `data`; what came from standard input, or is but the beginning of a text, is kept in the folder.
 
     Raises:
@@ -58,7 +57,7 @@ def text_of(experiment: Experiment, folder: Path, data: str, quick: bool, say: S
     if is_prepared(data):
         require(limit is None, "data", data, "is prepared, so the quick form can't take its beginning; name the text")
         return Text(data, text_sha256_of(path_of(data)), None)
-    text = read_text(data, say)
+    text = read_text(data)
     long = limit is not None and len(text.content) > limit
     if not long and data != STDIN:
         return Text(data, text.sha256, len(text.content))
@@ -172,7 +171,7 @@ def trials(experiment: Experiment, folder: Path, text: Text, quick: bool) -> dic
 
 def _training_part(folder: Path, config: Config) -> Path:
     """A file of exactly the text that the arm's cells will train on."""
-    corpus = prepare(config.data, silent)
+    corpus = prepare(config.data)
     content = corpus.tokenizer.decode(corpus.data.train)
     path = folder / "training-part.txt"
     if path.exists() and path.read_bytes() != content.encode():  # arms that cut the text in other places

@@ -7,7 +7,6 @@ import torch
 
 from mingpt.core.errors import UsageError
 from mingpt.core.paths import path_of
-from mingpt.core.say import silent
 from mingpt.data.batches import Lanes
 from mingpt.data.data_config import DataConfig
 from mingpt.data.dataset import Corpus, prepare
@@ -39,7 +38,7 @@ def _corpus(data: DataConfig, known: dict[DataConfig, Corpus]) -> Corpus:
     """The text cut and tokenized, once for all that differ in nothing else than how it is read."""
     key = replace(data, block_size=1, stateful=False)
     if key not in known:
-        known[key] = prepare(key, silent)
+        known[key] = prepare(key)
     return known[key]
 
 
@@ -52,7 +51,7 @@ def _check(config: Config, corpus: Corpus, first: bool) -> None:
         Lanes(corpus.data.train, **cut, source=corpus.source)
     folder = config.model.pretrained_folder
     if first and folder is not None:  # a later stage begins with the one before it, which is not there yet
-        _check_weights(config, corpus, checkpoint.newest(path_of(folder), silent))
+        _check_weights(config, corpus, checkpoint.newest(path_of(folder)))
 
 
 def _check_weights(config: Config, corpus: Corpus, saved: Checkpoint) -> None:

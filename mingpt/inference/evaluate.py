@@ -4,6 +4,7 @@ Only a model that does not see what it predicts has one: `require_autoregressive
 project makes a `HeldOutLoss`.  What fills gaps instead is judged by its pseudo-likelihood, which is another quantity.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,12 +17,13 @@ import torch
 import torch.nn.functional as F
 
 from mingpt.core.errors import UsageError
-from mingpt.core.say import Say, silent
 from mingpt.data.tokenizers import Ids, Tokenizer
 from mingpt.distributed.strategy import ALONE, Ranks
 from mingpt.distributed.threads import at_once, kept
 from mingpt.inference.causality import SOME_CUTS, leaking_position
 from mingpt.models.base import LanguageModel, State, evaluating
+
+logger = logging.getLogger(__name__)
 
 TOKENS_AT_ONCE = 4096  # bounds the memory of one forward pass; on a CPU twice as many take a tenth longer
 LOGITS_AT_ONCE = 1 << 26  # so does this, where a vocabulary is large
@@ -110,7 +112,6 @@ def held_out_loss(
     *,
     at_most: int | None = None,
     seed: int = 0,
-    say: Say = silent,
     ranks: Ranks = ALONE,
 ) -> HeldOutLoss:
     """Mean loss over `ids` in non-overlapping blocks in order, the short last one included, dropout off.
@@ -122,7 +123,6 @@ def held_out_loss(
         ids: two tokens at least; all but the first are targets.
         at_most: targets to look at: that many, in whole blocks spread evenly over `ids`; None: every one.
         seed: of the places that are looked at for leaks.
-        say: told how long it will take, where that is long.
         ranks: the processes that share the work and the outcome.
 
     Raises:
@@ -132,7 +132,8 @@ def held_out_loss(
     groups = _blocks(ids, model.config.block_size, at_most, model.config.vocab_size, ranks.size)
     with evaluating(model):
         own = list(ranks.deal(groups))
-        nats = ranks.total(_summed(partial(_nats, model), own, model, ranks, "judging the held-out text", say))
+        doing = "" if at_most else "evaluating on the validation set"
+        nats = ranks.total(_summed(partial(_nats, model), own, model, ranks, doing))
     scored = np.concatenate([windows[:, 1:].reshape(-1) for windows in groups])
     return HeldOutLoss(nats / len(scored), _bits_per_byte(nats, scored, tokenizer), len(scored))
 
@@ -172,7 +173,6 @@ def pseudo_likelihood(
     tokenizer: Tokenizer,
     *,
     at_most: int | None = None,
-    say: Say = silent,
     ranks: Ranks = ALONE,
 ) -> PseudoLikelihood:
     """Hide each token of `ids` in turn and see how well the rest of its block tells it, dropout off.
@@ -183,7 +183,6 @@ def pseudo_likelihood(
     Args:
         ids: one token at least.
         at_most: tokens to hide: that many, in whole blocks spread evenly over `ids`; None: every one.
-        say: told how long it will take, where that is long.
         ranks: the processes that share the work and the outcome.
 
     Raises:
@@ -195,7 +194,7 @@ def pseudo_likelihood(
     with evaluating(model):
         own = list(ranks.deal([pass_ for block in blocks for pass_ in _passes(block, model.config.vocab_size)]))
         doing = f"hiding each of {len(hidden):,} tokens in turn"
-        nats = ranks.total(_summed(lambda pass_: _hiding(model, *pass_), own, model, ranks, doing, say))
+        nats = ranks.total(_summed(lambda pass_: _hiding(model, *pass_), own, model, ranks, doing))
     return PseudoLikelihood(nats / len(hidden), _bits_per_byte(nats, hidden, tokenizer), len(hidden), len(ids))
 
 
@@ -213,14 +212,18 @@ def _hiding(model: LanguageModel, block: Ids, places: range) -> float:
     return F.cross_entropy(model.fill(texts, gaps)[gaps], texts[gaps], reduction="sum").item()
 
 
-def announced(parts: Sequence[T], doing: str, say: Say) -> Iterator[T]:
-    """`parts`, of about equal work; once the first is done, how long the others will take, where that is long."""
+def announced(parts: Sequence[T], doing: str) -> Iterator[T]:
+    """`parts`, of about equal work; once the first is done, log how long the others will take, where that is long.
+
+    Args:
+        doing: what is done; "": nothing is logged.
+    """
     began = time.perf_counter()
     for number, part in enumerate(parts):
         if number == 1:
             left = (time.perf_counter() - began) * (len(parts) - 1)
-            if left > LONG:
-                say(f"{doing}: about {left:,.0f} s")
+            if left > LONG and doing:
+                logger.info(f"{doing}: about {left:,.0f} s")
         yield part
 
 
@@ -230,14 +233,13 @@ def _summed(
     model: LanguageModel,
     ranks: Ranks,
     doing: str,
-    say: Say,
 ) -> float:
     """Return the sum of score(part) over the parts that count; on a CPU several are scored at the same time."""
     together = torch.get_num_threads() if model.device.type == "cpu" and ranks.passes_at_once else 1
     groups = [parts[first : first + together] for first in range(0, len(parts), together)]
     total = 0.0
     with kept():
-        for group in announced(groups, doing, say):
+        for group in announced(groups, doing):
             scores = at_once(score, [part for part, _ in group])
             total += sum(counts * found for found, (_, counts) in zip(scores, group, strict=True))
     return total

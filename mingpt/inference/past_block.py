@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mingpt.core.errors import DataError, UsageError
-from mingpt.core.say import Say, silent
 from mingpt.data.tokenizers import Ids
 from mingpt.inference.evaluate import announced, require_autoregressive, rows_at_once
 from mingpt.inference.sampling_config import PAST_BLOCK
@@ -39,7 +38,7 @@ class PastBlockLoss:
     tokens: int
 
 
-def past_block_loss(model: LanguageModel, ids: Ids, *, at_most: int | None = None, say: Say = silent) -> PastBlockLoss:
+def past_block_loss(model: LanguageModel, ids: Ids, *, at_most: int | None = None) -> PastBlockLoss:
     """Score tokens of `ids` past the first block_size, each with the context that sampling would give it.
 
     Stretches of as many tokens as half a block's encoding serves are spread evenly over `ids`.
@@ -47,7 +46,6 @@ def past_block_loss(model: LanguageModel, ids: Ids, *, at_most: int | None = Non
     Args:
         at_most: targets to score, in whole stretches and at least two of these; None: every one.  `exact` costs a pass
             over block_size tokens for each.
-        say: receives a message with the expected time, if that is long.
 
     Raises:
         UsageError: a model that is not autoregressive, or one whose state has no end.
@@ -65,7 +63,7 @@ def past_block_loss(model: LanguageModel, ids: Ids, *, at_most: int | None = Non
     count = there if at_most is None else min(max(at_most // stretch, 2), there)
     firsts = size + stretch * np.linspace(0, there - 1, count).astype(int)
     kept = {name: PAST_BLOCK[name].kept(size) for name in PAST_BLOCK}
-    nats = {name: _nats(model, ids, firsts, stretch, kept[name], say).mean(1) for name in kept}
+    nats = {name: _nats(model, ids, firsts, stretch, kept[name]).mean(1) for name in kept}
     return PastBlockLoss(
         {name: float(means.mean()) for name, means in nats.items()},
         {name: (tokens, size) for name, tokens in kept.items()},
@@ -74,7 +72,7 @@ def past_block_loss(model: LanguageModel, ids: Ids, *, at_most: int | None = Non
     )
 
 
-def _nats(model: LanguageModel, ids: Ids, firsts: Ids, stretch: int, kept: int, say: Say) -> Tensor:
+def _nats(model: LanguageModel, ids: Ids, firsts: Ids, stretch: int, kept: int) -> Tensor:
     """(n, stretch) nats of the tokens from each of the (n,) places `firsts` on, of which a window has a cycle."""
     size = model.config.block_size
     starts = (firsts[:, None] - kept + np.arange(0, stretch, size - kept + 1)).reshape(-1)
@@ -82,7 +80,7 @@ def _nats(model: LanguageModel, ids: Ids, firsts: Ids, stretch: int, kept: int, 
     rows, losses = rows_at_once(size, model.config.vocab_size), []
     groups = [starts[at : at + rows] for at in range(0, len(starts), rows)]
     with evaluating(model):
-        for group in announced(groups, f"scoring tokens past the block, {kept} kept", say):
+        for group in announced(groups, f"scoring tokens past the block, {kept} kept"):
             window = torch.from_numpy(windows[group].astype(np.int64)).to(model.device)
             logits, targets = model(window[:, :-1]).logits[:, kept - 1 :], window[:, kept:]
             losses.append(F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").cpu().double())

@@ -4,6 +4,7 @@ It has no text of its own and no step was made: its one checkpoint is step 0.
 """
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,7 +18,6 @@ from mingpt.core.errors import CheckpointError, require
 from mingpt.core.paths import path_of
 from mingpt.core.run_files.records import HOME
 from mingpt.core.safe_parsing import TOKENIZER_BYTES
-from mingpt.core.say import Say, silent
 from mingpt.data.bpe_tokenizer import LibraryTokenizer
 from mingpt.data.data_config import DataConfig
 from mingpt.data.special_tokens import SpecialTokens
@@ -42,12 +42,12 @@ from mingpt.runs.config import Config, ModelSettings
 from mingpt.trainer import Progress
 from mingpt.utils import SystemConfig, process_kept
 
+logger = logging.getLogger(__name__)
+
 MOST_TOKENS = 1024  # of a block, where nothing but memory bounds it and nobody asks for more
 
 
-def import_folder(
-    folder: str | Path, out: str | Path | None = None, block_size: int | None = None, *, say: Say = silent
-) -> Path:
+def import_folder(folder: str | Path, out: str | Path | None = None, block_size: int | None = None) -> Path:
     """Make a run of the model in `folder`; returns the run's folder.
 
     Args:
@@ -67,16 +67,16 @@ def import_folder(
         _check_buffers(architecture, config, stored)
         model = _skeleton(architecture, config, weights_there)
         tokenizer = _tokenizer(folder, config)
-        tokens = special.read(folder, described, tokenizer, config.vocab_size, say)
+        tokens = special.read(folder, described, tokenizer, config.vocab_size)
         weights = _weights(architecture, model, weights_there)
     except CheckpointError as reason:
         told = str(reason)
         raise CheckpointError(told if told.startswith(str(folder)) else f"{folder}: {told}") from None
-    size = _block_size(config, block_size, model.position.bounded, say)
+    size = _block_size(config, block_size, model.position.bounded)
     run = path_of(out) if out is not None else _free(HOME / (folder.resolve().name or "imported"))
     origin = {"folder": str(folder.absolute()), "model_type": described["model_type"]}
     _write(run, replace(config, block_size=size), model, weights, tokenizer, tokens, origin)
-    say(
+    logger.info(
         f"{folder}: {architecture.class_name}, {model.parameter_count:,} parameters, vocabulary {config.vocab_size:,}, "
         f"blocks of {size:,}; run folder: {run}"
     )
@@ -179,7 +179,7 @@ def _tokenizer(folder: Path, config: ModelConfig) -> Tokenizer:
     return tokenizer
 
 
-def _block_size(config: ModelConfig, wanted: int | None, bounded: bool, say: Say) -> int:
+def _block_size(config: ModelConfig, wanted: int | None, bounded: bool) -> int:
     if wanted is not None:
         fits = wanted == config.block_size if bounded else wanted <= config.block_size
         rule = f"must be {'' if bounded else 'at most '}{config.block_size}, as the folder says"
@@ -187,7 +187,7 @@ def _block_size(config: ModelConfig, wanted: int | None, bounded: bool, say: Say
         return wanted
     if bounded or config.block_size <= MOST_TOKENS:
         return config.block_size
-    say(f"blocks of {MOST_TOKENS} tokens, of {config.block_size} that it could; --block_size takes more")
+    logger.info(f"blocks of {MOST_TOKENS} tokens, of {config.block_size} that it could; --block_size takes more")
     return MOST_TOKENS
 
 
@@ -229,7 +229,7 @@ def _write(
         "imported": origin,
     }
     state = {**asdict(Progress()), "model": compatibility.described(config), "special": tokens.as_json()}
-    with run_dir.opened(settings, silent) as (folder, _):
+    with run_dir.opened(settings) as (folder, _):
         checkpoint.save(folder, model=weights, optimizer={}, state=state, tokenizer=content)
         if isinstance(tokenizer, LibraryTokenizer):
             write_atomic(folder / TOKENIZER, content.encode())

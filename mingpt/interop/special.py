@@ -5,6 +5,7 @@ tokenizer_config.json, special_tokens_map.json  what these tokens are called; th
 chat_template.jinja                             the template, else the one in tokenizer_config.json
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any
 
 from mingpt.core.errors import CheckpointError
 from mingpt.core.paths import shown
-from mingpt.core.say import Say
 from mingpt.data.bpe_tokenizer import LibraryTokenizer
 from mingpt.data.special_tokens import SpecialTokens
 from mingpt.data.tokenizers import Tokenizer
 from mingpt.interop.reading import CONFIG, read_object, read_text
+
+logger = logging.getLogger(__name__)
 
 IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 NAMES = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
@@ -27,7 +29,7 @@ TOKENS_MAP, TEMPLATE = "special_tokens_map.json", "chat_template.jinja"
 TEMPLATE_BYTES = 1 << 20  # long ones of popular models have 10 thousand
 
 
-def read(folder: Path, config: Mapping[str, Any], tokenizer: Tokenizer, vocab_size: int, say: Say) -> SpecialTokens:
+def read(folder: Path, config: Mapping[str, Any], tokenizer: Tokenizer, vocab_size: int) -> SpecialTokens:
     """Return what `folder` says of special tokens.
 
     Args:
@@ -50,7 +52,7 @@ def read(folder: Path, config: Mapping[str, Any], tokenizer: Tokenizer, vocab_si
     for name in NAMES:
         token = _token(own, name, TOKENIZER_CONFIG) or _token(named, name, TOKENS_MAP)
         token = token or added.get(ids.get(f"{name}_id", [-1])[0])
-        if token and _is_known(token, name, folder, tokenizer, say):
+        if token and _is_known(token, name, folder, tokenizer):
             tokens[name] = token
     sides = [side for side in (own.get("padding_side"),) if side in ("left", "right")]
     return SpecialTokens(
@@ -59,7 +61,7 @@ def read(folder: Path, config: Mapping[str, Any], tokenizer: Tokenizer, vocab_si
         extra=[
             token
             for token in _extra(own) or _extra(named)
-            if token not in tokens.values() and _is_known(token, EXTRA[0], folder, tokenizer, say)
+            if token not in tokens.values() and _is_known(token, EXTRA[0], folder, tokenizer)
         ],
         chat_templates=_templates(folder, own),
         flags={name: value for name in FLAGS if isinstance(value := own.get(name), bool)},
@@ -94,11 +96,11 @@ def _optional(folder: Path, name: str) -> dict[str, Any]:
     return read_object(folder, name) if os.path.lexists(folder / name) else {}
 
 
-def _is_known(token: str, name: str, folder: Path, tokenizer: Tokenizer, say: Say) -> bool:
+def _is_known(token: str, name: str, folder: Path, tokenizer: Tokenizer) -> bool:
     """Return whether the tokenizer has this special token, and report one that it hasn't."""
     known = isinstance(tokenizer, LibraryTokenizer) and tokenizer.has(token)
     if not known:
-        say(f"{shown(folder)}: {name}={token[:40]!r} is no token of tokenizer.json, and is left out")
+        logger.warning(f"{shown(folder)}: {name}={token[:40]!r} is no token of tokenizer.json, and is left out")
     return known
 
 

@@ -1,5 +1,6 @@
 """The n-gram baselines of a run: what counting the training text predicts, computed once and kept in its folder."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +8,12 @@ from typing import TypeVar
 
 from mingpt.core.errors import CheckpointError, in_one_line
 from mingpt.core.run_files.reading import read_losses
-from mingpt.core.say import Say
 from mingpt.data.dataset import Corpus
 from mingpt.models.ngram import kneser_ney_losses
 from mingpt.runs import run_dir
 from mingpt.trainer import Record, Trainer
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 COUNTED = 20_000_000  # tokens of a text at most whose n-grams are counted beside every run
@@ -39,7 +41,7 @@ class Baselines:
         if trainer.ranks.rank or self.given:
             return
         if self._known() or trainer.due(trainer.config.eval_every):
-            record["baselines"] = made(self.folder / NAME, lambda: self.losses(trainer), trainer.say) or {}
+            record["baselines"] = made(self.folder / NAME, lambda: self.losses(trainer)) or {}
 
     def losses(self, trainer: Trainer) -> dict[str, float]:
         """The baselines, computed and saved where the folder does not have them; {} of a text too long to count."""
@@ -51,7 +53,7 @@ class Baselines:
         data, vocab_size = self.corpus.data, self.corpus.tokenizer.vocab_size
         few = len(data.train) + len(data.held_out) <= COUNTED
         if not few:
-            trainer.say(f"no n-gram lines: to count more than {COUNTED:,} tokens would take too much memory")
+            logger.info(f"no n-gram lines: to count more than {COUNTED:,} tokens would take too much memory")
         losses = kneser_ney_losses(data.train, data.held_out, vocab_size, self.block_size) if few else {}
         run_dir.write_json(self.folder, NAME, losses)
         return losses
@@ -63,10 +65,10 @@ class Baselines:
             return {}
 
 
-def made(path: Path, make: Callable[[], T], say: Say) -> T | None:
+def made(path: Path, make: Callable[[], T]) -> T | None:
     """Return make(), which leaves `path` beside what a run learns; where that fails it is one line, and None."""
     try:
         return make()
     except Exception as error:  # a library of matplotlib's size, memory, the disk
-        say(f"{path}: not made ({in_one_line(error)}); the run is complete without it")
+        logger.warning(f"{path}: not made ({in_one_line(error)}); the run is complete without it")
         return None

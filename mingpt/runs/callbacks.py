@@ -12,7 +12,6 @@ from typing import Any
 
 from mingpt.core.errors import NotFiniteError
 from mingpt.core.run_files.reading import judged
-from mingpt.core.say import silent
 from mingpt.data.tokenizers import Ids, Tokenizer
 from mingpt.distributed.strategy import local
 from mingpt.inference.evaluate import carried_loss, held_out_loss, pseudo_likelihood
@@ -66,14 +65,15 @@ class Judge:
 
     def _evaluate(self, trainer: Trainer, record: Record) -> None:
         model, some, part = trainer.model, trainer.config.eval_tokens, "" if trainer.finished else "_part"
-        how: dict[str, Any] = {"say": silent if part else trainer.say, "ranks": trainer.ranks}
         if model.fills:
             hidden = max(some // model.config.block_size, 1) if part else some
-            pseudo = pseudo_likelihood(model, self.held_out, self.tokenizer, at_most=hidden, **how)
+            pseudo = pseudo_likelihood(model, self.held_out, self.tokenizer, at_most=hidden, ranks=trainer.ranks)
             record[f"pseudo_nats{part}"] = _finite(pseudo.pseudo_nats, "pseudo-nats per token", record)
             return
         at_most = some if part else None
-        loss = held_out_loss(model, self.held_out, self.tokenizer, at_most=at_most, seed=record["step"], **how)
+        loss = held_out_loss(
+            model, self.held_out, self.tokenizer, at_most=at_most, seed=record["step"], ranks=trainer.ranks
+        )
         record[f"val_loss{part}"] = _finite(loss.nats, "held-out loss", record)
         record[f"bits_per_byte{part}"] = loss.bits_per_byte
         if self.carries and trainer.finished:

@@ -13,6 +13,7 @@ checksum first and parses the very bytes that were verified.  Nothing is ever un
 """
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -36,8 +37,9 @@ from mingpt.core.safe_parsing import (
     require_at_most,
     require_modest_header,
 )
-from mingpt.core.say import Say
 from mingpt.models.base import LanguageModel
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "MANIFEST.json"
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json")
@@ -114,7 +116,7 @@ def steps(run_dir: Path) -> list[int]:
     return sorted((int(name[1]) for name in names if name), reverse=True)
 
 
-def newest(run_dir: Path, say: Say) -> Checkpoint:
+def newest(run_dir: Path) -> Checkpoint:
     """The newest checkpoint that is whole; says which newer ones were not.
 
     Raises:
@@ -125,7 +127,7 @@ def newest(run_dir: Path, say: Say) -> Checkpoint:
         try:
             return read(run_dir / "checkpoints" / f"step_{step:06d}")
         except CheckpointError as damage:
-            say(str(damage) if step == found[-1] else f"{damage}; falling back to the checkpoint before it")
+            logger.warning(str(damage) if step == found[-1] else f"{damage}; falling back to the checkpoint before it")
     raise CheckpointError(f"{shown(run_dir)}: no valid checkpoint in this folder")
 
 

@@ -5,6 +5,7 @@ its model's settings, and what differs is listed instead of loaded.
 """
 
 import dataclasses
+import logging
 from typing import Any
 
 import torch
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from mingpt.core.errors import CheckpointError
 from mingpt.core.paths import shown
-from mingpt.core.say import Say
 from mingpt.core.shell import quoted
 from mingpt.data import tokenizers
 from mingpt.data.tokenizers import Tokenizer
@@ -20,6 +20,8 @@ from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.models.init import position_tables
 from mingpt.runs import checkpoint
 from mingpt.runs.checkpoint import Checkpoint
+
+logger = logging.getLogger(__name__)
 
 # Settings in which the two may differ: none changes the function that the weights compute.
 FREE = ("embd_pdrop", "resid_pdrop", "attn_pdrop", "init", "block_size", "kernel")
@@ -73,7 +75,7 @@ def described(config: ModelConfig) -> dict[str, Any]:
     return described | {"n_kv_head": config.key_heads, "position": code, "rope": code == "rope"}
 
 
-def start_from(model: LanguageModel, saved: Checkpoint, tokenizer: Tokenizer, say: Say) -> None:
+def start_from(model: LanguageModel, saved: Checkpoint, tokenizer: Tokenizer) -> None:
     """Give `model` the checkpoint's weights; a longer block keeps its own rows beyond theirs, and says so.
 
     Raises:
@@ -83,14 +85,14 @@ def start_from(model: LanguageModel, saved: Checkpoint, tokenizer: Tokenizer, sa
     refuse_other_model(model.config, saved)
     weights = {**saved.model}
     for name, table in position_tables(model).items():
-        weights[f"{name}.weight"] = _with_rows_of(weights[f"{name}.weight"], table.weight.detach(), name, say)
+        weights[f"{name}.weight"] = _with_rows_of(weights[f"{name}.weight"], table.weight.detach(), name)
     checkpoint.load_weights(model, weights, saved.folder)
-    say(f"weights from {shown(saved.folder)}, optimizer fresh")
+    logger.info(f"weights from {shown(saved.folder)}, optimizer fresh")
 
 
-def _with_rows_of(trained: Tensor, fresh: Tensor, name: str, say: Say) -> Tensor:
+def _with_rows_of(trained: Tensor, fresh: Tensor, name: str) -> Tensor:
     """`trained` for as many rows as it has, `fresh` from there on."""
     rows = min(len(trained), len(fresh))
     if len(fresh) > rows:
-        say(f"{name}: rows 0 to {rows - 1} copied, rows {rows} to {len(fresh) - 1} new and untrained")
+        logger.info(f"{name}: rows 0 to {rows - 1} copied, rows {rows} to {len(fresh) - 1} new and untrained")
     return torch.cat((trained[:rows], fresh[rows:]))

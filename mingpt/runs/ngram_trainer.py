@@ -9,7 +9,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mingpt.core.say import Say, silent
 from mingpt.data.tokenizers import Ids
 from mingpt.models.base import LanguageModel
 from mingpt.trainer import Record, Trainer
@@ -26,7 +25,6 @@ class Counting(Trainer):
         ids: what it counts.
         seed: of the samples.
         device: a torch.device.
-        say: told, in one line, what a person should know.
     """
 
     def __init__(
@@ -37,10 +35,9 @@ class Counting(Trainer):
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
-        say: Say = silent,
     ) -> None:
         once = replace(config, max_iters=1, compile="never")
-        super().__init__(once, model, _no_batches, seed=seed, device=device, say=say)
+        super().__init__(once, model, _no_batches, seed=seed, device=device)
         self.ids = ids
 
     def step(self) -> Record:

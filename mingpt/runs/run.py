@@ -1,5 +1,6 @@
 """A run: trained as its settings say, or got back from its folder."""
 
+import logging
 import secrets
 import time
 from collections.abc import Sequence
@@ -14,7 +15,6 @@ from mingpt.core.errors import CheckpointError, require
 from mingpt.core.paths import absolute, shown
 from mingpt.core.run_files.reading import each_line
 from mingpt.core.run_files.records import HOME, TIMING, is_run, newest_first
-from mingpt.core.say import Say, silent
 from mingpt.core.signals import stop_on_signals
 from mingpt.data import special_tokens, tokenizers
 from mingpt.data.batches import Batches, Lanes
@@ -44,12 +44,13 @@ from mingpt.trainer import Event, Progress, Trainer
 from mingpt.training.phases import START_UP, TRAINING
 from mingpt.utils import cpu_threads, derived_seed, pick_device
 
+logger = logging.getLogger(__name__)
 
-def train(config: Config, *, say: Say = silent, events: Sequence[Event] = (), began: float | None = None) -> Run:
+
+def train(config: Config, *, events: Sequence[Event] = (), began: float | None = None) -> Run:
     """Train as `config` says and leave everything in the run folder.
 
     Args:
-        say: told, a line at a time, what a person should know.
         events: called after every step, once the run's own events have completed its record.
         began: when what led here began, on the clock of time.perf_counter, which counts as start-up; None: now.
 
@@ -67,16 +68,16 @@ def train(config: Config, *, say: Say = silent, events: Sequence[Event] = (), be
         torch.enable_grad(),
         joined(config.dist, kind) as ranks,
     ):
-        device, say = ranks.device(kind), ranks.talk(say)
+        device = ranks.device(kind)
         ranks.parts(config.trainer.batch_size, config.trainer.accumulation)  # refused before anything is read
         if not config.trainer.resume:  # what a run folder asks for is first held against what it holds
             summary.kernels(replace(config.model, block_size=config.data.block_size), device)  # nor anything made
-        opened = folders.opened(config, say, ranks.launch)
+        opened = folders.opened(config, ranks.launch)
         with (
             ranks.entered_first(opened, folders.as_json, folders.from_json) as (folder, saved),
             oom.explained(config, folder),
         ):
-            return _train(config, ranks, device, folder, saved, say, events, began)
+            return _train(config, ranks, device, folder, saved, events, began)
 
 
 def _train(
@@ -85,12 +86,11 @@ def _train(
     device: torch.device,
     folder: Path,
     saved: Checkpoint | None,
-    say: Say,
     events: Sequence[Event],
     since: float,
 ) -> Run:
-    pretrained = _pretrained(config, say) if saved is None else None
-    corpus = ranks.in_turn(prepare, config.data, say)
+    pretrained = _pretrained(config) if saved is None else None
+    corpus = ranks.in_turn(prepare, config.data)
     if config.data.path == DEFAULT_PATH:  # it was made just now
         config = replace(config, data=replace(config.data, path=corpus.place))
     began = saved or pretrained
@@ -100,17 +100,17 @@ def _train(
         _refuse_misfit(config, saved, corpus, folder)
     model = _model(config, corpus.tokenizer, began)
     if pretrained:
-        compatibility.start_from(model, pretrained, corpus.tokenizer, say)
+        compatibility.start_from(model, pretrained, corpus.tokenizer)
     if saved:
         checkpoint.load_weights(model, saved.model, saved.folder)
-    trainer = _trainer(config, model, corpus, device, say, ranks)
+    trainer = _trainer(config, model, corpus, device, ranks)
     trainer.phases.began = since
     if saved:
         _restore(trainer, saved)
     prompts = _prompts(config, trainer, corpus, folders.stored_prompts(folder) if saved else ())
     special = special_tokens.from_state(began.state if began else {})
     state = {"wandb_id": _mirror_id(saved), "special": special.as_json()}
-    say(f"run folder: {shown(folder)}")
+    logger.info(f"run folder: {shown(folder)}")
     if trainer.model.autoregressive:
         require_autoregressive(trainer.model)  # and again whenever it is judged: fresh weights may hide it
     ranks.first(summary.describe, folder, config, trainer, corpus, prompts)
@@ -127,14 +127,12 @@ def _train(
     )
 
 
-def _trainer(
-    config: Config, model: LanguageModel, corpus: Corpus, device: torch.device, say: Say, ranks: Ranks
-) -> Trainer:
+def _trainer(config: Config, model: LanguageModel, corpus: Corpus, device: torch.device, ranks: Ranks) -> Trainer:
     """Who teaches `model` the text, in steps or in one."""
     ids = corpus.data.train
     if model.fits_by_counting:
         ranks.refuse_company("model.type", config.model.type, "counts in one step, by one process: start it alone")
-        return Counting(config.trainer, model, ids, seed=config.system.seed, device=device, say=say)
+        return Counting(config.trainer, model, ids, seed=config.system.seed, device=device)
     cut: dict[str, int] = {
         "block_size": config.data.block_size,
         "batch_size": config.trainer.batch_size,
@@ -143,7 +141,7 @@ def _trainer(
     lanes = Lanes(ids, **cut, source=corpus.source) if config.data.stateful else None
     batches, fresh = (lanes, lanes.fresh) if lanes else (Batches(ids, **cut), None)
     seed = config.system.seed
-    return Trainer(config.trainer, model, batches, fresh=fresh, seed=seed, device=device, say=say, ranks=ranks)
+    return Trainer(config.trainer, model, batches, fresh=fresh, seed=seed, device=device, ranks=ranks)
 
 
 def _prompts(config: Config, trainer: Trainer, corpus: Corpus, before: Sequence[str]) -> list[str]:
@@ -167,7 +165,7 @@ def _train_in(
     with (
         closing(first(JsonLines, folder / "metrics.jsonl", until=done, holds={"train_loss": int | float})) as metrics,
         closing(first(JsonLines, folder / "samples.jsonl", until=done, holds={"prompt": str, "text": str})) as samples,
-        trainer.phases.closing("W&B logger", first(_mirror, folder, config, mirror_id, trainer.say)) as mirror,
+        trainer.phases.closing("W&B logger", first(_mirror, folder, config, mirror_id)) as mirror,
         stop_on_signals(trainer.stop),
     ):
         writes, judged = trainer.model.autoregressive, trainer.model.autoregressive or trainer.model.fills
@@ -185,9 +183,9 @@ def _train_in(
         trainer.phases.spent[TRAINING] = trainer.progress.seconds - before
 
 
-def _mirror(folder: Path, config: Config, mirror_id: str, say: Say) -> WandbMirror:
+def _mirror(folder: Path, config: Config, mirror_id: str) -> WandbMirror:
     told = {**config.flat(), "environment": folders.environment(folder)}
-    mirror = WandbMirror(config.wandb, folder, mirror_id, told, say)
+    mirror = WandbMirror(config.wandb, folder, mirror_id, told)
     for line in each_line(folder / "samples.jsonl"):  # the mirror's table is sent whole, at the end
         mirror.sample(line["step"], line["prompt"], line["text"])
     return mirror
@@ -196,12 +194,12 @@ def _mirror(folder: Path, config: Config, mirror_id: str, say: Say) -> WandbMirr
 def _draw(folder: Path, baselines: Baselines, trainer: Trainer) -> None:
     """Leave the curve against the n-gram losses of the text.  All that was trained is saved by now."""
     if not baselines.given:  # no step was left to make, or none was evaluated
-        made(folder / BASELINES, lambda: baselines.losses(trainer), trainer.say)
+        made(folder / BASELINES, lambda: baselines.losses(trainer))
     with trainer.phases.timed("drawing"):
-        made(folder / "loss.png", lambda: loss_plot.draw(folder), trainer.say)
+        made(folder / "loss.png", lambda: loss_plot.draw(folder))
 
 
-def load_newest(*, device: str = "auto", say: Say = silent) -> Run:
+def load_newest(*, device: str = "auto") -> Run:
     """The last started run under out/ that has something to load; says which newer ones have not, and why.
 
     Raises:
@@ -210,13 +208,13 @@ def load_newest(*, device: str = "auto", say: Say = silent) -> Run:
     runs = newest_first()
     for folder in runs:
         try:
-            return load(folder, device=device, say=say)
+            return load(folder, device=device)
         except CheckpointError as nothing:
-            say(f"passed over: {nothing}")
+            logger.warning(f"passed over: {nothing}")
     raise CheckpointError(f"no run under {HOME}/ has a checkpoint that can be loaded; the newest is {runs[0]}")
 
 
-def load(run_dir: str | Path, *, device: str = "auto", say: Say = silent) -> Run:
+def load(run_dir: str | Path, *, device: str = "auto") -> Run:
     """The run in `run_dir`, as its newest valid checkpoint has it.
 
     Raises:
@@ -224,7 +222,7 @@ def load(run_dir: str | Path, *, device: str = "auto", say: Say = silent) -> Run
     """
     folder, where = Path(absolute(run_dir)), pick_device(device)
     config = folders.read_config(folder)
-    saved = checkpoint.newest(folder, say)
+    saved = checkpoint.newest(folder)
     tokenizer = tokenizers.from_json(saved.tokenizer)
     compatibility.refuse_other_model(_model_settings(config, tokenizer, saved), saved)
     model = _model(config, tokenizer, saved)
@@ -252,10 +250,10 @@ def _model_settings(config: Config, tokenizer: Tokenizer, saved: Checkpoint | No
     return settings
 
 
-def _pretrained(config: Config, say: Say) -> Checkpoint | None:
+def _pretrained(config: Config) -> Checkpoint | None:
     folder = config.model.pretrained_folder
     require("\0" not in (folder or ""), "model.pretrained_folder", repr(folder), "must not hold a NUL")
-    return None if folder is None else checkpoint.newest(Path(folder), say)
+    return None if folder is None else checkpoint.newest(Path(folder))
 
 
 def _refuse_misfit(config: Config, saved: Checkpoint, corpus: Corpus, folder: Path) -> None:

@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,18 +26,19 @@ from mingpt.core.errors import CheckpointError, UsageError, require
 from mingpt.core.paths import absolute, shown
 from mingpt.core.run_files.reading import Record, read_json
 from mingpt.core.run_files.records import HOME, OWN_FILES, check_run, is_run, newest_first, newest_run
-from mingpt.core.say import Say
 from mingpt.distributed.torchrun_env import DistConfig
 from mingpt.runs import checkpoint, scratch, text_origin
 from mingpt.runs import config as settings
 from mingpt.runs.checkpoint import Checkpoint
 from mingpt.runs.config import Config
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_NAME = "chargpt"
 
 
 @contextlib.contextmanager
-def opened(config: Config, say: Say, launch: str | None = None) -> Iterator[tuple[Path, Checkpoint | None]]:
+def opened(config: Config, launch: str | None = None) -> Iterator[tuple[Path, Checkpoint | None]]:
     """The folder of the run that `config` asks for, locked, and the checkpoint that it goes on from, if it does.
 
     A folder made here for a run that then can't begin is removed again.
@@ -52,7 +54,7 @@ def opened(config: Config, say: Say, launch: str | None = None) -> Iterator[tupl
     require("\0" not in (config.system.work_dir or ""), "system.work_dir", repr(config.system.work_dir), "holds a NUL")
     begun_before = _begun_by(launch, config.system.work_dir)
     if begun_before:
-        say(f"{shown(begun_before)}: this launch began it before, and goes on with it")
+        logger.info(f"{shown(begun_before)}: this launch began it before, and goes on with it")
         folder, resuming = begun_before, True
     else:
         folder = Path(config.system.work_dir or newest_run()) if resuming else _free(config.system.work_dir)
@@ -70,8 +72,8 @@ def opened(config: Config, say: Say, launch: str | None = None) -> Iterator[tupl
         remove_drafts(folder, OWN_FILES)
         begun = bool(checkpoint.steps(folder))
         if not begun:
-            say(f"{shown(folder)}: no checkpoint yet, so it begins at the beginning")
-        yield folder, checkpoint.newest(folder, say) if begun else None
+            logger.info(f"{shown(folder)}: no checkpoint yet, so it begins at the beginning")
+        yield folder, checkpoint.newest(folder) if begun else None
 
 
 def _refuse_links(folder: Path) -> None:

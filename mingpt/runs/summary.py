@@ -1,5 +1,6 @@
 """What a run says of itself before its first step, to a person and in its folder: size, cost, what it depends on."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -18,6 +19,8 @@ from mingpt.trainer import Trainer
 from mingpt.training.profiling import expected_memory, matrix_rate
 from mingpt.training.trainer_config import READ_BY_COUNTING, TrainerConfig
 from mingpt.utils import training_type
+
+logger = logging.getLogger(__name__)
 
 UNJUDGED = "this model sees the tokens that it predicts, so it has no held-out loss and writes no samples"
 STEP_SECONDS = 0.0025  # of a step, and again of each layer, however few the tokens (two cores, Intel Xeon, 2026-11-29)
@@ -51,11 +54,11 @@ def describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus, pro
     more = {**text, **linked, **trainer.ranks.described, **how, "model": model, "attention": attention}
     run_dir.write_json(folder, "environment.json", metrics_log.environment(trainer.device, **more))
     run_dir.write_config(folder, config)  # last: where it lies, a run is
-    trainer.say(_announcement(trainer))
+    logger.info(_announcement(trainer))
     for line in without_effect(config):
-        trainer.say(line)
+        logger.warning(line)
     if not trainer.model.autoregressive:
-        trainer.say(unjudged(trainer.model))
+        logger.info(unjudged(trainer.model))
 
 
 def without_effect(config: Config) -> list[str]:

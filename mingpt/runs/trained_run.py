@@ -11,7 +11,6 @@ from torch import Tensor
 from mingpt.core.errors import CheckpointError, DataError, UsageError, require
 from mingpt.core.paths import shown
 from mingpt.core.run_files.reading import Record, last_line, read_losses
-from mingpt.core.say import Say, silent
 from mingpt.data import text_files
 from mingpt.data.dataset import prepare
 from mingpt.data.prepared_folder import is_prepared
@@ -171,21 +170,19 @@ class Run:
         require(ids.shape[1] >= 2, "text", repr(text), "must be at least 2 tokens: one alone has none after it")
         return influence(self.model, ids)
 
-    def evaluate(self, path: str | None = None, say: Say = silent) -> HeldOutLoss:
+    def evaluate(self, path: str | None = None) -> HeldOutLoss:
         """Loss on the run's own held-out text, or on all of the file at `path`.
 
         Raises:
             UsageError: the model sees what it predicts.
             DataError: no such text, one with unknown characters, or no longer the one that the run began with.
         """
-        ids = self._judged_on(path, say)
+        ids = self._judged_on(path)
         if len(ids) < 2:
             raise DataError(f"{self._named(path)}: one token has no next one to predict; at least 2 are needed")
-        return held_out_loss(self.model, ids, self.tokenizer, say=say)
+        return held_out_loss(self.model, ids, self.tokenizer)
 
-    def past_block_loss(
-        self, path: str | None = None, say: Say = silent, *, at_most: int | None = PAST_BLOCK_TOKENS
-    ) -> PastBlockLoss:
+    def past_block_loss(self, path: str | None = None, *, at_most: int | None = PAST_BLOCK_TOKENS) -> PastBlockLoss:
         """What tokens past block_size lose by a shorter context, on the texts of `evaluate`.
 
         See `mingpt.inference.past_block`.
@@ -197,11 +194,9 @@ class Run:
             UsageError: a model that is not autoregressive, or one whose state has no end.
             DataError: as `evaluate`, or too short a text.
         """
-        return past_block_loss(self.model, self._judged_on(path, say), at_most=at_most, say=say)
+        return past_block_loss(self.model, self._judged_on(path), at_most=at_most)
 
-    def pseudo_likelihood(
-        self, path: str | None = None, say: Say = silent, *, at_most: int | None = PSEUDO_TOKENS
-    ) -> PseudoLikelihood:
+    def pseudo_likelihood(self, path: str | None = None, *, at_most: int | None = PSEUDO_TOKENS) -> PseudoLikelihood:
         """How well each token is told from those around it, on the texts of `evaluate`; no loss, no perplexity.
 
         Args:
@@ -211,18 +206,18 @@ class Run:
             UsageError: the model does not fill gaps.
             DataError: as `evaluate`, but one token is enough.
         """
-        ids = self._judged_on(path, say)
+        ids = self._judged_on(path)
         if not len(ids):
             raise DataError(f"{self._named(path)}: has no token to hide; at least 1 is needed")
-        return pseudo_likelihood(self.model, ids, self.tokenizer, at_most=at_most, say=say)
+        return pseudo_likelihood(self.model, ids, self.tokenizer, at_most=at_most)
 
-    def excerpt(self, tokens: int = EXCERPT, say: Say = silent) -> str:
+    def excerpt(self, tokens: int = EXCERPT) -> str:
         """The beginning of the run's own held-out text: at most so many tokens, and no more than a block.
 
         Raises:
             DataError: that text is gone or changed.
         """
-        ids, most = self._judged_on(None, say), min(tokens, self.model.config.block_size)
+        ids, most = self._judged_on(None), min(tokens, self.model.config.block_size)
         text = self.tokenizer.decode(ids[:most].tolist()).rstrip(HALF)
         while len(self.tokenizer.encode(text)) > most:  # as where the cut was inside a word
             text = text[:-1]
@@ -251,16 +246,16 @@ class Run:
             hint = r"; a line break is typed $'\n' in bash and zsh" if r"\n" in text else ""
             raise UsageError(f"{name}: {unknown}{hint}") from None
 
-    def _judged_on(self, path: str | None, say: Say) -> Ids:
+    def _judged_on(self, path: str | None) -> Ids:
         """The run's own held-out part, or all of the file at `path`."""
         if path is None:
-            corpus = prepare(replace(self.config.data, path=self._own_text()), say, self.tokenizer)
+            corpus = prepare(replace(self.config.data, path=self._own_text()), self.tokenizer)
             if corpus.sha256 != run_dir.environment(self.folder)["text_sha256"]:
                 changed = f"no longer the text that {shown(self.folder)} began with; --text judges another"
                 raise DataError(f"{corpus.source}: {changed}")
             return corpus.data.held_out
         with given_as("text"):
-            text = read_text(path, say)
+            text = read_text(path)
         try:
             return self.tokenizer.encode(text.content)
         except UsageError as unknown:

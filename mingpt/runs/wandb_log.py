@@ -10,6 +10,7 @@ wandb keeps them.
 
 import contextlib
 import json
+import logging
 import os
 import queue
 import subprocess
@@ -22,7 +23,8 @@ from typing import Any
 
 from mingpt.core.errors import in_one_line, require
 from mingpt.core.run_files.reading import Record
-from mingpt.core.say import Say
+
+logger = logging.getLogger(__name__)
 
 WANDB_MODES = ("offline", "online", "disabled")
 ALIASES = {"dryrun": "offline", "run": "online"}  # names of modes that wandb still takes
@@ -77,7 +79,6 @@ class WandbMirror:
     folder: Path
     id: str
     settings: Record
-    say: Say
     patience: float = 4.0  # seconds that the end of a run waits for what is still unsent
     _queue: "queue.Queue[Any]" = field(default_factory=queue.Queue)
     _thread: threading.Thread | None = None
@@ -101,7 +102,7 @@ class WandbMirror:
         self._queue.put(None)
         self._thread.join(self.patience)
         if self._thread.is_alive():
-            self.say("wandb did not finish in time and was left behind; metrics.jsonl is complete")
+            logger.warning("wandb did not finish in time and was left behind; metrics.jsonl is complete")
 
     def _put(self, item: Any) -> None:
         if self._thread is not None and self._thread.is_alive():
@@ -113,7 +114,7 @@ class WandbMirror:
         except (OSError, TypeError, ValueError) as error:  # no such process, or a record that JSON can't hold
             failed = in_one_line(error)
         if failed:
-            self.say(f"wandb stopped ({failed}); training goes on, metrics.jsonl is complete")
+            logger.warning(f"wandb stopped ({failed}); training goes on, metrics.jsonl is complete")
 
     def _fed(self) -> str:
         """Give a process of wandb all that comes; return why it failed, or nothing."""

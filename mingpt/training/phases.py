@@ -3,12 +3,10 @@
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
-
-from mingpt.core.say import Say, silent
 
 TRAINING, START_UP = "training", "start-up"
 LEAST = 0.005  # of all time, what has a name of its own in `breakdown`
@@ -37,7 +35,7 @@ class Phases:
         self.spent: dict[str, float] = defaultdict(float)
         self.after: dict[str, float] = {}
         self.began = time.perf_counter()
-        self.begins: Say = silent
+        self.begins: Callable[[str], None] = lambda name: None
 
     @property
     def between_steps(self) -> float:

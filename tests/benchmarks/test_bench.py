@@ -74,15 +74,16 @@ def measured_alike(contestants: Any, device: Any, *, rounds: int, **_: Any) -> d
     return {name: Spread((1.0, 2.0, 3.0)) for name in contestants}
 
 
-def test_attention_prints_a_rank_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_prints_a_rank_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(attention, "measure", measured_alike)
-    said: list[str] = []
     options = parsed("attention", "--length=32", "--window=5", "--heads=1", "--width=4", "--device=cpu")
-    result = attention.run(options, said.append)
+    result = attention.run(options)
     json.dumps(result)
     assert not any(row["apart"] for row in result["rows"].values())
-    assert " < " not in said[-1]
-    assert sum("not told apart" in line for line in said) == 6
+    assert " < " not in caplog.messages[-1]
+    assert sum("not told apart" in line for line in caplog.messages) == 6
 
 
 def test_slopes_are_those_of_other_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +100,7 @@ def test_slopes_are_those_of_other_lengths(monkeypatch: pytest.MonkeyPatch) -> N
         "--rounds=2",
         "--device=cpu",
     )
-    rows = attention.run(options, lambda line: None)["rows"]
+    rows = attention.run(options)["rows"]
     assert {name: row["length"] for name, row in rows.items()} == {
         "full": [16, 32],
         "unfold": [16, 32, 64],
@@ -113,12 +114,14 @@ def test_slopes_are_those_of_other_lengths(monkeypatch: pytest.MonkeyPatch) -> N
     )
 
 
-def test_decode_times_another_number_of_writers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decode_times_another_number_of_writers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(decode, "BATCHES", (1, 2))
     monkeypatch.setattr(decode, "TURN", 0.0)
     sizes = ("--layers=1", "--heads=2", "--width=8", "--block_size=8", "--prompt=3", "--tokens=4", "--threads=1")
-    before, said = torch.get_num_threads(), list[str]()
-    result = decode.run(parsed("decode", *sizes, "--rounds=2"), said.append)
+    before = torch.get_num_threads()
+    result = decode.run(parsed("decode", *sizes, "--rounds=2"))
     json.dumps(result)
     assert {name: list(rows) for name, rows in result["rows"].items()} == {
         "batch 1": ["cache", "no cache"],
@@ -144,7 +147,7 @@ def test_ours_on_another_device_than_the_peers(
     given = {"attention": "--peers=local-attention", "decode": "--peers=transformers"}[name]
     options = parsed(name, "--device=auto", *([given] if beside else []))
     with pytest.raises(PickedError, match=f"^{found}$"):
-        module.run(options, lambda line: None)
+        module.run(options)
 
 
 def test_table_turns_a_ratio_or_tells_apart_what_overlaps() -> None:
@@ -235,14 +238,14 @@ def test_peer_that_writes_is_not_timed_or_left_running(tmp_path: Any, monkeypatc
     monkeypatch.setattr(decode, "BATCHES", (1,))
     monkeypatch.setattr(decode, "TURN", 0.0)
     sizes = ("--layers=1", "--heads=2", "--width=8", "--block_size=8", "--prompt=3", "--tokens=4", "--threads=0")
-    result = decode.run(parsed("decode", *sizes, "--rounds=2", f"--peers=nanogpt={tmp_path}"), lambda line: None)
+    result = decode.run(parsed("decode", *sizes, "--rounds=2", f"--peers=nanogpt={tmp_path}"))
     assert list(result["rows"]["batch 1"]) == ["cache", "no cache", "nanogpt"]
     assert [worker.process.poll() is None for worker in workers] == [False, False]
 
 
 def test_fewer_key_heads_keep_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = ("--heads=6", "--width=12", "--length=24", "--batch=3", "--rounds=2", "--device=cpu")
-    rows = BENCHMARKS["grouped"].run(parsed("grouped", *sizes), lambda line: None)["rows"]
+    rows = BENCHMARKS["grouped"].run(parsed("grouped", *sizes))["rows"]
     assert {g: row["cache_bytes"] for g, row in rows.items()} == {g: 2 * 3 * int(g) * 24 * 2 * 4 for g in "6321"}
     assert all(row["ratio"]["median"] > 0 and row["token_ratio"]["median"] > 0 for row in rows.values())
 

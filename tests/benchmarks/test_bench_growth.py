@@ -45,7 +45,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_slope_is_no_exponent_or_more_than_one_thing_grows(clock: list[float]) -> None:
-    rows = scaling.run(parsed(*SMALL), lambda line: None)["rows"]
+    rows = scaling.run(parsed(*SMALL))["rows"]
     for name, power in {"parameters": 0.75, "tokens": 1.25, "block": 0.75, "window": 0.25}.items():
         for fitted in (rows[name]["slope"], rows[name]["slope_larger"]):
             assert fitted["median"] == pytest.approx(power, abs=1e-3), name
@@ -64,7 +64,7 @@ def test_larger_half_is_the_whole_or_drift_is_growth(monkeypatch: pytest.MonkeyP
         return {n: Spread(tuple(cost * x for x in slower)) for n, cost in zip(contestants, costs, strict=True)}
 
     monkeypatch.setattr(scaling, "measure", measured)
-    rows = scaling.run(parsed(*SMALL), lambda line: None)["rows"]
+    rows = scaling.run(parsed(*SMALL))["rows"]
     for name in ("tokens", "block", "window"):
         assert rows[name]["slope"] == {"median": 1.5, "q1": 1.5, "q3": 1.5}
         assert rows[name]["slope_larger"] == {"median": 3, "q1": 3, "q3": 3}
@@ -72,7 +72,9 @@ def test_larger_half_is_the_whole_or_drift_is_growth(monkeypatch: pytest.MonkeyP
     assert rows["window"]["none_ms"] == {"median": 3000, "q1": 2000, "q3": 6000}
 
 
-def test_step_that_is_timed_is_not_the_trainers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_that_is_timed_is_not_the_trainers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Every shape makes as many true steps as are asked for, of tokens and weights as it says."""
     made: list[Trainer] = []
     real = scaling.trainer
@@ -82,9 +84,9 @@ def test_step_that_is_timed_is_not_the_trainers(monkeypatch: pytest.MonkeyPatch)
         return made[-1]
 
     monkeypatch.setattr(scaling, "trainer", kept)
-    said, before = list[str](), torch.get_num_threads()
+    before = torch.get_num_threads()
     options = parsed(*SMALL, "--optimizer=adamw")
-    result = scaling.run(options, said.append)
+    result = scaling.run(options)
     assert torch.get_num_threads() == before
     assert json.loads(json.dumps(result)) == result
     assert result.items() >= asdict(options).items()
@@ -96,8 +98,8 @@ def test_step_that_is_timed_is_not_the_trainers(monkeypatch: pytest.MonkeyPatch)
         assert (trainer.progress.step, trainer.progress.tokens) == (steps, steps * shape.tokens)
         assert trainer.batches(0)[0].shape == (shape.batch, shape.block)
         assert (config.n_embd, config.block_size, config.window) == (shape.width, shape.block, shape.window)
-    assert sum("larger" in line or " on: " in line for line in said) == 4
-    assert any(line.split()[:1] == ["none"] for line in said)
+    assert sum("larger" in line or " on: " in line for line in caplog.messages) == 4
+    assert any(line.split()[:1] == ["none"] for line in caplog.messages)
 
 
 def test_picture_lacks_a_panel_or_a_slope(clock: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,13 +107,13 @@ def test_picture_lacks_a_panel_or_a_slope(clock: list[float], tmp_path: Path, mo
     real = scaling.figures.measured
     monkeypatch.setattr(scaling.figures, "measured", lambda *w, **k: drawn.append(real(*w, **k)) or drawn[0])
     path = tmp_path / "growth.svg"
-    scaling.run(parsed(*SMALL, f"--figure={path}"), lambda line: None)
+    scaling.run(parsed(*SMALL, f"--figure={path}"))
     panels = drawn[0].figure.axes
     assert [len(axes.get_legend().get_texts()) for axes in panels] == [2, 2, 2, 3]
     assert all((axes.get_xscale(), axes.get_yscale()) == ("log", "log") for axes in panels)
     assert panels[1].get_legend().get_texts()[1].get_text() == "larger half: $T^{1.25}$"
     fitted = panels[1].lines[-1].get_ydata()  # the synthetic clock's powers are exact: the line meets the points
-    row = scaling.run(parsed(*SMALL), lambda line: None)["rows"]["tokens"]
+    row = scaling.run(parsed(*SMALL))["rows"]["tokens"]
     assert list(fitted) == pytest.approx([ms["median"] for ms in row["ms"]][-len(fitted) :], rel=2e-3)
     text = path.read_text(encoding="utf-8")
     assert text.startswith("<svg")
@@ -123,7 +125,7 @@ def test_bench_all_draws_bars_of_what_has_no_ratio(clock: list[float], tmp_path:
     only.add("growth")(BENCHMARKS["growth"])
     monkeypatch.setattr(offered, "BENCHMARKS", only)
     path = tmp_path / "bench.svg"
-    rows = scaling.run(parsed(*SMALL), lambda line: None)["rows"]
+    rows = scaling.run(parsed(*SMALL))["rows"]
     assert list(run_all.ratios(rows)) == []
     run_all.draw({"growth": {"rows": rows}}, path)
     assert "growth" not in path.read_text(encoding="utf-8")

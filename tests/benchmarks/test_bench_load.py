@@ -42,7 +42,9 @@ def test_neighbours_are_busy_inside_and_gone_after(monkeypatch: pytest.MonkeyPat
     assert all(process.returncode for process in started)
 
 
-def test_share_is_of_the_quiet_throughput_of_the_same_round(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_share_is_of_the_quiet_throughput_of_the_same_round(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Quiet 8 steps a second, beside k neighbours a fair share of them, but half of that for the decoder."""
     now, beside = [0.0], [0]
 
@@ -74,8 +76,7 @@ def test_share_is_of_the_quiet_throughput_of_the_same_round(monkeypatch: pytest.
     monkeypatch.setattr(load, "busy", Busy)
     monkeypatch.setattr(load.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(load.os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
-    said: list[str] = []
-    result = BENCHMARKS["load"].run(parsed("--rounds=2"), said.append)
+    result = BENCHMARKS["load"].run(parsed("--rounds=2"))
     json.dumps(result)
     training, decoding = result["rows"]["training"], result["rows"]["decoding"]
     assert training.keys() == {"ours", "ours-openmp"}
@@ -85,7 +86,7 @@ def test_share_is_of_the_quiet_throughput_of_the_same_round(monkeypatch: pytest.
     )
     assert decoding["ours-writing"]["quiet"]["median"] == pytest.approx(8 * load.DECODING["tokens"], rel=0.01)
     assert decoding["ours-writing"]["share"]["2"]["median"] == pytest.approx(0.5, rel=0.07)
-    assert any(line.startswith("ours-openmp") for line in said)
+    assert any(line.startswith("ours-openmp") for line in caplog.messages)
 
 
 @pytest.mark.parametrize("kind", ["ours-openmp", "ours-writing"])

@@ -42,7 +42,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     }
 
     def run(name: str) -> Any:
-        return lambda options, say: ran.append((name, options)) or {"rows": rows[name]}
+        return lambda options: ran.append((name, options)) or {"rows": rows[name]}
 
     registry.add("all")(BENCHMARKS["all"])
     registry.add("plain")(Benchmark("plain", Threads, run("plain"), ratio="over one"))
@@ -57,24 +57,25 @@ def parsed(*words: str) -> offered.Options:
     return options
 
 
-def test_peers_or_threads_reach_who_does_not_know_them(few: list[tuple[str, Any]], tmp_path: Path) -> None:
-    said: list[str] = []
-    result = run_all.run(parsed(f"--peers=theirs,mine={tmp_path}", "--threads=3"), said.append)
+def test_peers_or_threads_reach_who_does_not_know_them(
+    few: list[tuple[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = run_all.run(parsed(f"--peers=theirs,mine={tmp_path}", "--threads=3"))
     assert few == [("plain", Threads(threads=3)), ("nested", Peers(threads=3, peers=f"theirs,mine={tmp_path}"))]
     assert list(json.loads(json.dumps(result))["results"]) == ["plain", "nested"]
     assert result["left_out"] == ["long"]
-    assert "long: left out, as it takes a week" in said[-1]
+    assert "long: left out, as it takes a week" in caplog.messages[-1]
 
 
 def test_lengthy_one_is_left_out_though_asked_for(few: list[tuple[str, Any]], tmp_path: Path) -> None:
-    result = run_all.run(parsed("--speedrun=True", f"--peers=theirs,mine={tmp_path}"), lambda line: None)
+    result = run_all.run(parsed("--speedrun=True", f"--peers=theirs,mine={tmp_path}"))
     assert few[-1] == ("long", Peers(threads=2, peers=f"mine={tmp_path}"))
     assert (list(result["results"]), result["left_out"]) == (["plain", "nested", "long"], [])
 
 
 def test_figure_lacks_a_bar(few: list[tuple[str, Any]], tmp_path: Path) -> None:
     path = tmp_path / "bench.svg"
-    run_all.run(parsed(f"--figure={path}"), lambda line: None)
+    run_all.run(parsed(f"--figure={path}"))
     drawn = path.read_text(encoding="utf-8")
     assert drawn.startswith("<svg")
     assert "batch 2" not in drawn
@@ -119,9 +120,9 @@ def test_bar_is_missing_or_turned_or_full_where_nothing_was_told_apart(
 
 
 def test_one_that_fails_takes_the_others_with_it(
-    few: list[tuple[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: list[tuple[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fails(options: Any, say: Any) -> dict[str, Any]:
+    def fails(options: Any) -> dict[str, Any]:
         raise UsageError("peers=theirs=: does not start: no such package")
 
     registry: Registry[Benchmark] = Registry("bench")
@@ -129,13 +130,12 @@ def test_one_that_fails_takes_the_others_with_it(
     for name in ("plain", "long"):
         registry.add(name)(offered.BENCHMARKS[name])
     monkeypatch.setattr(offered, "BENCHMARKS", registry)
-    said: list[str] = []
-    result = run_all.run(parsed(f"--figure={tmp_path / 'bench.svg'}"), said.append)
+    result = run_all.run(parsed(f"--figure={tmp_path / 'bench.svg'}"))
     assert result["failed"] == ["nested"]
     assert result["results"]["nested"] == {"failed": "peers=theirs=: does not start: no such package"}
     assert result["results"]["plain"]["rows"]
     assert (tmp_path / "bench.svg").is_file()
-    assert any("nested failed: peers=theirs" in line for line in said)
+    assert any("nested failed: peers=theirs" in line for line in caplog.messages)
 
 
 def test_ratio_of_a_row_in_a_row_is_lost() -> None:

@@ -42,7 +42,9 @@ def test_writing_reads_other_bytes(tied: bool) -> None:
     assert found == pytest.approx(4 * (weights + batch * cache))
 
 
-def test_share_of_matrix_rate_is_not_that_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_share_of_matrix_rate_is_not_that_rounds(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     class Worker:
         def __init__(self, *words: Any) -> None:
             self.rounds = iter([1.0, 1.0, 2.0, 4.0])
@@ -57,16 +59,14 @@ def test_share_of_matrix_rate_is_not_that_rounds(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(train_step, "Worker", Worker)
     monkeypatch.setattr(train_step, "matrix_rate", lambda device: next(rates))
     monkeypatch.setattr(train_step, "step_flops", lambda shape: 4e9)
-    said: list[str] = []
-    result = train_step.run(parsed("train", "--rounds=3"), said.append)
+    result = train_step.run(parsed("train", "--rounds=3"))
     json.dumps(result)
     assert result["rows"]["ours"]["matrix_share"] == {"median": 0.5, "q1": 0.5, "q3": 0.5}
     assert (result["matrix_rate"]["median"], result["flops_per_step"]) == (4e9, 4e9)
-    assert "50.0%" in said[1]
+    assert "50.0%" in caplog.messages[1]
 
 
-def test_share_of_memory_rate_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
+def test_share_of_memory_rate_is_not_shown(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     reading = (1 / 2e9, 1 / 1e9)  # seconds of a byte in each of two rounds: as the memory slows, so does the writing
     each = {"cache 1": (1.0, 1.0), "cache 4": (4.0, 7.0), "no cache 1": (1.0, 1.0), "no cache 4": (4.0, 7.0)}
 
@@ -80,12 +80,12 @@ def test_share_of_memory_rate_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(decode, "measure", measured)
     monkeypatch.setattr(decode, "BATCHES", (2,))
     sizes = ("--layers=1", "--heads=2", "--width=8", "--block_size=8", "--prompt=3", "--tokens=4", "--threads=1")
-    result = decode.run(parsed("decode", *sizes, "--rounds=2"), said.append)
+    result = decode.run(parsed("decode", *sizes, "--rounds=2"))
     row, least = result["rows"]["batch 2"]["cache"], result["bytes_per_step"]["batch 2"]
     assert row["ms"]["median"] == 1500
     assert row["memory_share"]["median"] == pytest.approx(least / 2e9, rel=1e-3)  # 1 s at 2e9, 2 s at 1e9
     assert result["memory_rate"]["batch 2"]["median"] == 1.5e9
-    assert f"{row['memory_share']['median']:.1%}" in next(line for line in said if line.startswith("cache"))
+    assert f"{row['memory_share']['median']:.1%}" in next(line for line in caplog.messages if line.startswith("cache"))
 
 
 @pytest.mark.parametrize("first", [0.0, 0.25, 60.0], ids=["free", "as the others", "slow"])

@@ -95,7 +95,7 @@ def test_peers_loss_skips_or_repeats_targets(tmp_path: Path, text: str, monkeypa
     real = speedrun_worker.Guest
     monkeypatch.setattr(speedrun_worker, "Guest", lambda *words: made.append(real(*words)) or made[-1])
     outcome = speedrun_worker.nanogpt(peer_asked(clone(tmp_path / "clone"), text, monkeypatch))
-    corpus = prepare(settings.parse([f"--data.path={text}", "--data.block_size=64"]).data, lambda line: None)
+    corpus = prepare(settings.parse([f"--data.path={text}", "--data.block_size=64"]).data)
     ids = torch.from_numpy(corpus.data.held_out.astype(np.int64))
     assert (len(ids) - 1) % 64  # so that a short last block is there
     weight = made[0].model.table.weight.detach()  # type: ignore[union-attr]
@@ -146,7 +146,7 @@ def test_ours_is_judged_in_blocks_of_another_length(tmp_path: Path, text: str, r
     outcome = speedrun_worker.ours({"config": str(config)})
     result = runs.load(tmp_path / "run", device="cpu")
     record = result.last_record()
-    corpus = prepare(result.config.data, lambda line: None)
+    corpus = prepare(result.config.data)
     ids = torch.from_numpy(corpus.data.held_out.astype(np.int64))
     with torch.no_grad():
         blocks = [ids[at : at + 65] for at in range(0, len(ids) - 1, 64)]
@@ -179,7 +179,7 @@ def test_seconds_of_compiling_are_left_out_or_others_charged(
 
 
 def test_ratio_is_of_lucky_rounds_alone(
-    tmp_path: Path, text: str, recipe: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, text: str, recipe: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ends = {"ours": [(1.9, 10.0), (2.1, 1.0), (1.8, 5.0)], "nanogpt": [(1.9, 100.0), (2.0, 100.0), (2.0, 100.0)]}
     order: list[str] = []
@@ -190,18 +190,17 @@ def test_ratio_is_of_lucky_rounds_alone(
         return {"loss": loss, "seconds": seconds, "steps": 7}
 
     monkeypatch.setattr(speedrun, "enter", enter)
-    said: list[str] = []
     words = (f"--recipe={recipe}", f"--data={text}", f"--peers=nanogpt={clone(tmp_path / 'clone')}")
-    result = speedrun.run(parsed("--seeds=3", *words), said.append)
+    result = speedrun.run(parsed("--seeds=3", *words))
     json.dumps(result)
     assert order == ["ours", "nanogpt", "nanogpt", "ours", "ours", "nanogpt"]
     row = result["rows"]["nanogpt"]
     assert (row["reached"], row["missed"], row["ratio"]) == (2, 1, {"median": 10.0, "q1": 5.0, "q3": 15.0})
-    assert any("in 2 of 3; 1 did not" in line for line in said)
-    assert any("7 steps" in line for line in said)
+    assert any("in 2 of 3; 1 did not" in line for line in caplog.messages)
+    assert any("7 steps" in line for line in caplog.messages)
     ends["ours"] = [(3.0, 1.0)] * 3
     order.clear()
-    row = speedrun.run(parsed("--seeds=3", *words), said.append)["rows"]["nanogpt"]
+    row = speedrun.run(parsed("--seeds=3", *words))["rows"]["nanogpt"]
     assert (row["reached"], row["missed"], row["ratio"]) == (0, 3, dict.fromkeys(("median", "q1", "q3"), 0.0))
 
 
@@ -216,7 +215,7 @@ def test_run_in_a_process_of_its_own_trains_with_another_seed_or_stays(
         return real(kind, ask)
 
     monkeypatch.setattr(speedrun, "enter", enter)
-    result = speedrun.run(parsed("--seeds=1", f"--recipe={recipe}", f"--data={text}", "--threads=1"), lambda line: None)
+    result = speedrun.run(parsed("--seeds=1", f"--recipe={recipe}", f"--data={text}", "--threads=1"))
     system = seen[0].system
     assert (system.seed, system.threads, seen[0].wandb.mode, seen[0].trainer.device) == (0, 1, "disabled", "cpu")
     assert system.work_dir

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from mingpt.core.errors import CheckpointError
+from mingpt.core.log_output import messages
 from mingpt.runs import checkpoint, run
 from mingpt.runs.checkpoint import MANIFEST, Checkpoint
 from tests.campaign.runs import words_of
@@ -42,7 +43,8 @@ def tried(folder: Path, harm: Callable[[Path], None], path: Path, name: str, tal
     said: list[str] = []
     began = time.perf_counter()
     try:
-        found = checkpoint.newest(folder, said.append)
+        with messages(said.append):
+            found = checkpoint.newest(folder)
         told = len(said) == 1 and "step_000004" in said[0] and "falling back" in said[0] and "\n" not in said[0]
         tally.trial(name, told and equal(found, before), said)
     except CheckpointError as lost:

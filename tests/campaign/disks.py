@@ -37,7 +37,7 @@ def save(folder: Path, step: int, val_loss: float | None = None) -> Path:
 
 def newest_step(folder: Path) -> int:
     """The step of the newest whole checkpoint, all four files of which say the same."""
-    found = checkpoint.newest(folder, lambda line: None)
+    found = checkpoint.newest(folder)
     step: int = found.state["step"]
     assert found.model["w"].tolist() == [step] * 3
     assert found.optimizer["w/m"].tolist() == [-step] * 3
@@ -113,14 +113,14 @@ def small_disks(home: Path, trials: int) -> Tally:
         folder = home / f"run{tally.trials}"
         words = words_of(home, folder, {**begun, "trainer.max_iters": 3})
         start(words, home / "begun").wait()
-        before = checkpoint.newest(folder, lambda line: None).state["step"]
+        before = checkpoint.newest(folder).state["step"]
         words = words_of(home, folder, begun)
         size = draw.choice((draw.randrange(largest), draw.randrange(4000)))
         again = [*words, RESUME, f"--system.work_dir={folder}"]
         failed = start(again, home / "failed", limit, size)
         code = failed.wait()
         wrong = "" if code == 1 and one_line(failed.complained) else f"exit {code}: {failed.complained} "
-        if not wrong and checkpoint.newest(folder, lambda line: None).state["step"] < before:
+        if not wrong and checkpoint.newest(folder).state["step"] < before:
             wrong = "an older checkpoint than before "
         resumed = start(again, home / "resumed")
         wrong += differences(folder, undisturbed) if resumed.wait() == 0 else resumed.complained

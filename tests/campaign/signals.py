@@ -71,10 +71,10 @@ def ending(folder: Path, child: Child, code: int, number: int, way: str) -> str:
         return f"said {child.complained!r} "
     at_once = code == -number or (code == CODES[signal.Signals(number)] and "stopped by" not in child.said)
     if way == "twice" and at_once:  # what was valid before still is
-        return "" if checkpoint.newest(folder, lambda line: None).state["step"] >= 1 else "nothing valid "
+        return "" if checkpoint.newest(folder).state["step"] >= 1 else "nothing valid "
     if code != CODES[signal.Signals(number)]:
         return f"ended with {code} "
     last, told = made(folder), f"stopped by {signal.Signals(number).name} after step"
-    if checkpoint.newest(folder, lambda line: None).state["step"] != last:
+    if checkpoint.newest(folder).state["step"] != last:
         return f"step {last} was made and not saved "
     return "" if f"{told} {last}" in child.said else f"said {child.said[-200:]!r} "

@@ -59,7 +59,7 @@ def test_run_that_fills_gaps_has_no_signal_or_is_told_something_false(
 
 
 def test_text_without_tokens_has_a_pseudo_likelihood(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Run, "_judged_on", lambda run, path, say: np.zeros(0, dtype=np.uint8))
+    monkeypatch.setattr(Run, "_judged_on", lambda run, path: np.zeros(0, dtype=np.uint8))
     with pytest.raises(DataError, match="has no token to hide; at least 1 is needed"):
         mingpt.load(runs["masked"]).pseudo_likelihood()
 

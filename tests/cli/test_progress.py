@@ -178,7 +178,7 @@ def test_terminal_of_another_size_is_cleared_and_notices_are_said_again() -> Non
     console = make_console(terminal=True)
 
     def shrink(watch: Watch) -> None:
-        watch.say("a notice")
+        watch.message("a notice")
         console.size = console.size._replace(width=50, height=20)  # type: ignore[assignment]
         watch._next = 0
 
@@ -218,13 +218,15 @@ def test_updates_take_a_small_share_of_the_time(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_notice_is_printed_as_it_is_above_the_view(console: Console) -> None:
-    watch_steps(console, 10, during=lambda watch: watch.say(ODD))
+    watch_steps(console, 10, during=lambda watch: watch.message(ODD))
     assert ODD in ESCAPE.sub("", printed(console)).replace("\r", "\n").split("\n")
 
 
 def test_notice_wraps_between_words_in_a_terminal_but_for_commands() -> None:
     console = make_console(True, 30)
-    Watch(console).say("about 12,345,678 s and 1,234 GB of it\n  chargpt --trainer.resume=True --system.work_dir=out/a")
+    Watch(console).message(
+        "about 12,345,678 s and 1,234 GB of it\n  chargpt --trainer.resume=True --system.work_dir=out/a"
+    )
     assert printed(console).splitlines() == [
         "about 12,345,678 s and 1,234 ",
         "GB of it",

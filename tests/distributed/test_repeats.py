@@ -73,7 +73,7 @@ def test_signal_at_any_time_costs_a_finished_step(
     ended = together(runs)
     assert ended.codes == [[codes[kind] for kind, *_ in turns]] * 2, ended.said
     for n in range(len(turns)):
-        stopped = checkpoint.newest(tmp_path / str(n), pytest.fail).state["step"]
+        stopped = checkpoint.newest(tmp_path / str(n)).state["step"]
         assert stopped == len(losses(tmp_path / str(n)))
     again = [{"argv": flags(tmp_path / str(n), short | {"trainer.resume": True})} for n in range(len(turns))]
     ended = together([*again, {"argv": flags(tmp_path / "whole", short)}])

@@ -11,6 +11,7 @@ from unittest import mock
 import pytest
 
 from mingpt.core.errors import MingptError
+from mingpt.core.log_output import messages
 from mingpt.experiments import summarize
 from mingpt.experiments.base import Cell, Experiment
 from mingpt.experiments.catalogue import EXPERIMENTS
@@ -147,7 +148,6 @@ def carried_out(text_file: Path, here: Trainer) -> Callable[[Experiment, Path], 
         outcome = carry_out(
             experiment,
             Wish(folder=folder, command="test", data=str(text_file), quick=True),
-            say=lambda line: None,
             conclude=lambda *told: summarize.conclude(*told, show=lambda result: None),
             launch=here,
         )
@@ -165,7 +165,7 @@ class Told:
         self.lines: list[str] = []
         self.concluded: list[Cell] = []
 
-    def conclude(self, experiment: Experiment, folder: Path, cells: Any, say: Any) -> None:
+    def conclude(self, experiment: Experiment, folder: Path, cells: Any) -> None:
         self.concluded = list(cells)
 
 
@@ -176,7 +176,8 @@ def go(text_file: Path, tmp_path: Path, here: Any) -> Callable[..., Any]:
     def carry(experiment: Experiment, launch: Any = None, **wishes: Any) -> Any:
         wish = Wish(**{"folder": tmp_path / "exp", "command": "test", "data": str(text_file), **wishes})
         told = Told()
-        outcome = carry_out(experiment, wish, say=told.lines.append, conclude=told.conclude, launch=launch or here)
+        with messages(told.lines.append, "mingpt.experiments", "mingpt.data"):
+            outcome = carry_out(experiment, wish, conclude=told.conclude, launch=launch or here)
         return outcome, told
 
     return carry

@@ -82,7 +82,7 @@ def test_ctrl_c_loses_steps_or_leaves_a_child(experiment: Make, text_file: Path,
         os.kill(os.getpid(), signal.SIGINT)
 
     Thread(target=interrupt).start()
-    outcome = carry_out(one, wish, say=lambda line: None, conclude=lambda *words: None)
+    outcome = carry_out(one, wish, conclude=lambda *words: None)
     assert outcome.stopped == "SIGINT"
     assert outcome.failed == {}
     step = checkpoint.steps(home)[0]

@@ -80,11 +80,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory, text_file: Path, tiny: dict[st
     folder = tmp_path_factory.mktemp("lab")
     arms = {"RoPE": [{"model.rope": True}], "learned": [{"model.rope": False}]}
     experiment = Experiment(name="t", question="?", hypothesis="", arms=arms, common={**tiny, "trainer.eval_every": 1})
-    text = trials.text_of(experiment, folder, str(text_file), False, print)
+    text = trials.text_of(experiment, folder, str(text_file), False)
     cells = trials.cells(experiment, folder, text, [1], False, {})
     for cell in cells:
         train(cell.configs[0])
-    return Lab(folder, cells, True, lambda line: None)
+    return Lab(folder, cells, True)
 
 
 @pytest.mark.parametrize("name", ["loss-by-step", "extrapolation", "loss-by-position", "samples"])
@@ -108,7 +108,7 @@ def test_extrapolation_is_of_other_weights(lab: Lab) -> None:
 
 
 def test_symmetry_is_where_theory_has_none() -> None:
-    rows = symmetries.asymmetry.take(Lab(Path(), (), True, print))
+    rows = symmetries.asymmetry.take(Lab(Path(), (), True))
     most = {case: max(row["scores"] for row in rows if row["case"] == case) for case in {row["case"] for row in rows}}
     least = {case: min(row["weights"] for row in rows if row["case"] == case) for case in most}
     assert most.pop("W_q, W_k free") > 1
@@ -142,7 +142,7 @@ def test_slope_of_a_known_power_is_missed() -> None:
 @pytest.mark.parametrize("name", ["gqa", "window", "attention", "cache"])
 def test_timing_leaves_nothing_to_draw(name: str) -> None:
     for measurement in EXPERIMENTS[name].measurements:
-        rows = measurement.take(Lab(Path(), (), True, print))
+        rows = measurement.take(Lab(Path(), (), True))
         assert rows
         if measurement.draw:
             measurement.draw(rows, Figure(), Palette())
@@ -150,7 +150,7 @@ def test_timing_leaves_nothing_to_draw(name: str) -> None:
 
 def test_cache_writes_another_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kv_cache, "ARMS", {"window": {"rope": True, "window": 8}})
-    rows = kv_cache.same_text.take(Lab(Path(), [Cell("", 0, (), ())], True, print))
+    rows = kv_cache.same_text.take(Lab(Path(), [Cell("", 0, (), ())], True))
     assert {row["differing"] for row in rows} == {0}
 
 

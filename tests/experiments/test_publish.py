@@ -39,7 +39,7 @@ def known(experiment: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
 def carried_out(known: Experiment, text_file: Path, here: Any) -> None:
     wish = Wish(folder=Path("out/experiments/tiny"), command=f"chargpt --data={text_file}", data=str(text_file))
     end = partial(summarize.conclude, show=lambda result: None)
-    carry_out(known, wish, say=lambda line: None, conclude=end, launch=here)
+    carry_out(known, wish, conclude=end, launch=here)
 
 
 def test_finished_experiment_is_not_kept_or_drawn(known: Experiment, text_file: Path, here: Any, capsys: Any) -> None:

@@ -199,7 +199,7 @@ def test_counting_shortens_the_view_at_equal_seconds(
     experiment = replace(experiment, quick_arms=kept, quick_seeds=1)
     wish = Wish(folder=tmp_path / "exp", command="test", data=str(text_file), quick=True)
     cells: list[Any] = []
-    carry_out(experiment, wish, say=print, conclude=lambda e, f, c, s: cells.extend(c), launch=here)
+    carry_out(experiment, wish, conclude=lambda e, f, c: cells.extend(c), launch=here)
     lasts(cells, "GRU", 10.0)
     lasts(cells, "6-gram", 0.5)
     found = comparison({cell.arm: cell.folders for cell in cells})

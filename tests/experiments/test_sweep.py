@@ -11,6 +11,7 @@ import pytest
 
 from mingpt.cli import main
 from mingpt.core.errors import UsageError
+from mingpt.core.log_output import messages
 from mingpt.experiments import commands, runner, sweep_command
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.executor import Outcome
@@ -101,9 +102,12 @@ def sweep(here: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
     def call(*words: str) -> Any:
         said: list[str] = []
         concluded: list[tuple[str, int]] = []
-        with mock.patch.object(runner, "in_process_of_its_own", lambda *args, threads: here(*args)):
+        with (
+            mock.patch.object(runner, "in_process_of_its_own", lambda *args, threads: here(*args)),
+            messages(said.append, "mingpt.experiments"),
+        ):
             code = sweep_command.command(
-                words, said.append, "chargpt", lambda e, f, cells, s: concluded.extend((c.arm, c.seed) for c in cells)
+                words, "chargpt", lambda e, f, cells: concluded.extend((c.arm, c.seed) for c in cells)
             )
         return code, said, concluded
 
@@ -190,17 +194,16 @@ def test_list_or_help_lacks_an_experiment(capsys: pytest.CaptureFixture[str]) ->
     ],
 )
 def test_command_that_goes_on_is_another(
-    verb: str, words: list[str], again: str, tmp_path: Path, monkeypatch: Any
+    verb: str, words: list[str], again: str, tmp_path: Path, monkeypatch: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said: list[str] = []
     call = sweep_command.command if verb == "sweep" else partial(commands.experiment, compared=print)
     with (
         mock.patch.object(commands, "carry_out", return_value=Outcome(stopped="SIGINT")),
         mock.patch.object(sweep_command, "carry_out", return_value=Outcome(stopped="SIGINT")),
     ):
-        call(words, said.append, "chargpt", lambda *told: None)
-    assert said[-1] == f"stopped by SIGINT; go on with: chargpt {again}"
+        call(words, "chargpt", lambda *told: None)
+    assert caplog.messages[-1] == f"stopped by SIGINT; go on with: chargpt {again}"
 
 
 def test_experiment_names_its_own_flag_for_a_missing_text(
@@ -211,18 +214,19 @@ def test_experiment_names_its_own_flag_for_a_missing_text(
     assert capsys.readouterr().err.startswith("error: data: there is no file 'nope'")
 
 
-def test_piped_text_goes_on_from_where_it_was_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_piped_text_goes_on_from_where_it_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.chdir(tmp_path)
-    said: list[str] = []
     stopped = Outcome(stopped="SIGINT")
     with (
         mock.patch.object(commands, "carry_out", return_value=stopped),
         mock.patch.object(sweep_command, "carry_out", return_value=stopped),
     ):
-        sweep_command.command(["--model.rope=True,False", "--data.path=-"], said.append, "chargpt", lambda *told: None)
-        assert said[-1].endswith(
+        sweep_command.command(["--model.rope=True,False", "--data.path=-"], "chargpt", lambda *told: None)
+        assert caplog.messages[-1].endswith(
             "sweep --model.rope=True,False --folder=out/sweeps/1 --data.path=out/sweeps/1/text.txt"
         )
         words = ["run", "rope", "--data=-"]
-        commands.experiment(words, said.append, "chargpt", lambda *told: None, print)
-        assert said[-1].endswith("experiment run rope --data=out/experiments/rope/text.txt")
+        commands.experiment(words, "chargpt", lambda *told: None, print)
+        assert caplog.messages[-1].endswith("experiment run rope --data=out/experiments/rope/text.txt")

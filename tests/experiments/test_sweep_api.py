@@ -25,11 +25,12 @@ def base(tiny: dict[str, Any], text_file: Path) -> dict[str, Any]:
     return {**tiny, "data.path": str(text_file)}
 
 
-def test_sweep_returns_a_row_for_each_variant(base: dict[str, Any], here: Any) -> None:
+def test_sweep_returns_a_row_for_each_variant(
+    base: dict[str, Any], here: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     del base["model.rope"]
-    said: list[str] = []
-    table = mingpt.sweep({"model.rope": [True, False]}, seeds=3, base=base, say=said.append)
-    assert said[0] == "2 combinations x 3 seeds = 6 runs"
+    table = mingpt.sweep({"model.rope": [True, False]}, seeds=3, base=base)
+    assert caplog.messages[0] == "2 combinations x 3 seeds = 6 runs"
     assert [row["variant"] for row in table.rows] == ["model.rope=True", "model.rope=False"]
     assert [row["seeds"] for row in table.rows] == [3, 3]
     first, second = table.rows

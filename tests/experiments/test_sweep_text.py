@@ -13,6 +13,7 @@ import pytest
 
 from mingpt.cli import main
 from mingpt.core.errors import CheckpointError, DataError, MingptError, UsageError
+from mingpt.core.log_output import messages
 from mingpt.core.run_files.records import read_run
 from mingpt.experiments import runner, sweep_command
 from mingpt.experiments.sweep import experiment_of
@@ -27,8 +28,11 @@ def sweep(here: Any, tiny_flags: list[str], tmp_path: Path, monkeypatch: pytest.
     def call(*words: str, vary: str = "--model.rope=True,False") -> tuple[int, list[str]]:
         said: list[str] = []
         flags = [*tiny_flags, "--seeds=1", "--folder=S", *words, vary]
-        with mock.patch.object(runner, "in_process_of_its_own", lambda *args, threads: here(*args)):
-            return sweep_command.command(flags, said.append, "chargpt", lambda *told: None), said
+        with (
+            mock.patch.object(runner, "in_process_of_its_own", lambda *args, threads: here(*args)),
+            messages(said.append, "mingpt.experiments"),
+        ):
+            return sweep_command.command(flags, "chargpt", lambda *told: None), said
 
     return call
 
@@ -98,7 +102,7 @@ def test_variants_without_a_validation_loss_are_named_first(sweep: Any, here: An
 def test_window_wider_than_the_block_is_said_once_and_trained(sweep: Any, here: Any) -> None:
     code, said = sweep(vary="--model.window=4,200,null")
     assert code == 0
-    (line,) = [line for line in said if "full attention" in line]
+    (line,) = [line for line in said if line.startswith("model.window=200: ")]
     assert line.startswith("model.window=200: model.window=200 covers the whole block (data.block_size=8)")
     assert len(here.trained) == 3
 

@@ -142,7 +142,9 @@ def test_own_export_comes_back_with_another_vocabulary(a_run: Any, tmp_path: Pat
     assert [w.shape for w in back.attention("abc")] == [(1, 6, 3, 3)] * 2
 
 
-def test_imported_run_cannot_be_judged_or_trained_on(theirs: Any, tmp_path: Path) -> None:
+def test_imported_run_cannot_be_judged_or_trained_on(
+    theirs: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "t.txt").write_text("ROMEO:\nAy me, sad hours seem long!\n" * 30, encoding="utf-8")
     made = importing.import_folder(theirs("qwen3"), tmp_path / "first")
     imported = mingpt.load(made)
@@ -159,9 +161,8 @@ def test_imported_run_cannot_be_judged_or_trained_on(theirs: Any, tmp_path: Path
         trainer=TrainerConfig(max_iters=3, batch_size=2, learning_rate=1e-3, device="cpu"),
         wandb=WandbConfig(mode="disabled"),
     )
-    said: list[str] = []
-    second = run.train(again, say=said.append)
-    assert f"weights from {made}/checkpoints/step_000000, optimizer fresh" in said
+    second = run.train(again)
+    assert f"weights from {made}/checkpoints/step_000000, optimizer fresh" in caplog.messages
     assert second.model.config.vocab_size == 300
     assert second.tokenizer.vocab_size == 280
     assert second.evaluate().nats < before
@@ -181,7 +182,7 @@ def test_imported_run_that_was_moved_has_lost_its_tokenizer(
             [f"--config={place}/config.yaml", "--data.path=t.txt", f"--model.pretrained_folder={moved}"]
         )
         assert config.data.tokenizer == str(moved / "tokenizer.json")
-        assert prepare(config.data, lambda line: None).tokenizer.vocab_size == 280
+        assert prepare(config.data).tokenizer.vocab_size == 280
     assert settings.parse(["--data.tokenizer=tokenizer.json"]).data.tokenizer == "tokenizer.json"
     assert "tokenizer: tokenizer.json\n" in (moved / "config.yaml").read_text()
 
@@ -223,13 +224,12 @@ def test_imported_run_gets_another_place_than_told(
     ("says", "asked", "size"), [(17, None, 17), (99, 40, 40), (5000, None, 1024), (5000, 3000, 3000)]
 )
 def test_block_is_as_long_as_nobody_said(
-    folder: Path, edit: Any, tmp_path: Path, says: int, asked: Any, size: int
+    folder: Path, edit: Any, tmp_path: Path, says: int, asked: Any, size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     edit(folder, max_position_embeddings=says)
-    said: list[str] = []
-    imported = mingpt.load(importing.import_folder(folder, tmp_path / "run", asked, say=said.append))
+    imported = mingpt.load(importing.import_folder(folder, tmp_path / "run", asked))
     assert imported.model.config.block_size == imported.config.data.block_size == size
-    assert any("--block_size takes more" in line for line in said) == (says > 1024 and asked is None)
+    assert any("--block_size takes more" in line for line in caplog.messages) == (says > 1024 and asked is None)
 
 
 def test_block_is_longer_than_the_folder_says(a_run: Any, folder: Path, tmp_path: Path) -> None:

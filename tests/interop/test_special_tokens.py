@@ -143,14 +143,15 @@ def test_older_and_newer_files_are_read_too(folder: Path) -> None:
     assert found.chat_templates == {"default": TEMPLATE}
 
 
-def test_token_that_the_vocabulary_lacks_is_left_out_and_reported(folder: Path, tmp_path: Path) -> None:
+def test_token_that_the_vocabulary_lacks_is_left_out_and_reported(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     change(folder / "tokenizer_config.json", pad_token="[PAD]", additional_special_tokens=["<|end|>", "[NEW]"])
-    said: list[str] = []
-    kept = mingpt.load(importing.import_folder(folder, tmp_path / "run", say=said.append)).special
+    kept = mingpt.load(importing.import_folder(folder, tmp_path / "run")).special
     assert "pad_token" not in kept.tokens
     assert kept.extra == ["<|end|>"]
     for given in ("pad_token='[PAD]'", "additional_special_tokens='[NEW]'"):
-        assert f"{folder}: {given} is no token of tokenizer.json, and is left out" in said
+        assert f"{folder}: {given} is no token of tokenizer.json, and is left out" in caplog.messages
 
 
 WRONG: dict[str, tuple[str, dict[str, Any], str]] = {

@@ -172,20 +172,22 @@ def test_carried_loss_is_not_that_of_the_text_in_one_go(length: int) -> None:
 
 @pytest.mark.parametrize("judge", ["held_out_loss", "pseudo_likelihood"])
 def test_long_judgement_is_begun_without_a_word_or_a_short_one_with_one(
-    gpt: MakeGPT, monkeypatch: pytest.MonkeyPatch, judge: str
+    gpt: MakeGPT, monkeypatch: pytest.MonkeyPatch, judge: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """By a clock that a pass moves by 2 s, so that five take 8 s more, and three 4; a block is one pass here."""
     ticks = iter(range(0, 10_000, 2))
     monkeypatch.setattr(evaluate, "TOKENS_AT_ONCE", {"held_out_loss": 7, "pseudo_likelihood": 49}[judge])
     monkeypatch.setattr(evaluate.time, "perf_counter", lambda: next(ticks))
     model = {"held_out_loss": gpt, "pseudo_likelihood": filler}[judge]()
-    said: list[str] = []
     with cpu_threads(1):  # several would take several passes at the same time
         for blocks in (1, 3, 5):
             ids = random_ids(7 * blocks + (judge == "held_out_loss"))
-            getattr(evaluate, judge)(model, ids, LETTERS, say=said.append)
-    doing = {"held_out_loss": "judging the held-out text", "pseudo_likelihood": "hiding each of 35 tokens in turn"}
-    assert said == [f"{doing[judge]}: about 8 s"]
+            getattr(evaluate, judge)(model, ids, LETTERS)
+    doing = {
+        "held_out_loss": "evaluating on the validation set",
+        "pseudo_likelihood": "hiding each of 35 tokens in turn",
+    }
+    assert caplog.messages == [f"{doing[judge]}: about 8 s"]
 
 
 # ---- gaps

@@ -52,7 +52,7 @@ def state():
         "environment": dict(os.environ),
         "warnings": repr(warnings.filters),
         "signals": {number: repr(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)},
-        "logging": (logging.getLogger().level, repr(logging.getLogger().handlers)),
+        "logging": [(each.level, repr(each.handlers)) for each in map(logging.getLogger, (None, "mingpt"))],
         "rcParams": repr(dict.items(matplotlib.rcParams)),
         "folder": os.getcwd(),
         "umask": (old := os.umask(0o22), os.umask(old))[0],

@@ -11,6 +11,7 @@ from torch import nn
 
 import mingpt
 from mingpt.core.errors import UsageError
+from mingpt.core.log_output import messages
 from mingpt.core.run_files.reading import read_lines
 from mingpt.inference.generate import Sampling
 from mingpt.runs import run, run_dir
@@ -39,12 +40,11 @@ def test_environment_names_another_kernel_than_each_layer_takes(windowed: run.Ru
     assert full["sdpa"] == "on the CPU it has no fused dropout"
 
 
-def test_kernel_that_cannot_serve_leaves_a_folder(tiny: Tiny, tmp_path: Path) -> None:
-    said: list[str] = []
+def test_kernel_that_cannot_serve_leaves_a_folder(tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(UsageError, match=r"model\.kernel=banded: can't serve ScaledDot, band inf"):
-        run.train(tiny(tmp_path / "run", {"model.kernel": "banded"}), say=said.append)
+        run.train(tiny(tmp_path / "run", {"model.kernel": "banded"}))
     assert not (tmp_path / "run").exists()
-    assert said == []
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,8 @@ def seeing(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[run.Ru
     said: list[str] = []
     folder = tmp_path_factory.mktemp("seeing") / "run"
     changes = {"model.mask": "full", "trainer.eval_every": 1, "trainer.sample_every": 1, "trainer.save_every": 1}
-    return run.train(tiny(folder, {**changes, "trainer.max_iters": 3}), say=said.append), said
+    with messages(said.append):
+        return run.train(tiny(folder, {**changes, "trainer.max_iters": 3})), said
 
 
 def test_model_that_sees_what_it_predicts_is_judged_or_writes(seeing: tuple[run.Run, list[str]]) -> None:

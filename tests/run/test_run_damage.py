@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from mingpt.core.errors import CheckpointError
+from mingpt.core.log_output import messages
 from mingpt.runs import checkpoint, run
 from mingpt.runs.checkpoint import MANIFEST
 from tests.campaign.hostile import HOSTILE_JSON, HOSTILE_TENSORS, Payload, entry, forge, tensors
@@ -43,8 +44,9 @@ def newest(copy: Path) -> Path:
 
 def falls_back(copy: Path) -> None:
     """Step 2 is what is left, and the fall is told in one line that names step 4."""
-    said: list[str] = []
-    assert run.load(copy, device="cpu", say=said.append).progress.step == 2
+    said = list[str]()
+    with messages(said.append):
+        assert run.load(copy, device="cpu").progress.step == 2
     assert len(said) == 1
     assert "step_000004" in said[0]
     assert "falling back" in said[0]
@@ -93,17 +95,19 @@ def test_flipped_bit_is_used(newest: Path, name: str) -> None:
     assert checkpoint.read(newest).state["step"] == 4
 
 
-def test_flipped_bit_ends_a_resume_or_changes_its_path(copy: Path, newest: Path, tiny: Any, trace: Any) -> None:
+def test_flipped_bit_ends_a_resume_or_changes_its_path(
+    copy: Path, newest: Path, tiny: Any, trace: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     changes = {"trainer.max_iters": 4, "trainer.save_every": 2, "trainer.schedule": "constant", "trainer.resume": True}
-    whole, said = trace(copy), list[str]()
+    whole = trace(copy)
     with open(newest / "model.safetensors", "r+b") as file:
         file.seek(200)
         byte = file.read(1)[0]
         file.seek(200)
         file.write(bytes([byte ^ 4]))
-    run.train(tiny(copy, changes), say=said.append)
+    run.train(tiny(copy, changes))
     assert trace(copy) == whole
-    assert "model.safetensors is not what was written" in said[0]
+    assert "model.safetensors is not what was written" in caplog.messages[0]
 
 
 def test_no_valid_checkpoint_is_no_error(copy: Path, tiny: Any, tmp_path: Path) -> None:
@@ -123,14 +127,18 @@ def test_no_valid_checkpoint_is_no_error(copy: Path, tiny: Any, tmp_path: Path) 
     assert not (tmp_path / "next").exists()
 
 
-def test_only_a_checkpoint_with_another_before_it_is_reported_to_fall_back(copy: Path) -> None:
+def test_only_a_checkpoint_with_another_before_it_is_reported_to_fall_back(
+    copy: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for folder in (copy / "checkpoints").iterdir():
         (folder / "state.json").unlink()
-    said: list[str] = []
     with pytest.raises(CheckpointError, match="no valid checkpoint"):
-        run.load(copy, say=said.append)
+        run.load(copy)
     reason = "not a readable checkpoint (state.json: No such file or directory)"
-    assert [line.partition(": ")[2] for line in said] == [f"{reason}; falling back to the checkpoint before it", reason]
+    assert [line.partition(": ")[2] for line in caplog.messages] == [
+        f"{reason}; falling back to the checkpoint before it",
+        reason,
+    ]
 
 
 # ---- hostile files, which their manifest vouches for
@@ -209,7 +217,7 @@ def pipe(newest: Path) -> Iterator[Path]:
 
 
 def test_pipe_is_waited_for(copy: Path, pipe: Path) -> None:
-    reader = threading.Thread(target=checkpoint.newest, args=(copy, lambda line: None), daemon=True)
+    reader = threading.Thread(target=checkpoint.newest, args=(copy,), daemon=True)
     reader.start()
     reader.join(2)
     assert not reader.is_alive()

@@ -97,9 +97,11 @@ def fresh_like(trained: run.Run, block_size: int) -> GPT:
 
 
 @pytest.mark.parametrize("block_size", [5, 8, 13])
-def test_other_length_changes_old_rows_or_invents_silent_ones(trained: run.Run, block_size: int) -> None:
-    model, untouched, said = fresh_like(trained, block_size), fresh_like(trained, block_size), list[str]()
-    compatibility.start_from(model, checkpoint.newest(trained.folder, print), trained.tokenizer, said.append)
+def test_other_length_changes_old_rows_or_invents_silent_ones(
+    trained: run.Run, block_size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, untouched = fresh_like(trained, block_size), fresh_like(trained, block_size)
+    compatibility.start_from(model, checkpoint.newest(trained.folder), trained.tokenizer)
     rows = [] if trained.config.model.rope else ["position.table.weight"]
     theirs, fresh = trained.model.state_dict(), untouched.state_dict()
     for name, tensor in model.state_dict().items():
@@ -110,24 +112,25 @@ def test_other_length_changes_old_rows_or_invents_silent_ones(trained: run.Run, 
             assert torch.equal(tensor[8:], fresh[name][8:])
     assert set(rows) <= theirs.keys()
     grown = ["rows 0 to 7 copied, rows 8 to 12 new and untrained"]
-    assert [line.partition(": ")[2] for line in said[:-1]] == (grown if rows and block_size > 8 else [])
-    assert said[-1].endswith("optimizer fresh")
+    assert [line.partition(": ")[2] for line in caplog.messages[:-1]] == (grown if rows and block_size > 8 else [])
+    assert caplog.messages[-1].endswith("optimizer fresh")
 
 
 def test_shorter_prompt_is_read_otherwise_by_the_longer_model(trained: run.Run) -> None:
     model = fresh_like(trained, 13).eval()
-    compatibility.start_from(model, checkpoint.newest(trained.folder, print), trained.tokenizer, lambda line: None)
+    compatibility.start_from(model, checkpoint.newest(trained.folder), trained.tokenizer)
     ids = torch.arange(8)[None] % trained.tokenizer.vocab_size
     with torch.no_grad():
         assert torch.equal(model(ids).logits, trained.model.eval()(ids).logits)
 
 
-def test_longer_block_says_nothing_or_keeps_the_optimizer(trained: run.Run, tiny: Any, tmp_path: Path) -> None:
+def test_longer_block_says_nothing_or_keeps_the_optimizer(
+    trained: run.Run, tiny: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     changes = {"model.rope": trained.config.model.rope, "data.block_size": 13, "model.attn_pdrop": 0.5}
-    said: list[str] = []
-    done = run.train(start_from(trained, tiny, tmp_path / "next", changes), say=said.append)
-    saved = checkpoint.newest(done.folder, pytest.fail)
-    assert bool([line for line in said if "rows 8 to 12 new" in line]) == (not trained.config.model.rope)
+    done = run.train(start_from(trained, tiny, tmp_path / "next", changes))
+    saved = checkpoint.newest(done.folder)
+    assert bool([line for line in caplog.messages if "rows 8 to 12 new" in line]) == (not trained.config.model.rope)
     assert {value.item() for name, value in saved.optimizer.items() if name.endswith("/step")} == {1.0}
     assert done.progress.step == 1
 
@@ -160,14 +163,14 @@ def test_resumed_run_becomes_another_model(learned: run.Run, tiny: Any) -> None:
 
 
 def test_other_tokenizer_of_equal_size_passes(learned: run.Run) -> None:
-    saved = checkpoint.newest(learned.folder, pytest.fail)
+    saved = checkpoint.newest(learned.folder)
     compatibility.refuse_other_vocabulary(saved, learned.tokenizer)
     with pytest.raises(CheckpointError, match="another vocabulary"):
         compatibility.refuse_other_vocabulary(saved, CharTokenizer(reversed(learned.tokenizer.vocabulary)))  # type: ignore[attr-defined]
 
 
 def test_checkpoint_from_before_a_setting_existed_is_refused(learned: run.Run) -> None:
-    saved = checkpoint.newest(learned.folder, pytest.fail)
+    saved = checkpoint.newest(learned.folder)
     for name in ("head_dim", "rope_base", "norm_eps", "mlp_width"):
         del saved.state["model"][name]
     compatibility.refuse_other_model(learned.model.config, saved)

@@ -89,7 +89,7 @@ def test_odd_settings_read_back_differ(tmp_path: Path, tiny: Any, odd: dict[str,
 
 def test_run_of_a_damaged_prepared_text_cannot_be_loaded(tmp_path: Path, tiny: Any) -> None:
     ids = tmp_path / "ids"
-    prepare.write(DataConfig(path=tiny(None).data.path), ids, lambda line: None)
+    prepare.write(DataConfig(path=tiny(None).data.path), ids)
     one_step = {"trainer.max_iters": 1, "trainer.schedule": "constant", "trainer.warmup_iters": 0}
     made = run.train(tiny(tmp_path / "run", {"data.path": str(ids), **one_step})).folder
     before = run.load(made, device="cpu").generate("a", 5, seed=1)
@@ -161,7 +161,7 @@ def test_loaded_run_is_another(finished: Run) -> None:
 
 
 def test_state_of_a_checkpoint_lacks_a_field(finished: Run) -> None:
-    saved = checkpoint.newest(finished.folder, pytest.fail)
+    saved = checkpoint.newest(finished.folder)
     assert saved.state.keys() >= {"step", "tokens", "seconds", "wall_seconds", "val_loss", "model", "wandb_id"}
     assert saved.state["val_loss"] == finished.last_record()["val_loss"]
     assert saved.model.keys() == finished.model.state_dict().keys()
@@ -192,19 +192,25 @@ def test_folder_of_another_run_is_overwritten(finished: Run, tiny: Any, listing:
     assert {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()} == before
 
 
-def test_default_folders_collide(tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_folders_collide(
+    tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.chdir(tmp_path)
-    brief, said = {"trainer.max_iters": 1}, list[str]()
-    taken = [run.train(tiny(None, brief), say=said.append).folder for _ in range(3)]
+    brief = {"trainer.max_iters": 1}
+    taken = [run.train(tiny(None, brief)).folder for _ in range(3)]
     names = ["out/chargpt", "out/chargpt-2", "out/chargpt-3"]
     assert taken == [tmp_path / name for name in names]
-    assert [line for line in said if line.startswith("run folder")] == [f"run folder: {name}" for name in names]
+    assert [line for line in caplog.messages if line.startswith("run folder")] == [
+        f"run folder: {name}" for name in names
+    ]
     assert run_dir.newest_run() == Path("out/chargpt-3")
     run.train(tiny(Path("out/chargpt"), {**brief, "trainer.resume": True}))
     assert run_dir.newest_run() == Path("out/chargpt")
 
 
-def test_newest_run_without_a_checkpoint_is_loaded(tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_newest_run_without_a_checkpoint_is_loaded(
+    tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """One that has only begun, and one whose only checkpoint is damaged, are newer than the one that can be loaded."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError, match="no run under out/: train one"):
@@ -214,9 +220,8 @@ def test_newest_run_without_a_checkpoint_is_loaded(tmp_path: Path, tiny: Any, mo
     shutil.rmtree(Path("out/begun/checkpoints"))
     (weights,) = Path("out/damaged").glob("checkpoints/*/model.safetensors")
     weights.write_bytes(weights.read_bytes()[:-1])
-    said: list[str] = []
-    assert run.load_newest(say=said.append).folder == tmp_path / "out/good"
-    passed = [line.removeprefix("passed over: ") for line in said if line.startswith("passed over: ")]
+    assert run.load_newest().folder == tmp_path / "out/good"
+    passed = [line.removeprefix("passed over: ") for line in caplog.messages if line.startswith("passed over: ")]
     assert [line.startswith(f"out/{name}") for line, name in zip(passed, ("begun", "damaged"), strict=True)] == [
         True
     ] * 2

@@ -78,10 +78,11 @@ def test_resumed_run_is_another_one_there(tmp_path: Path, tiny: Any, wandb: Fake
     assert wandb.asked["id"] != first
 
 
-def test_disabled_mirror_starts_no_process(tmp_path: Path, tiny: Any, wandb: Fake) -> None:
-    said: list[str] = []
-    run.train(tiny(tmp_path, {"trainer.max_iters": 1}), say=said.append)
-    assert not [line for line in said if "wandb" in line]
+def test_disabled_mirror_starts_no_process(
+    tmp_path: Path, tiny: Any, wandb: Fake, caplog: pytest.LogCaptureFixture
+) -> None:
+    run.train(tiny(tmp_path, {"trainer.max_iters": 1}))
+    assert not [line for line in caplog.messages if "wandb" in line]
     assert not wandb._log.exists()
 
 
@@ -142,29 +143,34 @@ def test_a_killed_training_is_no_finished_run_there(tmp_path: Path, wandb: Fake)
     indirect=["wandb"],
 )
 def test_broken_mirror_is_waited_for_or_changes_training(
-    tmp_path: Path, tiny: Any, trace: Any, reference: dict[str, Any], wandb: Fake, mode: str, says: str
+    tmp_path: Path,
+    tiny: Any,
+    trace: Any,
+    reference: dict[str, Any],
+    wandb: Fake,
+    mode: str,
+    says: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    said: list[str] = []
     began = time.monotonic()
-    run.train(tiny(tmp_path, {"wandb.mode": mode}), say=said.append)
+    run.train(tiny(tmp_path, {"wandb.mode": mode}))
     assert time.monotonic() - began < 4
     assert trace(tmp_path) == reference
-    about = [line for line in said if "wandb" in line]
+    about = [line for line in caplog.messages if "wandb" in line]
     assert len(about) == 1
     assert about[0].startswith(says)
     assert "\n" not in about[0]
 
 
 @pytest.mark.parametrize("wandb", ["init hangs"], indirect=True)
-def test_finish_waits_longer_than_its_patience(tmp_path: Path, wandb: Fake) -> None:
-    said: list[str] = []
-    mirror = WandbMirror(WandbConfig(), tmp_path, "id", {}, said.append, patience=0.3)
+def test_finish_waits_longer_than_its_patience(tmp_path: Path, wandb: Fake, caplog: pytest.LogCaptureFixture) -> None:
+    mirror = WandbMirror(WandbConfig(), tmp_path, "id", {}, patience=0.3)
     began = time.monotonic()
     mirror.log({"step": 1})
     assert time.monotonic() - began < 0.2
     mirror.close()
     assert 0.25 < time.monotonic() - began < 1.5
-    assert len(said) == 1
+    assert len(caplog.messages) == 1
     assert {field.name: field.default for field in fields(WandbMirror)}["patience"] <= 5
 
 

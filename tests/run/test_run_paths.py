@@ -131,9 +131,9 @@ def test_damaged_environment_lets_a_model_be_loaded_but_not_its_settings_be_trai
 def test_default_text_is_written_where_a_run_begins_and_nowhere_else(
     tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write(path: str, say: Any) -> Any:
+    def write(path: str) -> Any:
         Path(path).write_text(OTHER, encoding="utf-8")
-        return reading_text(path, say)
+        return reading_text(path)
 
     from mingpt.data import shakespeare
 

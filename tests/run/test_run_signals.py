@@ -132,7 +132,7 @@ def test_second_signal_is_waited_with(tmp_path: Path, tiny: Any) -> None:
         assert child.poll() is None, "the first signal ended it within a step"
         child.send_signal(signal.SIGTERM)
         assert child.wait(2) == -signal.SIGTERM
-    assert checkpoint.newest(folder, lambda line: pytest.fail(line)).state["step"] == 2
+    assert checkpoint.newest(folder).state["step"] == 2
 
 
 BLOCKED = """

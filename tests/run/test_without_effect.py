@@ -35,8 +35,9 @@ def test_setting_without_effect_is_said(words: list[str], said: str | None) -> N
         assert lines[0].startswith(said)
 
 
-def test_window_wider_than_the_block_is_said_once_when_training_starts(tiny: Any, tmp_path: Path) -> None:
-    lines: list[str] = []
+def test_window_wider_than_the_block_is_said_once_when_training_starts(
+    tiny: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config = tiny(tmp_path / "run", {"model.window": 200, "trainer.max_iters": 1, "trainer.warmup_iters": 0})
-    train(config, say=lines.append)
-    assert len([line for line in lines if "full attention" in line]) == 1
+    train(config)
+    assert len([line for line in caplog.messages if "full attention" in line]) == 1

@@ -18,7 +18,7 @@ def test_text_costs_more_than_eight_times_its_file(tmp_path: Path, line: str, si
     del content
     tracemalloc.start()
     try:
-        corpus = prepare(DataConfig(path=str(tmp_path / "long.txt")), lambda said: None)
+        corpus = prepare(DataConfig(path=str(tmp_path / "long.txt")))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

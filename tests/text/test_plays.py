@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from reading import refusal, write
 
+from mingpt.core.log_output import messages
 from mingpt.data import shakespeare as corpora
 from mingpt.data.shakespeare import DEFAULT_PATH, read_text, speeches
 
@@ -32,7 +33,8 @@ def shakespeare(plays: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
     folder, said = tmp_path_factory.mktemp("shakespeare"), []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        read_text(DEFAULT_PATH, said.append)
+        with messages(said.append):
+            read_text(DEFAULT_PATH)
     (folder / "said.txt").write_text("\n".join(said), encoding="utf-8")
     return folder
 
@@ -103,13 +105,13 @@ def test_missing_input_is_written_silently_or_twice(shakespeare: Path, monkeypat
     assert {path.name for path in shakespeare.iterdir()} == {DEFAULT_PATH, "said.txt"}
     monkeypatch.chdir(shakespeare)
     monkeypatch.setattr(corpora, "_shakespeare", lambda: pytest.fail("rendered again"))
-    assert read_text(DEFAULT_PATH, pytest.fail).sha256 == corpora.SHAKESPEARE_SHA256
+    assert read_text(DEFAULT_PATH).sha256 == corpora.SHAKESPEARE_SHA256
 
 
 def test_own_input_file_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, b"mine", DEFAULT_PATH)
-    assert read_text(DEFAULT_PATH, pytest.fail).content == "mine"
+    assert read_text(DEFAULT_PATH).content == "mine"
     assert (tmp_path / DEFAULT_PATH).read_bytes() == b"mine"
 
 

@@ -25,15 +25,11 @@ from mingpt.data.tokenizers import TOKENIZERS
 TEXT = "Zoë’s 🤗 and the cat, the dog;\n\n  they're 1234 and more.\n" * 40
 
 
-def quiet(line: str) -> None:
-    """Nobody listens."""
-
-
 def made(home: Path, **settings: Any) -> tuple[Path, DataConfig]:
     """A prepared folder and the configuration that reads it."""
     put(home, TEXT.encode(), "text.txt")
     config = DataConfig(path=str(home / "text.txt"), block_size=8, **settings)
-    preparing.write(config, home / "out", quiet)
+    preparing.write(config, home / "out")
     return home / "out", DataConfig(path=str(home / "out"), block_size=8, **settings)
 
 
@@ -47,7 +43,7 @@ def test_ids_are_other_than_those_of_the_text(
     monkeypatch.setattr(text_files, "BLOCK_BYTES", block)
     settings = {"tokenizer": kind, "val_fraction": 0.3, **({"vocab_size": 280} if kind == "bpe" else {})}
     folder, config = made(tmp_path, **settings)
-    ours, theirs = prepare(config, quiet), prepare(DataConfig(path=str(tmp_path / "text.txt"), **settings), quiet)
+    ours, theirs = prepare(config), prepare(DataConfig(path=str(tmp_path / "text.txt"), **settings))
     assert ours.tokenizer.to_json() == theirs.tokenizer.to_json()
     assert ours.sha256 == theirs.sha256 == hashlib.sha256(TEXT.encode()).hexdigest()
     for one, other in zip(ours.data, theirs.data, strict=True):
@@ -67,7 +63,7 @@ def test_ids_are_other_than_those_of_the_text(
 def test_ids_are_larger_than_the_vocabulary_needs(tmp_path: Path) -> None:
     letters = "".join(chr(0x4E00 + n) for n in range(300))
     put(tmp_path, letters.encode() * 3)
-    preparing.write(DataConfig(path=str(tmp_path / "text.txt")), tmp_path / "out", quiet)
+    preparing.write(DataConfig(path=str(tmp_path / "text.txt")), tmp_path / "out")
     assert (tmp_path / "out" / TRAIN).stat().st_size == 2 * int(900 * 0.9)
 
 
@@ -168,7 +164,7 @@ def test_ids_beyond_the_vocabulary_are_believed_since_their_checksum_holds(tmp_p
 def test_other_settings_than_it_was_made_with_are_ignored(tmp_path: Path, asked: dict[str, Any], said: str) -> None:
     folder, _ = made(tmp_path)
     with pytest.raises(UsageError, match=said):
-        prepare(DataConfig(path=str(folder), **asked), quiet)
+        prepare(DataConfig(path=str(folder), **asked))
 
 
 def test_prepared_text_that_is_too_short_for_a_block_trains(tmp_path: Path) -> None:
@@ -176,7 +172,7 @@ def test_prepared_text_that_is_too_short_for_a_block_trains(tmp_path: Path) -> N
     with pytest.raises(
         DataError, match=r"too short: data\.block_size=9999 needs 10000 tokens, found \d{4}: take a longer"
     ):
-        prepare(DataConfig(path=str(folder), block_size=9999), quiet)
+        prepare(DataConfig(path=str(folder), block_size=9999))
 
 
 # ---- while it is made
@@ -207,7 +203,7 @@ def test_refused_text_leaves_something(
     Path("tokenizer.json").write_text(TOKENIZERS["char"].of(["abc"]).to_json())
     path = put(tmp_path, data)
     with pytest.raises(DataError, match=said):
-        preparing.write(DataConfig(path=path, **settings), Path("out"), quiet)
+        preparing.write(DataConfig(path=path, **settings), Path("out"))
     assert sorted(os.listdir()) == ["text.txt", "tokenizer.json"]
 
 
@@ -218,20 +214,20 @@ def test_tokenizer_is_learned_or_taken_that_no_checkpoint_could_hold(
     ready_made = tmp_path / "big-tokenizer.json"
     ready_made.write_text(TOKENIZERS["char"].of([TEXT]).to_json() + " " * 1000)
     monkeypatch.setattr(dataset, "TOKENIZER_BYTES", 1000)
-    assert prepare(DataConfig(path=path), quiet).tokenizer.vocab_size == len(set(TEXT))
+    assert prepare(DataConfig(path=path)).tokenizer.vocab_size == len(set(TEXT))
     with pytest.raises(
         UsageError, match=r"^data\.vocab_size=300: its tokenizer\.json has [\d,]+ bytes; at most 1,000 are"
     ):
-        prepare(DataConfig(path=path, tokenizer="bpe", vocab_size=300), quiet)
+        prepare(DataConfig(path=path, tokenizer="bpe", vocab_size=300))
     with pytest.raises(DataError, match=r"big-tokenizer\.json: cannot be read: [\d,]+ bytes; at most 1,000 are read$"):
-        prepare(DataConfig(path=path, tokenizer=str(ready_made)), quiet)
+        prepare(DataConfig(path=path, tokenizer=str(ready_made)))
 
 
 def test_tokenizer_without_an_end_is_waited_for(tmp_path: Path) -> None:
     path, ready_made = put(tmp_path, TEXT.encode()), tmp_path / "tokenizer.json"
     os.mkfifo(ready_made)
     with pytest.raises(DataError, match=r"tokenizer\.json: cannot be read: no ordinary file$"):
-        prepare(DataConfig(path=path, tokenizer=str(ready_made)), quiet)
+        prepare(DataConfig(path=path, tokenizer=str(ready_made)))
 
 
 def test_draft_of_a_killed_process_stays_or_a_failed_write_leaves_one(
@@ -262,7 +258,7 @@ def test_text_that_changes_between_two_readings_is_prepared(tmp_path: Path, monk
 
     monkeypatch.setattr(preparing, "border", meanwhile)
     with pytest.raises(DataError, match="changed while it was read"):
-        preparing.write(DataConfig(path=path), tmp_path / "out", quiet)
+        preparing.write(DataConfig(path=path), tmp_path / "out")
     assert os.listdir(tmp_path) == ["text.txt"]
 
 
@@ -273,19 +269,20 @@ def test_memory_grows_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for times in (500, 1500):  # 1 and 3 MB
         put(tmp_path, TEXT.encode() * times)
         tracemalloc.start()
-        preparing.write(DataConfig(path=path, tokenizer=kind), tmp_path / str(times), quiet)
+        preparing.write(DataConfig(path=path, tokenizer=kind), tmp_path / str(times))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0]
 
 
-def test_nobody_is_told_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_is_told_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(text_files, "BLOCK_BYTES", 1000)
     monkeypatch.setattr(preparing, "OFTEN", 0.0)
-    said: list[str] = []
-    preparing.write(DataConfig(path=put(tmp_path, TEXT.encode())), tmp_path / "out", said.append)
-    assert {line.split()[0] for line in said} == {"read", "tokenized"}
-    assert all("MB/s" in line and "s left" in line for line in said)
+    preparing.write(DataConfig(path=put(tmp_path, TEXT.encode())), tmp_path / "out")
+    assert {line.split()[0] for line in caplog.messages} == {"read", "tokenized"}
+    assert all("MB/s" in line and "s left" in line for line in caplog.messages)
 
 
 def test_split_and_prepare_cut_at_other_places(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mingpt.core.safe_parsing import NUMBER
-from mingpt.core.say import silent
 from mingpt.data.dataset import Corpus, prepare
 from mingpt.experiments.base import Cell, Lab, Measurement, Row
 from mingpt.inference.evaluate import held_out_loss
@@ -35,14 +34,14 @@ def last_runs(lab: Lab) -> Iterator[tuple[Cell, Run, Corpus]]:
     """Each cell's last stage, with its text."""
     for cell in lab.cells:
         trained = run.load(cell.folders[-1])
-        yield cell, trained, prepare(trained.config.data, silent)
+        yield cell, trained, prepare(trained.config.data)
 
 
 def longer(trained: Run, block_size: int) -> LanguageModel:
     """The same weights for a longer block; learned positions beyond the trained ones are new, as at a start."""
     torch.manual_seed(0)
     model = build(replace(trained.model.config, block_size=block_size))
-    compatibility.start_from(model, newest(trained.folder, silent), trained.tokenizer, silent)
+    compatibility.start_from(model, newest(trained.folder), trained.tokenizer)
     return model.to(trained.model.device).eval()
 
 

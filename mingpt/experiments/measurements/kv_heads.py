@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from mingpt.benchmarks import gqa
 from mingpt.benchmarks.options.gqa import Options
-from mingpt.core.say import silent
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measurements.timing import SPREAD, spread
 from mingpt.models.attention.layers import GroupedQueryAttention
@@ -25,7 +24,7 @@ def _take(lab: Lab) -> list[Row]:
     """Reading (a whole prompt, no gradients) is timed here; training and writing by `chargpt bench grouped`."""
     device, width, length = pick_device("auto"), 192, lab.pick(LENGTH)
     options = Options(heads=HEADS, width=width, length=length, batch=4, rounds=REPEATS)
-    timed = gqa.run(options, silent)["rows"]
+    timed = gqa.run(options)["rows"]
     torch.manual_seed(0)
     x = torch.randn(4, length, width, device=device)
     layers = {count: _layer(width, length, int(count)).to(device) for count in timed}

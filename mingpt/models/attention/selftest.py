@@ -6,6 +6,7 @@ heads and position code.  Dropout is left out, as two kernels don't draw the sam
 """
 
 import itertools
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ import torch
 from torch import Tensor
 
 from mingpt.core.errors import UsageError
-from mingpt.core.say import Say
 from mingpt.models.attention.kernels import KERNELS, Reference
 from mingpt.models.attention.kernels.flex import TUNED_WIDTH
 from mingpt.models.attention.layers import AttentionConfig, GroupedQueryAttention
@@ -22,6 +22,8 @@ from mingpt.models.attention.masks import MASKS
 from mingpt.models.attention.positions import POSITIONS
 from mingpt.models.attention.scores import SCORES
 from mingpt.utils import training_type
+
+logger = logging.getLogger(__name__)
 
 LENGTH, LONG = 41, 1000  # a multiple of nothing; and one that kernels for windows take in several parts
 WINDOWS, LONG_WINDOWS = (1, 5, 2 * LENGTH), (100, 3, 501)
@@ -77,7 +79,7 @@ def _layer(length: int, **settings: str | int | bool | None) -> AttentionConfig:
     return AttentionConfig(n_embd=WIDTH, n_query_head=HEADS, block_size=length, **settings)  # type: ignore[arg-type]
 
 
-def run(device: torch.device, say: Say, *, layers: Sequence[AttentionConfig], kernel: str | None = None) -> bool:
+def run(device: torch.device, *, layers: Sequence[AttentionConfig], kernel: str | None = None) -> bool:
     """Check kernels on `device`: in the most exact type there, in float32, and in the type that training uses.
 
     Args:
@@ -104,7 +106,7 @@ def run(device: torch.device, say: Say, *, layers: Sequence[AttentionConfig], ke
                 if row.dtype == dtype:
                     layer.kernel = row.kernel
                     _judge(row, layer, expected, allowed, config, device)
-    return _report(rows, device, say)
+    return _report(rows, device)
 
 
 def _pair(
@@ -203,22 +205,22 @@ def _named(config: AttentionConfig) -> str:
     return f"{config.score}, {rule}, {config.key_heads} key heads, {config.position_code}, {config.block_size} tokens"
 
 
-def _report(rows: list[Row], device: torch.device, say: Say) -> bool:
+def _report(rows: list[Row], device: torch.device) -> bool:
     """Print the table and the verdict, and return it."""
-    say(f"{'kernel':10} {'type':9} {'served':>7} {'refused':>7} " + " ".join(f"{phase:>9}" for phase in PHASES))
+    logger.info(f"{'kernel':10} {'type':9} {'served':>7} {'refused':>7} " + " ".join(f"{phase:>9}" for phase in PHASES))
     for row in rows:
         errors = (f"{row.worst[phase][1]:9.1e}" if phase in row.worst else f"{'-':>9}" for phase in PHASES)
-        say(f"{row.kernel:10} {_type(row.dtype):9} {row.served:7} {row.refused:7} {' '.join(errors)}")
+        logger.info(f"{row.kernel:10} {_type(row.dtype):9} {row.served:7} {row.refused:7} {' '.join(errors)}")
     for row in rows:
         for phase, (share, error, where) in row.worst.items():
             if share > 1:
-                say(f"{row.kernel}, {_type(row.dtype)}, {phase}: off by {error:.1e} at {where}")
+                logger.info(f"{row.kernel}, {_type(row.dtype)}, {phase}: off by {error:.1e} at {where}")
         if row.broken:
-            say(f"{row.kernel}, {_type(row.dtype)}: {row.broken}")
+            logger.info(f"{row.kernel}, {_type(row.dtype)}: {row.broken}")
     passes = all(row.passes for row in rows)
     allowed = ", ".join(f"{TOLERANCES[dtype]:g} in {_type(dtype)}" for dtype in dict.fromkeys(r.dtype for r in rows))
     allowed += f", or {TIMES} times what rounding costs the definition" if SHORT & {r.dtype for r in rows} else ""
-    say(
+    logger.info(
         f"{'PASS' if passes else 'FAIL'}: errors over the largest entry, against the definition, on {device}: {allowed}"
     )
     return passes
