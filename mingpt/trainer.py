@@ -41,6 +41,7 @@ class Progress:
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0  # inside training steps only
+    cpu_seconds: float = 0.0  # of this process and all its threads, inside training steps only
     wall_seconds: float = 0.0
 
 
@@ -165,7 +166,7 @@ class Trainer:
             return self._step()
 
     def _step(self) -> Record:
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         number = self.progress.step
         with self._draws(derived_seed(self.seed, "dropout", number, *self.ranks.path)):
             inputs, targets = self.batches(number)
@@ -186,10 +187,12 @@ class Trainer:
             synchronise(self.device)  # any other update goes on while the next step begins, and is in its time
         seconds = time.perf_counter() - began
         self.progress.seconds += seconds
+        self.progress.cpu_seconds += time.process_time() - cpu_began
         return {
             "step": self.progress.step,
             "tokens": self.progress.tokens,
             "seconds": self.progress.seconds,
+            "cpu_seconds": self.progress.cpu_seconds,
             "train_loss": loss,
             "lr": rate,
             "grad_norm": norm,

@@ -18,7 +18,7 @@ ABOUT = (
     "--trainer.betas=[0.9,0.95],[0.8,0.99]. All variants share one text: --data.path=[a.txt,b.txt] is one of two "
     "files. wandb.mode is disabled unless given."
 )
-SWITCHES = ("--quick", "--fresh")
+SWITCHES = ("--quick", "--full", "--fresh", "--trials_only")
 ACTIONS = ("list", "run", "show", "publish")
 PUBLISHING = "Keep the records of finished experiments in results/; those named, or all."
 
@@ -47,20 +47,25 @@ class RunOptions:
     """Carry an experiment out, or go on with it.
 
     Attributes:
-        quick: its small form: minutes instead of hours
-        seeds: runs per arm; null: as many as before, or as the experiment says
-        jobs: runs at once; the threads are divided among them
-        data: the text
-        fresh: put aside what is there, and begin anew
+        quick: a small form that takes minutes, to try that all works; its results answer nothing
+        full: the large form, for a GPU; without either: the standard form, for two CPU cores
+        seeds: trials per variant; null: as many as before, or as the experiment has
+        jobs: trials at once; the threads are divided among them; null: one per core in the standard form, else 1
+        data: the text; null: tinyshakespeare in the standard form of what trains on a text, else input.txt
+        trials_only: train, and leave for later what is timed or compared
+        fresh: put aside what is there, and begin again
     """
 
     quick: bool = False
+    full: bool = False
     seeds: int | None = None
-    jobs: int = 1
-    data: str = "input.txt"
+    jobs: int | None = None
+    data: str | None = None
+    trials_only: bool = False
     fresh: bool = False
 
     def __post_init__(self) -> None:
+        _require_one_form(self.quick, self.full)
         require(self.data != "", "data", "''", "must name a text file")
         _require_some(seeds=self.seeds, jobs=self.jobs)
 
@@ -70,10 +75,15 @@ class ShowOptions:
     """Say what an experiment asks, and what it found.
 
     Attributes:
-        quick: its small form
+        quick: its small form, for trying out
+        full: its large form, for a GPU
     """
 
     quick: bool = False
+    full: bool = False
+
+    def __post_init__(self) -> None:
+        _require_one_form(self.quick, self.full)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +91,14 @@ class PublishOptions:
     """Keep the records of finished experiments in results/, and draw the pages and the README's table from there.
 
     Attributes:
-        quick: their small forms
+        full: their large forms
     """
 
-    quick: bool = False
+    full: bool = False
+
+
+def _require_one_form(quick: bool, full: bool) -> None:
+    require(not (quick and full), "quick", quick, "can't be with {}", ("full", full))
 
 
 def _require_some(**numbers: int | None) -> None:
@@ -198,9 +212,10 @@ def _require_known(name: str) -> None:
 def _usage(program: str) -> str:
     return (
         f"usage: {program} experiment list\n"
-        f"       {program} experiment run NAME [--quick] [--seeds=N] [--jobs=N] [--data=TEXT] [--fresh]\n"
-        f"       {program} experiment show NAME [--quick]\n"
-        f"       {program} experiment publish [NAME ...] [--quick]\n\nthere are: {', '.join(questions())}"
+        f"       {program} experiment run NAME [--quick|--full] [--seeds=N] [--jobs=N] [--data=TEXT]\n"
+        f"       {' ' * len(program)}                [--trials_only] [--fresh]\n"
+        f"       {program} experiment show NAME [--quick|--full]\n"
+        f"       {program} experiment publish [NAME ...] [--full]\n\nthere are: {', '.join(questions())}"
     )
 
 

@@ -1,7 +1,8 @@
 """The score function: what a better answer of a key to a query buys."""
 
-from mingpt.experiments.base import Experiment, register
-from mingpt.experiments.defaults import GPT, QUICK
+from mingpt.data.text_files import TINY_PATH
+from mingpt.experiments.base import Experiment, Form, register
+from mingpt.experiments.defaults import GPT, QUICK, STANDARD
 from mingpt.experiments.measurements.score_functions import angle, folding, query_blindness, score_costs
 
 SCORES = ("scaled_dot", "dot", "multiplicative", "additive", "linear_concat")
@@ -18,8 +19,13 @@ register(
         arms={score: [{"model.score": score}] for score in SCORES},
         common={**GPT, "data.block_size": 64, "model.rope": False},
         learning_rates=(5e-4, 1e-3, 2e-3),
-        quick={**QUICK, "data.block_size": 32, "trainer.max_iters": 800},
-        quick_seeds=3,
+        quick=Form(settings={**QUICK, "data.block_size": 32, "trainer.max_iters": 800}, seeds=3, characters=1_000_000),
+        # Blocks of 64, as many characters a step: the additive score's work grows with the square of the block.
+        standard=Form(
+            settings={**STANDARD, "data.block_size": 64, "trainer.batch_size": 16, "model.rope": False},
+            learning_rates=(),
+            data=TINY_PATH,
+        ),
         measurements=(score_costs, query_blindness, folding, angle),
     )
 )

@@ -11,6 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from mingpt.core.registry import Registry
 from mingpt.core.safe_parsing import Fields
+from mingpt.data.text_files import DEFAULT_PATH
 from mingpt.models.model_config import EVERYONE, RULES, Rules
 from mingpt.report.figures import Draw
 from mingpt.runs.config import Config
@@ -24,13 +25,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Cell:
-    """An arm with a seed: its stages' configurations, their run folders, and sha256 of what each reads."""
+    """A variant with a seed: its stages' configurations, their run folders, sha256 of what each reads; its own folder,
+    which holds these, and its id, both None where no record of it is kept."""
 
     arm: str
     seed: int
     configs: tuple[Config, ...]
     folders: tuple[Path, ...]
     inputs: tuple[Mapping[str, str], ...] = field(default=(), compare=False)
+    home: Path | None = field(default=None, compare=False)
+    id: str | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -43,24 +47,29 @@ class Cell:
         return sum(steps_of(c) * c.trainer.batch_size * c.data.block_size for c in self.configs)
 
 
+QUICK, STANDARD, FULL = FORMS = ("quick", "standard", "full")
+
+
 class Sizes(NamedTuple, Generic[T]):
-    """How much of something: in a quick form, which must be over in minutes, and in the full one."""
+    """How much of something, by the form of the experiment; None: in the standard form as much as in the full one."""
 
     quick: T
     full: T
+    standard: T | None = None
 
 
 @dataclass(frozen=True)
 class Lab:
-    """What a measurement may use: the experiment's folder, its finished cells, whether to be quick, someone to tell."""
+    """What a measurement may use: the experiment's folder, its finished trials, its form, someone to tell."""
 
     folder: Path
     cells: Sequence[Cell]
-    quick: bool
+    form: str
 
     def pick(self, sizes: Sizes[T]) -> T:
         """The one of this form."""
-        return sizes.quick if self.quick else sizes.full
+        middle = sizes.full if sizes.standard is None else sizes.standard
+        return {QUICK: sizes.quick, STANDARD: middle, FULL: sizes.full}[self.form]
 
 
 def _arm(row: Row) -> str | None:
@@ -80,6 +89,8 @@ class Measurement:
         finding: what the rows say, in one sentence; None: the numbers alone are given.
         brief: the same for a table, with few numbers or none; None: nothing of it stands there.
         of_runs: whether it looks at the experiment's own runs, so that these are what a quick form makes smaller.
+        of_model: whether it needs the trained model, so that it is taken at the end of each trial, of that one alone.
+        first_seed: of a model's measurement: whether it is taken of each variant's first seed only.
         smaller: what else a quick form makes smaller of it, for people; empty: nothing.
         row: what `draw` and `finding` read of a row, as `misfit` has it: what a stranger's rows must hold.
         beside_counts: whether its y axis is a held-out loss of the text in blocks as trained on, so that the n-gram
@@ -92,11 +103,34 @@ class Measurement:
     finding: Callable[[list[Row]], str] | None = None
     brief: Callable[[list[Row]], str] | None = None
     of_runs: bool = False
+    of_model: bool = False
+    first_seed: bool = False
     smaller: str = ""
     row: Fields = field(default_factory=dict)
     beside_counts: bool = False
     caption: str = ""
     variant: Callable[[Row], str | None] = _arm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What one form of an experiment has instead of the experiment's own; None: the same.
+
+    Attributes:
+        settings: over those that all variants share.
+        arms: the variants.
+        seeds: trials per variant.
+        learning_rates: to choose among; (): none, `settings` and variants have them.
+        characters: what of the text is used, from its beginning; None: all.
+        data: the text.
+    """
+
+    settings: Settings = field(default_factory=dict)
+    arms: Mapping[str, Stages] | None = None
+    seeds: int | None = None
+    learning_rates: tuple[float, ...] | None = None
+    characters: int | None = None
+    data: str = DEFAULT_PATH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,10 +146,8 @@ class Experiment:
             of models reads, so that unlike families may stand side by side.
         seeds: how many cells an arm has.
         learning_rates: each arm that has a learning rate takes the best of these; None: what `common` says.
-        quick: what is other where it must be over in minutes.
-        quick_arms: the arms then; None: the same.
-        quick_seeds: how many cells an arm then has.
-        quick_characters: what of the text is then read; None: all.
+        quick: what differs where it must be over in minutes, to try out that all works; never an answer.
+        standard: what differs in the form whose results are published, for two CPU cores.
         measurements: numbers beside the runs.
     """
 
@@ -126,17 +158,29 @@ class Experiment:
     common: Settings = field(default_factory=dict)
     seeds: int = 5
     learning_rates: tuple[float, ...] | None = None
-    quick: Settings = field(default_factory=dict)
-    quick_arms: Mapping[str, Stages] | None = None
-    quick_seeds: int = 3
-    quick_characters: int | None = 1_000_000
+    quick: Form = field(default_factory=lambda: Form(seeds=3, characters=1_000_000))
+    standard: Form = field(default_factory=Form)
     measurements: tuple[Measurement, ...] = ()
 
-    def stages(self, quick: bool) -> dict[str, list[dict[str, Any]]]:
-        """Every arm's settings in full: common, then what quick changes, as far as its family reads them; then the
-        arm's own, all of them, so that one that is not read is refused."""
-        arms = self.quick_arms if quick and self.quick_arms is not None else self.arms
-        shared = {**self.common, **(self.quick if quick else {})}
+    def form(self, form: str) -> Form:
+        """The form of this name: quick, standard or full."""
+        return {QUICK: self.quick, STANDARD: self.standard, FULL: Form()}[form]
+
+    def seeds_of(self, form: str) -> int:
+        """Trials per variant."""
+        return self.form(form).seeds or self.seeds
+
+    def rates_of(self, form: str) -> tuple[float, ...]:
+        """Learning rates that each variant chooses among; () where there is nothing to choose."""
+        own = self.form(form).learning_rates
+        return (self.learning_rates or ()) if own is None else own
+
+    def stages(self, form: str) -> dict[str, list[dict[str, Any]]]:
+        """Every variant's settings in full: common, then the form's, as far as its family uses them; then the
+        variant's own, all of them, so that one that is not used is rejected."""
+        own = self.form(form)
+        arms = self.arms if own.arms is None else own.arms
+        shared = {**self.common, **own.settings}
         return {arm: [_in_full(shared, stage) for stage in stages] for arm, stages in arms.items()}
 
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from mingpt.experiments.base import Experiment, register
-from mingpt.experiments.defaults import BOTH_WAYS, QUICK, RECURRENT, TRAINED
+from mingpt.data.text_files import TINY_PATH
+from mingpt.experiments.base import Experiment, Form, register
+from mingpt.experiments.defaults import BOTH_WAYS, QUICK, RECURRENT, STANDARD, TRAINED
 from mingpt.experiments.measurements.answer_copying import leak_map, training_loss
 from mingpt.experiments.measurements.string_probability import prefix_cost, string_sums
 
@@ -40,18 +41,31 @@ register(
         },
         seeds=5,
         learning_rates=(1e-3, 3e-3, 1e-2),
-        quick={
-            **QUICK,
-            "data.block_size": 32,
-            "trainer.batch_size": 4,
-            "trainer.max_iters": 600,
-            "trainer.eval_tokens": 2048,
-            "trainer.eval_every": 100,
-            "trainer.save_every": 600,
-        },
-        quick_arms=_arms(both=64, one=94),
-        quick_seeds=3,
-        quick_characters=300_000,
+        quick=Form(
+            settings={
+                **QUICK,
+                "data.block_size": 32,
+                "trainer.batch_size": 4,
+                "trainer.max_iters": 600,
+                "trainer.eval_tokens": 2048,
+                "trainer.eval_every": 100,
+                "trainer.save_every": 600,
+            },
+            arms=_arms(both=64, one=94),
+            seeds=3,
+            characters=300_000,
+        ),
+        # Blocks of 32, half as many characters a step: each prefix is read again, so work grows with a block's square.
+        standard=Form(
+            settings={
+                **{key: value for key, value in STANDARD.items() if not key.startswith("model.")},
+                "data.block_size": 32,
+                "trainer.batch_size": 16,
+                "trainer.eval_tokens": 4096,
+            },
+            learning_rates=(),
+            data=TINY_PATH,
+        ),
         measurements=(training_loss, leak_map, string_sums, prefix_cost),
     )
 )

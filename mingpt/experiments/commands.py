@@ -11,8 +11,18 @@ from mingpt.core.atomic_io import write_atomic
 from mingpt.core.run_files.records import HOME
 from mingpt.core.signals import EXIT_CODES
 from mingpt.data.text_files import STDIN, given_as
-from mingpt.experiments.arguments import answered, publish_options, run_options, settings_alone, show_options
-from mingpt.experiments.base import Experiment, Settings
+from mingpt.distributed.threads import usable_threads
+from mingpt.experiments import budget
+from mingpt.experiments.arguments import (
+    RunOptions,
+    ShowOptions,
+    answered,
+    publish_options,
+    run_options,
+    settings_alone,
+    show_options,
+)
+from mingpt.experiments.base import FORMS, FULL, QUICK, STANDARD, Experiment, Settings
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.drawings import draw, drawing, palette
 from mingpt.experiments.executor import Outcome
@@ -26,6 +36,7 @@ from mingpt.report.index import RESULTS
 from mingpt.report.publish import publish, summary_form, unfinished
 
 logger = logging.getLogger(__name__)
+TRIALS = RESULTS / "trials"  # records of finished trials, committed with the project
 
 
 def experiment(words: Sequence[str], program: str, conclude: Conclude, compared: Show) -> int:
@@ -44,50 +55,62 @@ def experiment(words: Sequence[str], program: str, conclude: Conclude, compared:
         return _publish(rest, program)
     chosen = EXPERIMENTS[rest[0]]
     if action == "show":
-        quick = show_options(program, rest[1:]).quick
-        logger.info(show(chosen, quick))
-        return _show_result(chosen, quick, compared)
+        form = _form(show_options(program, rest[1:]))
+        logger.info(show(chosen, form))
+        for line in budget.lines(chosen, form, TRIALS):
+            logger.info(line)
+        return _show_result(chosen, form, compared)
     return _run(chosen, settings_alone(rest[1:]), words, program, conclude)
 
 
 def _run(chosen: Experiment, given: Sequence[str], words: Sequence[str], program: str, conclude: Conclude) -> int:
     options = run_options(program, given)
-    folder, kept = folder_of(chosen, options.quick), list(given)
+    form = _form(options)
+    folder, kept = folder_of(chosen, form), list(given)
     if options.data == STDIN:  # can be read once only
         kept = [*without("--data", given), f"--data={folder / 'text.txt'}"]
     wish = Wish(
         folder=folder,
         command=shlex.join([*program.split(), "experiment", *words]),
         again=shlex.join([*program.split(), "experiment", "run", chosen.name, *without("--fresh", kept)]),
-        data=options.data,
+        data=options.data or chosen.form(form).data,
         seeds=options.seeds,
-        quick=options.quick,
-        jobs=options.jobs,
+        form=form,
+        jobs=options.jobs or (usable_threads() if form == STANDARD else 1),
+        idle=form == STANDARD,
+        trials_only=options.trials_only,
+        kept=None if form == QUICK else TRIALS,
         fresh=options.fresh,
     )
+    if form == QUICK:
+        logger.info("quick form: to try that everything works; its results answer nothing and can't be published")
     with given_as("data"):
         return ended(carry_out(chosen, wish, conclude=conclude), wish)
 
 
-def show(experiment: Experiment, quick: bool) -> str:
+def _form(options: RunOptions | ShowOptions) -> str:
+    return QUICK if options.quick else FULL if options.full else STANDARD
+
+
+def show(experiment: Experiment, form: str) -> str:
     """What it asks and expects, its arms, and what its folder holds by now."""
-    folder = folder_of(experiment, quick)
-    seeds = experiment.quick_seeds if quick else experiment.seeds
+    folder = folder_of(experiment, form)
+    seeds = experiment.seeds_of(form)
     lines = [experiment.question, f"expected: {experiment.hypothesis}", ""]
-    for arm, stages in experiment.stages(quick).items():
+    for arm, stages in experiment.stages(form).items():
         steps = " + ".join(_told(each) for each in stages)
         lines.append(f"  {arm}: {steps}, {seeds} seeds")
     lines += [f"  measured: {each.name}" for each in experiment.measurements]
-    forms = [RESULTS / folder_of(experiment, each).name / PAGE for each in (quick, not quick)]
+    forms = [RESULTS / folder_of(experiment, each).name / PAGE for each in dict.fromkeys((form, *FORMS))]
     lines += ["", *(f"published: {kept}, numbers in {RESULTS / 'README.md'}" for kept in forms if kept.is_file())]
     if not read_record(folder):
         return "\n".join([*lines, f"not run here yet; it would lie in {folder}"])
     return "\n".join([*lines, f"page: {folder / PAGE}; figures:", *(f"  {path}" for path in pictures.pictures(folder))])
 
 
-def _show_result(experiment: Experiment, quick: bool, compared: Show) -> int:
+def _show_result(experiment: Experiment, form: str, compared: Show) -> int:
     """What came out, by its own folder or else by what was published of it."""
-    folder = folder_of(experiment, quick)
+    folder = folder_of(experiment, form)
     there = next((each for each in (folder, RESULTS / folder.name) if read_record(each)), None)
     if there is None:
         return 0
@@ -109,11 +132,14 @@ def _told(stage: Settings) -> str:
 
 
 def _publish(words: Sequence[str], program: str) -> int:
-    """The named experiments, or all that are finished in either form; and everything that is made from results/."""
+    """The named experiments, or all that are finished; and everything that is made from results/.
+
+    A quick form is never published: it is no answer.
+    """
     names, options = publish_options(program, words)
-    wanted, published = (True,) if options.quick else (False,) if names else (False, True), 0
-    for experiment, quick in itertools.product([EXPERIMENTS[name] for name in names or EXPERIMENTS], wanted):
-        folder, target = folder_of(experiment, quick), RESULTS / folder_of(experiment, quick).name
+    wanted, published = (FULL,) if options.full else (STANDARD,) if names else (STANDARD, FULL), 0
+    for experiment, form in itertools.product([EXPERIMENTS[name] for name in names or EXPERIMENTS], wanted):
+        folder, target = folder_of(experiment, form), RESULTS / folder_of(experiment, form).name
         why = unfinished(folder)
         if names or not why:
             publish(folder, target)
@@ -155,9 +181,9 @@ def redraw(results: Path) -> None:
             write_atomic(folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
 
 
-def folder_of(experiment: Experiment, quick: bool) -> Path:
+def folder_of(experiment: Experiment, form: str) -> Path:
     """Where it lies."""
-    return HOME / "experiments" / f"{experiment.name}{'-quick' if quick else ''}"
+    return HOME / "experiments" / f"{experiment.name}{'' if form == STANDARD else f'-{form}'}"
 
 
 def without(name: str, flags: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ never stale.  What is finished is left alone, what is begun goes on from its new
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,10 +18,11 @@ from pathlib import Path
 from threading import Event
 
 from mingpt.core.atomic_io import locked
-from mingpt.core.errors import CheckpointError, DataError, NotFiniteError
+from mingpt.core.errors import CheckpointError, DataError, NotFiniteError, in_one_line
 from mingpt.core.run_files.reading import last_line
 from mingpt.core.run_files.records import is_run
 from mingpt.core.signals import stop_on_signals
+from mingpt.experiments import trial_records
 from mingpt.experiments.base import Cell, steps_of
 from mingpt.experiments.identity import changed
 from mingpt.experiments.trials import folder_name, words_of
@@ -32,6 +34,16 @@ logger = logging.getLogger(__name__)
 LOOK_S = 0.1  # between looks at a running process
 AGAIN_S = 1.0  # before asking again for what another crew holds
 CHILD = "import sys; from mingpt.cli.main import main; sys.exit(main(sys.argv[1:]))"
+# Linux weighs sessions against each other, each by its own priority, before it weighs what runs in one.
+IDLE = """
+import os
+from pathlib import Path
+os.nice(19)
+try:
+    Path("/proc/self/autogroup").write_text("19")
+except OSError:
+    pass
+"""
 Launch = Callable[[Config, Path, Event], int]  # (configuration, log, wish to stop) -> exit code
 
 
@@ -60,8 +72,12 @@ def finished(config: Config, folder: Path) -> bool:
 
 
 def done(cell: Cell) -> bool:
-    """Whether all stages are."""
-    return all(finished(config, folder) for config, folder in zip(cell.configs, cell.folders, strict=True))
+    """Whether all stages are, and its record is written, where one is kept; or it was made from its record."""
+    kept = cell.home is None or (cell.home / trial_records.NAME).is_file()
+    from_record = cell.home is not None and not any((folder / "checkpoints").exists() for folder in cell.folders)
+    return kept and (
+        from_record or all(finished(config, folder) for config, folder in zip(cell.configs, cell.folders, strict=True))
+    )
 
 
 @contextmanager
@@ -82,12 +98,16 @@ def claimed(folder: Path, cell: Cell) -> Iterator[bool]:
         yield True
 
 
-def in_process_of_its_own(config: Config, log: Path, stop: Event, threads: int = 0) -> int:
-    """Train as `chargpt train` would, all that it says in `log`; a wish to stop is passed on, once."""
+def in_process_of_its_own(config: Config, log: Path, stop: Event, threads: int = 0, idle: bool = False) -> int:
+    """Train as `chargpt train` would, all that it says in `log`; a wish to stop is passed on, once.
+
+    Args:
+        idle: run only where nothing else wants the processor.
+    """
     home = str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([home, os.environ.get("PYTHONPATH", "")])}
     environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
-    command = [sys.executable, "-c", CHILD, "train", *words_of(config.flat())]
+    command = [sys.executable, "-c", IDLE + CHILD if idle else CHILD, "train", *words_of(config.flat())]
     with open(log, "ab") as file:
         # In a session of its own, so that Ctrl-C reaches this process alone and not both: a second signal is impatient.
         child = subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)
@@ -115,11 +135,15 @@ class Crew:
         folder: the experiment's.
         jobs: cells at once.
         launch: trains one run.
+        keep: called with each cell when its last run has ended well, before others may have it.
+        kept: where records of finished trials lie; None: nowhere.
     """
 
     folder: Path
     jobs: int
     launch: Launch
+    keep: Callable[[Cell], None] = lambda cell: None
+    kept: Path | None = None
     _stop: Event = field(default_factory=Event)
     _outcome: Outcome = field(default_factory=Outcome)
 
@@ -166,6 +190,8 @@ class Crew:
         with claimed(self.folder, cell) as ours:
             if not ours:
                 return done(cell)
+            if self._from_record(cell):
+                return True
             log = self.folder / "logs" / f"{folder_name(cell.name)}.txt"
             log.parent.mkdir(parents=True, exist_ok=True)
             inputs = cell.inputs or tuple(dict[str, str]() for _ in cell.configs)
@@ -181,7 +207,24 @@ class Crew:
                 if code != 0:
                     self._outcome.failed[cell] = code, _last_line(log)
                     break
+            else:
+                self._keep(cell)
             return True
+
+    def _keep(self, cell: Cell) -> None:
+        try:
+            self.keep(cell)
+        except Exception as error:  # of one trial's measurements; the others go on
+            self._outcome.failed[cell] = 1, f"its record was not written: {in_one_line(error)}"
+
+    def _from_record(self, cell: Cell) -> bool:
+        """Whether the cell is finished by now: made from the record that is kept of the same trial."""
+        if self.kept is not None and cell.id and (record := trial_records.read(self.kept / f"{cell.id}.json")):
+            if not done(cell):
+                shutil.rmtree(cell.home or "", ignore_errors=True)
+                trial_records.unpack(record, cell)
+            return True
+        return False
 
     def _tell(self, cell: Cell, number: int, total: int, left: float) -> None:
         if self._stop.is_set():

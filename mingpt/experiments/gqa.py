@@ -1,7 +1,8 @@
 """Fewer key/value heads: what they save, and what they cost."""
 
-from mingpt.experiments.base import Experiment, register
-from mingpt.experiments.defaults import GPT, QUICK
+from mingpt.data.text_files import TINY_PATH
+from mingpt.experiments.base import Experiment, Form, register
+from mingpt.experiments.defaults import GPT, QUICK, STANDARD
 from mingpt.experiments.measurements.kv_heads import head_times
 
 ARMS = {f"key heads {count}": [{"model.n_kv_head": count}] for count in (6, 3, 2, 1)}
@@ -17,8 +18,9 @@ register(
         ),
         arms=ARMS,
         common={**GPT, **HEADS, "model.n_embd": 192, "model.rope": True},
-        quick={**QUICK, "model.n_embd": 96, "trainer.max_iters": 1000},
-        quick_seeds=5,
+        quick=Form(settings={**QUICK, "model.n_embd": 96, "trainer.max_iters": 1000}, seeds=5, characters=1_000_000),
+        # Three layers of six heads of 24: 0.77M parameters with a key head each.
+        standard=Form(settings={**STANDARD, **HEADS, "model.n_layer": 3, "model.n_embd": 144}, data=TINY_PATH),
         measurements=(head_times,),
     )
 )

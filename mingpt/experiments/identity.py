@@ -26,11 +26,76 @@ from mingpt.data.text_files import reason
 from mingpt.runs import checkpoint
 from mingpt.runs.config import Config
 from mingpt.runs.text_origin import sha256_of
+from mingpt.training.trainer_config import UNREAD
 
 logger = logging.getLogger(__name__)
 
 Inputs = Mapping[str, str]  # sha256 of everything that a trial reads beside its settings, by what it is
 LENGTH = 16  # hexadecimal digits of an id
+# Settings of which an id says nothing while they have these values.  Never changed, whatever the defaults become: the
+# ids of finished trials follow from it.  A setting added later gets the value with which older trials stay the same.
+NEUTRAL: dict[str, Any] = {
+    "data.block_size": 128,
+    "data.stateful": False,
+    "data.tokenizer": "char",
+    "data.val_fraction": 0.1,
+    "data.vocab_size": 1024,
+    "dist.strategy": "ddp",
+    "model.attn_pdrop": 0.0,
+    "model.bias": True,
+    "model.cell": "elman",
+    "model.conv_width": 1,
+    "model.embd_pdrop": 0.0,
+    "model.head_dim": None,
+    "model.init": "gpt2",
+    "model.kernel": "auto",
+    "model.mask": "causal",
+    "model.mlp": "gelu",
+    "model.mlp_width": None,
+    "model.n_embd": 128,
+    "model.n_kv_head": None,
+    "model.n_layer": 4,
+    "model.n_query_head": 4,
+    "model.norm": "layernorm",
+    "model.norm_eps": None,
+    "model.objective": "next",
+    "model.order": 6,
+    "model.position": None,
+    "model.qk_norm": False,
+    "model.qkv_bias": None,
+    "model.reading": "full",
+    "model.readout": "linear",
+    "model.resid_pdrop": 0.0,
+    "model.rope": False,
+    "model.rope_base": 10_000.0,
+    "model.rope_scaling": 1.0,
+    "model.score": "scaled_dot",
+    "model.tie_embeddings": False,
+    "model.type": "gpt",
+    "model.window": None,
+    "model.window_pattern": None,
+    "system.threads": 0,
+    "trainer.accumulation": 1,
+    "trainer.batch_size": 16,
+    "trainer.betas": [0.9, 0.95],
+    "trainer.compile": "auto",
+    "trainer.decay_from": 0.0,
+    "trainer.device": "auto",
+    "trainer.eval_every": 100,
+    "trainer.eval_tokens": 16_384,
+    "trainer.final_rate": 0.0,
+    "trainer.grad_norm_clip": 1.0,
+    "trainer.learning_rate": 1e-3,
+    "trainer.matrix_learning_rate": 0.02,
+    "trainer.matrix_momentum": 0.95,
+    "trainer.max_iters": 1000,
+    "trainer.optimizer": "adamw",
+    "trainer.schedule": "linear",
+    "trainer.warmup_iters": 50,
+    "trainer.weight_decay": 0.1,
+}
+_OTHER = object()
+NO_RESULT = frozenset(("sample.prompts", "sample.tokens", "trainer.sample_every", "trainer.save_every"))
 
 
 def inputs_of(config: Config, text: str) -> Inputs:
@@ -110,13 +175,29 @@ def trial_id(stages: Sequence[Mapping[str, Any]], inputs: Sequence[Inputs], seed
     """The id of a trial.
 
     Args:
-        stages: settings of each stage, as far as its family reads them.
+        stages: settings of each stage, as far as its family uses them; of them those count that are not as in NEUTRAL.
         inputs: what each stage reads; the weights that a later stage begins with are those of the one before it.
         seed: system.seed.
     """
-    settings = [{key: value for key, value in stage.items() if not _by_content(key, value)} for stage in stages]
+    settings = [_of_result(stage) for stage in stages]
     content = json.dumps({"stages": settings, "inputs": [dict(each) for each in inputs], "seed": seed}, sort_keys=True)
     return sha256(content.encode())[:LENGTH]
+
+
+def _of_result(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a stage's settings makes its trial another one than all settings as in NEUTRAL would."""
+    plain = json.loads(json.dumps(dict(stage)))  # a tuple is a list
+    unused = {
+        f"trainer.{name}"
+        for (setting, choice), names in UNREAD.items()
+        if plain.get(f"trainer.{setting}") == choice
+        for name in names
+    }
+    return {
+        key: value
+        for key, value in plain.items()
+        if key not in NO_RESULT | unused and not _by_content(key, value) and NEUTRAL.get(key, _OTHER) != value
+    }
 
 
 def _by_content(key: str, value: Any) -> bool:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from mingpt.experiments.base import Experiment, register
-from mingpt.experiments.defaults import GPT, QUICK, RECURRENT, SIX_GRAM
+from mingpt.data.text_files import TINY_PATH
+from mingpt.experiments.base import Experiment, Form, register
+from mingpt.experiments.defaults import GPT, QUICK, RECURRENT, SIX_GRAM, STANDARD
 from mingpt.experiments.measurements.associative_recall import recall
 from mingpt.experiments.measurements.context_length import loss_by_position
 from mingpt.experiments.measurements.sensitivity import sensitivity
@@ -39,9 +40,18 @@ register(
         arms=_arms(layers=2, elman=360, gru=256, lstm=222),
         common={**GPT, **RECURRENT},
         learning_rates=(1e-3, 3e-3, 1e-2),
-        quick={**QUICK, "trainer.max_iters": 800, "trainer.eval_every": 100, "trainer.save_every": 800},
-        quick_arms=_arms(layers=1, elman=172, gru=126, lstm=110),
-        quick_seeds=3,
+        quick=Form(
+            settings={**QUICK, "trainer.max_iters": 800, "trainer.eval_every": 100, "trainer.save_every": 800},
+            arms=_arms(layers=1, elman=172, gru=126, lstm=110),
+            seeds=3,
+            characters=1_000_000,
+        ),
+        standard=Form(
+            settings=STANDARD,
+            arms=_arms(layers=2, elman=360, gru=256, lstm=222),
+            learning_rates=(),
+            data=TINY_PATH,
+        ),
         measurements=(loss_by_position, sensitivity, recall),
     )
 )

@@ -2,20 +2,23 @@
 
 from typing import Any
 
-from mingpt.experiments.base import Experiment, register
-from mingpt.experiments.defaults import QUICK_SEED, SEED
+from mingpt.data.text_files import TINY_PATH
+from mingpt.experiments.base import Experiment, Form, register
+from mingpt.experiments.defaults import QUICK_SEED, SECOND_STAGE, SEED, STANDARD_SEED
 from mingpt.experiments.measurements.context_length import extrapolation, loss_by_position, side_by_side
+from mingpt.experiments.measurements.sensitivity import sensitivity
 from mingpt.experiments.measurements.stages import stage_curves
 
 
-def _arms(short: int, long: dict[str, Any], steps: int) -> dict[str, list[dict[str, Any]]]:
-    """Either code: `steps` at the short block and as many at the long one; or twice as many at the long one."""
+def _arms(short: int, long: dict[str, Any], steps: int, straight: int | None = None) -> dict[str, list[dict[str, Any]]]:
+    """Either code: `steps` at the short block and as many at the long one; or `straight`, None: twice as many, at the
+    long one."""
     arms: dict[str, list[dict[str, Any]]] = {}
     for name, rope in (("learned", False), ("RoPE", True)):
         code = {"model.rope": rope}
         first = {**code, "data.block_size": short, "trainer.max_iters": steps}
         arms[f"{name}, two stages"] = [first, {**code, **long, "trainer.max_iters": steps}]
-        arms[f"{name}, straight"] = [{**code, **long, "trainer.max_iters": 2 * steps}]
+        arms[f"{name}, straight"] = [{**code, **long, "trainer.max_iters": straight or 2 * steps}]
     return arms
 
 
@@ -30,9 +33,13 @@ register(
         arms=_arms(16, {"data.block_size": 256}, 600),
         common=SEED,
         seeds=5,
-        quick=QUICK_SEED,
-        quick_arms=_arms(16, {"data.block_size": 64, "trainer.batch_size": 8}, 300),
-        quick_seeds=3,
-        measurements=(stage_curves, extrapolation, loss_by_position, side_by_side),
+        quick=Form(
+            settings=QUICK_SEED,
+            arms=_arms(16, {"data.block_size": 64, "trainer.batch_size": 8}, 300),
+            seeds=3,
+            characters=1_000_000,
+        ),
+        standard=Form(settings=STANDARD_SEED, arms=_arms(16, SECOND_STAGE, 600, straight=900), data=TINY_PATH),
+        measurements=(stage_curves, extrapolation, loss_by_position, sensitivity, side_by_side),
     )
 )

@@ -2,8 +2,11 @@
 
 from typing import Any
 
-from mingpt.experiments.base import Experiment, register
-from mingpt.experiments.defaults import QUICK_SEED, SEED
+from mingpt.data.text_files import TINY_PATH
+from mingpt.experiments.base import Experiment, Form, register
+from mingpt.experiments.defaults import QUICK_SEED, SECOND_STAGE, SEED, STANDARD_SEED
+from mingpt.experiments.measurements.context_length import extrapolation, loss_by_position, side_by_side
+from mingpt.experiments.measurements.sensitivity import sensitivity
 from mingpt.experiments.measurements.stages import stage_curves
 
 
@@ -28,9 +31,13 @@ register(
         arms=_arms(2, 600, {"data.block_size": 256}),
         common=SEED,
         seeds=5,
-        quick=QUICK_SEED,
-        quick_arms=_arms(2, 300, {"data.block_size": 64, "trainer.batch_size": 8}),
-        quick_seeds=3,
-        measurements=(stage_curves,),
+        quick=Form(
+            settings=QUICK_SEED,
+            arms=_arms(2, 300, {"data.block_size": 64, "trainer.batch_size": 8}),
+            seeds=3,
+            characters=1_000_000,
+        ),
+        standard=Form(settings=STANDARD_SEED, arms=_arms(2, 600, SECOND_STAGE), data=TINY_PATH),
+        measurements=(stage_curves, extrapolation, loss_by_position, sensitivity, side_by_side),
     )
 )

@@ -13,20 +13,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
+
+import torch
 
 from mingpt.core.atomic_io import locked, write_atomic
 from mingpt.core.errors import CheckpointError, UsageError, require
 from mingpt.core.run_files.records import read_run
 from mingpt.core.safe_parsing import misfit
+from mingpt.experiments import trial_records, validate
 from mingpt.experiments import trials as plan
-from mingpt.experiments import validate
-from mingpt.experiments.base import Cell, Experiment, Lab, Measurement, Row
+from mingpt.experiments.base import FORMS, STANDARD, Cell, Experiment, Lab, Measurement, Row
 from mingpt.experiments.drawings import draw, measured, palette
 from mingpt.experiments.executor import AGAIN_S, Crew, Launch, Outcome, done, in_process_of_its_own, threads_for
 from mingpt.experiments.identity import versions
 from mingpt.experiments.trials import Text
-from mingpt.report.experiment_files import MEASURED, RECORD, read_record, refuse_links
+from mingpt.report.experiment_files import MEASURED, RECORD, read_record, read_rows, refuse_links
+from mingpt.utils import cpu_threads
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +48,11 @@ class Wish:
         again: what goes on with it; "": the same.
         data: the text.
         seeds: cells per arm; None: as many as the record says, or else the experiment.
-        quick: its small form.
-        jobs: cells at once.
+        form: quick, standard or full.
+        jobs: trials at once.
+        idle: run only where nothing else wants the processors.
+        trials_only: train, but measure and conclude nothing: what is timed needs a quiet machine.
+        kept: where records of finished trials lie and go, for other experiments and checkouts; None: nowhere.
         fresh: put what is there aside, and begin anew.
         elsewhere: what to do where the folder holds another experiment, for people.
     """
@@ -55,13 +62,22 @@ class Wish:
     again: str = ""
     data: str = "input.txt"
     seeds: int | None = None
-    quick: bool = False
+    form: str = STANDARD
     jobs: int = 1
+    idle: bool = False
+    trials_only: bool = False
+    kept: Path | None = None
     fresh: bool = False
     elsewhere: str = "--fresh puts it aside"
 
+    @property
+    def threads(self) -> int:
+        """Of each trial; 0: as many as PyTorch chooses."""
+        return threads_for(self.jobs)
+
     def __post_init__(self) -> None:
         require(self.seeds is None or self.seeds >= 1, "seeds", self.seeds, "must be at least 1")
+        require(self.form in FORMS, "form", self.form, f"must be one of {', '.join(FORMS)}")
         require(self.jobs >= 1, "jobs", self.jobs, "must be at least 1")
         require(self.data != "", "data", "''", "must name a text file")
 
@@ -78,29 +94,32 @@ def carry_out(experiment: Experiment, wish: Wish, *, conclude: Conclude, launch:
         DataError: no such text.
         CheckpointError: `fresh` while another process works in the folder; a link in the place of its cells.
     """
-    launch = launch or partial(in_process_of_its_own, threads=threads_for(wish.jobs))
+    launch = launch or partial(in_process_of_its_own, threads=wish.threads, idle=wish.idle)
     if wish.fresh:
         _put_aside(wish.folder)
     refuse_links(wish.folder)
     existed = wish.folder.exists()
-    text = plan.text_of(experiment, wish.folder, wish.data, wish.quick)
-    definition = plan.defined(experiment, text, wish.quick)
-    validate.trainable(plan.cells(experiment, wish.folder, text, [1], wish.quick, {}))
+    text = plan.text_of(experiment, wish.folder, wish.data, wish.form)
+    definition = plan.defined(experiment, text, wish.form)
+    validate.trainable(plan.cells(experiment, wish.folder, text, [1], wish.form, {}))
     seeds = _record(experiment, wish, definition)
     logger.info(f"{'going on in' if existed else 'folder:'} {wish.folder}")
     crew = Crew(wish.folder, wish.jobs, launch)
     rates, outcome = _learning_rates(experiment, wish, text, crew)
     if outcome.stopped or outcome.failed:
         return outcome
-    cells = plan.cells(experiment, wish.folder, text, range(1, seeds + 1), wish.quick, rates)
+    cells = plan.cells(experiment, wish.folder, text, range(1, seeds + 1), wish.form, rates)
     with waited_for(wish.folder):
         _write_record(wish.folder, {**read_record(wish.folder), "trials": plan.ids(cells, wish.folder)})
+    crew.keep, crew.kept = partial(_keep, experiment.measurements, wish, Lock()), wish.kept
     outcome = crew.do(cells)
     if outcome.stopped:
         return outcome
     _note_hopeless(wish.folder, outcome)
+    if wish.trials_only:
+        return outcome
     finished = [cell for cell in cells if done(cell)]
-    _measure(experiment.measurements, Lab(wish.folder, finished, wish.quick))
+    _measure(experiment.measurements, Lab(wish.folder, finished, wish.form))
     conclude(experiment, wish.folder, finished)
     return outcome
 
@@ -115,7 +134,7 @@ def _record(experiment: Experiment, wish: Wish, definition: dict[str, Any]) -> i
             if differing:
                 shown = "; ".join(differing[:4]) + ("; ..." if len(differing) > 4 else "")
                 raise UsageError(f"{wish.folder}: holds another experiment: {shown}; {wish.elsewhere}")
-        usual = experiment.quick_seeds if wish.quick else experiment.seeds
+        usual = experiment.seeds_of(wish.form)
         seeds: int = wish.seeds or before.get("seeds") or usual
         chosen = before.get("chosen_learning_rates", {})
         told = {"command": wish.command, "seeds": seeds, "chosen_learning_rates": chosen}
@@ -141,12 +160,12 @@ def _note_hopeless(folder: Path, outcome: Outcome) -> None:
 
 def _learning_rates(experiment: Experiment, wish: Wish, text: Text, crew: Crew) -> tuple[dict[str, float], Outcome]:
     """What every arm takes, chosen once and written into the record; empty where there is nothing to choose."""
-    if experiment.learning_rates is None:
+    if not experiment.rates_of(wish.form):
         return {}, Outcome()
     known = read_record(wish.folder).get("chosen_learning_rates")
     if known:
         return {arm: each["chosen"] for arm, each in known.items()}, Outcome()
-    trials = plan.trials(experiment, wish.folder, text, wish.quick)
+    trials = plan.trials(experiment, wish.folder, text, wish.form)
     outcome = crew.do([cell for by_rate in trials.values() for cell in by_rate.values()])
     chosen: dict[str, Any] = {}
     for arm, by_rate in trials.items():
@@ -195,12 +214,47 @@ def _why(choice: Mapping[str, Any]) -> str:
     return f"{choice['decided_by']}{end}"
 
 
+def _keep(measurements: Sequence[Measurement], wish: Wish, one: Lock, cell: Cell) -> None:
+    """Measure the model that a trial ends with, and write the trial's record.
+
+    Args:
+        one: held while models are measured, which shares PyTorch's random state.
+    """
+    assert cell.home is not None
+    wanted = [each for each in measurements if each.of_model and (cell.seed == 1 or not each.first_seed)]
+    with one, cpu_threads(wish.threads or torch.get_num_threads()):
+        rows = {each.name: each.take(Lab(wish.folder, [cell], wish.form)) for each in wanted}
+    for each in wanted:
+        _check_rows(each, rows[each.name])
+    record = trial_records.record_of(cell, rows)
+    trial_records.write(cell.home / trial_records.NAME, record)
+    if wish.kept is not None:
+        trial_records.write(wish.kept / f"{cell.id}.json", record)
+
+
+def _of_models(measurement: Measurement, lab: Lab) -> list[Row]:
+    """The rows of a measurement of trained models, from the trials' records."""
+    rows: list[Row] = []
+    for cell in lab.cells:
+        found = trial_records.rows_of(cell, measurement.name)
+        rows += found or []
+        if found is None and (cell.seed == 1 or not measurement.first_seed):
+            logger.info(
+                f"{cell.name}: its record, of another experiment, has no {measurement.name}; it is left out there"
+            )
+    return rows
+
+
 def _measure(measurements: Sequence[Measurement], lab: Lab) -> None:
-    """Take what has not been taken yet, and draw everything from what is written."""
+    """Take what has not been taken yet, and what follows from the trials; draw everything from what is written."""
     (lab.folder / "claims" / "measurements").mkdir(parents=True, exist_ok=True)
     for measurement in measurements:
         with waited_for(lab.folder / "claims" / "measurements"):
-            if not measured(lab.folder, measurement.name):
+            if measurement.of_model:
+                _append(lab.folder / MEASURED, measurement, _of_models(measurement, lab))
+            elif measurement.of_runs:
+                _append(lab.folder / MEASURED, measurement, measurement.take(lab))
+            elif not measured(lab.folder, measurement.name):
                 logger.info(f"measuring {measurement.name}")
                 began = time.monotonic()
                 _append(lab.folder / MEASURED, measurement, measurement.take(lab))
@@ -209,12 +263,17 @@ def _measure(measurements: Sequence[Measurement], lab: Lab) -> None:
 
 
 def _append(path: Path, measurement: Measurement, rows: Sequence[Row]) -> None:
-    """All rows or none."""
-    lines = [json.dumps({"measurement": measurement.name, **row}) + "\n" for row in rows]
-    for line in lines:
-        assert not (wrong := misfit(json.loads(line), measurement.row)), f"{measurement.name}: {wrong}"
-    before = path.read_bytes() if path.exists() else b""
-    write_atomic(path, before + "".join(lines).encode())
+    """All rows or none, in the place of those that there were of this measurement."""
+    _check_rows(measurement, rows)
+    others = [row for row in read_rows(path.parent) if row["measurement"] != measurement.name]
+    lines = [json.dumps(row) + "\n" for row in (*others, *({"measurement": measurement.name, **row} for row in rows))]
+    write_atomic(path, "".join(lines).encode())
+
+
+def _check_rows(measurement: Measurement, rows: Sequence[Row]) -> None:
+    for row in rows:
+        wrong = misfit(json.loads(json.dumps({"measurement": measurement.name, **row})), measurement.row)
+        assert not wrong, f"{measurement.name}: {wrong}"
 
 
 def _put_aside(folder: Path) -> None:

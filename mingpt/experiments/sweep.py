@@ -115,7 +115,6 @@ def of_values(values: Mapping[str, Sequence[str]], shared: Sequence[str]) -> Exp
         question=f"What {'does' if len(values) == 1 else 'do'} {' and '.join(values)} change?",
         hypothesis="none was written down before",
         arms=arms,
-        quick_characters=None,
     )
 
 

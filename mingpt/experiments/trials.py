@@ -24,7 +24,7 @@ from mingpt.data.dataset import prepare
 from mingpt.data.prepared_folder import is_prepared, text_sha256_of
 from mingpt.data.shakespeare import read_text
 from mingpt.data.text_files import STDIN
-from mingpt.experiments.base import DEFAULTS, Cell, Experiment, Settings, read_by, settings_of
+from mingpt.experiments.base import DEFAULTS, QUICK, Cell, Experiment, Settings, read_by, settings_of
 from mingpt.experiments.identity import Inputs, inputs_of, trial_id
 from mingpt.models.model_config import RULES
 from mingpt.report.experiment_files import RECORD, inside
@@ -46,14 +46,14 @@ class Text:
     characters: int | None
 
 
-def text_of(experiment: Experiment, folder: Path, data: str, quick: bool) -> Text:
+def text_of(experiment: Experiment, folder: Path, data: str, form: str) -> Text:
     """The text at `data`; what came from standard input, or is but the beginning of a text, is kept in the folder.
 
     Raises:
         DataError: there is none.
-        UsageError: quick, and a prepared folder.
+        UsageError: a form that uses the beginning of a text, and a prepared folder.
     """
-    limit = experiment.quick_characters if quick else None
+    limit = experiment.form(form).characters
     if is_prepared(data):
         require(limit is None, "data", data, "is prepared, so the quick form can't take its beginning; name the text")
         return Text(data, text_sha256_of(path_of(data)), None)
@@ -93,7 +93,7 @@ def words_of(values: Settings) -> list[str]:
 
 
 def cells(
-    experiment: Experiment, folder: Path, text: Text, seeds: Iterable[int], quick: bool, rates: Mapping[str, float]
+    experiment: Experiment, folder: Path, text: Text, seeds: Iterable[int], form: str, rates: Mapping[str, float]
 ) -> list[Cell]:
     """Every arm with every seed, all of them checked; seed by seed, so that a stopped experiment compares something.
 
@@ -102,7 +102,7 @@ def cells(
     """
     made, read = [], dict[str, list[Inputs]]()
     for seed in seeds:
-        for arm, stages in experiment.stages(quick).items():
+        for arm, stages in experiment.stages(form).items():
             home = folder / "cells" / folder_name(arm) / f"seed-{seed}"
             homes = [home] if len(stages) == 1 else [home / f"stage-{n}" for n in range(1, len(stages) + 1)]
             own: dict[str, Any] = {"system.seed": seed, "data.path": text.path}
@@ -117,7 +117,8 @@ def cells(
                     inputs_of(config if not number else _from_nothing(config), text.sha256)
                     for number, config in enumerate(configs)
                 ]
-            made.append(Cell(arm, seed, tuple(configs), tuple(homes), tuple(read[arm])))
+            id_ = trial_id([settings_of(each) for each in configs], read[arm], seed)
+            made.append(Cell(arm, seed, tuple(configs), tuple(homes), tuple(read[arm]), home, id_))
     return made
 
 
@@ -139,29 +140,23 @@ def _named_in_wandb(config: Config, name: str) -> Config:
 
 def ids(cells: Iterable[Cell], folder: Path) -> dict[str, str]:
     """The id of each trial, by its folder as seen from the experiment's."""
-    found = {}
-    for cell in cells:
-        home = folder / "cells" / folder_name(cell.arm) / f"seed-{cell.seed}"
-        found[inside(home, folder)] = trial_id([settings_of(each) for each in cell.configs], cell.inputs, cell.seed)
-    return found
+    return {inside(cell.home, folder): cell.id for cell in cells if cell.home and cell.id}
 
 
-def trials(experiment: Experiment, folder: Path, text: Text, quick: bool) -> dict[str, dict[float, Cell]]:
+def trials(experiment: Experiment, folder: Path, text: Text, form: str) -> dict[str, dict[float, Cell]]:
     """The runs that choose every arm's learning rate: its first stage on the training part alone.
 
     They are judged on the last twentieth of that part, so the choice has not seen what the arms are compared by.
     An arm that reads no learning rate has none to choose.
     """
-    if experiment.learning_rates is None:
-        return {}
     found: dict[str, dict[float, Cell]] = {}
-    for arm, stages in experiment.stages(quick).items():
+    for arm, stages in experiment.stages(form).items() if experiment.rates_of(form) else ():
         first = config_of({**stages[0], "data.path": text.path})
         if not read_by(RULES[first.model.type], RATE):
             continue
         part = _training_part(folder, first)
         found[arm] = {}
-        for rate in experiment.learning_rates:
+        for rate in experiment.rates_of(form):
             home = folder / "learning-rates" / folder_name(arm) / f"{rate:g}"
             own = {"data.path": str(part), "data.val_fraction": JUDGED_ON, RATE: rate}
             config = config_of({**_quiet(stages[0]), **own, "system.seed": RATES_SEED, "system.work_dir": str(home)})
@@ -195,7 +190,7 @@ def folder_name(arm: str) -> str:
     return f"{plain[:LONGEST_NAME].strip('. ')}-{sha256(arm.encode())[:8]}"
 
 
-def defined(experiment: Experiment, text: Text, quick: bool) -> dict[str, Any]:
+def defined(experiment: Experiment, text: Text, form: str) -> dict[str, Any]:
     """What makes an experiment this one: JSON values, each arm's settings in full, as far as its family reads them.
 
     Raises:
@@ -204,20 +199,21 @@ def defined(experiment: Experiment, text: Text, quick: bool) -> dict[str, Any]:
     """
     arms: dict[str, Any] = {}
     inputs: dict[str, Any] = {}
-    for arm, stages in experiment.stages(quick).items():
+    for arm, stages in experiment.stages(form).items():
         with naming(arm):
             found = [config_of({**stage, "data.path": text.path}) for stage in stages]
             inputs[arm] = [dict(inputs_of(each, text.sha256)) for each in found]
         arms[arm] = [settings_of(each) for each in found]
     return {
         **{name: getattr(experiment, name) for name in ("name", "question", "hypothesis")},
-        "quick": quick,
+        "form": form,
+        "quick": form == QUICK,
         "text": {"path": text.path, "sha256": text.sha256, "characters": text.characters},
-        "learning_rates": list(experiment.learning_rates) if experiment.learning_rates else None,
+        "learning_rates": list(experiment.rates_of(form)) or None,
         "arms": arms,
         "inputs": inputs,
         "measurements": [each.name for each in experiment.measurements],
-        "smaller": [each.smaller for each in experiment.measurements if quick and each.smaller],
+        "smaller": [each.smaller for each in experiment.measurements if form == QUICK and each.smaller],
     }
 
 
@@ -225,8 +221,8 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """`window=16 stage 1 model.window was 8, is 16`, ...: all that would make two records' cells differ."""
     said = [
         f"{name} was {before.get(name)}, is {now[name]}"
-        for name in ("name", "quick", "learning_rates")
-        if before.get(name) != now[name]
+        for name in ("name", "form", "learning_rates")
+        if _before(before, name, now) != now[name]
     ]
     text = before.get("text", {})
     if text.get("sha256") != now["text"]["sha256"]:
@@ -248,6 +244,13 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             ]
         said += _other_inputs(arm, before.get("inputs", {}).get(arm, []), now["inputs"][arm])
     return said
+
+
+def _before(before: Mapping[str, Any], name: str, now: Mapping[str, Any]) -> Any:
+    """What an earlier record says; one that is older than forms says whether it is quick."""
+    if name == "form" and name not in before:
+        return now[name] if before.get("quick", False) == (now[name] == QUICK) else "another"
+    return before.get(name)
 
 
 def _other_inputs(arm: str, before: Sequence[Inputs], now: Sequence[Inputs]) -> list[str]:

@@ -1,7 +1,10 @@
 """A window of attention: what it costs in time and memory, and what it loses."""
 
-from mingpt.experiments.base import Experiment, register
-from mingpt.experiments.defaults import GPT, QUICK
+from mingpt.data.text_files import TINY_PATH
+from mingpt.experiments.base import Experiment, Form, register
+from mingpt.experiments.defaults import GPT, QUICK, STANDARD
+from mingpt.experiments.measurements.context_length import loss_by_position
+from mingpt.experiments.measurements.sensitivity import sensitivity
 from mingpt.experiments.measurements.window_cost import window_bytes, window_times
 
 
@@ -20,9 +23,13 @@ register(
         ),
         arms=_arms(4, 16, 64, 128),
         common={**GPT, "data.block_size": 256, "model.rope": True},
-        quick={**QUICK, "data.block_size": 128, "trainer.max_iters": 1500},
-        quick_arms=_arms(2, 8, 32),
-        quick_seeds=3,
-        measurements=(window_times, window_bytes),
+        quick=Form(
+            settings={**QUICK, "data.block_size": 128, "trainer.max_iters": 1500},
+            arms=_arms(2, 8, 32),
+            seeds=3,
+            characters=1_000_000,
+        ),
+        standard=Form(settings=STANDARD, arms=_arms(4, 16, 64), data=TINY_PATH),
+        measurements=(loss_by_position, sensitivity, window_times, window_bytes),
     )
 )

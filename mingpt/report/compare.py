@@ -88,7 +88,8 @@ class Comparison:
         unit: of every loss.
         every_pair: whether all pairs were judged, or each arm against the first.
         verdicts: after each arm's last step.
-        seconds: the longest training time that all arms reached; None where times can't be compared.
+        seconds: the longest training time that all arms reached, in CPU seconds of the process on a CPU; None where
+            times can't be compared.
         verdicts_at_seconds: at that time.
         differing: setting -> its value in each arm, in the arms' order; None also where an arm hasn't got it.
         baselines: n-gram losses of the text.
@@ -187,14 +188,14 @@ def _into_groups(
 def _reached_by_all(runs: Sequence[RunRecord]) -> float:
     """Seconds; runs that counted don't shorten them, since more time would have changed nothing there."""
     by_gradients = [run for run in runs if not run.counted]
-    return min(run.last.get("seconds", 0.0) for run in by_gradients or runs)
+    return min(run.compute(run.last) for run in by_gradients or runs)
 
 
 def _at(seconds: float | None, run: RunRecord, curve: Curve, last: float | None) -> float | None:
     """The loss after so many seconds; counting, once done, stays as it is."""
     if seconds is None:
         return None
-    ended = run.counted and run.last.get("seconds", 0.0) <= seconds
+    ended = run.counted and run.compute(run.last) <= seconds
     return last if ended else curve.loss_at(seconds)
 
 
@@ -220,7 +221,7 @@ def _arm(group: Group, differing: Iterable[str], key: str, scale: float, seconds
         flops_per_token=model.get("flops_per_token"),
         steps=last["step"],
         tokens=last.get("tokens"),
-        seconds=estimate([run.last.get("seconds", 0.0) for run in runs]),
+        seconds=estimate([run.compute(run.last) for run in runs]),
         curves=curves,
         training=[run.training() for run in runs],
         samples=runs[0].last_samples(),

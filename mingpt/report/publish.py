@@ -106,7 +106,7 @@ def _copy(folder: Path, target: Path) -> None:
     for cell in [cell for each in cells_of(folder, record).values() for cell in each]:
         for run in sorted(cell.glob("stage-*")) or [cell]:
             if is_run(run):
-                _publish_run(run, target / run.relative_to(folder))
+                publish_run(run, target / run.relative_to(folder))
 
 
 def summary_form(summary: Record, folder: Path) -> Record:
@@ -117,7 +117,8 @@ def summary_form(summary: Record, folder: Path) -> Record:
     return kept
 
 
-def _publish_run(run: Path, target: Path) -> None:
+def publish_run(run: Path, target: Path) -> None:
+    """Copy what is kept of one run folder to `target`, which must not be there yet."""
     target.mkdir(parents=True)
     record = read_run(run)
     groups = read_groups(run)

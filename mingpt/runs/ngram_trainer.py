@@ -42,15 +42,17 @@ class Counting(Trainer):
 
     def step(self) -> Record:
         """Count everything; a record as of any other step, without a learning rate and a gradient."""
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         loss = self.model.fit(self.ids)
         synchronise(self.device)
         seconds = time.perf_counter() - began
         self.progress.step, self.progress.tokens, self.progress.seconds = 1, len(self.ids), seconds
+        self.progress.cpu_seconds = time.process_time() - cpu_began
         return {
             "step": 1,
             "tokens": len(self.ids),
             "seconds": seconds,
+            "cpu_seconds": self.progress.cpu_seconds,
             "train_loss": loss,
             "tokens_per_second": len(self.ids) / seconds,
         }

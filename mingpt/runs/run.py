@@ -281,7 +281,8 @@ def _restore(trainer: Trainer, saved: Checkpoint) -> None:
 
 def _progress(saved: Checkpoint) -> Progress:
     try:
-        return Progress(**{field.name: saved.state[field.name] for field in fields(Progress)})
+        older = {"cpu_seconds": 0.0}  # what checkpoints have not always had
+        return Progress(**{field.name: {**older, **saved.state}[field.name] for field in fields(Progress)})
     except (KeyError, TypeError):
         raise CheckpointError(f"{saved.folder}: state.json lacks what a run needs") from None
 

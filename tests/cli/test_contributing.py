@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mingpt.experiments.base import FORMS
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.trials import config_of
 
@@ -81,10 +82,10 @@ def test_experiment_shown_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EXPERIMENTS, "_entries", dict(EXPERIMENTS._entries))
     exec(compile(shown[1], "norms.py", "exec"), {})
     found = EXPERIMENTS["norms"]
-    for quick in (True, False):
-        stages = found.stages(quick).values()
+    for form in FORMS:
+        stages = found.stages(form).values()
         assert {config_of(each).model.norm for (each,) in stages} == {"layernorm", "rmsnorm"}
     fields = {
         name for line in re.findall(r"^\| `.*", CONTRIBUTING, re.MULTILINE) for name in re.findall(r"`(\w+)`", line)
     }
-    assert {*vars(found)} - {"quick_characters"} <= fields
+    assert {*vars(found)} <= fields

@@ -13,7 +13,7 @@ import pytest
 from mingpt.core.errors import MingptError
 from mingpt.core.log_output import messages
 from mingpt.experiments import summarize
-from mingpt.experiments.base import Cell, Experiment
+from mingpt.experiments.base import Cell, Experiment, Form
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.runner import Wish, carry_out
 from mingpt.report import page
@@ -127,15 +127,16 @@ def small_form() -> Callable[[str], Experiment]:
 
     def make(name: str) -> Experiment:
         found = EXPERIMENTS[name]
-        assert found.quick_arms is not None
+        assert found.quick.arms is not None
         arms = {
             arm: [{key: 8 if key == "model.n_embd" else value for key, value in stage.items()} for stage in stages]
-            for arm, stages in found.quick_arms.items()
+            for arm, stages in found.quick.arms.items()
         }
         small = {"model.n_layer": 1, "model.n_embd": 8, "data.block_size": 12, "trainer.max_iters": 3}
         small |= {"trainer.batch_size": 2, "trainer.warmup_iters": 0, "trainer.eval_every": 1, "trainer.save_every": 3}
-        quick = {**found.quick, **small, "trainer.device": "cpu"}
-        return replace(found, quick=quick, quick_arms=arms, quick_seeds=1, learning_rates=(1e-3,))
+        settings = {**found.quick.settings, **small, "trainer.device": "cpu"}
+        quick = Form(settings=settings, arms=arms, seeds=1, learning_rates=(1e-3,), characters=1_000_000)
+        return replace(found, quick=quick)
 
     return make
 
@@ -147,7 +148,7 @@ def carried_out(text_file: Path, here: Trainer) -> Callable[[Experiment, Path], 
     def carry(experiment: Experiment, folder: Path) -> str:
         outcome = carry_out(
             experiment,
-            Wish(folder=folder, command="test", data=str(text_file), quick=True),
+            Wish(folder=folder, command="test", data=str(text_file), form="quick"),
             conclude=lambda *told: summarize.conclude(*told, show=lambda result: None),
             launch=here,
         )

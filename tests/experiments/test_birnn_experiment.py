@@ -30,7 +30,7 @@ def quick_strings() -> Any:
 
 
 def test_prefixes_make_no_probability_or_the_whole_text_does(quick_strings: None) -> None:
-    rows = string_probability.string_sums.take(Lab(Path(), (), True))
+    rows = string_probability.string_sums.take(Lab(Path(), (), "quick"))
     assert len(rows) == 3 * 2 * 2 * 5
     for row in rows:
         if row["way"] != WHOLE_TEXT or row["length"] == 1:  # one token is predicted from the first alone

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from mingpt.core.run_files.reading import read_lines
 from mingpt.data.tokenizers import TOKENIZERS
 from mingpt.experiments import commands, trials
-from mingpt.experiments.base import Cell, Experiment, Lab, read_by
+from mingpt.experiments.base import FORMS, Cell, Experiment, Lab, read_by
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.measurements import kv_cache, score_functions, symmetries, window_cost
 from mingpt.model import FAMILIES
@@ -20,7 +20,7 @@ from mingpt.runs.run import train
 from mingpt.training.trainer_config import UNREAD
 
 CADENCES = ("trainer.resume", "trainer.resume_changed")
-ALL = [(name, quick) for name in EXPERIMENTS for quick in (False, True)]
+ALL = [(name, form) for name in EXPERIMENTS for form in FORMS]
 
 
 def spelled(settings: dict[str, Any]) -> set[str]:
@@ -40,38 +40,38 @@ def spelled(settings: dict[str, Any]) -> set[str]:
     return needed - unread
 
 
-@pytest.mark.parametrize(("name", "quick"), ALL)
-def test_arm_counts_on_a_default(name: str, quick: bool) -> None:
-    for arm, stages in EXPERIMENTS[name].stages(quick).items():
+@pytest.mark.parametrize(("name", "form"), ALL)
+def test_arm_counts_on_a_default(name: str, form: str) -> None:
+    for arm, stages in EXPERIMENTS[name].stages(form).items():
         for stage in stages:
             assert spelled(stage) - stage.keys() == set(), arm
             trials.config_of(stage)
 
 
-@pytest.mark.parametrize(("name", "quick"), ALL)
-def test_shared_setting_is_read_by_no_arm(name: str, quick: bool) -> None:
+@pytest.mark.parametrize(("name", "form"), ALL)
+def test_shared_setting_is_read_by_no_arm(name: str, form: str) -> None:
     found = EXPERIMENTS[name]
-    read = {key for stages in found.stages(quick).values() for stage in stages for key in stage}
+    read = {key for stages in found.stages(form).values() for stage in stages for key in stage}
     if found.arms:
-        assert {*found.common, *(found.quick if quick else ())} <= read
+        assert {*found.common, *found.form(form).settings} <= read
 
 
-@pytest.mark.parametrize(("name", "quick"), ALL)
-def test_arms_are_alike(name: str, quick: bool) -> None:
-    arms = EXPERIMENTS[name].stages(quick)
+@pytest.mark.parametrize(("name", "form"), ALL)
+def test_arms_are_alike(name: str, form: str) -> None:
+    arms = EXPERIMENTS[name].stages(form)
     assert len({str(stages) for stages in arms.values()}) == len(arms)
     assert EXPERIMENTS[name].question.endswith("?")
     assert arms or EXPERIMENTS[name].measurements
-    assert commands.show(EXPERIMENTS[name], quick).startswith(EXPERIMENTS[name].question)
+    assert commands.show(EXPERIMENTS[name], form).startswith(EXPERIMENTS[name].question)
 
 
 def test_published_record_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("results/window-quick").mkdir(parents=True)
-    assert "published" not in commands.show(EXPERIMENTS["window"], False)
+    assert "published" not in commands.show(EXPERIMENTS["window"], "standard")
     Path("results/window-quick/report.html").write_text("a page")
-    for quick in (False, True):
-        assert "published: results/window-quick/report.html" in commands.show(EXPERIMENTS["window"], quick)
+    for form in FORMS:
+        assert "published: results/window-quick/report.html" in commands.show(EXPERIMENTS["window"], form)
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +80,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory, text_file: Path, tiny: dict[st
     folder = tmp_path_factory.mktemp("lab")
     arms = {"RoPE": [{"model.rope": True}], "learned": [{"model.rope": False}]}
     experiment = Experiment(name="t", question="?", hypothesis="", arms=arms, common={**tiny, "trainer.eval_every": 1})
-    text = trials.text_of(experiment, folder, str(text_file), False)
-    cells = trials.cells(experiment, folder, text, [1], False, {})
+    text = trials.text_of(experiment, folder, str(text_file), "standard")
+    cells = trials.cells(experiment, folder, text, [1], "standard", {})
     for cell in cells:
         train(cell.configs[0])
-    return Lab(folder, cells, True)
+    return Lab(folder, cells, "quick")
 
 
 @pytest.mark.parametrize("name", ["loss-by-step", "extrapolation", "loss-by-position", "samples"])
@@ -108,7 +108,7 @@ def test_extrapolation_is_of_other_weights(lab: Lab) -> None:
 
 
 def test_symmetry_is_where_theory_has_none() -> None:
-    rows = symmetries.asymmetry.take(Lab(Path(), (), True))
+    rows = symmetries.asymmetry.take(Lab(Path(), (), "quick"))
     most = {case: max(row["scores"] for row in rows if row["case"] == case) for case in {row["case"] for row in rows}}
     least = {case: min(row["weights"] for row in rows if row["case"] == case) for case in most}
     assert most.pop("W_q, W_k free") > 1
@@ -142,7 +142,7 @@ def test_slope_of_a_known_power_is_missed() -> None:
 @pytest.mark.parametrize("name", ["gqa", "window", "attention", "cache"])
 def test_timing_leaves_nothing_to_draw(name: str) -> None:
     for measurement in EXPERIMENTS[name].measurements:
-        rows = measurement.take(Lab(Path(), (), True))
+        rows = measurement.take(Lab(Path(), (), "quick"))
         assert rows
         if measurement.draw:
             measurement.draw(rows, Figure(), Palette())
@@ -150,7 +150,7 @@ def test_timing_leaves_nothing_to_draw(name: str) -> None:
 
 def test_cache_writes_another_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kv_cache, "ARMS", {"window": {"rope": True, "window": 8}})
-    rows = kv_cache.same_text.take(Lab(Path(), [Cell("", 0, (), ())], True))
+    rows = kv_cache.same_text.take(Lab(Path(), [Cell("", 0, (), ())], "quick"))
     assert {row["differing"] for row in rows} == {0}
 
 
@@ -168,12 +168,12 @@ def test_figure_of_timings_names_steps_of_training(name: str) -> None:
 def test_quick_form_is_called_smaller_where_it_is_not(name: str) -> None:
     """And the full form larger and trained for longer, as a page says of an experiment with arms."""
     experiment, text = EXPERIMENTS[name], trials.Text("t.txt", "0", 9)
-    small = smallness({**trials.defined(experiment, text, True), "seeds": 3})
-    assert smallness({**trials.defined(experiment, text, False), "seeds": 3}) == ""
+    small = smallness({**trials.defined(experiment, text, "quick"), "seeds": 3})
+    assert smallness({**trials.defined(experiment, text, "full"), "seeds": 3}) == ""
     if not experiment.arms:
         assert bool(small) == any(each.smaller for each in experiment.measurements)
         return
-    quick, full = (experiment.stages(quick) for quick in (True, False))
+    quick, full = (experiment.stages(form) for form in ("quick", "full"))
     for size in ("trainer.max_iters", "model.n_embd"):
         most = [max(sum(stage.get(size, 0) for stage in stages) for stages in arms.values()) for arms in (quick, full)]
         assert most[0] < most[1], size
@@ -182,4 +182,4 @@ def test_quick_form_is_called_smaller_where_it_is_not(name: str) -> None:
 def test_symmetry_is_called_smaller_in_its_quick_form() -> None:
     for measurement in EXPERIMENTS["symmetry"].measurements:
         assert measurement.take(None)  # type: ignore[arg-type]  # which so doesn't ask whether to be quick
-    assert smallness(trials.defined(EXPERIMENTS["symmetry"], trials.Text("t.txt", "0", 9), True)) == ""
+    assert smallness(trials.defined(EXPERIMENTS["symmetry"], trials.Text("t.txt", "0", 9), "quick")) == ""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mingpt.cli import main
-from mingpt.experiments import summarize, trials
+from mingpt.experiments import arguments, summarize, trials
 from mingpt.experiments.base import DEFAULTS, Experiment, Measurement
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.runner import Wish, carry_out
@@ -33,6 +33,7 @@ def known(experiment: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     wanted = experiment(measurements=(far,))
     monkeypatch.setitem(EXPERIMENTS._entries, wanted.name, wanted)
+    monkeypatch.setattr(arguments, "questions", lambda: {wanted.name: wanted.question})
     return wanted
 
 
@@ -97,7 +98,7 @@ def test_show_prints_the_result_of_a_finished_experiment(
 
 @pytest.mark.parametrize("quick", [True, False])
 def test_smallness_counts_settings_that_no_run_reads(quick: bool) -> None:
-    definition = trials.defined(EXPERIMENTS["rnn"], trials.Text("t.txt", "0", 9), quick)
+    definition = trials.defined(EXPERIMENTS["rnn"], trials.Text("t.txt", "0", 9), "quick" if quick else "full")
     said = smallness({**definition, "seeds": 3})
     assert said == ("Quick form: 800 steps of a 1 to 2-layer model, 3 seeds" if quick else "")
     (counting,) = definition["arms"]["6-gram"]
@@ -108,19 +109,19 @@ def test_smallness_counts_settings_that_no_run_reads(quick: bool) -> None:
 
 
 def test_form_that_was_not_meant_is_published(known: Experiment, capsys: Any) -> None:
-    for name in ("tiny", "tiny-quick"):
+    for name in ("tiny", "tiny-full"):
         folder = Path("out/experiments") / name
         folder.mkdir(parents=True)
         (folder / "record.json").write_text(json.dumps({"name": "tiny", "arms": {"a": []}, "seeds": 2}))
     said = {}
-    for words in ((), ("--quick",), ("tiny",), ("tiny", "--quick"), ("--quick", "tiny")):
+    for words in ((), ("--full",), ("tiny",), ("tiny", "--full"), ("--full", "tiny")):
         main.main(["experiment", "publish", *words])
         told = "".join(capsys.readouterr())
-        said[words] = [name for name in ("tiny", "tiny-quick") if f"out/experiments/{name}: it is" in told]
+        said[words] = [name for name in ("tiny", "tiny-full") if f"out/experiments/{name}: it is" in told]
     assert said == {
-        (): ["tiny", "tiny-quick"],
-        ("--quick",): ["tiny-quick"],
+        (): ["tiny", "tiny-full"],
+        ("--full",): ["tiny-full"],
         ("tiny",): ["tiny"],
-        ("tiny", "--quick"): ["tiny-quick"],
-        ("--quick", "tiny"): ["tiny-quick"],
+        ("tiny", "--full"): ["tiny-full"],
+        ("--full", "tiny"): ["tiny-full"],
     }

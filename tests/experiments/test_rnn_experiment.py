@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 from mingpt.experiments import drawings, trials
-from mingpt.experiments.base import Experiment, Sizes
+from mingpt.experiments.base import FORMS, Experiment, Sizes
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.measurements import associative_recall, sensitivity
 from mingpt.experiments.runner import Wish, carry_out
@@ -31,10 +31,10 @@ def parameters(settings: dict[str, Any]) -> int:
     return model.parameter_count
 
 
-@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["rnn", "birnn"])
-def test_arms_are_of_unlike_sizes(name: str, quick: bool) -> None:
-    arms = {arm: stages[-1] for arm, stages in EXPERIMENTS[name].stages(quick).items()}
+def test_arms_are_of_unlike_sizes(name: str, form: str) -> None:
+    arms = {arm: stages[-1] for arm, stages in EXPERIMENTS[name].stages(form).items()}
     sizes = {arm: parameters(stage) for arm, stage in arms.items() if stage["model.type"] != "ngram"}
     assert len(sizes) >= 3
     assert max(sizes.values()) < 1.02 * min(sizes.values()), sizes
@@ -52,17 +52,17 @@ def test_recall_is_of_unlike_sizes() -> None:
 def test_shared_settings_reach_a_family_that_reads_none_or_own_ones_are_dropped() -> None:
     arms = {"network": [{"model.type": "gpt"}], "counts": [{"model.type": "ngram", "model.order": 2}]}
     shared = {"trainer.max_iters": 7, "model.n_embd": 8, "data.block_size": 4, "model.cell": "gru"}
-    made = Experiment(name="t", question="?", hypothesis="", arms=arms, common=shared).stages(False)
+    made = Experiment(name="t", question="?", hypothesis="", arms=arms, common=shared).stages("full")
     assert made["counts"] == [{"data.block_size": 4, **arms["counts"][0]}]
     assert made["network"] == [{**{k: v for k, v in shared.items() if k != "model.cell"}, "model.type": "gpt"}]
     refused = Experiment(
         name="t", question="?", hypothesis="", arms={"c": [{**arms["counts"][0], "trainer.max_iters": 7}]}
     )
     with pytest.raises(Exception, match=r"trainer.max_iters=7: is not read by model.type=ngram"):
-        trials.config_of(refused.stages(False)["c"][0])
+        trials.config_of(refused.stages("full")["c"][0])
     wrong = Experiment(name="t", question="?", hypothesis="", arms=arms, common={"model.n_embdd": 8})
     with pytest.raises(Exception, match="no such setting"):
-        trials.config_of(wrong.stages(False)["counts"][0])
+        trials.config_of(wrong.stages("full")["counts"][0])
 
 
 class Remembers(LanguageModel):
@@ -167,7 +167,7 @@ def test_rnn_experiment_loses_an_arm(
     experiment = small_form("rnn")
     folder = tmp_path / "exp"
     page = carried_out(experiment, folder)
-    arms = list(experiment.stages(True))
+    arms = list(experiment.stages("quick"))
     assert all(arm in page for arm in arms)
     for name in ("loss-by-position", "sensitivity-by-distance"):
         assert {row["arm"] for row in drawings.measured(folder, name)} == set(arms), name
@@ -187,17 +187,17 @@ def lasts(cells: list[Any], arm: str, seconds: float) -> None:
     """Its steps took so long each, whatever this machine says."""
     for path in [cell.folders[-1] / "metrics.jsonl" for cell in cells if cell.arm == arm]:
         lines = [json.loads(line) for line in path.read_text().splitlines()]
-        told = [{**line, "seconds": seconds * line["step"]} for line in lines]
+        told = [{**line, **dict.fromkeys(("seconds", "cpu_seconds"), seconds * line["step"])} for line in lines]
         path.write_text("".join(json.dumps(line) + "\n" for line in told))
 
 
 def test_counting_shortens_the_view_at_equal_seconds(
     text_file: Path, tmp_path: Path, here: Any, small_form: Any
 ) -> None:
-    experiment = replace(small_form("rnn"), learning_rates=None, measurements=())
-    kept = {arm: stages for arm, stages in (experiment.quick_arms or {}).items() if arm in ("GRU", "6-gram")}
-    experiment = replace(experiment, quick_arms=kept, quick_seeds=1)
-    wish = Wish(folder=tmp_path / "exp", command="test", data=str(text_file), quick=True)
+    experiment = small_form("rnn")
+    kept = {arm: stages for arm, stages in experiment.quick.arms.items() if arm in ("GRU", "6-gram")}
+    experiment = replace(experiment, quick=replace(experiment.quick, arms=kept, learning_rates=()), measurements=())
+    wish = Wish(folder=tmp_path / "exp", command="test", data=str(text_file), form="quick")
     cells: list[Any] = []
     carry_out(experiment, wish, conclude=lambda e, f, c: cells.extend(c), launch=here)
     lasts(cells, "GRU", 10.0)

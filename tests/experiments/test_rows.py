@@ -57,7 +57,7 @@ def test_mistake_of_ours_is_told_as_a_damaged_file(tmp_path: Path) -> None:
 def test_rows_are_taken_that_are_then_refused(tmp_path: Path) -> None:
     wrong = Measurement("far", lambda lab: [{"arm": None}], row={"arm": str})
     with pytest.raises(AssertionError, match="far: arm must be text, is null"):
-        runner._measure([wrong], Lab(tmp_path, (), True))
+        runner._measure([wrong], Lab(tmp_path, (), "quick"))
     assert not (tmp_path / "measurements.jsonl").exists()
 
 

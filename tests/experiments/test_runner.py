@@ -14,7 +14,7 @@ from mingpt.core.atomic_io import locked
 from mingpt.core.errors import CheckpointError, NotFiniteError, UsageError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.experiments import drawings, trials
-from mingpt.experiments.base import NO_PART, Experiment, Lab, Measurement
+from mingpt.experiments.base import NO_PART, Experiment, Form, Lab, Measurement
 from mingpt.report.experiment_files import read_record
 from mingpt.report.palette import Palette
 from mingpt.runs import checkpoint
@@ -215,8 +215,8 @@ def test_n_gram_lines_are_drawn_where_they_do_not_belong(tmp_path: Path) -> None
 
 
 def test_quick_takes_the_whole_text_or_the_long_arms(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
-    one = experiment(quick={"trainer.max_iters": 1}, quick_arms={"RoPE": [{}]}, quick_seeds=1, quick_characters=300)
-    go(one, quick=True)
+    one = experiment(quick=Form(settings={"trainer.max_iters": 1}, arms={"RoPE": [{}]}, seeds=1, characters=300))
+    go(one, form="quick")
     assert [config.trainer.max_iters for config in here.trained] == [1]
     assert len(Path(here.trained[0].data.path).read_text()) == 300
     assert read_record(tmp_path / "exp")["text"]["characters"] == 300

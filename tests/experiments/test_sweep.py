@@ -103,7 +103,7 @@ def sweep(here: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
         said: list[str] = []
         concluded: list[tuple[str, int]] = []
         with (
-            mock.patch.object(runner, "in_process_of_its_own", lambda *args, threads: here(*args)),
+            mock.patch.object(runner, "in_process_of_its_own", lambda *args, **how: here(*args)),
             messages(said.append, "mingpt.experiments"),
         ):
             code = sweep_command.command(

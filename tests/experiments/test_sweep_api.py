@@ -16,7 +16,7 @@ from mingpt.runs.config import Config
 @pytest.fixture(autouse=True)
 def in_this_process(here: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
-    with mock.patch.object(runner, "in_process_of_its_own", lambda *args, threads: here(*args)):
+    with mock.patch.object(runner, "in_process_of_its_own", lambda *args, **how: here(*args)):
         yield
 
 

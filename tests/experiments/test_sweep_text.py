@@ -29,7 +29,7 @@ def sweep(here: Any, tiny_flags: list[str], tmp_path: Path, monkeypatch: pytest.
         said: list[str] = []
         flags = [*tiny_flags, "--seeds=1", "--folder=S", *words, vary]
         with (
-            mock.patch.object(runner, "in_process_of_its_own", lambda *args, threads: here(*args)),
+            mock.patch.object(runner, "in_process_of_its_own", lambda *args, **how: here(*args)),
             messages(said.append, "mingpt.experiments"),
         ):
             return sweep_command.command(flags, "chargpt", lambda *told: None), said

@@ -64,6 +64,13 @@ class RunRecord:
     def last(self) -> Record:
         return self.metrics[-1]
 
+    def compute(self, line: Record) -> float:
+        """Seconds of computing up to a record: on a CPU those of the process, which other processes don't lengthen,
+        where the run has them; else those inside training steps."""
+        device = str(self.environment.get("device", ""))
+        key = "cpu_seconds" if device.startswith("cpu") and "cpu_seconds" in self.last else "seconds"
+        return float(line.get(key, 0.0))
+
     @property
     def counted(self) -> bool:
         """Whether it learned all at once, by counting: no learning rate is on record."""
@@ -101,7 +108,7 @@ class RunRecord:
         return Curve(
             seed=self.seed,
             steps=[line["step"] for line, _ in points],
-            seconds=[line.get("seconds", 0.0) for line, _ in points],
+            seconds=[self.compute(line) for line, _ in points],
             losses=[loss for _, loss in points],
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from mingpt.core.run_files.curves import moving_average
 from mingpt.core.run_files.reading import Record
 
-OF_A_STEP = ("step", "tokens", "seconds")
+OF_A_STEP = ("step", "tokens", "seconds", "cpu_seconds")
 JUDGED = ("val_loss", "val_loss_part", "bits_per_byte", "bits_per_byte_part", "pseudo_nats", "pseudo_nats_part")
 SMOOTHED = "train_loss_smoothed"  # stands in for the training loss in records that are kept
 KEPT = (*OF_A_STEP, *JUDGED, SMOOTHED)

@@ -61,11 +61,9 @@ def _draw_losses(rows: list[Row], figure: Any, look: Palette) -> None:
 
 
 def _leaks(lab: Lab) -> list[Row]:
-    """For each arm's first seed, a row an output: how far each input, replaced, moves it."""
+    """A row an output: how far each input, replaced, moves it."""
     rows = []
     for cell, trained, corpus in last_runs(lab):
-        if cell.seed != min(each.seed for each in lab.cells):
-            continue
         ids = corpus.data.held_out[: min(SHOWN, trained.model.config.block_size)]
         map_ = influence(trained.model, torch.from_numpy(ids.astype("int64")))
         for output, moved in enumerate(map_.tolist()):
@@ -148,6 +146,8 @@ leak_map = Measurement(
     _found_leaks,
     _brief_leaks,
     of_runs=True,
+    of_model=True,
+    first_seed=True,
     row=OF_OUTPUTS,
     caption="Which inputs (columns) move which predictions (rows). Blue: an earlier input or the last one, as it may "
     "be; red, above the diagonal: a later input, which the prediction must not see.",

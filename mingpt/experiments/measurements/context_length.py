@@ -112,14 +112,13 @@ def _draw_by_position(rows: list[Row], figure: Any, look: Palette) -> None:
 
 
 def _side_by_side(lab: Lab) -> list[Row]:
-    """What each arm's first seed writes after one prompt; its spelled part, where the text lacks a character of it."""
+    """What a model writes after one prompt; its spelled part, where the text lacks a character of it."""
     rows = []
     for cell, trained, _ in last_runs(lab):
-        if cell.seed == min(each.seed for each in lab.cells):
-            prompt = "".join(letter for letter in PROMPT if letter in known(trained))
-            rows.append(
-                {"arm": cell.arm, "prompt": prompt, "text": trained.generate(prompt, 300, seed=0, past_block="exact")}
-            )
+        prompt = "".join(letter for letter in PROMPT if letter in known(trained))
+        rows.append(
+            {"arm": cell.arm, "prompt": prompt, "text": trained.generate(prompt, 300, seed=0, past_block="exact")}
+        )
     return rows
 
 
@@ -171,6 +170,7 @@ extrapolation = Measurement(
     _draw_extrapolation,
     _found_extrapolation,
     of_runs=True,
+    of_model=True,
     row=OF_BLOCKS,
     caption="Validation loss in blocks as long as in training and longer. Line: mean of the seeds; shaded: "
     "their range.",
@@ -181,9 +181,18 @@ loss_by_position = Measurement(
     _draw_by_position,
     _found_by_position,
     of_runs=True,
+    of_model=True,
     caption="Validation loss at each position of a block: mean over seeds and blocks. Dashed across: what n-gram "
     "models reach on the same text.",
     row=OF_POSITIONS,
     beside_counts=True,
 )
-side_by_side = Measurement("samples", _side_by_side, finding=_found_side_by_side, of_runs=True, row=OF_SAMPLES)
+side_by_side = Measurement(
+    "samples",
+    _side_by_side,
+    finding=_found_side_by_side,
+    of_runs=True,
+    of_model=True,
+    first_seed=True,
+    row=OF_SAMPLES,
+)

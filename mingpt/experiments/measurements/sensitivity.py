@@ -100,4 +100,13 @@ CAPTION = (
     "places of the validation text; shaded: range of the seeds. A line that ends is exactly 0 from there on, or below "
     f"{ROUNDING:.0e}, which is rounding."
 )
-sensitivity = Measurement("sensitivity-by-distance", _take, _draw, _found, of_runs=True, row=ROW, caption=CAPTION)
+sensitivity = Measurement(
+    "sensitivity-by-distance",
+    _take,
+    _draw,
+    _found,
+    of_runs=True,
+    of_model=True,
+    row=ROW,
+    caption=CAPTION,
+)

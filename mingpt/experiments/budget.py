@@ -1,0 +1,107 @@
+"""What an experiment will take, before it runs: its trials, and hours from a few measured steps of every variant."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from mingpt.core.errors import DataError
+from mingpt.data.prepared_folder import is_prepared
+from mingpt.distributed.threads import usable_threads
+from mingpt.experiments import trials as plan
+from mingpt.experiments.base import Cell, Experiment
+from mingpt.model import build
+from mingpt.models.base import LanguageModel
+from mingpt.report.formatting import counted
+from mingpt.runs.config import Config
+from mingpt.runs.text_origin import sha256_of
+from mingpt.trainer import Trainer
+from mingpt.utils import cpu_threads, pick_device
+
+STEPS = 2  # measured of each stage, after one that warms up
+VOCABULARY = 65  # about what a text of characters has
+HELD_OUT = 111_540  # tokens of tinyshakespeare that the last evaluation takes
+FORWARD = 1 / 3  # of a training step: what an evaluation of as many tokens takes
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one variant: trials left, of all; CPU seconds of one, as far as steps and evaluations say."""
+
+    arm: str
+    left: int
+    trials: int
+    seconds: float
+
+
+def lines(experiment: Experiment, form: str, kept: Path) -> Iterator[str]:
+    """What a person should know before they start it; nothing of an experiment without trials.
+
+    Args:
+        kept: where records of finished trials lie.
+    """
+    costs = list(costs_of(experiment, form, kept))
+    if not costs:
+        return
+    trials, left = (sum(getattr(cost, name) for cost in costs) for name in ("trials", "left"))
+    rates = len(experiment.rates_of(form))
+    hours = sum(cost.seconds * (cost.left + (rates if cost.left and cost.seconds else 0)) for cost in costs) / 3600
+    cores, device = usable_threads(), pick_device(_device(experiment, form)).type
+    for cost in costs:
+        yield f"  {cost.arm}: {cost.seconds:,.0f} s of one core a trial, {cost.left} of {cost.trials} left"
+    more = f", and {rates} per variant to choose its learning rate" if rates else ""
+    spent = f"{hours:.1f} hours" + (f" of one core, {hours / cores:.1f} of {cores}" if device == "cpu" else "")
+    yield f"{counted(trials, 'trial')}, {trials - left} finished{more}; about {spent}, measured just now on {device}"
+
+
+def costs_of(experiment: Experiment, form: str, kept: Path) -> Iterator[Cost]:
+    """The cost of each variant, in order."""
+    seeds = range(1, experiment.seeds_of(form) + 1)
+    finished = {path.stem for path in kept.glob("*.json")}
+    by_arm: dict[str, list[Cell]] = {}
+    for cell in _cells(experiment, form, seeds):
+        by_arm.setdefault(cell.arm, []).append(cell)
+    for arm, cells in by_arm.items():
+        seconds = sum(_seconds(config) for config in cells[0].configs)
+        yield Cost(arm, sum(cell.id not in finished for cell in cells), len(cells), seconds)
+
+
+def _cells(experiment: Experiment, form: str, seeds: range) -> list[Cell]:
+    data = experiment.form(form).data
+    try:
+        digest = "" if is_prepared(data) else sha256_of(data)
+    except DataError:
+        digest = ""
+    return plan.cells(experiment, Path("budget"), plan.Text(data, digest, None), seeds, form, {})
+
+
+def _device(experiment: Experiment, form: str) -> str:
+    return str(next(iter(experiment.stages(form).values()))[0].get("trainer.device", "auto"))
+
+
+def _seconds(config: Config) -> float:
+    """Of one stage: CPU seconds on a CPU, else wall seconds; 0 of what is counted in one step."""
+    model = build(replace(config.model, vocab_size=VOCABULARY, block_size=config.data.block_size), 0)
+    if model.fits_by_counting:
+        return 0.0
+    step = _step_seconds(config, model)
+    tokens = config.trainer.batch_size * config.data.block_size
+    looks = config.trainer.max_iters // config.trainer.eval_every if config.trainer.eval_every else 0
+    evaluated = looks * config.trainer.eval_tokens + HELD_OUT
+    return step * (config.trainer.max_iters + FORWARD * evaluated / tokens)
+
+
+def _step_seconds(config: Config, model: LanguageModel) -> float:
+    device = pick_device(config.trainer.device)
+    shape = (config.trainer.batch_size, config.data.block_size + 1)
+    ids = torch.randint(VOCABULARY, shape, generator=torch.Generator().manual_seed(0))
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    with cpu_threads(1):
+        trainer = Trainer(config.trainer, model.to(device), lambda step: (ids[:, :-1], ids[:, 1:]), device=device)
+        trainer.step()
+        began = clock()
+        for _ in range(STEPS):
+            trainer.step()
+        return (clock() - began) / STEPS

@@ -1,0 +1,143 @@
+"""Finished trials are kept as small files, shared by experiments, and named by what makes them what they are."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mingpt.core.run_files.reading import read_lines
+from mingpt.experiments import budget, trial_records
+from mingpt.experiments.base import NO_PART, Experiment, Form, Measurement, settings_of
+from mingpt.experiments.catalogue import EXPERIMENTS
+from mingpt.experiments.identity import NEUTRAL, NO_RESULT, trial_id
+from mingpt.experiments.trials import config_of
+from mingpt.runs.config import Config
+
+Make = Callable[..., Experiment]
+
+
+def _parameters(lab: Any) -> list[dict[str, Any]]:
+    """A row that only a trained model can give."""
+    assert len(lab.cells) == 1
+    return [
+        {"arm": cell.arm, "seed": cell.seed, "found": (cell.folders[-1] / "checkpoints").exists()} for cell in lab.cells
+    ]
+
+
+OF_MODEL = Measurement("of-model", _parameters, of_runs=True, of_model=True)
+ONCE = Measurement("once", _parameters, of_runs=True, of_model=True, first_seed=True)
+
+
+def rows(folder: Path, name: str) -> list[tuple[str, int]]:
+    return [
+        (row["arm"], row["seed"]) for row in read_lines(folder / "measurements.jsonl") if row["measurement"] == name
+    ]
+
+
+def test_experiments_share_trials_through_their_records(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    one = experiment(measurements=(OF_MODEL, ONCE))
+    go(one, kept=kept)
+    assert len(here.trained) == len(list(kept.glob("*.json"))) == 4
+    assert rows(tmp_path / "exp", "once") == [("RoPE", 1), ("learned", 1)]
+    here.trained.clear()
+    other = experiment(name="other", arms={"rotary": [{"model.rope": True}]}, measurements=(OF_MODEL, ONCE))
+    _, told = go(other, kept=kept, folder=tmp_path / "other", seeds=3)
+    assert here.seen == ["rotary/seed-3"]
+    assert [cell.seed for cell in told.concluded] == [1, 2, 3]
+    assert rows(tmp_path / "other", "of-model") == [("rotary", 1), ("rotary", 2), ("rotary", 3)]
+    assert not (tmp_path / "other/cells/rotary/seed-1/checkpoints").exists()
+    ours, theirs = (
+        read_lines(tmp_path / home / "seed-1/metrics.jsonl")[-1] for home in ("exp/cells/RoPE", "other/cells/rotary")
+    )
+    assert theirs["val_loss"] == pytest.approx(ours["val_loss"], abs=1e-5)
+
+
+def test_lost_checkout_goes_on_from_the_records(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+    kept, stages = tmp_path / "kept", [{"trainer.max_iters": 3}, {"data.block_size": 12}]
+    one = experiment(arms={"RoPE": stages}, seeds=1, measurements=(OF_MODEL,))
+    go(one, kept=kept)
+    shutil.rmtree(tmp_path / "exp")
+    here.trained.clear()
+    outcome, told = go(one, kept=kept)
+    assert (outcome.failed, here.seen, len(told.concluded)) == ({}, [], 1)
+    assert read_lines(tmp_path / "exp/cells/RoPE/seed-1/stage-1/metrics.jsonl")[-1]["step"] == 3
+    go(one, kept=kept)
+    assert here.seen == []
+
+
+def test_record_is_small_and_holds_no_weights(go: Any, experiment: Make, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    go(experiment(arms={"RoPE": [{"trainer.max_iters": 300, "trainer.save_every": 0}]}, seeds=1), kept=kept)
+    (path,) = kept.glob("*.json")
+    record = trial_records.read(path)
+    assert len(record["stages"][0]["metrics"]) <= trial_records.LINES + 2
+    assert {"cpu_seconds", "val_loss"} <= record["stages"][0]["metrics"][-1].keys()
+    assert path.stat().st_size < 30_000
+    assert str(tmp_path) not in path.read_text()
+
+
+def test_trials_alone_are_trained_without_measuring(go: Any, experiment: Make, tmp_path: Path) -> None:
+    timed = Measurement("timed", lambda lab: pytest.fail("it was measured"))
+    _, told = go(experiment(measurements=(timed,)), trials_only=True)
+    assert told.concluded == []
+    assert len(list((tmp_path / "exp/cells").glob("*/seed-*/trial.json"))) == 4
+
+
+def test_failed_measurement_of_a_model_fails_its_trial_alone(go: Any, experiment: Make) -> None:
+    def take(lab: Any) -> list[dict[str, Any]]:
+        return [{"x": 1 / (lab.cells[0].seed - 1)}]
+
+    outcome, told = go(experiment(measurements=(Measurement("of-model", take, of_runs=True, of_model=True),)))
+    assert sorted(cell.seed for cell in outcome.failed) == [1, 1]
+    assert [cell.seed for cell in told.concluded] == [2, 2]
+
+
+def test_id_ignores_defaults_that_are_added_or_move() -> None:
+    stage = {"model.type": "rnn", "model.cell": "gru", "trainer.max_iters": 7, "trainer.optimizer": "adamw"}
+    id_ = trial_id([stage], [{"text": "0"}], 1)
+    spelled = {**stage, **{key: value for key, value in NEUTRAL.items() if key not in stage}}
+    assert trial_id([spelled], [{"text": "0"}], 1) == id_
+    assert trial_id([{**stage, "trainer.save_every": 9}], [{"text": "0"}], 1) == id_
+    assert trial_id([{**stage, "trainer.matrix_momentum": 0.9}], [{"text": "0"}], 1) == id_  # AdamW has none
+    others = [
+        {"model.cell": "lstm"},
+        {"trainer.betas": (0.9, 0.99)},
+        {"trainer.optimizer": "muon"},
+        {"model.n_embd": 9},
+    ]
+    ids = {trial_id([{**stage, **other}], [{"text": "0"}], 1) for other in others}
+    assert len(ids | {id_, trial_id([stage], [{"text": "1"}], 1), trial_id([stage], [{"text": "0"}], 2)}) == 7
+    assert trial_id([{**stage, "trainer.betas": (0.9, 0.95)}], [{"text": "0"}], 1) == id_
+
+
+def test_every_setting_has_a_neutral_value_for_ids() -> None:
+    """One that is added needs the value with which trials that are finished stay the same."""
+    left_out = {*NO_PART, *NO_RESULT, "data.path"}
+    known = {key for key in Config().flat() if key not in left_out and not key.startswith("wandb.")}
+    assert known == NEUTRAL.keys()
+
+
+def test_ids_of_published_trials_never_change() -> None:
+    stages = [settings_of(config_of(each)) for each in EXPERIMENTS["rope"].stages("standard")["RoPE, two stages"]]
+    assert trial_id(stages, [{"text": "0"}] * 2, 1) == "cc61e5181d533b46"
+
+
+def test_rope_experiments_share_their_trials() -> None:
+    stages = {name: EXPERIMENTS[name].stages("standard") for name in ("rope", "rope-gqa")}
+    assert stages["rope"]["learned, two stages"] == stages["rope-gqa"]["absolute+MHA"]
+    assert stages["rope"]["RoPE, two stages"] == stages["rope-gqa"]["RoPE+MHA"]
+
+
+def test_budget_names_trials_and_hours(experiment: Make, tiny: dict[str, Any], tmp_path: Path) -> None:
+    one = experiment(seeds=3, standard=Form(data="tinyshakespeare"))
+    said = list(budget.lines(one, "standard", tmp_path))
+    assert said[0].startswith("  RoPE: ")
+    assert said[-1].startswith("6 trials, 0 finished; about 0.0 hours of one core")
+    (cell, *_) = budget._cells(one, "standard", range(1, 2))
+    (tmp_path / f"{cell.id}.json").write_text(json.dumps({}))
+    assert "6 trials, 1 finished" in list(budget.lines(one, "standard", tmp_path))[-1]
+    assert list(budget.lines(experiment(arms={}, common={}), "standard", tmp_path)) == []
