@@ -11,7 +11,7 @@ import os
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from mingpt.core.registry import did_you_mean
 from mingpt.core.safe_parsing import YAML_BYTES, parse_yaml, read_at_most
 from mingpt.core.shell import quoted
 
-ALONE = ("--help", "-h", "--print_config")  # take no value
+ALONE = ("help", "print_config")  # settings without a value
 SWITCHED = ("True", "False", "true", "false")  # what follows a switch that is no name
 PARSER_FLAGS = ("config", "help", "print_config")
 ELSEWHERE = {  # what other projects call a setting, where another one's name lies nearer by its letters, or none does
@@ -134,19 +134,11 @@ class Flags:
     def _words(self, argv: Sequence[str]) -> dict[str, list[str]]:
         """What stands on the line: key -> its values, in order."""
         words: dict[str, list[str]] = {}
-        rest = list(argv)
-        while rest:
-            word = "--help" if rest[0] == "-h" else rest[0]
-            del rest[0]
-            if not word.startswith("--"):
-                raise UsageError(f"{word!r}: settings are given as --{self._example(word)}")
-            key, equals, value = word[2:].partition("=")
+        for key, value in tokens(argv):
+            if not key:
+                raise UsageError(f"{value!r}: settings are given as --{self._example(value or '')}")
             self._check(key, f"--{key}", also=(*PARSER_FLAGS, "preset") if self._presets else PARSER_FLAGS)
-            if not equals and key not in ("help", "print_config"):
-                if not rest or rest[0].startswith("--"):
-                    raise UsageError(f"--{key}: needs a value, as --{key}=VALUE")
-                value = rest.pop(0)
-            words.setdefault(key, []).append(value)
+            words.setdefault(key, []).append(required(key, value))
         return words
 
     def _preset(self, name: str) -> Path:
@@ -231,27 +223,57 @@ def options_of(prog: str, about: str, kind: type[Options], argv: Sequence[str]) 
     return options
 
 
+def tokens(argv: Sequence[str], bare: Sequence[str] = ()) -> Iterator[tuple[str, str | None]]:
+    """Yield (setting, value) for each `--setting=value` or `--setting value`, and ("", word) for any other word.
+
+    The value is None where none follows, and of `--help` and `--print_config`.
+
+    Args:
+        bare: settings, as `--json`, that are switched on by their name alone, unless True or False follows.
+    """
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        key, equals, value = word.removeprefix("--").partition("=")
+        if word == "-h":
+            yield "help", None
+        elif not word.startswith("--") or not key:
+            yield "", word
+        elif equals:
+            yield key, value
+        elif word in bare:
+            yield key, rest.pop(0) if rest and rest[0] in SWITCHED else "True"
+        else:
+            alone = key in ALONE or not rest or rest[0] == "-h" or rest[0].startswith("--")
+            yield key, None if alone else rest.pop(0)
+
+
+def required(key: str, value: str | None) -> str:
+    """Return the value of a setting, "" of one that takes none.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if value is None and key not in ALONE:
+        raise UsageError(f"--{key}: needs a value, as --{key}=VALUE")
+    return value or ""
+
+
 def split_words(argv: Sequence[str], bare: Sequence[str] = ()) -> tuple[list[str], list[str]]:
     """Names and settings of a line, each setting with its value: `a --out f b` is (a, b) and (--out=f).
 
     Args:
-        bare: settings that are switched on by their name alone; a value that follows them is theirs all the same.
+        bare: as for `tokens`.
 
     Raises:
         UsageError: an empty name.
     """
-    names, flags, rest = [], [], list(argv)
-    while rest:
-        word = rest.pop(0)
+    names, flags = [], []
+    for key, value in tokens(argv, bare):
+        word = f"--{key}" if value is None else f"--{key}={value}" if key else value
         if not word.startswith("-"):
             require(word != "" and "\0" not in word, "folder", repr(word), "must name a folder")
-            names.append(word)
-        elif word in bare:
-            flags.append(f"{word}={rest.pop(0) if rest and rest[0] in SWITCHED else True}")
-        elif "=" not in word and word not in ALONE and rest and not rest[0].startswith("-"):
-            flags.append(f"{word}={rest.pop(0)}")
-        else:
-            flags.append(word)
+        (flags if word.startswith("-") else names).append(word)
     return names, flags
 
 

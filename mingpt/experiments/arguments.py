@@ -109,7 +109,7 @@ def _require_some(**numbers: int | None) -> None:
 def own_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The words that are the sweep's own, and those that are settings of its runs."""
     others, flags = split_words(words)
-    ours = [word for word in flags if word in ("--help", "-h") or word[2:].partition("=")[0] in OWN]
+    ours = [word for word in flags if word == "--help" or word[2:].partition("=")[0] in OWN]
     return ours, [*others, *(word for word in flags if word not in ours)]
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from mingpt.core.config_cli import required, tokens
 from mingpt.core.errors import UsageError
 from mingpt.core.paths import expanded
 from mingpt.experiments.base import Experiment, settings_of
@@ -165,18 +166,11 @@ def _of_arm(config: Config) -> dict[str, Any]:
 
 def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
     """`--key=value` or `--key value` as (key, value)."""
-    pairs, rest = [], list(words)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("--"):
+    pairs = list(tokens(words))
+    for key, word in pairs:
+        if not key:
             raise UsageError(f"{word!r}: settings are given as --model.window=16,64")
-        key, equals, value = word[2:].partition("=")
-        if not equals:
-            if not rest or rest[0].startswith("--"):
-                raise UsageError(f"--{key}: needs a value, as --{key}=VALUE")
-            value = rest.pop(0)
-        pairs.append((key, value))
-    return pairs
+    return [(key, required(key, value)) for key, value in pairs]
 
 
 def _is_list(key: str) -> bool:

@@ -27,7 +27,7 @@ from mingpt.core.paths import absolute, shown
 from mingpt.core.run_files.reading import Record, read_json
 from mingpt.core.run_files.records import HOME, OWN_FILES, check_run, is_run, newest_first, newest_run
 from mingpt.distributed.torchrun_env import DistConfig
-from mingpt.runs import checkpoint, scratch, text_origin
+from mingpt.runs import checkpoint, text_origin
 from mingpt.runs import config as settings
 from mingpt.runs.checkpoint import Checkpoint
 from mingpt.runs.config import Config
@@ -61,13 +61,10 @@ def opened(config: Config, launch: str | None = None) -> Iterator[tuple[Path, Ch
     folder = Path(absolute(folder))
     if resuming:
         _refuse_changes(config, folder)
-    _refuse_links(folder)
-    if resuming:
-        scratch.check(folder)
+    _require_own(folder)
     with _made(folder), locked(folder):
         if not resuming:
-            with scratch.beginning(folder):
-                yield folder, None
+            yield folder, None
             return
         remove_drafts(folder, OWN_FILES)
         begun = bool(checkpoint.steps(folder))
@@ -76,11 +73,15 @@ def opened(config: Config, launch: str | None = None) -> Iterator[tuple[Path, Ch
         yield folder, checkpoint.newest(folder) if begun else None
 
 
-def _refuse_links(folder: Path) -> None:
-    """Refuse to write through a link: what it leads to is somebody else's."""
-    for name in (*OWN_FILES, "loss.png", "wandb", LOCK, MARKER):
+def _require_own(folder: Path) -> None:
+    """Check that no file to append to is a link; folders may be, as `checkpoints` to a scratch disk.
+
+    Raises:
+        CheckpointError: one is.
+    """
+    for name in (*OWN_FILES, LOCK, MARKER):
         if (folder / name).is_symlink():
-            raise CheckpointError(f"{shown(folder / name)}: a link; a run folder holds its own files")
+            raise CheckpointError(f"{shown(folder / name)}: a link; only folders in a run folder may be links")
 
 
 def as_json(place: tuple[Path, Checkpoint | None]) -> list[str | None]:

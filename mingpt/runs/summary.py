@@ -13,7 +13,7 @@ from mingpt.data.dataset import Corpus
 from mingpt.model import FAMILIES
 from mingpt.models.base import EVERYONE, LanguageModel, ModelConfig
 from mingpt.report.formatting import counted, expected, millions
-from mingpt.runs import metrics_log, run_dir, scratch
+from mingpt.runs import metrics_log, run_dir
 from mingpt.runs.config import Config
 from mingpt.trainer import Trainer
 from mingpt.training.profiling import expected_memory, matrix_rate
@@ -50,8 +50,7 @@ def describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus, pro
     }
     attention = kernels(trainer.model.config, trainer.device)
     how = {"pieces_at_once": trainer.pieces}  # with the threads, what the rounding of a step depends on
-    linked = {scratch.IN_ENVIRONMENT: scratch.run_id(folder)} if scratch.run_id(folder) else {}
-    more = {**text, **linked, **trainer.ranks.described, **how, "model": model, "attention": attention}
+    more = {**text, **trainer.ranks.described, **how, "model": model, "attention": attention}
     run_dir.write_json(folder, "environment.json", metrics_log.environment(trainer.device, **more))
     run_dir.write_config(folder, config)  # last: where it lies, a run is
     logger.info(_announcement(trainer))

@@ -207,7 +207,7 @@ HARMS: dict[str, Harm] = {
     "baselines.json: not JSON": replacing("baselines.json", b"nats"),
     **{
         f"{name}: a link out": link(name, keeping=False)
-        for name in ("metrics.jsonl", "samples.jsonl", "baselines.json", "loss.png", "wandb", ".lock", "checkpoints")
+        for name in ("metrics.jsonl", "samples.jsonl", "baselines.json", "loss.png", "wandb", ".lock")
     },
 }
 

@@ -61,9 +61,9 @@ def test_orphan_that_still_trains_is_joined(go: Any, experiment: Make, tmp_path:
 
 
 HOLD = """
-import fcntl, sys, time
+import filelock, sys, time
 file = open(sys.argv[1], "a+b")
-fcntl.flock(file, fcntl.LOCK_EX)
+assert filelock.lock_descriptor(file.fileno())
 print("held", flush=True)
 time.sleep(60)
 """

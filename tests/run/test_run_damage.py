@@ -198,13 +198,6 @@ def test_manifest_leads_out_of_the_folder(copy: Path, newest: Path, path: str) -
             checkpoint.read(newest)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_link_is_followed(copy: Path, newest: Path, name: str) -> None:
-    shutil.move(newest / name, copy.parent / "elsewhere")
-    (newest / name).symlink_to(copy.parent / "elsewhere")
-    falls_back(copy)
-
-
 @pytest.fixture
 def pipe(newest: Path) -> Iterator[Path]:
     """A named pipe that nobody writes to, in the place of the manifest."""

@@ -25,6 +25,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
+FURTHER = {"trainer.schedule": "constant", "trainer.save_every": 1, "trainer.resume": True}
 NAMES = ("step", "tokens", "seconds", "wall_seconds", "model", "val_loss", "type", "vocabulary", "text", "text_sha256")
 OBJECTS = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=4)
 
@@ -200,29 +201,41 @@ def test_verb_draws_through_a_link_in_a_run_folder(copy: Path, name: str) -> Non
     assert precious.read_text() == "precious"
 
 
-def test_checkpoints_of_another_run_are_dropped_through_a_link(copy: Path, tiny: Any, tmp_path: Path) -> None:
-    """A save drops what is older or damaged; behind a link that would be another run's."""
-    other = Path(shutil.copytree(copy, tmp_path / "other"))
-    shutil.rmtree(copy / "checkpoints")
-    (copy / "checkpoints").symlink_to(other / "checkpoints")
-    before = sorted(other.rglob("*"))
-    resume = {"trainer.max_iters": 5, "trainer.schedule": "constant", "trainer.save_every": 1, "trainer.resume": True}
-    with pytest.raises(CheckpointError, match="checkpoints: a link to a folder that this run has not begun"):
-        run.train(tiny(copy, resume))
-    assert sorted(other.rglob("*")) == before
+@pytest.mark.parametrize("name", ["metrics.jsonl", "samples.jsonl", ".lock"])
+def test_no_file_is_appended_to_through_a_link(copy: Path, tiny: Any, tmp_path: Path, name: str) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (copy / name).unlink(missing_ok=True)
+    (copy / name).symlink_to(tmp_path / "precious")
+    with pytest.raises(CheckpointError, match="a link; only folders in a run folder may be links"):
+        run.train(tiny(copy, {**FURTHER, "trainer.max_iters": 5}))
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+@pytest.mark.parametrize("link", ["checkpoints", "."])
+def test_run_goes_on_behind_links_to_folders(tmp_path: Path, tiny: Any, trace: Any, link: str) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run" / link).parent.mkdir(exist_ok=True)
+    (tmp_path / "run" / link).symlink_to(tmp_path / "disk")
+    for steps, resumed in ((2, False), (4, True)):
+        run.train(tiny(tmp_path / "run", {**FURTHER, "trainer.max_iters": steps, "trainer.resume": resumed}))
+    assert run.load(tmp_path / "run").progress.step == 4
+    assert list((tmp_path / "disk").rglob("step_000004"))
+    run.train(tiny(tmp_path / "one", {**FURTHER, "trainer.max_iters": 4, "trainer.resume": False}))
+    assert trace(tmp_path / "run") == trace(tmp_path / "one")
 
 
 @pytest.mark.parametrize("step", [1, 9])
-def test_linked_checkpoint_is_read_or_emptied(copy: Path, tiny: Any, tmp_path: Path, step: int) -> None:
+def test_old_or_damaged_checkpoint_behind_a_link_is_dropped_by_its_link(
+    copy: Path, tiny: Any, tmp_path: Path, step: int
+) -> None:
     """Of a step before (to be dropped as old) and after (to be dropped as damaged) those that are there."""
     precious = Path(shutil.copytree(copy / "checkpoints" / "step_000003", tmp_path / "precious"))
     link = copy / "checkpoints" / f"step_{step:06d}"
     link.symlink_to(precious)
-    with pytest.raises(CheckpointError, match="a link; a run holds its own checkpoints"):
-        checkpoint.read(link)
+    if step == 9:
+        (precious / checkpoint.MANIFEST).write_text("{}")
     (copy / "checkpoints" / ".step_000009.tmp").symlink_to(precious)
-    resume = {"trainer.max_iters": 5, "trainer.schedule": "constant", "trainer.save_every": 1, "trainer.resume": True}
-    assert run.train(tiny(copy, resume)).progress.step == 5
+    assert run.train(tiny(copy, {**FURTHER, "trainer.max_iters": 5})).progress.step == 5
     assert not link.is_symlink()
     assert sorted(path.name for path in precious.iterdir()) == sorted([*checkpoint.FILES, checkpoint.MANIFEST])
 
