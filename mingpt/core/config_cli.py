@@ -268,9 +268,10 @@ def split_words(argv: Sequence[str], bare: Sequence[str] = ()) -> tuple[list[str
     Raises:
         UsageError: an empty name.
     """
-    names, flags = [], []
+    names: list[str] = []
+    flags: list[str] = []
     for key, value in tokens(argv, bare):
-        word = f"--{key}" if value is None else f"--{key}={value}" if key else value
+        word = (value or "") if not key else f"--{key}" if value is None else f"--{key}={value}"
         if not word.startswith("-"):
             require(word != "" and "\0" not in word, "folder", repr(word), "must name a folder")
         (flags if word.startswith("-") else names).append(word)
