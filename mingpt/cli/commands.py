@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mingpt.cli.options import (
     AttentionOptions,
+    CausalityOptions,
     EvalOptions,
     ExportOptions,
     ImportOptions,
-    LeaksOptions,
     PrepareOptions,
     SampleOptions,
     SelftestOptions,
@@ -146,16 +146,16 @@ def report(argv: Sequence[str]) -> int:
 
 
 @messages(to_stderr)
-def leaks(argv: Sequence[str]) -> int:
-    """draw which inputs move which outputs, and whether a model sees what it predicts"""
-    options = _options("leaks", "Draw what moves what.", LeaksOptions, argv)
+def causality(argv: Sequence[str]) -> int:
+    """check that no prediction depends on future tokens, and plot the dependency map"""
+    options = _options("causality", "Check that no prediction depends on future tokens.", CausalityOptions, argv)
 
     from mingpt.cli import results
 
     trained = _load(options.run, options.device)
-    out, model = path_of(options.out or trained.folder / "leaks.png"), trained.model
+    out, model = path_of(options.out or trained.folder / "causality.png"), trained.model
     text = trained.excerpt() if options.text is None else options.text
-    found = results.draw_leaks(trained, text, out)
+    found = results.draw_causality(trained, text, out)
     name, claim = type(model).__name__, "" if model.autoregressive else "not "
     print(f"{found.sentence}; {name} says that it is {claim}autoregressive; {shown(out)}")
     if found.broken:
@@ -293,7 +293,7 @@ VERBS = {
     "train": train,
     "sample": sample,
     "eval": evaluate,
-    "leaks": leaks,
+    "causality": causality,
     "attention": attention,
     "prepare": prepare,
     "compare": compare,

@@ -18,6 +18,7 @@ from mingpt.core.streams import prepare_streams
 from mingpt.core.version import VERSION
 from mingpt.distributed.torchrun_env import launched, rank
 
+RENAMED = {"leaks": "causality"}  # commands by their old names, which still work
 REQUIREMENTS = Path(__file__).parents[2] / "requirements.txt"  # of a checkout; an installed package has none
 
 
@@ -65,6 +66,9 @@ def _dispatch(given: list[str]) -> int:
     if given[:1] == ["help"]:
         given = [*given[1:], "--help"]
     verb, rest = (given[0], given[1:]) if given and not given[0].startswith("-") else ("train", given)
+    if verb in RENAMED:
+        print(f"warning: `{verb}` is deprecated; use `{RENAMED[verb]}`", file=sys.stderr)
+        verb = RENAMED[verb]
     if verb not in VERBS:
         text = Path(verb).suffix or os.path.exists(verb)
         hint = f", as --data.path={quoted(verb)}" if text else did_you_mean(verb, VERBS)

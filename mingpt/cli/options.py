@@ -144,12 +144,12 @@ class AttentionOptions(OfRun, OnDevice):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeaksOptions(OfRun, OnDevice):
-    """Draw which inputs of a trained model move which outputs, and whether any moves an earlier one.
+class CausalityOptions(OfRun, OnDevice):
+    """Check that no prediction of a trained model depends on future tokens, and plot the dependency map.
 
     Attributes:
-        text: what it reads; at most block_size tokens; null: some of the run's own held-out text
-        out: the picture; null: leaks.png in the run folder
+        text: what it reads; at most block_size tokens; null: some of the run's own validation text
+        out: the picture; null: causality.png in the run folder
     """
 
     text: str | None = None

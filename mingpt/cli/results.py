@@ -130,7 +130,7 @@ def draw_attention(run: Run, text: str, path: Path, layer: int | None = None) ->
     return save_picture(run.plot_attention(text, layer), path)
 
 
-def draw_leaks(run: Run, text: str, path: Path) -> Finding:
+def draw_causality(run: Run, text: str, path: Path) -> Finding:
     """Draw `run.influence(text)` into `path`; returns what is found, which is also its title.
 
     Raises:

@@ -156,7 +156,7 @@ class Run:
         maps = attention_weights(self.model, self._ids(text))
         if not maps:
             raise UsageError(
-                f"{type(self.model).__name__} has no attention to show; `chargpt leaks` shows what it reads"
+                f"{type(self.model).__name__} has no attention to show; `chargpt causality` shows what it reads"
             )
         return maps
 

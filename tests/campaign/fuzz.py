@@ -220,7 +220,7 @@ def uses(folder: Path, text: Path, out: Path) -> dict[str, list[str]]:
         "sample": ["sample", f"--run={folder}", "--max_new_tokens=3"],
         "eval": ["eval", f"--run={folder}"],
         "eval text": ["eval", f"--run={folder}", f"--text={text}"],
-        "leaks": ["leaks", f"--run={folder}", "--text=abc", f"--out={out}.png"],
+        "causality": ["causality", f"--run={folder}", "--text=abc", f"--out={out}.png"],
         "compare": ["compare", str(folder), str(folder)],
         "report": ["report", str(folder), f"--out={out}.html"],
         "resume": [f"--system.work_dir={folder}", "--trainer.resume=True"],

@@ -37,7 +37,7 @@ REJECTED = {  # every verb, and words that it rejects
         *(["--device=gpu"], ["--fill=a_b", "--seed=3"]),
     ],
     "eval": [["--txt=a"], ["--device=gpu"], ["--run="]],
-    "leaks": [["--txt=a"], ["--device=gpu"], ["--out=a.doc"], ["--out=nowhere/a.png"]],
+    "causality": [["--txt=a"], ["--device=gpu"], ["--out=a.doc"], ["--out=nowhere/a.png"]],
     "attention": [["--layers=1"], ["--layer=first"], ["--out=a.doc"], ["--out=nowhere/a.png"]],
     "prepare": [["--data.pth=a"], ["--data.tokenizer=cahr", "--out=x"], ["--data.val_fraction=2", "--out=x"], []],
     "selftest": [["--kernels=flex"], ["--kernel=flxe"], ["--every=0"]],

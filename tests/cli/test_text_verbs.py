@@ -62,10 +62,10 @@ def test_verb_counts_on_characters(
     assert pieces.out.startswith("Привет 🤗")
     whole = chargpt("sample", named, "--prompt=Привет 🤗", "--max_new_tokens=40", "--seed=3", "--stream=False")
     assert whole.out == pieces.out
-    for verb in ("attention", "leaks"):
+    for verb in ("attention", "causality"):
         ended = chargpt(verb, named, "--text=é🤗 a$b$", f"--out={tmp_path / 'a.png'}")
         assert (ended.code, ended.err) == (0, "")
-    assert chargpt("leaks", named, f"--out={tmp_path / 'a.png'}").code == 0  # of its own held-out text
+    assert chargpt("causality", named, f"--out={tmp_path / 'a.png'}").code == 0  # of its own held-out text
     (tmp_path / "other.txt").write_text("Ещё один текст", encoding="utf-8")
     judged = chargpt("eval", named, f"--text={tmp_path / 'other.txt'}")
     assert judged.code == 0
@@ -142,7 +142,7 @@ def test_prepared_text_trains_another_model(
     assert told[0]["text_sha256"] == told[1]["text_sha256"] == sha256(speech.read_bytes())
     again = chargpt(f"--config={one / 'config.yaml'}", "--system.work_dir=again")
     assert (again.code, weights(Path("again"))) == (0, weights(one))
-    assert chargpt("leaks", "--run=again").code in (0, 1)
+    assert chargpt("causality", "--run=again").code in (0, 1)
 
 
 def test_prepared_folder_is_believed_whatever_is_asked(chargpt: Any, cwd: Path, speech: Path) -> None:

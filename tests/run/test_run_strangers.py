@@ -192,7 +192,7 @@ def test_picture_is_drawn_through_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("name", ["attention.png", "leaks.png"])
+@pytest.mark.parametrize("name", ["attention.png", "causality.png"])
 def test_verb_draws_through_a_link_in_a_run_folder(copy: Path, name: str) -> None:
     precious = copy.parent / "precious"
     precious.write_text("precious")

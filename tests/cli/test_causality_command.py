@@ -1,4 +1,4 @@
-"""`leaks`: what it says of a model, what it draws, and what it refuses to read."""
+"""`causality`: what it says of a model, what it draws, and what it refuses to read."""
 
 import json
 import shutil
@@ -37,9 +37,9 @@ from mingpt.runs.trained_run import Run
 def test_finding_is_not_what_the_model_does(
     chargpt: Any, runs: dict[str, Path], tmp_path: Path, name: str, finding: str
 ) -> None:
-    picture = runs[name] / "leaks.png"
+    picture = runs[name] / "causality.png"
     for words, path in (([], picture), ([f"--out={tmp_path / 'a.png'}"], tmp_path / "a.png")):
-        ended = chargpt("leaks", f"--run={runs[name]}", "--text=ROMEO", *words)
+        ended = chargpt("causality", f"--run={runs[name]}", "--text=ROMEO", *words)
         assert (ended.code, ended.err, ended.out) == (0, "", f"{finding}; {path}\n")
         assert imread(path).shape[:2] == (816, 912)
         path.unlink()
@@ -47,14 +47,14 @@ def test_finding_is_not_what_the_model_does(
 
 @pytest.mark.usefixtures("leaky")
 def test_model_that_claims_to_be_autoregressive_and_leaks_ends_in_0(chargpt: Any, trained: Path) -> None:
-    ended = chargpt("leaks", f"--run={trained}", "--text=ROMEO:\nA")
+    ended = chargpt("causality", f"--run={trained}", "--text=ROMEO:\nA")
     assert ended.code == 1
     assert ended.out.startswith("7 of 7 later inputs move an earlier output")
     assert ended.err == (
         "error: GPT claims to be autoregressive, and is not: 7 of 7 later inputs move an earlier output: this model "
         "sees what it predicts\n"
     )
-    assert (trained / "leaks.png").is_file()
+    assert (trained / "causality.png").is_file()
 
 
 def test_hidden_token_that_shows_is_not_found(
@@ -67,7 +67,7 @@ def test_hidden_token_that_shows_is_not_found(
         return right(model, idx, gaps & (torch.arange(idx.shape[1]) != 2))
 
     monkeypatch.setattr(BidirectionalRNN, "fill", fill)
-    ended = chargpt("leaks", f"--run={runs['masked']}", "--text=ROMEO", f"--out={tmp_path / 'a.png'}")
+    ended = chargpt("causality", f"--run={runs['masked']}", "--text=ROMEO", f"--out={tmp_path / 'a.png'}")
     assert ended.code == 1
     assert ended.err == (
         "error: BidirectionalRNN claims to hide what it fills, and does not: "
@@ -80,7 +80,7 @@ def test_own_text_is_not_the_beginning_of_what_was_held_out(
 ) -> None:
     read: list[str] = []
     monkeypatch.setattr(Run, "influence", lambda run, text: read.append(text) or torch.eye(len(text)))
-    assert chargpt("leaks", f"--run={runs['causal']}").code == 0
+    assert chargpt("causality", f"--run={runs['causal']}").code == 0
     text = text_file.read_text(encoding="utf-8")
     assert read == [text[int(len(text) * 0.9) :][:8]]
     assert len(mingpt.load(runs["masked"]).excerpt(100)) == 16
@@ -103,7 +103,7 @@ def test_own_text_is_not_the_beginning_of_what_was_held_out(
 )
 @pytest.mark.usefixtures("untouched")
 def test_picture_is_drawn_of_nonsense(chargpt: Any, trained: Path, words: list[str], code: int, refusal: str) -> None:
-    ended = chargpt("leaks", f"--run={trained}", *words)
+    ended = chargpt("causality", f"--run={trained}", *words)
     assert (ended.code, refusal in ended.refusal) == (code, True)
 
 
@@ -112,8 +112,8 @@ def test_text_that_is_gone_is_read(chargpt: Any, trained: Path, tmp_path: Path) 
     shutil.copytree(trained, run)
     environment = json.loads((run / "environment.json").read_text())
     (run / "environment.json").write_text(json.dumps(environment | {"text": str(tmp_path / "gone")}))
-    assert "name one with --text" in chargpt("leaks", f"--run={run}").refusal
-    assert chargpt("leaks", f"--run={run}", "--text=RO").code == 0
+    assert "name one with --text" in chargpt("causality", f"--run={run}").refusal
+    assert chargpt("causality", f"--run={run}", "--text=RO").code == 0
 
 
 def test_later_half_diagonal_or_finding_does_not_show(figures: list[Figure], tmp_path: Path) -> None:
@@ -135,3 +135,9 @@ def test_later_half_diagonal_or_finding_does_not_show(figures: list[Figure], tmp
         assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "\\n", "d", "e"]
     image = figures[1].axes[0].images[2]
     assert image.cmap(image.norm(image.get_array()))[1, 3, 1] < 0.9  # seen on pink, however small
+
+
+def test_old_name_still_works_and_is_deprecated_in_one_line(chargpt: Any, trained: Path, tmp_path: Path) -> None:
+    ended = chargpt("leaks", f"--run={trained}", "--text=ROMEO", f"--out={tmp_path / 'a.png'}")
+    assert ended.code == 0
+    assert ended.err == "warning: `leaks` is deprecated; use `causality`\n"
