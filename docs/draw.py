@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/ideas: `python docs/draw.py [FOLDER]`.  The same versions draw the same bytes."""
+"""Draw the pictures of docs/ideas: `python docs/draw.py [FOLDER]`.  The same versions draw the same bytes."""
 
 import sys
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from pictures import attention, bidirectional, cache, counting, heads, positions, recurrence, symmetry, window  # noqa: E402
+from pictures import attention, bidirectional, cache, heads, ngrams, positions, recurrence, symmetry, window  # noqa: E402
 from pictures.sheet import Sheet  # noqa: E402
 
 PICTURES: dict[str, Callable[[], Sheet]] = {
@@ -19,7 +19,7 @@ PICTURES: dict[str, Callable[[], Sheet]] = {
     "positions": positions.draw,
     "grouped-heads": heads.draw,
     "cache": cache.draw,
-    "counting": counting.draw,
+    "ngrams": ngrams.draw,
 }
 
 

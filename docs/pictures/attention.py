@@ -48,14 +48,14 @@ def draw() -> Sheet:
         sheet.along(left, top, TEXT, CELL, down=True)
     middle = top + side / 2
     sheet.arrow((lefts[0] + side + 0.06, middle), (lefts[1] - 0.22, middle), ORANGE, lw=2)
-    sheet.say(lefts[1] + side + 0.24, middle, "×", size=13, colour=ORANGE)
-    sheet.say(lefts[2] + D * CELL + 0.3, middle, "=", size=13, colour=ORANGE)
+    sheet.text(lefts[1] + side + 0.24, middle, "×", size=13, colour=ORANGE)
+    sheet.text(lefts[2] + D * CELL + 0.3, middle, "=", size=13, colour=ORANGE)
     for left in lefts[:2]:
-        sheet.say(left + side / 2, top + side + 0.13, "key", size=8.5, colour=SOFT)
-    sheet.say(0.1, middle, "query", size=8.5, colour=SOFT, rotation=90)
+        sheet.text(left + side / 2, top + side + 0.13, "key", size=8.5, colour=SOFT)
+    sheet.text(0.1, middle, "query", size=8.5, colour=SOFT, rotation=90)
     _five(sheet, head, 3.6)
-    said = [(BLUE, "above 0"), (GREEN, "v, y above 0"), (ORANGE, "below 0"), (PALE, "not read")]
-    sheet.colours(0.3, 5.15, said)
+    label = [(BLUE, "above 0"), (GREEN, "v, y above 0"), (ORANGE, "below 0"), (PALE, "masked out")]
+    sheet.colours(0.3, 5.15, label)
     return sheet
 
 
@@ -76,15 +76,15 @@ def _head() -> Head:
 
 def _five(sheet: Sheet, head: Head, top: float) -> None:
     """Without a mask, so that it shows which of them look at the query at all."""
-    sheet.say(0.25, top - 0.52, "what each score makes of these q and k, without a mask", size=10.5, ha="left")
+    sheet.text(0.25, top - 0.52, "what each score makes of these q and k, without a mask", size=10.5, ha="left")
     for number, name in enumerate(("scaled_dot", "dot", "multiplicative", "additive", "linear_concat")):
         x = 0.3 + number * 1.54
-        sheet.say(x + len(TEXT) * SMALL / 2, top - 0.2, name, size=9.5)
+        sheet.text(x + len(TEXT) * SMALL / 2, top - 0.2, name, size=9.5)
         sheet.matrix(x, top, _weights(name, head), SMALL)
         if number == 0:
             sheet.along(x, top, TEXT, SMALL, down=True, size=7.5)
     bottom = top + len(TEXT) * SMALL + 0.15
-    sheet.say(7.7, bottom, "every row the same: it can't see the query", size=9, colour=ORANGE, ha="right")
+    sheet.text(7.7, bottom, "every row the same: it can't see the query", size=9, colour=ORANGE, ha="right")
 
 
 def _weights(name: str, head: Head) -> Tensor:

@@ -1,4 +1,4 @@
-"""A network that reads from both ends: what one output has read, and which inputs move which outputs."""
+"""A bidirectional network: what one output has read, and which inputs change which outputs."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ STEP, SIZE = 0.47, 0.24
 
 def draw() -> Sheet:
     sheet = Sheet(8, 4.45)
-    titles = ("full: it sees the answer", "prefix: read anew for each", "masked: it fills a gap")
+    titles = ("full: it sees the answer", "prefix: run again for each", "masked: infilling")
     for number, (title, moved) in enumerate(zip(titles, (_full(), _prefix(), _masked()), strict=True)):
         left = 0.3 + number * 2.6
         sheet.title(left + 1.1, 0.22, title)
@@ -28,7 +28,7 @@ def draw() -> Sheet:
         (4.3, ORANGE, "read backwards; a later input"),
     ):
         sheet.disc(x, 4.22, 0.08, fill=colour, edge=colour)
-        sheet.say(x + 0.18, 4.22, text, size=9, ha="left")
+        sheet.text(x + 0.18, 4.22, text, size=9, ha="left")
     return sheet
 
 
@@ -94,7 +94,7 @@ def _chains(sheet: Sheet, left: float, moved: Tensor, at: int, gap: bool) -> Non
     sheet.arrow((x, 1.04), (x, 0.77), ORANGE)
     sheet.arrow((x - 0.09, 1.57), (x - 0.1, 0.77), BLUE, bend=-0.35)
     says = f"what is hidden: {TEXT[at]}" if gap else f"what follows RO: {TEXT[at + 1]}"
-    sheet.say(x + 0.24, 0.62, says, size=8.5, colour=GREEN, ha="left")
+    sheet.text(x + 0.24, 0.62, says, size=8.5, colour=GREEN, ha="left")
 
 
 def _map(sheet: Sheet, x: float, y: float, moved: Tensor) -> None:
@@ -106,5 +106,5 @@ def _map(sheet: Sheet, x: float, y: float, moved: Tensor) -> None:
     sheet.cells(x, y, colours, SIZE)
     sheet.along(x, y, TEXT, SIZE)
     sheet.along(x, y, TEXT, SIZE, down=True)
-    sheet.say(x + t * SIZE / 2, y + t * SIZE + 0.14, "input", size=8.5, colour=SOFT)
-    sheet.say(x - 0.32, y + t * SIZE / 2, "output", size=8.5, colour=SOFT, rotation=90)
+    sheet.text(x + t * SIZE / 2, y + t * SIZE + 0.14, "input", size=8.5, colour=SOFT)
+    sheet.text(x - 0.32, y + t * SIZE / 2, "output", size=8.5, colour=SOFT, rotation=90)

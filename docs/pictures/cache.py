@@ -22,7 +22,7 @@ def draw() -> Sheet:
 
 
 def _work(sheet: Sheet) -> None:
-    """Columns are tokens written, rows positions: which keys and values are made anew, and which are there."""
+    """Draw which keys and values are computed (columns: generated tokens, rows: positions), and which are cached."""
     for x, title, cached in ((0.75, "without: all again", False), (3.45, "with: one new", True)):
         sheet.title(x + STEPS * CELL / 2, 0.22, title)
         colours: list[list[str | None]] = [
@@ -30,12 +30,12 @@ def _work(sheet: Sheet) -> None:
             for i in range(STEPS)
         ]
         sheet.cells(x, 0.4, colours, CELL)
-        sheet.say(x - 0.14, 0.4 + STEPS * CELL / 2, "position", size=8.5, colour=SOFT, rotation=90)
-        sheet.say(x + STEPS * CELL / 2, 0.4 + STEPS * CELL + 0.13, "token that is being written", size=8.5, colour=SOFT)
+        sheet.text(x - 0.14, 0.4 + STEPS * CELL / 2, "position", size=8.5, colour=SOFT, rotation=90)
+        sheet.text(x + STEPS * CELL / 2, 0.4 + STEPS * CELL + 0.13, "token being generated", size=8.5, colour=SOFT)
     for row, (colour, text) in enumerate(((ORANGE, "keys and values\ncomputed"), (shade(0.4), "kept from before"))):
         y = 0.75 + row * 0.5
         sheet.cells(5.85, y - CELL / 2, [[colour]], CELL)
-        sheet.say(6.12, y, text, size=9.5, ha="left")
+        sheet.text(6.12, y, text, size=9.5, ha="left")
 
 
 def _ring(sheet: Sheet, x: float, y: float, tokens: int) -> None:
@@ -59,8 +59,8 @@ def _ring(sheet: Sheet, x: float, y: float, tokens: int) -> None:
         )
         side = 0 if abs(across) < 0.1 else 1 if across > 0 else -1
         where = (x + 0.6 * across + 0.26 * side, y + (0.6 * down if side else 0.91 * down))
-        sheet.say(*where, f"slot {slot}", size=8, colour=SOFT, ha=("center", "left", "right")[side])
-    sheet.say(x, y, f"{tokens} tokens\nread", size=9.5, colour=GREEN)
+        sheet.text(*where, f"slot {slot}", size=8, colour=SOFT, ha=("center", "left", "right")[side])
+    sheet.text(x, y, f"{tokens} tokens\nread", size=9.5, colour=GREEN)
 
 
 def _held(tokens: int) -> list[int | None]:

@@ -1,4 +1,4 @@
-"""Which key/value head a query head reads, and what fewer of them take."""
+"""Which key/value head a query head uses, and the memory of fewer."""
 
 import torch
 
@@ -25,9 +25,9 @@ def draw() -> Sheet:
         kept = layer.new_state(1, TOKENS).bytes
         numbers = sum(each.weight.numel() for each in (layer.k_proj, layer.v_proj))
         if number == 1:
-            sheet.say(middle, 2.24, "one colour: they share keys and values", size=8.5, colour=SOFT)
-        sheet.say(middle, 2.47, f"cache of {TOKENS} tokens: {kept // 1024:,} KiB", size=9)
-        sheet.say(middle, 2.7, f"weights that make k and v: {numbers:,}", size=9, colour=SOFT)
+            sheet.text(middle, 2.24, "one colour: they share keys and values", size=8.5, colour=SOFT)
+        sheet.text(middle, 2.47, f"cache of {TOKENS} tokens: {kept // 1024:,} KiB", size=9)
+        sheet.text(middle, 2.7, f"weights that make k and v: {numbers:,}", size=9, colour=SOFT)
     return sheet
 
 

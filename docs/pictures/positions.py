@@ -26,8 +26,12 @@ def draw() -> Sheet:
         sheet.title(x + side / 2 - 0.05, y - 0.2, title)
         sheet.matrix(x, y, values, CELL, most=most, colour=colour)
         sheet.axes(x, y, side, across, down)
-    said = [(BLUE, "a number above 0"), (GREEN, "a score above 0"), (ORANGE, "below 0; the darker, the farther from 0")]
-    sheet.colours(0.5, 5.03, said)
+    key = [
+        (BLUE, "a number above 0"),
+        (GREEN, "a score above 0"),
+        (ORANGE, "below 0; the darker, the farther from 0"),
+    ]
+    sheet.colours(0.5, 5.03, key)
     return sheet
 
 
@@ -46,8 +50,8 @@ def _turning(sheet: Sheet) -> None:
             sheet.arrow((x, y), (x + radius * across, y - radius * up), colour, lw=1.4)
             if i == 0:
                 where = (x + (radius + 0.11) * across, y - (radius + 0.11) * up)
-                sheet.say(*where, f"{m + 1}", size=8.5, colour=SOFT)
-        sheet.say(x, y + radius + 0.26, f"i = {i}" + ", m = 1, 2, ..." * (i == 0), size=9, colour=INK)
+                sheet.text(*where, f"{m + 1}", size=8.5, colour=SOFT)
+        sheet.text(x, y + radius + 0.26, f"i = {i}" + ", m = 1, 2, ..." * (i == 0), size=9, colour=INK)
 
 
 def _learned() -> Tensor:

@@ -24,7 +24,7 @@ def draw() -> Sheet:
 def _unrolled(sheet: Sheet) -> None:
     sheet.title(2.3, 0.22, "one cell, step after step")
     before = (0.32, 1.9)
-    sheet.say(*before, "$h_0$", size=11, colour=SOFT)
+    sheet.text(*before, "$h_0$", size=11, colour=SOFT)
     for step, letter in enumerate("ROME"):
         x = 1.15 + step * 0.98
         sheet.box(x, 2.95, letter, fill="#ffffff")
@@ -35,12 +35,12 @@ def _unrolled(sheet: Sheet) -> None:
         sheet.arrow((x, 1.68), (x, 1.06), INK)
         before = (x, 1.9)
     sheet.arrow((4.37, 1.9), (4.72, 1.9), BLUE, lw=1.8)
-    sheet.say(1.64, 1.72, "$W_{hh}$", colour=BLUE, size=9.5)
-    sheet.say(1.36, 2.42, "$W_{hx}$", size=9.5)
-    sheet.say(1.36, 1.37, "$W_{yh}$", size=9.5)
+    sheet.text(1.64, 1.72, "$W_{hh}$", colour=BLUE, size=9.5)
+    sheet.text(1.36, 2.42, "$W_{hx}$", size=9.5)
+    sheet.text(1.36, 1.37, "$W_{yh}$", size=9.5)
     sheet.arrow((4.25, 3.36), (0.45, 3.36), ORANGE, dash=(0, (4, 2)))
-    said = "gradient: at each step back times $W_{hh}$, and times the slope of $f$"
-    sheet.say(2.35, 3.57, said, size=9, colour=ORANGE)
+    label = "gradient: at each step back times $W_{hh}$, and times the slope of $f$"
+    sheet.text(2.35, 3.57, label, size=9, colour=ORANGE)
 
 
 def _slope(activation: Activation, a: Tensor) -> Tensor:

@@ -40,13 +40,13 @@ class Sheet:
         self.page.set(xlim=(0, width), ylim=(height, 0))
         self.page.axis("off")
 
-    def say(self, x: float, y: float, text: str, *, size: float = 10, colour: str = INK, **how: Any) -> None:
+    def text(self, x: float, y: float, text: str, *, size: float = 10, colour: str = INK, **how: Any) -> None:
         """Text around (x, y), or beginning or ending there with ha='left' or 'right'."""
         how = {"ha": "center", "va": "center", **how}
         self.page.text(x, y, text, fontsize=size, color=colour, linespacing=1.35, **how)
 
     def title(self, x: float, y: float, text: str, **how: Any) -> None:
-        self.say(x, y, text, size=10.5, weight="bold", **how)
+        self.text(x, y, text, size=10.5, weight="bold", **how)
 
     def box(self, x: float, y: float, text: str = "", *, w: float = 0.5, h: float = 0.36, **how: Any) -> None:
         """A rounded box around (x, y); `fill`, `edge`, `ink`, `size` change how it looks."""
@@ -58,13 +58,13 @@ class Sheet:
             FancyBboxPatch((x - w / 2, y - h / 2), w, h, boxstyle=shape, fc=fill, ec=edge, lw=how.get("lw", 1.0))
         )
         if text:
-            self.say(x, y, text, size=size, colour=ink)
+            self.text(x, y, text, size=size, colour=ink)
 
     def disc(self, x: float, y: float, radius: float, text: str = "", **how: Any) -> None:
         fill, edge, ink = (how.get(k, d) for k, d in (("fill", PALE), ("edge", SOFT), ("ink", INK)))
         self.page.add_patch(Circle((x, y), radius, fc=fill, ec=edge, lw=how.get("lw", 1.0)))
         if text:
-            self.say(x, y, text, size=how.get("size", 10), colour=ink)
+            self.text(x, y, text, size=how.get("size", 10), colour=ink)
 
     def arrow(self, start: Point, end: Point, colour: str = SOFT, **how: Any) -> None:
         """`bend` curves it, `lw` is its width, `style` another head (or '-' for none)."""
@@ -103,7 +103,7 @@ class Sheet:
             self.page.add_patch(PathPatch(Path.make_compound_path(*squares), fc=colour, ec=gap, lw=0.8))
 
     def matrix(self, x: float, y: float, values: ArrayLike, size: float, *, most: float = 1.0, **how: Any) -> None:
-        """A matrix shaded by value; `digits` writes the numbers, `shown` (a mask) leaves out others as grey."""
+        """A matrix shaded by value; `digits` prints the numbers, `shown` (a mask) leaves out others as grey."""
         values = np.asarray(values, dtype=float)
         shown = np.asarray(how.get("shown", np.ones(values.shape)), dtype=bool)
         colour, digits = how.get("colour", BLUE), how.get("digits")
@@ -120,27 +120,27 @@ class Sheet:
             if digits is not None and shown[row, column]:
                 ink = PAPER if abs(value) / most > 0.6 else INK
                 where = (x + (column + 0.5) * size, y + (row + 0.5) * size)
-                self.say(
+                self.text(
                     *where, f"{round(float(value), digits) + 0.0:.{digits}f}", size=how.get("font", 7.5), colour=ink
                 )
 
     def along(self, x: float, y: float, texts: Sequence[str], cell: float, *, down: bool = False, **how: Any) -> None:
-        """Labels beside a matrix at (x, y): above its columns, or down its left side."""
+        """Draw labels next to a matrix at (x, y): above its columns, or down its left side."""
         for number, text in enumerate(texts):
             step = (number + 0.5) * cell
             where = (x - 0.12, y + step) if down else (x + step, y - 0.11)
-            self.say(*where, text, **{"size": 8.5, "colour": SOFT, **how})
+            self.text(*where, text, **{"size": 8.5, "colour": SOFT, **how})
 
-    def axes(self, x: float, y: float, size: float, across: str, down: str, *, beside: float = 0.14) -> None:
+    def axes(self, x: float, y: float, size: float, across: str, down: str, *, distance: float = 0.14) -> None:
         """Names along a square matrix with its top left corner at (x, y): below its columns, and left of its rows."""
-        self.say(x + size / 2, y + size + 0.13, across, size=8.5, colour=SOFT)
-        self.say(x - beside, y + size / 2, down, size=8.5, colour=SOFT, rotation=90)
+        self.text(x + size / 2, y + size + 0.13, across, size=8.5, colour=SOFT)
+        self.text(x - distance, y + size / 2, down, size=8.5, colour=SOFT, rotation=90)
 
-    def colours(self, x: float, y: float, told: Sequence[tuple[str, str]]) -> None:
+    def colours(self, x: float, y: float, legend: Sequence[tuple[str, str]]) -> None:
         """Squares of colours in a row from x on, each with what it means after it."""
-        for colour, text in told:
+        for colour, text in legend:
             self.cells(x, y - 0.07, [[colour]], 0.14)
-            self.say(x + 0.2, y, text, size=8.5, colour=SOFT, ha="left")
+            self.text(x + 0.2, y, text, size=8.5, colour=SOFT, ha="left")
             x += 0.42 + 0.068 * len(text)
 
     def plot(self, x: float, y: float, w: float, h: float) -> Any:
@@ -192,7 +192,7 @@ def _path(path: str) -> str:
 
 
 def _relative(path: str) -> str:
-    """An outline of a letter, in whole numbers, each point counted from the last point of the step before."""
+    """An outline of a letter, in integers, each point relative to the last point of the step before."""
     steps, at = [], (0, 0)
     for kind, numbers in re.findall(r"([MLQz])([-\d ]*)", path):
         values = [int(number) for number in numbers.split()]

@@ -20,14 +20,14 @@ def draw() -> Sheet:
         for x, name, values, colour in ((left, "S", scores, BLUE), (left + 1.9, "A", weights, GREEN)):
             sheet.matrix(x, 0.78, values, CELL, most=float(values.abs().max()), colour=colour)
             off = float((values - values.mT).abs().max())
-            said = "symmetric" if off < 1e-12 else "not symmetric"
+            label = "symmetric" if off < 1e-12 else "not symmetric"
             of = "scores $S$" if name == "S" else "weights $A$ = softmax($S$)"
-            sheet.say(x + T * CELL / 2, 0.6, of, size=9.5)
+            sheet.text(x + T * CELL / 2, 0.6, of, size=9.5)
             sheet.axes(x, 0.78, T * CELL, "key", "query")
-            sheet.say(x + T * CELL / 2, 2.68, said, size=9.5, colour=GREEN if off < 1e-12 else ORANGE)
+            sheet.text(x + T * CELL / 2, 2.68, label, size=9.5, colour=GREEN if off < 1e-12 else ORANGE)
             sheet.line([(x, 0.78), (x + T * CELL, 0.78 + T * CELL)], SOFT, 0.7)
-    said = [(BLUE, "score above 0"), (ORANGE, "below 0"), (GREEN, "weight; the darkest is the largest of its square")]
-    sheet.colours(0.3, 2.98, said)
+    label = [(BLUE, "score above 0"), (ORANGE, "below 0"), (GREEN, "weight; the darkest is the largest of its square")]
+    sheet.colours(0.3, 2.98, label)
     return sheet
 
 

@@ -32,10 +32,10 @@ def _masks(sheet: Sheet) -> None:
     rules += [(f"layer {n}", mask_of(config.of_layer(n))) for n in range(3)]
     for number, (name, mask) in enumerate(rules):
         x = 0.32 + number * 1.45 + (0.3 if number > 1 else 0)
-        sheet.say(x + T * CELL / 2, 0.46, name, size=9.5)
+        sheet.text(x + T * CELL / 2, 0.46, name, size=9.5)
         _mask(sheet, x, 0.62, mask)
-        sheet.axes(x, 0.62, T * CELL, "key", "query", beside=0.09)
-    sheet.title(0.32, 0.2, "who (row) may read whom (blue)", ha="left")
+        sheet.axes(x, 0.62, T * CELL, "key", "query", distance=0.09)
+    sheet.title(0.32, 0.2, "query (row) attends to key (blue)", ha="left")
     sheet.title(3.49, 0.2, "window_pattern=wwf: every third layer sees all", ha="left")
 
 
@@ -59,16 +59,16 @@ def _blocks(sheet: Sheet, x: float, y: float) -> None:
             low, computed = first + size - run.keys, computed + size * run.keys
             corners = [(low, first), (first + size, first), (first + size, first + size), (low, first + size)]
             sheet.area([(x + j * unit, y + i * unit) for j, i in corners], "none", ORANGE, 1.3)
-    sheet.say(x + SIDE / 2, y + SIDE + 0.16, f"{n} keys", size=8.5, colour=SOFT)
-    sheet.say(x - 0.16, y + SIDE / 2, f"{n} queries", size=8.5, colour=SOFT, rotation=90)
+    sheet.text(x + SIDE / 2, y + SIDE + 0.16, f"{n} keys", size=8.5, colour=SOFT)
+    sheet.text(x - 0.16, y + SIDE / 2, f"{n} queries", size=8.5, colour=SOFT, rotation=90)
     pairs = ((SOFT, n * n, "all"), (BLUE, sliding_window(w).pairs(n), "in the band"), (ORANGE, computed, "computed"))
     for row, (colour, count, name) in enumerate(pairs):
-        sheet.say(x + SIDE - 0.06, y + 0.18 + row * 0.2, f"{count:,} {name}", size=8.5, colour=colour, ha="right")
+        sheet.text(x + SIDE - 0.06, y + 0.18 + row * 0.2, f"{count:,} {name}", size=8.5, colour=colour, ha="right")
 
 
 def _reach(sheet: Sheet, x: float, y: float) -> None:
     sheet.title(x, y - 0.34, "what the last output can feel", ha="left")
-    sheet.say(
+    sheet.text(
         x,
         y - 0.1,
         f"window={WINDOW} in every layer; green: what the last token feels",
@@ -81,10 +81,10 @@ def _reach(sheet: Sheet, x: float, y: float) -> None:
         felt = _felt(layers)
         top = y + 0.32 + (layers - 1) * 0.68
         colours = [[(GREEN if j == T - 1 else shade(0.65, GREEN)) if felt[j] else PALE for j in range(T)]]
-        said = "1 layer" if layers == 1 else f"{layers} layers"
-        sheet.say(x, top - 0.12, f"{said}: {int(felt.sum())} tokens", size=9, colour=INK, ha="left")
+        label = "1 layer" if layers == 1 else f"{layers} layers"
+        sheet.text(x, top - 0.12, f"{label}: {int(felt.sum())} tokens", size=9, colour=INK, ha="left")
         sheet.cells(x, top, colours, size)
-    sheet.say(x, y + 2.2, "layers add up: 1 + layers × (w − 1)", size=9, colour=GREEN, ha="left")
+    sheet.text(x, y + 2.2, "layers add up: 1 + layers × (w − 1)", size=9, colour=GREEN, ha="left")
 
 
 def _felt(layers: int) -> Tensor:
