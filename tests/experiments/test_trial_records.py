@@ -126,10 +126,13 @@ def test_ids_of_published_trials_never_change() -> None:
     assert trial_id(stages, [{"text": "0"}] * 2, 1) == "cc61e5181d533b46"
 
 
-def test_rope_experiments_share_their_trials() -> None:
+def test_experiments_share_the_trials_that_are_the_same() -> None:
     stages = {name: EXPERIMENTS[name].stages("standard") for name in ("rope", "rope-gqa")}
     assert stages["rope"]["learned, two stages"] == stages["rope-gqa"]["absolute+MHA"]
     assert stages["rope"]["RoPE, two stages"] == stages["rope-gqa"]["RoPE+MHA"]
+    named = {("rnn", "GPT"), ("window", "no window")}
+    settings = [settings_of(config_of(EXPERIMENTS[name].stages("standard")[arm][0])) for name, arm in named]
+    assert len({trial_id([each], [{"text": "0"}], 1) for each in settings}) == 1
 
 
 def test_budget_names_trials_and_hours(experiment: Make, tiny: dict[str, Any], tmp_path: Path) -> None:

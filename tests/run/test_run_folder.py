@@ -101,7 +101,8 @@ def test_run_of_a_damaged_prepared_text_cannot_be_loaded(tmp_path: Path, tiny: A
 
 def test_record_lacks_a_field_or_a_step(finished: Run) -> None:
     records = read_lines(finished.folder / "metrics.jsonl")
-    always = {"step", "tokens", "seconds", "wall_seconds", "train_loss", "lr", "grad_norm", "tokens_per_second"}
+    times = {"seconds", "cpu_seconds", "wall_seconds", "tokens_per_second"}
+    always = {"step", "tokens", "train_loss", "lr", "grad_norm"} | times
     assert [record["step"] for record in records] == list(range(1, 13))
     assert [record["tokens"] for record in records] == [32 * step for step in range(1, 13)]
     for record in records:
@@ -110,6 +111,7 @@ def test_record_lacks_a_field_or_a_step(finished: Run) -> None:
         assert record.keys() == always | judged.get(record["step"], set())
         assert all(isinstance(value, float | int) for value in record.values())
         assert record["wall_seconds"] >= record["seconds"] > 0
+        assert record["cpu_seconds"] > 0
     peak = finished.config.trainer.learning_rate
     assert [record["lr"] for record in records[:4]] == pytest.approx([peak / 3, 2 * peak / 3, peak, peak])
 

@@ -54,7 +54,7 @@ def test_promised_file_is_missing(finished: Run) -> None:
 
 def test_record_is_none_of_one_step(finished: Run, text_file: Path) -> None:
     (record,) = read_lines(finished.folder / "metrics.jsonl")
-    always = {"step", "tokens", "seconds", "wall_seconds", "train_loss", "tokens_per_second"}
+    always = {"step", "tokens", "seconds", "cpu_seconds", "wall_seconds", "train_loss", "tokens_per_second"}
     assert record.keys() == always | {"val_loss", "bits_per_byte"}
     assert (record["step"], record["tokens"]) == (1, int(0.9 * len(text_file.read_text())))
     assert record["wall_seconds"] >= record["seconds"] > 0
