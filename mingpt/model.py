@@ -136,7 +136,7 @@ class GPT(GPTRules, LanguageModel):
 
     @property
     def unbounded(self) -> bool:
-        """True if every layer has a window of at most block_size, a ring buffer's size, and no position is learned."""
+        """True if every layer has a window of at most block_size (a ring buffer), and no position is learned."""
         windows = [block.attention.mask.band for block in self.blocks]  # type: ignore[union-attr]
         windowed = all(window is not None and window <= self.config.block_size for window in windows)  # type: ignore[operator]
         return windowed and not self.position.bounded
@@ -150,7 +150,7 @@ class GPT(GPTRules, LanguageModel):
         return layer_kernels(config, device, dtype)
 
     def flops_per_token(self) -> float:
-        """Two FLOPs per multiplied weight, plus each layer's attention scores and weighted sums of values."""
+        """Return 2 FLOPs per multiplied weight, plus each layer's attention scores and weighted sums of values."""
         products = (module for module in self.modules() if isinstance(module, nn.Linear | ShortConvolution))
         weights = sum(module.weight.numel() for module in products)
         layers = [block.attention for block in self.blocks]

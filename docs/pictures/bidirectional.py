@@ -57,11 +57,11 @@ def _masked() -> Tensor:
     with evaluating(model):
         for i in range(t):
             gaps = torch.arange(t)[None] == i
-            before = model.fill(_ids(), gaps)[0, i]
+            before = model.masked_logits(_ids(), gaps)[0, i]
             for j in range(t):
                 other = _ids()
                 other[0, j] += 3
-                moved[i, j] = bool((model.fill(other, gaps)[0, i] != before).any())
+                moved[i, j] = bool((model.masked_logits(other, gaps)[0, i] != before).any())
     return moved
 
 

@@ -43,7 +43,7 @@ def ways(length: int, window: int, width: int, device: torch.device, dtype: torc
         **({"full-flash": _flash} if multiplies_bfloat16(device) else {}),
         "loop": partial(_loop, window=window),
         "unfold": partial(_unfolded, window=window),
-        **{name: partial(_by_kernel, name=name, need=need) for name in KERNELS if not KERNELS[name].refuses(need)},
+        **{name: partial(_by_kernel, name=name, need=need) for name in KERNELS if not KERNELS[name].unsupported(need)},
     }
     return {name: way for name, way in all_ways.items() if length <= LIMITS.get(name, length)}
 

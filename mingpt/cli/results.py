@@ -34,7 +34,7 @@ def show_outcome(run: Run, console: Console, program: str, began: float | None =
     if not run.model.autoregressive:  # why that is so has been said at the start
         _show_pseudo_likelihood(run, console)
         _show_time(run, console, began)
-        if run.model.fills:
+        if run.model.infills:
             gapped = quoted(f"--fill={run.prompts()[0][:-1]}_")
             plain(console, f"it fills gaps:\n  {program} sample --run={quoted(paths.shown(run.folder))} {gapped}")
         return
@@ -96,7 +96,7 @@ def show_evaluation(run: Run, text: str | None, past_block: bool) -> None:
     where, unit = f"{text or 'the held-out text'}, {paths.shown(run.folder)}", run.tokenizer.unit
     if past_block:
         _show_past_block(run.past_block_loss(text), unit, where)
-    elif run.model.fills and not run.model.autoregressive:
+    elif run.model.infills and not run.model.autoregressive:
         pseudo = run.pseudo_likelihood(text)
         print(
             f"pseudo-likelihood: {pseudo.pseudo_nats:.4f} pseudo-nats per token, {pseudo.pseudo_bits_per_byte:.4f} "

@@ -202,7 +202,7 @@ class Shards(Replicas):
         mesh = init_device_mesh(device.type, (self.size,))
         for module in (*stages, model):
             fully_shard(module, mesh=mesh, reshard_after_forward=True)
-        register_fsdp_forward_method(model, "fill")
+        register_fsdp_forward_method(model, "masked_logits")
         return LossOf(model)
 
     def held(self, model: nn.Module, stages: Sequence[nn.Module]) -> int:

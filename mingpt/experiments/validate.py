@@ -69,7 +69,7 @@ def uncompared(variants: Mapping[str, Config]) -> list[str]:
     """
     models = {name: _smallest(config.model) for name, config in variants.items()}
     without = [name for name, model in models.items() if not model.autoregressive]
-    if without and not any(model.autoregressive or model.fills for model in models.values()):
+    if without and not any(model.autoregressive or model.infills for model in models.values()):
         raise UsageError(
             f"nothing could be compared: {_named(without)} would have no validation loss, since such a model sees the "
             "tokens that it predicts"

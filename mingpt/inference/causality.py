@@ -143,9 +143,9 @@ def own_influence(model: LanguageModel, idx: Tensor, *, replacements: int = 3) -
         for j in range(idx.shape[1]):
             gaps = torch.zeros_like(idx, dtype=torch.bool)
             gaps[:, j] = True
-            before = model.fill(idx, gaps)
+            before = model.masked_logits(idx, gaps)
             others = (torch.where(gaps, (idx + step) % size, idx) for step in _steps(replacements, size))
-            if any(bool(_changed(before, model.fill(other, gaps))[0, j]) for other in others):
+            if any(bool(_changed(before, model.masked_logits(other, gaps))[0, j]) for other in others):
                 seen.append(j)
     return seen
 
@@ -174,7 +174,7 @@ def finding(model: LanguageModel, idx: Tensor, moved: Tensor) -> Finding:
         if later
         else ("no output moves with a later input")
     )
-    if model.fills:
+    if model.infills:
         seen = own_influence(model, idx)
         if seen:
             shown = f"{len(seen)} of {length} hidden tokens move their own prediction"

@@ -209,7 +209,7 @@ def _hiding(model: LanguageModel, block: Ids, places: range) -> float:
     text = torch.from_numpy(block.astype(np.int64)).to(model.device)
     gaps = torch.eye(len(text), dtype=torch.bool, device=text.device)[places.start : places.stop]
     texts = text.expand(len(gaps), -1)
-    return F.cross_entropy(model.fill(texts, gaps)[gaps], texts[gaps], reduction="sum").item()
+    return F.cross_entropy(model.masked_logits(texts, gaps)[gaps], texts[gaps], reduction="sum").item()
 
 
 def announced(parts: Sequence[T], doing: str) -> Iterator[T]:

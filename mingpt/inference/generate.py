@@ -67,7 +67,7 @@ def generate(
     require(new_tokens >= 0, "max_new_tokens", new_tokens, "must be 0 or more")
     past_block, block_size = sampling.past_block_with(cache), model.config.block_size
     if not model.autoregressive:
-        remedy = "; it fills gaps: --fill='To b_ or not'" if model.fills else ""
+        remedy = "; it fills gaps: --fill='To b_ or not'" if model.infills else ""
         raise UsageError(f"{type(model).__name__} needs the text to come to predict it, so it can't write any{remedy}")
     fits = model.unbounded or prompt.shape[1] + new_tokens - 1 <= block_size
     rule = f"needs prompt and tokens within block_size={block_size}, or past_block=half: exact keeps nothing past it"
@@ -178,7 +178,7 @@ def fill(model: LanguageModel, tokenizer: Tokenizer, text: str, gap: str = "_") 
     ids, gaps = ids.to(model.device), gaps.to(model.device)
     while gaps.any():
         with evaluating(model):
-            likely, tokens = probabilities(model.fill(ids, gaps)[0], Sampling(temperature=1)).max(-1)
+            likely, tokens = probabilities(model.masked_logits(ids, gaps)[0], Sampling(temperature=1)).max(-1)
         surest = int(likely.masked_fill(~gaps[0].cpu(), -1).argmax())
         ids[0, surest], gaps[0, surest] = int(tokens[surest]), False
     return tokenizer.decode(ids[0].tolist())

@@ -1,7 +1,4 @@
-"""What every language model is to the rest of the project: settings, a forward pass, a state, a cost.
-
-The trainer, the sampler, the evaluation and the checkpoints speak to this protocol and to nothing below it.
-"""
+"""LanguageModel: the interface of every model family, which training, generation and evaluation are written against."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,113 +17,123 @@ from mingpt.models.model_config import Rules
 
 
 class LMOutput(NamedTuple):
-    """What a forward pass returns: (b, t, v) logits, and the mean loss in nats where targets were given."""
+    """Result of a forward pass: (b, t, v) logits and, given targets, the mean loss in nats; else None."""
 
     logits: Tensor
     loss: Tensor | None
 
 
 class State(Protocol):
-    """What a model remembers of the tokens it has read; updated in place by the forward pass."""
+    """Decoding state: what a model keeps of the tokens so far; the forward pass updates it in place."""
 
     @property
     def length(self) -> int:
-        """Tokens read so far."""
+        """Number of tokens so far."""
 
 
 class CarriedState(Protocol):
-    """A state that training takes from one block to the next: the forward pass leaves its tensors detached.
+    """Recurrent state that truncated BPTT passes from block to block; the forward pass leaves its tensors detached.
 
     Attributes:
-        length: tokens read so far
-        layers: for each layer the tensors that it remembers, each with a row per text
+        length: number of tokens so far
+        layers: hidden tensors of each layer, (b, e) each
     """
 
     length: int
     layers: list[tuple[Tensor, ...]]
 
 
-TRAINED_TO_FILL = "--model.type=birnn --model.objective=masked"  # said to who asks another model to fill gaps
+MASKED_MODEL = "--model.type=birnn --model.objective=masked"  # settings of a model that fills in masked tokens
 
 
 class LanguageModel(nn.Module, Rules):
-    """Base of every family; what settings it reads, and their rules, are in its `Rules`.
+    """Base class of every model family; its settings and their rules are in its `Rules`.
 
-    `model(idx, targets=None, *, state=None) -> LMOutput` reads (b, t) token ids and predicts the next of each;
-    `new_state(batch)` starts a memory of earlier tokens for step-by-step use.
+    `model(idx, targets=None, *, state=None) -> LMOutput` predicts the token after each of (b, t) token ids;
+    `new_state(batch)` returns an empty decoding state for generation token by token.
+
+    Attributes:
+        config: settings of the model
+        own_draws: True if this very class draws random numbers on a CPU through `utils.generator()` only
+        expected_mfu: fraction of peak matmul FLOP/s that training reaches (two cores; LOG.md, 2026-11-22)
     """
 
     config: ModelConfig
-    own_draws: ClassVar[bool] = False  # whether this very class draws on a CPU by `utils.generator()` alone
-    usual_share: ClassVar[float] = 0.36  # of the matrix rate, what a step reached on two cores (LOG.md, 2026-11-22)
+    own_draws: ClassVar[bool] = False
+    expected_mfu: ClassVar[float] = 0.36
 
     @property
     def autoregressive(self) -> bool:
-        """Whether no prediction depends on the token that it predicts, or on a later one."""
+        """True if no prediction depends on the token that it predicts, or on a later one."""
         return True
 
     @property
     def unbounded(self) -> bool:
-        """Whether its state goes on past block_size in constant memory."""
+        """True if decoding continues past block_size in constant memory."""
         return False
 
     def new_state(self, batch: int) -> State:
+        """Return an empty decoding state for `batch` rows."""
         raise NotImplementedError
 
     def fit(self, ids: Ids) -> float:
-        """Learn `ids` in one go, where it `fits_by_counting`; returns the mean loss on them, in nats."""
+        """Fit a model that `fits_by_counting` to `ids` in one step; return their mean loss, in nats per token."""
         raise NotImplementedError
 
     @property
     def stages(self) -> list[nn.Module]:
-        """Modules that run one after the other; where weights are shared out, each is fetched when its turn comes."""
+        """Submodules that run one after another; FSDP gathers the parameters of one at a time."""
         return []
 
     def grows(self, name: str) -> bool:
-        """Whether the state_dict's `name` is as long as the text made it, so that loading takes any length."""
+        """True if the tensor `name` of the state_dict has a length that depends on the training text."""
         return False
 
     @property
-    def fills(self) -> bool:
-        """Whether it was trained to say what stands in a gap, from both sides of it."""
+    def infills(self) -> bool:
+        """True if the model was trained to predict masked tokens from the context on both sides."""
         return False
 
-    def fill(self, idx: Tensor, gaps: Tensor) -> Tensor:
-        """(b, t, v) logits of (b, t) ids, not seeing those where the boolean (b, t) `gaps` are.
+    def masked_logits(self, idx: Tensor, masked: Tensor) -> Tensor:
+        """Return (b, t, v) logits for (b, t) ids, of which those at the boolean (b, t) `masked` are hidden.
 
         Raises:
-            UsageError: it does not fill gaps.
+            UsageError: the model was not trained on masked tokens.
         """
-        raise UsageError(f"{type(self).__name__} was not trained to fill gaps; {TRAINED_TO_FILL} trains one that is")
+        raise UsageError(f"{type(self).__name__} was not trained on masked tokens; {MASKED_MODEL} trains one that is")
 
     @classmethod
     def kernels(cls, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> list[dict[str, Any]]:
-        """Which kernel each attention layer takes to train on a whole block on `device` in `dtype`, and why; [] without
-        any.
+        """Return the kernel that each attention layer takes for training, and why; [] for a model without attention.
+
+        Args:
+            config: model settings
+            device: device to train on
+            dtype: type of queries, keys and values
 
         Raises:
-            UsageError: the one that was asked for can't serve.
+            UsageError: the kernel that model.kernel names doesn't support a layer.
         """
         return []
 
     def flops_per_token(self) -> float:
-        """Floating-point operations of one forward pass, per token, at full block length; training costs 3x."""
+        """Return the FLOPs of one forward pass per token, at full block length; a training step takes 3 times these."""
         raise NotImplementedError
 
     @property
     def device(self) -> torch.device:
-        """Where its numbers lie."""
+        """Device of the parameters, or of the buffers where there are none."""
         return next(chain(self.parameters(), self.buffers())).device
 
     @property
     def parameter_count(self) -> int:
-        """Numbers that training adjusts."""
+        """Number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """No gradients and no dropout; every module is as it was afterwards."""
+    """Disable gradients and dropout inside; then put every module back into its training or evaluation mode."""
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -138,7 +145,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def next_token_loss(logits: Tensor, targets: Tensor | None) -> Tensor | None:
-    """Mean cross-entropy in nats of (b, t, v) logits against (b, t) targets; None without targets."""
+    """Return the mean cross-entropy, in nats, of (b, t, v) logits against (b, t) targets; None without targets."""
     if targets is None:
         return None
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten())

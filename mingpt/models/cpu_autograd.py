@@ -1,8 +1,8 @@
-"""A few functions of single numbers in few passes over memory, for training on a CPU, which waits for memory there.
+"""Fused forward and backward passes of memory-bound functions, for training on a CPU.
 
-Autograd would make each gradient from those of single operations, every one a pass over tensors too large for the
-caches: for an RMS norm a dozen.  Here it is written out.  Where nothing is trained, on other devices, in short types
-and under a compiler, which fuses them, the plain definitions serve; tests hold the two to each other.
+Autograd composes a gradient from those of single operations, each a pass over tensors larger than the cache: a dozen
+for RMSNorm.  These autograd functions are written by hand instead.  In inference, on other devices, in half precision
+and under torch.compile, which fuses by itself, the plain definitions are used; tests compare the two.
 """
 
 from typing import Any
@@ -13,47 +13,42 @@ from torch import Tensor
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """x over its root mean square along the last axis, times weight (Zhang & Sennrich 2019)."""
-    return _apply(_RmsNorm, x, weight, eps) if _written_out(x) else F.rms_norm(x, weight.shape, weight, eps)
+    """Divide `x` by its root mean square along the last axis and multiply by weight (Zhang & Sennrich 2019)."""
+    return _apply(_RmsNorm, x, weight, eps) if _use_fused(x) else F.rms_norm(x, weight.shape, weight, eps)
 
 
 def relu_squared(x: Tensor) -> Tensor:
-    """max(0, x)^2."""
-    return _apply(_ReluSquared, x) if _written_out(x) else torch.relu(x).square()
+    """Return max(0, x)^2."""
+    return _apply(_ReluSquared, x) if _use_fused(x) else torch.relu(x).square()
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """(..., t, d) whose pair (i, i + d/2) at place t is turned by the angle of (t, d/2) cos and sin."""
-    if _written_out(x):
+    """Rotate the pairs (i, i + d/2) of (..., t, d) by angles given as (t, d/2) cos and sin."""
+    if _use_fused(x):
         return _apply(_Rotated, x, cos, sin)
     low, high = x.chunk(2, dim=-1)
     return torch.cat((low * cos - high * sin, high * cos + low * sin), dim=-1)
 
 
 def convolved(x: Tensor, weight: Tensor) -> Tensor:
-    """(b, t, e), to each position w[k - 1] times the one k before it added, for each of the (k, e) rows of w."""
-    if _written_out(x):
+    """Return x_t + sum over k of w[k - 1] x_(t-k) for (b, t, e) `x` and (k, e) `weight`, with x = 0 before the text."""
+    if _use_fused(x):
         return _apply(_Convolved, x, weight)
-    for_each = ((_delayed(x, lag), row) for lag, row in enumerate(weight.unbind(), start=1))
-    return x + sum(before * row for before, row in for_each)
+    lags = enumerate(weight.unbind(), start=1)
+    return x + sum(F.pad(x, (0, 0, lag, 0))[:, : x.shape[1]] * row for lag, row in lags)
 
 
-def _delayed(x: Tensor, lag: int) -> Tensor:
-    """(b, t, e), each position the one `lag` before it, 0 before the first."""
-    return F.pad(x, (0, 0, lag, 0))[:, : x.shape[1]]
-
-
-def _written_out(x: Tensor) -> bool:
-    wide = x.dtype in (torch.float32, torch.float64)
-    return x.requires_grad and x.device.type == "cpu" and wide and not torch.compiler.is_compiling()
+def _use_fused(x: Tensor) -> bool:
+    full_precision = x.dtype in (torch.float32, torch.float64)
+    return x.requires_grad and x.device.type == "cpu" and full_precision and not torch.compiler.is_compiling()
 
 
 def _apply(function: Any, *inputs: Any) -> Tensor:
     return function.apply(*inputs)
 
 
-def _refuse_second() -> None:
-    """Nobody trains by gradients of gradients here, and what is written out has none: better no answer than a part."""
+def _check_first_order() -> None:
+    """Raise under create_graph=True: the hand-written backward passes have no derivative."""
     if torch.is_grad_enabled():
         raise RuntimeError("mingpt.models.cpu_autograd: no gradient of this gradient (create_graph=True)")
 
@@ -71,7 +66,7 @@ class _RmsNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        _refuse_second()
+        _check_first_order()
         normed, scale, weight = ctx.saved_tensors
         products = grad * normed
         mean = (products @ weight).div_(len(weight)).unsqueeze(-1)
@@ -84,15 +79,15 @@ class _ReluSquared(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        kept = torch.relu(x)
-        ctx.save_for_backward(kept)
-        return kept * kept
+        r = torch.relu(x)
+        ctx.save_for_backward(r)
+        return r * r
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        _refuse_second()
-        (kept,) = ctx.saved_tensors
-        return (grad * kept).mul_(2)
+        _check_first_order()
+        (r,) = ctx.saved_tensors
+        return (grad * r).mul_(2)
 
 
 class _Convolved(torch.autograd.Function):
@@ -108,7 +103,7 @@ class _Convolved(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        _refuse_second()
+        _check_first_order()
         x, weight = ctx.saved_tensors
         of_x, of_weight = grad.clone(memory_format=torch.contiguous_format), torch.empty_like(weight)
         for lag, row in enumerate(weight, start=1):
@@ -118,23 +113,23 @@ class _Convolved(torch.autograd.Function):
 
 
 class _Rotated(torch.autograd.Function):
-    """A rotation; its gradient is the rotation back."""
+    """Rotation of pairs; its gradient is the inverse rotation."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
-        return _turn(x, cos, sin, 1)
+        return _rotate(x, cos, sin, 1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        _refuse_second()
+        _check_first_order()
         cos, sin = ctx.saved_tensors
-        return _turn(grad, cos, sin, -1), None, None
+        return _rotate(grad, cos, sin, -1), None, None
 
 
-def _turn(x: Tensor, cos: Tensor, sin: Tensor, sign: int) -> Tensor:
-    turned = torch.empty_like(x)
-    (low, high), (turned_low, turned_high) = x.chunk(2, dim=-1), turned.chunk(2, dim=-1)
-    torch.mul(low, cos, out=turned_low).addcmul_(high, sin, value=-sign)
-    torch.mul(high, cos, out=turned_high).addcmul_(low, sin, value=sign)
-    return turned
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor, sign: int) -> Tensor:
+    out = torch.empty_like(x)
+    (low, high), (out_low, out_high) = x.chunk(2, dim=-1), out.chunk(2, dim=-1)
+    torch.mul(low, cos, out=out_low).addcmul_(high, sin, value=-sign)
+    torch.mul(high, cos, out=out_high).addcmul_(low, sin, value=sign)
+    return out

@@ -1,7 +1,6 @@
-"""The position-wise half of a block, each `mlp(width, bias, inner=None)`: `(b, t, e) -> (b, t, e)`.
+"""Position-wise MLPs, each made by `mlp(width, bias, inner=None)`: (b, t, e) -> (b, t, e).
 
-`inner` is the width inside; None: what each says of itself.
-The last layer of each is marked as a residual writer (see initialise.py).
+`inner` is the hidden width; None: each MLP's own default.
 """
 
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from mingpt.models.init import residual_projection
 
 
 class MLPMaker(Protocol):
-    """What makes the position-wise half of a block."""
+    """Constructor of an MLP."""
 
     def __call__(self, width: int, bias: bool, inner: int | None = None) -> nn.Module: ...
 
@@ -25,7 +24,7 @@ MLPS: Registry[MLPMaker] = Registry("model.mlp")
 
 
 class TwoLayer(nn.Module):
-    """down(activation(up(x))), four times as wide inside unless told otherwise."""
+    """down(activation(up(x))), with hidden width 4e by default."""
 
     def __init__(self, width: int, bias: bool, inner: int | None, activation: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -35,30 +34,30 @@ class TwoLayer(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.activation(self.up(x)))
+        return self.down(self.activation(self.up(x)))  # (b, t, inner) inside
 
 
 @MLPS.add("gelu")
 def gelu(width: int, bias: bool, inner: int | None = None) -> nn.Module:
-    """GELU in its tanh form, as GPT-2 has it (Hendrycks & Gimpel 2016)."""
+    """Two layers with the tanh approximation of GELU, as in GPT-2 (Hendrycks & Gimpel 2016)."""
     return TwoLayer(width, bias, inner, nn.GELU(approximate="tanh"))
 
 
 @MLPS.add("gelu_erf")
 def gelu_erf(width: int, bias: bool, inner: int | None = None) -> nn.Module:
-    """GELU as it is defined, by erf, as nanoGPT has it: on a CPU in a half to a third of the tanh form's time."""
+    """Two layers with exact GELU, as in nanoGPT: on a CPU two to three times as fast as the tanh approximation."""
     return TwoLayer(width, bias, inner, nn.GELU())
 
 
 @MLPS.add("relu2")
 def relu_squared(width: int, bias: bool, inner: int | None = None) -> nn.Module:
-    """max(0, x)^2: as good at this size and cheaper than GELU (So et al. 2021, Primer)."""
+    """Two layers with max(0, x)^2: as good at this size as GELU, and cheaper (So et al. 2021, Primer)."""
     return TwoLayer(width, bias, inner, cpu_autograd.relu_squared)
 
 
 @MLPS.add("swiglu")
 class SwiGLU(nn.Module):
-    """down(silu(gate(x)) * up(x)), 8/3 as wide inside: the parameters of a two-layer MLP (Shazeer 2020)."""
+    """down(silu(gate(x)) * up(x)), with hidden width 8e/3: as many parameters as two layers of 4e (Shazeer 2020)."""
 
     def __init__(self, width: int, bias: bool, inner: int | None = None) -> None:
         super().__init__()

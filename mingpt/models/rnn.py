@@ -1,6 +1,6 @@
-"""Recurrent language models: token embedding, recurrent layers, read-out; in one direction, or in both.
+"""Recurrent language models, unidirectional and bidirectional: token embedding, recurrent layers, output head.
 
-Letters: b batch, t positions, e width, v vocabulary.  Cells, readings and objectives are parts chosen by the settings.
+Shapes: b batch, t positions, e width, v vocabulary size.
 """
 
 import itertools
@@ -19,14 +19,14 @@ from mingpt.models.dropout import Dropout
 from mingpt.models.init import output_head
 from mingpt.models.model_config import BidirectionalRNNRules, RNNRules
 from mingpt.models.recurrent.cells import Hidden
-from mingpt.models.recurrent.layers import READINGS, BothWaysStack, Stack
+from mingpt.models.recurrent.layers import READINGS, BidirectionalStack, Stack
 
-MASKED_SHARE = 0.15  # of positions, while training on gaps (Devlin et al. 2019)
-USUAL_SHARE = 0.2  # of the matrix rate: positions come one after another; 0.15 (GRU) to 0.39 (LSTM) on two cores
+MASKED_FRACTION = 0.15  # of positions, in training with objective=masked (Devlin et al. 2019)
+EXPECTED_MFU = 0.2  # low, since positions are sequential: 0.15 (GRU) to 0.39 (LSTM) on two cores
 
 
 def linear_head(e: int, v: int) -> nn.Linear:
-    """(b, t, e) features -> (b, t, v) logits, near 0 at the start."""
+    """Return a head from e features to v logits, initialised near 0."""
     head = output_head(nn.Linear(e, v))
     nn.init.normal_(head.weight, 0.0, 0.02)
     nn.init.zeros_(head.bias)
@@ -34,7 +34,7 @@ def linear_head(e: int, v: int) -> nn.Linear:
 
 
 def embedding(rows: int, e: int, centre: float) -> nn.Embedding:
-    """About where the first layer's inputs should lie."""
+    """Return an embedding of `rows` tokens, initialised Normal(centre, 1), where the first layer works best."""
     table = nn.Embedding(rows, e)
     nn.init.normal_(table.weight, mean=centre)
     return table
@@ -42,11 +42,11 @@ def embedding(rows: int, e: int, centre: float) -> nn.Embedding:
 
 @dataclass(frozen=True)
 class Readout:
-    """From the last layer to logits.
+    """Output layer of a recurrent model.
 
     Attributes:
-        head: (e, v) -> what turns features into logits.
-        as_logits: whether the last cell's features are v wide.
+        head: (e, v) -> module from features to logits
+        as_logits: True if the last cell's features are the logits, of width v
     """
 
     head: Callable[[int, int], nn.Module]
@@ -60,10 +60,10 @@ READOUTS.add("literal")(Readout(lambda e, v: nn.Identity(), as_logits=True))
 
 @dataclass(frozen=True)
 class Objective:
-    """What a birnn learns.
+    """Training objective of a bidirectional model.
 
     Attributes:
-        gaps: whether to tell tokens that are hidden, instead of next ones.
+        gaps: True to predict masked tokens, False to predict next ones
     """
 
     gaps: bool
@@ -75,33 +75,33 @@ OBJECTIVES.add("masked")(Objective(gaps=True))
 
 
 class RecurrentState:
-    """What each layer remembers of the tokens read, detached from how it came about."""
+    """Hidden state of each layer after `length` tokens, detached from the graph."""
 
     def __init__(self, layers: list[Hidden]) -> None:
         self.layers, self.length = layers, 0
 
     def advance(self, tokens: int, layers: list[Hidden]) -> None:
-        """Go on to what the layers remember `tokens` tokens later."""
-        # A copy: what a layer returns may be a view that keeps the whole block's memory.
+        """Replace the hidden states by those `tokens` tokens later."""
+        # Copy: a layer may return a view, which keeps the memory of all hidden states of the block alive.
         self.layers = [tuple(each.detach().clone() for each in hidden) for hidden in layers]
         self.length += tokens
 
 
 class RNN(RNNRules, LanguageModel):
-    """Recurrent layers that read from left to right: a state of constant size, no positions, no end.
+    """Unidirectional recurrent model: a state of constant size, no positions, unbounded context.
 
-    With readout=literal the logits are the last layer's own y_t = f(W_yh h_t + b_y), W_yh (v, e).  Under slide they lie
-    in [0, 1], so that no loss is below ln(e + v - 1) - 1 nats, e = 2.718...: 3.20 for v = 65.  For study.
+    With readout=literal the logits are the last layer's own y_t = f(W_yh h_t + b_y), W_yh (v, e).  Under slide these
+    are in [0, 1], so that no loss is below ln(e + v - 1) - 1 nats, e = 2.718...: 3.20 for v = 65.
 
     Args:
-        config: its settings, vocab_size among them.
+        config: model settings, `vocab_size` included
 
     Raises:
-        UsageError: settings that break a rule.
+        UsageError: a setting breaks a rule.
     """
 
     own_draws = True
-    usual_share = USUAL_SHARE
+    expected_mfu = EXPECTED_MFU
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -115,16 +115,17 @@ class RNN(RNNRules, LanguageModel):
         self.head = readout.head(e, v)
 
     def forward(self, idx: Tensor, targets: Tensor | None = None, *, state: RecurrentState | None = None) -> LMOutput:
-        """(b, t) ids -> (b, t, v) logits, and the mean loss in nats against (b, t) targets; t of any length.
+        """Return (b, t, v) logits for (b, t) ids of any length and, given (b, t) targets, the mean loss in nats.
 
         Args:
-            state: what was read before idx, moved on by idx in place.
+            state: recurrent state before idx, updated in place
         """
         before = state.layers if state else self.layers.start(len(idx))
-        features, after = self.layers(self.embedding_dropout(self.embedding(idx)), before)
+        x = self.embedding_dropout(self.embedding(idx))  # (b, t, e)
+        x, after = self.layers(x, before)
         if state:
             state.advance(idx.shape[1], after)
-        logits = self.head(features)
+        logits = self.head(x)  # (b, t, v)
         return LMOutput(logits, next_token_loss(logits, targets))
 
     def new_state(self, batch: int) -> RecurrentState:
@@ -139,12 +140,12 @@ class RNN(RNNRules, LanguageModel):
         return True
 
     def flops_per_token(self) -> float:
-        """Two per weight of every product."""
-        return 2 * _weights(self)
+        """Return 2 FLOPs per multiplied weight."""
+        return 2 * _multiplied_weights(self)
 
 
 class TextState:
-    """All ids read so far: (b, length)."""
+    """All token ids so far, (b, length)."""
 
     def __init__(self, ids: Tensor) -> None:
         self.ids = ids
@@ -155,21 +156,21 @@ class TextState:
 
 
 class BidirectionalRNN(BidirectionalRNNRules, LanguageModel):
-    """Recurrent layers that read from both ends (Schuster & Paliwal 1997).
+    """Bidirectional recurrent model (Schuster & Paliwal 1997).
 
-    reading=full: a prediction has read all of the text, its answer too, which it learns to copy; so it is no model of
-    text to come, unless it learns to fill gaps (objective=masked).  reading=prefix: the same network, run anew on each
-    prefix: a prediction has read what came before alone, at O(t^2) steps of work for t positions.
+    reading=full: a prediction depends on the complete text, its own target included, which the model learns to copy; it
+    is not autoregressive, but can infill masked tokens (objective=masked).  reading=prefix: the same network on each
+    prefix separately, so that it is autoregressive, in O(t^2) steps for t positions.
 
     Args:
-        config: its settings, vocab_size and block_size among them.
+        config: model settings, `vocab_size` and `block_size` included
 
     Raises:
-        UsageError: settings that break a rule.
+        UsageError: a setting breaks a rule.
     """
 
     own_draws = True
-    usual_share = USUAL_SHARE
+    expected_mfu = EXPECTED_MFU
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -177,39 +178,39 @@ class BidirectionalRNN(BidirectionalRNNRules, LanguageModel):
         self.config = config
         self.reading, self.objective = READINGS[config.reading], OBJECTIVES[config.objective]
         e, v = config.n_embd, config.vocab_size
-        self.layers = BothWaysStack(config.cell, config.n_layer, e, config.resid_pdrop)
-        rows = v + self.objective.gaps  # the one after the last token's stands in gaps
+        self.layers = BidirectionalStack(config.cell, config.n_layer, e, config.resid_pdrop)
+        rows = v + self.objective.gaps  # the last row is the mask token's
         self.embedding = embedding(rows, e, self.layers.centre)
         self.embedding_dropout = Dropout(config.embd_pdrop)
         self.head = linear_head(e, v)
 
     def forward(self, idx: Tensor, targets: Tensor | None = None, *, state: TextState | None = None) -> LMOutput:
-        """(b, t) ids -> (b, t, v) logits, and the mean loss in nats that the objective makes of (b, t) targets.
+        """Return (b, t, v) logits for (b, t) ids and, given (b, t) targets, the objective's mean loss in nats.
 
-        objective=masked hides 15 % of each row of idx and scores these against idx itself, whatever the targets; one
-        draw a token, on a CPU of `utils.generator()`.
+        objective=masked masks 15 % of each row of idx and scores these tokens, whatever the targets; on a CPU it draws
+        from `utils.generator()`.
 
         Args:
-            state: the text before idx, extended by idx in place; together at most block_size tokens.
+            state: text before idx; idx is appended in place
 
         Raises:
-            ValueError: more than block_size tokens.
-            UsageError: a loss is asked of objective=masked outside training, where nothing is hidden; use `fill`.
+            ValueError: state and idx together exceed block_size tokens.
+            UsageError: targets are given to objective=masked outside training; use `masked_logits`.
         """
         if targets is not None and self.objective.gaps:
-            return self._with_gaps(idx)
+            return self._masked_loss(idx)
         logits = self._read(idx if state is None else self._extended(state, idx), idx.shape[1])
         return LMOutput(logits, next_token_loss(logits, targets))
 
-    def _with_gaps(self, idx: Tensor) -> LMOutput:
+    def _masked_loss(self, idx: Tensor) -> LMOutput:
         if not self.training:
-            raise UsageError("model.objective=masked: has no loss of whole text, in which nothing is hidden")
-        hidden = max(round(MASKED_SHARE * idx.shape[1]), 1)  # in every row, so that parts of a batch weigh alike
-        own = utils.generator() if idx.device.type == "cpu" else None
-        chosen = torch.rand(idx.shape, device=idx.device, generator=own).topk(hidden, dim=1).indices
-        gaps = torch.zeros_like(idx, dtype=torch.bool).scatter_(1, chosen, True)
-        logits = self.fill(idx, gaps)
-        return LMOutput(logits, F.cross_entropy(logits.flatten(0, 1), idx.masked_fill(~gaps, -100).flatten()))
+            raise UsageError("model.objective=masked: has a loss of masked tokens only; use pseudo_likelihood")
+        count = max(round(MASKED_FRACTION * idx.shape[1]), 1)  # per row, so that micro-batches have equal weight
+        generator = utils.generator() if idx.device.type == "cpu" else None
+        chosen = torch.rand(idx.shape, device=idx.device, generator=generator).topk(count, dim=1).indices
+        masked = torch.zeros_like(idx, dtype=torch.bool).scatter_(1, chosen, True)  # (b, t)
+        logits = self.masked_logits(idx, masked)  # (b, t, v)
+        return LMOutput(logits, F.cross_entropy(logits.flatten(0, 1), idx.masked_fill(~masked, -100).flatten()))
 
     def _extended(self, state: TextState, idx: Tensor) -> Tensor:
         self._check_length(state.length + idx.shape[1])
@@ -217,7 +218,7 @@ class BidirectionalRNN(BidirectionalRNNRules, LanguageModel):
         return state.ids
 
     def _read(self, ids: Tensor, last: int) -> Tensor:
-        """(b, t) rows of the embedding -> (b, last, v) logits of the last positions."""
+        """Return (b, last, v) logits of the last positions of (b, t) ids, mask token included."""
         self._check_length(ids.shape[1])
         x = self.embedding_dropout(self.embedding(ids))
         return self.head(self.reading.read(self.layers, x, ids.shape[1] - last))
@@ -231,22 +232,24 @@ class BidirectionalRNN(BidirectionalRNNRules, LanguageModel):
         return list(self.layers.layers)
 
     @property
-    def fills(self) -> bool:
+    def infills(self) -> bool:
         return self.objective.gaps
 
-    def fill(self, idx: Tensor, gaps: Tensor) -> Tensor:
-        if not self.fills:
-            return super().fill(idx, gaps)
-        return self._read(idx.masked_fill(gaps, self.config.vocab_size), idx.shape[1])
+    def masked_logits(self, idx: Tensor, masked: Tensor) -> Tensor:
+        if not self.infills:
+            return super().masked_logits(idx, masked)
+        return self._read(idx.masked_fill(masked, self.config.vocab_size), idx.shape[1])
 
     def new_state(self, batch: int) -> TextState:
-        """No text yet, of at most block_size tokens.
+        """Return an empty text for `batch` rows, of at most block_size tokens.
 
         Raises:
-            UsageError: reading=full, where what is read later changes what was said before.
+            UsageError: reading=full, where later tokens change earlier predictions.
         """
         if not self.autoregressive:
-            raise UsageError(f"model.reading={self.config.reading}: reads all of a text at once, so it has no state")
+            raise UsageError(
+                f"model.reading={self.config.reading}: needs the complete text, so it has no decoding state"
+            )
         return TextState(torch.empty(batch, 0, dtype=torch.long, device=self.device))
 
     @property
@@ -254,13 +257,13 @@ class BidirectionalRNN(BidirectionalRNNRules, LanguageModel):
         return self.reading.autoregressive
 
     def flops_per_token(self) -> float:
-        """Two per weight of every product; the layers' as often as the reading goes through a position."""
+        """Return 2 FLOPs per multiplied weight; the layers' count as often as a position is computed."""
         size = self.config.block_size
-        return 2 * (_weights(self.layers) * self.reading.work(size) / size + self.head.weight.numel())
+        return 2 * (_multiplied_weights(self.layers) * self.reading.work(size) / size + self.head.weight.numel())
 
 
-def _weights(module: nn.Module) -> int:
-    """Numbers in all matrices that a token is multiplied with."""
+def _multiplied_weights(module: nn.Module) -> int:
+    """Return the number of elements of all weight matrices."""
     linears = (each.weight for each in module.modules() if isinstance(each, nn.Linear))
     stacked = (weight for each in module.modules() if isinstance(each, nn.RNNBase) for weight in each.parameters())
     return sum(weight.numel() for weight in itertools.chain(linears, stacked) if weight.ndim == 2)

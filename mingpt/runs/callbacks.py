@@ -65,7 +65,12 @@ class Judge:
 
     def _evaluate(self, trainer: Trainer, record: Record) -> None:
         model, some, part = trainer.model, trainer.config.eval_tokens, "" if trainer.finished else "_part"
+<<<<<<< HEAD
         if model.fills:
+=======
+        how: dict[str, Any] = {"say": silent if part else trainer.say, "ranks": trainer.ranks}
+        if model.infills:
+>>>>>>> c2ee2e4 (models/: docstrings are sentences with shapes, units and sources; kernels have unsupported() and slower(); the fields' words)
             hidden = max(some // model.config.block_size, 1) if part else some
             pseudo = pseudo_likelihood(model, self.held_out, self.tokenizer, at_most=hidden, ranks=trainer.ranks)
             record[f"pseudo_nats{part}"] = _finite(pseudo.pseudo_nats, "pseudo-nats per token", record)

@@ -168,7 +168,7 @@ def _train_in(
         trainer.phases.closing("W&B logger", first(_mirror, folder, config, mirror_id)) as mirror,
         stop_on_signals(trainer.stop),
     ):
-        writes, judged = trainer.model.autoregressive, trainer.model.autoregressive or trainer.model.fills
+        writes, judged = trainer.model.autoregressive, trainer.model.autoregressive or trainer.model.infills
         trainer.events = [
             Guard(),
             *([Judge(corpus.data.held_out, tokenizer, carries=config.data.stateful)] if judged else []),

@@ -99,7 +99,7 @@ def _reads(model: LanguageModel) -> list[str]:
 
 def unjudged(model: LanguageModel) -> str:
     """Why a model that is not autoregressive has no held-out loss, and what it has instead."""
-    return FILLS if model.fills else f"{UNJUDGED}: its training loss is all there is to see"
+    return FILLS if model.infills else f"{UNJUDGED}: its training loss is all there is to see"
 
 
 def _announcement(trainer: Trainer) -> str:
@@ -112,7 +112,7 @@ def _announcement(trainer: Trainer) -> str:
         return f"{name}: counts the training text in one step on {trainer.device}"
     tokens = config.batch_size * model.config.block_size
     flops = 3 * model.flops_per_token() * tokens * left
-    seconds = flops / (model.usual_share * matrix_rate(trainer.device)) / trainer.ranks.size
+    seconds = flops / (model.expected_mfu * matrix_rate(trainer.device)) / trainer.ranks.size
     seconds = max(seconds, STEP_SECONDS * (1 + model.config.n_layer) * left)
     memory = expected_memory(model, tokens // (trainer.ranks.size * trainer.parts), trainer.ranks)
     each = " each" if trainer.ranks.size > 1 else ""

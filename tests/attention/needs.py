@@ -36,8 +36,8 @@ def bias_of(position: str, heads: int) -> Any:
 
 def refuses_by_name(name: str, need: Need) -> bool:
     """Whether kernel `name` refuses; it must then say so of both itself and the need, and not serve by accident."""
-    if reason := KERNELS[name].refuses(need):
-        with pytest.raises(UsageError, match=f"model.kernel={name}: can't serve ") as refused:
+    if reason := KERNELS[name].unsupported(need):
+        with pytest.raises(UsageError, match=f"model.kernel={name}: doesn't support ") as refused:
             choose(name, need)
         assert need.described() in str(refused.value)
         assert reason in str(refused.value)
@@ -61,7 +61,7 @@ def need_of(q: Tensor, window: int | None) -> Need:
 def serves_here(name: str) -> bool:
     """Whether a kernel serves any plain layer on the CPU."""
     q = torch.empty(1, 2, 64, 16)
-    return any(KERNELS[name].refuses(need_of(q, window)) is None for window in (None, 3))
+    return any(KERNELS[name].unsupported(need_of(q, window)) is None for window in (None, 3))
 
 
 SERVING = [name for name in KERNELS if serves_here(name)]

@@ -66,7 +66,7 @@ def test_auto_takes_the_first_that_serves_and_is_worth_it_and_says_why_not_the_o
     assert list(told) == order[: order.index(chosen)]
     for name, reason in told.items():
         assert reason
-        assert reason == (KERNELS[name].refuses(need) or KERNELS[name].not_worth(need))
+        assert reason == (KERNELS[name].unsupported(need) or KERNELS[name].slower(need))
 
 
 def test_auto_knows_every_kernel_and_ends_with_one_that_serves_all() -> None:
@@ -74,15 +74,15 @@ def test_auto_knows_every_kernel_and_ends_with_one_that_serves_all() -> None:
     last = kernels.preferred()[-1]
     for score, position, mask in product(SCORES, POSITIONS, (*(MASKS[name] for name in MASKS), sliding_window(3))):
         need = asked(9, mask, score, bias=bias_of(position, 2), dropout_p=0.1, queries=2)
-        assert last.refuses(need) is None
-        assert last.not_worth(need) is None
+        assert last.unsupported(need) is None
+        assert last.slower(need) is None
 
 
 def test_kernels_that_serve_nothing_on_the_cpu_say_so_and_serve_a_card() -> None:
     for name in set(KERNELS) - set(SERVING):
         assert refuses_by_name(name, asked(4096, sliding_window(256)))
-        assert "CUDA" in (KERNELS[name].refuses(asked(4096, sliding_window(256))) or "")
-        assert KERNELS[name].refuses(asked(4096, sliding_window(256), device="cuda")) is None
+        assert "CUDA" in (KERNELS[name].unsupported(asked(4096, sliding_window(256))) or "")
+        assert KERNELS[name].unsupported(asked(4096, sliding_window(256), device="cuda")) is None
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -101,13 +101,13 @@ def test_one_asked_for_by_name_is_taken_or_refused_never_replaced(name: str) -> 
         ("banded", asked(9, FULL), "causal masks with a model.window"),
         ("banded", asked(9, sliding_window(3), "additive"), "scores that are a dot product"),
         ("banded", asked(9, sliding_window(3), bias=bias_of("alibi", 2)), "no position bias"),
-        ("banded", asked(9, sliding_window(3), queries=1), "whole sequences, not a cache"),
+        ("banded", asked(9, sliding_window(3), queries=1), "full sequences, not a KV cache"),
         ("wide", asked(9, CAUSAL), "causal masks with a model.window"),
         ("wide", asked(9, sliding_window(3), device="cuda"), "the fused kernel of the CPU"),
         ("wide", asked(9, sliding_window(3), "additive"), "scores that are a dot product"),
         ("wide", asked(9, sliding_window(3), bias=bias_of("alibi", 2)), "no position bias"),
         ("wide", asked(9, sliding_window(3), dropout_p=0.1), "no dropout"),
-        ("wide", asked(9, sliding_window(3), queries=1), "whole sequences, not a cache"),
+        ("wide", asked(9, sliding_window(3), queries=1), "full sequences, not a KV cache"),
         ("sdpa", asked(9, CAUSAL, "additive"), "scores that are a dot product"),
         ("flex", asked(9, CAUSAL), "CUDA alone"),
         ("flex", asked(9, CAUSAL, device="cuda", dropout_p=0.1), "no dropout"),
@@ -118,7 +118,7 @@ def test_one_asked_for_by_name_is_taken_or_refused_never_replaced(name: str) -> 
 )
 def test_a_refusal_names_kernel_need_and_reason(name: str, need: Need, reason: str) -> None:
     assert refuses_by_name(name, need)
-    assert reason in (KERNELS[name].refuses(need) or "")
+    assert reason in (KERNELS[name].unsupported(need) or "")
 
 
 def test_a_name_that_is_no_kernel_is_refused() -> None:
@@ -142,7 +142,7 @@ def test_a_model_is_the_same_function_with_every_kernel_that_serves_it(
     try:
         outputs = [model(ids, ids) for model in models]
     except UsageError as refused:
-        assert f"model.kernel={name}: can't serve" in str(refused)  # noqa: PT017
+        assert f"model.kernel={name}: doesn't support" in str(refused)  # noqa: PT017
         return
     torch.testing.assert_close(outputs[0].logits, outputs[1].logits, rtol=0, atol=1e-11)
     for output in outputs:

@@ -11,7 +11,7 @@ from mingpt.models.attention.kernels import AUTO, KERNELS, choose, chunked_sdpa
 from mingpt.models.attention.masks import sliding_window
 from mingpt.training.profiling import peak_bytes
 
-wide_attention = chunked_sdpa.wide
+wide_attention = chunked_sdpa.chunked_sdpa
 
 
 # -- gradients
@@ -135,7 +135,7 @@ def test_a_pytorch_without_the_private_calls_fails(monkeypatch: pytest.MonkeyPat
     need = need_of(torch.empty(1, 2, 2048, 4), 1024)
     assert choose(AUTO, need).name == "wide"
     monkeypatch.setattr(chunked_sdpa, missing, None)
-    assert KERNELS["wide"].refuses(need) == "this PyTorch has no such fused kernel"
+    assert KERNELS["wide"].unsupported(need) == "this PyTorch has no such fused kernel"
     assert choose(AUTO, need).name == "sdpa"
 
 
@@ -149,7 +149,7 @@ def test_parts_hold_each_query_once_with_what_it_sees(monkeypatch: pytest.Monkey
     at = torch.arange(n)
     for window in {1, 2, 15, 16, 17, 64, n - 1, n} & set(range(1, n + 1)):
         seen, queries = torch.zeros(n, n, dtype=torch.bool), []
-        for part in chunked_sdpa._parts(n, window, torch.empty(0)):
+        for part in chunked_sdpa._chunks(n, window, torch.empty(0)):
             queries += at[part.queries].tolist()
             lags = at[part.queries][:, None] - at[part.keys]
             seen[part.queries, part.keys] = lags >= 0 if part.mask is None else part.mask == 0
@@ -162,7 +162,7 @@ def test_window_costs_more_products_than_none(n: int) -> None:
     """The causal call is counted as half of its square, as that of no window is."""
     for window in (n // 4, n // 2, 3 * n // 4, n - 1):
         pairs = 0.0
-        for part in chunked_sdpa._parts(n, window, torch.empty(0)):
+        for part in chunked_sdpa._chunks(n, window, torch.empty(0)):
             sizes = [of.stop - of.start for of in (part.queries, part.keys)]
             pairs += math.prod(sizes) / (2 if part.mask is None else 1)
         assert pairs < n * n / 2
@@ -199,7 +199,7 @@ def test_it_is_an_operator_as_pytorch_wants_them(
 def test_a_compiler_sees_more_than_one_node_in_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunked_sdpa, "CHUNK", 4)
     called = called_where_compiled("wide")
-    assert [target for target in called if "wide" in target or "attention" in target] == ["mingpt.wide.default"]
+    assert [target for target in called if "sdpa" in target or "attention" in target] == ["mingpt.chunked_sdpa.default"]
 
 
 def test_autocast_changes_what_is_computed() -> None:

@@ -61,12 +61,12 @@ def test_hidden_token_that_shows_is_not_found(
     chargpt: Any, runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A filler that is told what it should guess, at the third position alone."""
-    right = BidirectionalRNN.fill
+    right = BidirectionalRNN.masked_logits
 
     def fill(model: Any, idx: Any, gaps: Any) -> Any:
         return right(model, idx, gaps & (torch.arange(idx.shape[1]) != 2))
 
-    monkeypatch.setattr(BidirectionalRNN, "fill", fill)
+    monkeypatch.setattr(BidirectionalRNN, "masked_logits", fill)
     ended = chargpt("causality", f"--run={runs['masked']}", "--text=ROMEO", f"--out={tmp_path / 'a.png'}")
     assert ended.code == 1
     assert ended.err == (

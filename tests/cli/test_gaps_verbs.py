@@ -155,12 +155,12 @@ def test_nonsense_is_filled(chargpt: Any, runs: dict[str, Path], words: list[str
 def test_model_that_was_not_trained_to_fills_gaps(chargpt: Any, runs: dict[str, Path], name: str) -> None:
     ended = chargpt("sample", f"--run={runs[name]}", "--fill=R_")
     assert ended.code == 2
-    begins, (asked, trains) = "GPT was not trained to fill gaps; ", ended.refusal.split("; ")
+    begins, (asked, trains) = "GPT was not trained on masked tokens; ", ended.refusal.split("; ")
     assert ended.refusal.startswith(begins), asked
     words, _, rest = trains.partition(" trains ")
     assert rest == "one that is"
     config = settings.parse(words.split())
-    assert build(replace(config.model, vocab_size=5)).fills  # what it names does what it says
+    assert build(replace(config.model, vocab_size=5)).infills  # what it names does what it says
     assert "fill" not in chargpt("sample", f"--run={runs['full']}", "--prompt=R").refusal
 
 
@@ -176,7 +176,7 @@ def test_surest_gap_is_not_filled_first_or_what_it_got_is_not_read(runs: dict[st
         logits[0, 0, 7 if idx[0, 2] == 5 else 6] = 1.0
         return logits
 
-    with mock.patch.object(run.model, "fill", fill):
+    with mock.patch.object(run.model, "masked_logits", fill):
         text = run.fill("_R_")
     assert seen == [[True, False, True], [True, False, False]]
     assert run.tokenizer.encode(text).tolist()[::2] == [7, 5]

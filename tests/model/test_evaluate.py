@@ -209,7 +209,7 @@ def hidden_by_hand(model: BidirectionalRNN, ids: np.ndarray) -> list[float]:
         start = i // block * block
         part = text[None, start : start + block]
         gaps = torch.arange(start, start + part.shape[1])[None] == i
-        nats.append(F.cross_entropy(model.fill(part, gaps)[0, i - start], text[i]).item())
+        nats.append(F.cross_entropy(model.masked_logits(part, gaps)[0, i - start], text[i]).item())
     return nats
 
 
@@ -242,7 +242,7 @@ def test_pseudo_likelihood_trains_or_draws_or_passes_for_a_loss(gpt: MakeGPT) ->
     assert model.training
     assert {name.removeprefix("pseudo_") for name in vars(found)} == {"nats", "bits_per_byte", "tokens", "of"}
     assert not {"nats", "bits_per_byte", "perplexity", "loss"} & {*dir(found)}
-    with pytest.raises(ValueError, match="GPT was not trained to fill gaps"):
+    with pytest.raises(ValueError, match="GPT was not trained on masked tokens"):
         pseudo_likelihood(gpt(), random_ids(9), LETTERS)
     with pytest.raises(ValueError, match="BidirectionalRNN sees the tokens that it predicts"):
         held_out_loss(model, random_ids(9), LETTERS)

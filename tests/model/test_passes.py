@@ -18,7 +18,7 @@ def plain(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     def defined(*inputs: Tensor) -> Tensor:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(cpu_autograd, "_written_out", lambda x: False)
+            patch.setattr(cpu_autograd, "_use_fused", lambda x: False)
             return function(*inputs)
 
     return defined

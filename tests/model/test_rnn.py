@@ -68,7 +68,7 @@ def test_full_reading_passes_for_one_that_sees_nothing_later(cell: str) -> None:
     assert sees_ahead(model)
     with pytest.raises(UsageError, match="needs the text to come"):
         generate(model, random_ids(), 1, Sampling())
-    with pytest.raises(UsageError, match=r"model\.reading=full: reads all of a text at once"):
+    with pytest.raises(UsageError, match=r"model\.reading=full: needs the complete text"):
         model.new_state(1)
 
 
@@ -162,7 +162,7 @@ def test_masked_loss_counts_a_token_that_was_shown_or_ignores_the_seed() -> None
     ids = random_ids(4, 200)
     loss, gaps = scored(model, ids, 0)
     assert gaps.float().mean().item() == pytest.approx(0.15, abs=0.04)
-    logits = model.fill(ids, gaps)
+    logits = model.masked_logits(ids, gaps)
     torch.testing.assert_close(loss, F.cross_entropy(logits[gaps], ids[gaps]), rtol=0, atol=1e-12)
     again, other = scored(model, ids, 0), scored(model, ids, 1)
     assert torch.equal(again[0], loss)
@@ -182,15 +182,15 @@ def test_nothing_is_hidden_in_a_short_text() -> None:
 @torch.no_grad()
 def test_token_in_a_gap_is_seen() -> None:
     model, ids = model_of(**MASKED), random_ids()
-    assert model.fills
+    assert model.infills
     gaps = torch.zeros(3, 7, dtype=torch.bool)
     gaps[:, 2] = True
     other = ids.clone()
     other[:, 2] = (ids[:, 2] + 1) % 11
-    assert torch.equal(model.fill(ids, gaps), model.fill(other, gaps))
-    assert not torch.equal(model.fill(ids, gaps), model.fill(ids, ~gaps))
+    assert torch.equal(model.masked_logits(ids, gaps), model.masked_logits(other, gaps))
+    assert not torch.equal(model.masked_logits(ids, gaps), model.masked_logits(ids, ~gaps))
     assert not torch.equal(model(ids).logits, model(other).logits)
-    assert model.fill(ids, gaps).shape == (3, 7, 11)
+    assert model.masked_logits(ids, gaps).shape == (3, 7, 11)
 
 
 def test_whole_text_has_a_loss_where_gaps_were_learned() -> None:
@@ -203,9 +203,9 @@ def test_whole_text_has_a_loss_where_gaps_were_learned() -> None:
 @pytest.mark.parametrize("kind", [*READS.values(), FULL], ids=[*READS, "full"])
 def test_model_that_learned_no_gaps_fills_them(kind: dict[str, Any]) -> None:
     model = model_of(**kind)
-    assert not model.fills
-    with pytest.raises(UsageError, match="was not trained to fill gaps"):
-        model.fill(random_ids(), random_ids() == 0)
+    assert not model.infills
+    with pytest.raises(UsageError, match="was not trained on masked tokens"):
+        model.masked_logits(random_ids(), random_ids() == 0)
 
 
 @pytest.mark.parametrize("cell", ["elman", "elman_tanh", "gru"])

@@ -172,7 +172,7 @@ def test_logits_or_a_gradient_differ_in_float64(case: str, kernel: str) -> None:
     ours = make_ours(case, theirs, kernel=kernel)
     like = torch.zeros(BATCH, HEADS, TOKENS, ours.config.head_width, dtype=torch.float64)
     for block in ours.blocks:
-        if reason := KERNELS[kernel].refuses(block.attention.need(like, TOKENS)):
+        if reason := KERNELS[kernel].unsupported(block.attention.need(like, TOKENS)):
             pytest.skip(reason)
     errors = largest_errors(case, theirs if case == "gpt2" else exact(theirs), ours)
     assert max(errors.values()) <= EXACT, errors

@@ -1,4 +1,4 @@
-"""Who reads whom: the attention weights of every layer of a model, whatever kernel computes its output."""
+"""Attention maps: the weights of every layer of a model, whichever kernel computes its output."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +12,13 @@ from mingpt.models.attention.layers import AttentionOutput, GroupedQueryAttentio
 
 @torch.no_grad()
 def attention_weights(model: nn.Module, idx: Tensor) -> list[Tensor]:
-    """One (b, heads, t, t) tensor of weights per attention layer, in order, on the CPU; the model stays as it was.
+    """Return the (b, h, t, t) attention weights of each layer, in order, on the CPU; the model is left as it was.
 
-    They are recomputed as they are defined, by the reference kernel, with dropout off; rows add up to 1.
+    They are computed by the reference kernel with dropout off; rows sum to 1.
 
     Args:
-        idx: (b, t) token ids.
+        model: a model of any family
+        idx: (b, t) token ids
     """
     weights: list[Tensor] = []
 
@@ -28,7 +29,7 @@ def attention_weights(model: nn.Module, idx: Tensor) -> list[Tensor]:
     layers = [module for module in model.modules() if isinstance(module, GroupedQueryAttention)]
     hooks = [layer.register_forward_hook(keep) for layer in layers]
     try:
-        with _by_definition(model, layers):
+        with _reference_kernel(model, layers):
             model(idx)
     finally:
         for hook in hooks:
@@ -37,8 +38,8 @@ def attention_weights(model: nn.Module, idx: Tensor) -> list[Tensor]:
 
 
 @contextmanager
-def _by_definition(model: nn.Module, layers: list[GroupedQueryAttention]) -> Iterator[None]:
-    """The reference kernel in every layer and dropout off, both as they were afterwards."""
+def _reference_kernel(model: nn.Module, layers: list[GroupedQueryAttention]) -> Iterator[None]:
+    """Use the reference kernel in `layers` and switch dropout off; undo both at the end."""
     kernels, training = [layer.kernel for layer in layers], {module: module.training for module in model.modules()}
     try:
         model.eval()

@@ -1,6 +1,6 @@
-"""What a decoder remembers between calls: the keys and values of the tokens it has read.
+"""KV cache of one attention layer.
 
-With a window only the last `capacity` positions are kept, in a ring: position p lies at slot p mod capacity.
+With a sliding window it is a ring buffer of the last `capacity` positions: position p is at slot p mod capacity.
 """
 
 import torch
@@ -12,7 +12,8 @@ class KeyValueCache:
 
     Args:
         shape: (b, g, capacity, d)
-        ring: overwrite the oldest position when full; False: refuse.
+        dtype, device: type and device of keys and values
+        ring: overwrite the oldest position when full; False: raise
     """
 
     def __init__(
@@ -24,16 +25,17 @@ class KeyValueCache:
 
     @property
     def bytes(self) -> int:
-        """Of keys and values together."""
+        """Size of keys and values together, in bytes."""
         return 2 * self.keys.numel() * self.keys.element_size()
 
     def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Append (b, g, t, d); return the keys and values that these tokens may read, and where they stand.
+        """Append (b, g, t, d) keys and values.
 
-        The third is (s,) positions, or None where they are simply 0, 1, ... in order.
+        Returns:
+            (b, g, s, d) keys and values that the new tokens attend to, and their (s,) positions; None: 0 to s - 1.
 
         Raises:
-            ValueError: more tokens than there is room for.
+            ValueError: the tokens exceed the capacity, and this is no ring.
         """
         t, before = k.shape[-2], self.length
         if not self.ring and before + t > self.capacity:
@@ -52,8 +54,11 @@ class KeyValueCache:
         slots = old % self.capacity
         all_k = torch.cat((self.keys[:, :, slots], k), dim=2)
         all_v = torch.cat((self.values[:, :, slots], v), dim=2)
-        kept = torch.arange(before + t - self.capacity, before + t, device=k.device) % self.capacity
-        self.keys[:, :, kept], self.values[:, :, kept] = all_k[:, :, -self.capacity :], all_v[:, :, -self.capacity :]
+        last = torch.arange(before + t - self.capacity, before + t, device=k.device) % self.capacity
+        self.keys[:, :, last], self.values[:, :, last] = (
+            all_k[:, :, -self.capacity :],
+            all_v[:, :, -self.capacity :],
+        )
         self.length = before + t
         return all_k, all_v, torch.arange(len(old) + t, device=k.device) + (before - len(old))
 

@@ -1,7 +1,6 @@
-"""Multi-head self-attention, built from parts: projections, norm, position code, kernel.
+"""Multi-head self-attention from parts: projections, score, positional encoding, mask and kernel.
 
-Letters: b batch, t queries, s keys, h query heads, g key/value heads, d head width, e model width.
-The layer knows no variant by name: it calls the parts that its settings chose.
+Shapes: b batch, t queries, s keys, h query heads, g key/value heads, d head width, e model width.
 """
 
 from dataclasses import fields, replace
@@ -24,12 +23,12 @@ from mingpt.models.norms import NORMS
 
 
 def mask_of(config: AttentionConfig) -> Mask:
-    """What a layer of these settings lets a query read, the window included."""
+    """Return the attention mask of a layer with these settings, sliding window included."""
     return windowed(MASKS[config.mask], config.window)
 
 
 class AttentionOutput(NamedTuple):
-    """What an attention layer returns: first its output, then the weights where its kernel makes them."""
+    """Result of an attention layer: (b, t, e) output, and (b, h, t, s) weights if the kernel computes them."""
 
     output: Tensor
     weights: Tensor | None
@@ -39,24 +38,24 @@ class GroupedQueryAttention(nn.Module):
     """Self-attention in which groups of query heads share keys and values (Ainslie et al. 2023).
 
     Args:
-        config: any object with n_embd, n_query_head, n_kv_head, rope, attn_pdrop, resid_pdrop and block_size;
-            what else AttentionConfig has is read where it is there, and its default stands where it is not.
+        config: any object with n_embd, n_query_head, n_kv_head, rope, attn_pdrop, resid_pdrop and block_size; other
+            fields of AttentionConfig are optional.
 
     Raises:
-        UsageError: settings that break a rule of AttentionConfig.
+        UsageError: a setting breaks a rule of AttentionConfig.
     """
 
     def __init__(self, config: Any) -> None:
         super().__init__()
         config = _as_attention_config(config)
         self.n_query_head, self.n_kv_head, self.d = config.n_query_head, config.key_heads, config.head_width
-        wide, narrow = self.n_query_head * self.d, self.n_kv_head * self.d
-        self.q_proj = nn.Linear(config.n_embd, wide, bias=config.has_qkv_bias)
-        self.k_proj = nn.Linear(config.n_embd, narrow, bias=config.has_qkv_bias)
-        self.v_proj = nn.Linear(config.n_embd, narrow, bias=config.has_qkv_bias)
-        self.out_proj = residual_projection(nn.Linear(wide, config.n_embd, bias=config.bias))
-        self.q_norm = _norm_of_heads(config)
-        self.k_norm = _norm_of_heads(config)
+        query_width, kv_width = self.n_query_head * self.d, self.n_kv_head * self.d
+        self.q_proj = nn.Linear(config.n_embd, query_width, bias=config.has_qkv_bias)
+        self.k_proj = nn.Linear(config.n_embd, kv_width, bias=config.has_qkv_bias)
+        self.v_proj = nn.Linear(config.n_embd, kv_width, bias=config.has_qkv_bias)
+        self.out_proj = residual_projection(nn.Linear(query_width, config.n_embd, bias=config.bias))
+        self.q_norm = _head_norm(config)
+        self.k_norm = _head_norm(config)
         self.score = SCORES[config.score](config)
         self.mask, self.kernel, self.window = mask_of(config), config.kernel, config.window
         self.position = POSITIONS[config.position_code].inside_attention(config)
@@ -64,33 +63,40 @@ class GroupedQueryAttention(nn.Module):
         self.resid_dropout = Dropout(config.resid_pdrop)
 
     def forward(self, x: Tensor, state: KeyValueCache | None = None) -> AttentionOutput:
-        """(b, t, e) -> (b, t, e), each position reading what the mask lets it.
+        """Map (b, t, e) to (b, t, e).
 
         Args:
-            state: keys and values of earlier tokens; x continues after them, and is appended.
+            state: keys and values of the tokens before x; those of x are appended in place.
         """
         start = 0 if state is None else state.length
-        q = self.score.prepare(self.q_norm(_by_head(self.q_proj(x), self.d)))
-        k = self.k_norm(_by_head(self.k_proj(x), self.d))
-        v = _by_head(self.v_proj(x), self.d)
-        q, k = self.position.rotate(q, k, start)
-        q, k = q.to(v.dtype), k.to(v.dtype)  # norms leave float32 under autocast
+        q = self.q_norm(_split_heads(self.q_proj(x), self.d))  # (b, h, t, d)
+        k = self.k_norm(_split_heads(self.k_proj(x), self.d))  # (b, g, t, d)
+        v = _split_heads(self.v_proj(x), self.d)  # (b, g, t, d)
+        q, k = self.position.rotate(self.score.prepare(q), k, start)
+        q, k = q.to(v.dtype), k.to(v.dtype)  # norms return float32 under autocast
         keys_at = None
         if state is not None:
-            k, v, keys_at = state.extend(k, v)
-        need = self.need(q, k.shape[-2], start, keys_at, kept=state is not None)
-        y, weights = choose(self.kernel if state is None else for_cache(self.kernel), need).attend(q, k, v, need)
-        y = self.out_proj(_side_by_side(y))
+            k, v, keys_at = state.extend(k, v)  # (b, g, s, d) each
+        need = self.need(q, k.shape[-2], start, keys_at, from_cache=state is not None)
+        kernel = choose(self.kernel if state is None else for_cache(self.kernel), need)
+        y, weights = kernel.attend(q, k, v, need)  # (b, h, t, d), (b, h, t, s) or None
+        y = self.out_proj(_merge_heads(y))  # (b, t, e)
         return AttentionOutput(self.resid_dropout(y), weights)
 
-    def need(self, q: Tensor, keys: int, start: int = 0, keys_at: Tensor | None = None, *, kept: bool = False) -> Need:
-        """What this layer asks of a kernel.
+    def need(
+        self, q: Tensor, keys: int, start: int = 0, keys_at: Tensor | None = None, *, from_cache: bool = False
+    ) -> Need:
+        """Return what this layer needs of a kernel.
 
         Args:
-            kept: the keys are what a cache holds; of a band, a single new token may then read every one.
+            q: (b, h, t, d) queries
+            keys: number of keys, s
+            start: position of the first query
+            keys_at: (s,) positions of the keys; None: 0 to s - 1
+            from_cache: keys come from the KV cache; with a sliding window every cached key is then inside the window
         """
         return Need(
-            mask=FULL if kept and q.shape[-2] == 1 and self.mask.band is not None else self.mask,
+            mask=FULL if from_cache and q.shape[-2] == 1 and self.mask.band is not None else self.mask,
             width=self.d,
             score=self.score,
             bias=self.position.bias if self.position.has_bias else None,
@@ -104,18 +110,18 @@ class GroupedQueryAttention(nn.Module):
         )
 
     def flops_per_token(self, length: int) -> float:
-        """Of scores and weighted sums, the projections left out: per token, in a text of `length`."""
+        """Return the FLOPs per token of scores and weighted sums, without projections, in a text of `length` tokens."""
         token, pair = self.score.flops(self.d)
         return self.n_query_head * (token + (pair + 2 * self.d) * self.mask.pairs(length) / length)
 
     def new_state(self, batch: int, capacity: int) -> KeyValueCache:
-        """An empty cache for `batch` rows: of `capacity` tokens, or of the last w where a window w is no wider.
+        """Return an empty cache for `batch` rows of `capacity` tokens, or a ring of the window's size if smaller.
 
         Raises:
-            ValueError: a mask that lets tokens read later ones, which a cache hasn't got.
+            ValueError: the mask is not causal.
         """
         if not self.mask.causal:
-            raise ValueError("a cache holds earlier tokens alone, but this layer's mask lets tokens read later ones")
+            raise ValueError("a KV cache holds earlier tokens only, but this layer's mask is not causal")
         weight, band = self.k_proj.weight, self.mask.band
         ring = band is not None and band <= capacity
         shape = (batch, self.n_kv_head, int(band) if band is not None and ring else capacity, self.d)
@@ -123,17 +129,21 @@ class GroupedQueryAttention(nn.Module):
 
     @property
     def query_rotary_pe(self) -> RotaryPositionalEmbeddings:
-        """What turns the queries; there only where the position code is rotary."""
+        """Rotary embedding of the queries; an attribute error for other positional encodings."""
         return self.position.query  # type: ignore[return-value]
 
     @property
     def key_rotary_pe(self) -> RotaryPositionalEmbeddings:
-        """What turns the keys; there only where the position code is rotary."""
+        """Rotary embedding of the keys; an attribute error for other positional encodings."""
         return self.position.key  # type: ignore[return-value]
 
 
 class CausalSelfAttention(GroupedQueryAttention):
-    """Causal multi-head attention: the case of one key/value head per query head, same code."""
+    """Causal multi-head attention: one key/value head per query head (Vaswani et al. 2017).
+
+    Raises:
+        UsageError: n_kv_head differs from n_query_head, or the mask is not causal.
+    """
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -171,19 +181,19 @@ def layer_kernels(config: Any, device: torch.device, dtype: torch.dtype) -> list
     return list(choices.values())
 
 
-def _norm_of_heads(config: AttentionConfig) -> nn.Module:
+def _head_norm(config: AttentionConfig) -> nn.Module:
     return NORMS["rmsnorm"](config.head_width, False, config.norm_eps) if config.qk_norm else nn.Identity()
 
 
-def _by_head(x: Tensor, d: int) -> Tensor:
-    """(b, t, h d) -> (b, h, t, d)."""
-    if x.shape[1] == 1:  # a token at a time, an einops string costs as much as a product
+def _split_heads(x: Tensor, d: int) -> Tensor:
+    """Reshape (b, t, h d) to (b, h, t, d)."""
+    if x.shape[1] == 1:  # decoding: an einops string would take as long as a product
         return x.view(x.shape[0], -1, 1, d)
     return rearrange(x, "b t (h d) -> b h t d", d=d)
 
 
-def _side_by_side(y: Tensor) -> Tensor:
-    """(b, h, t, d) -> (b, t, h d)."""
+def _merge_heads(y: Tensor) -> Tensor:
+    """Reshape (b, h, t, d) to (b, t, h d)."""
     if y.shape[2] == 1:
         return y.reshape(y.shape[0], 1, -1)
     return rearrange(y, "b h t d -> b t (h d)")

@@ -1,7 +1,7 @@
-"""Who may read whom: predicates of a query's position i and a key's position j, combined with `&` and `|`.
+"""Attention masks: predicates of a query's position i and a key's position j, combined with `&` and `|`.
 
-A mask is a rule, never a stored table.  Beside the rule it says what others must know of it and can't find out: whether
-it is causal, and the width of the causal band that it is exactly, if it is one.
+A mask is a rule, not a stored tensor.  It also states what kernels must know and can't derive: whether it is causal,
+and the width of the band if it is exactly a causal band.
 """
 
 import math
@@ -14,17 +14,17 @@ from torch import Tensor
 
 from mingpt.core.registry import Registry
 
-ROWS = 256  # of a mask looked at together where no formula counts them
+ROWS = 256  # rows of a mask evaluated at once where `pairs` has no formula
 
 
 @dataclass(frozen=True)
 class Mask:
-    """May position i read position j?
+    """Attention mask as a predicate: may the query at position i attend to the key at position j?
 
     Attributes:
-        sees: (i, j) -> bool, on integer tensors that broadcast.
-        causal: no position reads a later one.
-        band: the mask is exactly 0 <= i - j < band; inf: all up to the query's own; None: no such band.
+        sees: (i, j) -> bool, on integer tensors that broadcast
+        causal: True if no query attends to a later key
+        band: the mask is exactly 0 <= i - j < band; inf: every key up to the query's own; None: not a causal band
     """
 
     sees: Callable[[Tensor, Tensor], Tensor]
@@ -32,7 +32,7 @@ class Mask:
     band: float | None = None
 
     def pairs(self, length: int) -> int:
-        """How many of the length x length pairs of positions it allows."""
+        """Return how many of the length x length pairs of positions it allows."""
         if self.band is not None:
             width = int(min(self.band, length))
             return width * (width + 1) // 2 + (length - width) * width
@@ -40,13 +40,13 @@ class Mask:
         return sum(int(self.sees(part[:, None], positions).sum()) for part in positions.split(ROWS))
 
     def __and__(self, other: "Mask") -> "Mask":
-        """Both allow it."""
+        """Return the mask of pairs that both masks allow."""
         bands = (self.band, other.band)
         both = None if None in bands else min(b for b in bands if b is not None)
         return Mask(lambda i, j: self.sees(i, j) & other.sees(i, j), self.causal or other.causal, both)
 
     def __or__(self, other: "Mask") -> "Mask":
-        """Either allows it."""
+        """Return the mask of pairs that either mask allows."""
         bands = (self.band, other.band)
         either = None if None in bands else max(b for b in bands if b is not None)
         return Mask(lambda i, j: self.sees(i, j) | other.sees(i, j), self.causal and other.causal, either)
@@ -54,16 +54,16 @@ class Mask:
 
 MASKS: Registry[Mask] = Registry("model.mask")
 CAUSAL = MASKS.add("causal")(Mask(lambda i, j: i >= j, causal=True, band=math.inf))
-# Each token reads the whole block, later ones too: for looking at, not for writing text.
+# Bidirectional attention: for comparison, not for generation.
 FULL = MASKS.add("full")(Mask(lambda i, j: (i - j).abs() >= 0, causal=False))
 
 
 @lru_cache
 def sliding_window(width: int) -> Mask:
-    """The query's own position and the width - 1 before it: 0 <= i - j < width (Beltagy et al. 2020).
+    """Return the mask 0 <= i - j < width: the query's own position and the width - 1 before it (Beltagy et al. 2020).
 
     Raises:
-        ValueError: a width below 1.
+        ValueError: width is below 1.
     """
     if width < 1:
         raise ValueError(f"width={width}: a window holds at least the query's own position")
@@ -72,7 +72,7 @@ def sliding_window(width: int) -> Mask:
 
 @lru_cache
 def windowed(mask: Mask, width: int | None) -> Mask:
-    """`mask` within a window; one object for the same two, so that what a kernel prepares serves all layers."""
+    """Return `mask` within a sliding window; the same object for the same arguments, since kernels cache by mask."""
     if width is None:
         return mask
     return sliding_window(width) if mask is CAUSAL else mask & sliding_window(width)

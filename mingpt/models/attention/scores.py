@@ -1,11 +1,11 @@
-"""How well a key answers a query: a number for each pair, before mask and softmax.
+"""Attention score functions: a logit per query and key, before mask and softmax.
 
-A bilinear score is a dot product once q and k are prepared, so every kernel serves it:
+A bilinear score is a dot product of prepared q and k, which every kernel supports:
 
-    prepare(q)    before positions rotate it     (b, h, t, d) -> (b, h, t, d)
-    fold(q, k)    after                          -> q, k whose product, times `scale`, is the score
+    prepare(q)    before the rotary embedding    (b, h, t, d) -> (b, h, t, d)
+    fold(q, k)    after it                       q, k whose product, times `scale`, is the score
 
-Others override `logits(q, k)` as well and leave `bilinear` False.  k is (b, g, s, d): query head i reads key head
+Other scores set `bilinear` to False and override `logits(q, k)`.  k is (b, g, s, d): query head i uses key head
 i // (h/g).
 """
 
@@ -19,11 +19,11 @@ from torch.utils.checkpoint import checkpoint
 
 from mingpt.core.registry import Registry
 
-CHUNK = 1 << 22  # numbers of the (queries, keys, width) tensor that additive scores hold at once
+CHUNK = 1 << 22  # elements of the (queries, keys, width) tensor that additive scores hold in memory at once
 
 
 class ScoreSettings(Protocol):
-    """What a score reads of a layer's settings."""
+    """Settings of a layer that a score uses."""
 
     @property
     def n_query_head(self) -> int: ...
@@ -32,28 +32,30 @@ class ScoreSettings(Protocol):
 
 
 class Score(nn.Module):
-    """A dot product.  Base of all scores."""
+    """q . k; base class of all scores."""
 
     bilinear: ClassVar[bool] = True
-    least_width: ClassVar[int] = 1  # of a head
+    least_width: ClassVar[int] = 1  # smallest supported head width
 
     def __init__(self, config: ScoreSettings) -> None:
         super().__init__()
         self.scale = 1.0
 
     def prepare(self, q: Tensor) -> Tensor:
+        """Transform (b, h, t, d) queries before the rotary embedding; the identity here."""
         return q
 
     def fold(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Return q and k whose product, times `scale`, is the score; the identity here."""
         return q, k
 
     def logits(self, q: Tensor, k: Tensor) -> Tensor:
-        """(b, h, t, d) and (b, g, s, d) -> (b, h, t, s)."""
+        """Return (b, h, t, s) scores of (b, h, t, d) queries and (b, g, s, d) keys."""
         q, k = self.fold(q, k)
         return self.scale * q @ repeated(k, q.shape[1]).mT
 
     def flops(self, d: int) -> tuple[int, int]:
-        """Per query head of width d: operations a token, and a pair of query and key."""
+        """Return the FLOPs of a query head of width d: per token, and per pair of query and key."""
         return 0, 2 * d
 
 
@@ -87,7 +89,7 @@ class Multiplicative(Score):
 
 
 class _Concatenated(Score):
-    """v . act(W_q q + W_k k), per query head."""
+    """Parameters of v . f(W_q q + W_k k), per query head; base class."""
 
     def __init__(self, config: ScoreSettings) -> None:
         super().__init__(config)
@@ -100,8 +102,8 @@ class _Concatenated(Score):
 class Additive(_Concatenated):
     """v . tanh(W_q q + W_k k) (Bahdanau et al. 2015, appendix A.1.2).
 
-    tanh needs a number per query, key and width; they are made for a few queries at a time, and again in the backward
-    pass, so that no such tensor of all pairs ever exists.
+    tanh needs an element per query, key and width.  Chunks of queries with activation checkpointing keep that tensor
+    from ever existing for all pairs.
     """
 
     bilinear = False
@@ -116,7 +118,7 @@ class Additive(_Concatenated):
         return torch.cat(parts, dim=-2)
 
     def flops(self, d: int) -> tuple[int, int]:
-        return 4 * d * d, 4 * d  # a sum, a tanh counted as one, and a product with v
+        return 4 * d * d, 4 * d  # an addition, a tanh (as 1 FLOP), a product with v
 
 
 def _additive(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -125,12 +127,12 @@ def _additive(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 @SCORES.add("linear_concat")
 class LinearConcat(_Concatenated):
-    """v . (W_q q + W_k k): the additive score without its tanh.
+    """v . (W_q q + W_k k): the additive score without tanh, as a counterexample.
 
-    It exists to show that such weights can't depend on the query: softmax over keys cancels the query's term.
+    Its weights can't depend on the query: softmax over the keys cancels the query's term.
     """
 
-    least_width = 2  # the folded pairs are two wide
+    least_width = 2  # fold returns vectors of width 2
 
     def flops(self, d: int) -> tuple[int, int]:
         return 4 * d, 2 * d
@@ -140,10 +142,10 @@ class LinearConcat(_Concatenated):
         of_key = repeated(k, q.shape[1]) @ (self.v @ self.key).mT
         q_pair = torch.cat((of_query, torch.ones_like(of_query)), dim=-1)
         k_pair = torch.cat((torch.ones_like(of_key), of_key), dim=-1)
-        width = q.shape[-1] - 2  # back to the width that values have, as fused kernels want it
+        width = q.shape[-1] - 2  # fused kernels need the width of the values
         return F.pad(q_pair, (0, width)), F.pad(k_pair, (0, width))
 
 
 def repeated(k: Tensor, heads: int) -> Tensor:
-    """(b, g, s, d) -> (b, heads, s, d), each of the g repeated for the query heads that share it."""
+    """Repeat each of the g key/value heads for its query heads: (b, g, s, d) to (b, heads, s, d)."""
     return k if k.shape[1] == heads else k.repeat_interleave(heads // k.shape[1], dim=1)

@@ -1,1 +1,1 @@
-"""Recurrent layers: what one step does, how it is driven over time, how layers are stacked."""
+"""Recurrent layers: cells, their scan over time, and stacks of layers."""

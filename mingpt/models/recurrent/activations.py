@@ -1,6 +1,6 @@
-"""Activations of a recurrence, each in the three forms that driving one over time needs.
+"""Activation functions of a recurrence, each with an in-place forward and backward form.
 
-An activation's slope is taken from its own value, so that nothing but the values need be kept for the way back.
+A derivative is computed from the activation's output, so that only outputs are saved for the backward pass.
 """
 
 from collections.abc import Callable
@@ -18,10 +18,10 @@ class Activation:
     """An elementwise function.
 
     Attributes:
-        of: a -> its values; differentiable.
-        into: the same, in place.
-        back: (g, values) -> g times the slope that belongs to the values, in place in g.
-        centre: the number around which it is nearest to the identity; weights start so that inputs lie there.
+        of: a -> f(a), differentiable
+        into: a -> f(a), in place
+        back: (g, f(a)) -> g f'(a), in place in g
+        centre: the point around which f is closest to the identity; weights are initialised for inputs there
     """
 
     of: Callable[[Tensor], Tensor]
@@ -31,10 +31,7 @@ class Activation:
 
 
 def slide(a: Tensor) -> Tensor:
-    """min(1, max(0, a)), with gradient 1 on the open interval (0, 1) and 0 elsewhere, at 0 and at 1 too.
-
-    `clamp` has gradient 1 at both ends instead.
-    """
+    """Return min(1, max(0, a)), with gradient 1 on the open interval (0, 1), else 0; clamp has 1 at the ends."""
     return F.hardtanh(a, 0.0, 1.0)
 
 

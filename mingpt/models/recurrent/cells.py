@@ -1,7 +1,6 @@
-"""Recurrent cells: how what was read before and what is read now become a feature and a new memory.
+"""Recurrent cells: (b, t, e) inputs and a hidden state -> (b, t, e) features and the next hidden state.
 
-A new cell is one class here with `@CELLS.add(name)`: made by `CELLS[name](width)`, called on (b, t, e) inputs and what
-it remembers of earlier ones, it returns (b, t, e) features and what it remembers now.
+A new cell is one class here with `@CELLS.add(name)`; `CELLS[name](width)` makes one.
 """
 
 from functools import partial
@@ -22,30 +21,34 @@ Hidden = tuple[Tensor, ...]  # each (b, e): (h,), or (h, c)
 
 
 class Cell(nn.Module):
-    """Base of every cell.
+    """Base class of every cell.
 
     Args:
-        width: of inputs, of what is remembered, and of features.
-        outputs: width of the features, where the cell can make them of another width.
+        width: width of inputs, hidden state and features, e
+        outputs: width of the features; only for cells that `reads_out`
+
+    Attributes:
+        memories: number of tensors of the hidden state
+        reads_out: True if the cell has an output layer of its own, of any width
     """
 
-    memories: ClassVar[int] = 1  # tensors that it remembers
-    reads_out: ClassVar[bool] = False  # whether it has an output layer of its own, of any width
+    memories: ClassVar[int] = 1
+    reads_out: ClassVar[bool] = False
     width: int
 
     def forward(self, x: Tensor, hidden: Hidden | None = None) -> tuple[Tensor, Hidden]:
-        """(b, t, e) inputs, after whatever left `hidden` (none: the start) -> features, and what to remember."""
+        """Return features and the next hidden state of (b, t, e) inputs after `hidden`; None: zeros."""
         raise NotImplementedError
 
     @property
     def centre(self) -> float:
-        """About where its features lie, and its inputs should."""
+        """Approximate mean of its features, and the best mean of its inputs."""
         return 0.0
 
     def start(self, batch: int) -> Hidden:
-        """What is remembered of nothing: zeros."""
+        """Return the initial hidden state: zeros."""
         weight = next(self.parameters())
-        # Not weight.new_zeros: a weight may be shared out among processes, and what it makes then is, too.
+        # Not weight.new_zeros: a weight may be sharded (FSDP), and its new_zeros then are, too.
         zeros = partial(torch.zeros, batch, self.width, dtype=weight.dtype, device=weight.device)
         return tuple(zeros() for _ in range(self.memories))
 
@@ -56,10 +59,10 @@ CELLS: Registry[type[Cell]] = Registry("model.cell")
 class Elman(Cell):
     """h_t = f(W_hh h_{t-1} + W_hx x_t + b_h), y_t = f(W_yh h_t + b_y), y the feature (Elman 1990).
 
-    The parameters are the matrices and what f is applied to when all that a matrix reads lies at f's centre c:
-    b_h = input.bias - c (W_hh 1 + W_hx 1), b_y = output.bias - c W_yh 1.  The functions are the same; but a step of an
-    optimizer along a matrix then does not move its sums along with it, off f's slope, from where slide never comes
-    back.  Everything starts about the centre, with W_hh orthogonal times RECALL, and W_yh orthogonal.
+    Biases are parametrised relative to f's centre c: b_h = input.bias - c (W_hh 1 + W_hx 1),
+    b_y = output.bias - c W_yh 1.  The function class is the same, but an optimizer step of a matrix then doesn't shift
+    the pre-activations, possibly to where slide has gradient 0 and never recovers.  Initially all activations are near
+    the centre, W_hh is RECALL times an orthogonal matrix, and W_yh is orthogonal.
     """
 
     RECALL = 0.5
@@ -76,7 +79,7 @@ class Elman(Cell):
             output_head(self.output)
         nn.init.orthogonal_(self.recurrence.weight, self.RECALL)
         nn.init.orthogonal_(self.output.weight)
-        nn.init.normal_(self.input.weight, 0.0, ((1 - self.RECALL**2) / width) ** 0.5)  # h keeps the spread of x
+        nn.init.normal_(self.input.weight, 0.0, ((1 - self.RECALL**2) / width) ** 0.5)  # h has the variance of x
         for layer in (self.input, self.output):
             nn.init.constant_(layer.bias, self.activation.centre)
 
@@ -86,44 +89,44 @@ class Elman(Cell):
 
     @property
     def b_h(self) -> Tensor:
-        """(e,)"""
+        """Bias of the hidden state, (e,)."""
         return self.input.bias - self.centre * (self.recurrence.weight.sum(1) + self.input.weight.sum(1))
 
     @property
     def b_y(self) -> Tensor:
-        """(e,), or as many as there are outputs."""
+        """Bias of the features, (e,) or (outputs,)."""
         return self.output.bias - self.centre * self.output.weight.sum(1)
 
     def forward(self, x: Tensor, hidden: Hidden | None = None) -> tuple[Tensor, Hidden]:
         (before,) = hidden or self.start(len(x))
-        h = scan(x, before, self.input.weight, self.b_h, self.recurrence.weight, self.activation)
+        h = scan(x, before, self.input.weight, self.b_h, self.recurrence.weight, self.activation)  # (b, t, e)
         return self.activation.of(F.linear(h, self.output.weight, self.b_y)), (h[:, -1],)
 
 
 @CELLS.add("elman")
 class ElmanSlide(Elman):
-    """f(a) = min(1, max(0, a)): piecewise linear, and bounded."""
+    """Elman cell with f(a) = min(1, max(0, a)): piecewise linear and bounded."""
 
     activation = SLIDE
 
 
 @CELLS.add("elman_tanh")
 class ElmanTanh(Elman):
-    """f = tanh, as most have it."""
+    """Elman cell with f = tanh, as usual."""
 
     activation = TANH
 
 
 @CELLS.add("elman_relu")
 class ElmanRelu(Elman):
-    """f(a) = max(0, a) (Le et al. 2015)."""
+    """Elman cell with f(a) = max(0, a) (Le et al. 2015)."""
 
     activation = RELU
 
 
 @CELLS.add("gru")
 class Gru(Cell):
-    """PyTorch's GRU: two gates, one memory (Cho et al. 2014)."""
+    """PyTorch's GRU: two gates, hidden state h (Cho et al. 2014)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -137,7 +140,7 @@ class Gru(Cell):
 
 @CELLS.add("lstm")
 class Lstm(Cell):
-    """PyTorch's LSTM: three gates, a memory beside the feature (Hochreiter & Schmidhuber 1997)."""
+    """PyTorch's LSTM: three gates, hidden state (h, c) (Hochreiter & Schmidhuber 1997)."""
 
     memories = 2
 

@@ -1,9 +1,9 @@
-"""The Elman recurrence over time: h_t = f(W_hh h_{t-1} + W_hx x_t + b), forward and back, in as few products as it has.
+"""The Elman recurrence h_t = f(W_hh h_{t-1} + W_hx x_t + b_h) over time, with a hand-written backward pass.
 
-What does not depend on the step before is one product for all steps; only W_hh h is made step by step, in place in
-the buffer that ends as the answer.  The way back is the same loop from the end, and then one product per weight.
+The input projection is one product for all steps; only W_hh h is computed step by step, in place in the output
+buffer.  The backward pass is the same loop in reverse, then one product per weight.
 
-Letters: b rows, t steps, i input width, e hidden width.
+Shapes: b batch, t steps, i input width, e hidden width.
 """
 
 import itertools
@@ -18,23 +18,24 @@ from mingpt.distributed.compile_fallback import uncompiled
 from mingpt.models.recurrent.activations import Activation
 
 
-@uncompiled  # traced, the loop would be unrolled: minutes of compiling for nothing
+@uncompiled  # traced, the loop would be unrolled, which takes minutes to compile
 def scan(
     x: Tensor, hidden: Tensor, w_input: Tensor, bias: Tensor | None, w_hidden: Tensor, activation: Activation
 ) -> Tensor:
-    """(b, t, i) inputs -> (b, t, e) hidden vectors, a view of a time-major buffer; differentiable once.
+    """Return the (b, t, e) hidden states of (b, t, i) inputs, a view of a time-major buffer; differentiable once.
 
     Args:
-        hidden: (b, e), h before the first step.
-        w_input: (e, i), W_hx.
-        bias: (e,), or none.
-        w_hidden: (e, e), W_hh.
+        hidden: (b, e) hidden state before the first step
+        w_input: (e, i) W_hx
+        bias: (e,) b_h, or None
+        w_hidden: (e, e) W_hh
+        activation: f
     """
     device = x.device.type
     given = (x.transpose(0, 1), hidden, w_input, bias, w_hidden)
     if not torch.is_autocast_enabled(device):
         return _apply(*given, activation)
-    dtype = torch.get_autocast_dtype(device)  # autocast leaves products into a buffer as they are
+    dtype = torch.get_autocast_dtype(device)  # autocast doesn't cast products with out=
     cast = (None if each is None else each.to(dtype) for each in given)
     with torch.autocast(device, enabled=False):
         return _apply(*cast, activation)
@@ -45,7 +46,7 @@ def _apply(*given: Any) -> Tensor:
 
 
 class _Scan(torch.autograd.Function):
-    """(t, b, i), ... -> (t, b, e); the buffer holds h_{-1}, h_0, ..., so that all but its last came before one."""
+    """Time-major scan, (t, b, i) to (t, b, e); the buffer holds h_{-1}, h_0, ..., h_{t-1}."""
 
     @staticmethod
     def forward(
@@ -66,9 +67,9 @@ class _Scan(torch.autograd.Function):
             torch.mm(inputs, w_input.T, out=products)
         else:
             torch.addmm(bias, inputs, w_input.T, out=products)
-        h, turned, add_product = _shared_out(buffer, w_hidden.T)
+        h, w_transposed, add_product = _split_rows(buffer, w_hidden.T)
         for before, here in itertools.pairwise(h):
-            activation.into(add_product(here, before, turned))
+            activation.into(add_product(here, before, w_transposed))
         ctx.save_for_backward(x, w_input, w_hidden, buffer)
         ctx.activation = activation
         return buffer[1:]
@@ -78,9 +79,9 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, w_input, w_hidden, buffer = ctx.saved_tensors
         back = ctx.activation.back
-        g = gradient.clone(memory_format=torch.contiguous_format)  # becomes that of what f was applied to
-        gradients, weight, add_product = _shared_out(g, w_hidden)
-        h, later = _shared_out(buffer, w_hidden)[0][1:], None
+        g = gradient.clone(memory_format=torch.contiguous_format)  # becomes the gradient of the pre-activations
+        gradients, weight, add_product = _split_rows(g, w_hidden)
+        h, later = _split_rows(buffer, w_hidden)[0][1:], None
         for here, value in zip(reversed(gradients), reversed(h), strict=True):
             later = back(here if later is None else add_product(here, later, weight), value)
         needed, rows = ctx.needs_input_grad, g.flatten(0, 1)
@@ -94,13 +95,13 @@ class _Scan(torch.autograd.Function):
         )
 
 
-FEWEST_ROWS = 8  # that are worth a thread
+FEWEST_ROWS = 8  # rows per thread that outweigh its cost
 
 
-def _shared_out(buffer: Tensor, weight: Tensor) -> tuple[Sequence[Tensor], Tensor, Callable[..., Tensor]]:
-    """(t, b, e) and (e, e) -> a step's rows, the weight, and the product of both that adds to the first in place.
+def _split_rows(buffer: Tensor, weight: Tensor) -> tuple[Sequence[Tensor], Tensor, Callable[..., Tensor]]:
+    """Return (t, b, e) by step, the (e, e) weight, and the product that adds into its first argument in place.
 
-    On a CPU a product of few rows hardly gains by threads; as one product per thread of its share of the rows, it does.
+    On a CPU a product of few rows hardly gains from threads; a batch of products, one per thread, does.
     """
     shares = torch.get_num_threads() if buffer.device.type == "cpu" else 1
     rows = buffer.shape[1]

@@ -1,6 +1,6 @@
-"""Layers of recurrent cells: one upon another, and in both directions.
+"""Stacks of recurrent cells, unidirectional and bidirectional.
 
-Letters: b rows, t positions, e width.
+Shapes: b batch, t positions, e width.
 """
 
 from collections.abc import Callable
@@ -15,10 +15,14 @@ from mingpt.models.recurrent.cells import CELLS, Hidden
 
 
 class Stack(nn.Module):
-    """`n_layer` cells, each on the features of the one below, dropout between them.
+    """`n_layer` cells on top of each other, with dropout between them.
 
     Args:
-        outputs: width of the last one's features; None: e, and any cell will do.
+        cell: name of the cell
+        n_layer: number of layers
+        width: width e of inputs and hidden states
+        dropout_p: dropout probability between layers
+        outputs: width of the last layer's features; None: e
     """
 
     def __init__(self, cell: str, n_layer: int, width: int, dropout_p: float, outputs: int | None = None) -> None:
@@ -29,7 +33,7 @@ class Stack(nn.Module):
         self.dropout = Dropout(dropout_p)
 
     def forward(self, x: Tensor, hidden: list[Hidden]) -> tuple[Tensor, list[Hidden]]:
-        """(b, t, e), and what each layer remembers -> features of the last, and what each remembers then."""
+        """Return the last layer's features of (b, t, e) inputs, and each layer's next hidden state."""
         after = []
         for number, (cell, before) in enumerate(zip(self.cells, hidden, strict=True)):
             x, now = cell(self.dropout(x) if number else x, before)
@@ -38,16 +42,16 @@ class Stack(nn.Module):
 
     @property
     def centre(self) -> float:
-        """About where its inputs should lie."""
+        """Best mean of its inputs."""
         return self.cells[0].centre  # type: ignore[return-value]
 
     def start(self, batch: int) -> list[Hidden]:
-        """What each layer remembers of nothing."""
+        """Return the initial hidden state of each layer."""
         return [cell.start(batch) for cell in self.cells]  # type: ignore[operator]
 
 
-class BothWays(nn.Module):
-    """A layer that reads from both ends: a cell per direction, joined by a linear map (Schuster & Paliwal 1997)."""
+class BidirectionalLayer(nn.Module):
+    """Bidirectional layer: a cell per direction, joined by a linear map (Schuster & Paliwal 1997)."""
 
     def __init__(self, cell: str, width: int) -> None:
         super().__init__()
@@ -55,76 +59,76 @@ class BothWays(nn.Module):
         self.join = nn.Linear(2 * width, width)
         nn.init.constant_(self.join.bias, self.centre)
 
-    def forward(self, x: Tensor, turned: Tensor) -> Tensor:
-        """(b, t, e) -> (b, t, e).
+    def forward(self, x: Tensor, reverse: Tensor) -> Tensor:
+        """Map (b, t, e) to (b, t, e).
 
         Args:
-            turned: (b, t) positions in the order in which the second cell reads them, its own inverse.
+            reverse: (b, t) permutation of positions for the backward cell, its own inverse
         """
-        there = turned[..., None].expand_as(x)
-        back, _ = self.backwards(x.gather(1, there))
-        both = torch.cat((self.onwards(x)[0], back.gather(1, there)), dim=-1)
+        reverse = reverse[..., None].expand_as(x)
+        back, _ = self.backwards(x.gather(1, reverse))
+        both = torch.cat((self.onwards(x)[0], back.gather(1, reverse)), dim=-1)  # (b, t, 2e)
         return self.join(both - self.centre)
 
     @property
     def centre(self) -> float:
-        """About where its features lie, and its inputs should."""
+        """Approximate mean of its features, and the best mean of its inputs."""
         return self.onwards.centre
 
 
-class BothWaysStack(nn.Module):
-    """`n_layer` layers that read both ways, dropout between them."""
+class BidirectionalStack(nn.Module):
+    """`n_layer` bidirectional layers, with dropout between them."""
 
     def __init__(self, cell: str, n_layer: int, width: int, dropout_p: float) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(BothWays(cell, width) for _ in range(n_layer))
+        self.layers = nn.ModuleList(BidirectionalLayer(cell, width) for _ in range(n_layer))
         self.dropout = Dropout(dropout_p)
 
     @property
     def centre(self) -> float:
-        """About where its inputs should lie."""
+        """Best mean of its inputs."""
         return self.layers[0].centre  # type: ignore[return-value]
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """(b, t, e) -> (b, t, e); features of row r before position lengths[r] depend on nothing from there on.
+        """Map (b, t, e) to (b, t, e); features before position lengths[r] of row r don't depend on later positions.
 
         Args:
-            lengths: (b,) how much of each row is text.
+            lengths: (b,) length of the text in each row; the rest is padding
         """
         t = x.shape[1]
-        # The last of the text first; what follows the text is turned in itself and read after it.
-        turned = (lengths[:, None] - 1 - torch.arange(t, device=x.device)) % t
+        # The text is reversed in place; the padding after it is reversed separately, and comes after it.
+        reverse = (lengths[:, None] - 1 - torch.arange(t, device=x.device)) % t
         for number, layer in enumerate(self.layers):
-            x = layer(self.dropout(x) if number else x, turned)
+            x = layer(self.dropout(x) if number else x, reverse)
         return x
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a prediction may look at, and what that costs.
+    """Context of a prediction of a bidirectional model.
 
     Attributes:
-        autoregressive: whether that is what came before alone.
-        read: (layers, (b, t, e) embedded text, start) -> (b, t - start, e) features of positions from `start` on.
-        work: t -> positions that the layers go through for the features of t.
+        autoregressive: True if it is the preceding tokens only
+        read: (layers, (b, t, e) embeddings, start) -> (b, t - start, e) features of the positions from `start` on
+        work: t -> positions that the layers compute for the features of t positions
     """
 
     autoregressive: bool
-    read: Callable[[BothWaysStack, Tensor, int], Tensor]
+    read: Callable[[BidirectionalStack, Tensor, int], Tensor]
     work: Callable[[int], int]
 
 
-def whole(layers: BothWaysStack, x: Tensor, start: int) -> Tensor:
-    """Each position's features are of all the text."""
+def full_text(layers: BidirectionalStack, x: Tensor, start: int) -> Tensor:
+    """Return features that depend on the complete text."""
     b, t, _ = x.shape
     return layers(x, torch.full((b,), t, device=x.device))[:, start:]
 
 
-PREFIXES_AT_ONCE = 32  # bounds memory, and how far a short prefix is read beyond its end in company of longer ones
+PREFIXES_AT_ONCE = 32  # bounds memory, and the padding of short prefixes in a batch with longer ones
 
 
-def each_prefix(layers: BothWaysStack, x: Tensor, start: int) -> Tensor:
-    """Each position's features are of the text up to it, read anew: O(t^2) steps of work, O(t) of them in a row."""
+def each_prefix(layers: BidirectionalStack, x: Tensor, start: int) -> Tensor:
+    """Return features that each depend on the text up to their position, encoded again for each: O(t^2) steps."""
     parts = [_last_of_prefixes(layers, x, first, stop) for first, stop in _groups(start, x.shape[1])]
     return torch.cat(parts, dim=1)
 
@@ -133,8 +137,8 @@ def _groups(start: int, stop: int) -> list[tuple[int, int]]:
     return [(at, min(at + PREFIXES_AT_ONCE, stop)) for at in range(start, stop, PREFIXES_AT_ONCE)]
 
 
-def _last_of_prefixes(layers: BothWaysStack, x: Tensor, first: int, stop: int) -> Tensor:
-    """(b, stop - first, e): the last position's features of each prefix that ends in one of first, ..., stop - 1."""
+def _last_of_prefixes(layers: BidirectionalStack, x: Tensor, first: int, stop: int) -> Tensor:
+    """Return (b, stop - first, e): the last features of each prefix that ends at first, ..., stop - 1."""
     b, _, e = x.shape
     lengths = torch.arange(first + 1, stop + 1, device=x.device).repeat(b)
     prefixes = x[:, None, :stop].expand(-1, stop - first, -1, -1).reshape(-1, stop, e)
@@ -147,5 +151,5 @@ def _work_of_prefixes(t: int) -> int:
 
 
 READINGS: Registry[Reading] = Registry("model.reading")
-READINGS.add("full")(Reading(autoregressive=False, read=whole, work=lambda t: t))
+READINGS.add("full")(Reading(autoregressive=False, read=full_text, work=lambda t: t))
 READINGS.add("prefix")(Reading(autoregressive=True, read=each_prefix, work=_work_of_prefixes))

@@ -1,17 +1,17 @@
-"""Ways to compute attention, and the choice among them.
+"""Attention kernels and the choice among them.
 
-q is (b, h, t, d); k and v are (b, g, s, d) with g dividing h: query head i reads key/value head i // (h/g).  The t
-queries are the last t of the s positions unless `Need.keys_at` says where the keys stand.
+q is (b, h, t, d); k and v are (b, g, s, d) with g dividing h: query head i uses key/value head i // (h/g).  The t
+queries are the last t of the s positions, unless `Need.keys_at` gives the positions of the keys.
 
-A kernel is a class with `refuses(need)`, the reason why it can't, and `attend(q, k, v, need)`.  One that can't honour a
-need says so; none ignores a part of it.
+A kernel is a class with `unsupported(need)`, the reason why it can't compute it, and `attend(q, k, v, need)`.  A kernel
+rejects what it can't compute; none ignores a mask, a bias or dropout.
 """
 
 from mingpt.core.errors import UsageError
 from mingpt.models.attention.config import AUTO
 from mingpt.models.attention.kernels.banded import Banded
 from mingpt.models.attention.kernels.base import KERNELS, Kernel, Need
-from mingpt.models.attention.kernels.chunked_sdpa import Wide
+from mingpt.models.attention.kernels.chunked_sdpa import ChunkedSdpa
 from mingpt.models.attention.kernels.flex import Flex
 from mingpt.models.attention.kernels.reference import Reference
 from mingpt.models.attention.kernels.sdpa import Sdpa
@@ -20,12 +20,12 @@ __all__ = [
     "AUTO",
     "KERNELS",
     "Banded",
+    "ChunkedSdpa",
     "Flex",
     "Kernel",
     "Need",
     "Reference",
     "Sdpa",
-    "Wide",
     "choose",
     "explain",
     "for_cache",
@@ -34,8 +34,8 @@ __all__ = [
 
 
 def preferred() -> list[Kernel]:
-    """In the order in which `auto` asks them."""
-    if len(_preferred) != len(KERNELS):  # sorted once, as a layer asks at every token
+    """Return all kernels in the order in which `auto` considers them."""
+    if len(_preferred) != len(KERNELS):  # cached: decoding calls this at every token
         _preferred[:] = sorted((KERNELS[name] for name in KERNELS), key=lambda kernel: kernel.rank)
     return _preferred
 
@@ -44,33 +44,33 @@ _preferred: list[Kernel] = []
 
 
 def choose(name: str, need: Need) -> Kernel:
-    """The kernel called `name`, or for `auto` the first that serves and is worth it.
+    """Return the kernel called `name`; for `auto`, the first that supports `need` and isn't known to be slower.
 
     Raises:
-        UsageError: the one asked for can't serve; names both.
+        UsageError: that kernel doesn't support `need`; the message names both and the reason.
     """
     if name != AUTO:
         kernel = KERNELS[name]
-        if reason := kernel.refuses(need):
-            raise UsageError(f"model.kernel={name}: can't serve {need.described()}: {reason}")
+        if reason := kernel.unsupported(need):
+            raise UsageError(f"model.kernel={name}: doesn't support {need.described()}: {reason}")
         return kernel
     for kernel in preferred():
-        if not kernel.refuses(need) and not kernel.not_worth(need):
+        if not kernel.unsupported(need) and not kernel.slower(need):
             return kernel
-    raise AssertionError("the reference serves every need")
+    raise AssertionError("the reference kernel supports every need")
 
 
 def for_cache(name: str) -> str:
-    """The kernel for steps that read a cache: the one asked for, or `auto` where that serves whole sequences alone."""
+    """Return the kernel's name for steps with a KV cache: `name`, or `auto` if that supports full sequences only."""
     return name if name == AUTO or KERNELS[name].serves_cache else AUTO
 
 
 def explain(name: str, need: Need) -> dict[str, str]:
-    """Which kernel `choose` takes, and for each that was passed over, why."""
+    """Return the kernel that `choose` takes, and why it skipped each one before, by name."""
     chosen = choose(name, need)
     reasons = {"chosen": chosen.name, "for": need.described()}
     for kernel in preferred() if name == AUTO else ():
         if kernel is chosen:
             break
-        reasons[kernel.name] = kernel.refuses(need) or kernel.not_worth(need) or ""
+        reasons[kernel.name] = kernel.unsupported(need) or kernel.slower(need) or ""
     return reasons

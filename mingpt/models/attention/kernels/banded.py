@@ -1,13 +1,12 @@
-"""Sliding-window attention in O(N w) time, and memory that beyond inputs and outputs does not grow with w N.
+"""Sliding-window attention in O(N w) time, with O(N) memory.
 
-The queries of a head are cut into blocks of c, and each block sees the r c keys that end with it,
-r = ceil((w - 1) / c) + 1, through one (c, r c) band.  The keys of neighbouring blocks are overlapping views, so a
-run of blocks is one batched product, and no key is copied.  The first queries, which have fewer keys before them, and
-the last ones, too few for a block, make runs of another shape.
+The queries of a head are cut into blocks of c, and each block attends to the r c keys that end with it,
+r = ceil((w - 1) / c) + 1, under one (c, r c) band mask.  The keys of neighbouring blocks are overlapping views, so a
+run of blocks is one batched product and no key is copied.  The first queries, with fewer keys before them, and the
+last ones, too few for a block, are runs of another shape.
 
-The backward pass makes the weights again (as Dao et al. 2022), so that nothing is saved but q, k and v, and adds its
-products into preallocated gradients: autograd through slices would write a full-length tensor of zeros for each of
-them, and be quadratic.
+The backward pass recomputes the weights (as Dao et al. 2022), so that only q, k and v are saved, and accumulates into
+preallocated gradients: autograd through slices would write a full-length tensor of zeros per slice, O(N^2) in all.
 """
 
 import math
@@ -20,12 +19,12 @@ from torch import Tensor
 from mingpt import utils
 from mingpt.models.attention.kernels.base import KERNELS, Kernel, Need, folded
 
-SHORT = 512  # positions below which one masked product is as fast
-TILE = 1 << 19  # weights held at once: few enough for the cache of a core, many enough to pay for the calls
+SHORT = 512  # sequence length below which one masked product is as fast
+TILE = 1 << 19  # weights per product: few enough for a core's cache, enough to amortise the calls
 
 
 class Run(NamedTuple):
-    """`blocks` blocks of `size` queries from `start` on; each block sees the `keys` keys that end with it."""
+    """`blocks` blocks of `size` queries from `start` on; each block attends to the `keys` keys that end with it."""
 
     start: int
     blocks: int
@@ -33,17 +32,17 @@ class Run(NamedTuple):
     keys: int
 
     def queries_of(self, row: Tensor) -> Tensor:
-        """(N, d) -> (blocks, size, d), a view."""
+        """Return a (blocks, size, d) view of (N, d)."""
         return row[self.start : self.start + self.blocks * self.size].unflatten(0, (self.blocks, self.size))
 
     def keys_of(self, row: Tensor) -> Tensor:
-        """(N, d) -> (blocks, keys, d), a view that overlaps itself."""
+        """Return a (blocks, keys, d) view of (N, d) whose blocks overlap."""
         token, number = row.stride()
         shape = (self.blocks, self.keys, row.shape[1])
         return row[self._first_key :].as_strided(shape, (self.size * token, token, number))
 
     def add_to_keys(self, row: Tensor, parts: Tensor) -> None:
-        """Add (blocks, keys, d) to what `keys_of` shows of (N, d): a place gets the sum of all that overlap there."""
+        """Scatter-add (blocks, keys, d) into (N, d): the transpose of `keys_of`."""
         step = self.size if self.blocks > 1 else self.keys
         for first in range(0, self.keys, step):
             begin = self._first_key + first
@@ -52,7 +51,7 @@ class Run(NamedTuple):
             )
 
     def band(self, window: int, like: Tensor) -> Tensor:
-        """(size, keys): 0 where the query sees the key, -inf elsewhere."""
+        """Return a (size, keys) mask: 0 where the query attends to the key, -inf elsewhere."""
         i = torch.arange(self.keys - self.size, self.keys, device=like.device)[:, None]
         j = torch.arange(self.keys, device=like.device)
         return like.new_zeros(self.size, self.keys).masked_fill_((i < j) | (i - j >= window), -math.inf)
@@ -63,25 +62,25 @@ class Run(NamedTuple):
 
 
 class Banded(Kernel):
-    """Causal windows, forward and backward, on any device."""
+    """Causal sliding windows, forward and backward, on any device."""
 
     name, rank = "banded", 2
     serves_cache = False
 
-    def refuses(self, need: Need) -> str | None:
+    def unsupported(self, need: Need) -> str | None:
         rules = (
             (not need.score.bilinear, "it takes scores that are a dot product"),
             (need.mask.band in (None, math.inf), "it takes causal masks with a model.window"),
             (need.bias is not None, "it has no position bias"),
-            (not need.whole, "it serves whole sequences, not a cache"),
+            (not need.full_sequence, "it serves full sequences, not a KV cache"),
         )
         return next((reason for broken, reason in rules if broken), None)
 
-    def not_worth(self, need: Need) -> str | None:
+    def slower(self, need: Need) -> str | None:
         if need.device.type != "cpu":
-            return "it makes many small products, which only a CPU is quick at"
-        wide = need.mask.band is None or need.mask.band > need.keys / 4
-        return "one masked product is as fast at this size" if wide or need.keys < SHORT else None
+            return "it makes many small products, which are fast on a CPU only"
+        too_wide = need.mask.band is None or need.mask.band > need.keys / 4
+        return "one masked product is as fast at this size" if too_wide or need.keys < SHORT else None
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, need: Need) -> tuple[Tensor, Tensor | None]:
         assert need.mask.band is not None
@@ -96,27 +95,27 @@ KERNELS.add(Banded.name)(Banded())
 
 @torch.library.custom_op("mingpt::banded", mutates_args=())
 def banded(q: Tensor, k: Tensor, v: Tensor, window: int, scale: float, dropout_p: float, seed: Tensor | None) -> Tensor:
-    """softmax(scale q k^T + band) v: position i sees j with 0 <= i - j < window.
+    """Return softmax(scale q k^T + band) v, where query i attends to keys j with 0 <= i - j < window.
 
     Args:
-        q: (b, h, N, d)
-        k: (b, g, N, d)
-        v: (b, g, N, d)
-        window: keys seen, the query's own included; 1 to N
-        scale: of the products
-        dropout_p: dropout on the weights
-        seed: of that dropout, () on the CPU; a tensor, so that a compiler needn't stop to read it
+        q: (b, h, N, d) queries
+        k: (b, g, N, d) keys
+        v: (b, g, N, d) values
+        window: keys per query, its own position included; 1 to N
+        scale: factor of the products q k^T
+        dropout_p: dropout probability of the weights
+        seed: seed of that dropout, () on the CPU; a tensor, so that torch.compile needs no graph break
 
     Returns:
         (b, h, N, d)
     """
-    result, keep = q.new_empty(q.shape), _dropout(dropout_p, seed, q.device)
-    with torch.autocast(q.device.type, enabled=False):  # which would make float32 of a softmax alone
+    result, drop = q.new_empty(q.shape), _dropout(dropout_p, seed, q.device)
+    with torch.autocast(q.device.type, enabled=False):  # it would cast softmax only to float32
         for run in _runs(q.shape[2], window):
             band = run.band(window, q)
             for out, *row in _rows(q.shape[1], result, q, k, v):
                 queries, keys, values = run.queries_of(row[0]), run.keys_of(row[1]), run.keys_of(row[2])
-                torch.bmm(keep(_weights(queries, keys, band, scale))[0], values, out=run.queries_of(out))
+                torch.bmm(drop(_weights(queries, keys, band, scale))[0], values, out=run.queries_of(out))
     return result
 
 
@@ -125,7 +124,7 @@ def _banded_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, window: int, scale: float, dropout_p: float, seed: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     dq, dk, dv = q.new_empty(q.shape), k.new_zeros(k.shape), v.new_zeros(v.shape)
-    keep = _dropout(dropout_p, seed, q.device)
+    drop = _dropout(dropout_p, seed, q.device)
     with torch.autocast(q.device.type, enabled=False):
         for run in _runs(q.shape[2], window):
             band = run.band(window, q)
@@ -133,9 +132,9 @@ def _banded_backward(
                 queries, keys, values = run.queries_of(row[0]), run.keys_of(row[1]), run.keys_of(row[2])
                 of_output = run.queries_of(grad_row)
                 weights = _weights(queries, keys, band, scale)
-                read, of_read = keep(weights, torch.bmm(of_output, values.mT))
-                run.add_to_keys(dv_row, torch.bmm(read.mT, of_output))
-                of_logits = torch._softmax_backward_data(of_read, weights, -1, weights.dtype)
+                dropped, of_weights = drop(weights, torch.bmm(of_output, values.mT))
+                run.add_to_keys(dv_row, torch.bmm(dropped.mT, of_output))
+                of_logits = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
                 torch.bmm(of_logits, keys, out=run.queries_of(dq_row))
                 run.add_to_keys(dk_row, torch.bmm(of_logits.mT, queries))
     return dq.mul_(scale), dk.mul_(scale), dv
@@ -151,7 +150,7 @@ def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     q, k, v, *ctx.settings, seed = inputs
     ctx.save_for_backward(q, k, v, seed)
 
@@ -161,13 +160,13 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     return (*_banded_backward(grad, q, k, v, *ctx.settings, seed), None, None, None, None)
 
 
-banded.register_autograd(_backward, setup_context=_remember)
+banded.register_autograd(_backward, setup_context=_save_for_backward)
 
 
 def _runs(length: int, window: int) -> Iterator[Run]:
-    """All `length` queries, none twice, each run with at most TILE weights where a block is no larger."""
+    """Partition `length` queries into runs of at most TILE weights, or of one block if that has more."""
     size = min(max(16, 1 << max(window // 4, 1).bit_length() - 1), 64)
-    before = math.ceil((min(window, length) - 1) / size) * size  # keys before a block that it sees
+    before = math.ceil((min(window, length) - 1) / size) * size  # keys before a block that it attends to
     early = min(before, length)
     step = max(TILE // max(early, 1), size)
     for start in range(0, early, step):
@@ -182,7 +181,7 @@ def _runs(length: int, window: int) -> Iterator[Run]:
 
 
 def _rows(heads: int, *tensors: Tensor) -> Iterator[list[Tensor]]:
-    """(N, d) of each, query head by query head; a key/value head comes once for each query head that shares it."""
+    """Yield (N, d) slices of all tensors per query head; a shared key/value head comes once per query head."""
     for b in range(len(tensors[0])):
         for h in range(heads):
             yield [x[b, h * x.shape[1] // heads] for x in tensors]
@@ -193,13 +192,13 @@ def _weights(queries: Tensor, keys: Tensor, band: Tensor, scale: float) -> Tenso
 
 
 def _dropout(p: float, seed: Tensor | None, device: torch.device) -> Callable[..., tuple[Tensor, ...]]:
-    """What zeroes the same random entries of all its arguments; made again from `seed`, it draws the same again."""
+    """Return a dropout that zeroes the same entries of all its arguments; the same `seed` draws the same entries."""
     if seed is None:
         return lambda *tensors: tensors
     generator = torch.Generator(device).manual_seed(int(seed.item()))
 
-    def keep(*tensors: Tensor) -> tuple[Tensor, ...]:
-        kept = torch.empty_like(tensors[0]).bernoulli_(1 - p, generator=generator).div_(1 - p)
-        return tuple(x * kept for x in tensors)
+    def drop(*tensors: Tensor) -> tuple[Tensor, ...]:
+        scale = torch.empty_like(tensors[0]).bernoulli_(1 - p, generator=generator).div_(1 - p)
+        return tuple(x * scale for x in tensors)
 
-    return keep
+    return drop

@@ -1,4 +1,4 @@
-"""Attention as it is defined: every score, the mask, softmax, the weighted sum; it serves all and gives the weights."""
+"""Reference attention: scores, mask, softmax, weighted sum; it supports every need and returns the weights."""
 
 import math
 
@@ -10,13 +10,13 @@ from mingpt.models.dropout import dropout
 
 
 class Reference(Kernel):
-    """softmax(score(q, k) + bias + mask) v, with all (t x s) weights in memory."""
+    """softmax(score(q, k) + bias + mask) v, with all (b, h, t, s) weights in memory."""
 
     name, rank = "reference", 4
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, need: Need) -> tuple[Tensor, Tensor | None]:
         i, j = need.positions()
-        logits = need.score.logits(q, k)
+        logits = need.score.logits(q, k)  # (b, h, t, s)
         if need.bias is not None:
             logits = logits + need.bias(i, j).to(logits.dtype)
         weights = logits.masked_fill(~need.mask.sees(i, j), -math.inf).softmax(dim=-1)

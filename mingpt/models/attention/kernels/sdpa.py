@@ -1,7 +1,4 @@
-"""Attention by PyTorch's fused `scaled_dot_product_attention`.
-
-The mask is a flag wherever the fused kernels can take it as one; no (t x s) tensor is stored between calls.
-"""
+"""Attention by PyTorch's fused `scaled_dot_product_attention`, with `is_causal` in place of a mask if possible."""
 
 import math
 from functools import partial
@@ -20,11 +17,11 @@ class Sdpa(Kernel):
 
     name, rank = "sdpa", 3
 
-    def refuses(self, need: Need) -> str | None:
+    def unsupported(self, need: Need) -> str | None:
         return None if need.score.bilinear else "it takes scores that are a dot product"
 
-    def not_worth(self, need: Need) -> str | None:
-        # What stands in for the fused kernel there is slower than the reference.
+    def slower(self, need: Need) -> str | None:
+        # PyTorch's fallback for dropout on the CPU is slower than the reference.
         return "on the CPU it has no fused dropout" if need.device.type == "cpu" and need.dropout_p else None
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, need: Need) -> tuple[Tensor, Tensor | None]:
@@ -32,17 +29,17 @@ class Sdpa(Kernel):
         if _needs_repeats(q, k):
             k, v = repeated(k, q.shape[1]), repeated(v, q.shape[1])
         causal = need.mask.band is not None and need.mask.band >= need.keys
-        flag = causal and need.whole and need.bias is None
+        is_causal = causal and need.full_sequence and need.bias is None
         attention = F.scaled_dot_product_attention
-        if need.dropout_p and need.device.type == "cpu":  # it takes no generator
+        if need.dropout_p and need.device.type == "cpu":  # sdpa takes no generator
             attention = partial(utils.drawing, attention)
         output = attention(
             q,
             k,
             v,
-            attn_mask=None if flag else _mask(need, q),
+            attn_mask=None if is_causal else _mask(need, q),
             dropout_p=need.dropout_p,
-            is_causal=flag,
+            is_causal=is_causal,
             scale=need.score.scale,
             enable_gqa=k.shape[1] != q.shape[1],
         )
@@ -60,8 +57,8 @@ def _mask(need: Need, q: Tensor) -> Tensor | None:
 
 
 def _needs_repeats(q: Tensor, k: Tensor) -> bool:
-    # On CUDA only the half-precision kernels read a shared head in place; in float32 `enable_gqa` falls back, without
-    # a word, to the slow path.
+    # On CUDA only half-precision kernels share heads without a copy; in float32 `enable_gqa` silently falls back to the
+    # slow path.
     return q.is_cuda and q.shape[1] != k.shape[1] and q.element_size() != 2
 
 
