@@ -22,7 +22,7 @@ from mingpt.models.ngram import NGram
 from mingpt.models.norms import NORMS
 from mingpt.models.rnn import RNN, BidirectionalRNN
 from mingpt.models.short_conv import Convolution, ShortConvolution, convolution
-from mingpt.utils import drawing, own_draws, to_autocast_type
+from mingpt.utils import draw_with_generator, seeded_generator, to_autocast_type
 
 __all__ = [
     "FAMILIES",
@@ -176,5 +176,5 @@ def build(config: ModelConfig, seed: int | None = None) -> LanguageModel:
     family = FAMILIES[config.type]
     if seed is None:
         return family(config)
-    with own_draws(seed):
-        return drawing(family, config)
+    with seeded_generator(seed):
+        return draw_with_generator(family, config)

@@ -1,8 +1,9 @@
-"""Seeds, random generators, devices and number types: what a run fixes before anything else.
+"""Seeds, random generators, devices and data types.
 
-PyTorch's global generators belong to the caller and are left as they were.  Our own modules draw through `generator()`,
-which belongs to the calling thread, so that trainings in several threads don't disturb each other.  What can draw from
-PyTorch's global generators alone, such as layers while they are made, runs by `drawing` or inside `global_draws`.
+PyTorch's global generators belong to the caller and are left as they were.  This package's modules draw from
+`generator()`, which belongs to the calling thread, so that trainings in several threads don't affect each other.  Code
+that can only draw from a global generator, such as the initialisation of PyTorch's layers, runs in
+`draw_with_generator` or `seeded_globally`.
 """
 
 import hashlib
@@ -22,25 +23,25 @@ from mingpt.core.system_config import SystemConfig as SystemConfig
 
 T = TypeVar("T")
 _of_thread = threading.local()
-_lock = threading.RLock()  # held while a global generator's state is exchanged
-_kept: dict[str, Tensor] = {}  # the caller's states, by kind of device, while `global_draws` is inside
-_inside = 0
+_lock = threading.RLock()  # held while a global generator's state is replaced
+_saved_states: dict[str, Tensor] = {}  # the caller's states, by kind of device, inside `seeded_globally`
+_inside = 0  # threads inside it
 
 
 def derived_seed(seed: int, *path: int | str) -> int:
-    """A seed for one purpose, `derived_seed(seed, "dropout", step)`: a hash, so that neighbours share nothing."""
+    """Return a seed for one purpose, as in `derived_seed(seed, "dropout", step)`: a hash of all arguments."""
     digest = hashlib.sha256(repr((seed, *path)).encode()).digest()
     return int.from_bytes(digest[:4], "little")  # PyTorch's CPU generator reads 32 bits of a seed
 
 
 def generator() -> torch.Generator | None:
-    """Return the CPU generator that this thread draws from; None: PyTorch's global one, as in compiled code."""
+    """Return this thread's CPU generator; None, also in compiled code: PyTorch's global one."""
     return None if torch.compiler.is_compiling() else getattr(_of_thread, "generator", None)
 
 
 @contextmanager
-def own_draws(seed: int) -> Iterator[torch.Generator]:
-    """Let `generator()` of this thread be a fresh one of that seed."""
+def seeded_generator(seed: int) -> Iterator[torch.Generator]:
+    """Make `generator()` of this thread a new one with this seed, inside."""
     before, own = getattr(_of_thread, "generator", None), torch.Generator().manual_seed(seed)
     _of_thread.generator = own
     try:
@@ -49,10 +50,10 @@ def own_draws(seed: int) -> Iterator[torch.Generator]:
         _of_thread.generator = before
 
 
-def drawing(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Return call(*args, **kwargs), which draws from PyTorch's global CPU generator as if that were `generator()`.
+def draw_with_generator(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Return call(*args, **kwargs), with `generator()` in place of PyTorch's global CPU generator.
 
-    Meanwhile other threads wait with what they would do here, so `call` is one operation, or makes one model.
+    Other threads' calls wait meanwhile, so `call` should be one operation, or build one model.
     """
     own = generator()
     if own is None:
@@ -68,36 +69,36 @@ def drawing(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 
 
 @contextmanager
-def global_draws(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed PyTorch's global generators, the CPU's and that of `device`, and put back the states that they had.
+def seeded_globally(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed PyTorch's global generators of the CPU and of `device` inside, and restore their states.
 
-    Of several threads inside at once the first keeps the states and the last puts them back; their draws mix.
+    With several threads inside, the first saves the states and the last restores them; their draws interleave.
     """
     global _inside
     modules = {kind: _generator_of(kind) for kind in {"cpu", device.type}}
     with _lock:
         _inside += 1
         for kind, module in modules.items():
-            if kind not in _kept:
-                _kept[kind] = module.get_rng_state()
+            if kind not in _saved_states:
+                _saved_states[kind] = module.get_rng_state()
             module.manual_seed(seed)
     try:
         yield
     finally:
         with _lock:
             _inside -= 1
-            while _kept and not _inside:
-                kind, state = _kept.popitem()
+            while _saved_states and not _inside:
+                kind, state = _saved_states.popitem()
                 _generator_of(kind).set_rng_state(state)
 
 
 def _generator_of(kind: str) -> Any:
-    """Return what has `get_rng_state`, `set_rng_state` and `manual_seed` of this kind of device alone."""
+    """Return an object with `get_rng_state`, `set_rng_state` and `manual_seed` of one kind of device."""
     return _Cpu if kind == "cpu" else torch.get_device_module(kind)
 
 
 class _Cpu:
-    """The CPU's; `torch.manual_seed` seeds every accelerator, too, or would once one is used."""
+    """The CPU's functions; `torch.manual_seed` would also seed every accelerator."""
 
     get_rng_state = staticmethod(torch.get_rng_state)
     set_rng_state = staticmethod(torch.set_rng_state)
@@ -105,10 +106,10 @@ class _Cpu:
 
 
 def pick_device(name: str, setting: str = "trainer.device") -> torch.device:
-    """The device called `name`; `auto` is the first of cuda, mps, cpu that is there.
+    """Return the device called `name`; `auto`: the first available one of cuda, mps, cpu.
 
     Raises:
-        UsageError: unknown, or not on this machine.
+        UsageError: the name is unknown, or the device not available.
     """
     require(name in DEVICES, setting, name, f"must be one of {', '.join(DEVICES)}")
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -121,9 +122,9 @@ def pick_device(name: str, setting: str = "trainer.device") -> torch.device:
 
 @contextmanager
 def process_kept() -> Iterator[None]:
-    """Undo what packages do to the process as they are imported: environment variables, filters of warnings.
+    """Restore environment variables and warning filters that imports inside change.
 
-    PyTorch imports its compiler, which does both, for a random number on the device "meta", too.
+    PyTorch's compiler changes both when imported, even for a random number on the device "meta".
     """
     before = set(os.environ)
     with warnings.catch_warnings():
@@ -136,7 +137,7 @@ def process_kept() -> Iterator[None]:
 
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Compute with so many CPU threads inside; 0: with as many as before, which is also restored at the end."""
+    """Set PyTorch's number of CPU threads inside, and restore it; 0: leave it."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:
@@ -146,15 +147,15 @@ def cpu_threads(count: int) -> Iterator[None]:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until `device` has done what it was given."""
+    """Wait until all work queued on `device` is done."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
 
-def moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """`tensor` on `device`; to a CUDA card from page-locked memory, so that the host does not wait for the copy.
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return `tensor` on `device`; copy to a CUDA GPU asynchronously, from pinned memory.
 
-    Made one piece first: what isn't would be gathered in memory that is not locked, whose copy the host waits for.
+    A non-contiguous tensor would first be gathered in memory that isn't pinned, so make it contiguous.
     """
     if device.type != "cuda":
         return tensor.to(device)
@@ -162,7 +163,7 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def training_type(device: torch.device) -> torch.dtype:
-    """What products are computed in while a model trains on `device`."""
+    """Return the type of matrix products in training on `device`."""
     return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
 
 
@@ -176,5 +177,5 @@ def to_autocast_type(x: Tensor) -> Tensor:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware, not an emulation, multiplies bfloat16: NVIDIA's since compute capability 8.0."""
+    """True if the hardware multiplies bfloat16: NVIDIA GPUs since compute capability 8.0."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt.inference.causality import influence
+from mingpt.inference.causality import dependency_map
 from mingpt.models.base import ModelConfig, evaluating
 from mingpt.models.rnn import BidirectionalRNN
 
@@ -43,11 +43,11 @@ def _ids() -> Tensor:
 
 
 def _full() -> Tensor:
-    return influence(_model(reading="full"), _ids()) > 0
+    return dependency_map(_model(reading="full"), _ids()) > 0
 
 
 def _prefix() -> Tensor:
-    return influence(_model(reading="prefix"), _ids()) > 0
+    return dependency_map(_model(reading="prefix"), _ids()) > 0
 
 
 def _masked() -> Tensor:

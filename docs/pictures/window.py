@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt.inference.causality import influence
+from mingpt.inference.causality import dependency_map
 from mingpt.model import GPT
 from mingpt.models.attention.kernels.banded import _runs
 from mingpt.models.attention.layers import mask_of
@@ -99,4 +99,4 @@ def _felt(layers: int) -> Tensor:
         "rope": True,
     }
     model = GPT(ModelConfig(**settings, window=WINDOW, kernel="reference")).double()
-    return influence(model, torch.arange(T) % 11)[-1] > 0
+    return dependency_map(model, torch.arange(T) % 11)[-1] > 0

@@ -30,17 +30,17 @@ Step = Callable[[], object]
 
 def ours(shape: dict[str, Any]) -> Step:
     """The project's own Trainer, its checks and records included."""
-    from mingpt.distributed.strategy import ALONE
+    from mingpt.distributed.strategy import SINGLE_PROCESS
 
-    return _our_step(shape, ALONE)
+    return _our_step(shape, SINGLE_PROCESS)
 
 
 def ours_openmp(shape: dict[str, Any]) -> Step:
     """The same with each operation divided among the threads, as PyTorch does by itself, instead of the batch."""
-    from mingpt.distributed.strategy import Ranks
+    from mingpt.distributed.strategy import ProcessGroup
 
-    class OneAfterTheOther(Ranks):
-        passes_at_once = False
+    class OneAfterTheOther(ProcessGroup):
+        allows_threads = False
 
     return _our_step(shape, OneAfterTheOther())
 
@@ -60,21 +60,21 @@ def ours_writing(shape: dict[str, Any]) -> Step:
 def ours_through(strategy: str, shape: dict[str, Any]) -> Step:
     """The same through the engine of several processes, as the only one that a launch has."""
     from mingpt.distributed.ddp_fsdp import DistConfig, joined
-    from mingpt.distributed.torchrun_env import TOLD
+    from mingpt.distributed.torchrun_env import VARIABLES
 
     alone = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "LOCAL_WORLD_SIZE": 1}
     told = {**alone, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}  # any that is free
-    os.environ.update((name, str(told[name])) for name in TOLD)
+    os.environ.update((name, str(told[name])) for name in VARIABLES)
     company = STAYING.enter_context(joined(DistConfig(strategy=strategy), torch.device(shape["device"])))
     return _our_step(shape, company)
 
 
-def _our_step(shape: dict[str, Any], ranks: Any) -> Step:
+def _our_step(shape: dict[str, Any], processes: Any) -> Step:
     import numpy as np
 
     from mingpt.benchmarks.options.base import gpt2
     from mingpt.data.batches import Batches
-    from mingpt.distributed.threads import kept
+    from mingpt.distributed.threads import keep_threads
     from mingpt.model import GPT
     from mingpt.trainer import Trainer
     from mingpt.training.trainer_config import TrainerConfig
@@ -98,14 +98,14 @@ def _our_step(shape: dict[str, Any], ranks: Any) -> Step:
     vocabulary = model.config.vocab_size
     ids = np.random.default_rng(0).integers(vocabulary, size=1_000_000).astype(np.min_scalar_type(vocabulary))
     batches = Batches(ids, block_size=block, batch_size=shape["batch_size"], seed=0)
-    STAYING.enter_context(kept())
-    trainer = Trainer(config, model.train(), batches, device=shape["device"], ranks=ranks)
+    STAYING.enter_context(keep_threads())
+    trainer = Trainer(config, model.train(), batches, device=shape["device"], processes=processes)
     if trainer.compile_failure:  # another step than the one that is wanted would be timed
         raise RuntimeError(f"torch.compile failed ({trainer.compile_failure})")
 
     def step() -> None:
         trainer.step()
-        trainer.agree()
+        trainer.sync_stop()
 
     return step
 

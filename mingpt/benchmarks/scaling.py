@@ -18,7 +18,7 @@ from mingpt.benchmarks.attention import slope
 from mingpt.benchmarks.base import summary, told_of
 from mingpt.benchmarks.options.base import VOCABULARY
 from mingpt.benchmarks.options.scaling import Options
-from mingpt.distributed.threads import kept
+from mingpt.distributed.threads import keep_threads
 from mingpt.model import GPT
 from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.report import figures
@@ -134,7 +134,7 @@ def run(options: Options) -> dict[str, Any]:
         exponent of time in size, of all sizes and of the larger half; for the window also ms without one.
     """
     device = pick_device(options.device, "device")
-    with cpu_threads(options.threads), kept():
+    with cpu_threads(options.threads), keep_threads():
         rows = {axis: _row(axis, found, options, device) for axis, found in shapes(options).items()}
         machine = {**told_of(device), "threads": torch.get_num_threads()}
     if options.figure is not None:

@@ -24,7 +24,7 @@ from mingpt.core.log_output import messages, to_stderr
 from mingpt.data.data_config import DataConfig
 from mingpt.data.dataset import Corpus, prepare
 from mingpt.data.tokenizers import Ids
-from mingpt.inference.evaluate import held_out_loss
+from mingpt.inference.evaluate import validation_loss
 from mingpt.models.base import LanguageModel, LMOutput, ModelConfig, next_token_loss
 from mingpt.runs import config as settings
 from mingpt.runs import run
@@ -66,7 +66,7 @@ def ours(ask: dict[str, Any]) -> Outcome:
         ask: config: a file of all its settings.
     """
     config, compiling = settings.read(Path(ask["config"])), list[float]()
-    result = run.train(config, events=[lambda trainer, record: compiling.append(trainer.compile_seconds)])
+    result = run.train(config, callbacks=[lambda trainer, record: compiling.append(trainer.compile_seconds)])
     if result.stopped:
         raise KeyboardInterrupt(result.stopped)
     record, model = result.last_record(), result.model
@@ -119,7 +119,7 @@ def random_blocks(ids: Ids) -> tuple[Tensor, Tensor]:
 
 
 def _judged(model: LanguageModel, corpus: Corpus) -> float:
-    return held_out_loss(model, corpus.data.held_out, corpus.tokenizer).nats
+    return validation_loss(model, corpus.data.held_out, corpus.tokenizer).nats
 
 
 def data_settings(config: DataConfig) -> dict[str, Any]:

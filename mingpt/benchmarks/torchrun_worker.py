@@ -15,10 +15,10 @@ import torch
 
 from mingpt.distributed.torchrun_env import launched
 from mingpt.runs import config, run
-from mingpt.trainer import Event, Record, Trainer
+from mingpt.trainer import Callback, Record, Trainer
 
 
-def dying(rank: int, step: int, seconds: float) -> Event:
+def dying(rank: int, step: int, seconds: float) -> Callback:
     """An event that has this process killed so many seconds after a step, if it is the one and was never started again.
 
     Args:
@@ -37,7 +37,7 @@ def main(runs: Sequence[dict[str, Any]]) -> None:
     """Train each of `runs`."""
     for each in runs:
         torch.set_default_dtype(torch.float64 if each["float64"] else torch.float32)
-        run.train(config.parse(each["argv"]), events=[dying(*each["kill"])] if each["kill"] else [])
+        run.train(config.parse(each["argv"]), callbacks=[dying(*each["kill"])] if each["kill"] else [])
 
 
 if __name__ == "__main__":

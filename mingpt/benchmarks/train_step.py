@@ -16,7 +16,7 @@ from mingpt.benchmarks.options.base import gpt2, parse_peers
 from mingpt.benchmarks.options.train_step import PEERS, SHAPES, Options, strategies_of
 from mingpt.benchmarks.worker_process import Worker
 from mingpt.model import GPT
-from mingpt.training.profiling import Spread, matrix_rate
+from mingpt.training.profiling import Spread, peak_matmul_flops
 from mingpt.utils import cpu_threads, pick_device
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def run(options: Options) -> dict[str, Any]:
         times: dict[str, list[float]] = {kind: [] for kind in workers}
         rates: list[float] = []
         for _ in range(rounds):
-            rates.append(matrix_rate(device))
+            rates.append(peak_matmul_flops(device))
             for kind, worker in workers.items():
                 times[kind].append(median(worker.steps(per_round[kind])))
     seconds, rate = {kind: Spread(tuple(values)) for kind, values in times.items()}, Spread(tuple(rates))

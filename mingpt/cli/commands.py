@@ -57,7 +57,7 @@ def train(argv: Sequence[str]) -> int:
     past = config.system.work_dir if config.trainer.resume else None
     out = terminal.stdout_console()
     with progress.Watch(out, Path(past) if past else None) as watch, messages(watch.message):
-        done = run.train(config, events=[watch], began=began)
+        done = run.train(config, callbacks=[watch], began=began)
     if done.stopped:
         watch.message(
             f"stopped by {done.stopped} after step {done.progress.step:,}; go on with\n"

@@ -7,7 +7,7 @@
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mingpt.cli.commands import VERBS, train
@@ -29,7 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]
     try:
-        code = _dispatch(given)
+        command, rest = _command(given)
+        try:
+            code = command(rest)
+        except SystemExit as done:  # `VERB --help` and `--print_config`
+            code = int(done.code or 0)
+        finally:
+            if launched():  # torchrun ends the others by SIGTERM when one has ended; by now they are at their ends, too
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
         sys.stdout.flush()  # here, where a reader that has gone is told from an error
         return code
     except MingptError as error:
@@ -56,13 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
 
 
-def _dispatch(given: list[str]) -> int:
+def _command(given: list[str]) -> tuple[Callable[[list[str]], int], list[str]]:
+    """Return the function of the verb that `given` names, and its arguments."""
     if given[:1] in (["--help"], ["-h"]) or given == ["help"]:
-        print(_help())
-        return 0
+        return _printed, [_help()]
     if given[:1] in (["--version"], ["-V"], ["version"]):
-        print(VERSION)
-        return 0
+        return _printed, [VERSION]
     if given[:1] == ["help"]:
         given = [*given[1:], "--help"]
     verb, rest = (given[0], given[1:]) if given and not given[0].startswith("-") else ("train", given)
@@ -75,13 +81,12 @@ def _dispatch(given: list[str]) -> int:
         raise UsageError(f"{verb!r}: must be one of {', '.join(VERBS)}, or settings{hint}")
     if launched() and VERBS[verb] is not train:
         raise UsageError(f"{verb}: is one process's work; start it without torchrun")
-    try:
-        return VERBS[verb](rest)
-    except SystemExit as done:  # `VERB --help` and `--print_config`
-        return int(done.code or 0)
-    finally:
-        if launched():  # one process that has ended has the others ended by SIGTERM, which now are at their ends, too
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return VERBS[verb], rest
+
+
+def _printed(lines: list[str]) -> int:
+    print(*lines)
+    return 0
 
 
 def _refuse(error: object, code: int, debug: bool) -> int:

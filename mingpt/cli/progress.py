@@ -16,7 +16,7 @@ from mingpt.core.run_files.reading import each_line, judged
 from mingpt.report.formatting import duration
 from mingpt.report.loss_plot import OF_STEPS
 from mingpt.trainer import Record, Trainer
-from mingpt.training.profiling import matrix_rate
+from mingpt.training.profiling import peak_matmul_flops
 
 LINES = 20  # of a whole run, where the output is no terminal
 EVERY_S = 0.25  # between two updates of the view, at least
@@ -130,9 +130,9 @@ class Watch:
         """Model FLOPs utilisation: of the card's own matrix rate, measured once (Chowdhery et al. 2022, appendix B)."""
         if trainer.device.type != "cuda":
             return ""
-        self._peak_rate = self._peak_rate or matrix_rate(trainer.device)
+        self._peak_rate = self._peak_rate or peak_matmul_flops(trainer.device)
         used = 3 * trainer.model.flops_per_token() * record["tokens_per_second"]
-        return f" · MFU {used / (trainer.ranks.size * self._peak_rate):.0%}"
+        return f" · MFU {used / (trainer.processes.size * self._peak_rate):.0%}"
 
     def __enter__(self) -> "Watch":
         return self

@@ -15,7 +15,7 @@ from mingpt.core.atomic_io import save_picture
 from mingpt.core.run_files.reading import PLAIN, each_line
 from mingpt.core.shell import quoted, visible
 from mingpt.data.tokenizer_base import shown
-from mingpt.inference.causality import Finding, finding
+from mingpt.inference.causality import CausalityResult, causality_result
 from mingpt.inference.past_block import PastBlockLoss
 from mingpt.report import heatmaps
 from mingpt.report.formatting import seconds
@@ -130,15 +130,15 @@ def draw_attention(run: Run, text: str, path: Path, layer: int | None = None) ->
     return save_picture(run.plot_attention(text, layer), path)
 
 
-def draw_causality(run: Run, text: str, path: Path) -> Finding:
-    """Draw `run.influence(text)` into `path`; returns what is found, which is also its title.
+def draw_causality(run: Run, text: str, path: Path) -> CausalityResult:
+    """Draw `run.dependency_map(text)` into `path`; returns what is found, which is also its title.
 
     Raises:
-        UsageError: as `run.influence`; a path that can't be a picture.
+        UsageError: as `run.dependency_map`; a path that can't be a picture.
     """
     paths.require_picture(path)
-    moved, ids = run.influence(text), run.tokenizer.encode(text)
-    found = finding(run.model, torch.from_numpy(ids.astype("int64")), moved)
+    moved, ids = run.dependency_map(text), run.tokenizer.encode(text)
+    found = causality_result(run.model, torch.from_numpy(ids.astype("int64")), moved)
     heatmaps.draw_influence(
         moved.numpy(), [shown(run.tokenizer, int(token)) for token in ids], textwrap.fill(found.sentence, TITLE), path
     )

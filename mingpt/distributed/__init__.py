@@ -1,1 +1,1 @@
-"""Training by several threads or processes: strategies, what torchrun says, compilation with a fallback."""
+"""Training in several threads or processes: strategies, torchrun's environment, compilation with a fallback."""

@@ -1,12 +1,12 @@
-"""What is compiled and what is not; and compiling that can't stop a pass: a piece that the compiler fails on runs as it
-is written, and is told of.
+"""torch.compile with a fallback to eager execution.
 
-PyTorch's own compiling raises in the middle of a pass, forward or backward, while other processes may wait for this
-one's part of an exchange.
+In one process a failure of the compiler raises in the first pass, which is caught.  Several processes need more: a
+failure in the middle of a pass would leave the others waiting in a collective, so each graph falls back by itself.
 """
 
 import copy
 import functools
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
@@ -16,54 +16,78 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.fx import GraphModule
 
-Piece = Callable[..., Any]
-Given = ParamSpec("Given")
-Made = TypeVar("Made")
+from mingpt.distributed.strategy import ProcessGroup
+
+P = ParamSpec("P")
+R = TypeVar("R")
+logger = logging.getLogger(__name__)
 
 
-def uncompiled(function: Callable[Given, Made]) -> Callable[Given, Made]:
-    """Decorator: keep `function` out of compiled graphs, as `torch.compiler.disable` does.
+def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: keep `function` out of compiled graphs, as `torch.compiler.disable` does, but without its import time.
 
-    That one imports PyTorch's compiler where it is written, a second or more; this one waits until something else has.
+    That decorator imports PyTorch's compiler, a second or more, when applied.
     """
-    apart = _disable_dynamo(function)
+    disabled = _disable_dynamo(function)
 
     @functools.wraps(function)
-    def call(*args: Given.args, **kwargs: Given.kwargs) -> Made:
-        return (apart if "torch._dynamo" in sys.modules else function)(*args, **kwargs)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return (disabled if "torch._dynamo" in sys.modules else function)(*args, **kwargs)
 
     return call
 
 
+def compile_or_fall_back(
+    forward: Callable[..., Any], processes: ProcessGroup, try_once: Callable[[Callable[..., Any]], None]
+) -> tuple[Callable[..., Any], str | None]:
+    """Return `forward` compiled, or `forward` itself and the kind of error if compilation fails in any process.
+
+    Args:
+        forward: function to compile
+        processes: processes that take the same decision
+        try_once: calls the compiled function once, forward and backward
+    """
+    compiled, failures = processes.compile(forward)
+    failed = None
+    try:
+        try_once(compiled)
+    except Exception as error:  # the compiler may fail in any way, and training can do without it
+        failed = type(error).__name__
+    failed = processes.any_reason(failed or next(iter(failures), None))
+    if failed:
+        logger.warning(f"torch.compile failed ({failed}); training goes on without it")
+    return (forward if failed else compiled), failed
+
+
 class Compiler:
-    """Compiles callables by torch.compile's usual way (inductor).
+    """torch.compile with Inductor, where a graph that fails to compile runs eagerly.
 
     Attributes:
-        failed: what kind of error each piece met that runs uncompiled; more may come as calls meet new shapes.
+        failed: kinds of errors so far; calls with new shapes may add more
     """
 
     def __init__(self) -> None:
         self.failed: list[str] = []
 
     def compiled(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """`call`, to be compiled when it is called."""
-        made: Callable[..., Any] = torch.compile(call, backend=self._whole)
+        """Return `call`, compiled at its first call."""
+        made: Callable[..., Any] = torch.compile(call, backend=self._backend)
         return made
 
-    def _whole(self, graph: GraphModule, inputs: Sequence[Tensor]) -> Piece:
-        """What torch.compile asks a backend: `graph` as something that is called like it."""
+    def _backend(self, graph: GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
+        """Compile `graph`, or return it as it is; a backend of torch.compile."""
         from torch._inductor.compile_fx import compile_fx  # seconds, and only where something is compiled
 
-        return self._tried(compile_fx, graph, inputs, inner_compile=self._pass) or graph.forward
+        return self._try(compile_fx, graph, inputs, inner_compile=self._compile_pass) or graph.forward
 
-    def _pass(self, graph: GraphModule, inputs: Sequence[Any], **how: Any) -> Piece:
-        """The same of a forward or a backward pass, which is called with a list and empties it."""
+    def _compile_pass(self, graph: GraphModule, inputs: Sequence[Any], **how: Any) -> Callable[..., Any]:
+        """Compile one forward or backward graph, which takes a list of inputs and clears it."""
         from torch._inductor.compile_fx import compile_fx_inner
 
-        as_written = copy.deepcopy(graph)  # the compiler changes what it is given
-        return self._tried(compile_fx_inner, graph, inputs, **how) or _emptying(as_written)
+        original = copy.deepcopy(graph)  # the compiler modifies its argument
+        return self._try(compile_fx_inner, graph, inputs, **how) or _boxed(original)
 
-    def _tried(self, compiler: Callable[..., Any], *given: Any, **how: Any) -> Any:
+    def _try(self, compiler: Callable[..., Any], *given: Any, **how: Any) -> Any:
         try:
             return compiler(*given, **how)
         except Exception as error:  # a compiler may fail in any way
@@ -71,8 +95,8 @@ class Compiler:
             return None
 
 
-def _emptying(graph: GraphModule) -> Piece:
+def _boxed(graph: GraphModule) -> Callable[..., Any]:
     from torch._functorch._aot_autograd.utils import make_boxed_func
 
-    boxed: Piece = make_boxed_func(graph.forward)
+    boxed: Callable[..., Any] = make_boxed_func(graph.forward)
     return boxed

@@ -1,11 +1,10 @@
-"""Several processes that train one model, by PyTorch's own engine: who has joined, and how they exchange.
+"""Data-parallel training in several processes by PyTorch's DDP and FSDP2.
 
-    ddp    every process holds the whole model; gradients are averaged (Li et al. 2020)
-    fsdp   every process holds a part of every tensor of model and optimizer; a stage's are gathered when its turn comes
-           and dropped after it (Rajbhandari et al. 2020; Zhao et al. 2023)
+    ddp    every process holds the model; gradients are averaged (Li et al. 2020)
+    fsdp   every process holds a shard of every tensor of model and optimizer; the parameters of a stage are gathered
+           for its pass and freed after it (Rajbhandari et al. 2020; Zhao et al. 2023)
 
-Numbers and words that the processes agree on go through gloo on the CPU; gradients and parameters of models on cards
-through nccl.
+Scalars and strings are exchanged by gloo on the CPU, gradients and parameters of models on GPUs by nccl.
 """
 
 import contextlib
@@ -29,45 +28,45 @@ from mingpt.core.errors import PeerError, require
 from mingpt.core.log_output import no_messages
 from mingpt.core.registry import Registry
 from mingpt.distributed.compile_fallback import Compiler
-from mingpt.distributed.strategy import ALONE, NUMBERS, LossOf, Ranks, full_tensor, numbers
+from mingpt.distributed.strategy import NUMBERS, SINGLE_PROCESS, LossOnly, ProcessGroup, full_tensor, numbers
 from mingpt.distributed.torchrun_env import DistConfig as DistConfig
 from mingpt.distributed.torchrun_env import Launch, launched
 
 T = TypeVar("T")
-TRAININGS = itertools.count(1)  # of this process, each in its own company
-BUCKET, LARGEST_BUCKET = 25, 128  # MB of gradients exchanged together: as PyTorch does, and at most
+TRAININGS = itertools.count(1)  # numbers the trainings of this process, each with its own process group
+BUCKET, LARGEST_BUCKET = 25, 128  # MB of gradients all-reduced together: PyTorch's default, and our maximum
 BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 
 
 def _bucket(model: nn.Module, device: torch.device) -> int | None:
-    """MB of gradients that DDP exchanges together; None: as PyTorch does, a small bucket first.
+    """Return DDP's bucket size in MB; None: PyTorch's default, a small first bucket and then 25 MB.
 
-    Each is a graph of its own to a compiler: of GPT-2 124M one process alone on a card lost 4 % of a step to buckets of
-    25 MB, and 1 % to these (LOG.md, 2026-11-27).  Of four, three can be exchanged while the rest is computed.
+    torch.compile makes a graph per bucket: for GPT-2 124M a single process on a GPU lost 4 % of a step to buckets of
+    25 MB, and 1 % to these (LOG.md, 2026-11-27).  With four buckets, three are all-reduced during the backward pass.
     """
     fourth = sum(p.numel() * p.element_size() for p in model.parameters()) // 4_000_000
     return min(fourth, LARGEST_BUCKET) if device.type == "cuda" and fourth > BUCKET else None
 
 
-class Nobody:
-    """Stands in all processes but the first for what the first has: takes any call and does nothing."""
+class RankZeroStub:
+    """Stub of an object that exists on rank 0 only: accepts every call and does nothing."""
 
-    def __getattr__(self, name: str) -> "Nobody":
+    def __getattr__(self, name: str) -> "RankZeroStub":
         return self
 
-    def __call__(self, *args: Any, **kwargs: Any) -> "Nobody":
+    def __call__(self, *args: Any, **kwargs: Any) -> "RankZeroStub":
         return self
 
 
-class Replicas(Ranks):
-    """Every process has the whole model and a share of each batch (DDP).
+class DDP(ProcessGroup):
+    """Data parallelism: every process has the model and a share of each batch (DistributedDataParallel).
 
     Args:
-        launch: who this process is.
+        launch: rank and world size of this process
     """
 
     strategy = "ddp"
-    passes_at_once = False
+    allows_threads = False
 
     def __init__(self, launch: Launch) -> None:
         self.rank, self.size, self.launch, self._launched = launch.rank, launch.size, launch.id, launch
@@ -81,211 +80,208 @@ class Replicas(Ranks):
     def described(self) -> dict[str, Any]:
         return {"processes": self.size, "strategy": self.strategy, "launch": self.launch}
 
-    def refuse_company(self, field: str, value: object, rule: str) -> None:
+    def require_single_process(self, field: str, value: object, rule: str) -> None:
         require(False, field, value, rule)
 
-    def rows(self, batch: Tensor) -> Tensor:
+    def local_rows(self, batch: Tensor) -> Tensor:
         return batch.chunk(self.size)[self.rank]
 
     def device(self, kind: torch.device) -> torch.device:
         if kind.type == "cpu":
             return kind
-        cards, here = torch.cuda.device_count(), self._launched.local_size
-        rule = f"this machine has {cards} and was given {here} processes; --nproc_per_node={cards} at most"
-        require(here <= cards, "trainer.device", kind.type, rule)
+        gpus, here = torch.cuda.device_count(), self._launched.local_size
+        rule = f"this machine has {gpus} and was given {here} processes; --nproc_per_node={gpus} at most"
+        require(here <= gpus, "trainer.device", kind.type, rule)
         torch.cuda.set_device(self._launched.local_rank)
         return torch.device(kind.type, self._launched.local_rank)
 
-    def spread(self, model: nn.Module, device: torch.device, stages: Sequence[nn.Module]) -> Callable[..., Tensor]:
-        asked = LossOf(model.to(device))
+    def wrap(self, model: nn.Module, device: torch.device, stages: Sequence[nn.Module]) -> Callable[..., Any]:
         self._replica = DistributedDataParallel(
-            asked, bucket_cap_mb=_bucket(model, device), gradient_as_bucket_view=True
+            LossOnly(model.to(device)), bucket_cap_mb=_bucket(model, device), gradient_as_bucket_view=True
         )
         return self._replica
 
-    def compiled(self, call: Callable[..., Any]) -> tuple[Callable[..., Any], list[str]]:
-        compiler = Compiler()  # as what raises in the middle of a pass would keep the others waiting
+    def compile(self, call: Callable[..., Any]) -> tuple[Callable[..., Any], list[str]]:
+        compiler = Compiler()  # an error in the middle of a pass would leave the others waiting
         return compiler.compiled(call), compiler.failed
 
-    def held(self, model: nn.Module, stages: Sequence[nn.Module]) -> int:
-        return (NUMBERS + 1) * numbers(model)  # gradients that add up over several parts are copied for the exchange
+    def parameters_held(self, model: nn.Module, stages: Sequence[nn.Module]) -> int:
+        return (NUMBERS + 1) * numbers(model)  # gradients accumulated over micro-batches are copied to buckets
 
-    def accumulating(self, last: bool) -> AbstractContextManager[Any]:
+    def gradient_sync(self, last: bool) -> AbstractContextManager[Any]:
         return nullcontext() if last else self._replica.no_sync()
 
     def leave(self) -> None:
-        """Let go of what DDP holds of the group.
+        """Delete DDP's references to the process group.
 
-        Who lets go of a group last waits for its threads, which may wait for Python's lock; DDP's own parts would wait
-        with that lock in their hands.
+        The last reference waits for the group's threads, which may wait for the GIL; DDP's own destructors would wait
+        while holding it.
         """
         if self._replica is not None:
             del self._replica.reducer, self._replica.logger
             self._replica = None
 
-    def deal(self, tasks: Sequence[T]) -> Iterator[tuple[T, bool]]:
-        # Where parameters are gathered for a pass, everyone has to make it: who has nothing left makes one in vain.
+    def shard(self, tasks: Sequence[T]) -> Iterator[tuple[T, bool]]:
+        # FSDP gathers parameters in every pass, so a process without a task left repeats another's as padding.
         for start in range(0, len(tasks), self.size):
-            counts = start + self.rank < len(tasks)
-            yield tasks[start + self.rank if counts else start], counts
+            own = start + self.rank < len(tasks)
+            yield tasks[start + self.rank if own else start], own
 
-    def total(self, value: float) -> float:
+    def sum(self, value: float) -> float:
         shared = torch.tensor(value, dtype=torch.float64)
         dist.all_reduce(shared)
         return shared.item()
 
-    def agreed(self, reason: str | None) -> str | None:
-        speaker = torch.tensor(self.size if reason is None else self.rank)
-        dist.all_reduce(speaker, dist.ReduceOp.MIN)
-        source = int(speaker)
-        return reason if source == self.size else self._heard(reason or "", source)
+    def any_reason(self, reason: str | None) -> str | None:
+        lowest = torch.tensor(self.size if reason is None else self.rank)
+        dist.all_reduce(lowest, dist.ReduceOp.MIN)
+        source = int(lowest)
+        return reason if source == self.size else self._broadcast(reason or "", source)
 
-    def first(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def rank_zero_only(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self.rank:
-            self._outcome()
-            return Nobody()
+            self._share_error()
+            return RankZeroStub()
         try:
             result = call(*args, **kwargs)
         except Exception as error:
-            with contextlib.suppress(RuntimeError):  # the others may be gone; this error is the one to tell
-                self._outcome(error)
+            with contextlib.suppress(RuntimeError):  # the others may be gone; raise the original error
+                self._share_error(error)
             raise
-        self._outcome()
+        self._share_error()
         return result
 
-    def in_turn(self, call: Callable[..., T], *args: Any) -> T:
-        result: T = self.first(call, *args)
+    def main_process_first(self, call: Callable[..., T], *args: Any) -> T:
+        result: T = self.rank_zero_only(call, *args)
         return call(*args) if self.rank else result
 
     @contextlib.contextmanager
-    def entered_first(
+    def enter_on_rank_zero(
         self, place: AbstractContextManager[T], tell: Callable[[T], Any], follow: Callable[[Any], T]
     ) -> Iterator[T]:
         with contextlib.ExitStack() as stack:
-            entered = self.first(stack.enter_context, place)
-            told = self._heard("" if self.rank else json.dumps(tell(entered)))
-            yield follow(json.loads(told)) if self.rank else entered
+            entered = self.rank_zero_only(stack.enter_context, place)
+            value = self._broadcast("" if self.rank else json.dumps(tell(entered)))
+            yield follow(json.loads(value)) if self.rank else entered
 
-    def gathered(self, rows: Tensor) -> Tensor:
-        found = [torch.empty_like(rows) for _ in range(self.size)]
-        dist.all_gather(found, rows.contiguous())
-        return torch.cat(found)
+    def gather_rows(self, rows: Tensor) -> Tensor:
+        gathered = [torch.empty_like(rows) for _ in range(self.size)]
+        dist.all_gather(gathered, rows.contiguous())
+        return torch.cat(gathered)
 
-    def _outcome(self, error: Exception | None = None) -> None:
-        """What came of something that rank 0 did: told by it, raised by the others where it failed."""
+    def _share_error(self, error: Exception | None = None) -> None:
+        """Broadcast rank 0's error, if any, and raise it as a PeerError on other ranks."""
         code = getattr(error, "exit_code", 1) if error else 0
-        code, said = json.loads(self._heard(json.dumps([code, str(error)])))
+        code, message = json.loads(self._broadcast(json.dumps([code, str(error)])))
         if code and self.rank:
-            raise PeerError(said, code)
+            raise PeerError(message, code)
 
-    def _heard(self, text: str, source: int = 0) -> str:
-        """The text that `source` gives; what the others give is not looked at."""
+    def _broadcast(self, text: str, source: int = 0) -> str:
+        """Return the text of rank `source`; that of other ranks is ignored."""
         content = text.encode() if self.rank == source else b""
         length = torch.tensor(len(content))
         dist.broadcast(length, source)
-        letters = torch.zeros(int(length), dtype=torch.uint8)
+        data = torch.zeros(int(length), dtype=torch.uint8)
         if content:
-            letters = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-        dist.broadcast(letters, source)
-        return bytes(letters.tolist()).decode()
+            data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        dist.broadcast(data, source)
+        return bytes(data.tolist()).decode()
 
 
-class Shards(Replicas):
-    """Every process has a part of every tensor and a share of each batch (FSDP2, `fully_shard`)."""
+class FSDP(DDP):
+    """Sharded data parallelism: every process has a shard of every tensor and a share of each batch (FSDP2)."""
 
     strategy = "fsdp"
 
-    def spread(self, model: nn.Module, device: torch.device, stages: Sequence[nn.Module]) -> Callable[..., Tensor]:
-        from torch.distributed.device_mesh import init_device_mesh  # half a second, and only where it is wanted
+    def wrap(self, model: nn.Module, device: torch.device, stages: Sequence[nn.Module]) -> Callable[..., Any]:
+        from torch.distributed.device_mesh import init_device_mesh  # imported lazily: half a second
         from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
         mesh = init_device_mesh(device.type, (self.size,))
         for module in (*stages, model):
             fully_shard(module, mesh=mesh, reshard_after_forward=True)
         register_fsdp_forward_method(model, "masked_logits")
-        return LossOf(model)
+        return LossOnly(model)
 
-    def held(self, model: nn.Module, stages: Sequence[nn.Module]) -> int:
-        rows = ((p.shape[0], p.numel() // p.shape[0]) for p in model.parameters())  # by which they are shared out
-        shares = sum(-(-count // self.size) * width for count, width in rows)  # of the first process
+    def parameters_held(self, model: nn.Module, stages: Sequence[nn.Module]) -> int:
+        rows = ((p.shape[0], p.numel() // p.shape[0]) for p in model.parameters())  # sharded along the first dimension
+        shard = sum(-(-count // self.size) * width for count, width in rows)  # rank 0's, the largest
         staged = [numbers(stage) for stage in stages]
-        gathered = max(*staged, numbers(model) - sum(staged), 0)  # of the largest: its weights and gradients
-        return NUMBERS * shares + 2 * gathered
+        gathered = max(*staged, numbers(model) - sum(staged), 0)  # weights and gradients of the largest stage
+        return NUMBERS * shard + 2 * gathered
 
-    def accumulating(self, last: bool) -> AbstractContextManager[Any]:
-        return nullcontext()  # gradients are exchanged with every part, since whole ones are what there is no room for
+    def gradient_sync(self, last: bool) -> AbstractContextManager[Any]:
+        return nullcontext()  # always reduce-scatter, since complete gradients may not fit in memory
 
-    def unsharded(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        made: dict[int, Tensor] = {}
-        for name in sorted(tensors):  # in one order everywhere, which what a file was read into need not have
+    def unshard(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        complete: dict[int, Tensor] = {}
+        for name in sorted(tensors):  # the same order in every process
             tensor = tensors[name]
-            if id(tensor) not in made:
+            if id(tensor) not in complete:
                 gathered = full_tensor(tensor.detach())
-                made[id(tensor)] = gathered.new_empty(0) if self.rank else gathered.cpu()
-        return {name: made[id(tensor)] for name, tensor in tensors.items()}
+                complete[id(tensor)] = gathered.new_empty(0) if self.rank else gathered.cpu()
+        return {name: complete[id(tensor)] for name, tensor in tensors.items()}
 
-    def undone(self, model: nn.Module, fresh: Callable[[], Any]) -> Any:
-        weights = self.unsharded(model.state_dict(keep_vars=True))
+    def unwrap(self, model: nn.Module, fresh: Callable[[], Any]) -> Any:
+        weights = self.unshard(model.state_dict(keep_vars=True))
         if self.rank:
             return model
-        alone = fresh()
-        alone.load_state_dict(weights)
-        return alone
+        single = fresh()
+        single.load_state_dict(weights)
+        return single
 
 
-STRATEGIES: Registry[type[Replicas]] = Registry("dist.strategy")
-STRATEGIES.add(Replicas.strategy)(Replicas)
-STRATEGIES.add(Shards.strategy)(Shards)
+STRATEGIES: Registry[type[DDP]] = Registry("dist.strategy")
+STRATEGIES.add(DDP.strategy)(DDP)
+STRATEGIES.add(FSDP.strategy)(FSDP)
 
 
 @contextlib.contextmanager
-def joined(config: DistConfig, device: torch.device) -> Iterator[Ranks]:
-    """The company of this process; all leave together where nothing went wrong.
+def joined(config: DistConfig, device: torch.device) -> Iterator[ProcessGroup]:
+    """Join the process group that torchrun describes, and leave it at the end, all processes together.
 
     Args:
-        device: the kind of device that they compute on.
+        config: the strategy
+        device: kind of device to compute on
 
     Raises:
-        UsageError: a setting that needs company, of one alone; a device that this process hasn't got.
-        PeerError: another process is gone.
+        UsageError: a strategy without torchrun, or a device that several processes can't use.
+        PeerError: another process has ended.
     """
     launch = launched()
     if launch is None:
-        rule = "shares a model among processes, and this one is alone: start it with torchrun"
+        rule = "needs several processes: start it with torchrun"
         require(config.strategy == DistConfig.strategy, "dist.strategy", config.strategy, rule)
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     training = next(TRAININGS)
     launch = dataclasses.replace(launch, id=launch.training(training))
-    rule = f"several processes share {' or '.join(BACKENDS)}"
+    rule = f"several processes need {' or '.join(BACKENDS)}"
     require(device.type in BACKENDS, "trainer.device", device.type, rule)
     if launch.on_one_machine:
-        _stay_inside()
-    ranks, failed = STRATEGIES[config.strategy](launch), True
+        _use_loopback()
+    processes, failed = STRATEGIES[config.strategy](launch), True
     with no_messages() if launch.rank else nullcontext():
         try:
             meeting, _, _ = next(rendezvous("env://"))
-            # A place of its own in torchrun's store, where addresses from before a restart, or of an earlier training
-            # of these processes, still lie.
+            # A prefix of its own: the store may have addresses from before a restart, or of an earlier training.
             store = PrefixStore(f"start {launch.starts} of {launch.size}, training {training}", meeting)
             dist.init_process_group(BACKENDS[device.type], store=store, rank=launch.rank, world_size=launch.size)
-            yield ranks
-            dist.all_reduce(torch.zeros(()))  # who ended early would have the others ended
+            yield processes
+            dist.all_reduce(torch.zeros(()))  # wait for all: torchrun ends the others when one has ended
             failed = False
         except RuntimeError as error:
             if "gloo" in str(error) or isinstance(error, dist.DistError):
-                raise PeerError(f"another process of this run is gone ({str(error).split('. ')[0]})") from None
+                raise PeerError(f"another process of this run has ended ({str(error).split('. ')[0]})") from None
             raise
         finally:
-            ranks.leave()
-            if dist.is_initialized() and not (
-                failed and device.type == "cuda"
-            ):  # nccl would wait for those that are gone
+            processes.leave()
+            if dist.is_initialized() and not (failed and device.type == "cuda"):  # nccl would wait for ended processes
                 dist.destroy_process_group()
 
 
-def _stay_inside() -> None:
-    """Let gloo use the loopback interface, and no name of this machine that nobody may know."""
-    inside = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
-    if inside:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", inside[0])
+def _use_loopback() -> None:
+    """Let gloo use the loopback interface, since the host name may not resolve."""
+    loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
+    if loopback:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])

@@ -1,14 +1,14 @@
-"""What the processes of one training ask of each other, and the answers of one that is alone.
+"""ProcessGroup: what training needs of the processes that share it; a single process here, DDP and FSDP in ddp_fsdp.py.
 
-All processes run the same program in step: they take the same decisions, make the same passes in the same order, and
-only rank 0 writes and talks.  Whoever trains asks a `Ranks` and never whether there are several: alone, every exchange
-is the identity, and nothing of torch.distributed is started.  `distributed.py` has the others.
+All processes run the same program in lockstep: they take the same decisions and make the same passes in the same order,
+and only rank 0 writes files and logs.  Training code calls a ProcessGroup and never asks how many there are: in a
+single process every collective is the identity, and torch.distributed is not initialised.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,178 +16,186 @@ from torch import Tensor, nn
 from mingpt.core.errors import require
 
 T = TypeVar("T")
-NUMBERS = 4  # of a parameter in training: its weight, its gradient and two averages
+NUMBERS = 4  # held per parameter in training: weight, gradient and two moving averages
 
 
-class LossOf(nn.Module):
-    """A language model as training calls it: for the loss alone.
+class LossOnly(nn.Module):
+    """A language model whose output has a loss and no logits.
 
-    Logits that a compiled step hands out beside it would be given a gradient: as many zeros, written and added.
+    Logits that a compiled step returns would be given a gradient of zeros, as large as they are.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, idx: Tensor, targets: Tensor, *, state: Any = None) -> Tensor:
-        loss: Tensor = self.model(idx, targets, state=state).loss
-        return loss
+    def forward(self, idx: Tensor, targets: Tensor, *, state: Any = None) -> Any:
+        return self.model(idx, targets, state=state)._replace(logits=None)
 
 
-class Ranks:
-    """One process alone: rank 0 of 1.
+class ProcessGroup:
+    """A single process: rank 0 of 1; base class of the strategies for several.
 
     Attributes:
-        rank, size: of this process, and how many there are.
-        path: what sets this process's random draws apart from those of rank 0.
-        launch: the id of what started it; None: nothing that would start it again.
-        passes_at_once: whether several threads may make passes at the same time; exchanges need one after the other.
+        rank, size: this process's rank, and the number of processes (the world size)
+        path: part of the seed of random numbers that differ between processes; () for rank 0
+        launch: id of the launcher's run; None if nothing restarts this process
+        allows_threads: True if several threads may run passes at the same time; collectives must be in one order
     """
 
     rank, size = 0, 1
-    passes_at_once = True
+    allows_threads = True
     path: tuple[int, ...] = ()
     launch: str | None = None
 
     def __str__(self) -> str:
-        """What stands after the number of threads where a run is announced."""
+        """Return the text that follows the number of threads in the summary of a run."""
         return ""
 
     @property
     def described(self) -> dict[str, Any]:
-        """What environment.json says of the company."""
+        """Entries of environment.json about the processes."""
         return {}
 
-    def refuse_company(self, field: str, value: object, rule: str) -> None:
-        """Refuse a setting that only a process alone can honour."""
+    def require_single_process(self, field: str, value: object, rule: str) -> None:
+        """Raise a UsageError for a setting that needs a single process, if there are several."""
 
-    # ---- work: batches, the model, held-out text
+    # ---- batches, model, validation set
 
-    def parts(self, batch_size: int, accumulation: int) -> int:
-        """Parts that this process's share of a batch is computed in: none is larger than batch_size / accumulation.
+    def micro_batches(self, batch_size: int, accumulation: int) -> int:
+        """Return the number of this process's micro-batches, none larger than batch_size / accumulation.
 
         Raises:
-            UsageError: the batch can't be shared out evenly.
+            UsageError: the batch can't be divided evenly.
         """
-        parts = -(-accumulation // self.size)
-        rule = f"must be a multiple of {self.size} processes times the {parts} parts that each takes its share in"
-        require(batch_size % (self.size * parts) == 0, "trainer.batch_size", batch_size, rule)
-        return parts
+        count = -(-accumulation // self.size)
+        rule = f"must be a multiple of {self.size} processes times {count} micro-batches each"
+        require(batch_size % (self.size * count) == 0, "trainer.batch_size", batch_size, rule)
+        return count
 
-    def rows(self, batch: Tensor) -> Tensor:
-        """This process's share of (b, ...): consecutive rows."""
+    def local_rows(self, batch: Tensor) -> Tensor:
+        """Return this process's consecutive rows of (b, ...)."""
         return batch
 
     def device(self, kind: torch.device) -> torch.device:
-        """This process's own device of a kind.
+        """Return this process's device of the given kind.
 
         Raises:
-            UsageError: it has none.
+            UsageError: there are fewer devices than processes on this machine.
         """
         return kind
 
-    def spread(self, model: nn.Module, device: torch.device, stages: Sequence[nn.Module]) -> Callable[..., Tensor]:
-        """Bring `model` to `device`, in place, and return what training calls instead of it, for the loss.
+    def wrap(self, model: nn.Module, device: torch.device, stages: Sequence[nn.Module]) -> Callable[..., Any]:
+        """Move `model` to `device`, in place, and return the callable that training uses instead of it.
 
         Args:
-            stages: its modules that run one after the other.
+            model: the model; the callable returns its output, possibly without logits
+            device: this process's device
+            stages: submodules that run one after another
         """
-        return LossOf(model.to(device))
+        return model.to(device)
 
-    def compiled(self, call: Callable[..., Any]) -> tuple[Callable[..., Any], list[str]]:
-        """`call`, to be compiled when it is called; and what kinds of error its pieces met that run as written.
+    def compile(self, call: Callable[..., Any]) -> tuple[Callable[..., Any], list[str]]:
+        """Return `call`, compiled at its first call, and a list of the errors of graphs that run eagerly instead.
 
-        Alone a failure is raised by the call, and the list stays empty.
+        In a single process an error is raised by the call, and the list stays empty.
         """
-        return torch.compile(call), []
+        return torch.compile(LossOnly(cast(nn.Module, call))), []
 
-    def held(self, model: nn.Module, stages: Sequence[nn.Module]) -> int:
-        """Numbers that this process holds of `model` in training: weights, gradients, two averages, what it exchanges.
+    def parameters_held(self, model: nn.Module, stages: Sequence[nn.Module]) -> int:
+        """Return how many numbers this process holds in training: weights, gradients, two averages, buffers.
 
         Args:
-            stages: as for `spread`.
+            model: the model, not wrapped
+            stages: as for `wrap`
         """
         return NUMBERS * numbers(model)
 
-    def accumulating(self, last: bool) -> AbstractContextManager[Any]:
-        """Around forward and backward pass of one part of a step; gradients are exchanged with the last."""
+    def gradient_sync(self, last: bool) -> AbstractContextManager[Any]:
+        """Return a context for forward and backward of a micro-batch; gradients are all-reduced after the last."""
         return nullcontext()
 
-    def deal(self, tasks: Sequence[T]) -> Iterator[tuple[T, bool]]:
-        """This process's share of `tasks`, each with whether it counts; as many for every process."""
+    def shard(self, tasks: Sequence[T]) -> Iterator[tuple[T, bool]]:
+        """Yield this process's tasks, the same number in every process, each with False if it is padding."""
         return ((task, True) for task in tasks)
 
-    # ---- agreement: numbers and words
+    # ---- all-reduce
 
-    def total(self, value: float) -> float:
-        """The sum over all processes."""
+    def sum(self, value: float) -> float:
+        """Return the sum over all processes."""
         return value
 
     def mean(self, value: float) -> float:
-        """The mean over all processes."""
-        return self.total(value) / self.size
+        """Return the mean over all processes."""
+        return self.sum(value) / self.size
 
-    def agreed(self, reason: str | None) -> str | None:
-        """What any process gives; the first of several."""
+    def any_reason(self, reason: str | None) -> str | None:
+        """Return the reason of the lowest rank that has one; None if none has."""
         return reason
 
-    # ---- rank 0 alone
+    # ---- rank 0 only
 
-    def first(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """call(*args, **kwargs) by rank 0 alone; in the others something that takes any call and does nothing.
+    def rank_zero_only(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Return call(*args, **kwargs) on rank 0, and a stub that accepts and ignores every call on other ranks.
 
         Raises:
-            PeerError: in the others, where it failed.
+            PeerError: the call failed on rank 0 (raised on other ranks).
         """
         return call(*args, **kwargs)
 
-    def in_turn(self, call: Callable[..., T], *args: Any) -> T:
-        """call(*args) by rank 0, and then by the others, who find what it made."""
+    def main_process_first(self, call: Callable[..., T], *args: Any) -> T:
+        """Return call(*args), called on rank 0 first, so that the others find the files that it writes."""
         return call(*args)
 
     @contextlib.contextmanager
-    def entered_first(
+    def enter_on_rank_zero(
         self, place: AbstractContextManager[T], tell: Callable[[T], Any], follow: Callable[[Any], T]
     ) -> Iterator[T]:
-        """Rank 0 enters `place`, for as long as this lasts, and tells the others, as JSON, how to follow."""
+        """Enter `place` on rank 0 only, and yield its value in every process.
+
+        Args:
+            place: the context of rank 0
+            tell: converts its value to JSON data, which is broadcast
+            follow: converts these data back on other ranks
+        """
         with place as entered:
             yield entered
 
     # ---- tensors that a checkpoint holds
 
-    def gathered(self, rows: Tensor) -> Tensor:
-        """All processes' rows, in the order in which `rows` of this class cuts a batch."""
+    def gather_rows(self, rows: Tensor) -> Tensor:
+        """Return the rows of all processes, in the order of `local_rows`."""
         return rows
 
-    def unsharded(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """The tensors as one process alone would have them: in rank 0; names of one tensor stay so."""
+    def unshard(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return complete tensors, on rank 0; names that share a tensor still share one."""
         return tensors
 
-    def undone(self, model: nn.Module, fresh: Callable[[], Any]) -> Any:
-        """In rank 0, a model that needs no other process: `model` itself, or a fresh one with its weights."""
+    def unwrap(self, model: nn.Module, fresh: Callable[[], Any]) -> Any:
+        """Return, on rank 0, a model that needs no other process: `model`, or a `fresh()` one with its weights."""
         return model
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = ProcessGroup()
 
 
 def numbers(model: nn.Module) -> int:
-    """How many numbers training adjusts, in all processes together."""
+    """Return the number of elements of all parameters, in all processes together."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def local(tensor: Tensor) -> Tensor:
-    """The part of `tensor` that this process has: all of it, where it isn't shared out."""
+    """Return this process's shard of `tensor`, or `tensor` itself if it isn't sharded."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """All of `tensor`, in every process."""
+    """Return the complete tensor, in every process."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def sharded_like(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """`tensor`, whole in every process, shared out as `parameter` is; single numbers are not."""
+    """Shard the complete `tensor` as `parameter` is sharded; scalars stay as they are."""
     if not (tensor.ndim and hasattr(parameter, "placements")):
         return tensor
     from torch.distributed.tensor import distribute_tensor

@@ -1,18 +1,17 @@
-"""Threads that share the work of one process in large pieces.
+"""Threads that each compute a piece of a batch, instead of OpenMP threads inside every operation.
 
-PyTorch divides single operations among OpenMP threads: some hundred meetings a training step, at each of which the
-first to arrive spins until the last is there.  Beside another busy process the last one is often not running, and the
-spinning takes the time that it would need.  Pieces of a batch meet twice a step and wait asleep, so a run takes its
-fair share of a busy machine.  On a quiet one a GPT is no slower; an Elman network, many tiny calls, is (LOG.md,
-2026-11-29).
+OpenMP threads synchronise at some hundred barriers per training step, where the first to arrive spins until the last
+does.  Next to another busy process the last one is often not scheduled, and spinning takes the time that it needs.
+Pieces of a batch synchronise twice per step and sleep meanwhile, so that a run takes its fair share of a busy machine.
+On an idle machine a GPT is no slower; an Elman network, many tiny calls, is (LOG.md, 2026-11-29).
 
-The number of threads that PyTorch may use is what there is to share: inside a piece it is 1.
+PyTorch's number of threads is the number of pieces; inside a piece it is 1.
 """
 
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import reduce
@@ -29,35 +28,36 @@ R = TypeVar("R")
 CGROUP = Path("/sys/fs/cgroup")
 _lock = threading.Lock()
 _pools: dict[int, ThreadPoolExecutor] = {}  # by their number of threads
-_users = 0  # blocks of `kept` that have not ended
+_users = 0  # blocks of `keep_threads` that have not ended
 
 
-def at_once(call: Callable[[T], R], items: Sequence[T], threads: int | None = None) -> list[R]:
-    """Return [call(item) for item in items], several at the same time, each computed with one thread.
+def parallel_map(call: Callable[[T], R], items: Sequence[T], threads: int | None = None) -> list[R]:
+    """Return [call(item) for item in items], computed by several threads with one OpenMP thread each.
 
-    An exception of any call is raised when all before it have ended.
+    An exception of a call is raised after all calls before it have ended.
 
     Args:
-        call: runs in the caller's grad mode.
-        threads: calls at the same time; None: as many as PyTorch has threads.
+        call: function to call, in the caller's grad mode
+        items: its arguments
+        threads: number of threads; None: PyTorch's number of threads
     """
     count = min(threads or torch.get_num_threads(), len(items))
     if count < 2:
         return [call(item) for item in items]
     grad = torch.is_grad_enabled()
 
-    def alone(item: T) -> R:
-        torch.set_num_threads(1)  # a thread's own, which a new one takes from whoever set it last
+    def single_threaded(item: T) -> R:
+        torch.set_num_threads(1)  # per thread, and a new thread inherits the value that was set last
         with torch.set_grad_enabled(grad):
             return call(item)
 
-    with cpu_threads(1), kept():
-        return list(_pool(count).map(alone, items))
+    with cpu_threads(1), keep_threads():
+        return list(_pool(count).map(single_threaded, items))
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Inside, the threads of `at_once` stay from one call to the next; when the last such block ends, they end."""
+def keep_threads() -> Iterator[None]:
+    """Keep the threads of `parallel_map` between calls, until the last such block ends."""
     global _users
     with _lock:
         _users += 1
@@ -72,42 +72,61 @@ def kept() -> Iterator[None]:
 
 
 def _pool(count: int) -> ThreadPoolExecutor:
-    """Return so many threads; called inside `kept`, which ends them."""
+    """Return a pool of `count` threads; called inside `keep_threads`, which ends them."""
     with _lock:
         if count not in _pools:
             _pools[count] = ThreadPoolExecutor(count, thread_name_prefix="mingpt")
         return _pools[count]
 
 
-def shares(rows: int) -> int:
-    """Return into how many equal pieces `rows` rows are cut for `at_once`: at most one per thread of PyTorch's."""
+def even_pieces(rows: int) -> int:
+    """Return the largest number of equal pieces of `rows` rows that is at most PyTorch's number of threads."""
     return next(count for count in range(min(torch.get_num_threads(), rows), 0, -1) if rows % count == 0)
+
+
+def backward_in_threads(
+    loss_of: Callable[[T], Tensor], pieces: Sequence[T], parameters: Iterable[Tensor]
+) -> list[Tensor]:
+    """Compute loss_of(piece) and its gradients, a thread per piece; add these to the parameters' in order.
+
+    Returns:
+        The losses, detached.
+    """
+    trained = [p for p in parameters if p.requires_grad]
+
+    def forward_backward(piece: T) -> tuple[Tensor, Sequence[Tensor | None]]:
+        loss = loss_of(piece)
+        return loss.detach(), torch.autograd.grad(loss, trained, allow_unused=True)
+
+    found = parallel_map(forward_backward, pieces, len(pieces))
+    add_gradients(trained, [gradients for _, gradients in found])
+    return [loss for loss, _ in found]
 
 
 def add_gradients(parameters: Sequence[Tensor], passes: Sequence[Sequence[Tensor | None]]) -> None:
     """Add the gradients of several passes to each parameter's, in order; None: the loss doesn't depend on it.
 
-    Every sum is a tensor of its own: of two parameters that are added to each other, autograd returns one gradient.
+    Every sum is a new tensor, since autograd may return the same gradient tensor for several parameters.
     """
     for p, *gradients in zip(parameters, *passes, strict=True):
-        there = [each for each in (p.grad, *gradients) if each is not None]
-        if len(there) > 1:
-            p.grad = reduce(torch.add, there)
-        elif there:
-            p.grad = there[0].clone()
+        terms = [each for each in (p.grad, *gradients) if each is not None]
+        if len(terms) > 1:
+            p.grad = reduce(torch.add, terms)
+        elif terms:
+            p.grad = terms[0].clone()
 
 
 def usable_threads() -> int:
-    """Return how many threads this process can keep busy: PyTorch's choice, but no more than its cgroup may use.
+    """Return PyTorch's number of threads, limited to the cores that the cgroup allows.
 
-    A container that may use 2 of 64 cores sees all of them.  OMP_NUM_THREADS is taken as it is.
+    A container limited to 2 of 64 cores sees all of them.  OMP_NUM_THREADS, if set, is not limited.
     """
     threads = torch.get_num_threads()
     return threads if "OMP_NUM_THREADS" in os.environ else math.ceil(max(min(threads, _quota()), 1))
 
 
 def _quota() -> float:
-    """Return the cores that this process's cgroup may use, of either version; inf: no limit, or none to be read."""
+    """Return the number of cores that the cgroup (v2 or v1) allows; inf: unlimited or unreadable."""
     for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         with suppress(OSError, ValueError, ZeroDivisionError):
             quota, period = (int(word) for name in files for word in (CGROUP / name).read_text().split())

@@ -1,4 +1,4 @@
-"""Which process of a training this one is, as torchrun told it in the environment, and what the processes share."""
+"""This process's rank and world size from torchrun's environment variables, and the settings of `dist`."""
 
 import contextlib
 import os
@@ -9,18 +9,17 @@ from pathlib import Path
 from mingpt.core.errors import UsageError, require
 from mingpt.core.variants import Variants
 
-# What torchrun, or whoever does its work, tells a process.
-TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 STRATEGIES = Variants("mingpt.distributed.ddp_fsdp:STRATEGIES")
-NAMELESS = "none"  # the id that torchrun gives a launch which was given none
+UNNAMED = "none"  # torchrun's default run id
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistConfig:
-    """What the processes share that `torchrun` starts; one that is started without it is alone.
+    """Settings of training in several processes, started by torchrun.
 
     Attributes:
-        strategy: ddp: every process holds the whole model; fsdp: a part of every tensor, for models that fit no card
+        strategy: ddp: every process holds the model; fsdp: a shard of every tensor, for models larger than a GPU
     """
 
     strategy: str = "ddp"
@@ -31,15 +30,15 @@ class DistConfig:
 
 @dataclass(frozen=True)
 class Launch:
-    """One process among those that were started together.
+    """One of several processes that were launched together.
 
     Attributes:
-        rank: its number among all; the first is 0, and it alone writes and talks.
-        size: how many there are.
-        local_rank: its number on its machine.
-        local_size: how many there are on its machine.
-        id: of the launch, the same in all of them and after an elastic restart; None: nobody restarts them.
-        starts: how often they were started again.
+        rank: rank of the process, from 0; rank 0 writes files and logs
+        size: number of processes
+        local_rank: rank on its machine
+        local_size: number of processes on its machine
+        id: id of the launch, the same in all processes and after an elastic restart; None: it is not restarted
+        starts: number of restarts
     """
 
     rank: int
@@ -54,41 +53,46 @@ class Launch:
         return self.local_size == self.size
 
     def training(self, number: int) -> str | None:
-        """What names the number-th training of these processes, the same after a restart: the launch itself the first.
+        """Return the id of the number-th training of these processes, the same after a restart.
 
         Args:
-            number: from 1.
+            number: number of the training, from 1, which has the launch's own id
         """
         return self.id if self.id is None or number == 1 else f"{self.id}, training {number}"
 
 
 def launched(environment: Mapping[str, str] = os.environ) -> Launch | None:
-    """What this process was told of its company; None: it was started alone.
+    """Return the launch that the environment describes; None: a single process.
 
     Raises:
-        UsageError: it was told of others, but not all that it takes to meet them.
+        UsageError: WORLD_SIZE is above 1, but a variable is missing or not a number.
     """
-    missing = [name for name in TOLD if name not in environment]
+    missing = [name for name in VARIABLES if name not in environment]
     if missing:
         others = environment.get("WORLD_SIZE", "1")
         require(others in ("", "1"), "WORLD_SIZE", others, f"needs {', '.join(missing)}, too, as torchrun sets them")
         return None
     name, numbers = environment.get("TORCHELASTIC_RUN_ID"), {}
-    for told in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
-        require(environment[told].isdecimal(), told, repr(environment[told]), "must be a number, as torchrun sets it")
-        numbers[told] = int(environment[told])
+    for variable in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        require(
+            environment[variable].isdecimal(),
+            variable,
+            repr(environment[variable]),
+            "must be a number, as torchrun sets it",
+        )
+        numbers[variable] = int(environment[variable])
     return Launch(
         rank=numbers["RANK"],
         size=numbers["WORLD_SIZE"],
         local_rank=numbers["LOCAL_RANK"],
         local_size=numbers["LOCAL_WORLD_SIZE"],
-        id=_starter() if name == NAMELESS else name,
+        id=_parent_process() if name == UNNAMED else name,
         starts=int(environment.get("TORCHELASTIC_RESTART_COUNT", 0)),
     )
 
 
-def _starter() -> str:
-    """The process that started this one, and where the system tells, when: another may get its number later."""
+def _parent_process() -> str:
+    """Return an id of the parent process, with its start time on Linux, since process ids are reused."""
     with contextlib.suppress(OSError, IndexError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         began = Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[19]  # proc(5): starttime
@@ -97,7 +101,7 @@ def _starter() -> str:
 
 
 def rank() -> int:
-    """This process's number; 0 where it is alone, or told nonsense, which is refused elsewhere."""
+    """Return this process's rank; 0 for a single process, or for invalid variables, which `launched` rejects."""
     with contextlib.suppress(UsageError):
         launch = launched()
         return launch.rank if launch else 0

@@ -1,7 +1,7 @@
-"""Held-out loss: what a model has learned, on text that it never saw, every target counted once.
+"""Validation loss, bits per byte and perplexity of autoregressive models; pseudo-likelihood of models that infill.
 
-Only a model that does not see what it predicts has one: `require_autoregressive` is the gate, and nothing else in the
-project makes a `HeldOutLoss`.  What fills gaps instead is judged by its pseudo-likelihood, which is another quantity.
+Only an autoregressive model has a validation loss: `require_autoregressive` checks it, and no other code makes a
+`ValidationLoss`.
 """
 
 import logging
@@ -18,28 +18,28 @@ import torch.nn.functional as F
 
 from mingpt.core.errors import UsageError
 from mingpt.data.tokenizers import Ids, Tokenizer
-from mingpt.distributed.strategy import ALONE, Ranks
-from mingpt.distributed.threads import at_once, kept
-from mingpt.inference.causality import SOME_CUTS, leaking_position
+from mingpt.distributed.strategy import SINGLE_PROCESS, ProcessGroup
+from mingpt.distributed.threads import keep_threads, parallel_map
+from mingpt.inference.causality import leaking_position
 from mingpt.models.base import LanguageModel, State, evaluating
 
 logger = logging.getLogger(__name__)
 
-TOKENS_AT_ONCE = 4096  # bounds the memory of one forward pass; on a CPU twice as many take a tenth longer
-LOGITS_AT_ONCE = 1 << 26  # so does this, where a vocabulary is large
-LONG = 5.0  # seconds; a judgement that takes longer says so
+TOKENS_AT_ONCE = 4096  # bounds the memory of a forward pass; on a CPU twice as many take a tenth longer
+LOGITS_AT_ONCE = 1 << 26  # bounds it for large vocabularies
+LONG = 5.0  # seconds; longer evaluations log an estimate
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, repr=False)
-class HeldOutLoss:
-    """The mean over some targets.
+class ValidationLoss:
+    """Mean cross-entropy over a validation set.
 
     Attributes:
-        nats: per token
-        bits_per_byte: of the targets' UTF-8 text, so that tokenizers compare
-        tokens: targets counted
+        nats: nats per token
+        bits_per_byte: bits per byte of the targets' UTF-8 text, comparable between tokenizers
+        tokens: number of targets
     """
 
     nats: float
@@ -51,7 +51,7 @@ class HeldOutLoss:
 
     @property
     def perplexity(self) -> float:
-        """e^nats: the number of equally likely tokens that would be as surprising; inf beyond what a float holds."""
+        """e^nats; inf on overflow."""
         try:
             return math.exp(self.nats)
         except OverflowError:  # a model that has diverged
@@ -60,17 +60,16 @@ class HeldOutLoss:
 
 @dataclass(frozen=True, repr=False)
 class PseudoLikelihood:
-    """How well gaps are filled: no loss and no perplexity, since every guess sees what comes after it.
+    """Mean pseudo-log-likelihood of a model that infills; neither a loss nor a perplexity.
 
-    The terms don't add up to the probability of a text (Besag 1975; Salazar et al. 2020), so that this is comparable
-    with the same figure of another model that fills gaps, at the same block_size and over the same blocks, and with
-    nothing else: a longer block tells more of each token.
+    The terms don't sum to the log-probability of a text (Besag 1975; Salazar et al. 2020).  It is comparable only
+    between models that infill, at equal block_size and over equal blocks.
 
     Attributes:
-        pseudo_nats: the mean of -log p(token | all other tokens of its block)
-        pseudo_bits_per_byte: the same per byte of the tokens' UTF-8 text
-        tokens: tokens hidden, one at a time
-        of: tokens of the text
+        pseudo_nats: mean of -log p(token | all other tokens of its block), in nats
+        pseudo_bits_per_byte: the same in bits per byte of the tokens' UTF-8 text
+        tokens: number of tokens masked, one at a time
+        of: number of tokens of the text
     """
 
     pseudo_nats: float
@@ -82,74 +81,77 @@ class PseudoLikelihood:
         return f"<{self.pseudo_nats:.4f} pseudo-nats per token, over {self.tokens:,} of {self.of:,} tokens>"
 
 
-def require_autoregressive(model: LanguageModel, *, cuts: int | None = None, seed: int = 0) -> None:
-    """Let a model pass whose predictions depend on what comes before them alone: its own word, and a few passes.
+def require_autoregressive(model: LanguageModel, *, verify: bool = True) -> None:
+    """Raise unless the model's predictions depend on preceding tokens only.
 
     Args:
-        cuts, seed: of `leaking_position`; None: the full look.
+        model: a model of any family
+        verify: also run the causality check, which takes a few passes; False: trust the declared property
 
     Raises:
-        UsageError: it says itself that it sees the tokens that it predicts, or it says otherwise and does.
+        UsageError: the model isn't autoregressive, or declares that it is and the check finds otherwise.
     """
     name = type(model).__name__
     if not model.autoregressive:
         raise UsageError(
-            f"{name} sees the tokens that it predicts, so it has no held-out loss or perplexity; "
+            f"{name} sees the tokens that it predicts, so it has no validation loss or perplexity; "
             "choose an autoregressive model"
         )
-    position = leaking_position(model, cuts=cuts, seed=seed)
+    position = leaking_position(model) if verify else None
     if position is not None:
         raise UsageError(
             f"{name} claims to be autoregressive, but its output at position {position} of a random block changes with "
-            "later tokens: it sees what it predicts, so it has no held-out loss or perplexity"
+            "later tokens: it sees what it predicts, so it has no validation loss or perplexity"
         )
 
 
-def held_out_loss(
+def validation_loss(
     model: LanguageModel,
     ids: Ids,
     tokenizer: Tokenizer,
     *,
     at_most: int | None = None,
-    seed: int = 0,
-    ranks: Ranks = ALONE,
-) -> HeldOutLoss:
-    """Mean loss over `ids` in non-overlapping blocks in order, the short last one included, dropout off.
+    verify: bool = True,
+    processes: ProcessGroup = SINGLE_PROCESS,
+) -> ValidationLoss:
+    """Return the mean loss over all non-overlapping blocks of `ids`, the short last one included, dropout off.
 
-    Each block starts from nothing.  The loss is that of the logits, which are what is looked at for leaks, and not one
-    that the model says: over all of `ids` after the full look, over a part after a quick one.
+    Blocks are evaluated without context from earlier ones.  The loss is computed from the logits, which the causality
+    check covers, and not by the model.
 
     Args:
-        ids: two tokens at least; all but the first are targets.
-        at_most: targets to look at: that many, in whole blocks spread evenly over `ids`; None: every one.
-        seed: of the places that are looked at for leaks.
-        ranks: the processes that share the work and the outcome.
+        model: an autoregressive model
+        ids: token ids of the validation set, at least two; all but the first are targets
+        tokenizer: tokenizer of the text, for bits per byte
+        at_most: number of targets, in complete blocks spread evenly over `ids`; None: all
+        verify: run the causality check; False: trust the declared property, which the run has verified
+        processes: the processes that share the work and the result
 
     Raises:
-        UsageError: the model is not autoregressive, whatever it says, so its loss says nothing of text to come.
+        UsageError: the model isn't autoregressive.
     """
-    require_autoregressive(model, cuts=None if at_most is None else SOME_CUTS, seed=seed)
-    groups = _blocks(ids, model.config.block_size, at_most, model.config.vocab_size, ranks.size)
+    require_autoregressive(model, verify=verify)
+    groups = _blocks(ids, model.config.block_size, at_most, model.config.vocab_size, processes.size)
     with evaluating(model):
-        own = list(ranks.deal(groups))
+        own = list(processes.shard(groups))
         doing = "" if at_most else "evaluating on the validation set"
-        nats = ranks.total(_summed(partial(_nats, model), own, model, ranks, doing))
+        nats = processes.sum(_summed(partial(_nats, model), own, model, processes, doing))
     scored = np.concatenate([windows[:, 1:].reshape(-1) for windows in groups])
-    return HeldOutLoss(nats / len(scored), _bits_per_byte(nats, scored, tokenizer), len(scored))
+    return ValidationLoss(nats / len(scored), _bits_per_byte(nats, scored, tokenizer), len(scored))
 
 
-def carried_loss(model: LanguageModel, ids: Ids) -> float:
-    """Nats per token over the blocks of `held_out_loss`, each read with the state that the one before it left.
+def stateful_loss(model: LanguageModel, ids: Ids) -> float:
+    """Return the mean loss, in nats per token, over consecutive blocks with the recurrent state passed between them.
 
     Args:
-        model: one that `carries_state`.
-        ids: two tokens at least.
+        model: a recurrent model, of which `validation_loss` has verified that it is autoregressive
+        ids: token ids of the validation set, at least two
 
     Raises:
-        UsageError: as `held_out_loss` after a quick look: the full one has been taken there.
+        UsageError: the model isn't autoregressive.
     """
     assert model.carries_state
-    require_autoregressive(model, cuts=SOME_CUTS)
+    require_autoregressive(model, verify=False)
     with evaluating(model):
         state = model.new_state(1)
         blocks = (
@@ -161,7 +163,7 @@ def carried_loss(model: LanguageModel, ids: Ids) -> float:
 
 
 def _nats(model: LanguageModel, windows: Ids, state: State | None = None) -> float:
-    """The sum over (b, t+1) windows of -log p(token | those before it), the first of each window given."""
+    """Return the summed loss, in nats, over (b, t+1) windows, the first token of each given."""
     window = torch.from_numpy(windows.astype(np.int64)).to(model.device)
     logits = model(window[:, :-1], state=state).logits
     return F.cross_entropy(logits.flatten(0, 1), window[:, 1:].flatten(), reduction="sum").item()
@@ -173,50 +175,52 @@ def pseudo_likelihood(
     tokenizer: Tokenizer,
     *,
     at_most: int | None = None,
-    ranks: Ranks = ALONE,
+    processes: ProcessGroup = SINGLE_PROCESS,
 ) -> PseudoLikelihood:
-    """Hide each token of `ids` in turn and see how well the rest of its block tells it, dropout off.
+    """Return the mean pseudo-log-likelihood over `ids`: mask each token in turn and predict it, dropout off.
 
-    Blocks don't overlap, and the short last one is included.  A block of t tokens takes t passes, made in batches.
-    To be compared only at equal block_size and over equal blocks, so with equal `ids` and `at_most`.
+    Blocks don't overlap, and the short last one is included.  A block of t tokens takes t passes, in batches.
 
     Args:
-        ids: one token at least.
-        at_most: tokens to hide: that many, in whole blocks spread evenly over `ids`; None: every one.
-        ranks: the processes that share the work and the outcome.
+        model: a model that infills
+        ids: token ids, at least one
+        tokenizer: tokenizer of the text, for bits per byte
+        at_most: number of tokens to mask, in complete blocks spread evenly over `ids`; None: all
+        processes: the processes that share the work and the result
 
     Raises:
-        UsageError: the model does not fill gaps.
+        UsageError: the model was not trained on masked tokens.
     """
     groups = _blocks(np.append(ids, ids[:1]), model.config.block_size, at_most, model.config.vocab_size)
     blocks = [block for windows in groups for block in windows[:, :-1]]
-    hidden = np.concatenate(blocks)
+    masked = np.concatenate(blocks)
     with evaluating(model):
-        own = list(ranks.deal([pass_ for block in blocks for pass_ in _passes(block, model.config.vocab_size)]))
-        doing = f"hiding each of {len(hidden):,} tokens in turn"
-        nats = ranks.total(_summed(lambda pass_: _hiding(model, *pass_), own, model, ranks, doing))
-    return PseudoLikelihood(nats / len(hidden), _bits_per_byte(nats, hidden, tokenizer), len(hidden), len(ids))
+        own = list(processes.shard([pass_ for block in blocks for pass_ in _passes(block, model.config.vocab_size)]))
+        doing = f"masking each of {len(masked):,} tokens in turn"
+        nats = processes.sum(_summed(lambda pass_: _masked_nats(model, *pass_), own, model, processes, doing))
+    return PseudoLikelihood(nats / len(masked), _bits_per_byte(nats, masked, tokenizer), len(masked), len(ids))
 
 
 def _passes(block: Ids, vocab_size: int) -> list[tuple[Ids, range]]:
-    """Each token of a block, in as many passes as its length makes necessary."""
+    """Split the positions of a block into passes, by the number of rows at once."""
     rows = rows_at_once(len(block), vocab_size)
     return [(block, range(start, min(start + rows, len(block)))) for start in range(0, len(block), rows)]
 
 
-def _hiding(model: LanguageModel, block: Ids, places: range) -> float:
-    """The sum over some places of (t,) tokens of -log p(token | all others), in nats; one pass."""
+def _masked_nats(model: LanguageModel, block: Ids, places: range) -> float:
+    """Return the sum of -log p(token | all others), in nats, over some positions of (t,) tokens, in one pass."""
     text = torch.from_numpy(block.astype(np.int64)).to(model.device)
-    gaps = torch.eye(len(text), dtype=torch.bool, device=text.device)[places.start : places.stop]
-    texts = text.expand(len(gaps), -1)
-    return F.cross_entropy(model.masked_logits(texts, gaps)[gaps], texts[gaps], reduction="sum").item()
+    masked = torch.eye(len(text), dtype=torch.bool, device=text.device)[places.start : places.stop]  # (rows, t)
+    texts = text.expand(len(masked), -1)
+    return F.cross_entropy(model.masked_logits(texts, masked)[masked], texts[masked], reduction="sum").item()
 
 
-def announced(parts: Sequence[T], doing: str) -> Iterator[T]:
-    """`parts`, of about equal work; once the first is done, log how long the others will take, where that is long.
+def with_time_estimate(parts: Sequence[T], doing: str) -> Iterator[T]:
+    """Yield `parts`, of about equal work, and log an estimate of the remaining time after the first if it is long.
 
     Args:
-        doing: what is done; "": nothing is logged.
+        parts: parts of the work
+        doing: description of the work; "": log nothing
     """
     began = time.perf_counter()
     for number, part in enumerate(parts):
@@ -231,31 +235,31 @@ def _summed(
     score: Callable[[T], float],
     parts: Sequence[tuple[T, bool]],
     model: LanguageModel,
-    ranks: Ranks,
+    processes: ProcessGroup,
     doing: str,
 ) -> float:
-    """Return the sum of score(part) over the parts that count; on a CPU several are scored at the same time."""
-    together = torch.get_num_threads() if model.device.type == "cpu" and ranks.passes_at_once else 1
+    """Return the sum of score(part), without padding parts; on a CPU several are computed at the same time."""
+    together = torch.get_num_threads() if model.device.type == "cpu" and processes.allows_threads else 1
     groups = [parts[first : first + together] for first in range(0, len(parts), together)]
     total = 0.0
-    with kept():
-        for group in announced(groups, doing):
-            scores = at_once(score, [part for part, _ in group])
+    with keep_threads():
+        for group in with_time_estimate(groups, doing):
+            scores = parallel_map(score, [part for part, _ in group])
             total += sum(counts * found for found, (_, counts) in zip(scores, group, strict=True))
     return total
 
 
 def _bits_per_byte(nats: float, tokens: Ids, tokenizer: Tokenizer) -> float:
-    """Of the bytes that the tokens themselves spell: a block may begin and end inside a character."""
+    """Return bits per byte of the tokens' own spelling, since a block may begin and end inside a character."""
     lengths = np.array([len(spelled) for spelled in tokenizer.spelling])
     return nats / math.log(2) / int(lengths[tokens].sum())
 
 
 def _blocks(ids: Ids, block_size: int, at_most: int | None, vocab_size: int, shares: int = 1) -> list[Ids]:
-    """Groups of (b, t+1) windows; neighbours share the token that ends one's targets and begins the next's inputs.
+    """Return batches of (b, t+1) windows; consecutive windows overlap by one token, a target and then an input.
 
     Args:
-        shares: groups at least, where there are so many windows.
+        shares: least number of batches, if there are as many windows
     """
     whole = (len(ids) - 1) // block_size
     windows = np.lib.stride_tricks.sliding_window_view(ids, block_size + 1)[::block_size] if whole else ids[None, :0]
@@ -269,5 +273,5 @@ def _blocks(ids: Ids, block_size: int, at_most: int | None, vocab_size: int, sha
 
 
 def rows_at_once(length: int, vocab_size: int) -> int:
-    """Blocks of so many tokens that are read in one forward pass."""
+    """Return the number of blocks of `length` tokens per forward pass."""
     return max(min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // vocab_size) // length, 1)

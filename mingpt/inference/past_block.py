@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mingpt.core.errors import DataError, UsageError
 from mingpt.data.tokenizers import Ids
-from mingpt.inference.evaluate import announced, require_autoregressive, rows_at_once
+from mingpt.inference.evaluate import require_autoregressive, rows_at_once, with_time_estimate
 from mingpt.inference.sampling_config import PAST_BLOCK
 from mingpt.models.base import LanguageModel, evaluating
 from mingpt.report.statistics import Estimate, estimate
@@ -80,7 +80,7 @@ def _nats(model: LanguageModel, ids: Ids, firsts: Ids, stretch: int, kept: int) 
     rows, losses = rows_at_once(size, model.config.vocab_size), []
     groups = [starts[at : at + rows] for at in range(0, len(starts), rows)]
     with evaluating(model):
-        for group in announced(groups, f"scoring tokens past the block, {kept} kept"):
+        for group in with_time_estimate(groups, f"scoring tokens past the block, {kept} kept"):
             window = torch.from_numpy(windows[group].astype(np.int64)).to(model.device)
             logits, targets = model(window[:, :-1]).logits[:, kept - 1 :], window[:, kept:]
             losses.append(F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").cpu().double())

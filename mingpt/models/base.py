@@ -31,7 +31,7 @@ class State(Protocol):
         """Number of tokens so far."""
 
 
-class CarriedState(Protocol):
+class RecurrentStateLike(Protocol):
     """Recurrent state that truncated BPTT passes from block to block; the forward pass leaves its tensors detached.
 
     Attributes:

@@ -72,7 +72,9 @@ class Rules:
     """What a family reads of its settings, and asks of them."""
 
     reads: ClassVar[frozenset[str]]  # fields of ModelConfig, beside EVERYONE
-    carries_state: ClassVar[bool] = False  # whether training can go on from its state, as `lm.CarriedState` is one
+    carries_state: ClassVar[bool] = (
+        False  # whether training can go on from its state, as `lm.RecurrentStateLike` is one
+    )
     fits_by_counting: ClassVar[bool] = False  # whether it learns by `fit`, all at once, and not by gradients
 
     @classmethod

@@ -38,7 +38,7 @@ class Baselines:
     given: bool = False
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
-        if trainer.ranks.rank or self.given:
+        if trainer.processes.rank or self.given:
             return
         if self._known() or trainer.due(trainer.config.eval_every):
             record["baselines"] = made(self.folder / NAME, lambda: self.losses(trainer)) or {}

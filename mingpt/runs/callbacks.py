@@ -14,7 +14,7 @@ from mingpt.core.errors import NotFiniteError
 from mingpt.core.run_files.reading import judged
 from mingpt.data.tokenizers import Ids, Tokenizer
 from mingpt.distributed.strategy import local
-from mingpt.inference.evaluate import carried_loss, held_out_loss, pseudo_likelihood
+from mingpt.inference.evaluate import pseudo_likelihood, stateful_loss, validation_loss
 from mingpt.inference.generate import Sampling, write
 from mingpt.runs import checkpoint
 from mingpt.runs.metrics_log import JsonLines
@@ -29,12 +29,12 @@ class Guard:
     """Stops a run whose update made a weight infinite, as a finite gradient can; nobody judges or saves it."""
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
-        if not (trainer.last or trainer.looked_at):
+        if not (trainer.last or trainer.evaluated_or_saved):
             return
-        remembered = (*trainer.optimizer_tensors().values(), *trainer.carried.tensors().values())
+        remembered = (*trainer.optimizer_tensors().values(), *trainer.recurrent_states.tensors().values())
         tensors = (*trainer.model.parameters(), *remembered)
         finite = all(bool(local(tensor).isfinite().all()) for tensor in tensors)
-        if trainer.ranks.total(not finite):
+        if trainer.processes.sum(not finite):
             raise NotFiniteError(
                 f"step {record['step']}: loss {record['train_loss']}, gradient norm {record['grad_norm']}, learning "
                 f"rate {record['lr']:g}: the update left weights that are not finite; nothing was saved"
@@ -65,24 +65,21 @@ class Judge:
 
     def _evaluate(self, trainer: Trainer, record: Record) -> None:
         model, some, part = trainer.model, trainer.config.eval_tokens, "" if trainer.finished else "_part"
-<<<<<<< HEAD
-        if model.fills:
-=======
-        how: dict[str, Any] = {"say": silent if part else trainer.say, "ranks": trainer.ranks}
         if model.infills:
->>>>>>> c2ee2e4 (models/: docstrings are sentences with shapes, units and sources; kernels have unsupported() and slower(); the fields' words)
             hidden = max(some // model.config.block_size, 1) if part else some
-            pseudo = pseudo_likelihood(model, self.held_out, self.tokenizer, at_most=hidden, ranks=trainer.ranks)
+            pseudo = pseudo_likelihood(
+                model, self.held_out, self.tokenizer, at_most=hidden, processes=trainer.processes
+            )
             record[f"pseudo_nats{part}"] = _finite(pseudo.pseudo_nats, "pseudo-nats per token", record)
             return
         at_most = some if part else None
-        loss = held_out_loss(
-            model, self.held_out, self.tokenizer, at_most=at_most, seed=record["step"], ranks=trainer.ranks
+        loss = validation_loss(
+            model, self.held_out, self.tokenizer, at_most=at_most, verify=trainer.finished, processes=trainer.processes
         )
         record[f"val_loss{part}"] = _finite(loss.nats, "held-out loss", record)
         record[f"bits_per_byte{part}"] = loss.bits_per_byte
         if self.carries and trainer.finished:
-            record["val_loss_carried"] = _finite(carried_loss(model, self.held_out), "held-out loss, carried,", record)
+            record["val_loss_carried"] = _finite(stateful_loss(model, self.held_out), "held-out loss, carried,", record)
 
 
 def _finite(nats: float, name: str, record: Record) -> float:
@@ -148,13 +145,13 @@ class Saver:
 
     def _save(self, trainer: Trainer, record: Record) -> None:
         self.metrics.sync()
-        unsharded = trainer.ranks.unsharded
-        trainer.ranks.first(
+        unsharded = trainer.processes.unshard
+        trainer.processes.rank_zero_only(
             checkpoint.save,
             self.folder,
             model=unsharded(trainer.model.state_dict(keep_vars=True)),
             optimizer=unsharded(trainer.optimizer_tensors()),
-            carried=trainer.carried.tensors(),
+            carried=trainer.recurrent_states.tensors(),
             state={**asdict(trainer.progress), "val_loss": judged(record), **self.state},
             tokenizer=self.tokenizer.to_json(),
         )

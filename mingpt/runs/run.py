@@ -3,8 +3,8 @@
 import logging
 import secrets
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from mingpt.data.prompts import prompts_for
 from mingpt.data.text_files import DEFAULT_PATH
 from mingpt.data.tokenizers import Tokenizer
 from mingpt.distributed.ddp_fsdp import joined
-from mingpt.distributed.strategy import Ranks
+from mingpt.distributed.strategy import ProcessGroup
 from mingpt.distributed.threads import usable_threads
 from mingpt.inference.evaluate import require_autoregressive
 from mingpt.model import build
@@ -40,18 +40,18 @@ from mingpt.runs.metrics_log import JsonLines
 from mingpt.runs.ngram_trainer import Counting
 from mingpt.runs.trained_run import Run
 from mingpt.runs.wandb_log import WandbMirror
-from mingpt.trainer import Event, Progress, Trainer
+from mingpt.trainer import Callback, Progress, Trainer
 from mingpt.training.phases import START_UP, TRAINING
 from mingpt.utils import cpu_threads, derived_seed, pick_device
 
 logger = logging.getLogger(__name__)
 
 
-def train(config: Config, *, events: Sequence[Event] = (), began: float | None = None) -> Run:
+def train(config: Config, *, callbacks: Sequence[Callback] = (), began: float | None = None) -> Run:
     """Train as `config` says and leave everything in the run folder.
 
     Args:
-        events: called after every step, once the run's own events have completed its record.
+        callbacks: called after every step, after the run's own callbacks have completed its record.
         began: when what led here began, on the clock of time.perf_counter, which counts as start-up; None: now.
 
     Where several processes were started together, each calls this, and the first one writes and talks.
@@ -66,31 +66,32 @@ def train(config: Config, *, events: Sequence[Event] = (), began: float | None =
         cpu_threads(config.system.threads or usable_threads()),
         torch.inference_mode(False),  # a caller's mode is no setting of a run
         torch.enable_grad(),
-        joined(config.dist, kind) as ranks,
+        joined(config.dist, kind) as processes,
     ):
-        device = ranks.device(kind)
-        ranks.parts(config.trainer.batch_size, config.trainer.accumulation)  # refused before anything is read
-        if not config.trainer.resume:  # what a run folder asks for is first held against what it holds
-            summary.kernels(replace(config.model, block_size=config.data.block_size), device)  # nor anything made
-        opened = folders.opened(config, ranks.launch)
+        device = processes.device(kind)
+        # Rejected before a text is read or a folder made; a resumed run's settings are compared with it first.
+        processes.micro_batches(config.trainer.batch_size, config.trainer.accumulation)
+        if not config.trainer.resume:
+            summary.kernels(replace(config.model, block_size=config.data.block_size), device)
+        opened = folders.opened(config, processes.launch)
         with (
-            ranks.entered_first(opened, folders.as_json, folders.from_json) as (folder, saved),
+            processes.enter_on_rank_zero(opened, folders.as_json, folders.from_json) as (folder, saved),
             oom.explained(config, folder),
         ):
-            return _train(config, ranks, device, folder, saved, events, began)
+            return _train(config, processes, device, folder, saved, callbacks, began)
 
 
 def _train(
     config: Config,
-    ranks: Ranks,
+    processes: ProcessGroup,
     device: torch.device,
     folder: Path,
     saved: Checkpoint | None,
-    events: Sequence[Event],
+    callbacks: Sequence[Callback],
     since: float,
 ) -> Run:
     pretrained = _pretrained(config) if saved is None else None
-    corpus = ranks.in_turn(prepare, config.data)
+    corpus = processes.main_process_first(prepare, config.data)
     if config.data.path == DEFAULT_PATH:  # it was made just now
         config = replace(config, data=replace(config.data, path=corpus.place))
     began = saved or pretrained
@@ -103,7 +104,7 @@ def _train(
         compatibility.start_from(model, pretrained, corpus.tokenizer)
     if saved:
         checkpoint.load_weights(model, saved.model, saved.folder)
-    trainer = _trainer(config, model, corpus, device, ranks)
+    trainer = _trainer(config, model, corpus, device, processes)
     trainer.phases.began = since
     if saved:
         _restore(trainer, saved)
@@ -112,26 +113,34 @@ def _train(
     state = {"wandb_id": _mirror_id(saved), "special": special.as_json()}
     logger.info(f"run folder: {shown(folder)}")
     if trainer.model.autoregressive:
-        require_autoregressive(trainer.model)  # and again whenever it is judged: fresh weights may hide it
-    ranks.first(summary.describe, folder, config, trainer, corpus, prompts)
+        require_autoregressive(trainer.model)  # again with the final validation loss: fresh weights may hide a leak
+    processes.rank_zero_only(summary.describe, folder, config, trainer, corpus, prompts)
     baselines = Baselines(folder, corpus, config.data.block_size)
-    _train_in(folder, config, trainer, corpus, prompts, state, [baselines, *events])
+    with _callbacks(folder, config, trainer, corpus, prompts, state, [baselines, *callbacks]) as trainer.callbacks:
+        seconds_before = trainer.progress.seconds
+        trainer.phases.spent[START_UP] = time.perf_counter() - trainer.phases.began
+        trainer.run()
+        trainer.phases.spent[TRAINING] = trainer.progress.seconds - seconds_before
     stopped = None if trainer.finished else trainer.stop_reason
     if not stopped:
-        ranks.first(_draw, folder, baselines, trainer)
-    ranks.first(trainer.phases.note, folder / TIMING, trainer.progress.step)
+        processes.rank_zero_only(_draw, folder, baselines, trainer)
+    processes.rank_zero_only(trainer.phases.note, folder / TIMING, trainer.progress.step)
     spent = dict(trainer.phases.spent)
-    own = ranks.undone(trainer.model, lambda: _model(config, corpus.tokenizer, began))
+    own = processes.unwrap(trainer.model, lambda: _model(config, corpus.tokenizer, began))
     return Run(
         folder, config.of_model(own.config), own, corpus.tokenizer, trainer.progress, stopped, special, spent=spent
     )
 
 
-def _trainer(config: Config, model: LanguageModel, corpus: Corpus, device: torch.device, ranks: Ranks) -> Trainer:
+def _trainer(
+    config: Config, model: LanguageModel, corpus: Corpus, device: torch.device, processes: ProcessGroup
+) -> Trainer:
     """Who teaches `model` the text, in steps or in one."""
     ids = corpus.data.train
     if model.fits_by_counting:
-        ranks.refuse_company("model.type", config.model.type, "counts in one step, by one process: start it alone")
+        processes.require_single_process(
+            "model.type", config.model.type, "counts in one step, by one process: start it alone"
+        )
         return Counting(config.trainer, model, ids, seed=config.system.seed, device=device)
     cut: dict[str, int] = {
         "block_size": config.data.block_size,
@@ -141,7 +150,7 @@ def _trainer(config: Config, model: LanguageModel, corpus: Corpus, device: torch
     lanes = Lanes(ids, **cut, source=corpus.source) if config.data.stateful else None
     batches, fresh = (lanes, lanes.fresh) if lanes else (Batches(ids, **cut), None)
     seed = config.system.seed
-    return Trainer(config.trainer, model, batches, fresh=fresh, seed=seed, device=device, ranks=ranks)
+    return Trainer(config.trainer, model, batches, fresh=fresh, seed=seed, device=device, processes=processes)
 
 
 def _prompts(config: Config, trainer: Trainer, corpus: Corpus, before: Sequence[str]) -> list[str]:
@@ -151,16 +160,18 @@ def _prompts(config: Config, trainer: Trainer, corpus: Corpus, before: Sequence[
     return prompts_for(config.sample, corpus.data.train, corpus.tokenizer, before)
 
 
-def _train_in(
+@contextmanager
+def _callbacks(
     folder: Path,
     config: Config,
     trainer: Trainer,
     corpus: Corpus,
     prompts: Sequence[str],
     state: dict[str, Any],
-    events: Sequence[Event],
-) -> None:
-    tokenizer, done, first = corpus.tokenizer, trainer.progress.step, trainer.ranks.first
+    callbacks: Sequence[Callback],
+) -> Iterator[list[Callback]]:
+    """Open the run's logs and yield its callbacks, in order: a record is complete when it is logged."""
+    tokenizer, done, first = corpus.tokenizer, trainer.progress.step, trainer.processes.rank_zero_only
     mirror_id, state = state["wandb_id"], {"model": compatibility.described(trainer.model.config), **state}
     with (
         closing(first(JsonLines, folder / "metrics.jsonl", until=done, holds={"train_loss": int | float})) as metrics,
@@ -169,18 +180,14 @@ def _train_in(
         stop_on_signals(trainer.stop),
     ):
         writes, judged = trainer.model.autoregressive, trainer.model.autoregressive or trainer.model.infills
-        trainer.events = [
+        yield [
             Guard(),
             *([Judge(corpus.data.held_out, tokenizer, carries=config.data.stateful)] if judged else []),
             Log(metrics, mirror),
             *([Sampler(samples, mirror, tokenizer, prompts, config.sample.tokens)] if writes else []),
             Saver(folder, tokenizer, metrics, state),
-            *events,
+            *callbacks,
         ]
-        before = trainer.progress.seconds
-        trainer.phases.spent[START_UP] = time.perf_counter() - trainer.phases.began
-        trainer.run()
-        trainer.phases.spent[TRAINING] = trainer.progress.seconds - before
 
 
 def _mirror(folder: Path, config: Config, mirror_id: str) -> WandbMirror:

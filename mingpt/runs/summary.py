@@ -16,7 +16,7 @@ from mingpt.report.formatting import counted, expected, millions
 from mingpt.runs import metrics_log, run_dir
 from mingpt.runs.config import Config
 from mingpt.trainer import Trainer
-from mingpt.training.profiling import expected_memory, matrix_rate
+from mingpt.training.profiling import expected_memory, peak_matmul_flops
 from mingpt.training.trainer_config import READ_BY_COUNTING, TrainerConfig
 from mingpt.utils import training_type
 
@@ -50,7 +50,7 @@ def describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus, pro
     }
     attention = kernels(trainer.model.config, trainer.device)
     how = {"pieces_at_once": trainer.pieces}  # with the threads, what the rounding of a step depends on
-    more = {**text, **trainer.ranks.described, **how, "model": model, "attention": attention}
+    more = {**text, **trainer.processes.described, **how, "model": model, "attention": attention}
     run_dir.write_json(folder, "environment.json", metrics_log.environment(trainer.device, **more))
     run_dir.write_config(folder, config)  # last: where it lies, a run is
     logger.info(_announcement(trainer))
@@ -112,12 +112,12 @@ def _announcement(trainer: Trainer) -> str:
         return f"{name}: counts the training text in one step on {trainer.device}"
     tokens = config.batch_size * model.config.block_size
     flops = 3 * model.flops_per_token() * tokens * left
-    seconds = flops / (model.expected_mfu * matrix_rate(trainer.device)) / trainer.ranks.size
+    seconds = flops / (model.expected_mfu * peak_matmul_flops(trainer.device)) / trainer.processes.size
     seconds = max(seconds, STEP_SECONDS * (1 + model.config.n_layer) * left)
-    memory = expected_memory(model, tokens // (trainer.ranks.size * trainer.parts), trainer.ranks)
-    each = " each" if trainer.ranks.size > 1 else ""
+    memory = expected_memory(model, tokens // (trainer.processes.size * trainer.micro_batches), trainer.processes)
+    each = " each" if trainer.processes.size > 1 else ""
     return (
         f"{name}: {counted(model.parameter_count, 'parameter')}, {millions(model.flops_per_token())} MFLOP per "
         f"token; {counted(left, 'step')} of {counted(tokens, 'token')} on {trainer.device} with "
-        f"{counted(torch.get_num_threads(), 'thread')}{trainer.ranks}: {expected(seconds, memory)}{each}"
+        f"{counted(torch.get_num_threads(), 'thread')}{trainer.processes}: {expected(seconds, memory)}{each}"
     )

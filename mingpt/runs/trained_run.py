@@ -19,8 +19,8 @@ from mingpt.data.special_tokens import SpecialTokens
 from mingpt.data.text_files import STDIN, TINY_PATH, given_as, is_there
 from mingpt.data.tokenizer_base import shown as token_name
 from mingpt.data.tokenizers import Ids, Tokenizer
-from mingpt.inference.causality import influence
-from mingpt.inference.evaluate import HeldOutLoss, PseudoLikelihood, held_out_loss, pseudo_likelihood
+from mingpt.inference.causality import dependency_map
+from mingpt.inference.evaluate import PseudoLikelihood, ValidationLoss, pseudo_likelihood, validation_loss
 from mingpt.inference.generate import Sampling, fill, stream, write
 from mingpt.inference.past_block import PastBlockLoss, past_block_loss
 from mingpt.models.attention.attention_maps import attention_weights
@@ -160,7 +160,7 @@ class Run:
             )
         return maps
 
-    def influence(self, text: str) -> Tensor:
+    def dependency_map(self, text: str) -> Tensor:
         """Which inputs move which outputs: (t, t), rows outputs, columns inputs; see `mingpt.inference.causality`.
 
         Raises:
@@ -168,9 +168,9 @@ class Run:
         """
         ids = self._ids(text)
         require(ids.shape[1] >= 2, "text", repr(text), "must be at least 2 tokens: one alone has none after it")
-        return influence(self.model, ids)
+        return dependency_map(self.model, ids)
 
-    def evaluate(self, path: str | None = None) -> HeldOutLoss:
+    def evaluate(self, path: str | None = None) -> ValidationLoss:
         """Loss on the run's own held-out text, or on all of the file at `path`.
 
         Raises:
@@ -180,7 +180,7 @@ class Run:
         ids = self._judged_on(path)
         if len(ids) < 2:
             raise DataError(f"{self._named(path)}: one token has no next one to predict; at least 2 are needed")
-        return held_out_loss(self.model, ids, self.tokenizer)
+        return validation_loss(self.model, ids, self.tokenizer)
 
     def past_block_loss(self, path: str | None = None, *, at_most: int | None = PAST_BLOCK_TOKENS) -> PastBlockLoss:
         """What tokens past block_size lose by a shorter context, on the texts of `evaluate`.

@@ -1,7 +1,7 @@
-"""Optimizers and schedules: which parameter is updated how, and with what learning rate at step s.
+"""Optimizers and learning-rate schedules.
 
-Muon moves each weight matrix of the blocks along the orthogonal factor of its momentum; embeddings, read-out,
-convolutions, norms and biases, which are no linear maps between hidden vectors, always take AdamW.
+Muon updates the weight matrices between hidden vectors by their orthogonalised momentum; embeddings, output head,
+convolutions, norms and biases always use AdamW.
 """
 
 import inspect
@@ -31,10 +31,10 @@ SCHEDULES.add("cosine")(lambda done: 0.5 * (1.0 + math.cos(math.pi * done)))
 def rate_at(
     step: int, *, max_iters: int, schedule: str, warmup_iters: int, decay_from: float, final_fraction: float
 ) -> float:
-    """The learning rate of step `step` (from 0) as a fraction of its peak.
+    """Return the learning rate of step `step`, from 0, as a fraction of its peak.
 
-    Linear over warmup_iters steps, then 1 until `decay_from` (a fraction of max_iters), then falling by `schedule`
-    towards final_fraction, which it would reach at step max_iters.
+    Linear warm-up over warmup_iters steps, then 1 until `decay_from` (a fraction of max_iters), then decay by
+    `schedule` to final_fraction, which step max_iters would have.
     """
     if step < warmup_iters:
         return (step + 1) / warmup_iters
@@ -47,10 +47,14 @@ def rate_at(
 def adamw(
     model: nn.Module, *, lr: float, betas: tuple[float, float], weight_decay: float, shares: int = 1, **_: Any
 ) -> list[Any]:
-    """AdamW on everything (Loshchilov & Hutter 2019); all with two axes decay, norms and biases don't.
+    """Return AdamW for all parameters (Loshchilov & Hutter 2019); those with two axes or more have weight decay.
 
     Args:
-        shares: optimizers that the parameters are divided among, to be stepped at the same time.
+        model: the model
+        lr: peak learning rate
+        betas: decay rates of the averages
+        weight_decay: fraction (times lr) of the weights removed per step
+        shares: number of optimizers that the parameters are divided among, to be stepped in parallel
     """
     return [_adamw(share, lr, betas, weight_decay) for share in _divided(model.parameters(), shares)]
 
@@ -66,10 +70,16 @@ def muon(
     matrix_momentum: float = 0.95,
     shares: int = 1,
 ) -> list[Any]:
-    """Muon on the matrices of the blocks, AdamW on the rest (Jordan et al. 2024).
+    """Return Muon for the hidden matrices and AdamW for the other parameters (Jordan et al. 2024).
 
     Args:
-        shares: optimizers of each kind that the parameters are divided among, to be stepped at the same time.
+        model: the model
+        lr: AdamW's peak learning rate
+        matrix_lr: Muon's peak learning rate
+        betas: AdamW's decay rates of the averages
+        weight_decay: fraction (times the learning rate) of the weights removed per step
+        matrix_momentum: Muon's momentum
+        shares: number of optimizers of each kind that the parameters are divided among, to be stepped in parallel
     """
     matrices = hidden_matrices(model)
     others = [p for name, p in model.named_parameters() if name not in matrices]
@@ -81,7 +91,7 @@ def muon(
 
 
 def _divided(parameters: Iterable[Tensor], shares: int) -> list[list[Tensor]]:
-    """Deal out the parameters by shape, the largest first, so that every share has about as much of each."""
+    """Divide the parameters, the largest first, so that shares have about equally many of each shape."""
     ordered = sorted(parameters, key=lambda p: (-p.numel(), tuple(p.shape)))
     return [share for share in (ordered[first::shares] for first in range(shares)) if share]
 
@@ -96,8 +106,7 @@ def _adamw(parameters: Sequence[Tensor], lr: float, betas: tuple[float, float], 
 
 
 class _Eager(torch.optim.Optimizer):
-    """PyTorch's base, without what keeps these two out of compiled graphs: nothing here compiles an optimizer, and to
-    mark them costs the import of PyTorch's compiler, a second or more."""
+    """PyTorch's base class without its torch.compiler.disable, which imports the compiler, a second or more."""
 
     add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
     zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
@@ -107,7 +116,7 @@ _adamw_step = inspect.unwrap(torch.optim.AdamW.step)
 
 
 class AdamW(_Eager, torch.optim.AdamW):
-    """PyTorch's (Loshchilov & Hutter 2019)."""
+    """PyTorch's AdamW (Loshchilov & Hutter 2019)."""
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -115,16 +124,16 @@ class AdamW(_Eager, torch.optim.AdamW):
 
 
 class Muon(_Eager):
-    """Momentum, orthogonalised: each update is the nearest (semi-)orthogonal matrix to the averaged gradient.
+    """Muon: each update is approximately the nearest semi-orthogonal matrix to the Nesterov momentum.
 
-    Update for an m x n matrix: sqrt(max(1, m/n)) * orthogonal(the gradient, moved towards its running average by
-    `momentum`), which is Nesterov's form (Jordan et al. 2024).  Matrices of one shape are orthogonalised as one batch.
+    Update of an m x n matrix: lr sqrt(max(1, m/n)) orthogonal(gradient + momentum (average - gradient)) (Jordan et al.
+    2024).  Matrices of one shape are orthogonalised in one batch.
 
     Args:
-        parameters: matrices only.
-        lr: step length; every singular value of an update is about lr.
-        momentum: weight of the past in the running average.
-        weight_decay: fraction (times lr) of the weight removed at each step.
+        parameters: matrices only
+        lr: learning rate; every singular value of an update of a square matrix is about lr
+        momentum: decay rate of the average of gradients
+        weight_decay: fraction (times lr) of the weights removed per step
     """
 
     def __init__(
@@ -140,10 +149,10 @@ class Muon(_Eager):
                 gradients = [p.grad for p in parameters if p.grad is not None]
                 torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
                 ahead = torch._foreach_lerp(gradients, averages, group["momentum"])
-                # of all rows, since factors of shards are none of the whole
+                # of complete matrices: the factor of a shard isn't a shard of the factor
                 updates = orthogonal(torch.stack([full_tensor(matrix) for matrix in ahead]))
                 rows, columns = parameters[0].shape
-                # float32 holds no more, and a checkpoint of the outcome is refused elsewhere
+                # bounded so that float32 can hold it; weights that aren't finite are rejected by a callback
                 length = min(group["lr"], 1e30) * math.sqrt(max(1.0, rows / columns))
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
                 steps = [sharded_like(u, p) for u, p in zip(updates.to(parameters[0].dtype), parameters, strict=True)]
@@ -165,17 +174,17 @@ def _by_shape(parameters: Iterable[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
-    """(k, m, n) -> (k, m, n): about U V^T of each matrix U S V^T, by the quintic Newton-Schulz iteration.
+    """Return approximately U V^T of each matrix U S V^T of (k, m, n), by the quintic Newton-Schulz iteration.
 
-    Singular values end within about [0.7, 1.2], which serves as well as 1 (Jordan et al. 2024).  The iteration runs in
-    bfloat16 where the hardware multiplies it fast, in float32 elsewhere (emulated bfloat16 is ten times slower).
+    Singular values end in about [0.7, 1.2], which works as well as 1 (Jordan et al. 2024).  It runs in bfloat16 if the
+    hardware supports it, else in float32 (emulated bfloat16 is ten times slower).
     """
     x = matrices.to(torch.bfloat16 if multiplies_bfloat16(matrices.device) else torch.float32)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    wide = x.shape[-1] >= 2 * x.shape[-2] and x.dtype == torch.float32
-    x = _newton_schulz_by_gram(x, steps) if wide else _newton_schulz(x, steps)
+    by_gram = x.shape[-1] >= 2 * x.shape[-2] and x.dtype == torch.float32
+    x = _newton_schulz_by_gram(x, steps) if by_gram else _newton_schulz(x, steps)
     return x.mT if tall else x
 
 
@@ -183,7 +192,7 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
 def _newton_schulz(x: Tensor, steps: int) -> Tensor:
-    """x <- (a + b G + c G^2) x, G = x x^T."""
+    """Iterate x <- (a + b G + c G^2) x, G = x x^T."""
     a, b, c = QUINTIC
     for _ in range(steps):
         gram = x @ x.mT
@@ -192,9 +201,9 @@ def _newton_schulz(x: Tensor, steps: int) -> Tensor:
 
 
 def _newton_schulz_by_gram(x: Tensor, steps: int) -> Tensor:
-    """The same without touching x on the way: its factors are polynomials in G, so only G need be followed.
+    """Iterate on G alone: every factor of x is a polynomial in G.
 
-    For m x 4m matrices that is 25 products of m^3 instead of 45; in float32 alone, as rounding is squared.
+    For m x 4m matrices this takes 25 products of m^3 instead of 45; in float32 only, since it squares rounding errors.
     """
     a, b, c = QUINTIC
     gram = x @ x.mT
@@ -207,24 +216,24 @@ def _newton_schulz_by_gram(x: Tensor, steps: int) -> Tensor:
     return factor @ x
 
 
-# What each optimizer remembers of a parameter: the slots of a checkpoint.
+# State tensors ("slots") of each optimizer per parameter, as a checkpoint stores them.
 SLOTS = {AdamW: {"step", "exp_avg", "exp_avg_sq"}, Muon: {"momentum"}}
 
 
-def memory(model: nn.Module, optimizers: Iterable[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """Return what optimizers of the model's parameters remember, as `parameter/slot`."""
+def optimizer_tensors(model: nn.Module, optimizers: Iterable[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """Return the state of the optimizers of the model's parameters, as `parameter/slot`."""
     found = {p: slots for optimizer in optimizers for p, slots in optimizer.state.items()}
     named = model.named_parameters()
     return {f"{name}/{slot}": value for name, p in named for slot, value in found.get(p, {}).items()}
 
 
-def restore_memory(
+def load_optimizer_tensors(
     tensors: Mapping[str, Tensor], model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
 ) -> None:
-    """Give optimizers of the model's parameters what `memory` returned.
+    """Load what `optimizer_tensors` returned into the optimizers of the model's parameters.
 
     Raises:
-        CheckpointError: it is of another model or optimizer.
+        CheckpointError: the tensors belong to another model or optimizer.
     """
     parameters = dict(model.named_parameters())
     owners = {p: optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
@@ -232,7 +241,7 @@ def restore_memory(
         name, _, slot = key.rpartition("/")
         parameter = parameters.get(name)
         if parameter is None or (value.ndim and value.shape != parameter.shape):
-            raise CheckpointError(f"{key}: the optimizer remembers what this model hasn't")
+            raise CheckpointError(f"{key}: the optimizer's state has a parameter that this model doesn't have")
         on_host = value.ndim == 0 and parameter.device.type == "mps"  # only fused optimizers count steps on the device
         owners[parameter].state[parameter][slot] = (
             value if on_host else sharded_like(value.to(parameter.device), parameter)
@@ -241,4 +250,4 @@ def restore_memory(
         needed = SLOTS[type(optimizer)]
         for slots in optimizer.state.values():
             if slots.keys() != needed:
-                raise CheckpointError(f"another optimizer's memory: {sorted(slots)} there, {sorted(needed)} here")
+                raise CheckpointError(f"another optimizer's state: {sorted(slots)} there, {sorted(needed)} here")

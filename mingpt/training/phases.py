@@ -1,4 +1,4 @@
-"""What a run does, its steps and all else, by name: how long it has taken, and may take after the last step."""
+"""Time that a run spends by phase: training, evaluation, samples, checkpoints and so on."""
 
 import json
 import time
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 TRAINING, START_UP = "training", "start-up"
-LEAST = 0.005  # of all time, what has a name of its own in `breakdown`
+LEAST = 0.005  # smallest fraction of the total with an entry of its own in `breakdown`
 
 
 class HasClose(Protocol):
-    """What can be closed."""
+    """An object with a `close` method."""
 
     def close(self) -> None: ...
 
@@ -22,13 +22,13 @@ Closable = TypeVar("Closable", bound=HasClose)
 
 
 class Phases:
-    """Times of evaluation, sampling and the like.
+    """Time spent per phase.
 
     Attributes:
-        spent: seconds of this process, by name.
-        after: seconds expected after the last step, by name, as measured so far, of what comes again and again.
-        began: when it all began, on the clock of time.perf_counter.
-        begins: called with a phase's name when it begins; whatever shows progress may put a function here.
+        spent: seconds of this process, by phase
+        after: seconds expected after the last step, by recurring phase
+        began: start of the run, as time.perf_counter
+        begins: called with the name of a phase that begins; a progress display may replace it
     """
 
     def __init__(self) -> None:
@@ -39,15 +39,16 @@ class Phases:
 
     @property
     def between_steps(self) -> float:
-        """Seconds spent so far on what comes again and again between steps."""
+        """Seconds spent so far in recurring phases."""
         return sum(self.spent[name] for name in self.after)
 
     @contextmanager
     def timed(self, name: str, *, after: float = 0.0) -> Iterator[None]:
-        """Time what is done inside.
+        """Time the block inside as phase `name`.
 
         Args:
-            after: how many times as long the same takes after the last step; 0: it does not come again.
+            name: name of the phase
+            after: its expected duration after the last step, relative to now; 0: the phase doesn't recur
         """
         self.begins(name)
         began = time.perf_counter()
@@ -59,7 +60,7 @@ class Phases:
 
     @contextmanager
     def closing(self, name: str, thing: Closable) -> Iterator[Closable]:
-        """Close `thing` at the end, and time that."""
+        """Close `thing` at the end, as phase `name`."""
         try:
             yield thing
         finally:
@@ -67,16 +68,16 @@ class Phases:
                 thing.close()
 
     def note(self, path: Path, step: int) -> None:
-        """Append to the file at `path` what this process has spent, up to its step `step`: an object in a line."""
+        """Append the seconds per phase, up to step `step`, as a line of JSON to the file at `path`."""
         line = {"step": step, "total": time.perf_counter() - self.began, **self.spent}
         with open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
 
 def breakdown(spent: Mapping[str, float], total: float) -> str:
-    """`95 s = training 86 + evaluation 3.4 + start-up 2.6 + other 0.9`: seconds, the longest first.
+    """Return seconds by phase, as in `95 s = training 86 + evaluation 3.4 + start-up 2.6 + other 0.9`.
 
-    What took less than a two-hundredth of all is in `other`, as is what nobody timed.
+    Phases below 0.5 % of the total, and untimed work, are in `other`.
     """
     named = {name: seconds for name, seconds in spent.items() if seconds >= LEAST * total}
     parts = sorted(named.items(), key=lambda part: -part[1])

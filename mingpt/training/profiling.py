@@ -1,7 +1,4 @@
-"""Cost, seen from outside: seconds, live memory, the machine's own rates, and what a run will take.
-
-Nothing that is measured here knows of it: no timer inside a model, no cache emptied in a forward pass.
-"""
+"""Timing, memory and peak rates, measured from outside: no timer and no synchronisation in a forward pass."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -11,20 +8,20 @@ from statistics import median, quantiles
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from mingpt.distributed.strategy import ALONE, Ranks
+from mingpt.distributed.strategy import SINGLE_PROCESS, ProcessGroup
 from mingpt.models.base import LanguageModel
 from mingpt.utils import multiplies_bfloat16, synchronise
 
 BYTES = 4  # of a float32
-READ_BYTES = 2**28  # of an array that no cache of common machines holds
+READ_BYTES = 2**28  # larger than the caches of common machines
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Several measurements of one thing.
+    """Repeated measurements of one quantity.
 
     Attributes:
-        values: in the order taken.
+        values: measurements, in order
     """
 
     values: tuple[float, ...]
@@ -35,24 +32,24 @@ class Spread:
 
     @property
     def quartiles(self) -> tuple[float, float]:
-        """First and third."""
+        """First and third quartile."""
         first, _, third = quantiles(self.values, n=4, method="inclusive")
         return first, third
 
     def over(self, other: "Spread") -> "Spread":
-        """Ratios pair by pair, so that a machine whose speed drifts does not decide them."""
+        """Return the ratios pair by pair, which a drift of the machine's speed doesn't affect."""
         return Spread(tuple(a / b for a, b in zip(self.values, other.values, strict=True)))
 
     def less(self, other: "Spread") -> "Spread":
-        """Differences pair by pair."""
+        """Return the differences pair by pair."""
         return Spread(tuple(a - b for a, b in zip(self.values, other.values, strict=True)))
 
     def divided(self, count: float) -> "Spread":
-        """Of each of `count` equal parts, or in units of `count`."""
+        """Return the values divided by `count`."""
         return Spread(tuple(value / count for value in self.values))
 
     def apart_from(self, other: "Spread") -> bool:
-        """Whether the quartiles don't overlap, so that one may be called faster."""
+        """True if the ranges between quartiles don't overlap."""
         return self.quartiles[1] < other.quartiles[0] or other.quartiles[1] < self.quartiles[0]
 
 
@@ -64,12 +61,15 @@ def measure(
     warmup: int = 2,
     least: float = 0.0,
 ) -> dict[str, Spread]:
-    """Seconds of each call, alternated round by round after a warm-up, the device synchronised around each turn.
+    """Time calls in seconds, alternating round by round, with the device synchronised around each.
 
     Args:
-        least: above 0, a turn is a call that is not timed, then 1, 2, 4 ... in a row, a card waited for after each row,
-            until they lasted so many seconds: so that a quick one is judged neither by the caches that a slow one
-            before it left, nor by how long the host takes to ask a card for it.
+        contestants: calls to time, by name
+        device: device to synchronise
+        rounds: timed rounds
+        warmup: rounds before them
+        least: seconds per turn; if above 0, a turn is one untimed call and then 1, 2, 4, ... calls in a row, with a
+            synchronisation after each row, so that neither cold caches nor launch latency dominate fast calls
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(warmup + rounds):
@@ -100,7 +100,7 @@ def _seconds(call: Callable[[], object], device: torch.device, calls: int) -> fl
 
 
 def peak_bytes(call: Callable[[], object], device: torch.device) -> int | None:
-    """The high-water mark of memory that tensors made inside `call` hold at once; None where a device doesn't tell."""
+    """Return the peak memory, in bytes, of tensors allocated inside `call`; None if the device doesn't report it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -119,26 +119,27 @@ def peak_bytes(call: Callable[[], object], device: torch.device) -> int | None:
     return peak
 
 
-def matrix_rate(device: torch.device) -> float:
-    """Floating-point operations per second of a square matrix product, in the type that training uses there."""
+def peak_matmul_flops(device: torch.device) -> float:
+    """Return the FLOP/s of a square matrix product, in the type that training uses on `device`."""
     size, dtype = (8192, torch.bfloat16) if multiplies_bfloat16(device) else (768, torch.float32)
     a = torch.rand(size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     return 2 * size**3 / measure({"product": lambda: a @ a}, device, rounds=5)["product"].median
 
 
 def memory_reader(device: torch.device) -> Callable[[], object]:
-    """What reads READ_BYTES bytes from memory, none from a cache: the sum of a larger array than those hold."""
+    """Return a function that reads READ_BYTES bytes from memory: the sum of an array larger than the caches."""
     return torch.ones(READ_BYTES // BYTES, device=device).sum
 
 
-def expected_memory(model: LanguageModel, tokens: int, ranks: Ranks = ALONE) -> int:
-    """About the bytes of a training step on `tokens` tokens at once: weights, gradients, two averages, activations.
+def expected_memory(model: LanguageModel, tokens: int, processes: ProcessGroup = SINGLE_PROCESS) -> int:
+    """Return the approximate memory, in bytes per process, of a training step: parameters' state and activations.
 
     Args:
-        tokens: of one process.
-        ranks: that share the training; the bytes are those of one process, too.
+        model: the model
+        tokens: tokens per micro-batch of one process
+        processes: the processes that share the training
     """
     config = model.config
-    per_layer = 24 * config.n_embd  # what the backward pass needs of one token: inputs of every product, norm and gate
+    per_layer = 24 * config.n_embd  # saved for the backward pass per token: inputs of products, norms and gates
     per_token = config.n_layer * per_layer + 3 * config.vocab_size
-    return BYTES * (ranks.held(model, model.stages) + tokens * per_token)
+    return BYTES * (processes.parameters_held(model, model.stages) + tokens * per_token)

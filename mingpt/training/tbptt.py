@@ -1,8 +1,8 @@
-"""What training takes from one block of a text to the next: a recurrent model's state, as if the text had not been cut.
+"""Truncated back-propagation through time: recurrent states passed from each block of a text to the next.
 
-Gradients do stop at a block's edge: a state comes out of the forward pass detached (truncated back-propagation through
-time, Williams & Peng 1990).  The parts of a step that are computed one after the other have a state each.  What is
-saved is cut as one process alone would have it, so that a run goes on with any number of them.
+Gradients stop at a block's edge: the forward pass leaves the states detached (Williams & Peng 1990).  Every micro-batch
+has a state of its own.  A checkpoint stores the states as a single process would have them, so that a run can resume
+with any number of processes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,20 +12,20 @@ import torch
 from torch import Tensor
 
 from mingpt.core.errors import CheckpointError
-from mingpt.distributed.strategy import ALONE, Ranks
-from mingpt.models.base import CarriedState, LanguageModel
+from mingpt.distributed.strategy import SINGLE_PROCESS, ProcessGroup
+from mingpt.models.base import LanguageModel, RecurrentStateLike
 
 
-class Carried:
-    """The states of one run.
+class RecurrentStates:
+    """Recurrent states of a run, one per micro-batch and piece.
 
     Args:
-        fresh: tells of a step, from 0, whether it begins without a memory; None: no state is carried at all.
-        model: whose states they are.
-        rows: of a step, in all processes.
-        parts: that one process alone would compute them in.
-        ranks: the processes that share them.
-        pieces: that each part is computed in at the same time.
+        fresh: step, from 0 -> True if states are reset before it; None: no states (stateless training)
+        model: the model
+        rows: rows of a batch, in all processes
+        parts: micro-batches of a single process
+        processes: the processes that share the batch
+        pieces: pieces of a micro-batch that are computed at the same time
     """
 
     def __init__(
@@ -34,51 +34,53 @@ class Carried:
         model: LanguageModel,
         rows: int,
         parts: int,
-        ranks: Ranks = ALONE,
+        processes: ProcessGroup = SINGLE_PROCESS,
         pieces: int = 1,
     ) -> None:
-        self._fresh, self._model, self._rows, self._parts, self._ranks = fresh, model, rows, parts, ranks
-        self._own_parts = ranks.parts(rows, parts) * pieces
-        self._states: list[CarriedState] = []
+        self._fresh, self._model, self._rows, self._parts, self._processes = fresh, model, rows, parts, processes
+        self._own_parts = processes.micro_batches(rows, parts) * pieces
+        self._states: list[RecurrentStateLike] = []
 
-    def into(self, step: int) -> Sequence[CarriedState | None]:
-        """One state for each part of `step`, to be updated in place by the forward pass."""
+    def before(self, step: int) -> Sequence[RecurrentStateLike | None]:
+        """Return one state per micro-batch and piece of `step`, which the forward pass updates in place."""
         if self._fresh is None:
             return [None] * self._own_parts
         if self._fresh(step):
-            self._states = self._empty(self._own_parts, self._rows // self._ranks.size)
+            self._states = self._empty(self._own_parts, self._rows // self._processes.size)
         return self._states
 
     def tensors(self) -> dict[str, Tensor]:
-        """What the states hold: `part/length`, and `part/layer.number` of each tensor that a layer remembers."""
-        return _named(self._recut(self._states, self._ranks.gathered, self._parts, self._rows))
+        """Return the states as tensors: `part/length`, and `part/layer.number` for each hidden tensor of a layer."""
+        return _named(self._recut(self._states, self._processes.gather_rows, self._parts, self._rows))
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take back what `tensors` gave.
+        """Restore the states that `tensors` returned.
 
         Raises:
-            CheckpointError: other names, shapes or kinds of numbers than this run's states have; nothing is taken then.
+            CheckpointError: names, shapes or types differ from this run's states, which then stay as they were.
         """
         if self._fresh is None:
             return
         states = self._empty(self._parts, self._rows)
-        there, here = _described(tensors), _described(_named(states))
-        for name in sorted(there.keys() | here.keys()):
-            if there.get(name) != here.get(name):
-                theirs, ours = there.get(name, "missing"), here.get(name, "unknown")
-                raise CheckpointError(f"another run's carried state: {name} is {theirs} there and {ours} here")
+        saved, own = _described(tensors), _described(_named(states))
+        for name in sorted(saved.keys() | own.keys()):
+            if saved.get(name) != own.get(name):
+                theirs, ours = saved.get(name, "missing"), own.get(name, "unknown")
+                raise CheckpointError(f"another run's recurrent state: {name} is {theirs} there and {ours} here")
         for part, state in enumerate(states):
             state.length = int(tensors[f"{part}/length"])
             state.layers = [
                 tuple(tensors[f"{part}/{layer}.{number}"].to(empty) for number, empty in enumerate(hidden))
                 for layer, hidden in enumerate(state.layers)
             ]
-        self._states = self._recut(states, self._ranks.rows, self._own_parts, self._rows // self._ranks.size)
+        self._states = self._recut(
+            states, self._processes.local_rows, self._own_parts, self._rows // self._processes.size
+        )
 
     def _recut(
-        self, states: Sequence[CarriedState], share: Callable[[Tensor], Tensor], parts: int, rows: int
-    ) -> list[CarriedState]:
-        """The rows of all `states`, passed through `share`, which leaves so many, in so many parts."""
+        self, states: Sequence[RecurrentStateLike], share: Callable[[Tensor], Tensor], parts: int, rows: int
+    ) -> list[RecurrentStateLike]:
+        """Concatenate the rows of `states`, apply `share`, which returns `rows` rows, and split them into `parts`."""
         if not states:
             return []
         together = [
@@ -87,16 +89,16 @@ class Carried:
         ]
         cut = self._empty(parts, rows)
         for part, state in enumerate(cut):
-            state.length = states[0].length  # all have read the same steps
+            state.length = states[0].length  # the same for all
             state.layers = [tuple(tensor[part] for tensor in hidden) for hidden in together]
         return cut
 
-    def _empty(self, parts: int, rows: int) -> list[CarriedState]:
+    def _empty(self, parts: int, rows: int) -> list[RecurrentStateLike]:
         assert self._model.carries_state
-        return [cast(CarriedState, self._model.new_state(rows // parts)) for _ in range(parts)]
+        return [cast(RecurrentStateLike, self._model.new_state(rows // parts)) for _ in range(parts)]
 
 
-def _named(states: Sequence[CarriedState]) -> dict[str, Tensor]:
+def _named(states: Sequence[RecurrentStateLike]) -> dict[str, Tensor]:
     named: dict[str, Tensor] = {}
     for part, state in enumerate(states):
         named[f"{part}/length"] = torch.tensor(state.length)
@@ -106,8 +108,8 @@ def _named(states: Sequence[CarriedState]) -> dict[str, Tensor]:
 
 
 def _described(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Shapes and kinds; floating-point types may differ, since autocast leaves a state in another than it began."""
+    """Return shapes and kinds; floating-point types may differ, since autocast changes a state's type."""
     return {
-        name: f"{'floating' if tensor.is_floating_point() else 'whole'} {tuple(tensor.shape)}"
+        name: f"{'floating' if tensor.is_floating_point() else 'integer'} {tuple(tensor.shape)}"
         for name, tensor in tensors.items()
     }

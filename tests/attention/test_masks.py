@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mingpt.data.tokenizers import CharTokenizer
-from mingpt.inference.evaluate import held_out_loss
+from mingpt.inference.evaluate import validation_loss
 from mingpt.inference.generate import Sampling, generate
 from mingpt.model import GPT, GroupedQueryAttention
 from mingpt.models.attention.layers import AttentionConfig, mask_of
@@ -131,7 +131,7 @@ def test_a_model_that_sees_the_future_says_so_and_neither_writes_nor_is_judged(n
     with pytest.raises(ValueError, match="GPT needs the text to come"):
         generate(model, ids, 1, Sampling())
     with pytest.raises(ValueError, match="choose an autoregressive model"):
-        held_out_loss(model, np.array([0, 1, 2]), CharTokenizer("abcde"))
+        validation_loss(model, np.array([0, 1, 2]), CharTokenizer("abcde"))
 
 
 def test_a_full_mask_is_the_same_whichever_end_comes_first() -> None:

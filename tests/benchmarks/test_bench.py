@@ -15,7 +15,7 @@ from mingpt.benchmarks.worker_process import Worker
 from mingpt.core.config_cli import Flags
 from mingpt.core.errors import UsageError
 from mingpt.distributed.ddp_fsdp import STRATEGIES
-from mingpt.distributed.torchrun_env import TOLD
+from mingpt.distributed.torchrun_env import VARIABLES
 from mingpt.training import profiling
 from mingpt.training.profiling import Spread
 
@@ -201,12 +201,12 @@ def test_step_is_not_timed_through_the_engine_that_was_asked_for(
 ) -> None:
     kinds = train_step.contestants(parsed("train", f"--through={strategy}", "--compile=True"))
     assert [*kinds] == ["ours", f"ours-{strategy}", "ours-compiled", f"ours-{strategy}-compiled"]
-    for name in TOLD:
+    for name in VARIABLES:
         monkeypatch.setenv(name, "")  # so that what the call sets is taken back
-    monkeypatch.setattr(peers, "_our_step", lambda shape, ranks: ranks)
+    monkeypatch.setattr(peers, "_our_step", lambda shape, processes: processes)
     with peers.STAYING:
-        ranks: Any = peers.KINDS[f"ours-{strategy}"]({"device": "cpu"})
-        assert (type(ranks), ranks.size) == (STRATEGIES[strategy], 1)
+        processes: Any = peers.KINDS[f"ours-{strategy}"]({"device": "cpu"})
+        assert (type(processes), processes.size) == (STRATEGIES[strategy], 1)
 
 
 @pytest.mark.parametrize("strategy", [*STRATEGIES])

@@ -57,7 +57,7 @@ def test_share_of_matrix_rate_is_not_that_rounds(
 
     rates = iter([8e9, 4e9, 2e9])  # as the machine slows, so do the steps
     monkeypatch.setattr(train_step, "Worker", Worker)
-    monkeypatch.setattr(train_step, "matrix_rate", lambda device: next(rates))
+    monkeypatch.setattr(train_step, "peak_matmul_flops", lambda device: next(rates))
     monkeypatch.setattr(train_step, "step_flops", lambda shape: 4e9)
     result = train_step.run(parsed("train", "--rounds=3"))
     json.dumps(result)

@@ -47,7 +47,7 @@ def resumed_at(home: Path, name: str, changes: dict[str, Any], at: set[int], tal
         if record["step"] in at:
             shutil.copytree(folder, home / f"{name}-{record['step']}")
 
-    run.train(config_of(home / "text.txt", folder, changes), events=[keep])
+    run.train(config_of(home / "text.txt", folder, changes), callbacks=[keep])
     for step in sorted(at):
         copy = home / f"{name}-{step}"
         config = settings.read(copy / "config.yaml")

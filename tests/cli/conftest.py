@@ -114,7 +114,7 @@ def tiny() -> tuple[str, ...]:
 @pytest.fixture(autouse=True, scope="session")
 def no_slow_frills() -> Iterator[None]:
     """Leaves out what costs most of a tiny run and decides nothing."""
-    with mock.patch("mingpt.runs.summary.matrix_rate", return_value=1e9):
+    with mock.patch("mingpt.runs.summary.peak_matmul_flops", return_value=1e9):
         yield
 
 

@@ -79,7 +79,7 @@ def test_own_text_is_not_the_beginning_of_what_was_held_out(
     chargpt: Any, runs: dict[str, Path], text_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    monkeypatch.setattr(Run, "influence", lambda run, text: read.append(text) or torch.eye(len(text)))
+    monkeypatch.setattr(Run, "dependency_map", lambda run, text: read.append(text) or torch.eye(len(text)))
     assert chargpt("causality", f"--run={runs['causal']}").code == 0
     text = text_file.read_text(encoding="utf-8")
     assert read == [text[int(len(text) * 0.9) :][:8]]

@@ -75,7 +75,7 @@ def test_run_of_a_model_that_sees_what_it_predicts_reports_a_held_out_loss(
     assert states
     assert not any("val" in key or "bits" in key for record in records for key in record)
     assert [state["val_loss"] for state in states] == [None] * len(states)
-    with pytest.raises(ValueError, match="has no held-out loss or perplexity"):
+    with pytest.raises(ValueError, match="has no validation loss or perplexity"):
         mingpt.load(folder).evaluate()
     loss_plot.draw(folder)
     (axes,) = figures[-1].axes

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import mingpt
-from mingpt.inference.evaluate import HeldOutLoss
+from mingpt.inference.evaluate import ValidationLoss
 from mingpt.runs.run import Run
 
 BLOCK = 8  # of the tiny run
@@ -164,7 +164,7 @@ def test_run_is_written_over(chargpt: Any, text_file: Path, trained: Path) -> No
 # ---- eval
 
 
-def figures(loss: HeldOutLoss) -> str:
+def figures(loss: ValidationLoss) -> str:
     nats, bits = f"{loss.nats:.4f} nats per character", f"{loss.bits_per_byte:.4f} bits per byte"
     return f"{nats}, {bits}, perplexity {loss.perplexity:.3f}\n"
 
@@ -224,7 +224,7 @@ def test_unknown_characters_of_an_own_file_are_not_listed(chargpt: Any, trained:
 def test_perplexity_of_a_diverged_model_is_printed(
     chargpt: Any, trained: Path, monkeypatch: pytest.MonkeyPatch, nats: float, said: str
 ) -> None:
-    monkeypatch.setattr(Run, "evaluate", lambda *args, **kwargs: HeldOutLoss(nats, nats, 9))
+    monkeypatch.setattr(Run, "evaluate", lambda *args, **kwargs: ValidationLoss(nats, nats, 9))
     ended = chargpt("eval", f"--run={trained}")
     assert (ended.code, ended.err) == (0, "")
     assert f"perplexity {said}\n" in ended.out

@@ -22,7 +22,7 @@ from mingpt.runs import summary
 def no_slow_frills() -> Iterator[None]:
     """Leaves out what costs most of a tiny run and decides nothing, as worker.py does."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(summary, "matrix_rate", lambda device: 1e9)
+        patch.setattr(summary, "peak_matmul_flops", lambda device: 1e9)
         patch.setattr(loss_plot, "draw", lambda folder: folder / "loss.png")
         yield
 

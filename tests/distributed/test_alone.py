@@ -12,8 +12,8 @@ from torch import nn
 from mingpt.cli import main
 from mingpt.core.errors import UsageError
 from mingpt.distributed import ddp_fsdp
-from mingpt.distributed.ddp_fsdp import Replicas, Shards
-from mingpt.distributed.strategy import ALONE, Ranks, full_tensor, local, sharded_like
+from mingpt.distributed.ddp_fsdp import DDP, FSDP
+from mingpt.distributed.strategy import SINGLE_PROCESS, ProcessGroup, full_tensor, local, sharded_like
 from mingpt.distributed.torchrun_env import Launch, launched, rank
 
 TOLD = {
@@ -41,7 +41,7 @@ def test_process_alone_starts_the_engine(flags: Any, tmp_path: Path, monkeypatch
 
 
 def test_shards_of_one_are_accepted_and_ignored(flags: Any, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"dist\.strategy=fsdp: shares a model among processes, and this one is alone"):
+    with pytest.raises(UsageError, match=r"dist\.strategy=fsdp: needs several processes: start it with torchrun"):
         alone(flags(tmp_path / "run", {"dist.strategy": "fsdp"}))
     assert list(tmp_path.iterdir()) == []
 
@@ -80,11 +80,15 @@ def test_launch_is_misread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_alone_changes_what_it_exchanges() -> None:
     batch, parameter = torch.arange(6).view(3, 2), torch.nn.Parameter(torch.ones(2))
-    assert ALONE.rows(batch) is ALONE.gathered(batch) is batch
-    assert (ALONE.mean(2.5), ALONE.agreed(None), ALONE.agreed("SIGINT")) == (2.5, None, "SIGINT")
-    assert list(ALONE.deal("abc")) == [("a", True), ("b", True), ("c", True)]
+    assert SINGLE_PROCESS.local_rows(batch) is SINGLE_PROCESS.gather_rows(batch) is batch
+    assert (SINGLE_PROCESS.mean(2.5), SINGLE_PROCESS.any_reason(None), SINGLE_PROCESS.any_reason("SIGINT")) == (
+        2.5,
+        None,
+        "SIGINT",
+    )
+    assert list(SINGLE_PROCESS.shard("abc")) == [("a", True), ("b", True), ("c", True)]
     assert local(batch) is full_tensor(batch) is sharded_like(batch, parameter) is batch
-    assert (ALONE.parts(12, 3), ALONE.path, ALONE.described) == (3, (), {})
+    assert (SINGLE_PROCESS.micro_batches(12, 3), SINGLE_PROCESS.path, SINGLE_PROCESS.described) == (3, (), {})
 
 
 @pytest.mark.parametrize(
@@ -92,17 +96,17 @@ def test_one_alone_changes_what_it_exchanges() -> None:
     [(2, 12, 1, 1), (2, 12, 3, 2), (3, 12, 4, 2), (4, 8, 2, 1), (2, 6, 6, 3)],
 )
 def test_part_is_larger_than_was_asked_for(size: int, batch: int, accumulation: int, parts: int) -> None:
-    ranks = Replicas(Launch(rank=0, size=size, local_rank=0, local_size=size))
-    assert ranks.parts(batch, accumulation) == parts
+    processes = DDP(Launch(rank=0, size=size, local_rank=0, local_size=size))
+    assert processes.micro_batches(batch, accumulation) == parts
     assert batch / (size * parts) <= batch / accumulation
 
 
 def test_shares_of_a_batch_overlap_or_leave_a_row_out() -> None:
-    everybody = [Replicas(Launch(rank=r, size=3, local_rank=r, local_size=3)) for r in range(3)]
+    everybody = [DDP(Launch(rank=r, size=3, local_rank=r, local_size=3)) for r in range(3)]
     batch = torch.arange(12)
-    assert torch.cat([ranks.rows(batch) for ranks in everybody]).tolist() == list(range(12))
+    assert torch.cat([processes.local_rows(batch) for processes in everybody]).tolist() == list(range(12))
     for tasks in ("", "a", "abc", "abcd"):
-        dealt = [list(ranks.deal(tasks)) for ranks in everybody]
+        dealt = [list(processes.shard(tasks)) for processes in everybody]
         assert len({len(own) for own in dealt}) == 1
         assert sorted(task for own in dealt for task, counts in own if counts) == list(tasks)
 
@@ -112,10 +116,10 @@ def test_numbers_that_a_process_holds_are_those_of_all() -> None:
     stages = [nn.Linear(2, 5, bias=False), nn.Linear(7, 5, bias=False)]
     model = nn.Sequential(*stages, nn.Linear(5, 3, bias=False))
     launch = Launch(rank=0, size=5, local_rank=0, local_size=5)
-    assert ALONE.held(model, stages) == 4 * (10 + 35 + 15)
-    assert Replicas(launch).held(model, stages) == 5 * (10 + 35 + 15)
-    assert Shards(launch).held(model, stages) == 4 * (2 + 7 + 5) + 2 * 35
-    assert Shards(launch).held(model, []) == 4 * (2 + 7 + 5) + 2 * 60
+    assert SINGLE_PROCESS.parameters_held(model, stages) == 4 * (10 + 35 + 15)
+    assert DDP(launch).parameters_held(model, stages) == 5 * (10 + 35 + 15)
+    assert FSDP(launch).parameters_held(model, stages) == 4 * (2 + 7 + 5) + 2 * 35
+    assert FSDP(launch).parameters_held(model, []) == 4 * (2 + 7 + 5) + 2 * 60
 
 
 @pytest.mark.parametrize("id", [None, "mine"])
@@ -125,6 +129,6 @@ def test_two_trainings_of_one_launch_are_one_run(id: str | None) -> None:
 
 
 def test_dropout_is_the_same_in_two_processes() -> None:
-    paths = [Replicas(Launch(rank=r, size=3, local_rank=r, local_size=3)).path for r in range(3)]
+    paths = [DDP(Launch(rank=r, size=3, local_rank=r, local_size=3)).path for r in range(3)]
     assert len(set(paths)) == 3
-    assert paths[0] == Ranks.path
+    assert paths[0] == ProcessGroup.path

@@ -32,7 +32,10 @@ FAILED = {
     "log": (["log", 0, 4], 1, "No space left on device; what was saved before is whole"),
 }
 REFUSED = {
-    "uneven": ({"trainer.batch_size": 6}, "trainer.batch_size=6: must be a multiple of 2 processes times the 2 parts"),
+    "uneven": (
+        {"trainer.batch_size": 6},
+        "trainer.batch_size=6: must be a multiple of 2 processes times 2 micro-batches",
+    ),
     "unheard": ({"dist.strategy": "fsdq"}, "dist.strategy=fsdq: must be one of ddp, fsdp (did you mean 'fsdp'?)"),
 }
 SECOND = {"trainer.max_iters": 12}  # of the same processes in the folder of the first one, "gpt", with its settings
@@ -201,4 +204,4 @@ def test_another_than_the_first_talks(trained: Trained) -> None:
     assert trained.ended.said.count(f"run folder: {trained.home / 'gpt'}\n") == 1
     only_theirs = [line for line in trained.errors() if line.startswith("rank 1: ")]
     assert len(only_theirs) <= 1, only_theirs  # of the log that only the first one writes
-    assert all("another process of this run is gone" in line for line in only_theirs)
+    assert all("another process of this run has ended" in line for line in only_theirs)

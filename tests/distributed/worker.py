@@ -46,7 +46,7 @@ def provoke(trainer: Trainer, folder: str, kind: str, at_rank: int, step: int, s
     elif kind == "disk":
         checkpoint.save = _full
     elif kind == "log":
-        trainer.events.insert(2, _full)
+        trainer.callbacks.insert(2, _full)
     elif kind == "stall":
         time.sleep(seconds)
     elif kind == "twice":
@@ -92,7 +92,7 @@ def train(argv: list[str], fault: list[Any] | None) -> int:
 def main(programme: str, answers: str) -> int:
     torch.set_default_dtype(torch.float64)
     results.show_outcome = lambda *given: None  # type: ignore[assignment]
-    summary.matrix_rate = lambda device: 1e9  # type: ignore[attr-defined]
+    summary.peak_matmul_flops = lambda device: 1e9  # type: ignore[attr-defined]
     loss_plot.draw = lambda folder: folder / "loss.png"  # type: ignore[assignment]
     codes = []
     for part in json.loads(programme):

@@ -43,7 +43,7 @@ TINY: dict[str, Any] = {
 def no_slow_frills() -> Iterator[None]:
     """Leaves out what costs most of a tiny run and decides nothing."""
     with (
-        mock.patch("mingpt.runs.summary.matrix_rate", return_value=1e9),
+        mock.patch("mingpt.runs.summary.peak_matmul_flops", return_value=1e9),
         mock.patch("mingpt.report.loss_plot.draw"),
         mock.patch("os.fsync"),
         mock.patch("mingpt.experiments.executor.AGAIN_S", 0.05),

@@ -93,7 +93,7 @@ def test_half_done_cell_begins_anew(go: Any, experiment: Make, here: Any, tmp_pa
         from mingpt.runs import run
 
         try:
-            run.train(killed, events=[die])
+            run.train(killed, callbacks=[die])
         except KeyboardInterrupt:
             return 137
         return 0

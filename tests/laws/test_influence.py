@@ -6,8 +6,14 @@ import torch
 from families import ALL, BLOCK, VOCABULARY, Variant, every_control, every_variant, random_ids
 
 from mingpt.data.tokenizers import CharTokenizer
-from mingpt.inference.causality import Finding, finding, influence, leaking_position, leaks
-from mingpt.inference.evaluate import held_out_loss
+from mingpt.inference.causality import (
+    CausalityResult,
+    causality_result,
+    dependency_map,
+    future_dependencies,
+    leaking_position,
+)
+from mingpt.inference.evaluate import validation_loss
 
 LETTERS = CharTokenizer("abcdefghijk")
 IDS = np.arange(20) % VOCABULARY
@@ -17,13 +23,13 @@ IDS = np.arange(20) % VOCABULARY
 def test_variant_is_said_to_leak_or_not_to_read_what_it_reads(variant: Variant) -> None:
     model = variant.exact()
     idx = random_ids(1)
-    moved = influence(model, idx)
+    moved = dependency_map(model, idx)
     surely, at_most = (min(each, ALL) for each in (variant.of.surely(model), variant.of.at_most(model)))
     back = torch.arange(BLOCK)[:, None] - torch.arange(BLOCK)
     assert (moved[(back >= 0) & (back <= surely)] > 0).all()
     assert not moved[back > at_most].any()
-    assert leaks(moved) == []
-    assert finding(model, idx, moved) == Finding("no output moves with a later input")
+    assert future_dependencies(moved) == []
+    assert causality_result(model, idx, moved) == CausalityResult("no output moves with a later input")
     assert leaking_position(model) is None
 
 
@@ -32,20 +38,20 @@ def test_variant_in_the_numbers_of_training_leaks(variant: Variant) -> None:
     """In float32 at a length at which other kernels may serve."""
     model = variant.fresh(block_size=67)
     assert leaking_position(model) is None
-    assert held_out_loss(model, IDS, LETTERS).tokens == 19
+    assert validation_loss(model, IDS, LETTERS).tokens == 19
 
 
 @every_control
 def test_control_is_said_not_to_leak_or_is_judged(control: Variant) -> None:
     model = control.exact()
     idx = random_ids(1)
-    moved = influence(model, idx)
-    assert leaks(moved) == [(i, j) for i in range(BLOCK) for j in range(i + 1, BLOCK)]
+    moved = dependency_map(model, idx)
+    assert future_dependencies(moved) == [(i, j) for i in range(BLOCK) for j in range(i + 1, BLOCK)]
     said = "6 of 6 later inputs move an earlier output: this model sees what it predicts"
-    assert finding(model, idx, moved) == Finding(said)
+    assert causality_result(model, idx, moved) == CausalityResult(said)
     assert leaking_position(model) == 0
     with pytest.raises(ValueError, match="sees the tokens that it predicts"):
-        held_out_loss(model, IDS, LETTERS)
+        validation_loss(model, IDS, LETTERS)
 
 
 @every_control
@@ -53,4 +59,4 @@ def test_control_that_denies_it_is_judged(control: Variant, monkeypatch: pytest.
     model = control.fresh(block_size=67)
     monkeypatch.setattr(type(model), "autoregressive", True)
     with pytest.raises(ValueError, match=r"claims to be autoregressive, but its output at position 0 .* sees what it"):
-        held_out_loss(model, IDS, LETTERS)
+        validation_loss(model, IDS, LETTERS)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mingpt.distributed.compile_fallback import Compiler
-from mingpt.distributed.strategy import LossOf
+from mingpt.distributed.strategy import LossOnly
 from mingpt.model import GPT
 from mingpt.models.base import ModelConfig
 
@@ -72,5 +72,5 @@ def test_gradient_of_logits_is_made_where_training_wants_the_loss() -> None:
     backend = aot_autograd(fw_compiler=lambda graph, inputs: make_boxed_func(graph.forward), bw_compiler=backward)
     model = GPT(ModelConfig(n_layer=1, n_embd=8, block_size=4, vocab_size=5))
     ids = torch.arange(4)[None]
-    torch.compile(LossOf(model), backend=backend)(ids, ids).backward()
+    torch.compile(LossOnly(model), backend=backend)(ids, ids).loss.backward()
     assert given == [1]

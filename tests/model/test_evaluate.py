@@ -12,7 +12,7 @@ from letters import LETTERS, random_ids
 
 from mingpt.data.tokenizers import ByteTokenizer, CharTokenizer
 from mingpt.inference import evaluate
-from mingpt.inference.evaluate import carried_loss, held_out_loss, pseudo_likelihood
+from mingpt.inference.evaluate import pseudo_likelihood, stateful_loss, validation_loss
 from mingpt.model import GPT
 from mingpt.models.base import ModelConfig
 from mingpt.models.rnn import RNN, BidirectionalRNN
@@ -56,7 +56,7 @@ def test_every_target_counts_once_and_the_short_last_block_too(
 ) -> None:
     monkeypatch.setattr(evaluate, "TOKENS_AT_ONCE", at_once)
     model, ids = gpt(), random_ids(length)
-    found, nats = held_out_loss(model, ids, LETTERS), target_by_target(model, ids)
+    found, nats = validation_loss(model, ids, LETTERS), target_by_target(model, ids)
     assert found.tokens == length - 1
     assert found.nats == pytest.approx(sum(nats) / len(nats), rel=1e-12)
     assert found.bits_per_byte == pytest.approx(found.nats / math.log(2), rel=1e-12)
@@ -67,7 +67,7 @@ def test_blocks_are_read_in_order_without_overlap(gpt: MakeGPT, blocks_read: Any
     ids, tokenizer = counting(31)
     model = gpt(vocab_size=31)
     seen = blocks_read(model)
-    held_out_loss(model, ids, tokenizer)
+    validation_loss(model, ids, tokenizer)
     assert [token for block in seen for token in block] == list(range(30))
     assert [len(block) for block in seen] == [7, 7, 7, 7, 2]
 
@@ -75,7 +75,7 @@ def test_blocks_are_read_in_order_without_overlap(gpt: MakeGPT, blocks_read: Any
 def test_bits_per_byte_counts_the_utf8_of_the_targets(gpt: MakeGPT) -> None:
     tokenizer = CharTokenizer("abcdefghé中🤗")  # the last three take 2, 3 and 4 bytes
     ids = np.array([10, 0, 8, 9, 10], dtype=np.uint8)  # the first token is no target
-    found = held_out_loss(gpt(), ids, tokenizer)
+    found = validation_loss(gpt(), ids, tokenizer)
     assert found.bits_per_byte * (1 + 2 + 3 + 4) == pytest.approx(found.nats * 4 / math.log(2), rel=1e-12)
 
 
@@ -84,7 +84,7 @@ def test_bits_per_byte_counts_a_character_that_a_block_cuts_as_another(gpt: Make
     tokenizer = ByteTokenizer()
     ids = tokenizer.encode("中文" * 20)
     for at_most in (None, 21):
-        found = held_out_loss(gpt(vocab_size=256), ids[1:], tokenizer, at_most=at_most)
+        found = validation_loss(gpt(vocab_size=256), ids[1:], tokenizer, at_most=at_most)
         assert found.bits_per_byte == pytest.approx(found.nats / math.log(2), rel=1e-12)
 
 
@@ -92,11 +92,11 @@ def test_large_vocabulary_takes_memory_without_bound(
     gpt: MakeGPT, monkeypatch: pytest.MonkeyPatch, blocks_read: Any
 ) -> None:
     model, ids = gpt(), random_ids(80)
-    whole = held_out_loss(model, ids, LETTERS)
+    whole = validation_loss(model, ids, LETTERS)
     monkeypatch.setattr("mingpt.inference.evaluate.LOGITS_AT_ONCE", 2 * 7 * 11)
     rows: list[int] = []
     model.register_forward_hook(lambda model, given, found: rows.append(found.logits.numel()))
-    assert held_out_loss(model, ids, LETTERS).nats == pytest.approx(whole.nats, rel=1e-12)
+    assert validation_loss(model, ids, LETTERS).nats == pytest.approx(whole.nats, rel=1e-12)
     assert max(rows[-6:]) == 2 * 7 * 11  # 11 blocks and a rest; looks for leaks come first
 
 
@@ -108,7 +108,7 @@ def test_at_most_reads_that_many_targets_in_whole_blocks_spread_evenly(
     ids, tokenizer = counting(length)
     model = gpt(vocab_size=length)
     seen = blocks_read(model)
-    found = held_out_loss(model, ids, tokenizer, at_most=at_most)
+    found = validation_loss(model, ids, tokenizer, at_most=at_most)
     assert sum(map(len, seen)) == found.tokens
     if at_most >= length - 1:
         assert found.tokens == length - 1
@@ -125,7 +125,7 @@ def test_at_most_reads_that_many_targets_in_whole_blocks_spread_evenly(
 
 def test_a_part_of_the_text_has_the_loss_of_the_blocks_that_were_read(gpt: MakeGPT) -> None:
     model, ids = gpt(), random_ids(71)
-    found, nats = held_out_loss(model, ids, LETTERS, at_most=21), target_by_target(model, ids)
+    found, nats = validation_loss(model, ids, LETTERS, at_most=21), target_by_target(model, ids)
     read = [nats[start : start + 7] for start in (0, 28, 63)]
     assert found.nats == pytest.approx(np.mean(read), rel=1e-12)
 
@@ -135,7 +135,7 @@ def test_dropout_is_off_meanwhile_and_nothing_else_changes(gpt: MakeGPT, trainin
     dropping = gpt(embd_pdrop=0.5, attn_pdrop=0.5, resid_pdrop=0.5).train(training)
     before = {k: v.clone() for k, v in dropping.state_dict().items()}
     ids = random_ids(50)
-    assert held_out_loss(dropping, ids, LETTERS) == held_out_loss(gpt(), ids, LETTERS)
+    assert validation_loss(dropping, ids, LETTERS) == validation_loss(gpt(), ids, LETTERS)
     assert {module.training for module in dropping.modules()} == {training}
     assert all(torch.equal(v, before[k]) for k, v in dropping.state_dict().items())
     assert all(p.grad is None for p in dropping.parameters())
@@ -144,14 +144,14 @@ def test_dropout_is_off_meanwhile_and_nothing_else_changes(gpt: MakeGPT, trainin
 def test_random_state_is_left_alone(gpt: MakeGPT) -> None:
     model = gpt(resid_pdrop=0.5).train()
     before = torch.get_rng_state()
-    held_out_loss(model, random_ids(50), LETTERS)
+    validation_loss(model, random_ids(50), LETTERS)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_failure_half_way_leaves_the_model_training(gpt: MakeGPT) -> None:
     model = gpt().train()
     with pytest.raises(IndexError):
-        held_out_loss(model, np.array([1, 2, 11], dtype=np.uint8), LETTERS)  # 11 is no token
+        validation_loss(model, np.array([1, 2, 11], dtype=np.uint8), LETTERS)  # 11 is no token
     assert model.training
 
 
@@ -164,28 +164,28 @@ def test_carried_loss_is_not_that_of_the_text_in_one_go(length: int) -> None:
         for parameter in model.parameters():
             parameter.normal_(0, 0.7)
     text = torch.from_numpy(ids.astype(np.int64))[None]
-    found = carried_loss(model, ids)
+    found = stateful_loss(model, ids)
     assert found == pytest.approx(model(text[:, :-1], text[:, 1:]).loss.item(), rel=1e-12)
     assert model.training
-    assert (found == pytest.approx(held_out_loss(model, ids, LETTERS).nats, rel=1e-9)) == (length <= 8)
+    assert (found == pytest.approx(validation_loss(model, ids, LETTERS).nats, rel=1e-9)) == (length <= 8)
 
 
-@pytest.mark.parametrize("judge", ["held_out_loss", "pseudo_likelihood"])
+@pytest.mark.parametrize("judge", ["validation_loss", "pseudo_likelihood"])
 def test_long_judgement_is_begun_without_a_word_or_a_short_one_with_one(
     gpt: MakeGPT, monkeypatch: pytest.MonkeyPatch, judge: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """By a clock that a pass moves by 2 s, so that five take 8 s more, and three 4; a block is one pass here."""
     ticks = iter(range(0, 10_000, 2))
-    monkeypatch.setattr(evaluate, "TOKENS_AT_ONCE", {"held_out_loss": 7, "pseudo_likelihood": 49}[judge])
+    monkeypatch.setattr(evaluate, "TOKENS_AT_ONCE", {"validation_loss": 7, "pseudo_likelihood": 49}[judge])
     monkeypatch.setattr(evaluate.time, "perf_counter", lambda: next(ticks))
-    model = {"held_out_loss": gpt, "pseudo_likelihood": filler}[judge]()
+    model = {"validation_loss": gpt, "pseudo_likelihood": filler}[judge]()
     with cpu_threads(1):  # several would take several passes at the same time
         for blocks in (1, 3, 5):
-            ids = random_ids(7 * blocks + (judge == "held_out_loss"))
+            ids = random_ids(7 * blocks + (judge == "validation_loss"))
             getattr(evaluate, judge)(model, ids, LETTERS)
     doing = {
-        "held_out_loss": "evaluating on the validation set",
-        "pseudo_likelihood": "hiding each of 35 tokens in turn",
+        "validation_loss": "evaluating on the validation set",
+        "pseudo_likelihood": "masking each of 35 tokens in turn",
     }
     assert caplog.messages == [f"{doing[judge]}: about 8 s"]
 
@@ -245,4 +245,4 @@ def test_pseudo_likelihood_trains_or_draws_or_passes_for_a_loss(gpt: MakeGPT) ->
     with pytest.raises(ValueError, match="GPT was not trained on masked tokens"):
         pseudo_likelihood(gpt(), random_ids(9), LETTERS)
     with pytest.raises(ValueError, match="BidirectionalRNN sees the tokens that it predicts"):
-        held_out_loss(model, random_ids(9), LETTERS)
+        validation_loss(model, random_ids(9), LETTERS)

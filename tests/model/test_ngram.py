@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.data.tokenizers import CharTokenizer
-from mingpt.inference.evaluate import held_out_loss
+from mingpt.inference.evaluate import validation_loss
 from mingpt.models import ngram_counts
 from mingpt.models.base import ModelConfig
 from mingpt.models.ngram import NGram, kneser_ney_losses
@@ -209,7 +209,7 @@ def test_bars_are_judged_by_other_rules_than_models(block_size: int) -> None:
     for n in range(1, 7):
         own = NGram(ModelConfig(type="ngram", order=n, vocab_size=3, block_size=block_size)).double()
         own.count(ids[:149])
-        assert losses[f"{n}-gram"] == pytest.approx(held_out_loss(own, ids[149:], letters).nats, rel=1e-12)
+        assert losses[f"{n}-gram"] == pytest.approx(validation_loss(own, ids[149:], letters).nats, rel=1e-12)
 
 
 def test_loss_of_fitting_is_another() -> None:

@@ -195,7 +195,7 @@ def test_token_in_a_gap_is_seen() -> None:
 
 def test_whole_text_has_a_loss_where_gaps_were_learned() -> None:
     model, ids = model_of(**MASKED), random_ids()
-    with pytest.raises(UsageError, match=r"model\.objective=masked: has no loss"):
+    with pytest.raises(UsageError, match=r"model\.objective=masked: has a loss of masked tokens only"):
         model(ids, ids)
     assert model(ids).loss is None
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from mingpt.data.batches import Lanes
 from mingpt.distributed import threads as workers
-from mingpt.distributed.threads import add_gradients, at_once, shares, usable_threads
-from mingpt.inference.evaluate import held_out_loss
+from mingpt.distributed.threads import add_gradients, even_pieces, parallel_map, usable_threads
+from mingpt.inference.evaluate import validation_loss
 from mingpt.model import build
 from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.trainer import Trainer
@@ -65,18 +65,18 @@ def test_results_come_in_order_each_computed_by_one_thread_in_the_callers_grad_m
         return number, torch.get_num_threads(), torch.is_grad_enabled()
 
     with torch.no_grad():
-        assert at_once(call, [7, 5, 3, 1]) == [(number, 1, False) for number in (7, 5, 3, 1)]
-    assert at_once(call, [2, 4]) == [(2, 1, True), (4, 1, True)]
+        assert parallel_map(call, [7, 5, 3, 1]) == [(number, 1, False) for number in (7, 5, 3, 1)]
+    assert parallel_map(call, [2, 4]) == [(2, 1, True), (4, 1, True)]
     assert torch.get_num_threads() == 2
 
 
 def test_threads_stay_as_long_as_they_are_kept_and_no_longer() -> None:
     def names() -> set[str]:
-        return set(at_once(lambda _: threading.current_thread().name, [1, 2, 3, 4]))
+        return set(parallel_map(lambda _: threading.current_thread().name, [1, 2, 3, 4]))
 
     before = threading.active_count()
-    with workers.kept():
-        with workers.kept():
+    with workers.keep_threads():
+        with workers.keep_threads():
             first = names()
         assert names() <= {"mingpt_0", "mingpt_1"} >= first
         assert threading.active_count() > before
@@ -87,13 +87,13 @@ def test_threads_stay_as_long_as_they_are_kept_and_no_longer() -> None:
 
 def test_an_exception_of_a_call_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
-        at_once(lambda number: 1 / number, [1, 0])
+        parallel_map(lambda number: 1 / number, [1, 0])
     assert torch.get_num_threads() == 2
 
 
 def test_rows_are_cut_into_equal_pieces_one_per_thread_at_most() -> None:
     with cpu_threads(4):
-        assert [shares(rows) for rows in (1, 2, 3, 4, 5, 6, 8, 9)] == [1, 2, 3, 4, 1, 3, 4, 3]
+        assert [even_pieces(rows) for rows in (1, 2, 3, 4, 5, 6, 8, 9)] == [1, 2, 3, 4, 1, 3, 4, 3]
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "birnn"])  # draws for each piece what it hides
@@ -120,7 +120,7 @@ def test_parameters_that_share_a_gradient_each_get_the_sum_of_all_passes() -> No
 
 def test_threads_of_a_call_outlast_those_who_kept_them() -> None:
     """Another training ends while a call of this one, which keeps no threads, is under way."""
-    keeper = workers.kept()
+    keeper = workers.keep_threads()
     keeper.__enter__()
 
     def call(number: int) -> int:
@@ -128,7 +128,7 @@ def test_threads_of_a_call_outlast_those_who_kept_them() -> None:
             keeper.__exit__(None, None, None)
         return number
 
-    assert at_once(call, [1, 2, 3, 4, 5]) == [1, 2, 3, 4, 5]
+    assert parallel_map(call, [1, 2, 3, 4, 5]) == [1, 2, 3, 4, 5]
     assert not workers._pools
 
 
@@ -187,9 +187,9 @@ def test_a_recurrent_state_goes_on_with_another_number_of_threads(saved_by: int,
 
 def test_validation_loss_is_the_same_with_any_number_of_threads(fresh_gpt: Callable[..., LanguageModel]) -> None:
     ids, model = np.random.default_rng(1).integers(11, size=20_000).astype(np.uint8), fresh_gpt()
-    loss = held_out_loss(model, ids, LETTERS).nats
+    loss = validation_loss(model, ids, LETTERS).nats
     with cpu_threads(1):
-        assert held_out_loss(model, ids, LETTERS).nats == pytest.approx(loss, rel=1e-6)
+        assert validation_loss(model, ids, LETTERS).nats == pytest.approx(loss, rel=1e-6)
 
 
 def test_a_step_leaves_no_operation_to_be_divided() -> None:

@@ -59,7 +59,7 @@ LEARNED = ("step", "tokens", "train_loss", "lr", "grad_norm")  # of a record: wh
 def without_frills(*, power_cuts: bool = False) -> Iterator[None]:
     """Leaves out what costs most of a tiny run and decides nothing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(summary, "matrix_rate", lambda device: 1e9)
+        patch.setattr(summary, "peak_matmul_flops", lambda device: 1e9)
         patch.setattr(loss_plot, "draw", lambda folder: folder / "loss.png")
         if not power_cuts:
             patch.setattr(os, "fsync", lambda handle: None)  # `Disk` counts the calls; no test cuts the power

@@ -141,9 +141,9 @@ def test_two_trainings_at_once_learn_as_one_after_the_other(tmp_path: Path, tiny
 
 def test_global_draws_are_seeded_and_put_back() -> None:
     before = torch.get_rng_state()
-    with utils.global_draws(3, CPU):
+    with utils.seeded_globally(3, CPU):
         first = torch.rand(4)
-        with utils.global_draws(4, CPU):
+        with utils.seeded_globally(4, CPU):
             torch.rand(4)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first, torch.rand(4, generator=torch.Generator().manual_seed(3)))
@@ -153,12 +153,12 @@ def test_last_of_several_threads_puts_the_callers_state_back() -> None:
     before, entered, leave = torch.get_rng_state(), threading.Event(), threading.Event()
 
     def hold() -> None:
-        with utils.global_draws(1, CPU):
+        with utils.seeded_globally(1, CPU):
             entered.set()
             leave.wait(10)
 
     other = threading.Thread(target=hold)
-    with utils.global_draws(2, CPU):
+    with utils.seeded_globally(2, CPU):
         other.start()
         entered.wait(10)
     leave.set()
@@ -193,7 +193,7 @@ def _steps(make: Callable[..., Any]) -> list[float]:
 
 
 def _model(make: Callable[..., Any], config: ModelConfig) -> Any:
-    with utils.global_draws(1, CPU):
+    with utils.seeded_globally(1, CPU):
         return make(config)
 
 

@@ -12,7 +12,7 @@ import pytest
 import mingpt
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_lines
-from mingpt.inference.evaluate import HeldOutLoss, PseudoLikelihood
+from mingpt.inference.evaluate import PseudoLikelihood, ValidationLoss
 from mingpt.runs.run import load, train
 
 
@@ -73,5 +73,7 @@ def test_representations_are_short_and_say_what_it_is(trained: Any) -> None:
     assert "model.n_embd: 8" in shown
     assert "model.kernel" not in shown  # the default
     assert repr(mingpt.Config(model=mingpt.ModelSettings(n_layer=2))) == "Config(model.n_layer=2)"
-    assert repr(HeldOutLoss(1.23456, 2.0, 1000)) == "<1.2346 nats per token, 2.0000 bits per byte, over 1,000 tokens>"
+    assert (
+        repr(ValidationLoss(1.23456, 2.0, 1000)) == "<1.2346 nats per token, 2.0000 bits per byte, over 1,000 tokens>"
+    )
     assert repr(PseudoLikelihood(1.23456, 2.0, 10, 1000)) == "<1.2346 pseudo-nats per token, over 10 of 1,000 tokens>"

@@ -40,16 +40,9 @@ def test_environment_names_another_kernel_than_each_layer_takes(windowed: run.Ru
     assert full["sdpa"] == "on the CPU it has no fused dropout"
 
 
-<<<<<<< HEAD
 def test_kernel_that_cannot_serve_leaves_a_folder(tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(UsageError, match=r"model\.kernel=banded: can't serve ScaledDot, band inf"):
-        run.train(tiny(tmp_path / "run", {"model.kernel": "banded"}))
-=======
-def test_kernel_that_cannot_serve_leaves_a_folder(tiny: Tiny, tmp_path: Path) -> None:
-    said: list[str] = []
     with pytest.raises(UsageError, match=r"model\.kernel=banded: doesn't support ScaledDot, band inf"):
-        run.train(tiny(tmp_path / "run", {"model.kernel": "banded"}), say=said.append)
->>>>>>> c2ee2e4 (models/: docstrings are sentences with shapes, units and sources; kernels have unsupported() and slower(); the fields' words)
+        run.train(tiny(tmp_path / "run", {"model.kernel": "banded"}))
     assert not (tmp_path / "run").exists()
     assert caplog.messages == []
 

@@ -113,7 +113,7 @@ def test_run_killed_before_its_first_checkpoint_can_go_nowhere(
             raise disk.Killed
 
     with pytest.raises(disk.Killed):
-        run.train(tiny(folder), events=[die])
+        run.train(tiny(folder), callbacks=[die])
     run.train(tiny(folder, {"trainer.resume": True}))
     assert trace(folder) == trace(tmp_path / "whole")
 

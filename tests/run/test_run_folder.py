@@ -263,7 +263,7 @@ def test_two_processes_train_in_one_folder(tmp_path: Path, tiny: Any) -> None:
         if record["step"] == 2:
             refused.extend(hold(tmp_path, 0).communicate())
 
-    run.train(tiny(tmp_path, {"trainer.max_iters": 3}), events=[second])
+    run.train(tiny(tmp_path, {"trainer.max_iters": 3}), callbacks=[second])
     assert refused[0] == ""
     assert "CheckpointError" in refused[1]
     assert "another process is training in this folder" in refused[1]

@@ -23,7 +23,7 @@ def send_at(step: int, number: int) -> list[Any]:
 
 def test_closed_terminal_saves_the_step_that_was_made(tmp_path: Path, tiny: Any, trace: Any) -> None:
     before = signal.getsignal(HANGUP)
-    stopped = run.train(tiny(tmp_path / "run"), events=send_at(5, HANGUP))
+    stopped = run.train(tiny(tmp_path / "run"), callbacks=send_at(5, HANGUP))
     assert signal.getsignal(HANGUP) == before
     assert (stopped.stopped, checkpoint.steps(tmp_path / "run")) == ("SIGHUP", [stopped.progress.step])
     run.train(tiny(tmp_path / "run", {"trainer.resume": True}))
@@ -35,7 +35,7 @@ def test_closed_terminal_saves_the_step_that_was_made(tmp_path: Path, tiny: Any,
 def test_signal_that_the_parent_ignores_stays_ignored(tmp_path: Path, tiny: Any, number: int) -> None:
     before = signal.signal(number, signal.SIG_IGN)
     try:
-        done = run.train(tiny(tmp_path / "run", {"trainer.max_iters": 3}), events=send_at(2, number))
+        done = run.train(tiny(tmp_path / "run", {"trainer.max_iters": 3}), callbacks=send_at(2, number))
         assert signal.getsignal(number) == signal.SIG_IGN
     finally:
         signal.signal(number, before)

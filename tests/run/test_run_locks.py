@@ -52,7 +52,7 @@ def test_file_system_without_locks_trains_and_rejects_a_second_process(tmp_path:
             pass
         refused.append(str(raised.value))
 
-    run.train(tiny(tmp_path, {"trainer.max_iters": 1}), events=[second])
+    run.train(tiny(tmp_path, {"trainer.max_iters": 1}), callbacks=[second])
     who = f"another process (process {os.getpid()} on {socket.gethostname()}) is training in this folder"
     assert who in refused[0]
     assert f"if that process is gone, remove {tmp_path / MARKER}" in refused[0]

@@ -55,7 +55,7 @@ def test_run_without_memory_ends_in_a_riddle_or_loses_what_was_saved(
 ) -> None:
     folder, long = tmp_path / "a run", {"trainer.save_every": 1, "trainer.schedule": "constant"}
     with pytest.raises(OutOfMemoryError) as refused:
-        run.train(tiny(folder, long), events=[failing_at(5, error)])
+        run.train(tiny(folder, long), callbacks=[failing_at(5, error)])
     said = str(refused.value)
     assert refused.value.exit_code == 1
     assert "\n" not in said

@@ -13,7 +13,7 @@ from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.data.splits import split
 from mingpt.data.tokenizers import Ids
-from mingpt.inference.evaluate import held_out_loss
+from mingpt.inference.evaluate import validation_loss
 from mingpt.report import loss_plot
 from mingpt.runs import checkpoint, run
 from mingpt.runs import config as settings
@@ -74,7 +74,7 @@ def test_loss_on_record_is_another(finished: Run) -> None:
 def test_run_that_counts_is_not_on_its_own_line(tmp_path: Path, ngram: Make, order: int, block_size: int) -> None:
     """The lines are judged by the rules of every model: else one could beat them by looking further back."""
     done = run.train(ngram(tmp_path / "run", f"--model.order={order}", f"--data.block_size={block_size}"))
-    exact = held_out_loss(done.model.double(), held_out(done), done.tokenizer)
+    exact = validation_loss(done.model.double(), held_out(done), done.tokenizer)
     assert exact.nats == pytest.approx(done.baselines()[f"{order}-gram"], rel=1e-12)
     assert done.last_record()["val_loss"] == pytest.approx(exact.nats, rel=1e-6)  # float32 logits
 
@@ -121,7 +121,7 @@ def test_announcement_promises_gradients(tmp_path: Path, ngram: Make, caplog: py
 
 
 def test_signal_during_the_only_step_loses_it(tmp_path: Path, ngram: Make) -> None:
-    done = run.train(ngram(tmp_path / "run"), events=[lambda trainer, record: trainer.stop("SIGINT")])
+    done = run.train(ngram(tmp_path / "run"), callbacks=[lambda trainer, record: trainer.stop("SIGINT")])
     assert done.stopped is None
     assert checkpoint.steps(tmp_path / "run") == [1]
 

@@ -55,7 +55,7 @@ def test_number_that_is_none_reaches_weights_or_checkpoint(
 
     changes = {"trainer.save_every": 2, "trainer.grad_norm_clip": clip, "trainer.optimizer": optimizer}
     with pytest.raises(NotFiniteError) as stopped:
-        run.train(tiny(tmp_path, changes), events=[after_step])
+        run.train(tiny(tmp_path, changes), callbacks=[after_step])
     message, trainer = str(stopped.value), seen["trainer"]
     assert stopped.value.exit_code == 5
     for part in ("step 6", "loss ", "gradient norm ", "learning rate "):

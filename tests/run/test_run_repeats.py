@@ -60,5 +60,5 @@ def test_event_that_draws_numbers_changes_what_is_learned(
         trainer.model.eval()
         trainer.model.train()
 
-    run.train(tiny(tmp_path), events=[draw])
+    run.train(tiny(tmp_path), callbacks=[draw])
     assert trace(tmp_path) == reference

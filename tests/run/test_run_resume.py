@@ -25,7 +25,7 @@ def stations(request: Any, tmp_path_factory: pytest.TempPathFactory, tiny: Any) 
         shutil.copytree(home / "whole", home / str(record["step"]))
 
     changes = {"trainer.optimizer": request.param, "trainer.save_every": 1, "trainer.sample_every": 2}
-    run.train(tiny(home / "whole", changes), events=[keep])
+    run.train(tiny(home / "whole", changes), callbacks=[keep])
     return home
 
 

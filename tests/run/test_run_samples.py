@@ -19,7 +19,7 @@ Tiny = Callable[..., Config]
 def seen_by_callbacks(config: Config) -> list[dict[str, Any]]:
     """The records of a run as its last callback sees them."""
     records: list[dict[str, Any]] = []
-    run.train(config, events=[lambda trainer, record: records.append(record)])
+    run.train(config, callbacks=[lambda trainer, record: records.append(record)])
     return records
 
 

@@ -64,7 +64,7 @@ def test_signal_costs_a_finished_step_or_the_path(
     folder, save = tmp_path / "run", {"trainer.save_every": save_every}
     with monkeypatch.context() as patch:
         events = interrupt_at(patch, moment, number)
-        stopped = run.train(tiny(folder, save), events=events)
+        stopped = run.train(tiny(folder, save), callbacks=events)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     step = stopped.progress.step
     assert stopped.stopped == signal.Signals(number).name
@@ -116,7 +116,7 @@ def stuck(trainer, record):
         while True:
             time.sleep(0.1)
 
-run.train(config.parse([f"--config={sys.argv[1]}"]), events=[stuck])
+run.train(config.parse([f"--config={sys.argv[1]}"]), callbacks=[stuck])
 """
 
 

@@ -31,7 +31,7 @@ def stations(request: Any, tmp_path_factory: pytest.TempPathFactory, tiny: Any) 
         assert trainer.batches.epoch == EPOCH
         shutil.copytree(home / "whole", home / str(record["step"]))
 
-    run.train(tiny(home / "whole", STATEFUL | {"model.cell": request.param, "trainer.save_every": 1}), events=[keep])
+    run.train(tiny(home / "whole", STATEFUL | {"model.cell": request.param, "trainer.save_every": 1}), callbacks=[keep])
     return home
 
 

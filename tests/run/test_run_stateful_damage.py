@@ -19,7 +19,7 @@ from mingpt.core.atomic_io import sha256
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.data.splits import split
-from mingpt.inference.evaluate import carried_loss
+from mingpt.inference.evaluate import stateful_loss
 from mingpt.runs import checkpoint, run
 from mingpt.runs.checkpoint import CARRIED, MANIFEST
 
@@ -100,7 +100,7 @@ def changed(carried: dict[str, torch.Tensor], name: str, value: torch.Tensor | N
 )
 def test_state_of_another_shape_is_taken(copy: Path, newest: Path, name: str, value: Any, message: str) -> None:
     forge(newest, safetensors.torch.save(changed(checkpoint.read(newest).carried, name, value)))
-    with pytest.raises(CheckpointError, match=f"another run's carried state: {message}") as refused:
+    with pytest.raises(CheckpointError, match=f"another run's recurrent state: {message}") as refused:
         run.train(on(copy, max_iters=6))
     assert refused.value.exit_code == 4
 
@@ -108,7 +108,7 @@ def test_state_of_another_shape_is_taken(copy: Path, newest: Path, name: str, va
 def test_state_that_was_never_saved_is_taken_for_an_empty_one(copy: Path, newest: Path) -> None:
     forge(newest, None)
     assert checkpoint.read(newest).carried == {}
-    with pytest.raises(CheckpointError, match=r"carried state: 0/0\.0 is missing there"):
+    with pytest.raises(CheckpointError, match=r"recurrent state: 0/0\.0 is missing there"):
         run.train(on(copy, max_iters=6))
     assert run.load(copy, device="cpu").progress.step == 4  # whoever doesn't train needs none
 
@@ -132,7 +132,7 @@ def test_carrying_can_be_switched_off_on_the_way_and_not_on(copy: Path) -> None:
     run.train(dataclasses.replace(off, trainer=dataclasses.replace(off.trainer, resume_changed=True)))
     back = on(copy, max_iters=8, resume_changed=True)
     back = dataclasses.replace(back, data=dataclasses.replace(back.data, stateful=True))
-    with pytest.raises(CheckpointError, match="carried state"):
+    with pytest.raises(CheckpointError, match="recurrent state"):
         run.train(back)
 
 
@@ -141,7 +141,7 @@ def test_carried_state_is_not_judged_or_a_run_without_it_is(saved: Path, tmp_pat
     *earlier, last = read_lines(saved / "metrics.jsonl")
     text = Path(done.config.data.path).read_text(encoding="utf-8")
     ids = split(text, done.tokenizer, block_size=8, val_fraction=0.1).held_out
-    assert last["val_loss_carried"] == carried_loss(done.model, ids)
+    assert last["val_loss_carried"] == stateful_loss(done.model, ids)
     assert last["val_loss"] == done.evaluate().nats != last["val_loss_carried"]
     assert not any("val_loss_carried" in record for record in earlier)
     console = Console(file=io.StringIO(), width=200)

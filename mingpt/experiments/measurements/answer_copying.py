@@ -10,7 +10,7 @@ from mingpt.core.run_files.records import read_run
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measurements.context_length import last_runs
-from mingpt.inference.causality import influence, leaks
+from mingpt.inference.causality import dependency_map, future_dependencies
 from mingpt.report.fonts import plain
 from mingpt.report.heatmaps import influence_square, token_name
 from mingpt.report.palette import Palette
@@ -65,11 +65,11 @@ def _leaks(lab: Lab) -> list[Row]:
     rows = []
     for cell, trained, corpus in last_runs(lab):
         ids = corpus.data.held_out[: min(SHOWN, trained.model.config.block_size)]
-        map_ = influence(trained.model, torch.from_numpy(ids.astype("int64")))
+        map_ = dependency_map(trained.model, torch.from_numpy(ids.astype("int64")))
         for output, moved in enumerate(map_.tolist()):
             where = {"arm": cell.arm, "seed": cell.seed, "output": output}
             token = trained.tokenizer.decode(ids[output : output + 1].tolist())
-            later = sum(i == output for i, _ in leaks(map_))
+            later = sum(i == output for i, _ in future_dependencies(map_))
             rows.append(
                 {**where, "token": token, "later_inputs": later, "moved": [float(f"{each:.3g}") for each in moved]}
             )

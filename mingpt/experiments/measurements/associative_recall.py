@@ -100,7 +100,7 @@ def taught(settings: dict[str, Any], size: Size, distance: int, seed: int, rate:
         model.fit(torch.cat(answered).numpy())
         return model, 1
     how = TrainerConfig(**of_group("trainer", TASK, max_iters=size.steps, batch_size=size.batch, learning_rate=rate))
-    trainer = Trainer(how, model, batches, seed=seed, device=pick_device("auto"), events=[Until()])
+    trainer = Trainer(how, model, batches, seed=seed, device=pick_device("auto"), callbacks=[Until()])
     with suppress(NotFiniteError):  # it is judged as it then is
         trainer.run()
     return model, trainer.progress.step

@@ -13,7 +13,7 @@ from torch import Tensor
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.data.dataset import Corpus, prepare
 from mingpt.experiments.base import Cell, Lab, Measurement, Row
-from mingpt.inference.evaluate import held_out_loss
+from mingpt.inference.evaluate import validation_loss
 from mingpt.model import build
 from mingpt.models.base import LanguageModel
 from mingpt.report.figure_layout import log_ticks
@@ -50,7 +50,9 @@ def _extrapolation(lab: Lab) -> list[Row]:
     for cell, trained, corpus in last_runs(lab):
         size = trained.model.config.block_size
         for times in TIMES:
-            loss = held_out_loss(longer(trained, times * size), corpus.data.held_out, trained.tokenizer, at_most=TOKENS)
+            loss = validation_loss(
+                longer(trained, times * size), corpus.data.held_out, trained.tokenizer, at_most=TOKENS
+            )
             rows.append({"arm": cell.arm, "seed": cell.seed, "trained": size, "block": times * size, "nats": loss.nats})
     return rows
 

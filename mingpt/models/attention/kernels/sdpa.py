@@ -32,7 +32,7 @@ class Sdpa(Kernel):
         is_causal = causal and need.full_sequence and need.bias is None
         attention = F.scaled_dot_product_attention
         if need.dropout_p and need.device.type == "cpu":  # sdpa takes no generator
-            attention = partial(utils.drawing, attention)
+            attention = partial(utils.draw_with_generator, attention)
         output = attention(
             q,
             k,
