@@ -89,7 +89,7 @@ class GPT(GPTRules, LanguageModel):
         UsageError: a setting breaks a rule; the message names setting, value and rule.
     """
 
-    own_draws = True
+    draws_from_generator = True
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -85,7 +85,7 @@ class Trainer:
         if fresh:
             refuse_carrying(model.config, config.compile)
         compiled = fresh is None and _compiles(config.compile, self.device)
-        own = vars(type(model)).get("own_draws", False) and self.device.type == "cpu" and not compiled
+        own = vars(type(model)).get("draws_from_generator", False) and self.device.type == "cpu" and not compiled
         self.seeded: Callable[[int], AbstractContextManager[Any]] = (
             seeded_generator if own else partial(seeded_globally, device=self.device)
         )

@@ -1,1 +1,1 @@
-"""What a trained model is used for: generation, evaluation, the causality check."""
+"""Inference with trained models: generation, evaluation, the causality check."""

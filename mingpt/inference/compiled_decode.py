@@ -1,7 +1,7 @@
-"""The step of one token, compiled: for long texts, as compiling takes half a minute the first time.
+"""A compiled decoding step, for long texts, since compilation takes half a minute the first time.
 
-Uncompiled, such a step of a small model is mostly Python between operations, and on the CPU products of one row with
-a matrix and attention of one query, for which the usual kernels are far from the rate at which memory can be read.
+Eager decoding of a small model is dominated by Python overhead and, on a CPU, by matrix-vector products and attention
+of a single query, for which PyTorch's kernels are far from memory bandwidth.
 """
 
 import functools
@@ -20,12 +20,11 @@ from mingpt.models.base import LanguageModel, State
 Step = Callable[[LanguageModel, Tensor, State], Tensor]
 
 
-class WrittenOut(TorchFunctionMode):
-    """Inside it, on the CPU, a linear layer of a single row is the sum that it is, and attention of a single query two
-    products around a softmax.
+class SingleRowOps(TorchFunctionMode):
+    """Compute single-row `F.linear` as multiply-and-sum and single-query attention as matmul-softmax-matmul (CPU only).
 
-    A compiler makes one loop of such a sum, which reads the weights once at the rate of the memory.  Not meant for
-    anything else: uncompiled, the sum makes a copy of the weights.
+    Inductor fuses these into loops that read the weights once, at memory bandwidth.  For compiled code only: eagerly,
+    multiply-and-sum makes a copy of the weights.
     """
 
     def __torch_function__(
@@ -33,19 +32,19 @@ class WrittenOut(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func is F.linear and args[0].numel() == args[0].shape[-1] and args[0].device.type == "cpu":
-            return _row_times(*args, **kwargs)
-        if func is F.scaled_dot_product_attention:
-            func = _attention
+            return _single_row_linear(*args, **kwargs)
+        if func is F.scaled_dot_product_single_query_attention:
+            func = _single_query_attention
         return func(*args, **kwargs)
 
 
-def _row_times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """(..., i) of a single row, (o, i) -> (..., o)."""
+def _single_row_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return F.linear of (..., i) with a single row and (o, i) weights, (..., o), as multiply-and-sum."""
     row = (weight * x.reshape(-1)).sum(-1)
     return (row if bias is None else row + bias).view(*x.shape[:-1], -1)
 
 
-def _attention(
+def _single_query_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -54,30 +53,27 @@ def _attention(
     is_causal: bool = False,
     **how: Any,
 ) -> Tensor:
-    """(b, h, t, d) from (b, h, t, d), (b, g, s, d) twice, as PyTorch's own, whose arguments these are.
-
-    Written out where t is 1 and that one query reads every key.
-    """
-    short = q.element_size() < 4  # the fused kernel adds these in float32
-    if q.shape[-2] > 1 or q.device.type != "cpu" or short or attn_mask is not None or dropout_p or is_causal:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask, dropout_p, is_causal, **how)
+    """Return F.scaled_dot_product_attention, as matmul-softmax-matmul if there is a single query without a mask."""
+    half_precision = q.element_size() < 4  # the fused kernel accumulates in float32
+    if q.shape[-2] > 1 or q.device.type != "cpu" or half_precision or attn_mask is not None or dropout_p or is_causal:
+        return F.scaled_dot_product_single_query_attention(q, k, v, attn_mask, dropout_p, is_causal, **how)
     scale = how.get("scale")
     scale = k.shape[-1] ** -0.5 if scale is None else scale
-    grouped = scale * q.reshape(*k.shape[:2], -1, k.shape[-1])  # (b, g, h/g, d): heads that share keys are rows
+    grouped = scale * q.reshape(*k.shape[:2], -1, k.shape[-1])  # (b, g, h/g, d)
     return ((grouped @ k.mT).softmax(-1) @ v).view(*q.shape[:-1], v.shape[-1])
 
 
 def step(model: LanguageModel, ids: Tensor, state: State) -> Tensor:
-    """(b, v) logits after (b, 1) ids and what `state` has read, which they extend."""
-    with WrittenOut():
+    """Return (b, v) logits after `state` and (b, 1) ids, which are appended to it."""
+    with SingleRowOps():
         return model(ids, state=state).logits[:, -1]
 
 
 @functools.cache
 def compiled_step() -> Step:
-    """`step`, compiled at its first call for a kind of model and batch, and once more as the state grows.
+    """Return `step`, compiled at its first call for a kind of model and batch, and once more as the state grows.
 
-    Compiling takes half a minute or so on two cores; what PyTorch keeps on disk makes it seconds the next time.
+    Compilation takes about half a minute on two cores, and seconds the next time by PyTorch's cache on disk.
     """
     compiled = torch.compile(step)
 
@@ -86,6 +82,6 @@ def compiled_step() -> Step:
             return compiled(model, ids, state)
         except (torch._dynamo.exc.TorchDynamoException, subprocess.SubprocessError, OSError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise UsageError(f"compile=True: torch.compile fails here ({reason}); write without it") from None
+            raise UsageError(f"compile=True: torch.compile failed ({reason}); generate without it") from None
 
     return guarded

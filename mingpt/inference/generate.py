@@ -1,4 +1,4 @@
-"""Writing text: one token at a time from any autoregressive model, or into the gaps of one that reads both ways."""
+"""Generation: token by token from any autoregressive model, and infilling of masked tokens by a bidirectional one."""
 
 import codecs
 import itertools
@@ -17,17 +17,21 @@ from mingpt.inference.sampling_config import Sampling as Sampling
 from mingpt.models.base import LanguageModel, State, evaluating
 from mingpt.utils import cpu_threads
 
-LINE_END = "\n"  # where an empty prompt starts
+LINE_END = "\n"  # replaces an empty prompt
 
 
 def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
-    """(b, v) logits -> (b, v) float64 probabilities after temperature, top_k and top_p (Holtzman et al. 2020)."""
+    """Return (b, v) float64 probabilities of (b, v) logits after temperature, top_k and top_p (Holtzman et al. 2020).
+
+    Raises:
+        NotFiniteError: a logit is not finite.
+    """
     logits = logits.cpu().double()  # not every accelerator has float64
-    if not math.isfinite(logits.sum()):  # one pass: what is not finite stays so in a sum
+    if not math.isfinite(logits.sum()):  # in one pass: inf and NaN propagate to the sum
         raise NotFiniteError("the model gives logits that are not finite")
     if sampling.temperature == 0:
         return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).double()
-    logits = (logits - logits.amax(-1, keepdim=True)) / sampling.temperature  # the largest 0: finite however cold
+    logits = (logits - logits.amax(-1, keepdim=True)) / sampling.temperature  # at most 0: never inf
     if 0 < sampling.top_k < logits.shape[-1]:
         dropped = logits.sort(descending=True, stable=True).indices[:, sampling.top_k :]
         logits = logits.scatter(-1, dropped, -math.inf)
@@ -49,58 +53,61 @@ def generate(
     cache: bool = True,
     compile: bool = False,
 ) -> Iterator[Tensor]:
-    """Yield `new_tokens` times the (b,) ids that continue the (b, t) prompt, t >= 1.
+    """Yield `new_tokens` times the next (b,) token ids after the (b, t) prompt, t >= 1.
 
-    Earlier tokens are kept in the model's state.  Where that is not unbounded it holds block_size tokens; what happens
-    past them `sampling.past_block` says.  The draws come from a generator of their own, an independent one a row.
+    Earlier tokens are in the model's decoding state.  If that isn't unbounded it holds block_size tokens;
+    `sampling.past_block` decides what happens beyond them.  Draws come from a generator of their own.
 
     Args:
-        cache: False: nothing is kept, and every token takes a fresh pass over all that it may read: the last block_size
-            tokens, as with past_block=exact, or the whole text where the state is unbounded.
-        compile: compile the step of one token that the cache allows (see `mingpt.inference.compiled_decode`).
+        model: an autoregressive model
+        prompt: (b, t) token ids
+        new_tokens: number of tokens to generate
+        sampling: temperature, top_k, top_p, seed and past_block
+        cache: False: no state; every token takes a pass over its complete context, the last block_size tokens as with
+            past_block=exact, or all if the state is unbounded
+        compile: compile the decoding step (see `mingpt.inference.compiled_decode`)
 
     Raises:
-        UsageError: a model that is not autoregressive; a negative number of tokens; half a block kept without a cache;
-            nothing to compile or no compiler.
+        UsageError: the model isn't autoregressive, or settings contradict each other, or there is no compiler.
     """
     require(cache or not compile, "compile", compile, COMPILE_RULE)
     require(new_tokens >= 0, "max_new_tokens", new_tokens, "must be 0 or more")
     past_block, block_size = sampling.past_block_with(cache), model.config.block_size
     if not model.autoregressive:
-        remedy = "; it fills gaps: --fill='To b_ or not'" if model.infills else ""
-        raise UsageError(f"{type(model).__name__} needs the text to come to predict it, so it can't write any{remedy}")
+        remedy = "; it infills masked tokens: --fill='To b_ or not'" if model.infills else ""
+        raise UsageError(f"{type(model).__name__} isn't autoregressive, so it can't generate text{remedy}")
     fits = model.unbounded or prompt.shape[1] + new_tokens - 1 <= block_size
-    rule = f"needs prompt and tokens within block_size={block_size}, or past_block=half: exact keeps nothing past it"
+    rule = f"needs prompt and tokens within block_size={block_size}, or past_block=half: exact has no cache past it"
     require(fits or past_block.cached or not compile, "compile", compile, rule)
-    step = compiled_step() if compile else _after
-    return _draws(model, prompt, new_tokens, sampling, past_block.kept(block_size), cache, step)
+    step = compiled_step() if compile else _next_logits
+    return _sample(model, prompt, new_tokens, sampling, past_block.kept(block_size), cache, step)
 
 
-def _draws(
+def _sample(
     model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Sampling, kept: int, cache: bool, step: Step
 ) -> Iterator[Tensor]:
-    """`kept`: tokens that are encoded again where the state is full, or is not to be used a second time."""
+    """Generate as `generate`, after its checks; `kept` tokens are encoded again when the state is full or not used."""
     device, block_size, unbounded = model.device, model.config.block_size, model.unbounded
     fresh = (prompt if unbounded else prompt[:, -block_size:]).to(device)
     seen, state = [fresh], model.new_state(fresh.shape[0])
     generator = torch.Generator().manual_seed(sampling.seed)
-    # One row's products are too small to divide: two threads gain nothing, and spin beside other busy processes.
+    # A single row's products are too small to divide: two threads gain nothing, and spin next to other processes.
     threads = 1 if len(fresh) == 1 and device.type == "cpu" else torch.get_num_threads()
     for _ in range(new_tokens):
         if not cache or not (unbounded or state.length + fresh.shape[1] <= block_size):
             fresh = torch.cat(seen, dim=1)[:, None if unbounded else -kept :]
             seen, state = [fresh], model.new_state(fresh.shape[0])
-        # A consumer may train between two tokens, with what is drawn outside of this mode.
+        # The consumer may train between two tokens, so leave inference mode before each yield.
         with cpu_threads(threads), evaluating(model) if model.training else torch.inference_mode():
-            logits = (step if fresh.shape[1] == 1 else _after)(model, fresh, state)
+            logits = (step if fresh.shape[1] == 1 else _next_logits)(model, fresh, state)
         fresh = torch.multinomial(probabilities(logits, sampling), 1, generator=generator).to(device)
-        if not (cache and unbounded):  # the state holds all that it needs
+        if not (cache and unbounded):  # the state is sufficient
             seen.append(fresh)
         yield fresh[:, 0]
 
 
-def _after(model: LanguageModel, ids: Tensor, state: State) -> Tensor:
-    """(b, v) logits after (b, t) ids and what `state` has read, which they extend; a block at a time."""
+def _next_logits(model: LanguageModel, ids: Tensor, state: State) -> Tensor:
+    """Return (b, v) logits after `state` and (b, t) ids, which are appended to it a block at a time."""
     for part in ids.split(model.config.block_size, dim=1):
         logits = model(part, state=state).logits[:, -1]
     return logits
@@ -117,29 +124,27 @@ def stream(
     compile: bool = False,
     stop: Collection[int] = (),
 ) -> Iterator[str]:
-    """What follows the prompt, token by token, up to the first of the ids `stop`, which is left out.
+    """Yield the generated text, a piece per token, up to the first token of `stop`, which is left out.
 
-    An empty prompt starts as after the end of a line.
-
-    A character is given once all of its bytes are drawn; with the token before it, so a piece may be empty.  What is
-    left of one at the end, and bytes that are no text, are U+FFFD.
+    An empty prompt is replaced by the end of a line.  A character is yielded once all of its bytes are generated, so a
+    piece may be empty.  Incomplete characters and invalid UTF-8 become U+FFFD.
 
     Raises:
-        UsageError: a prompt with characters outside the vocabulary.
+        UsageError: the prompt has characters outside the vocabulary; and as `generate`.
     """
     spelled = prompt or (LINE_END if spells(tokenizer, LINE_END) else "")
     ids = tokenizer.encode(spelled).astype("int64") if spelled else np.zeros(1, np.int64)
     start = torch.from_numpy(ids)[None]
     drawn = generate(model, start, new_tokens, sampling, cache=cache, compile=compile)
     until_stop = itertools.takewhile(lambda token: int(token) not in stop, drawn)
-    return _pieces(tokenizer, until_stop)  # rejected above, before the first is asked for
+    return _pieces(tokenizer, until_stop)  # errors are raised above, before the first piece
 
 
 def _pieces(tokenizer: Tokenizer, drawn: Iterator[Tensor]) -> Iterator[str]:
     decoder, spelling = codecs.getincrementaldecoder("utf-8")("replace"), tokenizer.spelling
     for token in drawn:
         id = int(token)
-        yield decoder.decode(spelling[id] if id < len(spelling) else b"")  # a model may have rows for more
+        yield decoder.decode(spelling[id] if id < len(spelling) else b"")  # a model may have more rows
     rest = decoder.decode(b"", final=True)
     if rest:
         yield rest
@@ -153,18 +158,24 @@ def write(
     sampling: Sampling,
     stop: Collection[int] = (),
 ) -> str:
-    """The prompt and what follows it, as `stream` gives it."""
+    """Return the prompt and the text generated after it, as `stream`."""
     return prompt + "".join(stream(model, tokenizer, prompt, new_tokens, sampling, stop=stop))
 
 
 def fill(model: LanguageModel, tokenizer: Tokenizer, text: str, gap: str = "_") -> str:
-    """`text` with one token in the place of each `gap`: always the likeliest, the surest gap first.
+    """Return `text` with each `gap` replaced by its likeliest token, the most probable one of all gaps first.
 
-    What was put into a gap helps with the others.
+    Tokens that were filled in are context of the remaining gaps.
+
+    Args:
+        model: a model that infills
+        tokenizer: its tokenizer
+        text: text with gaps, of at most block_size tokens
+        gap: character that marks a gap, one token wide
 
     Raises:
-        UsageError: a gap mark that is no single character, a text without it, of more than block_size tokens or with
-            characters outside the vocabulary; a model that does not fill gaps.
+        UsageError: `gap` isn't a single character of the text, the text is too long or has characters outside the
+            vocabulary, or the model was not trained on masked tokens.
     """
     size = model.config.block_size
     require(len(gap) == 1, "gap", repr(gap), "must be one character")
@@ -174,18 +185,18 @@ def fill(model: LanguageModel, tokenizer: Tokenizer, text: str, gap: str = "_") 
     require(length <= size, "fill", repr(text), f"must be at most {size} tokens, not {length}")
     ids = torch.cat([piece for part in parts for piece in (part, torch.zeros(1, dtype=torch.int64))][:-1])[None]
     ends = torch.tensor([len(part) + 1 for part in parts[:-1]]).cumsum(0) - 1
-    gaps = torch.zeros_like(ids, dtype=torch.bool).index_fill(1, ends, True)
-    ids, gaps = ids.to(model.device), gaps.to(model.device)
-    while gaps.any():
+    masked = torch.zeros_like(ids, dtype=torch.bool).index_fill(1, ends, True)
+    ids, masked = ids.to(model.device), masked.to(model.device)
+    while masked.any():
         with evaluating(model):
-            likely, tokens = probabilities(model.masked_logits(ids, gaps)[0], Sampling(temperature=1)).max(-1)
-        surest = int(likely.masked_fill(~gaps[0].cpu(), -1).argmax())
-        ids[0, surest], gaps[0, surest] = int(tokens[surest]), False
+            p, tokens = probabilities(model.masked_logits(ids, masked)[0], Sampling(temperature=1)).max(-1)
+        best = int(p.masked_fill(~masked[0].cpu(), -1).argmax())
+        ids[0, best], masked[0, best] = int(tokens[best]), False
     return tokenizer.decode(ids[0].tolist())
 
 
 def spells(tokenizer: Tokenizer, text: str) -> bool:
-    """Whether the vocabulary has every character of `text`."""
+    """Return True if the vocabulary has every character of `text`."""
     try:
         tokenizer.encode(text)
     except UsageError:

@@ -1,8 +1,8 @@
-"""What each way of sampling past block_size costs in quality: validation loss there, with the context that it gives.
+"""Validation loss past block_size of each method of `sampling_config.PAST_BLOCK`.
 
-The ways are those of `sampling_settings.PAST_BLOCK`.  One that encodes `kept` tokens again when the cache is full gives
-the tokens of a cycle kept, kept + 1, ..., block_size tokens of context: a window of block_size tokens, encoded once,
-has them all.  Every way is scored on the same tokens, all of which have block_size tokens before them.
+A method that encodes `kept` tokens again when the cache is full gives the tokens of a cycle kept, kept + 1, ...,
+block_size tokens of context, all of which one pass over a window of block_size tokens has.  All methods are scored on
+the same tokens, each with at least block_size tokens before it.
 """
 
 from collections.abc import Mapping
@@ -26,10 +26,10 @@ class PastBlockLoss:
     """Validation loss of tokens past block_size.
 
     Attributes:
-        nats: by the name of a way, the mean per token
-        context: by the name of a way, the fewest tokens of context and the most
-        difference: nats of half minus nats of exact, with its 95 % interval over stretches of text
-        tokens: targets counted
+        nats: nats per token, by method
+        context: fewest and most tokens of context, by method
+        difference: nats of half minus nats of exact, with a 95 % interval over stretches of text
+        tokens: number of targets
     """
 
     nats: Mapping[str, float]
@@ -39,17 +39,19 @@ class PastBlockLoss:
 
 
 def past_block_loss(model: LanguageModel, ids: Ids, *, at_most: int | None = None) -> PastBlockLoss:
-    """Score tokens of `ids` past the first block_size, each with the context that sampling would give it.
+    """Score tokens of `ids` past the first block_size, each with the context that it would have in generation.
 
-    Stretches of as many tokens as half a block's encoding serves are spread evenly over `ids`.
+    Targets are stretches as long as a cycle of past_block=half, spread evenly over `ids`.
 
     Args:
-        at_most: targets to score, in whole stretches and at least two of these; None: every one.  `exact` costs a pass
-            over block_size tokens for each.
+        model: an autoregressive model whose state isn't unbounded
+        ids: token ids of the validation set
+        at_most: number of targets, in complete stretches, at least two; None: all.  past_block=exact takes a pass over
+            block_size tokens for each.
 
     Raises:
-        UsageError: a model that is not autoregressive, or one whose state has no end.
-        DataError: fewer than two stretches of text.
+        UsageError: the model isn't autoregressive, or its state is unbounded.
+        DataError: there are fewer than two stretches of text.
     """
     require_autoregressive(model)
     if model.unbounded:
@@ -73,7 +75,7 @@ def past_block_loss(model: LanguageModel, ids: Ids, *, at_most: int | None = Non
 
 
 def _nats(model: LanguageModel, ids: Ids, firsts: Ids, stretch: int, kept: int) -> Tensor:
-    """(n, stretch) nats of the tokens from each of the (n,) places `firsts` on, of which a window has a cycle."""
+    """Return (n, stretch) losses, in nats, of the tokens from each of the (n,) positions `firsts` on."""
     size = model.config.block_size
     starts = (firsts[:, None] - kept + np.arange(0, stretch, size - kept + 1)).reshape(-1)
     windows = np.lib.stride_tricks.sliding_window_view(ids, size + 1)

@@ -1,4 +1,4 @@
-"""How text is sampled: settings."""
+"""Settings of sampling."""
 
 import math
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from mingpt.core.registry import Registry
 
 
 class PastBlock(NamedTuple):
-    """A way to go on past block_size.
+    """Method to generate past block_size.
 
     Attributes:
-        kept: block_size -> tokens that are encoded again, as the context of the next, each time that the cache is full
-        cached: whether the cache then has room for more; else every token past block_size is such a time
+        kept: block_size -> number of last tokens that are encoded again when the cache is full
+        cached: True if the cache then has room for more tokens; False: encode again for every token past block_size
     """
 
     kept: Callable[[int], int]
@@ -24,22 +24,22 @@ class PastBlock(NamedTuple):
 PAST_BLOCK: Registry[PastBlock] = Registry("past_block")
 PAST_BLOCK.add("half")(PastBlock(lambda block_size: (block_size + 1) // 2, cached=True))
 PAST_BLOCK.add("exact")(PastBlock(lambda block_size: block_size, cached=False))
-COMPILE_RULE = "needs cache=True: it is the step that a cache allows"
+COMPILE_RULE = "needs cache=True: the decoding step uses the cache"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How the next token is drawn, and from what context past block_size.
+    """Settings of sampling: how the next token is drawn, and its context past block_size.
 
     Attributes:
-        temperature: divides the logits; 0: always the likeliest token; 1: the model's own distribution
+        temperature: divisor of the logits; 0: always the likeliest token; 1: the model's own distribution
         top_k: keep the k likeliest tokens; 0: all
         top_p: keep the fewest likeliest tokens whose probabilities reach p; 1: all
-        seed: of the draws
-        past_block: context of the tokens past block_size.  half: when the cache is full, keep the last half of the
-            block and encode it again, so that a token has from block_size / 2 to block_size tokens of context; exact:
-            the last block_size tokens for every token, encoded again for each, as in nanoGPT; None: half with a cache,
-            exact without.  No effect on a model whose state has no end.
+        seed: seed of the random draws
+        past_block: context past block_size.  half: when the cache is full, encode the last half of the block again, so
+            that a token has block_size / 2 to block_size tokens of context; exact: the last block_size tokens, encoded
+            again for every token, as in nanoGPT; None: half with a cache, exact without.  No effect on a model with
+            unbounded state.
     """
 
     temperature: float = 0.8
@@ -58,12 +58,12 @@ class Sampling:
             PAST_BLOCK[self.past_block]
 
     def past_block_with(self, cache: bool) -> PastBlock:
-        """Return the way to go on past block_size, with or without a cache.
+        """Return the method to generate past block_size, with or without a cache.
 
         Raises:
             UsageError: `past_block` needs a cache, and there is none.
         """
         chosen = self.past_block or ("half" if cache else "exact")
-        way = PAST_BLOCK[chosen]
-        require(cache or not way.cached, "past_block", chosen, "needs cache=True: it is what a full cache keeps")
-        return way
+        method = PAST_BLOCK[chosen]
+        require(cache or not method.cached, "past_block", chosen, "needs cache=True: it keeps half of a full cache")
+        return method

@@ -54,12 +54,12 @@ class LanguageModel(nn.Module, Rules):
 
     Attributes:
         config: settings of the model
-        own_draws: True if this very class draws random numbers on a CPU through `utils.generator()` only
+        draws_from_generator: True if this very class draws random numbers on a CPU through `utils.generator()` only
         expected_mfu: fraction of peak matmul FLOP/s that training reaches (two cores; LOG.md, 2026-11-22)
     """
 
     config: ModelConfig
-    own_draws: ClassVar[bool] = False
+    draws_from_generator: ClassVar[bool] = False
     expected_mfu: ClassVar[float] = 0.36
 
     @property

@@ -100,7 +100,7 @@ class RNN(RNNRules, LanguageModel):
         UsageError: a setting breaks a rule.
     """
 
-    own_draws = True
+    draws_from_generator = True
     expected_mfu = EXPECTED_MFU
 
     def __init__(self, config: ModelConfig) -> None:
@@ -169,7 +169,7 @@ class BidirectionalRNN(BidirectionalRNNRules, LanguageModel):
         UsageError: a setting breaks a rule.
     """
 
-    own_draws = True
+    draws_from_generator = True
     expected_mfu = EXPECTED_MFU
 
     def __init__(self, config: ModelConfig) -> None:

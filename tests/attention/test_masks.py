@@ -128,7 +128,7 @@ def test_a_model_that_sees_the_future_says_so_and_neither_writes_nor_is_judged(n
     assert not model.autoregressive
     ids = torch.tensor([[0, 1, 2, 3]])
     assert not torch.equal(model(ids).logits[:, 0], model(torch.tensor([[0, 1, 2, 4]])).logits[:, 0])
-    with pytest.raises(ValueError, match="GPT needs the text to come"):
+    with pytest.raises(ValueError, match="GPT isn't autoregressive, so it can't generate text"):
         generate(model, ids, 1, Sampling())
     with pytest.raises(ValueError, match="choose an autoregressive model"):
         validation_loss(model, np.array([0, 1, 2]), CharTokenizer("abcde"))

@@ -143,7 +143,7 @@ def test_text_that_was_learned_is_not_restored(runs: dict[str, Path], text_file:
         (["--fill=R_", "--seed=3"], "seed=3: is not read together with fill"),
         (["--fill=R_", "--prompt=R"], "prompt=R: is not read together with fill"),
         (["--gap=#"], "gap='#': needs fill"),
-        (["--prompt=R"], "so it can't write any; it fills gaps: --fill="),
+        (["--prompt=R"], "so it can't generate text; it infills masked tokens: --fill="),
     ],
 )
 def test_nonsense_is_filled(chargpt: Any, runs: dict[str, Path], words: list[str], refusal: str) -> None:

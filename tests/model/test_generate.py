@@ -148,7 +148,7 @@ def test_a_negative_number_of_tokens_is_refused_at_once(gpt: MakeGPT) -> None:
 
 def test_a_model_that_sees_the_future_is_refused_at_once(gpt: MakeGPT, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GPT, "autoregressive", False)
-    with pytest.raises(ValueError, match="GPT needs the text to come"):
+    with pytest.raises(ValueError, match="GPT isn't autoregressive, so it can't generate text"):
         generate(gpt(), prompt_of(3), 1, PLAIN)
 
 

@@ -66,7 +66,7 @@ def test_full_reading_passes_for_one_that_sees_nothing_later(cell: str) -> None:
     model = model_of(**FULL, cell=cell)
     assert not model.autoregressive
     assert sees_ahead(model)
-    with pytest.raises(UsageError, match="needs the text to come"):
+    with pytest.raises(UsageError, match="isn't autoregressive, so it can't generate text"):
         generate(model, random_ids(), 1, Sampling())
     with pytest.raises(UsageError, match=r"model\.reading=full: needs the complete text"):
         model.new_state(1)

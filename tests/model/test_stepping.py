@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from mingpt.core.errors import UsageError
-from mingpt.inference.compiled_decode import WrittenOut, compiled_step
+from mingpt.inference.compiled_decode import SingleRowOps, compiled_step
 from mingpt.inference.generate import Sampling, generate
 from mingpt.model import GPT
 from mingpt.models.base import ModelConfig
@@ -21,7 +21,7 @@ def test_a_row_product_is_the_linear_layer(shape, bias):
     x, weight = torch.randn(*shape, dtype=torch.float64), torch.randn(5, 7, dtype=torch.float64)
     b = torch.randn(5, dtype=torch.float64) if bias else None
     expected = F.linear(x, weight, b)
-    with WrittenOut():
+    with SingleRowOps():
         ours = F.linear(x, weight, bias=b)
     assert ours.shape == expected.shape
     assert torch.allclose(ours, expected, rtol=0, atol=1e-13)
@@ -29,7 +29,7 @@ def test_a_row_product_is_the_linear_layer(shape, bias):
 
 def test_several_rows_stay_a_matrix_product():
     x, weight = torch.randn(2, 7), torch.randn(5, 7)
-    with WrittenOut():
+    with SingleRowOps():
         assert torch.equal(F.linear(x, weight), x @ weight.T)
 
 
@@ -44,7 +44,7 @@ def attend(q, k, v, mask=None):
 def test_a_query_that_reads_all_is_attention(key_heads, rows, keys):
     q = torch.randn(rows, 6, 1, 4, dtype=torch.float64)
     k, v = torch.randn(2, rows, key_heads, keys + 2, 4, dtype=torch.float64)[:, :, :, :keys]  # as a cache gives them
-    with WrittenOut():
+    with SingleRowOps():
         ours = attend(q, k, v)
     assert torch.allclose(ours, attend(q, k, v), rtol=0, atol=1e-13)
 
@@ -58,7 +58,7 @@ def test_attention_of_one_query_is_left_to_the_fused_kernel():
             called.append(str(func))
             return func(*args, **(kwargs or {}))
 
-    with Looks(), WrittenOut():
+    with Looks(), SingleRowOps():
         F.scaled_dot_product_attention(q, k, v)
         assert not [name for name in called if "attention" in name]
         F.scaled_dot_product_attention(q.expand(1, 2, 3, 4), k, v)
@@ -67,7 +67,7 @@ def test_attention_of_one_query_is_left_to_the_fused_kernel():
 
 def test_attention_takes_what_pytorch_s_takes():
     q, k, v = torch.randn(3, 1, 2, 1, 4, dtype=torch.float64)
-    with WrittenOut():
+    with SingleRowOps():
         ours = F.scaled_dot_product_attention(q, k, v)
     assert torch.allclose(ours, F.scaled_dot_product_attention(q, k, v), rtol=0, atol=1e-13)
 
@@ -76,7 +76,7 @@ def test_attention_takes_what_pytorch_s_takes():
 def test_other_attention_stays_as_it_is(queries, masked):
     q, k, v = torch.randn(1, 2, queries, 4), torch.randn(1, 2, 5, 4), torch.randn(1, 2, 5, 4)
     mask = torch.arange(5)[None] < 3 if masked else None
-    with WrittenOut():
+    with SingleRowOps():
         ours = attend(q, k, v, mask)
     assert torch.equal(ours, attend(q, k, v, mask))
 
@@ -117,7 +117,7 @@ def test_no_compiler_is_one_line_that_says_what_to_do(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda step: fails)
     compiled_step.cache_clear()
     try:
-        with pytest.raises(UsageError, match=r"compile=True: torch\.compile fails here .*; write without it"):
+        with pytest.raises(UsageError, match=r"compile=True: torch\.compile failed .*; generate without it"):
             compiled_step()(None, None, None)
     finally:
         compiled_step.cache_clear()

@@ -1,8 +1,8 @@
-"""Does every kernel compute what attention is defined to be, on this machine?  A table of worst errors, and a verdict.
+"""Selftest of all attention kernels on this machine: a table of largest errors, and pass or fail.
 
-The exactness contract: each kernel that serves a layer agrees with the reference, computed in the most exact type that
-the device has, on outputs, gradients, and step-by-step use of the cache, for every score, mask, window, grouping of
-heads and position code.  Dropout is left out, as two kernels don't draw the same.
+Each kernel must agree with the reference kernel in the most exact type of the device, in outputs, gradients and
+decoding with the KV cache, for every score, mask, window, number of key/value heads and positional encoding.  Dropout
+is off, since kernels draw different masks.
 """
 
 import itertools
@@ -25,32 +25,33 @@ from mingpt.utils import training_type
 
 logger = logging.getLogger(__name__)
 
-LENGTH, LONG = 41, 1000  # a multiple of nothing; and one that kernels for windows take in several parts
+LENGTH, LONG = 41, 1000  # a prime; and a length that kernels for windows compute in several chunks
 WINDOWS, LONG_WINDOWS = (1, 5, 2 * LENGTH), (100, 3, 501)
-HEADS, WIDTH = 6, 96  # heads of width 16, the least that compiled kernels take
+HEADS, WIDTH = 6, 96  # heads of width 16, the smallest that compiled kernels support
 GROUPS = (6, 2, 1)
-CHUNKS = {  # how a cache is filled: tokens at once, and what is left of a longer text at the end
+CHUNKS = {  # tokens per call with a KV cache; the rest of a longer text is one call at the end
     "prefill": (LENGTH,),
     "chunked": (7, 1, 20, 13),
     "decode": (2, 1, 1, 1, 1, 1, 30, 1, 1, 1, 1),
 }
 PHASES = ("forward", "backward", *CHUNKS)
-# Largest error over largest entry; the type itself resolves 1e-16, 1e-7 and 4e-3.
+# Largest error over largest entry; the types' own precision is 1e-16, 1e-7 and 4e-3.
 TOLERANCES = {torch.float64: 1e-11, torch.float32: 1e-4, torch.bfloat16: 6e-2}
-# In a short type rounding alone can cost more, where a softmax is all but a choice: then so many times what it costs
-# the definition itself in that type.
-SHORT, TIMES, MOST = frozenset((torch.bfloat16,)), 3, 0.5  # but never more than MOST, the definition included
+# In half precision rounding alone can exceed that, where a softmax is nearly one-hot: allow TIMES the error of the
+# reference kernel in that type, but at most MOST.
+SHORT, TIMES, MOST = frozenset((torch.bfloat16,)), 3, 0.5
 
 
 @dataclass
 class Row:
-    """One kernel in one type.
+    """Result of one kernel in one type.
 
     Attributes:
-        served, refused: layers that it computed, and that it said it can't.
-        worst: phase -> the error over the largest entry that came nearest to what is allowed, or went farthest past
-            it: its share of that, the error, and the layer where.
-        broken: what it raised, and the layer where.
+        kernel: name of the kernel
+        dtype: type of its inputs
+        served, refused: numbers of layers that it computed and rejected
+        worst: phase -> the largest error: relative to the tolerance, relative to the largest entry, and the layer
+        broken: an exception and its layer, if there was one
     """
 
     kernel: str
@@ -66,7 +67,7 @@ class Row:
 
 
 def cases() -> Iterator[AttentionConfig]:
-    """A layer of every combination that makes sense, and a few long ones."""
+    """Yield the settings of a layer of every valid combination, and of a few long ones."""
     rules: list[dict[str, str | int]] = [{"mask": mask} for mask in MASKS]
     rules += [{"window": window} for window in WINDOWS]
     for score, rule, groups, position in itertools.product(SCORES, rules, GROUPS, POSITIONS):
@@ -80,39 +81,40 @@ def _layer(length: int, **settings: str | int | bool | None) -> AttentionConfig:
 
 
 def run(device: torch.device, *, layers: Sequence[AttentionConfig], kernel: str | None = None) -> bool:
-    """Check kernels on `device`: in the most exact type there, in float32, and in the type that training uses.
+    """Check kernels on `device` in its most exact type, in float32 and in the type of training.
 
     Args:
-        layers: those to look at, of `cases` or others.
-        kernel: the only one to check; None: all.
+        device: device to compute on
+        layers: settings of layers to check, from `cases` or others
+        kernel: the only kernel to check; None: all
 
     Returns:
-        Whether all agree with the definition.
+        True if all agree with the reference.
 
     Raises:
-        UsageError: an unknown kernel.
+        UsageError: the kernel is unknown.
     """
     if kernel is not None:
         KERNELS[kernel]
     exact = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
-    kinds = dict.fromkeys((exact, torch.float32, training_type(device)))  # generation and judging are in float32
+    kinds = dict.fromkeys((exact, torch.float32, training_type(device)))  # float32: generation and evaluation
     rows = [Row(name, dtype) for dtype in kinds for name in KERNELS if kernel in (None, name)]
     for config in layers:
         for dtype in kinds:
-            truth, layer = _pair(config, device, exact, dtype)
-            expected = _whole(truth, config, device, exact)
+            exact_layer, layer = _pair(config, device, exact, dtype)
+            expected = _full_sequence(exact_layer, config, device, exact)
             allowed = _allowed(layer, expected, config, device, dtype)
             for row in rows:
                 if row.dtype == dtype:
                     layer.kernel = row.kernel
-                    _judge(row, layer, expected, allowed, config, device)
+                    _check(row, layer, expected, allowed, config, device)
     return _report(rows, device)
 
 
 def _pair(
     config: AttentionConfig, device: torch.device, exact: torch.dtype, dtype: torch.dtype
 ) -> tuple[GroupedQueryAttention, GroupedQueryAttention]:
-    """The same layer twice, its weights rounded to `dtype`: in `exact` by the reference, and in `dtype`."""
+    """Return the same layer in `exact`, with the reference kernel, and in `dtype`, to which its weights are rounded."""
     torch.manual_seed(0)
     layer = GroupedQueryAttention(config).to(device, dtype).eval()
     truth = GroupedQueryAttention(config).to(device, exact).eval()
@@ -122,16 +124,16 @@ def _pair(
 
 
 def _inputs(length: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """(2, t, e) twice: what goes in, and the gradient of what comes out; the same numbers in every type."""
+    """Return (2, t, e) inputs and gradients of the outputs; the same numbers in every type."""
     generator = torch.Generator().manual_seed(length)
     x, grad = torch.randn(2, 2, length, WIDTH, generator=generator).bfloat16().to(device, dtype)
     return x, grad
 
 
-def _whole(
+def _full_sequence(
     layer: GroupedQueryAttention, config: AttentionConfig, device: torch.device, dtype: torch.dtype
 ) -> dict[str, list[Tensor]]:
-    """The output for a whole text, and the gradients of the input and of every parameter."""
+    """Return the outputs for a full sequence, and the gradients of inputs and parameters."""
     x, grad = _inputs(config.block_size, device, dtype)
     inputs = [x.requires_grad_(), *layer.parameters()]
     output = layer(x).output
@@ -141,8 +143,8 @@ def _whole(
 
 
 @torch.no_grad()
-def _by_parts(layer: GroupedQueryAttention, sizes: Sequence[int], x: Tensor) -> list[Tensor]:
-    """The output for a text that a cache takes in parts."""
+def _with_cache(layer: GroupedQueryAttention, sizes: Sequence[int], x: Tensor) -> list[Tensor]:
+    """Return the outputs for a sequence in chunks of `sizes`, with a KV cache."""
     length, state = x.shape[1], layer.new_state(len(x), x.shape[1])
     rest = [length - sum(sizes)] * (length > sum(sizes))
     return [torch.cat([layer(part, state).output for part in x.split([*sizes, *rest], dim=1)], dim=1)]
@@ -155,16 +157,16 @@ def _allowed(
     device: torch.device,
     dtype: torch.dtype,
 ) -> dict[str, float]:
-    """How far a kernel may be off, forward (which holds step by step, too) and backward."""
+    """Return the tolerances, forward (also for decoding) and backward."""
     if dtype not in SHORT:
         return dict.fromkeys(expected, TOLERANCES[dtype])
     layer.kernel = Reference.name
-    own = _whole(layer, config, device, dtype)
+    own = _full_sequence(layer, config, device, dtype)
     rounding = {phase: TIMES * _error(own[phase], expected[phase]) for phase in expected}
     return {phase: max(TOLERANCES[dtype], min(off, MOST)) for phase, off in rounding.items()}
 
 
-def _judge(
+def _check(
     row: Row,
     layer: GroupedQueryAttention,
     expected: dict[str, list[Tensor]],
@@ -172,16 +174,16 @@ def _judge(
     config: AttentionConfig,
     device: torch.device,
 ) -> None:
-    """Add one layer to `row`; a kernel that refuses it has said so and is right to."""
+    """Add one layer's errors to `row`; a kernel may reject a layer."""
     try:
-        found = _whole(layer, config, device, row.dtype)
+        found = _full_sequence(layer, config, device, row.dtype)
         row.served += 1
         for phase, sizes in CHUNKS.items() if layer.mask.causal and KERNELS[row.kernel].serves_cache else ():
-            found[phase] = _by_parts(layer, sizes, _inputs(config.block_size, device, row.dtype)[0])
+            found[phase] = _with_cache(layer, sizes, _inputs(config.block_size, device, row.dtype)[0])
     except UsageError:
         row.refused += 1
         return
-    except Exception as error:  # a compiler or a driver may fail in any way, and this is where to learn of it
+    except Exception as error:  # a compiler or a driver may fail in any way
         row.broken = row.broken or f"{type(error).__name__}: {str(error).splitlines()[:1]} at {_named(config)}"
         return
     for phase, tensors in found.items():
@@ -191,7 +193,7 @@ def _judge(
 
 
 def _error(found: list[Tensor], expected: list[Tensor]) -> float:
-    """The largest difference over the tensor's largest entry, or over 1 % of the largest of all; inf: not finite."""
+    """Return the largest difference relative to a tensor's largest entry, or 1 % of the largest of all; inf: NaN."""
     floor = max(float(tensor.abs().max()) for tensor in expected) / 100
     errors = [
         float((a.to(b.dtype) - b).abs().max()) / max(float(b.abs().max()), floor)
@@ -206,7 +208,7 @@ def _named(config: AttentionConfig) -> str:
 
 
 def _report(rows: list[Row], device: torch.device) -> bool:
-    """Print the table and the verdict, and return it."""
+    """Write the table and pass or fail; return True for pass."""
     logger.info(f"{'kernel':10} {'type':9} {'served':>7} {'refused':>7} " + " ".join(f"{phase:>9}" for phase in PHASES))
     for row in rows:
         errors = (f"{row.worst[phase][1]:9.1e}" if phase in row.worst else f"{'-':>9}" for phase in PHASES)
@@ -219,9 +221,9 @@ def _report(rows: list[Row], device: torch.device) -> bool:
             logger.info(f"{row.kernel}, {_type(row.dtype)}: {row.broken}")
     passes = all(row.passes for row in rows)
     allowed = ", ".join(f"{TOLERANCES[dtype]:g} in {_type(dtype)}" for dtype in dict.fromkeys(r.dtype for r in rows))
-    allowed += f", or {TIMES} times what rounding costs the definition" if SHORT & {r.dtype for r in rows} else ""
+    allowed += f", or {TIMES} times the reference's own rounding error" if SHORT & {r.dtype for r in rows} else ""
     logger.info(
-        f"{'PASS' if passes else 'FAIL'}: errors over the largest entry, against the definition, on {device}: {allowed}"
+        f"{'PASS' if passes else 'FAIL'}: errors over the largest entry, from the reference, on {device}: {allowed}"
     )
     return passes
 
