@@ -33,7 +33,7 @@ class SingleRowOps(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.linear and args[0].numel() == args[0].shape[-1] and args[0].device.type == "cpu":
             return _single_row_linear(*args, **kwargs)
-        if func is F.scaled_dot_product_single_query_attention:
+        if func is F.scaled_dot_product_attention:
             func = _single_query_attention
         return func(*args, **kwargs)
 
@@ -56,7 +56,7 @@ def _single_query_attention(
     """Return F.scaled_dot_product_attention, as matmul-softmax-matmul if there is a single query without a mask."""
     half_precision = q.element_size() < 4  # the fused kernel accumulates in float32
     if q.shape[-2] > 1 or q.device.type != "cpu" or half_precision or attn_mask is not None or dropout_p or is_causal:
-        return F.scaled_dot_product_single_query_attention(q, k, v, attn_mask, dropout_p, is_causal, **how)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask, dropout_p, is_causal, **how)
     scale = how.get("scale")
     scale = k.shape[-1] ** -0.5 if scale is None else scale
     grouped = scale * q.reshape(*k.shape[:2], -1, k.shape[-1])  # (b, g, h/g, d)

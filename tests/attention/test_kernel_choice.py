@@ -109,7 +109,7 @@ def test_one_asked_for_by_name_is_taken_or_refused_never_replaced(name: str) -> 
         ("wide", asked(9, sliding_window(3), dropout_p=0.1), "no dropout"),
         ("wide", asked(9, sliding_window(3), queries=1), "full sequences, not a KV cache"),
         ("sdpa", asked(9, CAUSAL, "additive"), "scores that are a dot product"),
-        ("flex", asked(9, CAUSAL), "CUDA alone"),
+        ("flex", asked(9, CAUSAL), "CUDA only"),
         ("flex", asked(9, CAUSAL, device="cuda", dropout_p=0.1), "no dropout"),
         ("flex", asked(9, CAUSAL, device="cuda", width=8), "heads of width 16 or more"),
         ("flex", asked(9, CAUSAL, device="cuda", dtype=torch.float64), "float32 and shorter"),

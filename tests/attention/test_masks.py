@@ -183,5 +183,5 @@ def test_a_cache_is_made_for_a_mask_that_reads_later_tokens() -> None:
     layer = GroupedQueryAttention(
         SimpleNamespace(n_embd=8, n_query_head=2, n_kv_head=1, rope=True, mask="full", block_size=9)
     )
-    with pytest.raises(ValueError, match="lets tokens read later ones"):
+    with pytest.raises(ValueError, match="this layer's mask is not causal"):
         layer.new_state(1, 9)

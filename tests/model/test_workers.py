@@ -101,7 +101,14 @@ def test_rows_are_cut_into_equal_pieces_one_per_thread_at_most() -> None:
 def test_pieces_at_once_have_the_gradient_of_the_whole_batch(family: str, accumulation: int) -> None:
     whole, pieces = trainer(1, accumulation, **FAMILIES[family]), trainer(2, accumulation, **FAMILIES[family])
     assert (whole.pieces, pieces.pieces) == (1, 2)
-    losses = [math.fsum(loss.item() for loss in each._gradients(0, *batches(0))) for each in (whole, pieces)]
+    losses = [
+        math.fsum(
+            loss.item()
+            for micro_batch in each._micro_batches(0, *batches(0))
+            for loss in each._forward_backward(0, micro_batch)
+        )
+        for each in (whole, pieces)
+    ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-13)
     expected, found = ([p.grad for p in each.model.parameters()] for each in (whole, pieces))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
@@ -181,7 +188,7 @@ def test_a_recurrent_state_goes_on_with_another_number_of_threads(saved_by: int,
     for _ in range(3):
         unbroken.step(), begun.step()
     resumed.model.load_state_dict(begun.model.state_dict())
-    resumed.restore(begun.optimizer_tensors(), begun.carried.tensors(), begun.progress)
+    resumed.restore(begun.optimizer_tensors(), begun.recurrent_states.tensors(), begun.progress)
     assert resumed.step()["train_loss"] == pytest.approx(unbroken.step()["train_loss"], rel=1e-10)
 
 

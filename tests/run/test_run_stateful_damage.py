@@ -90,10 +90,10 @@ def changed(carried: dict[str, torch.Tensor], name: str, value: torch.Tensor | N
     ("name", "value", "message"),
     [
         ("0/1.0", None, r"0/1\.0 is missing there and floating \(10, 6\) here"),
-        ("1/length", None, r"1/length is missing there and whole \(\) here"),
+        ("1/length", None, r"1/length is missing there and integer \(\) here"),
         ("0/0.0", torch.zeros(10, 7), r"0/0\.0 is floating \(10, 7\) there and floating \(10, 6\) here"),
         ("1/0.1", torch.zeros(1, 6), r"1/0\.1 is floating \(1, 6\) there"),
-        ("1/0.1", torch.zeros(10, 6, dtype=torch.long), r"1/0\.1 is whole \(10, 6\) there"),
+        ("1/0.1", torch.zeros(10, 6, dtype=torch.long), r"1/0\.1 is integer \(10, 6\) there"),
         ("2/0.0", torch.zeros(10, 6), r"2/0\.0 is floating \(10, 6\) there and unknown here"),
         ("../evil", torch.zeros(1), r"\.\./evil is floating \(1,\) there and unknown here"),
     ],
