@@ -114,15 +114,21 @@ def test_near_key_is_not_learned_or_a_far_one_is_by_counting() -> None:
     assert associative_recall.accuracy(far, 3, 1) < 0.25
 
 
-def test_rate_is_chosen_on_the_texts_that_it_is_judged_on() -> None:
+def test_rate_is_chosen_on_the_texts_that_it_is_judged_on(tmp_path: Path) -> None:
     asked: list[Any] = []
+    size = associative_recall.Size((2,), 1, 1, (1, 2), (1e-3, 1e-2))
+    model = mock.Mock(fits_by_counting=False, parameter_count=3)
     with (
-        mock.patch.object(associative_recall, "taught", return_value=(mock.Mock(fits_by_counting=False), 1)),
+        mock.patch.object(associative_recall, "taught", return_value=(model, 1)),
         mock.patch.object(associative_recall, "accuracy", lambda model, distance, seed: asked.append(seed) or 1.0),
         mock.patch.object(associative_recall, "MODELS", {"GRU": associative_recall.MODELS["GRU"]}),
     ):
-        associative_recall.measured(associative_recall.Size((2,), 1, 1, (1, 2), (1e-3, 1e-2)))
-    assert asked == [0, 0, 1, 2]
+        first = associative_recall.measured(size, tmp_path / "rows.jsonl")
+        assert asked == [0, 0, 1, 2]
+        assert associative_recall.measured(size, tmp_path / "rows.jsonl") == first  # a stopped one goes on
+        farther = replace(size, distances=(2, 3))
+        assert len(associative_recall.measured(farther, tmp_path / "rows.jsonl")) == 2 * len(first)
+    assert asked == [0, 0, 1, 2] * 2
     seen: list[Any] = []
     with mock.patch.object(associative_recall, "texts", lambda count, distance, seed: seen.append(seed)):
         for seed in (0, 1):

@@ -3,17 +3,21 @@
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mingpt.core.run_files.reading import read_lines
-from mingpt.experiments import budget, trial_records
+from mingpt.experiments import budget, summarize, trial_records
 from mingpt.experiments.base import NO_PART, Experiment, Form, Measurement, settings_of
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.identity import NEUTRAL, NO_RESULT, trial_id
+from mingpt.experiments.measurements.stages import stage_curves
+from mingpt.experiments.runner import Wish, carry_out
 from mingpt.experiments.trials import config_of
+from mingpt.report.publish import publish
 from mingpt.runs.config import Config
 
 Make = Callable[..., Experiment]
@@ -67,6 +71,25 @@ def test_lost_checkout_goes_on_from_the_records(go: Any, experiment: Make, here:
     assert read_lines(tmp_path / "exp/cells/RoPE/seed-1/stage-1/metrics.jsonl")[-1]["step"] == 3
     go(one, kept=kept)
     assert here.seen == []
+
+
+def test_experiment_of_records_alone_is_concluded_and_published(
+    text_file: Path, experiment: Make, here: Any, tmp_path: Path
+) -> None:
+    kept, rows = tmp_path / "kept", list[Any]()
+    one = experiment(seeds=3, common={**experiment().common, "trainer.eval_every": 1}, measurements=(stage_curves,))
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        wish = Wish(folder=folder, command="test", data=str(text_file), kept=kept)
+        conclude = partial(summarize.conclude, show=rows.append)
+        carry_out(one, wish, conclude=conclude, launch=here)
+        publish(folder, tmp_path / "results" / folder.name)
+    assert len(here.trained) == 6
+    first, second = rows
+    assert [arm.losses for arm in second.arms] == [pytest.approx(arm.losses, abs=1e-4) for arm in first.arms]
+    assert [arm.parameters for arm in second.arms] == [arm.parameters for arm in first.arms]
+    assert second.seconds == pytest.approx(first.seconds, rel=1e-3)
+    ours, theirs = (read_lines(tmp_path / "results" / name / "measurements.jsonl") for name in ("first", "second"))
+    assert theirs == [pytest.approx(row, abs=1e-4) for row in ours]
 
 
 def test_record_is_small_and_holds_no_weights(go: Any, experiment: Make, tmp_path: Path) -> None:

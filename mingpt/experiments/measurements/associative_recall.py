@@ -5,17 +5,22 @@ scored, so that distance is the only difficulty.  Places are counted back as eve
 the sign, is 1 back; the key is `distance` back.
 """
 
+import itertools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mingpt.core.atomic_io import write_atomic
 from mingpt.core.errors import NotFiniteError
+from mingpt.core.run_files.reading import read_lines
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.defaults import GPT, RECURRENT, SIX_GRAM, TASK, of_group
@@ -57,7 +62,12 @@ class Size:
     rates: Sequence[float] = (1e-3, 3e-3, 1e-2)
 
 
-SIZES = Sizes(quick=Size((3, 5, 6, 16, 32), 400, rates=(3e-3, 1e-2)), full=Size((3, 5, 6, 8, 16, 32, 64), 2000))
+SIZES = Sizes(
+    quick=Size((3, 5, 6, 16, 32), 400, rates=(3e-3, 1e-2)),
+    standard=Size((4, 8, 16, 32, 64), 3000, seeds=(1, 2, 3, 4, 5), rates=(3e-3, 1e-2)),
+    full=Size((3, 5, 6, 8, 16, 32, 64), 2000),
+)
+SO_FAR = "recall.jsonl"  # rows of models and distances that are finished, so that a stopped measurement goes on
 
 
 def texts(count: int, distance: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -139,19 +149,31 @@ def best_rate(rates: Sequence[float], row: Callable[[float], Row]) -> float:
 
 
 def _take(lab: Lab) -> list[Row]:
-    return measured(lab.pick(SIZES))
+    return measured(lab.pick(SIZES), lab.folder / SO_FAR)
 
 
-def measured(size: Size) -> list[Row]:
-    """A row a model, distance and seed."""
-    rows = []
-    for name, settings in MODELS.items():
-        for distance in size.distances:
-            choose = partial(_row, settings, size, distance, 0)
-            counts = FAMILIES[settings["type"]].fits_by_counting
-            rate = size.rates[0] if counts else best_rate(size.rates, choose)
-            rows += [{"model": name, **_row(settings, size, distance, seed, rate)} for seed in size.seeds]
+def measured(size: Size, so_far: Path) -> list[Row]:
+    """A row a model, distance and seed.
+
+    Args:
+        so_far: a file of the rows that an earlier call has made, and where each model and distance is added.
+    """
+    rows = read_lines(so_far)
+    known = {(row["model"], row["distance"]) for row in rows}
+    for name, distance in itertools.product(MODELS, size.distances):
+        if (name, distance) not in known:
+            rows += _at(name, size, distance)
+            write_atomic(so_far, "".join(json.dumps(row) + "\n" for row in rows).encode())
     return rows
+
+
+def _at(name: str, size: Size, distance: int) -> list[Row]:
+    """Rows of one model at one distance, all seeds with the learning rate that is best there."""
+    settings = MODELS[name]
+    choose = partial(_row, settings, size, distance, 0)
+    counts = FAMILIES[settings["type"]].fits_by_counting
+    rate = size.rates[0] if counts else best_rate(size.rates, choose)
+    return [{"model": name, **_row(settings, size, distance, seed, rate)} for seed in size.seeds]
 
 
 def _draw(rows: list[Row], figure: Any, look: Palette) -> None:
