@@ -76,6 +76,7 @@ class GPTState:
 
     @property
     def length(self) -> int:
+        """Number of tokens so far."""
         return self.layers[0].cache.length
 
 

@@ -54,7 +54,7 @@ class Progress:
 
 
 class Trainer:
-    """Trains `model` on `batches`.
+    """Training loop of `model` on `batches`.
 
     Args:
         config: settings of the loop and the optimizer

@@ -50,6 +50,7 @@ class Launch:
 
     @property
     def on_one_machine(self) -> bool:
+        """True if all processes are on one machine."""
         return self.local_size == self.size
 
     def training(self, number: int) -> str | None:

@@ -24,7 +24,7 @@ MLPS: Registry[MLPMaker] = Registry("model.mlp")
 
 
 class TwoLayer(nn.Module):
-    """down(activation(up(x))), with hidden width 4e by default."""
+    """Two-layer MLP, down(activation(up(x))), with hidden width 4e by default."""
 
     def __init__(self, width: int, bias: bool, inner: int | None, activation: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ def relu_squared(width: int, bias: bool, inner: int | None = None) -> nn.Module:
 
 @MLPS.add("swiglu")
 class SwiGLU(nn.Module):
-    """down(silu(gate(x)) * up(x)), with hidden width 8e/3: as many parameters as two layers of 4e (Shazeer 2020)."""
+    """SwiGLU, down(silu(gate(x)) * up(x)), with 8e/3 hidden units: as many parameters as two layers (Shazeer 2020)."""
 
     def __init__(self, width: int, bias: bool, inner: int | None = None) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ class Convolution(nn.Module):
 
 
 class ShortConvolution(Convolution):
-    """y_t = x_t + sum over k = 1 .. width - 1 of w_k * x_(t-k), with x = 0 before the text; w is initialised to 0.
+    """Causal convolution y_t = x_t + sum over k = 1 .. width - 1 of w_k x_(t-k), x = 0 before the text, w = 0 at first.
 
     Args:
         width: positions that an output depends on, its own included; at least 2

@@ -28,6 +28,7 @@ class Spread:
 
     @property
     def median(self) -> float:
+        """Median of the values."""
         return median(self.values)
 
     @property

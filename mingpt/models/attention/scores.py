@@ -32,7 +32,7 @@ class ScoreSettings(Protocol):
 
 
 class Score(nn.Module):
-    """q . k; base class of all scores."""
+    """Dot-product score q . k; base class of all scores."""
 
     bilinear: ClassVar[bool] = True
     least_width: ClassVar[int] = 1  # smallest supported head width
@@ -65,7 +65,7 @@ SCORES.add("dot")(Score)
 
 @SCORES.add("scaled_dot")
 class ScaledDot(Score):
-    """k . q / sqrt(d) (Vaswani et al. 2017, eq. 1)."""
+    """Scaled dot-product score k . q / sqrt(d) (Vaswani et al. 2017, eq. 1)."""
 
     def __init__(self, config: ScoreSettings) -> None:
         super().__init__(config)
@@ -74,7 +74,7 @@ class ScaledDot(Score):
 
 @SCORES.add("multiplicative")
 class Multiplicative(Score):
-    """k^T W q, W per query head, starting as I/sqrt(d), the scaled dot product (Luong et al. 2015, eq. 8)."""
+    """Bilinear score k^T W q, W per query head, initially I/sqrt(d), as scaled_dot (Luong et al. 2015, eq. 8)."""
 
     def __init__(self, config: ScoreSettings) -> None:
         super().__init__(config)
@@ -100,7 +100,7 @@ class _Concatenated(Score):
 
 @SCORES.add("additive")
 class Additive(_Concatenated):
-    """v . tanh(W_q q + W_k k) (Bahdanau et al. 2015, appendix A.1.2).
+    """Additive score v . tanh(W_q q + W_k k) (Bahdanau et al. 2015, appendix A.1.2).
 
     tanh needs an element per query, key and width.  Chunks of queries with activation checkpointing keep that tensor
     from ever existing for all pairs.
@@ -127,7 +127,7 @@ def _additive(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 @SCORES.add("linear_concat")
 class LinearConcat(_Concatenated):
-    """v . (W_q q + W_k k): the additive score without tanh, as a counterexample.
+    """Additive score without tanh, v . (W_q q + W_k k), as a counterexample.
 
     Its weights can't depend on the query: softmax over the keys cancels the query's term.
     """

@@ -63,6 +63,7 @@ class Row:
 
     @property
     def passes(self) -> bool:
+        """True if all errors are within tolerance and there was no exception."""
         return self.broken is None and all(share <= 1 for share, _, _ in self.worst.values())
 
 

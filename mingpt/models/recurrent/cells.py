@@ -57,7 +57,7 @@ CELLS: Registry[type[Cell]] = Registry("model.cell")
 
 
 class Elman(Cell):
-    """h_t = f(W_hh h_{t-1} + W_hx x_t + b_h), y_t = f(W_yh h_t + b_y), y the feature (Elman 1990).
+    """Elman cell: h_t = f(W_hh h_{t-1} + W_hx x_t + b_h), y_t = f(W_yh h_t + b_y), y the feature (Elman 1990).
 
     Biases are parametrised relative to f's centre c: b_h = input.bias - c (W_hh 1 + W_hx 1),
     b_y = output.bias - c W_yh 1.  The function class is the same, but an optimizer step of a matrix then doesn't shift

@@ -10,7 +10,7 @@ from mingpt.models.dropout import dropout
 
 
 class Reference(Kernel):
-    """softmax(score(q, k) + bias + mask) v, with all (b, h, t, s) weights in memory."""
+    """Attention as defined: softmax(score(q, k) + bias + mask) v, with all (b, h, t, s) weights in memory."""
 
     name, rank = "reference", 4
 

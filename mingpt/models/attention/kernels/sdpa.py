@@ -13,7 +13,7 @@ from mingpt.models.attention.scores import repeated
 
 
 class Sdpa(Kernel):
-    """softmax(scale q k^T + bias + mask) v for bilinear scores."""
+    """Fused attention, softmax(scale q k^T + bias + mask) v for bilinear scores."""
 
     name, rank = "sdpa", 3
 
