@@ -90,7 +90,7 @@ def draw(results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
             shown = turned(ratio) if known[bench].takes else ratio
             rows.append({"bench": bench, "name": name, "xlabel": label, **shown})
     best = [f"{row['bench']}, {row['name']}: {row['median']:.3g}" for row in rows]
-    measured(_panels, rows, finding="; ".join(best), caption=CAPTION).save(path)
+    measured(_panels, rows, alt="; ".join(best), caption=CAPTION).save(path)
 
 
 def _panels(rows: list[dict[str, Any]], figure: Any, look: Palette) -> None:

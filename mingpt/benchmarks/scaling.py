@@ -185,11 +185,11 @@ def _lines(axis: str, row: Mapping[str, Any]) -> Iterator[str]:
 def draw(rows: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """A panel per axis, both of its scales logarithmic, so that a power of the size is a straight line."""
     panels = [{"axis": axis, **row} for axis, row in rows.items()]
-    finding = "; ".join(
+    slopes = "; ".join(
         f"{axis}: {AXES[axis].letter}^{row['slope_larger']['median']:.2f} in the larger half"
         for axis, row in rows.items()
     )
-    figures.measured(_panels, panels, finding=f"Time of a step: {finding}", caption=CAPTION).save(path)
+    figures.measured(_panels, panels, alt=f"Time of a step: {slopes}", caption=CAPTION).save(path)
 
 
 def _panels(rows: list[dict[str, Any]], figure: Any, look: Palette) -> None:

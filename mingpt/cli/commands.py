@@ -230,8 +230,8 @@ def experiment(argv: Sequence[str]) -> int:
     from mingpt.cli import compare as comparing
     from mingpt.experiments import commands, summarize
 
-    end = partial(summarize.conclude, show=comparing.show)
-    return commands.experiment(argv, program(), end, comparing.show)
+    end = partial(summarize.conclude, show=comparing.show_experiment)
+    return commands.experiment(argv, program(), end, comparing.show_experiment)
 
 
 @lasting()
@@ -247,7 +247,8 @@ def sweep(argv: Sequence[str]) -> int:
     from mingpt.cli import compare as comparing
     from mingpt.experiments import summarize, sweep_command
 
-    return sweep_command.command(argv, program(), partial(summarize.conclude, show=comparing.show), wanted)
+    end = partial(summarize.conclude, show=comparing.show_experiment)
+    return sweep_command.command(argv, program(), end, wanted)
 
 
 @messages(to_stderr)

@@ -1,49 +1,43 @@
-"""`chargpt compare` and `chargpt report`: run folders in; a table, a verdict, or a page out.  Without torch."""
+"""`chargpt compare` and `chargpt report`: run folders in, a table or a page out.  Without torch."""
 
 import itertools
 import json
 import logging
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
 
-from mingpt.cli.terminal import plain, stdout_console
+from mingpt.cli.terminal import plain, show_table, stdout_console
 from mingpt.core.atomic_io import write_atomic
 from mingpt.core.config_cli import options_of, split_words
 from mingpt.core.errors import UsageError, require
 from mingpt.core.paths import path_of, shown
 from mingpt.core.run_files.records import is_run, newest_first, read_run
-from mingpt.report import drawing, formatting, page, tables
+from mingpt.report import columns, drawing, formatting, index, page, tables
 from mingpt.report.compare import Comparison
 from mingpt.report.drawing import Drawing
 from mingpt.report.experiment_files import PAGE
-from mingpt.report.significance import Verdict, called
+from mingpt.report.table import Table
 
 logger = logging.getLogger(__name__)
 
-PIPED_WIDTH = 160  # characters, where the output is no terminal
-WIDEST = 1000  # characters, of any table
 PRINTED = "-"  # in the place of a file's name: standard output
-SPARED = ("MFLOP/token", "steps", "parameters", "bits/byte", "seconds")  # columns, as a narrow terminal loses them
+ALWAYS = 7  # columns that are shown however narrow the terminal is
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions:
-    """Tell whether runs differ, over their seeds.
+    """Compare runs over their seeds, with significance tests.
 
     Attributes:
-        every_pair: judge all pairs of arms; False: each against the first, but the arms of a sweep as the sweep did
+        every_pair: test all pairs of variants; False: each against the baseline, but all pairs of a sweep's
         json: print everything as one line of JSON, and nothing else; its `rows` are the table of `csv`
-        csv: write the table, a row an arm, as CSV to this file; without a file's name it is all that is printed (after
-            a space, only a name that ends with .csv is a file's; any other is a run folder)
+        csv: write the table, a row per variant, as CSV to this file; without a file's name it is all that is printed
+            (after a space, only a name that ends with .csv is a file's; any other is a run folder)
     """
 
     every_pair: bool = False
@@ -57,11 +51,11 @@ class CompareOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """Write one HTML page about runs or an experiment.
+    """Write one HTML page about runs or experiments; an index and all pages of a folder of experiments.
 
     Attributes:
         out: the page; null: report.html, in the folder where there is one, else in the current one
-        figures: png, pdf, svg, several with commas between: also write every figure so, to figures/ beside the page;
+        figures: png, pdf, svg, several with commas between: also write every figure so, to figures/ next to the page;
             null: in the page alone
     """
 
@@ -70,20 +64,20 @@ class ReportOptions:
 
 
 def compare(argv: Sequence[str]) -> int:
-    """What `chargpt compare RUN RUN ... [--json] [--csv[=FILE.csv]]` and `chargpt compare SWEEP` do."""
+    """Run `chargpt compare RUN RUN ... [--json] [--csv[=FILE.csv]]` or `chargpt compare SWEEP`."""
     folders, flags = split_words(with_csv_named(argv), bare=("--json", "--every_pair"))
-    about = "Runs that differ in their seeds alone are an arm; each arm is judged against the first, paired by seed."
+    about = "Runs that differ in their seeds alone are a variant; each is tested against the first, paired by seed."
     options = options_of("chargpt compare RUN RUN ...", about, CompareOptions, flags)
     result = tables.compared([path_of(folder) for folder in folders], options.every_pair or None)
-    rows = tables.rows_of(result)
+    rows = columns.records_of(result)
     if options.json:
         print(json.dumps({**result.to_json(), "rows": rows}, allow_nan=False))
     elif options.csv == PRINTED:
-        print(tables.to_csv(rows), end="")
+        print(columns.to_csv(rows), end="")
     else:
         if options.csv is not None:
             require(path_of(options.csv).parent.is_dir(), "csv", options.csv, "must lie in a folder that there is")
-            write_atomic(path_of(options.csv), tables.to_csv(rows).encode())
+            write_atomic(path_of(options.csv), columns.to_csv(rows).encode())
         show(result)
         if options.csv is not None:
             print(f"table: {shown(path_of(options.csv))}")
@@ -110,7 +104,7 @@ def report(
     defaults: Callable[[], Mapping[str, Any]],
     drawings_of: Callable[[Path], Mapping[str, Drawing]],
 ) -> int:
-    """What `chargpt report [RUN|EXPERIMENT ...] [--out FILE] [--figures FORMATS]` does.
+    """Run `chargpt report [RUN|EXPERIMENT|RESULTS ...] [--out FILE] [--figures FORMATS]`; returns the exit code.
 
     Args:
         defaults: gives those of every setting; called for the page of a lone run.
@@ -124,6 +118,10 @@ def report(
     known = f"must be of {', '.join(drawing.FORMATS)}, with commas between"
     require({*formats} <= {*drawing.FORMATS}, "figures", options.figures, known)
     folders = [path_of(name) for name in named] or [_newest()]
+    if len(folders) == 1 and index.published(folders[0]):
+        require(not argv[1:], "folder", folders[0], "holds several experiments, so it takes no option")
+        print(index.write_pages(folders[0]))
+        return 0
     if not named:
         logger.info(f"run: {folders[0]}")
     home = folders[0] if len(folders) == 1 else Path()
@@ -166,97 +164,41 @@ def _newest() -> Path:
 
 
 def show(result: Comparison, console: Console | None = None) -> None:
-    """The arms as a table, and what may be said of them; on standard output where no other console is given."""
+    """Print the variants and the tests of their differences; on standard output, or on another `console`."""
     console = console or stdout_console()
-    if not console.is_terminal:
-        console.width = max(console.width, PIPED_WIDTH)
-    drawn, left_out = _that_fits(result, console)
-    console.print(drawn)
+    left_out = show_table(columns.table_of(result), console, always=ALWAYS)
+    pairs = columns.pairs_of(result)
     lines = [
         f"no room for {', '.join(left_out)}: a wider terminal or --json shows all" if left_out else "",
+        f"baseline: {result.baseline}; MDE: minimum detectable effect (power 0.8)" if result.tests else "",
         f"differ in: {_differing(result)}" if result.differing else "",
-        "+N in an arm's name: so many more settings, which its runs' config.yaml has" if _shortened(result) else "",
-        f"counting alone: {formatting.lines(result.baselines)}" if result.baselines else "",
+        "+N in a variant's name: N more settings, which its runs' config.yaml has" if _shortened(result) else "",
+        f"n-gram baselines (Kneser-Ney): {formatting.losses(result.baselines)}" if result.baselines else "",
         *(f"note: {note}" for note in result.notes),
         *(f"left out: {run}: {why}" for run, why in result.left_out),
     ]
-    if result.seconds is not None and result.told_at_seconds:
-        lines += [
-            f"\nat {formatting.seconds(result.seconds)} of training, the longest that all reached:",
-            *_told(result.told_at_seconds),
-        ]
-    said = _told(result.verdicts) if len(result.verdicts) > 1 else []
-    for line in [*lines, "\nafter each arm's last step:", *said, result.headline]:
-        if line:
-            plain(console, line)
+    for line in filter(None, lines):
+        plain(console, line)
+    if pairs:
+        plain(console, "")
+        show_table(pairs, console)
 
 
-def _told(verdicts: Sequence[Verdict]) -> list[str]:
-    """Their sentences; of pairs that have none for the same reason, one for all."""
-    why = [v.sentence.partition(f" and {called(v.second)}: ")[2] if v.kind == "none" else "" for v in verdicts]
-    together = {reason: number for reason, number in Counter(filter(None, why)).items() if number > 1}
-    return [
-        *(v.sentence for v, reason in zip(verdicts, why, strict=True) if reason not in together),
-        *(f"no verdict on {number} pairs of arms: {reason}" for reason, number in together.items()),
-    ]
+def show_experiment(result: Comparison | None, tables_: Sequence[Table]) -> None:
+    """Print the comparison of an experiment's variants and the tables of its measurements."""
+    if result:
+        show(result)
+    for table in tables_:
+        plain(stdout_console(), f"\n{table.title}")
+        show_table(table, stdout_console())
 
 
 def _differing(result: Comparison) -> str:
-    """`model.cell (elman, gru, lstm)`: each with its value in every arm, since a name may have no room for all."""
+    """`model.cell (elman, gru, lstm)`: each with its value in every variant, since a name may have no room for all."""
     return ", ".join(
         f"{key} ({', '.join(map(formatting.setting, values))})" for key, values in result.differing.items()
     )
 
 
 def _shortened(result: Comparison) -> bool:
-    return any(re.search(r"(^| )\+\d+$", arm.name) for arm in result.arms)
-
-
-def _that_fits(result: Comparison, console: Console) -> tuple[Table, list[str]]:
-    """The arms as a table no wider than `console`, and the columns that had no room there, the least telling first."""
-    left_out: list[str] = []
-    for column in ("", *SPARED):
-        left_out += [column] if column else []
-        drawn = table(result, left_out)
-        if Measurement.get(console, console.options.update(max_width=WIDEST), drawn).maximum <= console.width:
-            break
-    return drawn, left_out
-
-
-def table(result: Comparison, left_out: Sequence[str] = ()) -> Table:
-    """A row an arm.
-
-    Args:
-        left_out: columns that are not shown.
-    """
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
-    drawn.add_column("arm", overflow="fold")
-    columns = {name: cells for name, cells in _columns(result).items() if name not in left_out}
-    for name in columns:
-        drawn.add_column(name, justify="right")
-    for place, arm in enumerate(result.arms):
-        drawn.add_row(Text(arm.name), *(cells[place] for cells in columns.values()))
-    return drawn
-
-
-def _columns(result: Comparison) -> dict[str, list[str]]:
-    """Of each column the arms' cells."""
-    unit = "nats per token" if result.unit == "nats" else result.unit
-    arms = result.arms
-    found = {
-        "seeds": [f"{len(arm.seeds)}{', alike' if arm.deterministic else ''}" for arm in arms],
-        f"held-out, {unit}": [formatting.estimate(arm.loss, len(arm.seeds)) for arm in arms],
-    }
-    if result.seconds is not None and any(arm.loss_at_seconds for arm in arms):
-        timed = [formatting.estimate(arm.loss_at_seconds, len(arm.seeds)) for arm in arms]
-        found[f"at {formatting.seconds(result.seconds)}"] = timed
-    if any(arm.pseudo_nats for arm in arms):
-        found["pseudo-nats, no loss"] = [formatting.estimate(arm.pseudo_nats, len(arm.seeds)) for arm in arms]
-    return {
-        **found,
-        "bits/byte": [formatting.decimals(arm.bits_per_byte) for arm in arms],
-        "parameters": [formatting.parameters(arm.parameters) for arm in arms],
-        "MFLOP/token": [formatting.mega(arm.flops_per_token) for arm in arms],
-        "steps": [formatting.integer(arm.steps) for arm in arms],
-        "seconds": [formatting.seconds(arm.seconds.mean) for arm in arms],
-    }
+    return any(re.search(r"(^| )\+\d+$", each.name) for each in result.variants)

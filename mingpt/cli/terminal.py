@@ -3,8 +3,11 @@
 import sys
 
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table as RichTable
 
 from mingpt.distributed.torchrun_env import rank
+from mingpt.report.table import WIDEST, Table, to_rich
 
 
 def stdout_console() -> Console:
@@ -28,3 +31,22 @@ def plain(console: Console, text: str) -> None:
     for line in text.split("\n"):
         whole = not console.is_terminal or line.startswith("  ")
         console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=whole)
+
+
+def show_table(table: Table, console: Console, always: int | None = None) -> list[str]:
+    """Print a table; where a terminal is too narrow, without its last columns, whose headings are returned.
+
+    Args:
+        always: how many columns, from the left, are shown in any terminal; None: all.
+    """
+    if not console.is_terminal:
+        console.width = WIDEST
+    count = len(table.heads)
+    while count > (always or count) and _width(to_rich(table, count), console) > console.width:
+        count -= 1
+    console.print(to_rich(table, count))
+    return [" ".join(head.split()) for head in table.heads[count:]]
+
+
+def _width(drawn: RichTable, console: Console) -> int:
+    return Measurement.get(console, console.options.update(max_width=WIDEST), drawn).maximum

@@ -86,13 +86,12 @@ class Measurement:
         draw: (rows, matplotlib Figure, palette) draws them, from the rows alone; None: no picture.
         caption: of the picture: what is shown, and what lines, colours and shades mean.
         variant: what of a row has a look of its own in all pictures of its experiment; None: nothing.
-        finding: what the rows say, in one sentence; None: the numbers alone are given.
-        brief: the same for a table, with few numbers or none; None: nothing of it stands there.
+        table: (rows) gives the rows of its table, each with the same columns, named as people read them.
         of_runs: whether it looks at the experiment's own runs, so that these are what a quick form makes smaller.
         of_model: whether it needs the trained model, so that it is taken at the end of each trial, of that one alone.
         first_seed: of a model's measurement: whether it is taken of each variant's first seed only.
         smaller: what else a quick form makes smaller of it, for people; empty: nothing.
-        row: what `draw` and `finding` read of a row, as `misfit` has it: what a stranger's rows must hold.
+        row: what `draw` and `table` use of a row, as `misfit` has it: what a stranger's rows must hold.
         beside_counts: whether its y axis is a held-out loss of the text in blocks as trained on, so that the n-gram
             lines, which are one, may stand beside it.
     """
@@ -100,8 +99,7 @@ class Measurement:
     name: str
     take: Callable[[Lab], list[Row]]
     draw: Draw | None = None
-    finding: Callable[[list[Row]], str] | None = None
-    brief: Callable[[list[Row]], str] | None = None
+    table: Callable[[list[Row]], list[Row]] = list
     of_runs: bool = False
     of_model: bool = False
     first_seed: bool = False

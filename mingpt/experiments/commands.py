@@ -24,16 +24,16 @@ from mingpt.experiments.arguments import (
 )
 from mingpt.experiments.base import FORMS, FULL, QUICK, STANDARD, Experiment, Settings
 from mingpt.experiments.catalogue import EXPERIMENTS
-from mingpt.experiments.drawings import draw, drawing, palette
+from mingpt.experiments.drawings import draw, drawing, palette, tables
 from mingpt.experiments.executor import Outcome
 from mingpt.experiments.runner import Conclude, Wish, carry_out
-from mingpt.experiments.summarize import Show, said_of
+from mingpt.experiments.summarize import Show
 from mingpt.report import index, page, pictures
 from mingpt.report.drawing import Drawing
-from mingpt.report.experiment_files import PAGE, SUMMARY, read_record, read_summary
+from mingpt.report.experiment_files import PAGE, RECORD, read_record
 from mingpt.report.formatting import counted
 from mingpt.report.index import RESULTS
-from mingpt.report.publish import publish, summary_form, unfinished
+from mingpt.report.publish import publish, shorter, unfinished
 
 logger = logging.getLogger(__name__)
 TRIALS = RESULTS / "trials"  # records of finished trials, committed with the project
@@ -101,8 +101,8 @@ def show(experiment: Experiment, form: str) -> str:
         steps = " + ".join(_told(each) for each in stages)
         lines.append(f"  {arm}: {steps}, {seeds} seeds")
     lines += [f"  measured: {each.name}" for each in experiment.measurements]
-    forms = [RESULTS / folder_of(experiment, each).name / PAGE for each in dict.fromkeys((form, *FORMS))]
-    lines += ["", *(f"published: {kept}, numbers in {RESULTS / 'README.md'}" for kept in forms if kept.is_file())]
+    forms = [RESULTS / folder_of(experiment, each).name / "README.md" for each in dict.fromkeys((form, *FORMS))]
+    lines += ["", *(f"published: {kept}" for kept in forms if kept.is_file())]
     if not read_record(folder):
         return "\n".join([*lines, f"not run here yet; it would lie in {folder}"])
     return "\n".join([*lines, f"page: {folder / PAGE}; figures:", *(f"  {path}" for path in pictures.pictures(folder))])
@@ -115,13 +115,9 @@ def _show_result(experiment: Experiment, form: str, compared: Show) -> int:
     if there is None:
         return 0
     logger.info(f"\nresult, from {there}:")
-    result = page.compared(there)
-    if result:
-        compared(result)
-    found = read_summary(there).get("findings", [])
-    for finding in found:
-        logger.info(finding)
-    if not result and not found:
+    result, tables_ = page.compared(there), page.measurements(there)
+    compared(result, tables_)
+    if not result and not tables_:
         logger.info("no trial is finished yet")
     return 0
 
@@ -168,17 +164,15 @@ def drawings(folder: Path) -> dict[str, Drawing]:
 
 
 def redraw(results: Path) -> None:
-    """The figures and findings of all measurements in `results`, from their rows; verdicts, from the runs."""
+    """Write the figures and tables of all measurements in `results` again, from their rows."""
     for folder in index.published(results):
-        known = read_record(folder)
-        if known.get("name") in EXPERIMENTS:
-            measurements = EXPERIMENTS[known["name"]].measurements
+        record = read_record(folder)
+        if record.get("name") in EXPERIMENTS:
+            measurements = EXPERIMENTS[record["name"]].measurements
             for measurement in measurements:
                 draw(measurement, folder, palette(measurements, folder))
-            summary = {**read_summary(folder), **said_of(EXPERIMENTS[known["name"]], folder)}
-            result = page.compared(folder)
-            summary |= summary_form({"verdict": result.headline, **result.to_json()}, folder) if result else {}
-            write_atomic(folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
+            record["tables"] = shorter(tables(measurements, folder)["tables"])
+            write_atomic(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def folder_of(experiment: Experiment, form: str) -> Path:

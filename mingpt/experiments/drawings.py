@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mingpt.core.errors import CheckpointError
+from mingpt.core.run_files.reading import Record
 from mingpt.core.safe_parsing import Fields, misfit
 from mingpt.experiments.base import Measurement, Row
 from mingpt.report import figures
@@ -30,6 +31,13 @@ def measured(folder: Path, name: str, row: Fields | None = None) -> list[Row]:
     return rows
 
 
+def tables(measurements: Sequence[Measurement], folder: Path) -> Record:
+    """What a record holds of its measurements: which were taken, and the table of each that has rows."""
+    found = {each.name: (each, measured(folder, each.name, each.row)) for each in measurements}
+    made = {name: each.table(rows) for name, (each, rows) in found.items() if rows}
+    return {"measured": [*found], "tables": made}
+
+
 def palette(measurements: Sequence[Measurement], folder: Path) -> Palette:
     """The looks of all that an experiment's figures name: its variants, then what is measured beside them."""
     rows = [(each, measured(folder, each.name, each.row)) for each in measurements if each.draw]
@@ -53,6 +61,5 @@ def drawing(measurement: Measurement, folder: Path, look: Palette) -> Drawing | 
     lines = baselines_of(folder) if measurement.beside_counts else {}
     record = read_record(folder)
     small = smallness(record) if measurement.of_runs else smallness_of(measurement.smaller, record)
-    finding = measurement.finding(rows) if measurement.finding else ""
-    said = {"small": small, "finding": finding, "caption": measurement.caption}
+    said = {"small": small, "caption": measurement.caption}
     return figures.measured(measurement.draw, rows, palette=look, lines=lines, **said)

@@ -25,7 +25,7 @@ from mingpt.core.safe_parsing import misfit
 from mingpt.experiments import trial_records, validate
 from mingpt.experiments import trials as plan
 from mingpt.experiments.base import FORMS, STANDARD, Cell, Experiment, Lab, Measurement, Row
-from mingpt.experiments.drawings import draw, measured, palette
+from mingpt.experiments.drawings import draw, measured, palette, tables
 from mingpt.experiments.executor import AGAIN_S, Crew, Launch, Outcome, done, in_process_of_its_own, threads_for
 from mingpt.experiments.identity import versions
 from mingpt.experiments.trials import Text
@@ -120,6 +120,8 @@ def carry_out(experiment: Experiment, wish: Wish, *, conclude: Conclude, launch:
         return outcome
     finished = [cell for cell in cells if done(cell)]
     _measure(experiment.measurements, Lab(wish.folder, finished, wish.form))
+    with waited_for(wish.folder):
+        _write_record(wish.folder, {**read_record(wish.folder), **tables(experiment.measurements, wish.folder)})
     conclude(experiment, wish.folder, finished)
     return outcome
 

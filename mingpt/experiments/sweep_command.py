@@ -100,7 +100,7 @@ def sweep(
         elsewhere="folder=DIR names another folder",
     )
     _announce(wanted, seeds)
-    outcome = carry_out(wanted, wish, conclude=partial(conclude_with, show=lambda result: None))
+    outcome = carry_out(wanted, wish, conclude=partial(conclude_with, show=lambda result, tables: None))
     if outcome.stopped:
         raise KeyboardInterrupt(f"stopped by {outcome.stopped}; folder={str(home)!r} goes on")
     lost = {cell.name: why for cell, (_, why) in outcome.failed.items() if not outcome.hopeless(cell)}

@@ -3,7 +3,6 @@
 record.json          what was asked, every arm's settings, and what was decided on the way
 cells/ARM/seed-1/    a run each; stage-1/, stage-2/ inside where there are stages
 measurements.jsonl   what was measured beside the runs
-summary.json         what was concluded
 report.html          the page
 """
 
@@ -16,7 +15,7 @@ from mingpt.core.run_files.reading import Record, read_json, read_lines, read_lo
 from mingpt.core.run_files.records import OWN_FILES
 from mingpt.core.safe_parsing import JSON_BYTES, NUMBER, require_own
 
-RECORD, SUMMARY, PAGE, MEASURED = "record.json", "summary.json", "report.html", "measurements.jsonl"
+RECORD, PAGE, MEASURED = "record.json", "report.html", "measurements.jsonl"
 
 STAGE = {"trainer.max_iters?": int | None, "model.n_layer?": int | None}
 CHOICE = {"chosen": NUMBER, "losses?": {str: NUMBER | None}, "decided_by?": str, "end_of_grid?": str | None}
@@ -30,21 +29,15 @@ OF_RECORD = {
     "text?": {"path": str, "sha256?": str},
     "arms?": {str: [STAGE]},
     "measurements?": [str],
+    "measured?": [str],
+    "tables?": {str: [{}]},
+    "answer?": str,
     "smaller?": [str],
     "chosen_learning_rates?": {str: CHOICE},
     "hopeless?": {str: str},
     "inputs?": {str: [{str: str}]},
     "trials?": {str: str},
     "versions?": [{str: str}],
-}
-OF_SUMMARY = {
-    "verdict?": str,
-    "every_pair?": bool,
-    "findings?": [str],
-    "briefs?": [str],
-    "notes?": [str],
-    "measured?": [str],
-    "arms?": [{"runs?": [str]}],
 }
 OF_ROWS = {"measurement": str}
 
@@ -56,15 +49,6 @@ def read_record(folder: Path) -> Record:
         CheckpointError: it is damaged, too large, or not an experiment's record.
     """
     return read_json(folder / RECORD, OF_RECORD)
-
-
-def read_summary(folder: Path) -> Record:
-    """What summary.json says; {} where there is none.
-
-    Raises:
-        CheckpointError: as `read_record`.
-    """
-    return read_json(folder / SUMMARY, OF_SUMMARY)
 
 
 def read_rows(folder: Path) -> list[Record]:
@@ -107,7 +91,7 @@ def refuse_links(folder: Path) -> None:
     """
     cells = [*(folder / "cells").glob("*/seed-*")]
     runs = [*cells, *(stage for cell in cells for stage in cell.glob("stage-*"))]
-    own = [folder / name for name in (RECORD, SUMMARY, MEASURED, "cells")]
+    own = [folder / name for name in (RECORD, MEASURED, "cells")]
     for path in (*own, *runs, *(run / name for run in runs for name in OWN_FILES)):
         readable(path, lambda path: require_own(path, folder))
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mingpt.core.run_files.curves import Curve, mean_curve
-from mingpt.report.compare import Arm, Comparison
+from mingpt.report.compare import Comparison, Variant
 from mingpt.report.drawing import Drawing
 from mingpt.report.figure_layout import tidy
 from mingpt.report.fonts import in_lines, plain
-from mingpt.report.formatting import number
+from mingpt.report.formatting import losses, number
 from mingpt.report.loss_plot import labels
 from mingpt.report.palette import INK, LINE, QUIET, Palette, settings
 from mingpt.report.plotting import require_matplotlib
@@ -51,14 +51,14 @@ def loss_curves(
     lone run both.  None without a curve.
 
     Args:
-        small: how the runs are smaller than they should be; said in the picture.
+        small: what the quick form makes smaller; written in the figure.
         palette: looks of the variants; None: in their order.
     """
     require_matplotlib()
     from matplotlib import rc_context
     from matplotlib.figure import Figure  # 0.5 s, and only where a picture is drawn
 
-    palette = palette or Palette(arm.name for arm in result.arms)
+    palette = palette or Palette(each.name for each in result.variants)
     kind, lines = _kinds(result, palette)
     if not any(line.curves for line in lines):
         return None
@@ -88,26 +88,26 @@ class Line(NamedTuple):
 def _kinds(result: Comparison, palette: Palette) -> tuple[str, list[Line]]:
     """What kind of loss is drawn, and the line of each variant; of a lone run its two kinds of loss."""
     if _is_lone(result):
-        return _of_one_run(result.arms[0], palette)
-    evaluated = any(len(curve.steps) > 1 for arm in result.arms for curve in arm.curves)
+        return _of_one_run(result.variants[0], palette)
+    evaluated = any(len(curve.steps) > 1 for each in result.variants for curve in each.curves)
     kind, lines = VALIDATION if evaluated else TRAINING, []
-    for arm in result.arms:
-        curves = [curve for curve in (arm.curves if evaluated else arm.training) if curve.steps]
-        name = in_lines(arm.name if curves else f"{arm.name}: no {kind}")
-        lines.append(Line(name, curves, palette.line(arm.name, len(mean_curve(curves).steps)) if curves else {}))
+    for each in result.variants:
+        curves = [curve for curve in (each.curves if evaluated else each.training) if curve.steps]
+        name = in_lines(each.name if curves else f"{each.name}: no {kind}")
+        lines.append(Line(name, curves, palette.line(each.name, len(mean_curve(curves).steps)) if curves else {}))
     return kind, lines
 
 
 def _is_lone(result: Comparison) -> bool:
-    return len(result.arms) == 1 and len(result.arms[0].runs) == 1
+    return len(result.variants) == 1 and len(result.variants[0].runs) == 1
 
 
-def _of_one_run(arm: Arm, palette: Palette) -> tuple[str, list[Line]]:
-    training, evaluated = ([curve for curve in curves if curve.steps] for curves in (arm.training, arm.curves))
+def _of_one_run(variant: Variant, palette: Palette) -> tuple[str, list[Line]]:
+    training, evaluated = ([curve for curve in curves if curve.steps] for curves in (variant.training, variant.curves))
     quiet = {"color": QUIET, "ls": "-", "lw": 1.2, "marker": "o" if training and len(training[0].steps) == 1 else ""}
     lines = [Line(TRAINING, training, quiet)] if training else []
     if evaluated:
-        lines.append(Line(VALIDATION, evaluated, palette.line(arm.name, len(evaluated[0].steps))))
+        lines.append(Line(VALIDATION, evaluated, palette.line(variant.name, len(evaluated[0].steps))))
     return BOTH if len(lines) > 1 else lines[0].name if lines else "", lines
 
 
@@ -149,13 +149,12 @@ def _baselines(axes: Any, lines: Mapping[str, float], *, every: bool = False) ->
 
 
 def _alt(result: Comparison, kind: str, over: str, lines: Mapping[str, float]) -> str:
-    """What the picture shows, in words."""
-    ends = [f"{arm.name} ends at {number(arm.loss.mean)}" for arm in result.arms if arm.loss is not None]
-    counted = [f"{name} {loss:.2f}" for name, loss in lines.items()]
+    """What the figure shows, in words: the last loss of every variant, and the n-gram lines."""
+    ends = [f"{each.name} {number(each.loss.mean)}" for each in result.variants if each.loss is not None]
     said = [
-        f"{kind[0].upper()}{kind[1:]} against {X_LABELS[over]}. {result.headline[0].upper()}{result.headline[1:]}.",
-        f"In nats: {', '.join(ends)}." if ends else "",
-        f"N-gram models reach: {', '.join(counted)}." if counted else "",
+        f"{kind[0].upper()}{kind[1:]} against {X_LABELS[over]}.",
+        f"Last validation loss, {result.unit}: {', '.join(ends)}." if ends else "",
+        f"N-gram baselines: {losses(lines)}." if lines else "",
     ]
     return " ".join(filter(None, said))
 
@@ -167,7 +166,7 @@ def measured(
     palette: Palette | None = None,
     lines: Mapping[str, float] | None = None,
     small: str = "",
-    finding: str = "",
+    alt: str = "",
     caption: str = "",
 ) -> Drawing:
     """A measurement's figure in the look of all others.
@@ -176,8 +175,8 @@ def measured(
         draw: (rows, matplotlib Figure, palette) draws it.
         palette: looks of what is named in the rows; None: by the order in which it is drawn.
         lines: what n-gram models reach, where every axis is a validation loss of the same text in the same blocks.
-        small: how it is smaller than it should be; said in the picture.
-        finding: what it shows, said to those who can't see it beside its titles.
+        small: what the quick form makes smaller; written in the figure.
+        alt: the values, for those who can't see the figure.
         caption: what is shown, and what lines and colours mean; empty: its titles.
     """
     require_matplotlib()
@@ -193,7 +192,7 @@ def measured(
             _baselines(axes, lines or {})
         _say_small(figure, small)
         axes_ = [f"{axes.get_ylabel()} against {axes.get_xlabel()}" for axes in figure.axes if axes.get_xlabel()]
-    said = [_said(text) for text in dict.fromkeys([finding, *titles, *axes_, small]) if text]
+    said = [_said(text) for text in dict.fromkeys([alt, *titles, *axes_, small]) if text]
     return Drawing(
         figure=figure,
         caption=caption or " ".join(_said(text) for text in dict.fromkeys(titles) if text),

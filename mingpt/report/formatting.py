@@ -1,6 +1,5 @@
-"""Numbers and values as people read them, in a page as in a terminal."""
+"""Numbers and values as text, for pages, tables and terminals."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 
 from mingpt.report.statistics import Estimate
 
-NONE = "–"  # where there is nothing to say
+NONE = "–"  # of a value that there is not
 
 
 def number(value: float) -> str:
@@ -19,28 +18,23 @@ def number(value: float) -> str:
 
 
 def chance(p: float) -> str:
-    """`p = 0.004`, or `p < 0.001`."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.0995 else f"p = {p:.2f}"
+    """`0.004`, or `< 0.001`."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
 
 
-def sentence(text: str) -> str:
-    """Ends in a full stop; begins as it does, since a name may come first."""
-    return text if text.endswith((".", "!", "?")) else f"{text}."
+def estimate(value: Estimate) -> str:
+    """`1.603 ± 0.013`: a mean and half the width of its interval; the mean alone where there is no interval."""
+    return f"{number(value.mean)}{_half(value)}"
 
 
-def said(text: str) -> str:
-    """A sentence of its own: a letter that begins it is a capital, unless it begins a setting's or a file's name."""
-    first = text.split(" ", 1)[0]
-    return sentence(text if re.search(r"[^a-z'’-]", first.rstrip(",:;")) else f"{text[:1].upper()}{text[1:]}")
+def change(value: Estimate) -> str:
+    """The same of a difference, with its sign: `+0.012 ± 0.003`."""
+    sign = "+" if value.mean > 0 else ""
+    return f"{sign}{number(value.mean)}{_half(value)}"
 
 
-def estimate(value: Estimate | None, seeds: int | None = None) -> str:
-    """`1.603 (1.590 to 1.616)`; with the number it is of where it is fewer than all `seeds`: `1.603, 2 of 3 seeds`."""
-    if value is None:
-        return NONE
-    interval = "" if value.low is None or value.high is None else f" ({number(value.low)} to {number(value.high)})"
-    fewer = f", {value.n} of {seeds} seeds" if seeds is not None and value.n < seeds else ""
-    return f"{number(value.mean)}{interval}{fewer}"
+def _half(value: Estimate) -> str:
+    return "" if value.low is None or value.high is None else f" ± {number((value.high - value.low) / 2)}"
 
 
 def seconds(value: float) -> str:
@@ -77,38 +71,17 @@ def expected(seconds: float, memory: float) -> str:
 
 
 def setting(value: Any) -> str:
-    """As a command line would have it."""
+    """A setting's value as a command line would have it; NONE of None."""
     if isinstance(value, float):
         return f"{value:.6g}"
     return NONE if value is None else str(value)
 
 
-def decimals(value: float | None) -> str:
-    """Three of them."""
-    return NONE if value is None else f"{value:.3f}"
-
-
-def integer(value: int | None) -> str:
+def integer(value: float) -> str:
     """`16,044`."""
-    return NONE if value is None else f"{value:,}"
+    return f"{value:,.0f}"
 
 
-def parameters(value: int | None) -> str:
-    """`16,044`; of a model that has none, why."""
-    return "none: counts" if value == 0 else integer(value)
-
-
-def mega(value: float | None) -> str:
-    """In millions."""
-    return NONE if value is None else f"{value / 1e6:,.2f}"
-
-
-def lines(losses: Mapping[str, float]) -> str:
+def losses(values: Mapping[str, float]) -> str:
     """`1-gram 3.30, 2-gram 2.49`."""
-    return ", ".join(f"{name} {loss:.2f}" for name, loss in losses.items())
-
-
-FORMS = {
-    form.__name__: form
-    for form in (sentence, said, estimate, seconds, setting, decimals, integer, parameters, mega, lines)
-}
+    return ", ".join(f"{name} {loss:.2f}" for name, loss in values.items())

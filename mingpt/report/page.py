@@ -1,14 +1,13 @@
-"""One HTML page that answers: what was asked, what came out, and how to get it again.  From files alone.
+"""One HTML page of runs or experiments, from files alone: question, answer, tables, figures, samples, command.
 
-Self-contained: pictures are inside, there is no script, nothing is fetched.  All that comes from files is escaped; a
-picture of a file is shown as an image, where no script of its could run.
+Self-contained: figures are inside, there is no script, nothing is fetched.  All text from files is escaped; a figure
+from a file is shown as an image, where no script in it could run.
 
 A page has parts.  A part is an experiment's folder, or all the runs that were named, compared.
 """
 
-import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from typing import Any
 from mingpt.core.atomic_io import write_atomic
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.paths import require_writable
+from mingpt.core.run_files.reading import Record
 from mingpt.core.run_files.records import is_run
-from mingpt.report import formatting
+from mingpt.report import columns
 from mingpt.report.compare import Comparison, comparison
 from mingpt.report.experiment_files import (
     RECORD,
@@ -26,40 +26,33 @@ from mingpt.report.experiment_files import (
     last_stage,
     read_record,
     read_rows,
-    read_summary,
     smallness,
 )
-from mingpt.report.headline import brief as brief_headline
+from mingpt.report.formatting import NONE, counted, integer, losses, number, setting
 from mingpt.report.palette import Palette
-from mingpt.report.pictures import ARMS_FIGURE, OWN_CURVES, VIEWS, Figure, loss_figures, picture, pictures
-from mingpt.report.run_page import OneRun, one_run
-from mingpt.report.significance import Verdict, called
+from mingpt.report.pictures import OWN_CURVES, VARIANTS_FIGURE, VIEWS, Figure, loss_figures, picture, pictures
+from mingpt.report.run_page import OneRun, key_values, one_run
+from mingpt.report.table import Table, of_records, to_html
 
 USUAL_CHOICE = "loss on the end of the training part"  # of a learning rate, where a record doesn't say
-SHORT = 240  # characters of a finding that stands in a table
-FEW = 3  # verdicts that are shown at once; of more, those on the first arm
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Rows of one measurement."""
-
-    name: str
-    columns: list[str]
-    rows: list[dict[str, Any]]
+MOST_ROWS = 200  # of a measurement, on a page
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """An experiment, or runs that were compared."""
+    """An experiment, or runs that were compared.
+
+    Attributes:
+        answer: hand-written, of the experiment's question; empty: none was written.
+        small: what its quick form makes smaller.
+        measurements: a table of each.
+    """
 
     title: str
-    verdict: str
     commands: list[str]
+    answer: str = ""
     hypothesis: str = ""
     small: str = ""
-    findings: list[str] = field(default_factory=list)
-    briefs: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     result: Comparison | None = None
     figures: list[Figure] = field(default_factory=list)
@@ -68,40 +61,54 @@ class Part:
     folder: Path | None = None
 
     @property
-    def unit(self) -> str:
-        return "nats per token" if self.result is None or self.result.unit == "nats" else self.result.unit
+    def variants(self) -> Table | None:
+        """The comparison, a row for each variant."""
+        return columns.table_of(self.result) if self.result else None
 
     @property
-    def brief(self) -> str:
-        """What came out, for a table: few numbers or none."""
-        return " ".join(map(formatting.said, [*self._brief_verdict, *self.briefs]))
+    def legend(self) -> str:
+        """What explains the comparison's columns."""
+        tested = self.result and self.result.tests
+        return columns.NOTE.format(baseline=self.result.baseline) if self.result and tested else ""
 
     @property
-    def _brief_verdict(self) -> list[str]:
+    def tables(self) -> list[tuple[str, Table]]:
+        """What else there is in numbers, with its heading."""
+        found = [(table.title, table) for table in self.measurements]
         if self.result is None:
-            return [] if self.briefs else [self.verdict]
-        losses = {arm.name: arm.loss.mean if arm.loss else None for arm in self.result.arms}
-        if self.verdict != self.result.headline or len(losses) == 1:  # an experiment's own words; a lone arm's
-            return [self.verdict]
-        return [brief_headline(losses, self.result.verdicts, self.result.unit)]
+            return found
+        pairs = columns.pairs_of(self.result)
+        found += [("Other pairs of variants", pairs)] if pairs else []
+        found += [("Validation loss of every run", _every_run(self.result))] if self.run is None else []
+        if self.run:
+            found += [(table.title, table) for table in self.run.tables]
+        elif self.result.differing:
+            found += [("Settings that differ", _differing(self.result))]
+        environment = _one_level(self.result.environment)
+        return [*found, ("Environment", key_values(environment, "the environment"))] if environment else found
 
-    @property
-    def short_findings(self) -> list[str]:
-        """The first two that fit beside a verdict."""
-        return [finding for finding in self.findings if len(finding) <= SHORT][:2]
 
-    def about_first(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
-        """Those on the arm that the headline compares the others with; all, where they are few."""
-        first = next((arm.name for arm in self.result.arms if arm.loss), None) if self.result else None
-        return [each for each in verdicts if len(verdicts) <= FEW or first in (each.first, each.second)]
+def _every_run(result: Comparison) -> Table:
+    rows = [
+        [run, each.name, str(seed), NONE if loss is None else number(loss)]
+        for each in result.variants
+        for run, seed, loss in zip(each.runs, each.seeds, each.losses, strict=True)
+    ]
+    return Table(heads=["run", "variant", "seed", "validation loss"], rows=rows, names=2, title="every run")
 
-    @property
-    def environment(self) -> dict[str, Any]:
-        """What is no list, one level deep."""
-        found: dict[str, Any] = {}
-        for key, value in (self.result.environment if self.result else {}).items():
-            found |= {f"{key} {k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
-        return {key: value for key, value in found.items() if not isinstance(value, dict | list)}
+
+def _differing(result: Comparison) -> Table:
+    heads = ["setting", *(each.name for each in result.variants)]
+    rows = [[key, *map(setting, values)] for key, values in result.differing.items()]
+    return Table(heads=heads, rows=rows, names=len(heads), title="settings that differ")
+
+
+def _one_level(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """What is no list, one level deep."""
+    found: dict[str, Any] = {}
+    for key, value in environment.items():
+        found |= {f"{key} {k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+    return {key: value for key, value in found.items() if not isinstance(value, dict | list)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,12 +170,11 @@ def of_runs(folders: Sequence[Path], defaults: Mapping[str, Any] | None = None) 
     """
     result = comparison(folders, keep_going=True)
     named = " ".join(shlex.quote(str(folder)) for folder in folders)
-    runs = [run for arm in result.arms for run in arm.runs]
-    arms = len(result.arms)
-    title = f"The run {runs[0]}" if len(runs) == 1 else f"{len(runs)} runs in {arms} arm{'s' * (arms > 1)}"
+    runs = [run for each in result.variants for run in each.runs]
+    variants = counted(len(result.variants), "variant")
+    title = f"The run {runs[0]}" if len(runs) == 1 else f"{len(runs)} runs of {variants}"
     return Part(
         title=title,
-        verdict=result.headline,
         notes=result.notes,
         result=result,
         figures=loss_figures(result),
@@ -181,39 +187,42 @@ def of_runs(folders: Sequence[Path], defaults: Mapping[str, Any] | None = None) 
 
 
 def of_experiment(folder: Path) -> Part:
-    """What an experiment found: record.json, its cells, and summary.json's `verdict` and `notes` where it has them."""
-    record, summary = read_record(folder), read_summary(folder)
-    result = compared(folder)
-    drawn = [path for path in pictures(folder) if not path.name.startswith(ARMS_FIGURE)]
+    """An experiment from its folder: its record, its runs compared, and the tables of its measurements."""
+    record, result = read_record(folder), compared(folder)
+    drawn = [path for path in pictures(folder) if not path.name.startswith(VARIANTS_FIGURE)]
     first = [picture(path, folder) for path in drawn if path.stem == OWN_CURVES]
     others = [picture(path, folder) for path in drawn if path.stem != OWN_CURVES]
     look = Palette(record.get("arms", {}))  # as in the figures of what was measured
-    small, notes = smallness(record), _rates(record.get("chosen_learning_rates") or {})
-    findings = [str(finding) for finding in summary.get("findings", [])]
+    small, rates = smallness(record), _rates(record.get("chosen_learning_rates") or {})
     return Part(
         title=str(record.get("question") or record.get("name") or folder.name),
-        verdict=str(summary.get("verdict") or (result.headline if result else _shown(findings, others))),
+        answer=str(record.get("answer") or ""),
         hypothesis=str(record.get("hypothesis") or ""),
         small=small,
-        findings=findings if result else findings[1:],
-        briefs=[str(each) for each in summary.get("briefs", [])],
-        notes=list(dict.fromkeys([*notes, *map(str, summary.get("notes", [])), *(result.notes if result else [])])),
+        notes=[*rates, *(result.notes if result else [])],
         result=result,
         figures=[*first, *(loss_figures(result, small, VIEWS[len(first) :], look) if result else []), *others],
-        measurements=_measurements(read_rows(folder)),
+        measurements=measurements(folder),
         folder=folder,
         commands=[str(record.get("command") or f"chargpt experiment {record.get('name', folder.name)}")],
     )
 
 
-def compared(folder: Path, every_pair: bool | None = None) -> Comparison | None:
-    """The arms of the experiment in `folder`, from its cells as they are; None without any.
+def measurements(folder: Path) -> list[Table]:
+    """A table of each measurement: the one in the record, or else its rows."""
+    made = read_record(folder).get("tables", {})
+    by_name: dict[str, list[Record]] = {}
+    for row in read_rows(folder):
+        by_name.setdefault(str(row["measurement"]), []).append({k: v for k, v in row.items() if k != "measurement"})
+    return [of_records(made.get(name, rows)[:MOST_ROWS], name) for name, rows in by_name.items()]
 
-    Cells whose numbers stopped being numbers are left out with what they said.  every_pair: None: as its summary.
+
+def compared(folder: Path, every_pair: bool = True) -> Comparison | None:
+    """The variants of the experiment in `folder`, every pair tested, from its runs as they are; None without any.
+
+    Diverged trials are left out with their reason.
     """
     record, cells = read_record(folder), runs_of(folder)
-    if every_pair is None:  # as there, since Holm's correction depends on it
-        every_pair = bool(read_summary(folder).get("every_pair", True))
     if not cells:
         return None
     found = _from_within(folder, comparison(cells, every_pair=every_pair, keep_going=True))
@@ -221,39 +230,21 @@ def compared(folder: Path, every_pair: bool | None = None) -> Comparison | None:
 
 
 def _rates(chosen: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """How each arm came to its learning rate, and where one might want another than any that was tried."""
+    """How the learning rates were chosen, and which variants' best rate lies at an end of those tried."""
     by: dict[str, list[str]] = {}
-    for arm, each in chosen.items():
-        by.setdefault(str(each.get("decided_by") or USUAL_CHOICE), []).append(f"{called(arm)} {each['chosen']:g}")
-    said = [f"learning rates, each arm's best of those tried by its {why}: {', '.join(r)}" for why, r in by.items()]
-    wanting = {"lowest": "less", "highest": "more"}
-    for end, word in wanting.items():
-        arms = [called(arm) for arm, each in chosen.items() if each.get("end_of_grid") == end]
-        said += (
-            [f"the {end} rate tried was the best of {', '.join(arms)}, so {word} might do better still"] if arms else []
-        )
-    return said
+    for variant, each in chosen.items():
+        by.setdefault(str(each.get("decided_by") or USUAL_CHOICE), []).append(f"{variant} {each['chosen']:g}")
+    notes = [f"learning rates, each variant's best by its {why}: {', '.join(rates)}" for why, rates in by.items()]
+    for end in ("lowest", "highest"):
+        variants = [variant for variant, each in chosen.items() if each.get("end_of_grid") == end]
+        notes += [f"best learning rate is the {end} tried: {', '.join(variants)}"] if variants else []
+    return notes
 
 
 def _from_within(folder: Path, result: Comparison) -> Comparison:
     """Its runs named from the experiment's folder, wherever that lies."""
-    arms = [replace(arm, runs=[inside(run, folder) for run in arm.runs]) for arm in result.arms]
-    return replace(result, arms=arms, left_out=[(inside(run, folder), why) for run, why in result.left_out])
-
-
-def _shown(findings: Sequence[str], drawn: Sequence[Figure]) -> str:
-    """What stands for a verdict where nothing was compared."""
-    return next(iter([*findings, *(figure.label for figure in drawn)]), "nothing was found yet")
-
-
-ENDS_IN_TEXT, ENDS_IN_TABLE = ",/", ",/=._"  # of a long name: where a line may end, in a wide column and a narrow one
-
-
-def breaking(form: Callable[[str], str], ends: str) -> Callable[[str], str]:
-    """`form` as HTML in which a line may end after any letter of `ends`; what is copied from it is as it was."""
-    from markupsafe import Markup, escape  # which jinja2 is built on
-
-    return lambda text: Markup(re.sub(rf"(?<=[{ends}])(?=[A-Za-z])", "<wbr>", escape(form(text))))
+    variants = [replace(each, runs=[inside(run, folder) for run in each.runs]) for each in result.variants]
+    return replace(result, variants=variants, left_out=[(inside(run, folder), why) for run, why in result.left_out])
 
 
 def render(template: str, **values: Any) -> str:
@@ -261,10 +252,7 @@ def render(template: str, **values: Any) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(formatting.FORMS)
-    environment.filters["name"] = breaking(str, ENDS_IN_TABLE)
-    for form in (formatting.sentence, formatting.said):  # which name arms and runs
-        environment.filters[form.__name__] = breaking(form, ENDS_IN_TEXT)
+    environment.filters.update(html=to_html, losses=losses, integer=integer)
     content, look = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in (template, "look.css"))
     return environment.from_string(content).render(look=look, **values)
 
@@ -280,15 +268,3 @@ def runs_of(folder: Path) -> dict[str, list[Path]]:
     }
     begun = {arm: [run for run in runs if is_run(run)] for arm, runs in found.items()}
     return {arm: runs for arm, runs in begun.items() if runs}
-
-
-def _measurements(rows: Sequence[dict[str, Any]]) -> list[Table]:
-    by_name: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        by_name.setdefault(str(row.get("measurement", "measurements")), []).append(row)
-    tables = []
-    for name, each in by_name.items():
-        columns = list(dict.fromkeys(key for row in each for key in row if key != "measurement"))
-        full = [{column: row.get(column) for column in columns} for row in each]
-        tables.append(Table(name=name, columns=columns, rows=full))
-    return tables

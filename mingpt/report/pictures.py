@@ -16,7 +16,7 @@ from mingpt.report.palette import Palette
 
 OWN_CURVES = "loss-by-step"  # an experiment's figure of this name replaces the page's own
 VIEWS = ("steps", "seconds")  # what a loss is drawn against
-ARMS_FIGURE = "held-out-by-"  # and so are called files of the page's own
+VARIANTS_FIGURE = "validation-loss-by-"  # so begin the names of the page's own figures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def loss_figures(
     for over in [each for each in VIEWS if each in views and (each == "steps" or result.seconds is not None)]:
         drawn = figures.loss_curves(result, over=over, small=small, palette=palette)
         if drawn:
-            name = f"{ARMS_FIGURE}{over}"
+            name = f"{VARIANTS_FIGURE}{over}"
             found.append(Figure(name=name, caption=drawn.caption, label=drawn.label, svg=drawn.svg(), drawing=drawn))
     return found
 

@@ -1,7 +1,7 @@
 """What of a finished experiment is kept for everyone: its record, small, and without a word of the machine's folders.
 
     out/experiments/NAME  ->  results/NAME
-    record.json  summary.json  measurements.jsonl    as they are; no curves in the summary, which the runs have
+    record.json  measurements.jsonl    as they are
     cells/ARM/seed-S/[stage-N/]
         config.yaml  environment.json  baselines.json
         metrics.jsonl    some hundred lines: where held-out text was judged, and the smoothed training loss between
@@ -29,17 +29,14 @@ from mingpt.report.experiment_files import (
     MEASURED,
     PAGE,
     RECORD,
-    SUMMARY,
     cells_of,
     inside,
     last_stage,
     read_record,
     read_rows,
-    read_summary,
 )
 
 DIGITS = 6  # of a number
-OF_RUNS = ("curves", "training", "samples")  # of an arm in summary.json: the runs' own files have them
 PART, START = r"[^\s'\"=,:;/\\]+", r"(?:~|[A-Za-z]:(?=\\))?"
 SPACED = r"[^'\"=,:;/\\]+"  # where it is plain that a path ends: at a quote, or with the text
 ABSOLUTE = re.compile(rf"(?<![\w.:/~-]){START}(?:[/\\]{PART})+[/\\]({PART})")
@@ -64,7 +61,7 @@ def unfinished(folder: Path) -> str | None:
     if len(ended) < wanted:
         return f"it is unfinished: {len(ended)} of {wanted} runs"
     taken = {row.get("measurement") for row in read_rows(folder)}
-    taken |= {*read_summary(folder).get("measured", [])}  # those that rightly gave no rows, too
+    taken |= {*record.get("measured", [])}  # those without rows, too
     missing = [name for name in record.get("measurements", []) if name not in taken]
     if missing:
         return f"it is unfinished: {', '.join(missing)} not measured"
@@ -97,9 +94,6 @@ def _copy(folder: Path, target: Path) -> None:
     target.mkdir()
     record = read_record(folder)
     _write_json(target / RECORD, portable(record))
-    summary = read_summary(folder)
-    if summary:
-        _write_json(target / SUMMARY, summary_form(summary, folder))
     rows = read_rows(folder)
     if rows:
         _write_lines(target / MEASURED, [shorter(portable(row)) for row in rows])
@@ -107,14 +101,6 @@ def _copy(folder: Path, target: Path) -> None:
         for run in sorted(cell.glob("stage-*")) or [cell]:
             if is_run(run):
                 publish_run(run, target / run.relative_to(folder))
-
-
-def summary_form(summary: Record, folder: Path) -> Record:
-    """Of what an experiment's `summary` says, what is kept: no curves, and runs named from the experiment's folder."""
-    arms = [{k: v for k, v in arm.items() if k not in OF_RUNS} for arm in summary.get("arms", [])]
-    arms = [{**arm, "runs": [inside(run, folder) for run in arm.get("runs", [])]} for arm in arms]
-    kept: Record = shorter(portable({**summary, "arms": arms}))
-    return kept
 
 
 def publish_run(run: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a page says of a lone run beside its loss: its settings, and what it wrote along the way."""
+"""What the page of a single run shows in addition: its settings, and the samples along the way."""
 
 import json
 from collections.abc import Mapping
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mingpt.core.run_files.records import read_run
+from mingpt.report.formatting import setting
+from mingpt.report.table import Table
 
 PLACES = ("system.work_dir",)  # say where a run lies, not what it is
 
@@ -24,6 +26,22 @@ class OneRun:
     settings: dict[str, Any]
     changed: dict[str, tuple[Any, Any]] | None
     samples: list[tuple[int, list[dict[str, str]]]]
+
+    @property
+    def tables(self) -> list[Table]:
+        """Its settings, first those that differ from the defaults."""
+        full = key_values(self.settings, f"All settings, {len(self.settings)}")
+        if self.changed is None:
+            return [full]
+        rows = [[key, setting(value), setting(default)] for key, (value, default) in self.changed.items()]
+        title = "Settings that differ from the defaults"
+        return [Table(heads=["setting", "value", "default"], rows=rows, names=3, title=title), full]
+
+
+def key_values(values: Mapping[str, Any], title: str) -> Table:
+    """A row for each key."""
+    rows = [[key, setting(value)] for key, value in values.items()]
+    return Table(heads=["name", "value"], rows=rows, names=2, title=title)
 
 
 def one_run(folder: Path, defaults: Mapping[str, Any] | None = None) -> OneRun:

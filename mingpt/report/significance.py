@@ -1,165 +1,85 @@
-"""Whether two arms differ: a verdict in one plain sentence, by the rules below.
+"""Significance tests of the differences between variants: paired t-tests over seeds, corrected by Holm's method.
 
-    better     p of the paired t-test, after Holm's correction over all pairs that are judged, is below 0.05
-    the same   the 95 % interval lies inside +-0.05 nats.  Stricter than two one-sided tests at 5 % (Schuirmann 1987),
-               which ask that of the 90 % interval; never corrected over pairs
-    open       neither; the sentence says how small a difference these seeds could have shown
+    better, worse   p of the paired t-test, after Holm's correction over all tests of the comparison, is below 0.05
+    equivalent      else, where the 95 % interval of the difference lies inside +-0.05 nats.  Stricter than two
+                    one-sided tests at 5 % (Schuirmann 1987), which ask that of the 90 % interval; not corrected
+    inconclusive    neither: no significant difference.  The minimum detectable effect (power 0.8) says how large a
+                    difference these seeds would have shown
+    not tested      fewer than three shared seeds, or two variants that no seed changes
 
-Fewer than three shared seeds give no verdict.
+Differences are variant minus baseline: positive where the variant's loss is higher.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
 
-from mingpt.report.formatting import chance, number
 from mingpt.report.statistics import (
     LEVEL,
-    MARGIN,
     Difference,
     Losses,
     difference,
     holm,
     inside_margin,
-    shared_seeds,
-    smallest_effect,
+    minimum_detectable_effect,
 )
 
-FEWEST = 3  # seeds that a verdict needs
+FEWEST = 3  # seeds that a test needs
+NOT_TESTED = "not tested"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sooner:
-    """How many steps earlier the better arm reaches the other's last loss, and on which curve that was read."""
-
-    steps: float
-    curve: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What may be said of two arms.
+class SignificanceTest:
+    """A variant against a baseline.
 
     Attributes:
-        first, second: names of the arms.
-        kind: better (the first is), worse (the second is), same, open (nothing was shown), none (too few seeds).
-        same: the 95 % interval lies inside +-0.05; also beside better or worse: a small difference, yet sure.
-        p: after Holm; None without a test.
+        outcome: better, worse (the variant's loss is lower, higher), equivalent, inconclusive or not tested.
+        equivalent: the 95 % interval lies inside +-0.05 nats, whatever the outcome.
+        p: two-sided, after Holm's correction; None where it is not tested.
+        difference: None with fewer than two shared seeds.
     """
 
-    first: str
-    second: str
-    kind: str
-    same: bool
+    baseline: str
+    variant: str
+    outcome: str
+    equivalent: bool
     p: float | None
     difference: Difference | None
-    sooner: Sooner | None
-    sentence: str
 
 
-def judge(
-    arms: Mapping[str, Losses],
-    *,
-    every_pair: bool = False,
-    unit: str = "nats",
-    sooner: Callable[[str, str], Sooner | None] | None = None,
-    certain: Collection[str] = (),
-) -> list[Verdict]:
-    """A verdict on each later arm against the first, or on every pair.
+def significance_tests(
+    losses: Mapping[str, Losses], pairs: Collection[tuple[str, str]], deterministic: Collection[str] = ()
+) -> list[SignificanceTest]:
+    """Test each pair of variants.
 
     Args:
-        arms: final held-out losses by the arm's name, seed -> loss.
-        unit: of the losses, for the sentences.
-        sooner: asked for (better arm, other arm) where one is better.
-        certain: arms that no seed changes; of two such there is no test, since nothing varies.
+        losses: final validation losses by the variant's name, seed -> loss.
+        pairs: (baseline, variant), all of which Holm's correction is over.
+        deterministic: variants that no seed changes; two such are not tested, since nothing varies.
     """
-    names = list(arms)
-    pairs = list(combinations(names, 2)) if every_pair else [(names[0], other) for other in names[1:]]
-    differences = [difference(arms[first], arms[second]) for first, second in pairs]
-    fixed = [first in certain and second in certain for first, second in pairs]
-    tested = [d for d, f in zip(differences, fixed, strict=True) if d is not None and len(d.seeds) >= FEWEST and not f]
-    chances = iter(holm([d.p for d in tested]))
-    verdicts = []
-    for (first, second), found, no_seed in zip(pairs, differences, fixed, strict=True):
-        if found is not None and no_seed:
-            verdicts.append(_verdict(first, second, "none", None, None, None, _certain(first, second, found, unit)))
-            continue
-        if found is None or len(found.seeds) < FEWEST:
-            sentence = _too_few(called(first), called(second), shared_seeds(arms[first], arms[second]))
-            verdicts.append(_verdict(first, second, "none", None, found, None, sentence))
-            continue
-        p = next(chances)
-        found = replace(found, smallest=smallest_effect(found.spread, len(found.seeds), level=LEVEL / len(tested)))
-        kind = _kind(found, p)
-        better, other = (second, first) if kind == "worse" else (first, second)
-        gain = sooner(better, other) if sooner and kind in ("better", "worse") else None
-        sentence = SENTENCES[kind](called(better), called(other), found, p, len(tested), unit, gain)
-        verdicts.append(_verdict(first, second, kind, p, found, gain, sentence))
-    return verdicts
+    found = [difference(losses[variant], losses[baseline]) for baseline, variant in pairs]
+    tested = [
+        each is not None and len(each.seeds) >= FEWEST and not {*pair} <= {*deterministic}
+        for each, pair in zip(found, pairs, strict=True)
+    ]
+    corrected = iter(holm([each.p for each, test in zip(found, tested, strict=True) if each is not None and test]))
+    level = LEVEL / max(sum(tested), 1)
+    return [
+        _tested(pair, each, next(corrected), level) if test and each is not None else _not_tested(pair, each)
+        for pair, each, test in zip(pairs, found, tested, strict=True)
+    ]
 
 
-def called(name: str) -> str:
-    """An arm's name in a sentence, in quotes where a comma would part it."""
-    return f"“{name}”" if "," in name else name
-
-
-def _verdict(
-    first: str, second: str, kind: str, p: float | None, found: Difference | None, gain: Sooner | None, sentence: str
-) -> Verdict:
-    same = kind != "none" and found is not None and inside_margin(found)
-    return Verdict(
-        first=first, second=second, kind=kind, same=same, p=p, difference=found, sooner=gain, sentence=sentence
+def _tested(pair: tuple[str, str], found: Difference, p: float, level: float) -> SignificanceTest:
+    found = replace(found, mde=minimum_detectable_effect(found.spread, len(found.seeds), level=level))
+    equivalent = inside_margin(found)
+    significant = "better" if found.mean < 0 else "worse"
+    outcome = significant if p < LEVEL else "equivalent" if equivalent else "inconclusive"
+    return SignificanceTest(
+        baseline=pair[0], variant=pair[1], outcome=outcome, equivalent=equivalent, p=p, difference=found
     )
 
 
-def _kind(found: Difference, p: float) -> str:
-    if p < LEVEL:
-        return "better" if found.mean < 0 else "worse"
-    return "same" if inside_margin(found) else "open"
-
-
-def _better(a: str, b: str, d: Difference, p: float, tests: int, unit: str, gain: Sooner | None) -> str:
-    low, high = sorted((d.low, d.high) if d.mean > 0 else (-d.high, -d.low))
-    alone, after = (" of this pair alone", " after Holm") if tests > 1 else ("", "")
-    text = (
-        f"{a} is better than {b} by {number(abs(d.mean))} {unit} (95 % interval{alone} {number(low)} to "
-        f"{number(high)}, {chance(p)}{after}, {len(d.seeds)} seeds)"
+def _not_tested(pair: tuple[str, str], found: Difference | None) -> SignificanceTest:
+    return SignificanceTest(
+        baseline=pair[0], variant=pair[1], outcome=NOT_TESTED, equivalent=False, p=None, difference=found
     )
-    if inside_margin(d):
-        text += f", though by less than the {MARGIN:g} that count as a difference here"
-    if gain is not None:
-        text += f"; about {float(f'{gain.steps:.2g}'):,.0f} steps sooner, by the {gain.curve}"
-    return text
-
-
-def _same(a: str, b: str, d: Difference, p: float, tests: int, unit: str, gain: Sooner | None) -> str:
-    return (
-        f"{a} and {b} are the same within {MARGIN:g} {unit} (difference {number(d.mean)}, 95 % interval "
-        f"{number(d.low)} to {number(d.high)}, {len(d.seeds)} seeds)"
-    )
-
-
-def _open(a: str, b: str, d: Difference, p: float, tests: int, unit: str, gain: Sooner | None) -> str:
-    alone, after = (" of this pair alone", " after Holm") if tests > 1 else ("", "")
-    return (
-        f"no difference between {a} and {b} was shown (difference {number(d.mean)} {unit}, 95 % interval{alone} "
-        f"{number(d.low)} to {number(d.high)}, {chance(p)}{after}); {len(d.seeds)} seeds could have shown "
-        f"one of {number(d.smallest)}"
-    )
-
-
-SENTENCES = {"better": _better, "worse": _better, "same": _same, "open": _open}
-
-
-def _too_few(first: str, second: str, seeds: Sequence[int]) -> str:
-    shared = {0: "no seed whose held-out loss is known of both", 1: "1 seed"}.get(len(seeds), f"{len(seeds)} seeds")
-    return (
-        f"no verdict on {first} and {second}: they share {shared}, and {FEWEST} are the fewest that tell a difference "
-        "from chance"
-    )
-
-
-def _certain(first: str, second: str, found: Difference, unit: str) -> str:
-    lower, other = (first, second) if found.mean <= 0 else (second, first)
-    by = f"{called(lower)} is lower by {number(abs(found.mean))} {unit}" if found.mean else "their losses are equal"
-    return f"no test of {called(lower)} and {called(other)}, since both count, the same for every seed: {by}"

@@ -1,11 +1,12 @@
-"""What losses of two arms say of their difference: intervals, paired tests, and how small a one would have shown.
+"""Statistics of losses over seeds: intervals, paired differences, p-values, minimum detectable effects.
 
-The seed is the unit.  Arms see the same batches under the same seed, so losses are paired by seed, and everything is
-said of the differences d = a - b, one a shared seed, in nats:
+The seed is the unit.  Variants see the same batches under the same seed, so losses are paired by seed, and tests are
+of the differences d = a - b, one per shared seed, in nats:
 
-    interval   mean(d) +- t(0.975, n-1) sd(d) / sqrt(n)                    (Student 1908), 95 %, of this pair alone
-    p          of the paired t-test, two-sided; Holm's correction (1979) where several pairs are judged
-    smallest   the difference that n seeds of this spread show with 80 % power, at 5 % shared among all judged pairs
+    interval   mean(d) +- t(0.975, n-1) sd(d) / sqrt(n)                     (Student 1908), 95 %, of this pair alone
+    p          of the paired t-test, two-sided; Holm's correction (1979) where several pairs are tested
+    mde        minimum detectable effect: the difference that n seeds of this standard deviation show with power 0.8,
+               at a level of 5 % shared among all tests
 
 A loss that is missing or not finite leaves its seed out.
 """
@@ -19,15 +20,15 @@ import numpy as np
 
 CONFIDENCE = 0.95
 LEVEL = 0.05  # of a test
-MARGIN = 0.05  # nats; closer than that counts as the same
-POWER = 0.8
+MARGIN = 0.05  # nats; variants closer than that are equivalent
+POWER = 0.8  # of the minimum detectable effect
 
 Losses = Mapping[int, float | None]  # seed -> loss
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean over seeds and its 95 % interval; no interval of one seed, or where no seed changes anything."""
+    """Mean over n seeds with its 95 % interval; without one of a single seed, or where no seed changes anything."""
 
     mean: float
     low: float | None
@@ -37,12 +38,12 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """First minus second over the seeds that both have.
+    """First minus second, over the seeds that both have.
 
     Attributes:
         spread: standard deviation of the differences.
-        p: of the paired t-test, two-sided; 1 where all differences are 0, 0 where they are all the same and not 0.
-        smallest: difference that this many seeds would have shown with 80 % power at 5 %; of many pairs, at its share.
+        p: of the paired t-test, two-sided; 1 where all differences are 0, 0 where they are equal and not 0.
+        mde: minimum detectable effect of this many seeds with power 0.8 at 5 %; of many tests, at its share.
     """
 
     seeds: list[int]
@@ -51,7 +52,7 @@ class Difference:
     high: float
     spread: float
     p: float
-    smallest: float
+    mde: float
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -85,7 +86,7 @@ def difference(first: Losses, second: Losses) -> Difference | None:
         high=mean + half,
         spread=spread,
         p=_paired_p(mean, spread, n),
-        smallest=smallest_effect(spread, n),
+        mde=minimum_detectable_effect(spread, n),
     )
 
 
@@ -98,7 +99,7 @@ def holm(chances: Sequence[float]) -> list[float]:
     return corrected
 
 
-def smallest_effect(spread: float, n: int, *, power: float = POWER, level: float = LEVEL) -> float:
+def minimum_detectable_effect(spread: float, n: int, *, power: float = POWER, level: float = LEVEL) -> float:
     """The mean difference that a paired two-sided t-test of n seeds shows with this power.
 
     The test's statistic follows the noncentral t of n - 1 degrees of freedom and noncentrality effect sqrt(n) / spread.

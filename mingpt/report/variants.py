@@ -72,7 +72,7 @@ def refuse_other_texts(runs: Sequence[RunRecord]) -> None:
         ours, theirs = (each.settings.get("data.val_fraction") for each in (run, first))
         if ours != theirs:
             raise DataError(
-                f"{run.folder}: data.val_fraction={ours}, but {theirs} in {first.folder}: other held-out text"
+                f"{run.folder}: data.val_fraction={ours}, but {theirs} in {first.folder}: another validation set"
             )
 
 
@@ -193,9 +193,9 @@ def _telling(arms: Sequence[Mapping[str, str]]) -> list[str]:
 def notes(runs: Sequence[RunRecord], per_byte: bool) -> list[str]:
     notes = []
     if per_byte:
-        notes.append("the arms' vocabularies differ, so losses are nats per byte, and n-gram lines are left out")
+        notes.append("vocabularies differ, so losses are nats per byte, and n-gram baselines are left out")
     if any("val_loss" not in run.last for run in runs):
-        notes.append("runs without a held-out loss see the tokens that they predict, or were never judged")
+        notes.append("runs without a validation loss see the tokens that they predict, or were not evaluated")
     if any(run.settings.get(STARTS_FROM) for run in runs):
         notes.append("steps and seconds are those of the last stage; runs began from the weights of another")
     return notes
@@ -206,9 +206,9 @@ def notes_on_time(runs: Sequence[RunRecord]) -> list[str]:
     machines = {tuple(run.environment.get(key) for key in MACHINE) for run in runs}
     if len(machines) > 1:
         told = "; ".join(sorted(", ".join(str(part) for part in machine) for machine in machines))
-        return [f"the runs had different machines or threads ({told}), so there is no view at equal seconds"]
+        return [f"the runs had different machines or threads ({told}), so there is no comparison at equal seconds"]
     if unlike_starts(runs):
-        return ["some runs began from the weights of others, so there is no view at equal seconds, and none is sooner"]
+        return ["some runs began from the weights of others, so there is no comparison at equal seconds, nor of steps"]
     return []
 
 

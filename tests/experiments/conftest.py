@@ -149,7 +149,7 @@ def carried_out(text_file: Path, here: Trainer) -> Callable[[Experiment, Path], 
         outcome = carry_out(
             experiment,
             Wish(folder=folder, command="test", data=str(text_file), form="quick"),
-            conclude=lambda *told: summarize.conclude(*told, show=lambda result: None),
+            conclude=lambda *told: summarize.conclude(*told, show=lambda result, tables: None),
             launch=here,
         )
         assert outcome.failed == {}

@@ -7,12 +7,12 @@ from unittest import mock
 import pytest
 from matplotlib.figure import Figure
 
-from mingpt.core.run_files.reading import read_json
 from mingpt.experiments import drawings
 from mingpt.experiments.base import Lab, Sizes
 from mingpt.experiments.measurements import string_probability
 from mingpt.experiments.measurements.answer_copying import leak_map
 from mingpt.report.figures import MEASURED
+from mingpt.report.page import compared
 from mingpt.report.palette import Palette
 
 WHOLE, PREFIX, ONE = "both ways on whole text", "both ways on each prefix", "one way"
@@ -52,15 +52,18 @@ def test_two_kinds_of_weights_are_one_range() -> None:
             (EACH_PREFIX, "random weights", 1.0),
         )
     ]
-    found = string_probability.string_sums.finding(rows)  # type: ignore[misc]
-    assert "whole text 1.5 to 2 with random weights, 80 to 80 trained on random strings; each prefix exactly 1" in found
-    assert "a GRU layer of width 16" in found
+    found = [[*row.values()] for row in string_probability.string_sums.table(rows)]
+    assert found == [
+        [WHOLE_TEXT, "random weights", 5, 1.5, 2.0, 1.0],
+        [WHOLE_TEXT, "trained on random strings", 5, 80.0, 80.0, 79.0],
+        [EACH_PREFIX, "random weights", 5, 1.0, 1.0, 0.0],
+    ]
 
 
-def test_exponent_is_told_without_what_it_is_fitted_to() -> None:
+def test_cost_table_has_the_exponent_of_the_longer_half() -> None:
     rows = [{"way": EACH_PREFIX, "length": n, "ms": {"median": n**2.0}, "width": 64} for n in (32, 64, 128, 256, 512)]
-    found = string_probability.prefix_cost.finding(rows)  # type: ignore[misc]
-    assert "fitted to the 3 lengths from 128 to 512: each prefix T^2.0" in found
+    (found,) = string_probability.prefix_cost.table(rows)
+    assert [*found.values()] == [EACH_PREFIX, pytest.approx(2.0), 512**2.0]
 
 
 def test_copying_all_but_the_last_sums_to_less_than_it_must() -> None:
@@ -93,9 +96,11 @@ def test_birnn_experiment_breaks_on_an_arm_without_a_loss(
     folder = tmp_path / "exp"
     page = carried_out(small_form("birnn"), folder)
     assert all(arm in page for arm in (WHOLE, PREFIX, ONE))
-    arms = {arm["name"]: arm for arm in read_json(folder / "summary.json")["arms"]}
-    assert arms[WHOLE]["loss"] is None
-    assert arms[PREFIX]["loss"] is not None
+    result = compared(folder)
+    assert result
+    losses_of = {each.name: each.loss for each in result.variants}
+    assert losses_of[WHOLE] is None
+    assert losses_of[PREFIX] is not None
     losses = drawings.measured(folder, "loss-in-training")
     assert {(row["arm"], row["loss"]) for row in losses} == {
         (WHOLE, "training"),

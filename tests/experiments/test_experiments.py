@@ -69,9 +69,9 @@ def test_published_record_is_not_found(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     Path("results/window-quick").mkdir(parents=True)
     assert "published" not in commands.show(EXPERIMENTS["window"], "standard")
-    Path("results/window-quick/report.html").write_text("a page")
+    Path("results/window-quick/README.md").write_text("a table")
     for form in FORMS:
-        assert "published: results/window-quick/report.html" in commands.show(EXPERIMENTS["window"], form)
+        assert "published: results/window-quick/README.md" in commands.show(EXPERIMENTS["window"], form)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ def _draw(rows: list[dict[str, Any]], figure: Any, look: Palette) -> None:
 
 
 far = Measurement(
-    "far", lambda lab: [{"loss": 3.0}, {"loss": 2.0}], _draw, lambda rows: f"it falls by {rows[0]['loss'] - 2:g}"
+    "far", lambda lab: [{"loss": 3.0}, {"loss": 2.0}], _draw, lambda rows: [{"fall": rows[0]["loss"] - 2}]
 )
 
 
@@ -39,20 +39,20 @@ def known(experiment: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
 
 def carried_out(known: Experiment, text_file: Path, here: Any) -> None:
     wish = Wish(folder=Path("out/experiments/tiny"), command=f"chargpt --data={text_file}", data=str(text_file))
-    end = partial(summarize.conclude, show=lambda result: None)
+    end = partial(summarize.conclude, show=lambda result, tables: None)
     carry_out(known, wish, conclude=end, launch=here)
 
 
 def test_finished_experiment_is_not_kept_or_drawn(known: Experiment, text_file: Path, here: Any, capsys: Any) -> None:
-    Path("README.md").write_text("<!-- results -->\n<!-- /results -->\n")
     carried_out(known, text_file, here)
     assert main.main(["experiment", "publish", "tiny"]) == 0
     first = {path: path.read_bytes() for path in Path("results").rglob("*") if path.is_file()}
     drawn = first[Path("results/tiny/figures/far.svg")].decode()
-    for said in ("It falls by 1.", "Farther is worse.", "validation loss, nats per token"):
+    for said in ("Farther is worse.", "validation loss, nats per token"):
         assert said.lower() in drawn.lower(), said
-    assert json.loads(first[Path("results/tiny/summary.json")])["findings"] == ["It falls by 1"]
-    assert "Which?" in Path("README.md").read_text()
+    assert json.loads(first[Path("results/tiny/record.json")])["tables"] == {"far": [{"fall": 1.0}]}
+    assert "# Which?" in first[Path("results/tiny/README.md")].decode()
+    assert not any(path.suffix == ".html" for path in first)
     assert not any(path.suffix == ".safetensors" for path in first)
     assert all(str(Path.cwd()).encode() not in content for content in first.values())
     capsys.readouterr()
@@ -87,10 +87,10 @@ def test_show_prints_the_result_of_a_finished_experiment(
     for home in ("out/experiments/tiny", "results/tiny"):
         assert main.main(["experiment", "show", "tiny"]) == 0
         shown = capsys.readouterr().out
-        assert f"result, from {home}:\narm      seeds" in shown
+        assert f"result, from {home}:\n" in shown
         assert ["RoPE", "2"] in [line.split()[:2] for line in shown.splitlines()]
-        assert "no verdict on RoPE and learned" in shown
-        assert shown.endswith("It falls by 1\n")
+        assert "not tested" in shown
+        assert shown.endswith("far\nfall\n   1\n")
         main.main(["experiment", "publish", "tiny"])
         capsys.readouterr()
         Path("out").rename("elsewhere") if Path("out").exists() else None

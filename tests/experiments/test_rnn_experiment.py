@@ -138,15 +138,14 @@ def test_rate_is_chosen_on_the_texts_that_it_is_judged_on(tmp_path: Path) -> Non
 
 
 def test_reach_has_a_gap_in_it() -> None:
-    assert associative_recall.reach({3: [1.0], 5: [0.8, 0.9], 8: [1.0]}) == 3
-    assert associative_recall.reach({8: [0.9], 3: [1.0]}) == 8
-    assert associative_recall.reach({3: [0.5], 5: [1.0]}) == 0
+    assert associative_recall.reach({3: 1.0, 5: 0.85, 8: 1.0}) == 3
+    assert associative_recall.reach({8: 0.9, 3: 1.0}) == 8
+    assert associative_recall.reach({3: 0.5, 5: 1.0}) == 0
 
 
-@pytest.mark.parametrize(("moved", "told"), [(0.0, "a 0"), (3.2e-9, "a below 1e-07"), (0.25, "a 0.25")])
-def test_finding_tells_rounding_or_hides_an_exact_zero(moved: float, told: str) -> None:
-    found = sensitivity.sensitivity.finding([{"arm": "a", "distance": 9, "moved": moved}])  # type: ignore[misc]
-    assert found.endswith(f": {told}")
+def test_sensitivity_table_has_the_mean_of_the_seeds_at_some_distances() -> None:
+    rows = [{"arm": "a", "distance": d, "moved": m} for d in (1, 9) for m in (0.0, 0.5)]
+    assert sensitivity.sensitivity.table(rows) == [{"variant": "a", "1 back": 0.25}]
 
 
 def test_rate_is_not_the_best_or_the_slower() -> None:
@@ -209,14 +208,14 @@ def test_counting_shortens_the_view_at_equal_seconds(
     lasts(cells, "GRU", 10.0)
     lasts(cells, "6-gram", 0.5)
     found = comparison({cell.arm: cell.folders for cell in cells})
-    network, counts = found.arms
+    network, counts = found.variants
     assert found.seconds == pytest.approx(network.seconds.mean)
     assert counts.losses_at_seconds == counts.losses
-    assert all(verdict.sooner is None for verdict in found.verdicts)
+    assert all(each.steps_to_baseline is None for each in found.variants)
     lasts(cells, "6-gram", 1e3)
     found = comparison({cell.arm: cell.folders for cell in cells})
-    assert found.seconds == pytest.approx(found.arms[0].seconds.mean)
-    assert found.arms[1].losses_at_seconds != found.arms[1].losses
+    assert found.seconds == pytest.approx(found.variants[0].seconds.mean)
+    assert found.variants[1].losses_at_seconds != found.variants[1].losses
 
 
 @pytest.mark.parametrize("measurement", EXPERIMENTS["rnn"].measurements, ids=lambda each: each.name)
@@ -243,15 +242,11 @@ def test_figure_says_nothing(measurement: Any) -> None:
         "recall": any("chance, 1 in 8" in text.get_text() for text in axes.texts),
     }
     assert shown[measurement.name]
-    told = {
-        "loss-by-position": "first 5 positions of a block and at those from 4 to 6, in nats, mean of the seeds: "
-        "a 1.80 and 1.00; b 1.80 and 1.00",
-        "sensitivity-by-distance": "another token 2 places back moves a prediction by",
-        "recall": "of 2, 4: a nowhere",
+    tables = {
+        "loss-by-position": [{"variant": v, "loss at positions 1 to 5": 1.8, "at 4 to 6": 1.0} for v in ("a", "b")],
+        "sensitivity-by-distance": [{"variant": v, "1 back": 0.5} for v in ("a", "b")],
+        "recall": [
+            {"variant": "a", "90% correct up to": 0, "accuracy 2 back": 0.5, "accuracy 4 back": 0.5},
+        ],
     }
-    assert told[measurement.name] in measurement.finding(own)
-
-
-@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
-def test_measurement_leaves_the_reader_to_read_numbers(name: str) -> None:
-    assert [each.name for each in EXPERIMENTS[name].measurements if each.finding is None] == []
+    assert measurement.table(own) == tables[measurement.name]

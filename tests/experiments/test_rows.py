@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +11,7 @@ from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments import drawings, runner
 from mingpt.experiments.base import Lab, Measurement
 from mingpt.experiments.catalogue import EXPERIMENTS
-from mingpt.experiments.drawings import measured
-from mingpt.experiments.summarize import findings
+from mingpt.experiments.drawings import measured, tables
 from mingpt.report.palette import Palette
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -23,9 +21,8 @@ def noted(folder: Path, **row: Any) -> None:
     (folder / "measurements.jsonl").write_text(json.dumps({"measurement": "far", **row}) + "\n")
 
 
-def asked(finding: Any, draw: Any = None) -> Any:
-    row = {"arm": str, "loss": NUMBER}
-    return SimpleNamespace(measurements=[Measurement("far", lambda lab: [], draw, finding, row=row)])
+def asked(table: Any, draw: Any = None) -> list[Measurement]:
+    return [Measurement("far", lambda lab: [], draw, table, row={"arm": str, "loss": NUMBER})]
 
 
 @pytest.mark.parametrize(
@@ -38,20 +35,20 @@ def asked(finding: Any, draw: Any = None) -> Any:
 )
 def test_row_of_another_kind_ends_an_experiment_in_another_error(tmp_path: Path, row: Any, said: str) -> None:
     noted(tmp_path, **row)
-    experiment = asked(lambda rows: rows[0]["arm"].upper(), lambda rows, figure, look: None)
+    far = asked(lambda rows: [{"arm": rows[0]["arm"].upper()}], lambda rows, figure, look: None)
     told = rf"measurements.jsonl: rows of far are not what it measures: {said}$"
     with pytest.raises(CheckpointError, match=told):
-        findings(experiment, tmp_path)
+        tables(far, tmp_path)
     with pytest.raises(CheckpointError, match=told):
-        drawings.draw(experiment.measurements[0], tmp_path, Palette())
+        drawings.draw(far[0], tmp_path, Palette())
 
 
 def test_mistake_of_ours_is_told_as_a_damaged_file(tmp_path: Path) -> None:
     noted(tmp_path, arm="a", loss=1.0)
     with pytest.raises(KeyError, match="seed"):
-        findings(asked(lambda rows: str(rows[0]["seed"])), tmp_path)
+        tables(asked(lambda rows: [rows[0]["seed"]]), tmp_path)
     with pytest.raises(ZeroDivisionError):
-        drawings.draw(asked(None, lambda rows, figure, look: rows[0]["loss"] / 0).measurements[0], tmp_path, Palette())
+        drawings.draw(asked(list, lambda rows, figure, look: rows[0]["loss"] / 0)[0], tmp_path, Palette())
 
 
 def test_rows_are_taken_that_are_then_refused(tmp_path: Path) -> None:
@@ -86,3 +83,14 @@ def test_figures_of_an_experiment_give_each_name_one_look(tmp_path: Path) -> Non
     far = Measurement("far", lambda lab: [], drawn)
     near = Measurement("near", lambda lab: [], drawn, variant=lambda row: str(row["way"]))
     assert drawings.palette([far, near], tmp_path).places == {"b": 0, "a": 1, "c": 2}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_published_measurement_has_a_table_of_fixed_columns(name: str) -> None:
+    folder = RESULTS / f"{name.replace('_', '-')}-quick"
+    made = tables(EXPERIMENTS[name].measurements, folder)["tables"]
+    assert made or not (folder / "record.json").exists()
+    for title, rows in made.items():
+        assert 0 < len(rows) <= 20, title
+        assert len({tuple(row) for row in rows}) == 1 or title == "loss-by-step", title
+        assert all(isinstance(value, str | int | float | None) for row in rows for value in row.values()), title

@@ -90,6 +90,8 @@ def experiment_folder(make_run: MakeRun, tmp_path: Path) -> Path:
         "seeds": 3,
         "arms": {"rope": [stage, stage], "learned": [stage, stage]},
         "measurements": ["far"],
+        "tables": {"far": [{"variant": "rope", "loss at 16": 2.123456789}]},
+        "answer": "Rotary wins.",
         "command": f"chargpt experiment run positions --quick --data={tmp_path}/t.txt",
         "text": {"path": f"{tmp_path}/t.txt"},
     }
@@ -98,8 +100,6 @@ def experiment_folder(make_run: MakeRun, tmp_path: Path) -> Path:
     (folder / "text.txt").write_text("the text")
     (folder / "logs").mkdir()
     (folder / "report.html").write_text("old")
-    summary = {"verdict": "Rotary wins", "every_pair": True, "findings": ["far is far"], "arms": []}
-    (folder / "summary.json").write_text(json.dumps(summary))
     return folder
 
 

@@ -20,13 +20,14 @@ ROOT = Path(__file__).parents[2]
 
 def test_arms_are_not_told_by_what_differs(six: list[Path]) -> None:
     result = comparison(six)
-    assert [arm.name for arm in result.arms] == ["model.rope=False", "model.rope=True"]
-    assert [arm.seeds for arm in result.arms] == [[1, 2, 3]] * 2
+    assert [each.name for each in result.variants] == ["model.rope=False", "model.rope=True"]
+    assert [each.seeds for each in result.variants] == [[1, 2, 3]] * 2
     assert result.differing == {"model.rope": [False, True]}
-    assert [arm.parameters for arm in result.arms] == [16044] * 2
-    assert result.arms[0].loss.mean == pytest.approx(1.62)
-    assert result.verdicts[0].kind == "worse"
-    assert result.headline.startswith("model.rope=True is better than model.rope=False by 0.104 nats")
+    assert [each.parameters for each in result.variants] == [16044] * 2
+    assert result.variants[0].loss.mean == pytest.approx(1.62)
+    (test,) = result.tests
+    assert (test.baseline, test.variant, test.outcome) == ("model.rope=False", "model.rope=True", "better")
+    assert test.difference.mean == pytest.approx(-0.104)
 
 
 def test_seed_folder_or_cadence_makes_an_arm(make_run: Any) -> None:
@@ -34,18 +35,18 @@ def test_seed_folder_or_cadence_makes_an_arm(make_run: Any) -> None:
     for folder, line in zip(folders, ("eval_every: 5", "eval_every: 10", "eval_every: 7"), strict=True):
         text = (folder / "config.yaml").read_text().replace("eval_every: 10", line).replace("t.txt", f"{folder}.txt")
         (folder / "config.yaml").write_text(text + "wandb:\n  name: " + folder.name + "\n")
-    (arm,) = comparison(folders).arms
+    (arm,) = comparison(folders).variants
     assert arm.seeds == [1, 2, 3]
 
 
 def test_setting_that_older_runs_lack_is_another_arm_where_it_is_null(make_run: Any) -> None:
-    assert len(comparison([make_run("a", seed=1), make_run("b", seed=2, window=None)]).arms) == 1
-    assert len(comparison([make_run("c", seed=1), make_run("d", seed=2, window=8)]).arms) == 2
+    assert len(comparison([make_run("a", seed=1), make_run("b", seed=2, window=None)]).variants) == 1
+    assert len(comparison([make_run("c", seed=1), make_run("d", seed=2, window=8)]).variants) == 2
 
 
 def test_setting_that_came_later_parts_runs_that_it_leaves_as_they_were(make_run: Any) -> None:
     older, newer = make_run("a", seed=1), make_run("b", seed=2, conv_width=1)
-    assert [arm.seeds for arm in comparison([older, newer]).arms] == [[1, 2]]
+    assert [each.seeds for each in comparison([older, newer]).variants] == [[1, 2]]
     wide = make_run("c", seed=3, conv_width=4)
     assert comparison([older, newer, wide]).differing == {"model.conv_width": [1, 4]}
 
@@ -65,49 +66,50 @@ def test_second_stages_are_arms_of_their_own_for_their_folders(make_run: Any) ->
     first = {(rope, seed): make_run(f"1-{rope}-{seed}", seed=seed, rope=rope) for rope in (0, 1) for seed in (1, 2)}
     second = [make_run(f"2-{rope}-{seed}", seed=seed, pretrained_folder=str(first[rope, seed])) for rope, seed in first]
     result = comparison(second)
-    assert [arm.name for arm in result.arms] == ["first stage: model.rope=0", "first stage: model.rope=1"]
-    assert [arm.seeds for arm in result.arms] == [[1, 2]] * 2
+    assert [each.name for each in result.variants] == ["first stage: model.rope=0", "first stage: model.rope=1"]
+    assert [each.seeds for each in result.variants] == [[1, 2]] * 2
     assert "last stage" in result.notes[0]
 
 
 def test_folder_named_twice_counts_twice(six: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(six[0].parent)
-    assert comparison([*six, six[0].name, six[0]]).arms[0].seeds == [1, 2, 3]
+    assert comparison([*six, six[0].name, six[0]]).variants[0].seeds == [1, 2, 3]
 
 
 def test_names_of_arms_are_not_the_callers(six: list[Path]) -> None:
     result = comparison({"new": six[1::2], "old": six[::2], "none": []})
-    assert [arm.name for arm in result.arms] == ["new", "old"]
-    assert result.headline.startswith("new is better than old")
+    assert [each.name for each in result.variants] == ["new", "old"]
+    assert (result.baseline, result.tests[0].variant, result.tests[0].outcome) == ("new", "old", "worse")
 
 
 def test_loss_at_equal_seconds_is_that_at_equal_steps(six: list[Path]) -> None:
     result = comparison(six)  # learned ends after 3.0 s; rope was then at its 15th step, between 3.0 and 2.0
     assert result.seconds == pytest.approx(3.0)
-    assert result.arms[0].losses_at_seconds == pytest.approx(result.arms[0].losses)
-    assert result.arms[1].losses_at_seconds == pytest.approx([2.5] * 3)
-    assert result.verdicts_at_seconds[0].kind == "better"
+    assert result.variants[0].losses_at_seconds == pytest.approx(result.variants[0].losses)
+    assert result.variants[1].losses_at_seconds == pytest.approx([2.5] * 3)
+    assert result.tests_at_seconds[0].outcome == "worse"
 
 
 def test_loss_before_the_first_look_is_made_up(six: list[Path], make_run: Any) -> None:
     short = [make_run(f"short-{seed}", seed=seed, curve=[3.0], second=0.05, score="dot") for seed in (1, 2, 3)]
     result = comparison([*six, *short])
     assert result.seconds == pytest.approx(0.5)  # the others were first judged after 1 and 2 s
-    assert result.arms[0].losses_at_seconds == [None] * 3
-    assert {verdict.kind for verdict in result.verdicts_at_seconds} == {"none"}
+    assert result.variants[0].losses_at_seconds == [None] * 3
+    assert result.tests_at_seconds == []
 
 
-def test_steps_sooner_are_read_off_seeds_that_one_arm_lacks(six: list[Path], make_run: Any) -> None:
+def test_steps_to_the_baselines_loss_are_of_shared_seeds(six: list[Path], make_run: Any) -> None:
     lone = make_run("rope-9", seed=9, curve=[1.0, 0.9, 0.8], rope=True)
-    assert comparison([*six, lone]).verdicts[0].sooner == comparison(six).verdicts[0].sooner
+    more, alone = comparison([*six, lone]).variants[1], comparison(six).variants[1]
+    assert more.steps_to_baseline == alone.steps_to_baseline
 
 
 def test_seconds_of_two_machines_are_compared(six: list[Path]) -> None:
     path = six[0] / "environment.json"
     path.write_text(path.read_text().replace('"threads": 2', '"threads": 8'))
     result = comparison(six)
-    assert (result.seconds, result.verdicts_at_seconds) == (None, [])
-    assert "no view at equal seconds" in result.notes[0]
+    assert (result.seconds, result.tests_at_seconds) == (None, [])
+    assert "no comparison at equal seconds" in result.notes[0]
 
 
 def test_steps_and_seconds_of_a_last_stage_are_set_beside_those_of_a_whole_training(make_run: Any) -> None:
@@ -119,24 +121,24 @@ def test_steps_and_seconds_of_a_last_stage_are_set_beside_those_of_a_whole_train
         for seed, stage in zip(curves, first, strict=True)
     ]
     result = comparison([*straight, *second])
-    assert (result.seconds, result.verdicts_at_seconds) == (None, [])
-    assert result.verdicts[0].kind == "worse"
-    assert result.verdicts[0].sooner is None
-    assert any("none is sooner" in note for note in result.notes)
+    assert (result.seconds, result.tests_at_seconds) == (None, [])
+    assert result.tests[0].outcome == "better"
+    assert result.variants[1].steps_to_baseline is None
+    assert any("no comparison at equal seconds" in note for note in result.notes)
 
 
-def test_steps_sooner_are_not_read_off_the_held_out_curve(six: list[Path]) -> None:
-    sooner = comparison(six).verdicts[0].sooner  # rope falls from 2 to 1.516 over steps 20 to 30, and passes 1.62
-    assert sooner.curve == "held-out curve"
-    assert sooner.steps == pytest.approx(30 - (20 + 10 * (2 - 1.62) / (2 - 1.516)))
+def test_steps_to_the_baselines_loss_are_read_from_the_validation_curve(six: list[Path]) -> None:
+    first, second = comparison(six).variants  # rope falls from 2 to 1.516 over steps 20 to 30, and passes 1.62
+    assert first.steps_to_baseline is None
+    assert second.steps_to_baseline == pytest.approx(20 + 10 * (2 - 1.62) / (2 - 1.516))
 
 
-def test_steps_sooner_need_a_held_out_curve(six: list[Path]) -> None:
+def test_steps_to_the_baselines_loss_need_three_evaluations(six: list[Path]) -> None:
     for folder in six:
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         kept = [{key: value for key, value in line.items() if not key.endswith("_part")} for line in lines]
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
-    assert comparison(six).verdicts[0].sooner.curve == "smoothed training curve"
+    assert comparison(six).variants[1].steps_to_baseline is None
 
 
 def test_losses_of_other_vocabularies_are_compared_by_the_token(make_run: Any) -> None:
@@ -144,8 +146,8 @@ def test_losses_of_other_vocabularies_are_compared_by_the_token(make_run: Any) -
     runs += [make_run(f"b{s}", seed=s, curve=[5, 4, 3], bits=1.5 + s / 60, vocabulary="w", rope=1) for s in (1, 2, 3)]
     result = comparison(runs)
     assert (result.unit, result.baselines) == ("nats per byte", {})
-    assert result.arms[1].loss.mean == pytest.approx(math.log(2) * (1.5 + 2 / 60))
-    assert result.verdicts[0].kind == "worse"
+    assert result.variants[1].loss.mean == pytest.approx(math.log(2) * (1.5 + 2 / 60))
+    assert result.tests[0].outcome == "better"
 
 
 def test_runs_that_see_the_answer_are_judged(six: list[Path]) -> None:
@@ -153,8 +155,8 @@ def test_runs_that_see_the_answer_are_judged(six: list[Path]) -> None:
         text = (folder / "metrics.jsonl").read_text().replace("val_loss", "x").replace("bits_per_byte", "y")
         (folder / "metrics.jsonl").write_text(text)
     result = comparison(six)
-    assert result.arms[1].loss is None
-    assert result.verdicts[0].kind == "none"
+    assert result.variants[1].loss is None
+    assert result.tests[0].outcome == "not tested"
 
 
 def counted(make_run: Any, name: str, loss: float, seeds: int = 3, **model: Any) -> list[Path]:
@@ -173,11 +175,10 @@ def test_counting_the_same_five_times_is_five_samples(make_run: Any, six: list[P
         "rope": six[1::2],
     }
     result = comparison(runs, every_pair=True)
-    assert [arm.deterministic for arm in result.arms] == [True, True, False]
-    assert (result.arms[0].loss.low, result.arms[0].loss.n) == (None, 3)
-    assert [verdict.kind for verdict in result.verdicts] == ["none", "worse", "worse"]
-    assert "no test of six and two, since both count, the same for every seed" in result.verdicts[0].sentence
-    assert "six counts: the same for every seed" in result.notes[-2]
+    assert [each.deterministic for each in result.variants] == [True, True, False]
+    assert (result.variants[0].loss.low, result.variants[0].loss.n) == (None, 3)
+    assert [test.outcome for test in result.tests] == ["not tested", "better", "better"]
+    assert "six is an n-gram model: its loss is equal for every seed" in result.notes[-2]
 
 
 def test_setting_that_a_family_ignores_is_listed(make_run: Any) -> None:
@@ -213,12 +214,12 @@ def test_other_held_out_part_is_compared(make_run: Any) -> None:
 def test_unfinished_run_is_compared_or_silently_left_out(make_run: Any, six: list[Path]) -> None:
     late, broken = make_run("late", seed=4, steps=50), make_run("broken", seed=5, curve=[3.0, 2.0, math.nan])
     with pytest.raises(
-        UsageError, match=r"late: it is unfinished, at step 30 of 50; .*broken: its held-out loss is nan"
+        UsageError, match=r"late: it is unfinished, at step 30 of 50; .*broken: its validation loss is nan"
     ):
         comparison([*six, late, broken])
     result = comparison([*six, late, broken], keep_going=True)
     assert [Path(folder).name for folder, _ in result.left_out] == ["late", "broken"]
-    assert result.arms[0].seeds == [1, 2, 3]
+    assert result.variants[0].seeds == [1, 2, 3]
     with pytest.raises(UsageError, match=r"nothing to compare: .*late"):
         comparison([late], keep_going=True)
 
@@ -238,7 +239,7 @@ def test_name_of_an_arm_is_long_or_tells_nothing_or_is_anothers(make_run: Any) -
     gpt, rnn = ({"model": {"parameters": 1, "reads": reads[name]}} for name in ("n_query_head", "cell"))
     runs = [make_run("g", type="gpt", n_embd=64, n_query_head=4, n_layer=2, environment=gpt)]
     runs += [make_run(cell, **{**LONG, "cell": cell}, environment=rnn) for cell in ("gru", "lstm")]
-    names = [arm.name for arm in comparison(runs).arms]
+    names = [each.name for each in comparison(runs).variants]
     assert names == ["type=gpt +3", "type=rnn cell=gru +2", "type=rnn cell=lstm +2"]
 
 
@@ -258,3 +259,20 @@ def test_two_arms_have_one_name(arms: list[dict[str, str]]) -> None:
     names = names_of(arms)
     assert len({*names}) == len(arms)
     assert all(names)
+
+
+def test_baseline_is_the_first_variant_with_a_validation_loss(make_run: Any, six: list[Path]) -> None:
+    blind = [make_run(f"blind-{seed}", seed=seed) for seed in (1, 2, 3)]
+    for folder in blind:
+        (folder / "metrics.jsonl").write_text((folder / "metrics.jsonl").read_text().replace("val_loss", "x"))
+    for every_pair in (False, True):
+        result = comparison({"blind": blind, "new": six[1::2], "old": six[::2]}, every_pair=every_pair)
+        assert result.baseline == "new"
+        outcomes = {test.variant: test.outcome for test in result.tests if test.baseline == "new"}
+        assert outcomes == {"blind": "not tested", "old": "worse"}
+
+
+def test_comparison_is_json(six: list[Path]) -> None:
+    found = json.loads(json.dumps(comparison(six, every_pair=True).to_json(), allow_nan=False))
+    assert found["tests"][0]["difference"]["seeds"] == [1, 2, 3]
+    assert found["variants"][0]["curves"][0]["losses"][-1] == pytest.approx(1.61)

@@ -71,7 +71,7 @@ def test_svg_file_has_a_ground_its_words_and_colours_that_any_program_reads(runs
     assert title is not None
     assert described is not None
     assert title.startswith("Validation loss, by optimizer step. Thick line: mean over a variant's seeds")
-    assert "is better than" in described
+    assert "model.rope=False 1.620, model.rope=True 1.520" in described
     assert root.attrib["aria-label"] == described
 
 
@@ -184,7 +184,7 @@ def test_report_writes_its_figures_as_files(
     (tmp_path / "made").mkdir()
     assert main.main(["report", *map(str, runs), "--out=made/page.html", "--figures=png,pdf"]) == 0
     assert {path.name for path in (tmp_path / "made" / "figures").iterdir()} == {
-        f"held-out-by-{over}.{ending}" for over in ("steps", "seconds") for ending in ("png", "pdf")
+        f"validation-loss-by-{over}.{ending}" for over in ("steps", "seconds") for ending in ("png", "pdf")
     }
     out, err = capsys.readouterr()
     assert (out, "made/figures" in err) == ("made/page.html\n", True)
@@ -199,7 +199,7 @@ def test_report_of_an_experiment_writes_what_can_be_drawn_again(
     assert "far.svg: is of no experiment that is known here" in capsys.readouterr().err
     (experiment_folder / "figures" / "far.svg").unlink()
     assert main.main(["report", str(experiment_folder), "--figures=png"]) == 0
-    assert (experiment_folder / "figures" / "held-out-by-steps.png").is_file()
+    assert (experiment_folder / "figures" / "validation-loss-by-steps.png").is_file()
 
 
 @pytest.mark.parametrize("formats", ["gif", "png,", "", "PNG"])

@@ -18,7 +18,7 @@ from mingpt.core.run_files.reading import last_line, read_json, read_lines, read
 from mingpt.core.run_files.records import OF_METRICS, read_run
 from mingpt.core.safe_parsing import LINES_VALUES, NUMBER, misfit, read_objects
 from mingpt.report import loss_plot, page
-from mingpt.report.experiment_files import read_record, read_rows, read_summary
+from mingpt.report.experiment_files import read_record, read_rows
 from mingpt.report.publish import publish, unfinished
 from mingpt.runs.metrics_log import JsonLines
 
@@ -26,7 +26,6 @@ Damage = Callable[[Path], Any]
 RUN = "cells/rope/seed-1/stage-2"
 READERS: dict[str, Callable[[Path], Any]] = {
     "record.json": read_record,
-    "summary.json": read_summary,
     "measurements.jsonl": read_rows,
     f"{RUN}/environment.json": lambda folder: read_run(folder / RUN),
     f"{RUN}/metrics.jsonl": lambda folder: read_run(folder / RUN),
@@ -98,8 +97,8 @@ def test_file_that_was_cut_short_is_taken(experiment_folder: Path, name: str) ->
         ("record.json", "chosen_learning_rates", {"a": {}}, "chosen_learning_rates.a.chosen is missing"),
         ("record.json", "hopeless", ["a"], "hopeless must be an object, is a list"),
         ("record.json", "measurements", [["far"]], "measurements.0 must be text, is a list"),
-        ("summary.json", "findings", "many", "findings must be a list, is text"),
-        ("summary.json", "arms", [{"runs": [1]}], "arms.0.runs.0 must be text"),
+        ("record.json", "tables", {"far": [1]}, "tables.far.0 must be an object, is a whole number"),
+        ("record.json", "answer", ["a"], "answer must be text, is a list"),
         (f"{RUN}/environment.json", "text_sha256", [], "text_sha256 must be text or null, is a list"),
         (f"{RUN}/environment.json", "model", {"parameters": "many"}, "model.parameters must be a whole number or null"),
         (f"{RUN}/baselines.json", "1-gram", None, "1-gram must be a number, is null"),
@@ -229,8 +228,8 @@ KEYS = (
     "hopeless",
     "chosen_learning_rates",
     "measurements",
-    "findings",
-    "notes",
+    "tables",
+    "answer",
     "step",
 )
 

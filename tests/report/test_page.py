@@ -5,7 +5,6 @@ import re
 import shutil
 from collections import Counter
 from dataclasses import replace
-from html import escape
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from mingpt.cli import main
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.curves import Curve
-from mingpt.report import figures, index, page
+from mingpt.report import columns, figures, index, page
 from mingpt.report.compare import Comparison, comparison
 from mingpt.report.palette import COLOURS, DARK, INK, LINE, PAPER
 from mingpt.report.pictures import loss_figures
@@ -82,9 +81,19 @@ def test_page_lacks_something(runs: list[Path], tmp_path: Path) -> None:
     content = written(runs, tmp_path)
     words = " ".join(Outline(content).text)
     result = comparison(runs)
-    assert content.index(escape(result.headline, quote=False)) < content.index("<figure")
+    assert content.index("Table of the variants") < content.index("<figure")
+    assert columns.NOTE.format(baseline=result.baseline) in words
     assert content.count("<figure>") == 2
-    for said in ("1.520", "16,044", "2.50", "ROMEO: ay", "model.rope", "packages torch", "2-gram 1.80", "seed 1"):
+    for said in (
+        "1.520 ± 0.025",
+        "16,044",
+        "2.50",
+        "ROMEO: ay",
+        "model.rope",
+        "packages torch",
+        "2-gram 1.80",
+        "seed 1",
+    ):
         assert said in words, said
     assert f"chargpt --config={runs[0]}/config.yaml" in words
 
@@ -113,7 +122,7 @@ def test_page_is_not_for_screen_readers(runs: list[Path], experiment: Path, tmp_
     assert len(pictures) == 4
     for picture in pictures:
         assert picture["role"] == "img"
-        assert "is better than" in (picture["aria-label"] or "")
+        assert "validation loss, nats: " in (picture["aria-label"] or "")
     twice = [name for name, n in Counter(a["id"] for _, a in outline.elements if "id" in a).items() if n > 1]
     assert twice == []
 
@@ -126,7 +135,7 @@ def test_file_writes_into_the_page(make_run: Any, tmp_path: Path, where: str) ->
     second = make_run("b", rope=True)
     arms = {HOSTILE if where == "arm" else "a": [first], "b": [second]}
     result = comparison(arms)
-    part = page.Part(title=name, verdict=result.headline, commands=[name], result=result, figures=loss_figures(result))
+    part = page.Part(title=name, answer=name, commands=[name], result=result, figures=loss_figures(result))
     outline = Outline(page.render("page.html", page=page.Page(title=name, parts=[part])))
     assert outline.all("script", "img") == []
     assert HOSTILE.replace("/", "|" if where == "folder" else "/") in "".join(outline.text)
@@ -144,15 +153,19 @@ def test_experiment_lacks_its_question_verdict_or_command(experiment: Path, tmp_
     words = " ".join(Outline(content).text)
     for said in (
         "RoPE or learned positions?",
-        "rope is better than learned",
+        "better",
         "Quick form: small sizes",
         "--quick",
-        "far, 1 row",
+        "far",
     ):
         assert said in words, said
     assert content.index("rope</th>") < content.index("learned</th>")  # as in the record
-    (experiment / "summary.json").write_text('{"verdict": "Rotary wins"}')
-    assert "Rotary wins." in written([experiment], tmp_path)
+    record = json.loads((experiment / "record.json").read_text())
+    tables = {"far": [{"variant": "rope", "loss": 2.3}]}
+    (experiment / "record.json").write_text(json.dumps({**record, "answer": "Rotary wins.", "tables": tables}))
+    content = written([experiment], tmp_path)
+    assert '<p class="answer">Rotary wins.</p>' in content
+    assert '<td class="number">2.3</td>' in content
 
 
 def test_experiment_without_runs_has_no_page(tmp_path: Path) -> None:
@@ -169,14 +182,14 @@ def test_last_stage_is_not_the_one_shown(experiment: Path, make_run: Any) -> Non
         shutil.rmtree(cell)
         for stage, loss in stages.items():
             shutil.copytree(make_run(f"s{seed}-{stage}", seed=seed, curve=[3, 2, loss]), cell / f"stage-{stage}")
-    assert page.of_experiment(experiment).result.arms[0].loss.mean == pytest.approx(1.22)
+    assert page.of_experiment(experiment).result.variants[0].loss.mean == pytest.approx(1.22)
 
 
 def test_one_seed_or_one_run_has_no_page(make_run: Any, tmp_path: Path) -> None:
     content = written([make_run("a")], tmp_path)
-    assert "Held-out loss 1.500 nats (1 seed), below the 2-gram line." in content
+    assert '<td class="number">1.500</td>' in content
     for figure in Outline(content).all("svg"):
-        assert "ends at 1.500" in (figure["aria-label"] or "")
+        assert "a 1.500" in (figure["aria-label"] or "")
 
 
 def svg_of(result: Comparison) -> str:
@@ -187,8 +200,8 @@ def svg_of(result: Comparison) -> str:
 
 def test_legend_shows_a_line_that_is_not_drawn(make_run: Any) -> None:
     found = comparison({"a": [make_run("a")], "b": [make_run("b", rope=True)], "c": [make_run("c", bias=True)]})
-    blind = replace(found.arms[0], curves=[Curve(seed=1)])
-    drawn = svg_of(replace(found, arms=[blind, *found.arms[1:]]))
+    blind = replace(found.variants[0], curves=[Curve(seed=1)])
+    drawn = svg_of(replace(found, variants=[blind, *found.variants[1:]]))
     assert "<!-- a: no validation loss -->" in drawn
     assert not re.search("<!-- (a|b: .*|c: .*) -->", drawn)
     legend = drawn[drawn.index('-legend_1">') :]
@@ -283,15 +296,20 @@ def test_wide_table_hides_that_it_goes_on(runs: list[Path], tmp_path: Path) -> N
 # ---- the index, and learning rates
 
 
-def test_index_needs_something_else_or_is_not_for_screen_readers(experiment: Path, tmp_path: Path) -> None:
-    index.write(experiment.parent, tmp_path / "none", tmp_path / "none")
+def test_report_of_a_folder_of_experiments_is_an_index_that_needs_nothing_else(experiment: Path, capsys: Any) -> None:
+    index.write(experiment.parent)
+    assert not [*experiment.parent.rglob("*.html")]
+    assert main.main(["report", str(experiment.parent)]) == 0
+    assert capsys.readouterr().out == f"{experiment.parent / 'index.html'}\n"
     outline = Outline((experiment.parent / "index.html").read_text(encoding="utf-8"))
     assert outline.all("script", "link", "iframe", "object", "base", "form") == []
     assert {each["href"] for each in outline.all("a")} == {"positions-quick/report.html"}
+    assert (experiment / "report.html").is_file()
     (image,) = outline.all("img")
     assert (image["src"] or "").startswith("data:image/svg+xml;base64,")
-    assert "Rope is better than learned" in (image["alt"] or "")
+    assert "rope 1.520, learned 1.620" in (image["alt"] or "")
     assert [tag for tag, _ in outline.elements if re.fullmatch(r"h[1-6]", tag)] == ["h1", "h2"]
+    assert main.main(["report", str(experiment.parent), "--out=x.html"]) == 2
 
 
 def test_rate_is_said_to_be_chosen_by_what_did_not_choose_it(experiment: Path, tmp_path: Path) -> None:
@@ -304,8 +322,8 @@ def test_rate_is_said_to_be_chosen_by_what_did_not_choose_it(experiment: Path, t
     (experiment / "record.json").write_text(json.dumps({**record, "chosen_learning_rates": {**older, **later}}))
     content = page.write([experiment], tmp_path / "page.html").read_text(encoding="utf-8")
     for said in (
-        "by its loss on the end of the training part: a 0.01, c 0.001.",
-        "by its training loss, smoothed: b 0.1.",
-        "The highest rate tried was the best of b, so more might do better still.",
+        "by its loss on the end of the training part: a 0.01, c 0.001<",
+        "by its training loss, smoothed: b 0.1<",
+        "best learning rate is the highest tried: b<",
     ):
         assert said in content, said

@@ -48,7 +48,7 @@ def measured_on_a_phone(content: str, tmp_path: Path) -> tuple[int, int, int, in
 def test_page_is_wider_than_a_phone(make_run: Any, tmp_path: Path) -> None:
     long = "model.a_setting_with_a_long_name=" + "x" * 150
     result = comparison({long: [make_run("y" * 200, sample="z" * 900)], "b": [make_run("b", rope=True)]})
-    part = page.Part(title=long, verdict=result.headline, commands=[long], result=result, figures=loss_figures(result))
+    part = page.Part(title=long, answer=long, commands=[long], result=result, figures=loss_figures(result))
     content = page.render("page.html", page=page.Page(title=long, parts=[part]))
     wide, width, height, cell = measured_on_a_phone(content.replace("<details>", "<details open>"), tmp_path)
     assert wide <= 390
@@ -60,9 +60,10 @@ def test_page_is_wider_than_a_phone(make_run: Any, tmp_path: Path) -> None:
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 def test_index_is_wider_than_a_phone(experiment_folder: Path, tmp_path: Path) -> None:
     record = json.loads((experiment_folder / "record.json").read_text())
-    (experiment_folder / "record.json").write_text(json.dumps({**record, "question": "y" * 300}))
-    (experiment_folder / "summary.json").write_text(json.dumps({"verdict": "model.a_setting=" + "x" * 300}))
-    index.write(experiment_folder.parent, tmp_path / "none", tmp_path / "none")
+    long = {"question": "y" * 300, "answer": "model.a_setting=" + "x" * 300}
+    (experiment_folder / "record.json").write_text(json.dumps({**record, **long}))
+    index.write(experiment_folder.parent)
+    index.write_pages(experiment_folder.parent)
     content = (experiment_folder.parent / "index.html").read_text(encoding="utf-8")
     wide, width, height, _ = measured_on_a_phone(content, tmp_path)
     assert wide <= 390

@@ -1,4 +1,4 @@
-"""What is kept of experiments: small, of no machine, and enough to make every page, table and figure again."""
+"""Published records: small, without names of a machine, and enough to make every page, table and figure again."""
 
 import json
 import re
@@ -11,7 +11,6 @@ from typing import Any
 import matplotlib
 import pytest
 
-from mingpt.cli import main
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.experiments import commands
@@ -20,26 +19,18 @@ from mingpt.report.experiment_files import smallness, smallness_of
 from mingpt.report.publish import portable, publish, unfinished
 
 ROOT = Path(__file__).parents[2]
-MARKED = "# x\n\n<!-- results -->\nold\n<!-- /results -->\nend\n"
 
 
 @pytest.fixture
 def results(experiment_folder: Path, tmp_path: Path) -> Path:
     publish(experiment_folder, tmp_path / "results" / "positions-quick")
-    (tmp_path / "README.md").write_text(MARKED)
-    (tmp_path / "ideas").mkdir()
-    marks = "a\n<!-- verdict: positions -->\n<!-- /verdict -->\nb <!-- verdict: other -->none<!-- /verdict -->\n"
-    (tmp_path / "ideas" / "rope.md").write_text(marks)
     return tmp_path / "results"
 
 
 def made(results: Path) -> dict[str, bytes]:
-    """All that is made from `results`, anew."""
-    index.write(results, results.parent / "README.md", results.parent / "ideas")
-    home = results.parent
-    paths = [*results.rglob("*.html"), *results.rglob("*.svg"), *results.rglob("README.md"), *home.glob("README.md")]
-    paths += (home / "ideas").glob("*.md")
-    return {str(path): path.read_bytes() for path in paths}
+    """All that is made from `results`."""
+    index.write(results)
+    return {str(path): path.read_bytes() for path in [*results.rglob("*.svg"), *results.rglob("README.md")]}
 
 
 def all_text(folder: Path) -> str:
@@ -52,7 +43,7 @@ def test_weights_or_texts_are_published_or_what_a_page_needs_is_not(results: Pat
     runs = {
         f"cells/{a}/seed-{s}/stage-{n}/{f}" for a in ("rope", "learned") for s in (1, 2, 3) for n in (1, 2) for f in run
     }
-    assert names == {"record.json", "summary.json", "measurements.jsonl", *runs}
+    assert names == {"record.json", "measurements.jsonl", *runs}
 
 
 def test_folder_of_this_machine_is_published(results: Path, tmp_path: Path) -> None:
@@ -85,16 +76,18 @@ def test_path_stays_or_what_is_none_goes(said: Any, kept: Any) -> None:
 
 def test_published_runs_say_something_else(experiment_folder: Path, results: Path) -> None:
     ours, theirs = (page.of_experiment(folder) for folder in (results / "positions-quick", experiment_folder))
-    assert (ours.verdict, ours.figures) == (theirs.verdict, theirs.figures)
+    assert (ours.answer, ours.figures) == (theirs.answer, theirs.figures)
     assert ours.result is not None
     assert theirs.result is not None
-    assert [v.sentence for v in ours.result.verdicts] == [v.sentence for v in theirs.result.verdicts]
+    for our, their in zip(ours.result.variants, theirs.result.variants, strict=True):
+        assert our.losses == pytest.approx(their.losses)
+    assert [test.outcome for test in ours.result.tests] == [test.outcome for test in theirs.result.tests]
     assert (
         ours.result.differing
         == theirs.result.differing
         == {"first stage: model.rope": [True, False]} | {"model.rope": [True, False]}
     )
-    assert ours.result.arms[0].runs == [f"cells/rope/seed-{seed}/stage-2" for seed in (1, 2, 3)]
+    assert ours.result.variants[0].runs == [f"cells/rope/seed-{seed}/stage-2" for seed in (1, 2, 3)]
 
 
 def test_unfinished_experiment_is_published(experiment_folder: Path, tmp_path: Path) -> None:
@@ -118,100 +111,65 @@ def test_damaged_file_destroys_what_was_published(experiment_folder: Path, resul
 
 def test_measurement_without_rows_is_never_published(experiment_folder: Path) -> None:
     (experiment_folder / "measurements.jsonl").unlink()
-    summary = json.loads((experiment_folder / "summary.json").read_text())
-    (experiment_folder / "summary.json").write_text(json.dumps({**summary, "measured": ["far"]}))
+    record = json.loads((experiment_folder / "record.json").read_text())
+    (experiment_folder / "record.json").write_text(json.dumps({**record, "measured": ["far"]}))
     assert unfinished(experiment_folder) is None
 
 
 # ---- what is made from results/
 
 
-def test_same_files_give_other_bytes(results: Path, tmp_path: Path) -> None:
+def test_same_files_give_the_same_bytes(results: Path) -> None:
     first = made(results)
-    assert len(first) == 1 + 1 + 1 + 2 + 1 + 1  # page, index, two READMEs, two figures, an idea
-    assert {path.partition("/results/")[2] for path in first if path.endswith("svg")} == {
-        "positions-quick/figures/held-out-by-seconds.svg",
-        "positions-quick/figures/held-out-by-steps.svg",
+    assert {path.partition("/results/")[2] for path in first} == {
+        "README.md",
+        "positions-quick/README.md",
+        "positions-quick/figures/validation-loss-by-seconds.svg",
+        "positions-quick/figures/validation-loss-by-steps.svg",
     }
-    assert index.write(results, tmp_path / "README.md", tmp_path / "ideas") == []
+    assert index.write(results) == []
     for path in first:
-        if not path.endswith(("/x/README.md", "rope.md", f"{tmp_path.name}/README.md")):
-            Path(path).unlink()
+        Path(path).unlink()
     assert made(results) == first
 
 
-def test_report_of_the_copy_is_another_page(results: Path, monkeypatch: Any, capsys: Any) -> None:
-    first = made(results)
-    monkeypatch.chdir(results.parent)
-    assert main.main(["report", "results/positions-quick"]) == 0
-    assert made(results) == first
-
-
-def test_readme_lacks_question_verdict_or_figure(results: Path) -> None:
+def test_readme_has_question_answer_figure_tables_and_command(results: Path) -> None:
     files = made(results)
-    text = files[str(results.parent / "README.md")].decode()
-    assert text.startswith("# x\n\n<!-- results -->\n")
-    assert text.endswith("\n<!-- /results -->\nend\n")
-    assert "old" not in text
-    assert r"**RoPE \| learned?** Rotary wins.<br>[numbers](" in text
-    assert "/report.html) (small, quick form)\n\n<img src=" in text
-    assert "](results/README.md#positions-quick)" in text
-    (shown,) = re.findall(r'<img src="(.*?)" width="\d+" alt="(.*?)">', text)
-    assert (results.parent / shown[0]).is_file()
-    assert "Rope is better than learned by 0.100 nats" in shown[1]
-    assert "|" not in shown[1]
-    numbers = files[str(results / "README.md")].decode()
-    assert "| rope | 3 | 1.520 (1.495 to 1.545) |" in numbers
-    assert "- Far is far." in numbers
+    text = files[str(results / "positions-quick" / "README.md")].decode()
+    assert text.startswith("# RoPE \\| learned?\n")
+    for said in ("**Rotary wins.**", "before the runs: RoPE.", "## far", "| rope | 2.123 |", "--data=t.txt\n```"):
+        assert said in text, said
+    assert re.search(r"^\| learned \| 3 \| 1\.620 ± 0\.025 \| \+0\.100 ± .* worse \|", text, re.MULTILINE)
+    (shown,) = re.findall(r'<img src="(.*?)" width="\d+" alt="(.*?)">', text)[:1]
+    assert (results / "positions-quick" / shown[0]).is_file()
+    assert "rope 1.520, learned 1.620" in shown[1]
+    listed = files[str(results / "README.md")].decode()
+    assert r"- [RoPE \| learned?](positions-quick/README.md) Rotary wins." in listed
 
 
-def test_idea_lacks_its_verdict_or_another_gets_one(results: Path) -> None:
-    text = made(results)[str(results.parent / "ideas" / "rope.md")].decode()
-    assert "<!-- verdict: positions -->\nRotary wins. Quick form" in text
-    assert "](../results/README.md#positions-quick)\n\n- Far is far.\n<!-- /verdict -->" in text
-    assert "<!-- verdict: other -->none<!-- /verdict -->" in text
-
-
-@pytest.mark.parametrize("text", ["<!-- results -->", "<!-- /results --> <!-- results -->", MARKED + MARKED])
-def test_half_marked_readme_is_written(text: str) -> None:
-    with pytest.raises(UsageError, match="once each"):
-        index.with_results(text, "new")
-    assert index.with_results("none", "new") == "none"
-
-
-def test_full_form_is_hidden_by_the_quick_one(results: Path, experiment_folder: Path) -> None:
-    record = json.loads((experiment_folder / "record.json").read_text())
-    (experiment_folder / "record.json").write_text(json.dumps({**record, "quick": False}))
+def test_full_form_is_listed_before_the_quick_one(results: Path, experiment_folder: Path) -> None:
     publish(experiment_folder, results / "positions")
-    files = made(results)
-    assert "#positions)" in files[str(results.parent / "README.md")].decode()
-    assert "#positions-quick)" not in files[str(results.parent / "README.md")].decode()
-    content = files[str(results / "index.html")].decode()
-    assert content.index('id="positions"') < content.index('id="positions-quick"')
+    listed = made(results)[str(results / "README.md")].decode()
+    assert listed.index("(positions/") < listed.index("(positions-quick/")
 
 
 def test_published_page_needs_torch(results: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from mingpt.report import index\n"
-        f"index.write(Path({str(results)!r}), Path('none'), Path('none'))\n"
+        f"index.write(Path({str(results)!r}))\n"
         "assert 'torch' not in sys.modules"
     )
     ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_committed_pages_are_older_than_their_files(tmp_path: Path) -> None:
-    """Fails where results/, the README's table or docs/ideas were changed without `chargpt experiment publish`."""
-    if not index.published(ROOT / "results"):
-        pytest.skip("nothing is published yet")
+def test_committed_figures_and_tables_are_those_of_their_records(tmp_path: Path) -> None:
+    """Fails where results/ was changed without `chargpt experiment publish`."""
     if matplotlib.__version__ not in (ROOT / "results" / "README.md").read_text(encoding="utf-8"):
         pytest.skip("drawn by another matplotlib than the one here")
-    for name in ("results", "docs/ideas"):
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, tmp_path / name)
-    shutil.copy(ROOT / "README.md", tmp_path / "README.md")
+    shutil.copytree(ROOT / "results", tmp_path / "results", ignore=shutil.ignore_patterns("*.html"))
     commands.redraw(tmp_path / "results")
-    index.write(tmp_path / "results", tmp_path / "README.md", tmp_path / "docs" / "ideas")
+    index.write(tmp_path / "results")
     files = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
     other = [str(path) for path in files if (ROOT / path).read_bytes() != (tmp_path / path).read_bytes()]
     assert other == []
@@ -238,7 +196,7 @@ def test_fewer_seeds_or_pseudo_nats_or_no_parameters_are_not_told(make_run: Any,
     path.write_text(path.read_text().replace('"val_loss": 1.5', '"pseudo_nats": 0.5').replace("val_loss", "x"))
     assert len(read_lines(path)) == 30
     words = page.write(runs, tmp_path / "page.html").read_text()
-    for said in ("2 of 3 seeds", "none: counts", "pseudo-nats per token hidden", "0.500, 1 of 3 seeds"):
+    for said in ('<td class="number">2</td>', '<td class="number">0</td>', "pseudo-nats per", "0.500"):
         assert said in words, said
 
 
@@ -250,7 +208,7 @@ def test_spare_seeds_stand_for_missing_ones_or_are_shown(experiment_folder: Path
     (experiment_folder / "record.json").write_text(json.dumps({**record, "seeds": 2}))
     result = page.compared(experiment_folder)
     assert result is not None
-    assert [arm.seeds for arm in result.arms] == [[1, 2], [1, 2]]
+    assert [each.seeds for each in result.variants] == [[1, 2], [1, 2]]
     publish(experiment_folder, tmp_path / "kept")
     assert {path.name for path in (tmp_path / "kept").glob("cells/*/*")} == {"seed-1", "seed-2"}
     shutil.rmtree(experiment_folder / "cells" / "rope" / "seed-2")
@@ -268,22 +226,5 @@ def test_one_diverged_run_keeps_all_from_being_published(experiment_folder: Path
     for folder in (experiment_folder, tmp_path / "kept"):
         result = page.compared(folder)
         assert result is not None
-        assert [arm.seeds for arm in result.arms] == [[1, 2], [1, 2, 3]]
+        assert [each.seeds for each in result.variants] == [[1, 2], [1, 2, 3]]
         assert result.left_out == [("cells/rope/seed-3", "error: loss is nan")]
-
-
-@pytest.mark.parametrize("lost", ["<!-- /verdict -->", "<!-- verdict: b -->"])
-def test_missing_mark_of_a_verdict_deletes_prose(lost: str) -> None:
-    text = "<!-- verdict: a -->x<!-- /verdict -->\nprose\n<!-- verdict: b -->y<!-- /verdict -->\n"
-    assert index.with_verdicts(text, [], Path("a.md")) == text
-    with pytest.raises(UsageError, match=r"a\.md: must hold"):
-        index.with_verdicts(text.replace(lost, "", 1), [], Path("a.md"))
-
-
-def test_quick_form_by_its_name_is_stale_beside_the_full(results: Path, experiment_folder: Path) -> None:
-    publish(experiment_folder, results / "positions")
-    path = results.parent / "ideas" / "rope.md"
-    path.write_text("<!-- verdict: positions-quick -->old<!-- /verdict -->")
-    text = made(results)[str(path)].decode()
-    assert "old" not in text
-    assert "#positions-quick)" in text

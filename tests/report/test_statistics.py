@@ -1,6 +1,8 @@
-"""Intervals, tests and verdicts against values worked out by hand or by SciPy, and against chance itself."""
+"""Intervals and significance tests against values worked out by hand or by SciPy, and against chance itself."""
 
 import math
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,8 +10,8 @@ from scipy import stats
 
 from mingpt.core.run_files.curves import reaches
 from mingpt.report.formatting import chance, number
-from mingpt.report.significance import Sooner, Verdict, judge
-from mingpt.report.statistics import Estimate, difference, estimate, holm, smallest_effect
+from mingpt.report.significance import SignificanceTest, significance_tests
+from mingpt.report.statistics import Estimate, difference, estimate, holm, minimum_detectable_effect
 
 A = {1: 1.60, 2: 1.62, 3: 1.61, 4: 1.63, 5: 1.59}
 B = {1: 1.66, 2: 1.65, 3: 1.66, 4: 1.66, 5: 1.64}  # d = -.06 -.03 -.05 -.03 -.05: mean -.044, sd sqrt(.00018)
@@ -20,9 +22,16 @@ def shifted(by: float, noise: float = 0.0) -> dict[int, float]:
     return {seed: loss + by + noise * (-1) ** seed for seed, loss in A.items()}
 
 
-def only(verdicts: list[Verdict]) -> Verdict:
-    (verdict,) = verdicts
-    return verdict
+def judge(losses: dict[str, dict[int, float]], every_pair: bool = False, **more: Any) -> list[SignificanceTest]:
+    """Every pair tested, or each variant against the first."""
+    first, *others = losses
+    pairs = list(combinations(losses, 2)) if every_pair else [(first, other) for other in others]
+    return significance_tests(losses, pairs, **more)
+
+
+def only(tests: list[SignificanceTest]) -> SignificanceTest:
+    (test,) = tests
+    return test
 
 
 def test_interval_is_not_students() -> None:
@@ -64,14 +73,16 @@ def test_holm_is_bonferronis_or_falls() -> None:
 
 
 @pytest.mark.parametrize("n", [3, 5, 12])
-def test_smallest_effect_is_shown_more_or_less_often_than_four_times_of_five(n: int) -> None:
-    draws = np.random.default_rng(n).normal(smallest_effect(0.7, n), 0.7, (20_000, n))
+def test_minimum_detectable_effect_is_shown_more_or_less_often_than_four_times_of_five(n: int) -> None:
+    draws = np.random.default_rng(n).normal(minimum_detectable_effect(0.7, n), 0.7, (20_000, n))
     shown = (stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean()
     assert shown == pytest.approx(0.8, abs=0.015)
 
 
-def test_smallest_effect_is_not_the_tables() -> None:
-    assert smallest_effect(1.0, 34) == pytest.approx(0.4951, abs=5e-4)  # G*Power: d = 0.4951 for n = 34, two-sided
+def test_minimum_detectable_effect_is_not_the_tables() -> None:
+    assert minimum_detectable_effect(1.0, 34) == pytest.approx(
+        0.4951, abs=5e-4
+    )  # G*Power: d = 0.4951 for n = 34, two-sided
 
 
 def test_interval_misses_the_truth_more_or_less_often_than_one_time_of_twenty() -> None:
@@ -80,97 +91,89 @@ def test_interval_misses_the_truth_more_or_less_often_than_one_time_of_twenty() 
     assert np.mean(held) == pytest.approx(0.95, abs=0.012)
 
 
-def test_equal_arms_are_told_apart_more_often_than_one_time_of_twenty() -> None:
+def test_equal_variants_differ_significantly_at_most_one_time_of_twenty() -> None:
     draws = np.random.default_rng(1).normal(1.6, 0.1, (600, 4, 5))  # 4 arms of 5 seeds, 6 pairs
     wrong = 0
     for losses in draws.tolist():
         arms = {str(number): dict(enumerate(each)) for number, each in enumerate(losses)}
-        wrong += any(v.kind in ("better", "worse") for v in judge(arms, every_pair=True))
+        wrong += any(v.outcome in ("better", "worse") for v in judge(arms, every_pair=True))
     assert wrong / len(draws) < 0.07
 
 
-def test_better_is_not_said_or_the_wrong_way_round() -> None:
-    first = only(judge({"A": A, "B": B}, sooner=lambda better, other: Sooner(steps=132.4, curve=f"{better}<{other}")))
-    assert first.kind == "better"
-    assert first.sentence == (
-        "A is better than B by 0.044 nats (95 % interval 0.027 to 0.061, p = 0.002, 5 seeds); about 130 steps sooner, "
-        "by the A<B"
-    )
-    second = only(judge({"B": B, "A": A}, sooner=lambda better, other: Sooner(steps=132.4, curve=f"{better}<{other}")))
-    assert (second.kind, second.sentence) == ("worse", first.sentence)
+def test_difference_is_variant_minus_baseline() -> None:
+    found = only(judge({"A": A, "B": B}))
+    assert (found.baseline, found.variant, found.outcome) == ("A", "B", "worse")
+    assert found.difference.mean == pytest.approx(0.044)
+    assert found.p == pytest.approx(difference(A, B).p)
+    assert only(judge({"B": B, "A": A})).outcome == "better"
 
 
-def test_holm_is_left_out_of_verdicts() -> None:
-    sentence = judge({"A": A, "B": B, "C": shifted(0.5, 0.01)})[0].sentence
-    assert "p = 0.002 after Holm" in sentence
+def test_p_is_corrected_by_holm_over_all_tests() -> None:
     crowd = {"A": A, "B": shifted(-0.012, 0.01), **{f"C{n}": shifted(0.0, 0.1) for n in range(9)}}
     alone = only(judge({"A": A, "B": shifted(-0.02, 0.012)}))
     crowded = judge({**crowd, "B": shifted(-0.02, 0.012)})[0]
-    assert alone.kind == "worse"
-    assert crowded.kind != "worse"
+    assert alone.outcome == "better"
+    assert crowded.outcome != "better"
     assert crowded.p == pytest.approx(10 * alone.p)
 
 
-def test_small_and_sure_difference_is_called_large() -> None:
-    verdict = only(judge({"A": A, "B": shifted(0.01, 0.001)}))
-    assert (verdict.kind, verdict.same) == ("better", True)
-    assert "though by less than the 0.05 that count as a difference here" in verdict.sentence
+def test_small_significant_difference_is_also_equivalent() -> None:
+    found = only(judge({"A": A, "B": shifted(0.01, 0.001)}))
+    assert (found.outcome, found.equivalent) == ("worse", True)
 
 
-def test_same_is_said_of_a_large_p_or_not_of_a_narrow_interval() -> None:
+def test_equivalence_needs_a_narrow_interval_not_a_large_p() -> None:
     wide, narrow = judge({"A": A, "B": shifted(0.0, 0.1), "C": shifted(0.0, 0.02)})
-    assert (wide.kind, wide.same) == ("open", False)
-    assert (narrow.kind, narrow.same) == ("same", True)
-    assert narrow.sentence.startswith("A and C are the same within 0.05 nats")
+    assert (wide.outcome, wide.equivalent) == ("inconclusive", False)
+    assert (narrow.outcome, narrow.equivalent) == ("equivalent", True)
 
 
-def test_margin_is_that_of_the_looser_interval() -> None:
+def test_equivalence_needs_the_95_percent_interval_inside_the_margin() -> None:
     """The 90 % interval lies inside +-0.05 and the 95 % one does not: no equivalence by this project's rule."""
     noise = np.array([1.0, -1.0, 1.0, -1.0, 0.0])
     spread = 0.045 / (stats.t.ppf(0.95, 4) * noise.std(ddof=1) / math.sqrt(5))
     other = {seed: loss + spread * each for (seed, loss), each in zip(A.items(), noise, strict=True)}
-    assert only(judge({"A": A, "B": other})).kind == "open"
+    assert only(judge({"A": A, "B": other})).outcome == "inconclusive"
 
 
-def test_smallest_difference_is_not_said_where_none_was_shown() -> None:
-    verdict = only(judge({"A": A, "B": shifted(0.0, 0.1)}))
-    effect = smallest_effect(verdict.difference.spread, 5)
-    assert verdict.sentence.endswith(f"5 seeds could have shown one of {number(effect)}")
-
-
-def test_smallest_difference_forgets_how_many_pairs_were_judged() -> None:
+def test_minimum_detectable_effect_is_at_the_level_of_one_of_several_tests() -> None:
     first = judge({"A": A, "B": shifted(0.0, 0.1), "C": shifted(0.0, 0.1)})[0]
     spread = first.difference.spread
-    assert first.difference.smallest == pytest.approx(smallest_effect(spread, 5, level=0.025))
-    assert first.difference.smallest > smallest_effect(spread, 5)
-    assert "95 % interval of this pair alone" in first.sentence
+    assert first.difference.mde == pytest.approx(minimum_detectable_effect(spread, 5, level=0.025))
+    alone = only(judge({"A": A, "B": shifted(0.0, 0.1)}))
+    assert alone.difference.mde == pytest.approx(minimum_detectable_effect(alone.difference.spread, 5))
+    assert first.difference.mde > alone.difference.mde
 
 
 @pytest.mark.parametrize("other", [{}, {1: 1.7}, {1: 1.7, 2: 1.8, 8: 1.6}])
-def test_verdict_rests_on_fewer_than_three_seeds(other: dict[int, float]) -> None:
-    verdict = only(judge({"A": A, "B": other}))
-    assert (verdict.kind, verdict.same, verdict.p) == ("none", False, None)
-    assert verdict.sentence.startswith("no verdict on A and B: they share ")
-    assert "3 are the fewest" in verdict.sentence
+def test_fewer_than_three_shared_seeds_are_not_tested(other: dict[int, float]) -> None:
+    found = only(judge({"A": A, "B": other}))
+    assert (found.outcome, found.equivalent, found.p) == ("not tested", False, None)
 
 
-def test_pair_without_a_verdict_counts_for_holm() -> None:
+def test_untested_pair_does_not_count_for_holm() -> None:
     assert judge({"A": A, "B": B, "C": {1: 1.0}})[0].p == only(judge({"A": A, "B": B})).p
 
 
-def test_identical_losses_are_no_number_or_differ() -> None:
-    verdict = only(judge({"A": A, "B": dict(A)}))
-    assert (verdict.kind, verdict.p, verdict.difference.low) == ("same", 1.0, 0.0)
+def test_two_variants_that_no_seed_changes_are_not_tested() -> None:
+    one, two = dict.fromkeys(range(5), 1.0), dict.fromkeys(range(5), 1.25)
+    assert only(judge({"A": one, "B": two}, deterministic=("A", "B"))).outcome == "not tested"
+    assert only(judge({"A": one, "B": two}, deterministic=("A",))).outcome == "worse"
 
 
-def test_same_difference_in_every_seed_is_no_number() -> None:
+def test_identical_losses_are_equivalent() -> None:
+    found = only(judge({"A": A, "B": dict(A)}))
+    assert (found.outcome, found.p, found.difference.low) == ("equivalent", 1.0, 0.0)
+
+
+def test_equal_difference_in_every_seed_is_certain() -> None:
     one = dict.fromkeys(range(5), 1.0)
-    verdict = only(judge({"A": one, "B": dict.fromkeys(range(5), 1.25)}))
-    assert (verdict.kind, verdict.p) == ("better", 0.0)
-    assert "by 0.250 nats (95 % interval 0.250 to 0.250, p < 0.001, 5 seeds)" in verdict.sentence
+    found = only(judge({"A": one, "B": dict.fromkeys(range(5), 1.25)}))
+    assert (found.outcome, found.p) == ("worse", 0.0)
+    assert (found.difference.low, found.difference.high) == pytest.approx((0.25, 0.25))
 
 
-def test_one_arm_is_judged() -> None:
+def test_one_variant_has_no_tests() -> None:
     assert judge({"A": A}) == []
 
 
@@ -189,4 +192,4 @@ def test_small_numbers_are_written_as_nothing() -> None:
         "0.000",
         "2.000",
     ]
-    assert [chance(p) for p in (0.0004, 0.004, 0.0512, 0.7)] == ["p < 0.001", "p = 0.004", "p = 0.051", "p = 0.70"]
+    assert [chance(p) for p in (0.0004, 0.004, 0.0512, 0.7)] == ["< 0.001", "0.004", "0.051", "0.70"]

@@ -13,35 +13,63 @@ import pytest
 import mingpt
 from mingpt.cli import main
 from mingpt.core.errors import UsageError
+from mingpt.report import page
+from mingpt.report.columns import COLUMNS, names, records_of, table_of, to_csv
 from mingpt.report.compare import comparison
-from mingpt.report.tables import COLUMNS, ComparisonTable, rows_of, to_csv
+from mingpt.report.table import Table, to_html, to_markdown
+from mingpt.report.tables import ComparisonTable
 
 
 def test_row_has_the_numbers_of_the_comparison(six: list[Path]) -> None:
     result = comparison(six)
-    first, second = rows_of(result)
-    (verdict,) = result.verdicts
-    assert verdict.difference
-    assert [*first] == list(COLUMNS)
+    first, second = records_of(result)
+    (test,) = result.tests
+    assert test.difference
+    assert [*first] == names()
     assert (first["variant"], first["seeds"], first["parameters"]) == ("model.rope=False", 3, 16_044)
     assert (first["difference"], first["p_holm"], first["outcome"]) == (None, None, None)
     assert second["difference"] == pytest.approx(second["val_loss"] - first["val_loss"])
-    assert (second["difference_low"], second["difference_high"]) == (-verdict.difference.high, -verdict.difference.low)
-    assert second["p_holm"] == verdict.p
-    assert second["minimum_detectable_effect"] == verdict.difference.smallest
-    assert (
-        second["outcome"]
-        == {"better": "worse", "worse": "better", "same": "equivalent", "open": "inconclusive"}[verdict.kind]
-    )
+    assert (second["difference_low"], second["difference_high"]) == (test.difference.low, test.difference.high)
+    assert (second["p_holm"], second["outcome"]) == (test.p, "better")
+    assert second["minimum_detectable_effect"] == test.difference.mde
+    assert second["outcome_at_seconds"] == "worse"  # rope is twice as slow
+    assert (second["steps"], second["bits_per_byte"]) == (30, pytest.approx(second["val_loss"] / math.log(2)))
+
+
+def test_every_table_has_the_same_columns(six: list[Path], tmp_path: Path, capsys: Any) -> None:
+    """Terminal, Markdown, HTML and notebook show the headings of COLUMNS that have values, and nothing else."""
+    table = table_of(comparison(six))
+    titles = [" ".join(head.split()) for head in table.heads]
+    assert main.main(["compare", *map(str, six)]) == 0
+    printed = capsys.readouterr().out
+    markdown, html = to_markdown(table), page.write(six, tmp_path / "page.html").read_text()
+    for title in titles:
+        assert title in markdown
+        assert title.split()[-1] in printed
+        assert f">{title.split()[0]}" in html
+    assert len(titles) == len(markdown.splitlines()[0].split(" | ")) == to_html(table).count('scope="col"')
+    absent = {"pseudo-nats per\nmasked token"}
+    assert len(titles) == len([column for column in COLUMNS if column.title and column.title not in absent])
+
+
+def test_cell_can_not_leave_its_place_in_markdown_or_html() -> None:
+    odd = "a|b <i>*x*</i>\n`y` & [z](u)"
+    table = Table(heads=["name", "value"], rows=[[odd, odd]], title=odd)
+    head, rule, row = to_markdown(table).splitlines()
+    assert (head, rule) == ("| name | value |", "| --- | ---: |")
+    assert row.replace("\\|", "").count("|") == 3
+    assert "<" not in row
+    assert "<i>" not in to_html(table)
+    assert to_html(table).count("&lt;i&gt;") == 3
 
 
 def test_csv_is_printed_alone_or_written_beside_the_table(six: list[Path], tmp_path: Path, capsys: Any) -> None:
     folders = list(map(str, six))
     assert main.main(["compare", "--csv", *folders]) == 0
     printed, err = capsys.readouterr()
-    assert (printed, err) == (to_csv(rows_of(comparison(six))), "")
+    assert (printed, err) == (to_csv(records_of(comparison(six))), "")
     read = list(csv.DictReader(io.StringIO(printed)))
-    assert [float(row["val_loss"]) for row in read] == [row["val_loss"] for row in rows_of(comparison(six))]
+    assert [float(row["val_loss"]) for row in read] == [row["val_loss"] for row in records_of(comparison(six))]
     assert read[0]["difference"] == ""
     assert main.main(["compare", *folders, f"--csv={tmp_path / 'table.csv'}"]) == 0
     assert (tmp_path / "table.csv").read_text() == printed
@@ -57,7 +85,7 @@ def test_csv_is_printed_alone_or_written_beside_the_table(six: list[Path], tmp_p
 
 def test_json_holds_the_rows(six: list[Path], capsys: Any) -> None:
     assert main.main(["compare", "--json", *map(str, six)]) == 0
-    assert json.loads(capsys.readouterr().out)["rows"] == json.loads(json.dumps(rows_of(comparison(six))))
+    assert json.loads(capsys.readouterr().out)["rows"] == json.loads(json.dumps(records_of(comparison(six))))
 
 
 @pytest.mark.parametrize("kind", ["folders", "names", "runs", "named"])
@@ -68,16 +96,16 @@ def test_compare_takes_folders_and_runs(six: list[Path], kind: str) -> None:
         "runs": [SimpleNamespace(folder=folder) for folder in six],
         "named": {"model.rope=False": six[::2], "model.rope=True": six[1::2]},
     }[kind]
-    assert mingpt.compare(runs).rows == rows_of(comparison(six))
+    assert mingpt.compare(runs).rows == records_of(comparison(six))
 
 
-def test_table_is_read_in_a_terminal_and_a_notebook(six: list[Path]) -> None:
+def test_table_is_shown_in_a_terminal_and_a_notebook(six: list[Path]) -> None:
     table = mingpt.compare(six)
-    head, first, second, verdict = repr(table).splitlines()
-    assert head.split()[:2] == ["variant", "seeds"]
-    assert first.startswith("model.rope=False      3")
-    assert second.startswith("model.rope=True       3")
-    assert verdict == table.headline == comparison(six).headline
+    lines = repr(table).splitlines()
+    assert [line.split()[:2] for line in lines[-3:-1]] == [["model.rope=False", "3"], ["model.rope=True", "3"]]
+    assert "1.620 ± 0.025" in lines[-3]
+    assert "-0.104 ± 0.005" in lines[-2].replace("0.0050", "0.005")
+    assert lines[-1] == "baseline: model.rope=False"
     html = table._repr_html_()
     assert html.count("<tr>") == 3
     odd = ComparisonTable(comparison({"<b>": six[::2]}))
@@ -89,7 +117,7 @@ def test_data_frame_has_the_rows(six: list[Path]) -> None:
     pandas = pytest.importorskip("pandas")
     frame = mingpt.compare(six).to_pandas()
     assert isinstance(frame, pandas.DataFrame)
-    assert list(frame.columns) == list(COLUMNS)
+    assert list(frame.columns) == names()
     assert math.isnan(frame["difference"][0])
 
 
@@ -102,7 +130,7 @@ def test_experiment_is_compared_by_its_folder(experiment_folder: Path, six: list
     assert main.main(["compare", str(experiment_folder)]) == 0
     shown = capsys.readouterr().out
     table = mingpt.compare(experiment_folder)
-    assert shown.splitlines()[-1] == table.headline
+    assert "worse" in shown
     assert table.folder == experiment_folder
     assert {row["variant"] for row in table.rows} == set(
         json.loads((experiment_folder / "record.json").read_bytes())["arms"]

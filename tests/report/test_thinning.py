@@ -64,12 +64,12 @@ def test_steps_cost_memory() -> None:
 def test_long_run_is_not_compared(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limits are of what is kept; of a run's steps next to nothing is."""
     runs = [make_run("a"), make_run("b", seed=2)]
-    whole = comparison(runs).arms[0]
+    whole = comparison(runs).variants[0]
     for limit in ("LINES_VALUES", "LINES_BYTES"):
         monkeypatch.setattr(f"mingpt.core.safe_parsing.{limit}", 9)
     for run in runs:
         (run / "samples.jsonl").unlink()
-    assert comparison(runs).arms[0].curves == whole.curves
-    assert comparison(runs).arms[0].training == whole.training
+    assert comparison(runs).variants[0].curves == whole.curves
+    assert comparison(runs).variants[0].training == whole.training
     last = json.loads((runs[0] / "metrics.jsonl").read_text().splitlines()[-1])
     assert last.items() <= read_run(runs[0]).last.items()

@@ -85,7 +85,7 @@ class RunRecord:
         if loss is None and self.last["step"] < steps:
             return f"it is unfinished, at step {self.last['step']:,} of {steps:,}"
         if loss is not None and not math.isfinite(loss):
-            return f"its held-out loss is {loss}"
+            return f"its validation loss is {loss}"
         return None
 
     def held_out(self, key: str = "val_loss", scale: float = 1.0) -> Curve:

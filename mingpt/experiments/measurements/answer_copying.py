@@ -10,6 +10,7 @@ from mingpt.core.run_files.records import read_run
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measurements.context_length import last_runs
+from mingpt.experiments.measurements.summaries import groups, mean
 from mingpt.inference.causality import dependency_map, future_dependencies
 from mingpt.report.fonts import plain
 from mingpt.report.heatmaps import influence_square, token_name
@@ -102,29 +103,23 @@ def _draw_leaks(rows: list[Row], figure: Any, look: Palette) -> None:
         bar.ax.tick_params(labelsize=7)
 
 
-def _found_losses(rows: list[Row]) -> str:
-    ends: dict[str, list[float]] = {}
-    for row in rows:
-        if row["loss"] == "training":
-            ends.setdefault(row["arm"], []).append(row["nats"][-1])
-    told = "; ".join(f"{arm} {np.mean(nats):.3f}" for arm, nats in ends.items())
-    return f"training loss, smoothed, ends at, in nats, mean of the seeds: {told}"
+def _loss_table(rows: list[Row]) -> list[Row]:
+    ends = [{**row, "end": row["nats"][-1]} for row in rows if row["loss"] == "training"]
+    return [
+        {"variant": arm, "last training loss, nats": mean(own, "end")} for (arm,), own in groups(ends, "arm").items()
+    ]
 
 
-def _found_leaks(rows: list[Row]) -> str:
-    counts = dict.fromkeys((row["arm"] for row in rows), 0)
-    for row in rows:
-        counts[row["arm"]] += row["later_inputs"]
+def _leak_table(rows: list[Row]) -> list[Row]:
     size = max(row["output"] for row in rows) + 1
-    told = "; ".join(f"{arm} {count}" for arm, count in counts.items())
-    return f"pairs of a prediction and a later input that moves it, of {size * (size - 1) // 2}: {told}"
-
-
-def _brief_leaks(rows: list[Row]) -> str:
-    arms = dict.fromkeys(row["arm"] for row in rows)
-    moved = [arm for arm in arms if any(row["later_inputs"] for row in rows if row["arm"] == arm)]
-    others = ", and no others" * (0 < len(moved) < len(arms))
-    return f"later inputs move the predictions of {' and '.join(moved) or 'none'}{others}"
+    return [
+        {
+            "variant": arm,
+            "predictions moved by a later input": sum(row["later_inputs"] for row in own),
+            "pairs": size * (size - 1) // 2,
+        }
+        for (arm,), own in groups(rows, "arm").items()
+    ]
 
 
 OF_LOSSES = {"arm": str, "seed": int, "loss": str, "steps": [int], "nats": [NUMBER]}
@@ -133,7 +128,7 @@ training_loss = Measurement(
     "loss-in-training",
     _losses,
     _draw_losses,
-    _found_losses,
+    _loss_table,
     of_runs=True,
     row=OF_LOSSES,
     caption="Training loss (left) and validation loss (right) by optimizer step. Thick line: mean of the seeds; "
@@ -143,8 +138,7 @@ leak_map = Measurement(
     "leak-map",
     _leaks,
     _draw_leaks,
-    _found_leaks,
-    _brief_leaks,
+    _leak_table,
     of_runs=True,
     of_model=True,
     first_seed=True,

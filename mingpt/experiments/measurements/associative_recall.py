@@ -24,6 +24,7 @@ from mingpt.core.run_files.reading import read_lines
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.defaults import GPT, RECURRENT, SIX_GRAM, TASK, of_group
+from mingpt.experiments.measurements.summaries import groups, mean
 from mingpt.model import FAMILIES, build
 from mingpt.models.base import LanguageModel, ModelConfig, evaluating
 from mingpt.report.figure_layout import log_ticks
@@ -203,37 +204,21 @@ def _draw(rows: list[Row], figure: Any, look: Palette) -> None:
     axes.legend(frameon=False)
 
 
-def _found(rows: list[Row]) -> str:
-    told = _by_model(rows)
-    named = "; ".join(f"{name} {reach(by_distance) or 'nowhere'}" for name, by_distance in told.items())
-    tried = ", ".join(str(distance) for distance in sorted({row["distance"] for row in rows}))
-    return (
-        "a symbol is told again nine times in ten, in the mean of the seeds, as many places back (the token last read "
-        f"is 1) as, of {tried}: {named}"
-    )
+def _table(rows: list[Row]) -> list[Row]:
+    """Accuracy at each distance, and the largest up to which it is TOLD."""
+    table = []
+    for (name,), own in groups(rows, "model").items():
+        at = {distance: mean(each, "accuracy") for (distance,), each in groups(own, "distance").items()}
+        accuracies = {f"accuracy {distance} back": at[distance] for distance in sorted(at)}
+        table.append({"variant": name, f"{TOLD:.0%} correct up to": reach(at), **accuracies})
+    return table
 
 
-def _by_model(rows: list[Row]) -> dict[str, dict[int, list[float]]]:
-    """Model -> distance -> the accuracy of each seed."""
-    told: dict[str, dict[int, list[float]]] = {}
-    for row in rows:
-        told.setdefault(row["model"], {}).setdefault(row["distance"], []).append(row["accuracy"])
-    return told
-
-
-def _brief(rows: list[Row]) -> str:
-    far = {name: reach(by_distance) for name, by_distance in _by_model(rows).items()}
-    most = max(far.values())
-    if not most:
-        return "no model tells a symbol again nine times in ten"
-    return f"a symbol is told again farthest back, {most} places, by {' and '.join(n for n in far if far[n] == most)}"
-
-
-def reach(told: Mapping[int, Sequence[float]]) -> int:
-    """The largest distance up to which, itself included, every one that was tried is TOLD; 0: not even the first."""
+def reach(accuracies: Mapping[int, float]) -> int:
+    """The largest distance up to which, itself included, accuracy is TOLD at every one that was tried; 0: at none."""
     far = 0
-    for distance in sorted(told):
-        if np.mean(told[distance]) < TOLD:
+    for distance in sorted(accuracies):
+        if accuracies[distance] < TOLD:
             break
         far = distance
     return far
@@ -249,8 +234,7 @@ recall = Measurement(
     "recall",
     _take,
     _draw,
-    _found,
-    _brief,
+    _table,
     smaller=SMALLER,
     row=ROW,
     caption=CAPTION,

@@ -13,6 +13,7 @@ from torch import Tensor
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.data.dataset import Corpus, prepare
 from mingpt.experiments.base import Cell, Lab, Measurement, Row
+from mingpt.experiments.measurements.summaries import groups, mean
 from mingpt.inference.evaluate import validation_loss
 from mingpt.model import build
 from mingpt.models.base import LanguageModel
@@ -124,38 +125,30 @@ def _side_by_side(lab: Lab) -> list[Row]:
     return rows
 
 
-def _found_extrapolation(rows: list[Row]) -> str:
-    short, far = rows[0]["trained"], max(row["block"] for row in rows)
-    told = []
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        at, beyond = (
-            np.mean([row["nats"] for row in rows if (row["arm"], row["block"]) == (arm, block)])
-            for block in (short, far)
-        )
-        told.append(f"{arm} {at:.2f} to {beyond:.2f}")
-    return (
-        f"from blocks of {short} tokens, as trained on, to blocks of {far} the held-out loss goes, in nats, mean of "
-        f"the seeds: {'; '.join(told)}"
-    )
+def _extrapolation_table(rows: list[Row]) -> list[Row]:
+    return [
+        {
+            "variant": arm,
+            "trained block": own[0]["trained"],
+            **{f"loss at block {block}": mean(each, "nats") for (block,), each in groups(own, "block").items()},
+        }
+        for (arm,), own in groups(rows, "arm").items()
+    ]
 
 
-def _found_by_position(rows: list[Row]) -> str:
-    told, size = [], len(rows[0]["nats"])
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        nats = np.mean([row["nats"] for row in rows if row["arm"] == arm], axis=0)
-        told.append(f"{arm} {nats[:EARLY].mean():.2f} and {nats[size // 2 :].mean():.2f}")
-    return (
-        f"the held-out loss at the first {min(EARLY, size)} positions of a block and at those from {size // 2 + 1} to "
-        f"{size}, in nats, mean of the seeds: {'; '.join(told)}"
-    )
+def _position_table(rows: list[Row]) -> list[Row]:
+    """The mean loss at the first positions of a block, and over its later half."""
+    size, table = len(rows[0]["nats"]), []
+    for (arm,), own in groups(rows, "arm").items():
+        nats = np.mean([row["nats"] for row in own], axis=0)
+        early, late = f"loss at positions 1 to {min(EARLY, size)}", f"at {size // 2 + 1} to {size}"
+        table.append({"variant": arm, early: float(nats[:EARLY].mean()), late: float(nats[size // 2 :].mean())})
+    return table
 
 
-def _found_side_by_side(rows: list[Row]) -> str:
-    told = []
-    for row in rows:
-        words = row["text"].split()
-        told.append(f"{row['arm']} {len(set(words))} of {len(words)}")
-    return f"after one prompt each arm's first seed writes so many different words: {'; '.join(told)}"
+def _sample_table(rows: list[Row]) -> list[Row]:
+    words = {row["arm"]: row["text"].split() for row in rows}
+    return [{"variant": arm, "words": len(own), "different words": len({*own})} for arm, own in words.items()]
 
 
 def known(trained: Run) -> set[str]:
@@ -170,7 +163,7 @@ extrapolation = Measurement(
     "extrapolation",
     _extrapolation,
     _draw_extrapolation,
-    _found_extrapolation,
+    _extrapolation_table,
     of_runs=True,
     of_model=True,
     row=OF_BLOCKS,
@@ -181,7 +174,7 @@ loss_by_position = Measurement(
     "loss-by-position",
     _by_position,
     _draw_by_position,
-    _found_by_position,
+    _position_table,
     of_runs=True,
     of_model=True,
     caption="Validation loss at each position of a block: mean over seeds and blocks. Dashed across: what n-gram "
@@ -192,7 +185,7 @@ loss_by_position = Measurement(
 side_by_side = Measurement(
     "samples",
     _side_by_side,
-    finding=_found_side_by_side,
+    table=_sample_table,
     of_runs=True,
     of_model=True,
     first_seed=True,

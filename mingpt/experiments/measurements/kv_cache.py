@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
+from mingpt.experiments.measurements.summaries import groups
 from mingpt.experiments.measurements.timing import SPREAD, spread
 from mingpt.inference.generate import Sampling, generate
 from mingpt.model import GPT
@@ -96,29 +97,41 @@ def _model_of(row: Row) -> str:
     return str(row["way"]).removesuffix(NO_CACHE).removesuffix(CACHE)
 
 
-def _found(rows: list[Row]) -> str:
-    differing, tokens = sum(row["differing"] for row in rows), sum(row["tokens"] for row in rows)
-    return (
-        f"{differing or 'not one'} of {tokens:,} tokens written with a cache differs from those without, of untrained "
-        "models in float64"
-    )
+def _same_table(rows: list[Row]) -> list[Row]:
+    return [
+        {
+            "model": arm,
+            "tokens generated": sum(row["tokens"] for row in own),
+            "different with a cache": sum(row["differing"] for row in own),
+        }
+        for (arm,), own in groups(rows, "arm").items()
+    ]
 
 
-def _found_times(rows: list[Row]) -> str:
+def _time_table(rows: list[Row]) -> list[Row]:
+    """Medians at the last position."""
     last = max(row["position"] for row in rows)
-    at = [f"{row['way']} {row['ms']['median']:.2g}" for row in rows if row["position"] == last]
-    return f"milliseconds of the token at position {last} (medians): {'; '.join(at)}"
+    ms = {row["way"]: row["ms"]["median"] for row in rows if row["position"] == last}
+    return [
+        {
+            "model": name,
+            "position": last,
+            "with cache, ms": ms.get(name + CACHE),
+            "without, ms": ms.get(name + NO_CACHE),
+        }
+        for name in dict.fromkeys(map(_model_of, rows))
+    ]
 
 
 OF_TEXTS = {"tokens": int, "differing": int}
 OF_TIMES = {"way": str, "position": int, "ms": SPREAD}
 SMALLER = f"{TOKENS.quick} tokens written after each of {len(PROMPTS.quick)} prompts"
-same_text = Measurement("same-text", _same, finding=_found, brief=_found, smaller=SMALLER, row=OF_TEXTS)
+same_text = Measurement("same-text", _same, table=_same_table, smaller=SMALLER, row=OF_TEXTS)
 token_times = Measurement(
     "token-times",
     _times,
     _draw_times,
-    _found_times,
+    _time_table,
     smaller=f"up to position {LENGTH.quick}",
     row=OF_TIMES,
     caption="Time to generate the token at each position, with a key/value cache (solid) and without (dotted). Line: "

@@ -80,23 +80,16 @@ def _named(row: Row) -> str:
     return f"key heads {row['key_heads']}"
 
 
-def _found(rows: list[Row]) -> str:
-    most, least = max(rows, key=lambda row: row["key_heads"]), min(rows, key=lambda row: row["key_heads"])
-    times = most["cache_bytes"] / least["cache_bytes"]
-    return (
-        f"from {most['key_heads']} key/value heads to {least['key_heads']} the cache shrinks {times:.3g} times, "
-        f"writing a token takes {least['token_us']['median']:.3g} instead of {most['token_us']['median']:.3g} µs, "
-        f"reading a prompt {least['prefill_ms']['median']:.3g} instead of {most['prefill_ms']['median']:.3g} ms "
-        "(medians)"
-    )
-
-
-def _brief(rows: list[Row]) -> str:
-    bytes_ = [row["cache_bytes"] for row in rows]
-    heads = [row["key_heads"] for row in rows]
-    return (
-        f"with {min(heads)} of {max(heads)} key/value heads the cache is {max(bytes_) / min(bytes_):.3g} times smaller"
-    )
+def _table(rows: list[Row]) -> list[Row]:
+    return [
+        {
+            "key/value heads": str(row["key_heads"]),
+            "prompt, ms": row["prefill_ms"]["median"],
+            "one token, µs": row["token_us"]["median"],
+            "cache, bytes": row["cache_bytes"],
+        }
+        for row in rows
+    ]
 
 
 ROW = {"key_heads": int, "prefill_ms": SPREAD, "token_us": SPREAD, "cache_bytes": int, "repeats": int}
@@ -104,8 +97,7 @@ head_times = Measurement(
     "head-times",
     _take,
     _draw,
-    _found,
-    _brief,
+    _table,
     smaller=f"a prompt of {LENGTH.quick} tokens",
     row=ROW,
     caption="One attention layer by its key/value heads: time for a prompt, time for one more token, size of the "

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
+from mingpt.experiments.measurements.summaries import groups
 from mingpt.experiments.measurements.timing import SPREAD, spread
 from mingpt.model import GPT
 from mingpt.models.attention.attention_maps import attention_weights
@@ -158,49 +159,43 @@ def _draw_angles(rows: list[Row], figure: Any, look: Palette) -> None:
     axes.axvline(0, color=QUIET, ls="-", lw=0.8)
 
 
-def _found_costs(rows: list[Row]) -> str:
-    told = "; ".join(f"{row['score']} {row['ms']['median']:.3g}" for row in rows)
-    return f"forward and backward of one attention layer on {rows[0]['length']} positions take, in ms (medians): {told}"
+def _cost_table(rows: list[Row]) -> list[Row]:
+    base = next((row["ms"]["median"] for row in rows if row["score"] == BESIDE), None)
+    return [
+        {
+            "score": row["score"],
+            "positions": row["length"],
+            "forward and backward, ms": row["ms"]["median"],
+            f"times {BESIDE}": row["ms"]["median"] / base if base else None,
+        }
+        for row in rows
+    ]
 
 
-def _brief_costs(rows: list[Row]) -> str:
-    took = {row["score"]: row["ms"]["median"] for row in rows}
-    most = max(took, key=lambda score: took[score])
-    return f"{most} takes {took[most] / took[BESIDE]:.2g} times as long as {BESIDE}"
+def _blindness_table(rows: list[Row]) -> list[Row]:
+    """How differently two queries weigh the keys that both see."""
+    return [{"score": row["score"], "largest difference": row["largest_difference"]} for row in rows]
 
 
-def _found_blindness(rows: list[Row]) -> str:
-    told = "; ".join(f"{row['score']} {_difference(row['largest_difference'])}" for row in rows)
-    return (
-        "by how much two queries weigh the keys that both see unlike, at most, up to normalisation, with random "
-        f"weights in float64: {told}"
-    )
+def _folding_table(rows: list[Row]) -> list[Row]:
+    compared = "multiplicative; scaled_dot with its matrix in the query projection"
+    return [{"scores": compared, "type": row["dtype"], "largest difference": row["largest_difference"]} for row in rows]
 
 
-def _found_folding(rows: list[Row]) -> str:
-    return (
-        "a multiplicative score and a scaled dot product whose query projection has its matrix in it give outputs that "
-        f"differ by at most {rows[0]['largest_difference']:.1g} in {rows[0]['dtype']}"
-    )
-
-
-def _found_angles(rows: list[Row]) -> str:
-    told = []
-    for name in dict.fromkeys(row["score"] for row in rows):
-        own = [row["explained"] for row in rows if row["score"] == name]
-        told.append(f"{name} {min(own):.2f} to {max(own):.2f}")
-    return (
-        "the share of the variance of cos(q, k) that a score alone, with no projection before it, learns to tell, "
-        f"range of {len({row['seed'] for row in rows})} seeds: {'; '.join(told)}"
-    )
+def _angle_table(rows: list[Row]) -> list[Row]:
+    return [
+        {
+            "score": name,
+            "variance explained, lowest seed": min(row["explained"] for row in own),
+            "highest": max(row["explained"] for row in own),
+            "seeds": len({row["seed"] for row in own}),
+        }
+        for (name,), own in groups(rows, "score").items()
+    ]
 
 
 def _score(row: Row) -> str:
     return str(row["score"])
-
-
-def _difference(size: float) -> str:
-    return f"{size:.2g}" if size > ROUNDING else f"0 within {ROUNDING:.0e}"
 
 
 OF_COSTS = {"score": str, "length": int, "ms": SPREAD}
@@ -211,20 +206,19 @@ score_costs = Measurement(
     "score-costs",
     _costs,
     _draw_costs,
-    _found_costs,
-    _brief_costs,
+    _cost_table,
     smaller=f"{LENGTH.quick} positions",
     row=OF_COSTS,
     caption="Time of one attention layer, forward and backward, by its score function. Bar: median; line: quartiles.",
     variant=_score,
 )
-query_blindness = Measurement("query-blindness", _blindness, finding=_found_blindness, row=OF_QUERIES)
-folding = Measurement("folding", _folding, finding=_found_folding, row=OF_FOLDING)
+query_blindness = Measurement("query-blindness", _blindness, table=_blindness_table, row=OF_QUERIES)
+folding = Measurement("folding", _folding, table=_folding_table, row=OF_FOLDING)
 angle = Measurement(
     "angle",
     _angles,
     _draw_angles,
-    _found_angles,
+    _angle_table,
     smaller=f"{STEPS.quick} steps of the score alone",
     row=OF_ANGLES,
     caption="How much of the cosine of two vectors each score function can learn, with no projection before it: 1 is "

@@ -11,6 +11,7 @@ from torch import Tensor
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measurements.context_length import held_out_windows, last_runs
+from mingpt.experiments.measurements.summaries import groups, mean
 from mingpt.models.base import LanguageModel, evaluating
 from mingpt.report.figure_layout import log_ticks
 from mingpt.report.fonts import plain
@@ -18,6 +19,7 @@ from mingpt.report.palette import Palette
 
 PLACES = 64  # of held-out text, a prediction each
 ROUNDING = 1e-7  # of float32: what is below says nothing
+IN_TABLE = (1, 4, 16, 64)
 DISTANCES = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # 1: the last token that was read
 
 
@@ -77,21 +79,15 @@ def _draw(rows: list[Row], figure: Any, look: Palette) -> None:
     axes.legend(frameon=False)
 
 
-def _found(rows: list[Row]) -> str:
-    far = max(row["distance"] for row in rows)
-    at_far: dict[str, list[float]] = {}
-    for row in rows:
-        if row["distance"] == far:
-            at_far.setdefault(row["arm"], []).append(row["moved"])
-    told = "; ".join(f"{arm} {_size(float(np.mean(moved)))}" for arm, moved in at_far.items())
-    return f"another token {far} places back moves a prediction by, in total variation distance (0 to 1): {told}"
-
-
-def _size(mean: float) -> str:
-    """A mean as far as it says anything: 0 where not a bit moved."""
-    if mean == 0:
-        return "0"
-    return f"below {ROUNDING:.0e}" if mean < ROUNDING else f"{mean:.2g}"
+def _table(rows: list[Row]) -> list[Row]:
+    """Mean total variation distance at some distances."""
+    return [
+        {
+            "variant": arm,
+            **{f"{at} back": mean(each, "moved") for (at,), each in groups(own, "distance").items() if at in IN_TABLE},
+        }
+        for (arm,), own in groups(rows, "arm").items()
+    ]
 
 
 ROW = {"arm": str, "distance": int, "places": int, "moved": NUMBER}
@@ -104,7 +100,7 @@ sensitivity = Measurement(
     "sensitivity-by-distance",
     _take,
     _draw,
-    _found,
+    _table,
     of_runs=True,
     of_model=True,
     row=ROW,

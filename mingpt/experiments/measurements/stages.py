@@ -5,6 +5,7 @@ from typing import Any
 from mingpt.core.run_files.reading import each_line, judged
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, steps_of
+from mingpt.experiments.measurements.summaries import groups, mean
 from mingpt.report.fonts import plain
 from mingpt.report.palette import Palette
 
@@ -38,17 +39,16 @@ def _draw(rows: list[Row], figure: Any, look: Palette) -> None:
     axes.legend(frameon=False)
 
 
-def _found(rows: list[Row]) -> str:
-    told = []
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        means = []
-        for stage in sorted({row["stage"] for row in rows if row["arm"] == arm}):
-            own = [row for row in rows if (row["arm"], row["stage"]) == (arm, stage)]
-            end = max(row["step"] for row in own)
-            ends = [row["held_out"] for row in own if row["step"] == end]
-            means.append(f"{sum(ends) / len(ends):.2f}")
-        told.append(f"{arm} {', then '.join(means)}")
-    return f"the held-out loss at the end of each stage, in nats, mean of the seeds: {'; '.join(told)}"
+def _table(rows: list[Row]) -> list[Row]:
+    """The mean loss at the end of each stage."""
+    table: list[Row] = []
+    for (arm,), own in groups(rows, "arm").items():
+        table.append({"variant": arm})
+        for (stage,), each in groups(own, "stage").items():
+            end = max(row["step"] for row in each)
+            ends = [row for row in each if row["step"] == end]
+            table[-1][f"validation loss after stage {stage}"] = mean(ends, "held_out")
+    return table
 
 
 ROW = {"arm": str, "stage": int, "step": int, "held_out": NUMBER}
@@ -57,5 +57,5 @@ CAPTION = (
     "what n-gram models reach on the same text."
 )
 stage_curves = Measurement(
-    "loss-by-step", _take, _draw, _found, of_runs=True, row=ROW, beside_counts=True, caption=CAPTION
+    "loss-by-step", _take, _draw, _table, of_runs=True, row=ROW, beside_counts=True, caption=CAPTION
 )

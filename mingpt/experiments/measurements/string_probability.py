@@ -9,8 +9,9 @@ from torch import Tensor
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.defaults import BOTH_WAYS, RECURRENT, TASK, of_group
+from mingpt.experiments.measurements.summaries import groups
 from mingpt.experiments.measurements.timing import SPREAD, banded_lines, spread
-from mingpt.experiments.measurements.window_cost import longer_half, time_slopes
+from mingpt.experiments.measurements.window_cost import time_slopes
 from mingpt.model import build
 from mingpt.models.base import LanguageModel, ModelConfig, evaluating
 from mingpt.models.recurrent.layers import READINGS
@@ -143,41 +144,31 @@ def _layer_of(row: Row) -> str:
     return str(row["way"]) if row["way"] == "one way" else f"both ways on {row['way']}"
 
 
-def _found_sums(rows: list[Row]) -> str:
+def _sum_table(rows: list[Row]) -> list[Row]:
+    """The sums over the longest strings, over the seeds."""
     longest = max(row["length"] for row in rows)
-    told = [f"{way} {_sum_of(way, rows, longest)}" for way in dict.fromkeys(row["way"] for row in rows)]
-    return (
-        f"products of predictions of a GRU layer of width {rows[0]['width']}, summed over all strings of {longest} "
-        f"symbols, make, by what is read for each: {'; '.join(told)}"
-    )
+    return [
+        {
+            "predictions read": way,
+            "weights": weights,
+            "symbols": longest,
+            "lowest sum": min(row["sum"] for row in own),
+            "highest sum": max(row["sum"] for row in own),
+            "off by at most": max(row["off_by"] for row in own),
+        }
+        for (way, weights, length), own in groups(rows, "way", "weights", "length").items()
+        if length == longest
+    ]
 
 
-def _sum_of(way: str, rows: list[Row], longest: int) -> str:
-    """`1 within 2e-15`, whatever the weights; else a range for each kind of weights."""
-    own = [row for row in rows if row["way"] == way]
-    off = max(row["off_by"] for row in own)
-    if off < EXACT:
-        return f"1 within {off:.0e}" if off else "exactly 1"
-    ranges = []
-    for weights in dict.fromkeys(row["weights"] for row in own):
-        ends = [row["sum"] for row in own if (row["weights"], row["length"]) == (weights, longest)]
-        ranges.append(f"{min(ends):.3g} to {max(ends):.3g} {'with ' if weights == RANDOM else ''}{weights}")
-    return ", ".join(ranges)
-
-
-def _late(rows: list[Row]) -> str:
-    """Which lengths `time_slopes` takes, in words."""
-    lengths = sorted({row["length"] for row in rows})
-    late = longer_half(lengths)
-    return f"the {len(late)} lengths from {late[0]:,} to {late[-1]:,}"
-
-
-def _found_costs(rows: list[Row]) -> str:
-    slopes = "; ".join(f"{way} T^{exponent:.1f}" for way, exponent in time_slopes(rows).items())
-    return (
-        f"time to predict every token of a text of T tokens, by what is read for each, grows about as, fitted to "
-        f"{_late(rows)}: {slopes}"
-    )
+def _cost_table(rows: list[Row]) -> list[Row]:
+    slopes, longest = time_slopes(rows), max(row["length"] for row in rows)
+    return [
+        {"predictions read": way, "time grows like T to the": slopes.get(str(way)), f"ms of {longest} tokens": ms}
+        for (way, length), own in groups(rows, "way", "length").items()
+        if length == longest
+        for ms in [own[0]["ms"]["median"]]
+    ]
 
 
 OF_SUMS = {"way": str, "weights": str, "length": int, "sum": NUMBER, "off_by": NUMBER, "vocabulary": int, "width": int}
@@ -186,7 +177,7 @@ string_sums = Measurement(
     "string-sums",
     _sums,
     _draw_sums,
-    _found_sums,
+    _sum_table,
     smaller=f"where trained, {STEPS.quick} steps on random strings",
     row=OF_SUMS,
     caption="Products of a layer's predictions, summed over all strings of a length: 1 if they are probabilities. "
@@ -197,7 +188,7 @@ prefix_cost = Measurement(
     "prefix-cost",
     _costs,
     _draw_costs,
-    _found_costs,
+    _cost_table,
     smaller=f"texts of up to {LENGTHS.quick[-1]} tokens",
     row=OF_COSTS,
     caption="Time to predict every token of a text by its length T. Line: median; shaded: quartiles. The exponents are "

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.experiments.measurements.summaries import groups
 from mingpt.models.attention.layers import GroupedQueryAttention
 from mingpt.models.base import ModelConfig
 from mingpt.report.palette import Palette
@@ -78,28 +79,23 @@ def _equivariance(lab: Lab) -> list[Row]:
     return rows
 
 
-def _found(rows: list[Row]) -> str:
-    return _told(rows, f" within {ROUNDING:g}", f" (off by up to {max(row['scores'] for row in rows):.2g})")
+def _table(rows: list[Row]) -> list[Row]:
+    """The largest asymmetry of all heads and seeds; below ROUNDING is none."""
+    return [
+        {
+            "case": case,
+            "max |S - Sᵀ|": max(row["scores"] for row in own),
+            "max |A - Aᵀ|": max(row["weights"] for row in own),
+        }
+        for (case,), own in groups(rows, "case").items()
+    ]
 
 
-def _brief(rows: list[Row]) -> str:
-    return _told(rows)
-
-
-def _told(rows: list[Row], within: str = "", off: str = "") -> str:
-    cases = list(dict.fromkeys(row["case"] for row in rows))
-    s, a = ({name: max(row[key] for row in rows if row["case"] == name) for name in cases} for key in OF)
-    alike, unlike = ([name for name in cases if (s[name] < ROUNDING) is wanted] for wanted in (True, False))
-    rows_too = [name for name in cases if a[name] < ROUNDING]
-    return (
-        f"the scores of every head are symmetric{within} for {'; '.join(alike) or 'none'}; they are not for "
-        f"{'; '.join(unlike) or 'none'}{off}; their softmax is for {'; '.join(rows_too) or 'none of these'}"
-    )
-
-
-def _found_equivariance(rows: list[Row]) -> str:
-    told = [f"{row['mask']} mask, position {row['position']}: {row['largest_difference']:.1g}" for row in rows]
-    return f"attention of permuted inputs and permuted attention differ by: {'; '.join(told)}"
+def _equivariance_table(rows: list[Row]) -> list[Row]:
+    return [
+        {"mask": row["mask"], "position": row["position"], "largest difference": row["largest_difference"]}
+        for row in rows
+    ]
 
 
 OF = ("scores", "weights")
@@ -111,11 +107,10 @@ asymmetry = Measurement(
     "asymmetry",
     _asymmetry,
     _draw,
-    _found,
-    _brief,
+    _table,
     row=OF_HEADS,
     caption="The largest difference between a matrix and its transpose, of attention scores S (left) and of their "
     "softmax A (right), by what the weights and inputs are. A dot for each head; below 1e-9 is rounding.",
     variant=lambda row: str(row["case"]),
 )
-equivariance = Measurement("equivariance", _equivariance, finding=_found_equivariance, row=OF_MASKS)
+equivariance = Measurement("equivariance", _equivariance, table=_equivariance_table, row=OF_MASKS)

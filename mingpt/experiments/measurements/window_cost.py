@@ -7,6 +7,7 @@ from mingpt.benchmarks import attention
 from mingpt.benchmarks.options.attention import Options
 from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
+from mingpt.experiments.measurements.summaries import groups
 from mingpt.experiments.measurements.timing import SPREAD, banded_lines, spread
 from mingpt.models.attention.layers import GroupedQueryAttention
 from mingpt.models.base import ModelConfig
@@ -101,29 +102,23 @@ def _way(row: Row) -> str:
     return "no window" if row["way"] == "full" else str(row["way"])
 
 
-def _found_times(rows: list[Row]) -> str:
-    slopes = ", ".join(f"{way} N^{exponent:.1f}" for way, exponent in time_slopes(rows).items())
-    longest = max(row["length"] for row in rows)
-    return (
-        f"with a window of {rows[0]['window']}, time grows with the length N, fitted to the longer half of each way's "
-        f"lengths from {min(row['length'] for row in rows):,} to at most {longest:,}, about as: {slopes}"
-    )
+def _time_table(rows: list[Row]) -> list[Row]:
+    """Growth of time, and time at each way's longest text."""
+    slopes, table = time_slopes(rows), []
+    for (way,), own in groups(rows, "way").items():
+        longest = max(own, key=lambda row: row["length"])
+        window = "none" if way == "full" else str(longest["window"])
+        grows, ms = slopes.get(str(way)), longest["ms"]["median"]
+        table.append({"computed by": way, "window": window, "time grows like N to the": grows, "N": longest["length"]})
+        table[-1] |= {"ms at N": ms, "peak, MB": longest["peak_bytes"] and longest["peak_bytes"] / 1e6}
+    return table
 
 
-def _found_bytes(rows: list[Row]) -> str:
-    length = max(row["length"] for row in rows)
-    at = {row["window"]: row["cache_bytes"] for row in rows if row["length"] == length}
-    told = [f"{kept:,} with {'no window' if w is None else f'a window of {w}'}" for w, kept in at.items()]
-    return f"bytes that one layer keeps of {length:,} tokens: {', '.join(told)}"
-
-
-def _brief(rows: list[Row]) -> str:
-    ms = {(row["way"], row["length"]): row["ms"]["median"] for row in rows}
-    length = max((length for way, length in ms if way == "full" and ("banded", length) in ms), default=0)
-    if not length:
-        return "no length was taken both with a window and without"
-    times = ms["full", length] / ms["banded", length]
-    return f"at {length:,} positions no window takes {times:.1f} times as long as one of {rows[0]['window']}"
+def _byte_table(rows: list[Row]) -> list[Row]:
+    return [
+        {"window": _named(own[0]), **{f"bytes of {row['length']:,} tokens": row["cache_bytes"] for row in own}}
+        for _, own in groups(rows, "window").items()
+    ]
 
 
 SMALLER = f"up to {LONGEST.quick:,} positions, {REPEATS.quick} repeats"
@@ -133,8 +128,7 @@ window_times = Measurement(
     "window-times",
     _times,
     _draw_times,
-    _found_times,
-    _brief,
+    _time_table,
     smaller=SMALLER,
     row=OF_TIMES,
     caption="Time and memory of one attention layer without a window and with one, by how that is computed, as the "
@@ -145,7 +139,7 @@ window_bytes = Measurement(
     "window-bytes",
     _bytes,
     _draw_bytes,
-    _found_bytes,
+    _byte_table,
     row=OF_BYTES,
     caption="Memory of one layer's key/value cache by the tokens there is room for: with a window it stops growing "
     "there.",

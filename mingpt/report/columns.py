@@ -1,0 +1,222 @@
+"""The columns of a comparison: one list, from which terminal, Markdown, HTML, JSON, CSV and data frames are made.
+
+A column is a metric: what it takes from a row of the comparison, and how that is shown.  A row is a variant, or the
+test of a pair of variants.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mingpt.report.compare import Comparison, Variant
+from mingpt.report.formatting import NONE, chance, change, estimate, integer, number, seconds
+from mingpt.report.significance import NOT_TESTED, SignificanceTest
+from mingpt.report.statistics import Estimate
+from mingpt.report.table import Table
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A variant in its comparison.
+
+    Attributes:
+        test, test_at_seconds: of the variant against the baseline, at equal steps and at equal seconds; None of the
+            baseline.
+    """
+
+    result: Comparison
+    variant: Variant
+    test: SignificanceTest | None
+    test_at_seconds: SignificanceTest | None = None
+
+    @property
+    def difference(self) -> Estimate | None:
+        """The variant's loss minus the baseline's; without an interval where no seed changes either."""
+        found = self.test.difference if self.test else None
+        if found is None:
+            return None
+        exact = self.test is not None and self.test.outcome == NOT_TESTED and found.spread == 0
+        low, high = (None, None) if exact else (found.low, found.high)
+        return Estimate(mean=found.mean, low=low, high=high, n=len(found.seeds))
+
+    @property
+    def mde(self) -> float | None:
+        """Minimum detectable effect; None where it is not tested."""
+        tested = self.test is not None and self.test.outcome != NOT_TESTED
+        return self.test.difference.mde if tested and self.test and self.test.difference else None
+
+    def mean(self, key: str) -> float | None:
+        """The mean over the seeds of what the last line of their metrics.jsonl says of `key`; None of nothing."""
+        values = [line[key] for line in self.variant.last if line.get(key) is not None]
+        return float(np.mean(values)) if values else None
+
+    @property
+    def n(self) -> int:
+        """How many seeds have a validation loss; all, where none has."""
+        return self.variant.loss.n if self.variant.loss else len(self.variant.seeds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One metric of a comparison.
+
+    Attributes:
+        name: in JSON, CSV and data frames; `name_low` and `name_high` are the 95 % interval of an `interval`.
+        title: heading of the tables that people read; may hold {unit} and {at}; empty: in none of these.
+        value: what a row has of it: a number, text, or an Estimate; None of nothing.
+        text: how a value is shown.
+        interval: whether the value is an Estimate.
+    """
+
+    name: str
+    title: str
+    value: Callable[[Row], Any]
+    text: Callable[[Any], str] = str
+    interval: bool = False
+
+    def record(self, row: Row) -> Record:
+        """The plain values of a row."""
+        value = self.value(row)
+        if not self.interval:
+            return {self.name: value}
+        mean, low, high = (value.mean, value.low, value.high) if value else (None, None, None)
+        return {self.name: mean, f"{self.name}_low": low, f"{self.name}_high": high}
+
+
+def _outcome_at_seconds(row: Row) -> str | None:
+    return row.test_at_seconds.outcome if row.test_at_seconds else None
+
+
+MDE = "minimum_detectable_effect"
+COLUMNS = (
+    Column(name="variant", title="variant", value=lambda row: row.variant.name),
+    Column(name="seeds", title="n", value=lambda row: row.n),
+    Column(
+        name="val_loss",
+        title="validation loss\n{unit} ± 95 % CI",
+        value=lambda row: row.variant.loss,
+        text=estimate,
+        interval=True,
+    ),
+    Column(name="unit", title="", value=lambda row: row.result.unit),
+    Column(
+        name="difference",
+        title="difference\n± 95 % CI",
+        value=lambda row: row.difference,
+        text=change,
+        interval=True,
+    ),
+    Column(name="p_holm", title="p (Holm)", value=lambda row: row.test.p if row.test else None, text=chance),
+    Column(name="outcome", title="outcome", value=lambda row: row.test.outcome if row.test else None),
+    Column(name=MDE, title="MDE", value=lambda row: row.mde, text=number),
+    Column(
+        name="loss_at_seconds",
+        title="loss\nat {at}",
+        value=lambda row: row.variant.loss_at_seconds,
+        text=estimate,
+        interval=True,
+    ),
+    Column(name="outcome_at_seconds", title="outcome\nat {at}", value=_outcome_at_seconds),
+    Column(
+        name="steps_to_baseline",
+        title="steps to the\nbaseline's loss",
+        value=lambda row: row.variant.steps_to_baseline,
+        text=integer,
+    ),
+    Column(
+        name="pseudo_nats",
+        title="pseudo-nats per\nmasked token",
+        value=lambda row: row.mean("pseudo_nats"),
+        text=number,
+    ),
+    Column(name="bits_per_byte", title="bits\nper byte", value=lambda row: row.mean("bits_per_byte"), text=number),
+    Column(name="parameters", title="parameters", value=lambda row: row.variant.parameters, text=integer),
+    Column(
+        name="flops_per_token",
+        title="MFLOP\nper token",
+        value=lambda row: row.variant.flops_per_token,
+        text=lambda value: f"{value / 1e6:,.2f}",
+    ),
+    Column(name="steps", title="steps", value=lambda row: row.mean("step"), text=integer),
+    Column(name="tokens", title="tokens", value=lambda row: row.mean("tokens"), text=integer),
+    Column(name="seconds", title="training\ntime", value=lambda row: row.variant.seconds.mean, text=seconds),
+)
+NOTE = (
+    "Difference: variant minus baseline, which is {baseline}; paired by seed. Outcome: better or worse where p of the "
+    "paired t-test is below 0.05 after Holm's correction; equivalent where the interval of the difference lies inside "
+    "±0.05; else inconclusive (no significant difference). MDE: minimum detectable effect (power 0.8)."
+)
+
+
+def rows_of(result: Comparison) -> list[Row]:
+    """A row for each variant."""
+    tests, timed = (
+        {test.variant: test for test in each if test.baseline == result.baseline}
+        for each in (result.tests, result.tests_at_seconds)
+    )
+    return [
+        Row(result=result, variant=each, test=tests.get(each.name), test_at_seconds=timed.get(each.name))
+        for each in result.variants
+    ]
+
+
+def records_of(result: Comparison) -> list[Record]:
+    """Plain values of every column for each variant; None of what there is not."""
+    return [{key: value for column in COLUMNS for key, value in column.record(row).items()} for row in rows_of(result)]
+
+
+def names() -> list[str]:
+    """The keys of a record."""
+    return [
+        name
+        for column in COLUMNS
+        for name in ([column.name, f"{column.name}_low", f"{column.name}_high"] if column.interval else [column.name])
+    ]
+
+
+def to_csv(records: Iterable[Record]) -> str:
+    """The records with a line of names above them; a field is empty of what there is not."""
+    written = io.StringIO()
+    writer = csv.DictWriter(written, names(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return written.getvalue()
+
+
+def table_of(result: Comparison) -> Table:
+    """The table that people read: a row for each variant, the columns of which any has a value."""
+    rows = rows_of(result)
+    shown = [column for column in COLUMNS if column.title and any(column.value(row) is not None for row in rows)]
+    return _table(shown, rows, "the variants")
+
+
+def pairs_of(result: Comparison) -> Table | None:
+    """The differences of pairs without the baseline, as a table; None where there are none."""
+    variants = {each.name: each for each in result.variants}
+    rows = [
+        Row(result=result, variant=variants[test.variant], test=test)
+        for test in result.tests
+        if result.baseline not in (test.baseline, test.variant) and test.difference
+    ]
+    other = Column(name="baseline", title="baseline", value=lambda row: row.test and row.test.baseline)
+    shown = [column for column in COLUMNS if column.name in ("difference", "p_holm", "outcome", MDE)]
+    return _table([COLUMNS[0], other, *shown], rows, "other pairs of variants", names=2) if rows else None
+
+
+def _table(columns: Sequence[Column], rows: Sequence[Row], title: str, names: int = 1) -> Table:
+    unit = "nats per token" if rows[0].result.unit == "nats" else rows[0].result.unit
+    at = "" if rows[0].result.seconds is None else seconds(rows[0].result.seconds)
+    heads = [column.title.format(unit=unit, at=at) for column in columns]
+    cells = [[_shown(column, row) for column in columns] for row in rows]
+    return Table(heads=heads, rows=cells, title=title, names=names)
+
+
+def _shown(column: Column, row: Row) -> str:
+    value = column.value(row)
+    return NONE if value is None else column.text(value)
