@@ -80,16 +80,19 @@ def test_experiment_of_records_alone_is_concluded_and_published(
     one = experiment(seeds=3, common={**experiment().common, "trainer.eval_every": 1}, measurements=(stage_curves,))
     for folder in (tmp_path / "first", tmp_path / "second"):
         wish = Wish(folder=folder, command="test", data=str(text_file), kept=kept)
-        conclude = partial(summarize.conclude, show=rows.append)
+        conclude = partial(summarize.conclude, show=lambda result, tables: rows.append(result))
         carry_out(one, wish, conclude=conclude, launch=here)
         publish(folder, tmp_path / "results" / folder.name)
     assert len(here.trained) == 6
     first, second = rows
-    assert [arm.losses for arm in second.arms] == [pytest.approx(arm.losses, abs=1e-4) for arm in first.arms]
-    assert [arm.parameters for arm in second.arms] == [arm.parameters for arm in first.arms]
+    for ours, theirs in zip(first.variants, second.variants, strict=True):
+        assert theirs.losses == pytest.approx(ours.losses, abs=1e-4)
+        assert theirs.parameters == ours.parameters
     assert second.seconds == pytest.approx(first.seconds, rel=1e-3)
-    ours, theirs = (read_lines(tmp_path / "results" / name / "measurements.jsonl") for name in ("first", "second"))
-    assert theirs == [pytest.approx(row, abs=1e-4) for row in ours]
+    rows_of_first, rows_of_second = (
+        read_lines(tmp_path / "results" / name / "measurements.jsonl") for name in ("first", "second")
+    )
+    assert rows_of_second == [pytest.approx(row, abs=1e-4) for row in rows_of_first]
 
 
 def test_record_is_small_and_holds_no_weights(go: Any, experiment: Make, tmp_path: Path) -> None:
