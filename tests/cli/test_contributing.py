@@ -1,5 +1,7 @@
-"""The addition that CONTRIBUTING.md shows is one, and needs nothing else."""
+"""The additions that CONTRIBUTING.md shows are complete, and need nothing else."""
 
+import csv
+import json
 import re
 import shutil
 import subprocess
@@ -14,22 +16,30 @@ from mingpt.experiments.trials import config_of
 
 ROOT = Path(__file__).parents[2]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-DIFF = re.search(r"^```diff\n(.*?)^```", CONTRIBUTING, re.DOTALL | re.MULTILINE)
+SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", CONTRIBUTING, re.DOTALL | re.MULTILINE))
+DIFFS = {
+    name: found[1]
+    for name, text in SECTIONS.items()
+    if (found := re.search(r"^```diff\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+}
 
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project with the diff applied; as it is, where somebody has applied it already."""
-    assert DIFF
+    """The project with the score added."""
+    return with_diff(DIFFS["Adding a variant"], tmp_path_factory.mktemp("changed"))
+
+
+def with_diff(diff: str, folder: Path) -> Path:
+    """The project with the diff applied; as it is, where it has been applied already."""
     if shutil.which("git") is None:
         pytest.skip("needs git, to apply a diff")
-    folder = tmp_path_factory.mktemp("changed")
     for name in ("mingpt", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("chargpt.py", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
-    if git_apply(folder, DIFF[1], "--reverse", "--check"):
-        applied = git_apply(folder, DIFF[1])
+    if git_apply(folder, diff, "--reverse", "--check"):
+        applied = git_apply(folder, diff)
         assert not applied, applied
     return folder
 
@@ -42,9 +52,9 @@ def git_apply(folder: Path, diff: str, *how: str) -> str:
 
 def test_applied_diff_is_recognised(changed: Path) -> None:
     """So that the suite stays green for whoever does what CONTRIBUTING.md shows."""
-    assert DIFF
-    assert not git_apply(changed, DIFF[1], "--reverse", "--check")
-    assert git_apply(changed, DIFF[1], "--check")
+    diff = DIFFS["Adding a variant"]
+    assert not git_apply(changed, diff, "--reverse", "--check")
+    assert git_apply(changed, diff, "--check")
 
 
 def test_addition_is_not_listed_or_can_not_be_trained(changed: Path) -> None:
@@ -73,6 +83,39 @@ def test_addition_escapes_the_tests_of_its_kind(changed: Path) -> None:
     passed = re.search(r"(\d+) passed", ran.stdout)
     assert passed
     assert int(passed[1]) >= 10
+
+
+USE_METRIC = """
+import mingpt
+from mingpt.cli.main import main
+from mingpt.runs.config import parse
+small = "--data.path=text.txt --data.block_size=8 --model.n_layer=1 --model.n_embd=8 --trainer.max_iters=2".split()
+runs = [
+    str(mingpt.train(parse([*small, f"--model.rope={rope}", f"--system.work_dir={name}"])).folder)
+    for name, rope in (("a", True), ("b", False))
+]
+for form in ([], ["--json"], ["--csv"]):
+    print("====")
+    main(["compare", *form, *runs])
+main(["report", "--out=page.html", *runs])
+"""
+
+
+def test_metric_shown_is_in_every_output(tmp_path: Path) -> None:
+    folder = with_diff(DIFFS["Adding a metric"], tmp_path)
+    (folder / "text.txt").write_text("It was the best of times, it was the worst of times.\n" * 9, encoding="utf-8")
+    ran = subprocess.run([sys.executable, "-c", USE_METRIC], cwd=folder, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    _, table, as_json, as_csv = ran.stdout.split("====\n")
+    norms = [row["weight_norm"] for row in json.loads(as_json)["rows"]]
+    assert all(norm > 1 for norm in norms)
+    assert [float(row["weight_norm"]) for row in csv.DictReader(as_csv.splitlines()[:3])] == norms
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    assert "weight" in table.splitlines()[0]
+    assert "weight" in page
+    for norm in norms:
+        assert f"{norm:.3f}" in table
+        assert f'<td class="number">{norm:.3f}</td>' in page
 
 
 def test_experiment_shown_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
