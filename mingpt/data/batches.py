@@ -1,7 +1,7 @@
-"""What step s sees: a pure function of (seed, s), whatever came before it.
+"""Batches of token ids: step s is a pure function of (seed, s).
 
-Ids stay in one compact array; a batch is one gather of windows.  They start at uniformly drawn places, with
-replacement (`Batches`), or each where the same row's last one ended (`Lanes`), for models that remember what they read.
+Ids stay in one compact array, and a batch is one gather of windows.  These start at uniform random positions, with
+replacement (`Batches`), or where the same row ended in the step before (`ContiguousStreams`, for stateful training).
 """
 
 import numpy as np
@@ -13,13 +13,13 @@ from mingpt.data.tokenizers import Ids
 
 
 class Batches:
-    """`batches(step)` gives (inputs, targets), both (b, t), int64: targets are inputs one position on.
+    """Random blocks: `batches(step)` returns (b, t) int64 inputs and targets, the inputs one position later.
 
     Args:
-        ids: the training part; where it is shorter than block_size + 1, blocks are as long as it allows.
-        block_size: t.
-        batch_size: b.
-        seed: of the draws.
+        ids: token ids of the training set; blocks are shorter if it is shorter than block_size + 1
+        block_size: block length, t
+        batch_size: number of rows, b
+        seed: seed of the positions
     """
 
     def __init__(self, ids: Ids, *, block_size: int, batch_size: int, seed: int) -> None:
@@ -28,7 +28,7 @@ class Batches:
         self._offsets = np.arange(self.block_size + 1)
 
     def starts(self, step: int) -> np.ndarray:
-        """(b,) first positions of step `step`, each equally likely to be any that fits."""
+        """Return the (b,) first positions of step `step`, uniform over all that fit."""
         draws = np.random.Generator(np.random.Philox(key=[self.seed, 0], counter=[0, 0, 0, step]))
         return draws.integers(len(self.ids) - self.block_size, size=self.batch_size)
 
@@ -37,20 +37,23 @@ class Batches:
         return windows[:, :-1], windows[:, 1:]
 
 
-class Lanes(Batches):
-    """Batches of which row r at step s + 1 goes on where row r at step s ended.
+class ContiguousStreams(Batches):
+    """Contiguous blocks for truncated BPTT: row r of step s + 1 continues row r of step s.
 
-    The text is cut into b lanes of one length, (len(ids) - 1) // b, a row each, and read block by block.  When a lane
-    has no whole block left, every row begins again, and a model's memory with it: that is an epoch, in which no target
-    comes twice.  Each epoch passes over a number of tokens first, equally likely to be any that leaves room, so that
-    gradients aren't cut at the same places again and the tokens that no block covers aren't always the same.
+    The text is divided into b streams of equal length, (len(ids) - 1) // b, one per row.  When a stream has no complete
+    block left, all rows and recurrent states start again: an epoch, in which no target occurs twice.  Each epoch skips
+    a random number of tokens first, so that gradients aren't truncated at the same positions again and the tokens that
+    no block covers aren't always the same.
 
     Args:
-        ids: the training part.
-        source: what the ids are of, for the error.
+        ids: token ids of the training set
+        block_size: block length, t
+        batch_size: number of rows, b
+        seed: seed of the skipped tokens
+        source: name of the text, for the error
 
     Raises:
-        DataError: lanes shorter than a block.
+        DataError: a stream is shorter than a block.
     """
 
     def __init__(self, ids: Ids, *, block_size: int, batch_size: int, seed: int, source: str = "the text") -> None:
@@ -62,17 +65,17 @@ class Lanes(Batches):
                 f"data.block_size={block_size} needs {needed} tokens to train on, found {len(ids)}: "
                 "lower one of the two, or take a longer text"
             )
-        self.lane = (len(ids) - 1) // batch_size
-        self.epoch = self.lane // block_size  # steps
+        self.length = (len(ids) - 1) // batch_size
+        self.epoch = self.length // block_size  # steps
 
     def fresh(self, step: int) -> bool:
-        """Whether nothing is carried into step `step`."""
+        """Return True if recurrent states start again at step `step`."""
         return step % self.epoch == 0
 
     def starts(self, step: int) -> np.ndarray:
-        """(b,) first positions of step `step`, one in each lane."""
+        """Return the (b,) first positions of step `step`, one per stream."""
         epoch, block = divmod(step, self.epoch)
-        firsts = np.arange(self.batch_size) * self.lane
+        firsts = np.arange(self.batch_size) * self.length
         room = len(self.ids) - 1 - firsts[-1] - self.epoch * self.block_size
         draws = np.random.Generator(np.random.Philox(key=[self.seed, 1], counter=[0, 0, 0, epoch]))
         return firsts + draws.integers(room + 1) + block * self.block_size

@@ -7,7 +7,7 @@ import torch
 
 from mingpt.core.errors import UsageError
 from mingpt.core.paths import path_of
-from mingpt.data.batches import Lanes
+from mingpt.data.batches import ContiguousStreams
 from mingpt.data.data_config import DataConfig
 from mingpt.data.dataset import Corpus, prepare
 from mingpt.data.splits import refuse_short
@@ -48,7 +48,7 @@ def _check(config: Config, corpus: Corpus, first: bool) -> None:
     refuse_short(corpus.data, block_size=config.data.block_size, source=corpus.source)
     if config.data.stateful:
         cut = {"block_size": config.data.block_size, "batch_size": config.trainer.batch_size, "seed": 0}
-        Lanes(corpus.data.train, **cut, source=corpus.source)
+        ContiguousStreams(corpus.data.train, **cut, source=corpus.source)
     folder = config.model.pretrained_folder
     if first and folder is not None:  # a later stage begins with the one before it, which is not there yet
         _check_weights(config, corpus, checkpoint.newest(path_of(folder)))

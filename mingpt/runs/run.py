@@ -17,7 +17,7 @@ from mingpt.core.run_files.reading import each_line
 from mingpt.core.run_files.records import HOME, TIMING, is_run, newest_first
 from mingpt.core.signals import stop_on_signals
 from mingpt.data import special_tokens, tokenizers
-from mingpt.data.batches import Batches, Lanes
+from mingpt.data.batches import Batches, ContiguousStreams
 from mingpt.data.dataset import Corpus, prepare
 from mingpt.data.prompts import prompts_for
 from mingpt.data.text_files import DEFAULT_PATH
@@ -147,8 +147,8 @@ def _trainer(
         "batch_size": config.trainer.batch_size,
         "seed": derived_seed(config.system.seed, "batches"),
     }
-    lanes = Lanes(ids, **cut, source=corpus.source) if config.data.stateful else None
-    batches, fresh = (lanes, lanes.fresh) if lanes else (Batches(ids, **cut), None)
+    streams = ContiguousStreams(ids, **cut, source=corpus.source) if config.data.stateful else None
+    batches, fresh = (streams, streams.fresh) if streams else (Batches(ids, **cut), None)
     seed = config.system.seed
     return Trainer(config.trainer, model, batches, fresh=fresh, seed=seed, device=device, processes=processes)
 

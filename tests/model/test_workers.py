@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mingpt.data.batches import Lanes
+from mingpt.data.batches import ContiguousStreams
 from mingpt.distributed import threads as workers
 from mingpt.distributed.threads import add_gradients, even_pieces, parallel_map, usable_threads
 from mingpt.inference.evaluate import validation_loss
@@ -180,7 +180,7 @@ def test_a_recurrent_state_goes_on_with_another_number_of_threads(saved_by: int,
         with cpu_threads(threads):
             model = build(ModelConfig(**{**SIZES, **FAMILIES["lstm"]}), seed=3).double()
             ids = np.random.default_rng(3).integers(11, size=4 * 31 + 1).astype(np.uint16)
-            lanes = Lanes(ids, block_size=5, batch_size=4, seed=1)
+            lanes = ContiguousStreams(ids, block_size=5, batch_size=4, seed=1)
             how = TrainerConfig(batch_size=4, optimizer="adamw", max_iters=9, compile="never")
             return Trainer(how, model.train(), lanes, fresh=lanes.fresh)
 

@@ -12,7 +12,7 @@ from stateful import DEFAULTS, EPOCH, STATEFUL, STEPS, on
 
 from mingpt.core.errors import DataError, UsageError
 from mingpt.core.run_files.reading import read_lines
-from mingpt.data.batches import Lanes
+from mingpt.data.batches import ContiguousStreams
 from mingpt.model import GPT
 from mingpt.models.base import ModelConfig
 from mingpt.models.rnn import RNN
@@ -46,7 +46,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trainer]:
             for parameter in model.parameters():
                 parameter.normal_(0, 0.7)
         ids = np.random.default_rng(3).integers(11, size=4 * 31 + 1).astype(np.uint16)
-        lanes = Lanes(ids, block_size=block_size, batch_size=4, seed=1)
+        lanes = ContiguousStreams(ids, block_size=block_size, batch_size=4, seed=1)
         how = {"optimizer": "adamw", "matrix_learning_rate": TrainerConfig().matrix_learning_rate}
         config = TrainerConfig(
             batch_size=4, accumulation=parts, learning_rate=rate, grad_norm_clip=0.0, compile="never", **how

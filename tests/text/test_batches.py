@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mingpt.core.errors import DataError
-from mingpt.data.batches import Batches, Lanes
+from mingpt.data.batches import Batches, ContiguousStreams
 from mingpt.data.data_config import DataConfig
 from mingpt.data.splits import border, split
 from mingpt.data.tokenizers import TOKENIZERS, CharTokenizer
@@ -21,8 +21,10 @@ def batches(length: int = 101, *, block_size: int = 7, batch_size: int = 5, seed
     return Batches(np.arange(length, dtype=np.uint16), block_size=block_size, batch_size=batch_size, seed=seed)
 
 
-def lanes(length: int = 101, *, block_size: int = 7, batch_size: int = 3, seed: int = 3) -> Lanes:
-    return Lanes(np.arange(length, dtype=np.uint16), block_size=block_size, batch_size=batch_size, seed=seed)
+def lanes(length: int = 101, *, block_size: int = 7, batch_size: int = 3, seed: int = 3) -> ContiguousStreams:
+    return ContiguousStreams(
+        np.arange(length, dtype=np.uint16), block_size=block_size, batch_size=batch_size, seed=seed
+    )
 
 
 @pytest.mark.parametrize("batches", [batches, lanes])
