@@ -210,7 +210,7 @@ def _variant(group: Group, differing: Iterable[str], key: str, scale: float, sec
         last=[run.last for run in runs],
         parameters=model.get("parameters"),
         flops_per_token=model.get("flops_per_token"),
-        seconds=estimate([run.compute(run.last) for run in runs]),
+        seconds=estimate([run.last.get("seconds", 0.0) for run in runs]),
         curves=curves,
         training=[run.training() for run in runs],
         samples=runs[0].last_samples(),
