@@ -4,7 +4,7 @@
     run = mingpt.load("out/chargpt")
     print(run.generate("ROMEO:", 200))
 
-    model = mingpt.GPT(mingpt.ModelConfig(vocab_size=65))
+    model = mingpt.GPT(mingpt.GPTConfig(vocab_size=65))
     for ids in mingpt.generate(model, prompt, 20, mingpt.Sampling()): ...
 
     mingpt.sweep({"model.rope": [True, False]}, seeds=3)    # a table; also of runs: mingpt.compare([run, "out/b"])
@@ -31,14 +31,18 @@ if TYPE_CHECKING:
     from mingpt.interop.importing import import_folder as import_folder
     from mingpt.model import GPT as GPT
     from mingpt.models.base import LanguageModel as LanguageModel
-    from mingpt.models.model_config import ModelConfig as ModelConfig
+    from mingpt.models.config import BiRNNConfig as BiRNNConfig
+    from mingpt.models.config import GPTConfig as GPTConfig
+    from mingpt.models.config import ModelConfig as ModelConfig
+    from mingpt.models.config import ModelSettings as ModelSettings
+    from mingpt.models.config import NGramConfig as NGramConfig
+    from mingpt.models.config import RNNConfig as RNNConfig
     from mingpt.models.ngram import NGram as NGram
     from mingpt.models.rnn import RNN as RNN
     from mingpt.models.rnn import BidirectionalRNN as BidirectionalRNN
     from mingpt.report.tables import ComparisonTable as ComparisonTable
     from mingpt.report.tables import compare as compare
     from mingpt.runs.config import Config as Config
-    from mingpt.runs.config import ModelSettings as ModelSettings
     from mingpt.runs.run import load as load
     from mingpt.runs.run import train as train
     from mingpt.runs.trained_run import Run as Run
@@ -47,16 +51,20 @@ if TYPE_CHECKING:
     from mingpt.training.trainer_config import TrainerConfig as TrainerConfig
 
 _HOMES = {
+    "BiRNNConfig": "mingpt.models.config",
     "BidirectionalRNN": "mingpt.models.rnn",
     "ComparisonTable": "mingpt.report.tables",
     "Config": "mingpt.runs.config",
     "DataConfig": "mingpt.data.data_config",
     "GPT": "mingpt.model",
+    "GPTConfig": "mingpt.models.config",
     "LanguageModel": "mingpt.models.base",
-    "ModelConfig": "mingpt.models.model_config",
-    "ModelSettings": "mingpt.runs.config",
+    "ModelConfig": "mingpt.models.config",
+    "ModelSettings": "mingpt.models.config",
     "NGram": "mingpt.models.ngram",
+    "NGramConfig": "mingpt.models.config",
     "RNN": "mingpt.models.rnn",
+    "RNNConfig": "mingpt.models.config",
     "Run": "mingpt.runs.trained_run",
     "SampleConfig": "mingpt.data.data_config",
     "Sampling": "mingpt.inference.generate",

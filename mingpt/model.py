@@ -14,10 +14,10 @@ from mingpt.models.attention.kv_cache import KeyValueCache
 from mingpt.models.attention.layers import CausalSelfAttention, GroupedQueryAttention, layer_kernels
 from mingpt.models.attention.positions import POSITIONS, RotaryPositionalEmbeddings
 from mingpt.models.base import LanguageModel, LMOutput, ModelConfig, next_token_loss
+from mingpt.models.config import GPTConfig
 from mingpt.models.dropout import Dropout
 from mingpt.models.init import INITS, output_head
 from mingpt.models.mlp import MLPS
-from mingpt.models.model_config import GPTRules
 from mingpt.models.ngram import NGram
 from mingpt.models.norms import NORMS
 from mingpt.models.rnn import RNN, BidirectionalRNN
@@ -46,7 +46,7 @@ class BlockState(NamedTuple):
 class Block(nn.Module):
     """Pre-norm Transformer block: x + attention(norm(x)), then x + mlp(convolution(norm(x)))."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.attention_norm = NORMS[config.norm](config.n_embd, config.bias, config.norm_eps)
         self.attention = GroupedQueryAttention(config)
@@ -80,21 +80,18 @@ class GPTState:
         return self.layers[0].cache.length
 
 
-class GPT(GPTRules, LanguageModel):
+class GPT(LanguageModel):
     """A decoder-only Transformer.
 
     Args:
         config: model settings, `vocab_size` and `block_size` included.
-
-    Raises:
-        UsageError: a setting breaks a rule; the message names setting, value and rule.
     """
 
+    config: GPTConfig
     draws_from_generator = True
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.check(config)
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.n_embd)
         self.position = POSITIONS[config.position_code](config)

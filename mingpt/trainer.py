@@ -26,7 +26,7 @@ from mingpt.models.base import LanguageModel
 from mingpt.training.optim import OPTIMIZERS, load_optimizer_tensors, optimizer_tensors, rate_at
 from mingpt.training.phases import Phases
 from mingpt.training.tbptt import RecurrentStates
-from mingpt.training.trainer_config import TrainerConfig, refuse_carrying
+from mingpt.training.trainer_config import TrainerConfig, check_tbptt
 from mingpt.utils import (
     cpu_threads,
     derived_seed,
@@ -83,7 +83,7 @@ class Trainer:
         self.device, self.processes, self.model = torch.device(device), processes, model
         self.forward = processes.wrap(model, self.device, model.stages)
         if fresh:
-            refuse_carrying(model.config, config.compile)
+            check_tbptt(model.config, config.compile)
         compiled = fresh is None and _compiles(config.compile, self.device)
         own = vars(type(model)).get("draws_from_generator", False) and self.device.type == "cpu" and not compiled
         self.seeded: Callable[[int], AbstractContextManager[Any]] = (

@@ -1,6 +1,7 @@
 """What a registry's source states is what the registry, loaded, has."""
 
 import ast
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -8,18 +9,23 @@ import pytest
 from mingpt.core import variants
 from mingpt.core.errors import UsageError
 from mingpt.core.variants import Variants
-from mingpt.data.data_config import TOKENIZERS
+from mingpt.data.data_config import TOKENIZERS, DataConfig
+from mingpt.distributed.torchrun_env import DistConfig
 from mingpt.model import FAMILIES
-from mingpt.models.attention.config import KERNELS, MASKS, POSITIONS, SCORES
-from mingpt.models.model_config import RULES
-from mingpt.models.recurrent.config import CELLS, OBJECTIVES, READINGS, READOUTS
-from mingpt.runs.config import OFFERED
+from mingpt.models.attention.config import MASKS, POSITIONS, SCORES
+from mingpt.models.config import CELLS, CONFIGS, OBJECTIVES, READINGS, READOUTS
+from mingpt.training.trainer_config import TrainerConfig
 
 FACTS = [
     *((SCORES, "least_width"), (MASKS, "causal"), (POSITIONS, "rotates")),
     *((CELLS, "reads_out"), (READOUTS, "as_logits"), (READINGS, "autoregressive"), (OBJECTIVES, "gaps")),
 ]
-READ = [each for each in (*OFFERED, KERNELS) if isinstance(each, Variants)]
+NAMED = {
+    field.metadata["names"]
+    for group in (*map(CONFIGS.__getitem__, CONFIGS), TrainerConfig, DataConfig, DistConfig)
+    for field in fields(group)
+    if isinstance(field.metadata.get("names"), Variants)
+}
 
 
 @pytest.fixture
@@ -28,7 +34,7 @@ def unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Variants, "_loaded", lambda self: None)
 
 
-@pytest.mark.parametrize("offered", READ, ids=lambda offered: offered.setting)
+@pytest.mark.parametrize("offered", sorted(NAMED, key=lambda each: each.setting), ids=lambda offered: offered.setting)
 def test_source_states_the_names_of_the_loaded_registry(offered: Variants, unloaded: None) -> None:
     loaded = offered.load()
     assert (offered.setting, list(offered)) == (loaded.setting, list(loaded))
@@ -102,6 +108,7 @@ def test_literals_are_facts_and_what_is_computed_is_none() -> None:
     }
 
 
-def test_rules_of_every_family_are_those_of_its_model() -> None:
-    assert list(RULES) == list(FAMILIES)
-    assert all(issubclass(FAMILIES[name], RULES[name]) for name in RULES)
+def test_every_family_has_a_config_and_a_model() -> None:
+    assert list(CONFIGS) == list(FAMILIES)
+    assert {name: CONFIGS[name]().type for name in CONFIGS} == {name: name for name in CONFIGS}
+    assert all(FAMILIES[name](CONFIGS[name]()).config == CONFIGS[name]() for name in CONFIGS)

@@ -18,7 +18,6 @@ from mingpt.benchmarks.options.decode import CLONES, PACKAGES, Options
 from mingpt.benchmarks.worker_process import Worker
 from mingpt.inference.generate import Sampling, generate
 from mingpt.model import GPT
-from mingpt.models.base import LanguageModel
 from mingpt.training.profiling import BYTES, READ_BYTES, Spread, measure, memory_reader
 from mingpt.utils import cpu_threads, pick_device
 
@@ -53,7 +52,7 @@ def run(options: Options) -> dict[str, Any]:
     return {"bench": "decode", **asdict(options), **machine, "bytes_per_step": floor, "rows": rows}
 
 
-def least_bytes(model: LanguageModel, batch: int, prompt: int, tokens: int) -> float:
+def least_bytes(model: GPT, batch: int, prompt: int, tokens: int) -> float:
     """What a step after the first must read: all weights but tables, the head once for all rows; each row's own cache.
 
     Of a table only the rows looked up are read, which is next to nothing, unless it is the head as well.  The cache is

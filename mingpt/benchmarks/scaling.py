@@ -20,7 +20,8 @@ from mingpt.benchmarks.options.base import VOCABULARY
 from mingpt.benchmarks.options.scaling import Options
 from mingpt.distributed.threads import keep_threads
 from mingpt.model import GPT
-from mingpt.models.base import LanguageModel, ModelConfig
+from mingpt.models.base import LanguageModel
+from mingpt.models.config import GPTConfig
 from mingpt.report import figures
 from mingpt.report.palette import INK, Palette
 from mingpt.trainer import Trainer
@@ -109,7 +110,7 @@ def shapes(options: Options) -> dict[str, list[Shape]]:
 
 def trainer(shape: Shape, options: Options, device: torch.device) -> Trainer:
     """One that trains a model of random weights, at every step on the same random tokens."""
-    config = ModelConfig(
+    config = GPTConfig(
         n_layer=options.layers,
         n_query_head=options.heads,
         n_embd=shape.width,

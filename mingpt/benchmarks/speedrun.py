@@ -46,7 +46,7 @@ def our_config(options: Options) -> Config:
         require(value == rule, f"data.{name}", value, f"must be {rule} in a speedrun, as the peer's is")
     require(config.data.block_size >= BLOCK, "data.block_size", config.data.block_size, f"must be at least {BLOCK}")
     for name, given in (
-        ("model.pretrained_folder", config.model.pretrained_folder),
+        ("model.pretrained_folder", config.pretrained_folder),
         ("trainer.resume", config.trainer.resume),
     ):
         require(not given, name, given, "must not be set in a speedrun, which begins with fresh weights")

@@ -133,9 +133,9 @@ def report(argv: Sequence[str]) -> int:
     from mingpt.cli import compare as comparing
 
     def defaults() -> dict[str, Any]:
-        from mingpt.runs.config import Config  # loads torch, as the other does
+        from mingpt.runs import config
 
-        return Config().flat()
+        return config.defaults()
 
     def drawings_of(folder: Path) -> dict[str, "Drawing"]:
         from mingpt.experiments.commands import drawings
@@ -170,11 +170,9 @@ def prepare(argv: Sequence[str]) -> int:
     from mingpt.data import prepare as preparing
     from mingpt.data import prepared_folder
     from mingpt.data.data_config import DataConfig
-    from mingpt.data.tokenizers import TOKENIZERS
 
     groups, hidden = {"data": DataConfig, "": PrepareOptions}, ("data.block_size", "data.stateful")
-    choices = {"data.tokenizer": list(TOKENIZERS)}
-    read = Flags("chargpt prepare", "Tokenize a text once.", groups, hidden, choices).parse(argv)
+    read = Flags("chargpt prepare", "Tokenize a text once.", groups, hidden).parse(argv)
     made = preparing.write(read["data"], path_of(read[""].out))
     tokens = sum(made["files"][name]["bytes"] for name in prepared_folder.IDS) // made["bytes_per_id"]
     print(

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from mingpt.core.errors import require
 from mingpt.core.paths import path_of, require_picture
 from mingpt.core.system_config import DEVICES
+from mingpt.core.variants import check_choices, choice
 from mingpt.inference.sampling_config import COMPILE_RULE, Sampling
 from mingpt.models.attention.config import KERNELS
 
 EXPORTED = ("float32", "bfloat16", "float16")  # what an exported folder's weights may be in
-WITH_FILL = ("run", "device", "fill", "gap")  # what filling gaps reads of `sample`'s options
+WITH_FILL = ("run", "device", "fill", "gap")  # the options of `sample` that infilling uses
 
 
 class Checked:
@@ -39,14 +40,14 @@ class OnDevice(Checked):
     """Where to compute.
 
     Attributes:
-        device: where to compute; one of auto, cpu, cuda, mps
+        device: where to compute
     """
 
-    device: str = "auto"
+    device: str = choice("auto", DEVICES)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.device in DEVICES, "device", self.device, f"must be one of {', '.join(DEVICES)}")
+        check_choices(self, "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +95,7 @@ class SampleOptions(OfRun, OnDevice):
         require(self.num_samples >= 1, "num_samples", self.num_samples, "must be at least 1")
         for name, value in vars(self).items() if self.fill is not None else ():
             told = name in WITH_FILL or value == getattr(type(self), name)
-            require(told, name, value, "is not read together with fill")
+            require(told, name, value, "has no effect with fill")
         require(self.cache or not self.compile, "compile", self.compile, COMPILE_RULE)
         self.sampling(self.num_samples - 1).past_block_with(self.cache)
         require(self.fill is not None or self.gap == type(self).gap, "gap", repr(self.gap), "needs fill")
@@ -189,12 +190,11 @@ class SelftestOptions(OnDevice):
         every: check one layer in so many; for flex, which compiles for ten seconds or more a layer
     """
 
-    kernel: str | None = None
+    kernel: str | None = choice(None, KERNELS)
     every: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.kernel is None or KERNELS[self.kernel]
         require(self.every >= 1, "every", self.every, "must be at least 1")
 
 
@@ -204,11 +204,11 @@ class ExportOptions(OfRun):
 
     Attributes:
         out: the folder to write, new or empty
-        dtype: of the weights; one of float32, bfloat16, float16, of which the last two round them
+        dtype: type of the weights; the last two round them
     """
 
     out: str = ""
-    dtype: str = "float32"
+    dtype: str = choice("float32", EXPORTED)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -218,7 +218,7 @@ class ExportOptions(OfRun):
             repr(self.out),
             "must name a folder to write, as --out=FOLDER",
         )
-        require(self.dtype in EXPORTED, "dtype", self.dtype, f"must be one of {', '.join(EXPORTED)}")
+        check_choices(self, "")
 
 
 @dataclass(frozen=True, kw_only=True)

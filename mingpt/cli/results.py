@@ -60,7 +60,7 @@ def show_outcome(run: Run, console: Console, program: str, began: float | None =
     prompted = f" --prompt={quoted(prompt)}" if prompt else ""
     plain(console, f"  {program} sample --run={quoted(paths.shown(run.folder))}{prompted}")
     again = quoted(f"--config={paths.shown(run.folder / 'config.yaml')}")
-    if "rope" in run.model.reads:
+    if hasattr(run.config.model, "rope"):
         plain(console, f"  {program} {again} --model.rope={not run.config.model.rope}")
 
 

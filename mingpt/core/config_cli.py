@@ -11,8 +11,8 @@ import os
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,12 @@ from mingpt.core.paths import path_of
 from mingpt.core.registry import did_you_mean
 from mingpt.core.safe_parsing import YAML_BYTES, parse_yaml, read_at_most
 from mingpt.core.shell import quoted
+from mingpt.core.variants import choices
 
 ALONE = ("help", "print_config")  # settings without a value
 SWITCHED = ("True", "False", "true", "false")  # what follows a switch that is no name
-PARSER_FLAGS = ("config", "help", "print_config")
+FILES = ("preset", "config")
+PARSER_FLAGS = (*FILES, "help", "print_config")
 ELSEWHERE = {  # what other projects call a setting, where another one's name lies nearer by its letters, or none does
     **dict.fromkeys(("n_head", "n_heads", "num_heads"), "n_query_head"),
     "lr": "learning_rate",
@@ -43,16 +45,82 @@ Implied = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 Placed = Callable[[Mapping[str, Any], Mapping[str, Path]], Mapping[str, Any]]
 
 
-class Flags:
-    """The settings of one verb.
+@dataclass(frozen=True)
+class CommandLine:
+    """The words of a command line, and the files of settings that it names, before any setting is known.
+
+    Attributes:
+        words: (setting, value) in order; of a setting without a value None, of a word without a setting "" and itself
+        files: (`--preset` or `--config`, name, its settings by key), the presets first
+    """
+
+    words: tuple[tuple[str, str | None], ...]
+    files: tuple[tuple[str, str, Mapping[str, Any]], ...]
+
+    def given(self) -> dict[str, Any]:
+        """Return what every setting was given: of files in their order, then of flags."""
+        found: dict[str, Any] = {}
+        for _, _, settings in self.files:
+            found |= settings
+        return found | {key: value for key, value in self.words if key not in PARSER_FLAGS}
+
+    def values(self, key: str) -> list[str]:
+        """Return the values that a setting was given as a flag."""
+        return [value for given, value in self.words if given == key and value is not None]
+
+
+def command_line(argv: Sequence[str], presets: Mapping[str, Path] = types.MappingProxyType({})) -> CommandLine:
+    """Split `argv` into settings and values, and read the files that it names.
 
     Args:
-        prog: how the verb is called, for help.
+        presets: files of settings that come with the program, by the names that `--preset` takes.
+
+    Raises:
+        UsageError: a file that can't be read, or an unknown preset.
+    """
+    words = tuple(tokens(argv))
+    named = {kind: [value for key, value in words if key == kind and value is not None] for kind in FILES}
+    files = [("preset", name, _settings(str(_preset(name, presets)), presets)) for name in named["preset"] if presets]
+    files += [("config", path, _settings(path, presets)) for path in named["config"]]
+    return CommandLine(words, tuple(files))
+
+
+def _preset(name: str, presets: Mapping[str, Path]) -> Path:
+    hint = did_you_mean(name, presets)
+    require(name in presets, "preset", name, f"must be one of {', '.join(presets)}{hint}")
+    return presets[name]
+
+
+def _settings(path: str, presets: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the settings of a YAML file, by key."""
+    try:
+        content = parse_yaml(read_at_most(YAML_BYTES, path_of(path)))
+    except OSError as error:
+        name = path_of(path).stem
+        hint = f"; `--preset={name}` comes with this program" if name in presets else ""
+        raise UsageError(f"--config={path}: can't be read: {error.strerror}{hint}") from None
+    except ValueError as reason:  # also a NUL in the path
+        raise UsageError(f"--config={path}: {reason}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"--config={path}: must be a YAML mapping of settings")
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        nested = isinstance(value, dict) and value
+        flat |= {f"{key}.{inner}": deep for inner, deep in value.items()} if nested else {str(key): value}
+    return flat
+
+
+class Flags:
+    """The settings of one command.
+
+    Args:
+        prog: how the command is called, for help.
         about: one sentence, for help.
         groups: dataclasses of settings by the prefix of their keys; the prefix "" has none.
-        hidden: keys that are no settings of this verb.
-        choices: the names that a setting takes, for help.
+        hidden: keys that are no settings of this command.
         presets: files of settings that come with the program, by the names that `--preset` takes.
+        foreign: defaults of settings that would be known with another choice, which files may have.
+        why_foreign: returns why a `foreign` setting is none here.
     """
 
     def __init__(
@@ -61,41 +129,49 @@ class Flags:
         about: str,
         groups: Mapping[str, type],
         hidden: Sequence[str] = (),
-        choices: Mapping[str, Sequence[str]] | None = None,
         presets: Mapping[str, Path] = types.MappingProxyType({}),
+        foreign: Mapping[str, Any] = types.MappingProxyType({}),
+        why_foreign: Callable[[str], str] = str,
     ) -> None:
         self.groups, self._presets = dict(groups), presets
-        self._types = {
-            _key(prefix, name): hint
-            for prefix, group in groups.items()
-            for name, hint in typing.get_type_hints(group).items()
-            if _key(prefix, name) not in hidden
-        }
+        self._foreign, self._why_foreign = foreign, why_foreign
+        self._types: dict[str, Any] = {}
+        for prefix, group in groups.items():
+            hints = {_key(prefix, name): hint for name, hint in typing.get_type_hints(group).items()}
+            names = [_key(prefix, field.name) for field in fields(group)]
+            self._types |= {name: hints[name] for name in names if name not in hidden}
+        self._parser = self._made(prog, about)
+
+    def _made(self, prog: str, about: str) -> ArgumentParser:
         set_parsing_settings(docstring_parse_attribute_docstrings=False)
-        self._parser = ArgumentParser(
+        parser = ArgumentParser(
             prog=prog, usage=f"{prog} [--KEY=VALUE ...]", description=about, allow_abbrev=False, exit_on_error=False
         )
-        self._parser.add_argument("--config", metavar="FILE", help="a YAML file of settings; flags override it")
-        if presets:
-            named = f"settings that come with this program, below those of files and flags; one of {', '.join(presets)}"
-            self._parser.add_argument("--preset", metavar="NAME", help=named)
-        self._parser.add_argument("--print_config", action="store_true", help="print all settings as YAML and exit")
-        for prefix, group in groups.items():
+        parser.add_argument("--config", metavar="FILE", help="a YAML file of settings; flags override it")
+        if self._presets:
+            there = ", ".join(self._presets)
+            named = f"settings that come with this program, below those of files and flags; one of {there}"
+            parser.add_argument("--preset", metavar="NAME", help=named)
+        parser.add_argument("--print_config", action="store_true", help="print all settings as YAML and exit")
+        names: dict[str, list[str]] = {}
+        for prefix, group in self.groups.items():
+            names |= {_key(prefix, name): taken for name, taken in choices(group).items()}
             skip = {field.name for field in fields(group) if _key(prefix, field.name) not in self._types}
-            self._parser.add_class_arguments(group, prefix or None, skip=skip, instantiate=False)
-        for action in self._parser._actions:
-            if action.dest in groups:  # `--model=FILE` would be a second way to give a file
+            parser.add_class_arguments(group, prefix or None, skip=skip, instantiate=False)
+        for action in parser._actions:
+            if action.dest in self.groups:  # `--model=FILE` would be a second way to give a file
                 action.help = argparse.SUPPRESS
-            if choices and action.dest in choices:
-                action.help = f"{action.help}; one of {', '.join(choices[action.dest])}"
+            if action.dest in names:
+                action.help = f"{action.help}; one of {', '.join(names[action.dest])}"
+        return parser
 
     def parse(
         self,
-        argv: Sequence[str],
+        argv: Sequence[str] | CommandLine,
         implied: Implied = lambda given: {},
         placed: Placed = lambda given, file_of: given,
     ) -> dict[str, Any]:
-        """One checked dataclass per group.
+        """Return one checked dataclass per group.
 
         Args:
             implied: what settings that are given say of others, in the place of their defaults.
@@ -105,20 +181,20 @@ class Flags:
             UsageError: names setting, value and rule.
             SystemExit: with 0, after `--help` or `--print_config`.
         """
-        words = self._words(argv)
+        line = argv if isinstance(argv, CommandLine) else command_line(argv, self._presets)
+        words = self._words(line)
         if "help" in words:
             self._parser.print_help()
             raise SystemExit(0)
         given: dict[str, Any] = {}
         file_of: dict[str, Path] = {}
-        for name in words.pop("preset", []):
-            given |= self._file(str(self._preset(name)))
-        for path in words.pop("config", []):
-            settings = self._file(path)
-            self._typed(settings)  # also what a flag overrides: a wrong file is wrong
+        for kind, name, content in line.files:
+            settings = self._file(name, content)
+            if kind == "config":
+                self._typed(settings)  # also what a flag overrides: a wrong file is wrong
+                file_of |= dict.fromkeys(settings, path_of(name))
             given |= settings
-            file_of |= dict.fromkeys(settings, path_of(path))
-        typed = {key: values[-1] for key, values in words.items() if key in self._types}
+        typed = {key: value for key, value in words.items() if key in self._types}
         given |= {key: flag_values.unquoted(value, self._types[key]) for key, value in typed.items()}
         given = dict(placed(given, {key: file for key, file in file_of.items() if key not in words}))
         values = self._typed({**implied(given), **given})
@@ -131,40 +207,24 @@ class Flags:
             raise SystemExit(0)
         return built
 
-    def _words(self, argv: Sequence[str]) -> dict[str, list[str]]:
-        """What stands on the line: key -> its values, in order."""
-        words: dict[str, list[str]] = {}
-        for key, value in tokens(argv):
+    def _words(self, line: CommandLine) -> dict[str, str]:
+        """Return the last value of each setting that is given as a flag, every key checked."""
+        words: dict[str, str] = {}
+        for key, value in line.words:
             if not key:
                 raise UsageError(f"{value!r}: settings are given as --{self._example(value or '')}")
-            self._check(key, f"--{key}", also=(*PARSER_FLAGS, "preset") if self._presets else PARSER_FLAGS)
-            words.setdefault(key, []).append(required(key, value))
+            self._check(key, f"--{key}", also=PARSER_FLAGS if self._presets else {*PARSER_FLAGS} - {"preset"})
+            words[key] = required(key, value)
         return words
 
-    def _preset(self, name: str) -> Path:
-        hint = did_you_mean(name, self._presets)
-        require(name in self._presets, "preset", name, f"must be one of {', '.join(self._presets)}{hint}")
-        return self._presets[name]
-
-    def _file(self, path: str) -> dict[str, Any]:
-        """The settings of a YAML file, by key."""
-        try:
-            content = parse_yaml(read_at_most(YAML_BYTES, path_of(path)))
-        except OSError as error:
-            name = path_of(path).stem
-            hint = f"; `--preset={name}` comes with this program" if name in self._presets else ""
-            raise UsageError(f"--config={path}: can't be read: {error.strerror}{hint}") from None
-        except ValueError as reason:  # also a NUL in the path
-            raise UsageError(f"--config={path}: {reason}") from None
-        if not isinstance(content, dict):
-            raise UsageError(f"--config={path}: must be a YAML mapping of settings")
-        flat: dict[str, Any] = {}
+    def _file(self, path: str, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings of a file, without foreign ones that have their defaults."""
         for key, value in content.items():
-            nested = key in self.groups and isinstance(value, dict)
-            flat |= {f"{key}.{inner}": deep for inner, deep in value.items()} if nested else {str(key): value}
-        for key in flat:
-            self._check(key, f"--config={path}: {key}")
-        return flat
+            if key in self.groups and value == {}:
+                continue
+            if key not in self._foreign or _plain(value) != _plain(self._foreign[key]):
+                self._check(key, f"--config={path}: {key}")
+        return {key: value for key, value in content.items() if key in self._types}
 
     def _example(self, word: str) -> str:
         """Return the setting that `word`, given without a name, most likely belongs to, as KEY=VALUE."""
@@ -173,10 +233,16 @@ class Flags:
         key = next((key for key in likely if key in self._types and not word.startswith("-")), None)
         return f"{key}={quoted(word)}" if key else f"{next(iter(self._types))}=VALUE"
 
-    def _check(self, key: str, shown: str, also: Sequence[str] = ()) -> None:
-        """Refuse a key that is no setting, with the nearest that is."""
+    def _check(self, key: str, shown: str, also: Collection[str] = ()) -> None:
+        """Check that a key is a setting.
+
+        Raises:
+            UsageError: it is none; names the nearest that is.
+        """
         if key in self._types or key in also:
             return
+        if key in self._foreign:
+            raise UsageError(f"{shown}: {self._why_foreign(key)}")
         leaves = {name.rpartition(".")[2]: name for name in self._types}  # most mistakes are in the group alone
         said = key.rpartition(".")[2]
         near = [name for name in [ELSEWHERE.get(said)] if name in leaves] or difflib.get_close_matches(
@@ -295,12 +361,16 @@ def to_yaml(values: Mapping[str, Any]) -> str:
     nested: dict[str, Any] = {}
     for key, value in values.items():
         group, dot, name = key.partition(".")
-        plain = list(value) if isinstance(value, tuple) else value
         if dot:
-            nested.setdefault(group, {})[name] = plain
+            nested.setdefault(group, {})[name] = _plain(value)
         else:
-            nested[key] = plain
+            nested[key] = _plain(value)
     return yaml.safe_dump(nested, sort_keys=False)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as YAML has it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _key(prefix: str, name: str) -> str:

@@ -14,7 +14,8 @@ import ast
 import functools
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,35 @@ class Variants:
     @functools.cached_property
     def _source(self) -> "_Source":
         return _Source(self._module, self._name)
+
+
+def choice(default: str | None, names: Iterable[str], *more: str) -> Any:
+    """Return a dataclass field that takes one of `names`, which may be Variants, or of `more`."""
+    return field(default=default, metadata={"names": names, "more": more})
+
+
+def choices(group: type) -> dict[str, list[str]]:
+    """Return, for every `choice` of a dataclass, the names that it takes."""
+    return {
+        each.name: [*each.metadata["more"], *each.metadata["names"]]
+        for each in fields(group)
+        if "names" in each.metadata
+    }
+
+
+def check_choices(settings: Any, group: str) -> None:
+    """Check every `choice` of a dataclass, null aside.
+
+    Args:
+        group: what precedes the fields' names in a message, as "model"; empty: nothing.
+
+    Raises:
+        UsageError: names setting, value, the right names and the nearest.
+    """
+    for name, names in choices(type(settings)).items():
+        value = getattr(settings, name)
+        if value is not None and value not in names:
+            raise unknown(f"{group}.{name}" if group else name, value, names)
 
 
 class _Stated:

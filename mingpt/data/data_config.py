@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mingpt.core.errors import require
-from mingpt.core.variants import Variants
+from mingpt.core.variants import Variants, choice
 
 TOKENIZERS = Variants("mingpt.data.tokenizers:TOKENIZERS")
 BYTES = 256
@@ -30,7 +30,7 @@ class DataConfig:
     """
 
     path: str = "input.txt"
-    tokenizer: str = "char"
+    tokenizer: str = choice("char", TOKENIZERS)
     vocab_size: int = VOCAB_SIZE
     block_size: int = 128
     val_fraction: float = 0.1
@@ -41,7 +41,7 @@ class DataConfig:
         ready_made = self.tokenizer.endswith(FILE_NAME)
         if ready_made or not TOKENIZERS[self.tokenizer].learns:
             usual, by = self.vocab_size == VOCAB_SIZE, ("data.tokenizer", self.tokenizer)
-            require(usual, "data.vocab_size", self.vocab_size, "is not read by {}", by)
+            require(usual, "data.vocab_size", self.vocab_size, "has no effect with {}", by)
         require(BYTES <= self.vocab_size <= LARGEST, "data.vocab_size", self.vocab_size, f"must be in [256, {LARGEST}]")
         require(self.block_size >= 1, "data.block_size", self.block_size, "must be at least 1")
         require(0 < self.val_fraction < 1, "data.val_fraction", self.val_fraction, "must be between 0 and 1")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mingpt.core.errors import UsageError, require
-from mingpt.core.variants import Variants
+from mingpt.core.variants import Variants, check_choices, choice
 
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 STRATEGIES = Variants("mingpt.distributed.ddp_fsdp:STRATEGIES")
@@ -22,10 +22,10 @@ class DistConfig:
         strategy: ddp: every process holds the model; fsdp: a shard of every tensor, for models larger than a GPU
     """
 
-    strategy: str = "ddp"
+    strategy: str = choice("ddp", STRATEGIES)
 
     def __post_init__(self) -> None:
-        STRATEGIES[self.strategy]
+        check_choices(self, "dist")
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from mingpt.core.registry import Registry
 from mingpt.core.safe_parsing import Fields
 from mingpt.data.text_files import DEFAULT_PATH
-from mingpt.models.model_config import EVERYONE, RULES, Rules
+from mingpt.models.config import CONFIGS
 from mingpt.report.figures import Draw
-from mingpt.runs.config import Config
-from mingpt.training.trainer_config import READ_BY_COUNTING
+from mingpt.runs.config import Config, defaults
 
 Settings = Mapping[str, Any]  # `{"model.window": 16}`
 Stages = Sequence[Settings]
@@ -44,7 +43,7 @@ class Cell:
     @property
     def tokens(self) -> int:
         """Of all its steps: what its time is guessed from."""
-        return sum(steps_of(c) * c.trainer.batch_size * c.data.block_size for c in self.configs)
+        return sum(c.trainer.max_iters * c.trainer.batch_size * c.data.block_size for c in self.configs)
 
 
 QUICK, STANDARD, FULL = FORMS = ("quick", "standard", "full")
@@ -183,37 +182,23 @@ class Experiment:
 
 
 def _in_full(shared: Settings, own: Settings) -> dict[str, Any]:
-    family = RULES[{**DEFAULTS, **shared, **own}["model.type"]]
-    return {**{key: value for key, value in shared.items() if read_by(family, key)}, **own}
-
-
-def read_by(family: type[Rules], key: str) -> bool:
-    """Whether a run of this family reads the setting; True for what is none, so that it is refused where it is used."""
-    group, _, name = key.partition(".")
-    by_gradients = not family.fits_by_counting
-    reads = {
-        "model": name in family.reads | EVERYONE or (name == "pretrained_folder" and by_gradients),
-        "trainer": name in READ_BY_COUNTING or by_gradients,
-    }
-    return key not in DEFAULTS or reads.get(group, True)
-
-
-def steps_of(config: Config) -> int:
-    """Steps of a whole run: one where it learns by counting."""
-    return 1 if RULES[config.model.type].fits_by_counting else config.trainer.max_iters
+    family = {**DEFAULTS, **shared, **own}["model.type"]
+    known = Config(model=CONFIGS[family]()).flat()
+    return {**{key: value for key, value in shared.items() if key in known or key not in DEFAULTS}, **own}
 
 
 def settings_of(config: Config) -> dict[str, Any]:
-    """Settings that make an arm, without those that its family would not read."""
-    family = RULES[config.model.type]
-    return {key: value for key, value in config.flat().items() if _counts(key) and read_by(family, key)}
+    """Return the settings that make a variant."""
+    idle = CADENCES if config.model.count_based else ()  # its only step is the last
+    return {key: value for key, value in config.flat().items() if _counts(key) and key not in idle}
 
 
 def _counts(key: str) -> bool:
     return key not in NO_PART and not key.startswith("wandb.")
 
 
-DEFAULTS = Config().flat()
+DEFAULTS = defaults()
+CADENCES = ("trainer.eval_every", "trainer.sample_every", "trainer.save_every")
 NO_PART = ("system.seed", "system.work_dir", "model.pretrained_folder", "trainer.resume", "trainer.resume_changed")
 
 

@@ -18,6 +18,7 @@ from mingpt.report.formatting import counted
 from mingpt.runs.config import Config
 from mingpt.runs.text_origin import sha256_of
 from mingpt.trainer import Trainer
+from mingpt.training.trainer_config import NGramTrainerConfig, TrainerConfig
 from mingpt.utils import cpu_threads, pick_device
 
 STEPS = 2  # measured of each stage, after one that warms up
@@ -83,23 +84,23 @@ def _device(experiment: Experiment, form: str) -> str:
 
 def _seconds(config: Config) -> float:
     """Of one stage: CPU seconds on a CPU, else wall seconds; 0 of what is counted in one step."""
-    model = build(replace(config.model, vocab_size=VOCABULARY, block_size=config.data.block_size), 0)
-    if model.fits_by_counting:
+    if isinstance(config.trainer, NGramTrainerConfig):
         return 0.0
-    step = _step_seconds(config, model)
+    model = build(replace(config.model, vocab_size=VOCABULARY, block_size=config.data.block_size), 0)
+    step = _step_seconds(config, config.trainer, model)
     tokens = config.trainer.batch_size * config.data.block_size
     looks = config.trainer.max_iters // config.trainer.eval_every if config.trainer.eval_every else 0
     evaluated = looks * config.trainer.eval_tokens + HELD_OUT
     return step * (config.trainer.max_iters + FORWARD * evaluated / tokens)
 
 
-def _step_seconds(config: Config, model: LanguageModel) -> float:
+def _step_seconds(config: Config, how: TrainerConfig, model: LanguageModel) -> float:
     device = pick_device(config.trainer.device)
     shape = (config.trainer.batch_size, config.data.block_size + 1)
     ids = torch.randint(VOCABULARY, shape, generator=torch.Generator().manual_seed(0))
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     with cpu_threads(1):
-        trainer = Trainer(config.trainer, model.to(device), lambda step: (ids[:, :-1], ids[:, 1:]), device=device)
+        trainer = Trainer(how, model.to(device), lambda step: (ids[:, :-1], ids[:, 1:]), device=device)
         trainer.step()
         began = clock()
         for _ in range(STEPS):

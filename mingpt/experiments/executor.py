@@ -23,7 +23,7 @@ from mingpt.core.run_files.reading import last_line
 from mingpt.core.run_files.records import is_run
 from mingpt.core.signals import stop_on_signals
 from mingpt.experiments import trial_records
-from mingpt.experiments.base import Cell, steps_of
+from mingpt.experiments.base import Cell
 from mingpt.experiments.identity import changed
 from mingpt.experiments.trials import folder_name, words_of
 from mingpt.runs import checkpoint
@@ -66,7 +66,7 @@ class Outcome:
 
 def finished(config: Config, folder: Path) -> bool:
     """Whether the run in `folder` has made all its steps, and left what it should."""
-    line, last = last_line(folder / "metrics.jsonl"), steps_of(config)
+    line, last = last_line(folder / "metrics.jsonl"), config.trainer.max_iters
     complete = line is not None and line["step"] == last and checkpoint.steps(folder)[:1] == [last]
     return complete and (folder / "baselines.json").exists()
 

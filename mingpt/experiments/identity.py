@@ -24,16 +24,15 @@ from mingpt.data.data_config import FILE_NAME
 from mingpt.data.prepared_folder import is_prepared, tokenizer_sha256_of
 from mingpt.data.text_files import reason
 from mingpt.runs import checkpoint
-from mingpt.runs.config import Config
+from mingpt.runs.config import Config, defaults
 from mingpt.runs.text_origin import sha256_of
-from mingpt.training.trainer_config import UNREAD
 
 logger = logging.getLogger(__name__)
 
 Inputs = Mapping[str, str]  # sha256 of everything that a trial reads beside its settings, by what it is
 LENGTH = 16  # hexadecimal digits of an id
 # Settings of which an id says nothing while they have these values.  Never changed, whatever the defaults become: the
-# ids of finished trials follow from it.  A setting added later gets the value with which older trials stay the same.
+# ids of finished trials follow from it.  A setting added later is not listed: its default leaves those ids as they are.
 NEUTRAL: dict[str, Any] = {
     "data.block_size": 128,
     "data.stateful": False,
@@ -94,7 +93,6 @@ NEUTRAL: dict[str, Any] = {
     "trainer.warmup_iters": 50,
     "trainer.weight_decay": 0.1,
 }
-_OTHER = object()
 NO_RESULT = frozenset(("sample.prompts", "sample.tokens", "trainer.sample_every", "trainer.save_every"))
 
 
@@ -113,8 +111,8 @@ def inputs_of(config: Config, text: str) -> Inputs:
         found["tokenizer"] = tokenizer_sha256_of(path_of(config.data.path))
     elif config.data.tokenizer.endswith(FILE_NAME):
         found["tokenizer"] = _tokenizer(config.data.tokenizer)
-    if config.model.pretrained_folder is not None:
-        found["weights"] = weights(path_of(config.model.pretrained_folder))
+    if config.pretrained_folder is not None:
+        found["weights"] = weights(path_of(config.pretrained_folder))
     return found
 
 
@@ -153,7 +151,7 @@ def changed(config: Config, before: Inputs) -> str | None:
     places = {
         "text": config.data.path,
         "tokenizer": config.data.tokenizer,
-        "weights": config.model.pretrained_folder,
+        "weights": config.pretrained_folder,
     }
     differing = [f"the {kind} in {places[kind]}" for kind in before if now.get(kind) != before[kind]]
     return f"{' and '.join(differing)} changed since the first trial was planned" if differing else None
@@ -186,17 +184,11 @@ def trial_id(stages: Sequence[Mapping[str, Any]], inputs: Sequence[Inputs], seed
 
 def _of_result(stage: Mapping[str, Any]) -> dict[str, Any]:
     """What of a stage's settings makes its trial another one than all settings as in NEUTRAL would."""
-    plain = json.loads(json.dumps(dict(stage)))  # a tuple is a list
-    unused = {
-        f"trainer.{name}"
-        for (setting, choice), names in UNREAD.items()
-        if plain.get(f"trainer.{setting}") == choice
-        for name in names
-    }
+    plain, usual = json.loads(json.dumps(dict(stage))), defaults()  # a tuple is a list
     return {
         key: value
         for key, value in plain.items()
-        if key not in NO_RESULT | unused and not _by_content(key, value) and NEUTRAL.get(key, _OTHER) != value
+        if key not in NO_RESULT and not _by_content(key, value) and NEUTRAL.get(key, usual.get(key)) != value
     }
 
 

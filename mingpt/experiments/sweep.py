@@ -105,7 +105,7 @@ def of_values(values: Mapping[str, Sequence[str]], shared: Sequence[str]) -> Exp
             raise UsageError(
                 f"{wrong} (in the combination {' '.join(f'--{k}={v}' for k, v in chosen.items())})"
             ) from None
-        same = json.dumps([settings_of(config), config.model.pretrained_folder], sort_keys=True)
+        same = json.dumps([settings_of(config), config.pretrained_folder], sort_keys=True)
         if same in seen:
             raise UsageError(f"{seen[same]} and {name} are the same settings")
         seen[same] = name

@@ -24,9 +24,9 @@ from mingpt.data.dataset import prepare
 from mingpt.data.prepared_folder import is_prepared, text_sha256_of
 from mingpt.data.shakespeare import read_text
 from mingpt.data.text_files import STDIN
-from mingpt.experiments.base import DEFAULTS, QUICK, Cell, Experiment, Settings, read_by, settings_of
+from mingpt.experiments.base import DEFAULTS, QUICK, Cell, Experiment, Settings, settings_of
 from mingpt.experiments.identity import Inputs, inputs_of, trial_id
-from mingpt.models.model_config import RULES
+from mingpt.models.config import NeuralConfig
 from mingpt.report.experiment_files import RECORD, inside
 from mingpt.runs import config as settings
 from mingpt.runs.config import Config
@@ -123,7 +123,8 @@ def cells(
 
 
 def _from_nothing(config: Config) -> Config:
-    return replace(config, model=replace(config.model, pretrained_folder=None))
+    model = config.model
+    return replace(config, model=replace(model, pretrained_folder=None)) if isinstance(model, NeuralConfig) else config
 
 
 def _quiet(stage: Settings) -> Settings:
@@ -147,12 +148,12 @@ def trials(experiment: Experiment, folder: Path, text: Text, form: str) -> dict[
     """The runs that choose every arm's learning rate: its first stage on the training part alone.
 
     They are judged on the last twentieth of that part, so the choice has not seen what the arms are compared by.
-    An arm that reads no learning rate has none to choose.
+    A variant whose family has no learning rate has none to choose.
     """
     found: dict[str, dict[float, Cell]] = {}
     for arm, stages in experiment.stages(form).items() if experiment.rates_of(form) else ():
         first = config_of({**stages[0], "data.path": text.path})
-        if not read_by(RULES[first.model.type], RATE):
+        if RATE not in first.flat():
             continue
         part = _training_part(folder, first)
         found[arm] = {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -14,7 +15,8 @@ from mingpt.data.splits import refuse_short
 from mingpt.experiments.base import Cell
 from mingpt.experiments.trials import naming
 from mingpt.model import build
-from mingpt.models.base import LanguageModel, ModelConfig
+from mingpt.models.base import LanguageModel
+from mingpt.models.config import ModelConfig, NeuralConfig
 from mingpt.runs import checkpoint, compatibility, summary
 from mingpt.runs.checkpoint import Checkpoint
 from mingpt.runs.config import Config
@@ -49,7 +51,7 @@ def _check(config: Config, corpus: Corpus, first: bool) -> None:
     if config.data.stateful:
         cut = {"block_size": config.data.block_size, "batch_size": config.trainer.batch_size, "seed": 0}
         ContiguousStreams(corpus.data.train, **cut, source=corpus.source)
-    folder = config.model.pretrained_folder
+    folder = config.pretrained_folder
     if first and folder is not None:  # a later stage begins with the one before it, which is not there yet
         _check_weights(config, corpus, checkpoint.newest(path_of(folder)))
 
@@ -88,8 +90,9 @@ def without_effect(variants: Mapping[str, Config]) -> list[str]:
 
 def _smallest(config: ModelConfig) -> LanguageModel:
     """A model of the same kind that costs nothing to make."""
+    least: dict[str, Any] = {"n_layer": 1, "resid_pdrop": 0.0} if isinstance(config, NeuralConfig) else {}
     with torch.random.fork_rng(devices=[]):
-        return build(replace(config, n_layer=1, vocab_size=2, block_size=2))
+        return build(replace(config, **least, vocab_size=2, block_size=2))
 
 
 def _named(names: Sequence[str]) -> str:

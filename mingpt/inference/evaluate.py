@@ -144,13 +144,14 @@ def stateful_loss(model: LanguageModel, ids: Ids) -> float:
     """Return the mean loss, in nats per token, over consecutive blocks with the recurrent state passed between them.
 
     Args:
-        model: a recurrent model, of which `validation_loss` has verified that it is autoregressive
+        model: a recurrent model whose config `supports_tbptt`, and of which `validation_loss` has verified that it is
+            autoregressive
         ids: token ids of the validation set, at least two
 
     Raises:
         UsageError: the model isn't autoregressive.
     """
-    assert model.carries_state
+    assert model.config.supports_tbptt
     require_autoregressive(model, verify=False)
     with evaluating(model):
         state = model.new_state(1)

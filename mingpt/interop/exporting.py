@@ -78,7 +78,7 @@ def their_weights(run: Run, dtype: torch.dtype = torch.float32) -> dict[str, tor
     architecture = ARCHITECTURES[architecture_of(settings)]
     ours = {name: p.detach().cpu().to(dtype) for name, p in run.model.named_parameters()}
     ours |= {name: torch.zeros(shape, dtype=dtype) for name, shape in architecture.added(settings).items()}
-    theirs = as_theirs(architecture.places, run.model.config.n_layer, ours)
+    theirs = as_theirs(architecture.places, settings["n_layer"], ours)
     return {name: tensor.contiguous() for name, tensor in theirs.items()}
 
 

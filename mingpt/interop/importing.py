@@ -3,7 +3,6 @@
 It has no text of its own and no step was made: its one checkpoint is step 0.
 """
 
-import dataclasses
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -36,9 +35,9 @@ from mingpt.interop.reading import (
 )
 from mingpt.interop.weights import as_ours, as_theirs, numbered
 from mingpt.model import GPT
-from mingpt.models.base import EVERYONE, ModelConfig
+from mingpt.models.config import GPTConfig
 from mingpt.runs import checkpoint, compatibility, metrics_log, run_dir
-from mingpt.runs.config import Config, ModelSettings
+from mingpt.runs.config import Config
 from mingpt.trainer import Progress
 from mingpt.utils import SystemConfig, process_kept
 
@@ -107,7 +106,7 @@ def _their_names(architecture: Architecture, stored: Mapping[str, Stored]) -> di
     return {architecture.base + name: where for name, where in weights.items()} if headless else weights
 
 
-def _check_buffers(architecture: Architecture, config: ModelConfig, stored: Mapping[str, Stored]) -> None:
+def _check_buffers(architecture: Architecture, config: GPTConfig, stored: Mapping[str, Stored]) -> None:
     """Check that what is ignored has the shape that it follows from the settings.
 
     Raises:
@@ -119,7 +118,7 @@ def _check_buffers(architecture: Architecture, config: ModelConfig, stored: Mapp
                 raise CheckpointError(f"{name[:80]} is {where.shape}, not {shape_of(config)} as {CONFIG} says")
 
 
-def _skeleton(architecture: Architecture, config: ModelConfig, stored: Mapping[str, Stored]) -> GPT:
+def _skeleton(architecture: Architecture, config: GPTConfig, stored: Mapping[str, Stored]) -> GPT:
     """A model of these settings without numbers, once names and shapes are seen to be those of the files.
 
     Raises:
@@ -167,7 +166,7 @@ def _weights(architecture: Architecture, model: GPT, stored: Mapping[str, Stored
     return {name: tensor for name, tensor in found.items() if name in own}
 
 
-def _tokenizer(folder: Path, config: ModelConfig) -> Tokenizer:
+def _tokenizer(folder: Path, config: GPTConfig) -> Tokenizer:
     if not (folder / TOKENIZER).exists():
         raise CheckpointError(
             f"{folder / TOKENIZER}: missing; transformers writes it by AutoTokenizer.from_pretrained(folder)"
@@ -179,7 +178,7 @@ def _tokenizer(folder: Path, config: ModelConfig) -> Tokenizer:
     return tokenizer
 
 
-def _block_size(config: ModelConfig, wanted: int | None, bounded: bool) -> int:
+def _block_size(config: GPTConfig, wanted: int | None, bounded: bool) -> int:
     if wanted is not None:
         fits = wanted == config.block_size if bounded else wanted <= config.block_size
         rule = f"must be {'' if bounded else 'at most '}{config.block_size}, as the folder says"
@@ -202,7 +201,7 @@ def _free(wanted: Path) -> Path:
 
 def _write(
     run: Path,
-    config: ModelConfig,
+    config: GPTConfig,
     model: GPT,
     weights: Mapping[str, Tensor],
     tokenizer: Tokenizer,
@@ -215,7 +214,7 @@ def _write(
     settings = Config(
         system=SystemConfig(work_dir=str(run)),
         data=DataConfig(block_size=config.block_size, tokenizer=known),
-        model=ModelSettings(**{field.name: getattr(config, field.name) for field in dataclasses.fields(ModelConfig)}),
+        model=config,
     )
     told = {
         "text": None,
@@ -224,9 +223,9 @@ def _write(
         "model": {
             "parameters": model.parameter_count,
             "flops_per_token": model.flops_per_token(),
-            "reads": sorted(f"model.{name}" for name in model.reads | EVERYONE),
         },
         "imported": origin,
+        "defaults": settings.usual(),
     }
     state = {**asdict(Progress()), "model": compatibility.described(config), "special": tokens.as_json()}
     with run_dir.opened(settings) as (folder, _):

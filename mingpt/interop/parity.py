@@ -16,6 +16,7 @@ from mingpt.core.errors import MingptError
 from mingpt.data.bpe_tokenizer import LibraryTokenizer
 from mingpt.inference.generate import LINE_END, Sampling, generate, spells
 from mingpt.models.base import LanguageModel
+from mingpt.models.config import GPTConfig
 from mingpt.runs.trained_run import Run
 
 ROWS, TOKENS, WRITTEN = 2, 512, 100  # of the comparison: texts, tokens of each where a block has them, tokens written
@@ -93,6 +94,7 @@ def compare(run: Run, folder: Path, dtype: torch.dtype = torch.float32) -> Parit
         if precision == torch.float32:
             written = _compare_texts(run, ours, theirs)
     characters = _compare_tokenizers(run, transformers, folder)
+    assert isinstance(rounded.config, GPTConfig)  # else it wasn't exported
     windows = [rounded.config.of_layer(number).window for number in range(rounded.config.n_layer)]
     window = max((each for each in windows if each), default=None)
     return Parity(transformers.__version__, ids.shape[1], window, worst, largest, written, characters)
@@ -101,6 +103,7 @@ def compare(run: Run, folder: Path, dtype: torch.dtype = torch.float32) -> Parit
 def _random_ids(model: LanguageModel) -> Tensor:
     """Of more tokens than the widest window, where a block has them."""
     config = model.config
+    assert isinstance(config, GPTConfig)
     tokens = min(config.block_size, max(TOKENS, 2 * (config.window or 0)))
     return torch.randint(config.vocab_size, (ROWS, tokens), generator=torch.Generator().manual_seed(0))
 

@@ -11,9 +11,7 @@ from torch import Tensor, nn
 
 from mingpt.core.errors import UsageError
 from mingpt.data.tokenizers import Ids
-from mingpt.models.model_config import EVERYONE as EVERYONE
-from mingpt.models.model_config import ModelConfig as ModelConfig
-from mingpt.models.model_config import Rules
+from mingpt.models.config import ModelConfig as ModelConfig
 
 
 class LMOutput(NamedTuple):
@@ -46,8 +44,8 @@ class RecurrentStateLike(Protocol):
 MASKED_MODEL = "--model.type=birnn --model.objective=masked"  # settings of a model that fills in masked tokens
 
 
-class LanguageModel(nn.Module, Rules):
-    """Base class of every model family; its settings and their rules are in its `Rules`.
+class LanguageModel(nn.Module):
+    """Base class of every model family.
 
     `model(idx, targets=None, *, state=None) -> LMOutput` predicts the token after each of (b, t) token ids;
     `new_state(batch)` returns an empty decoding state for generation token by token.
@@ -77,7 +75,7 @@ class LanguageModel(nn.Module, Rules):
         raise NotImplementedError
 
     def fit(self, ids: Ids) -> float:
-        """Fit a model that `fits_by_counting` to `ids` in one step; return their mean loss, in nats per token."""
+        """Fit a model whose config is `count_based` to `ids` in one step; return their mean loss, in nats per token."""
         raise NotImplementedError
 
     @property

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from mingpt.core.errors import CheckpointError
 from mingpt.data.tokenizers import Ids
-from mingpt.models.base import LanguageModel, LMOutput, ModelConfig, next_token_loss
-from mingpt.models.model_config import NGramRules
+from mingpt.models.base import LanguageModel, LMOutput, next_token_loss
+from mingpt.models.config import NGramConfig
 from mingpt.models.ngram_counts import (
     BELOW,
     TOP,
@@ -46,7 +46,7 @@ class NGramState:
         self.nodes, self.length = nodes, 0
 
 
-class NGram(NGramRules, LanguageModel):
+class NGram(LanguageModel):
     """N-gram model with three discounts per order; its logits are log-probabilities.
 
     A prediction with fewer than order - 1 preceding tokens uses a lower order.  Before `fit` it is uniform.
@@ -54,11 +54,9 @@ class NGram(NGramRules, LanguageModel):
 
     Args:
         config: model settings, of which `order` and `vocab_size` are used
-
-    Raises:
-        UsageError: order is not in 1 to 8.
     """
 
+    config: NGramConfig
     grams: Tensor  # (g,) codes of the nodes 1 to g
     seen: Tensor  # (2, g) their counts, rows TOP and BELOW
     starts: Tensor  # (contexts + 1,) first child of each context node, and the end of the last one's children
@@ -66,9 +64,8 @@ class NGram(NGramRules, LanguageModel):
     discounts: Tensor  # (2, order, 4) by row, order and count up to 3, in the type `_exact`
     dtype_of: Tensor  # () in the type that `.to(dtype)` set
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: NGramConfig) -> None:
         super().__init__()
-        self.check(config)
         self.config = config
         self.register_buffer("dtype_of", torch.zeros(()), persistent=False)
         self._take(np.zeros(0, np.int64), np.zeros((2, 0), np.int32))
@@ -259,6 +256,6 @@ def kneser_ney_losses(train: Ids, held_out: Ids, vocab_size: int, block_size: in
         vocab_size: number of tokens of the vocabulary
         block_size: predictions per block
     """
-    model = NGram(ModelConfig(type="ngram", order=6, vocab_size=vocab_size))
+    model = NGram(NGramConfig(order=6, vocab_size=vocab_size))
     model.count(train)
     return {f"{n}-gram": nats for n, nats in enumerate(model.losses(held_out, block_size), start=1)}

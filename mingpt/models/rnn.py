@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from mingpt import utils
 from mingpt.core.errors import UsageError
 from mingpt.core.registry import Registry
-from mingpt.models.base import LanguageModel, LMOutput, ModelConfig, next_token_loss
+from mingpt.models.base import LanguageModel, LMOutput, next_token_loss
+from mingpt.models.config import BiRNNConfig, RNNConfig
 from mingpt.models.dropout import Dropout
 from mingpt.models.init import output_head
-from mingpt.models.model_config import BidirectionalRNNRules, RNNRules
 from mingpt.models.recurrent.cells import Hidden
 from mingpt.models.recurrent.layers import READINGS, BidirectionalStack, Stack
 
@@ -87,7 +87,7 @@ class RecurrentState:
         self.length += tokens
 
 
-class RNN(RNNRules, LanguageModel):
+class RNN(LanguageModel):
     """Unidirectional recurrent model: a state of constant size, no positions, unbounded context.
 
     With readout=literal the logits are the last layer's own y_t = f(W_yh h_t + b_y), W_yh (v, e).  Under slide these
@@ -95,17 +95,14 @@ class RNN(RNNRules, LanguageModel):
 
     Args:
         config: model settings, `vocab_size` included
-
-    Raises:
-        UsageError: a setting breaks a rule.
     """
 
+    config: RNNConfig
     draws_from_generator = True
     expected_mfu = EXPECTED_MFU
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: RNNConfig) -> None:
         super().__init__()
-        self.check(config)
         self.config = config
         e, v, readout = config.n_embd, config.vocab_size, READOUTS[config.readout]
         outputs = v if readout.as_logits else None
@@ -155,7 +152,7 @@ class TextState:
         return self.ids.shape[1]
 
 
-class BidirectionalRNN(BidirectionalRNNRules, LanguageModel):
+class BidirectionalRNN(LanguageModel):
     """Bidirectional recurrent model (Schuster & Paliwal 1997).
 
     reading=full: a prediction depends on the complete text, its own target included, which the model learns to copy; it
@@ -164,17 +161,14 @@ class BidirectionalRNN(BidirectionalRNNRules, LanguageModel):
 
     Args:
         config: model settings, `vocab_size` and `block_size` included
-
-    Raises:
-        UsageError: a setting breaks a rule.
     """
 
+    config: BiRNNConfig
     draws_from_generator = True
     expected_mfu = EXPECTED_MFU
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: BiRNNConfig) -> None:
         super().__init__()
-        self.check(config)
         self.config = config
         self.reading, self.objective = READINGS[config.reading], OBJECTIVES[config.objective]
         e, v = config.n_embd, config.vocab_size

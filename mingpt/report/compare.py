@@ -23,7 +23,7 @@ from mingpt.report.statistics import Estimate, Losses, estimate
 from mingpt.report.variants import (
     Group,
     by_settings,
-    differing_where_read,
+    differing,
     grouped,
     notes,
     notes_on_time,
@@ -133,8 +133,8 @@ def comparison(
     per_byte = len({run.environment.get("vocabulary_sha256") for run in used}) > 1
     key, scale = ("bits_per_byte", math.log(2)) if per_byte else ("val_loss", 1.0)
     seconds = None if notes_on_time(used) else _reached_by_all(used)
-    differing = differing_where_read(groups)
-    variants = [_variant(group, list(differing), key, scale, seconds) for group in groups]
+    settings = differing([group.settings for group in groups])
+    variants = [_variant(group, list(settings), key, scale, seconds) for group in groups]
     baseline = next((each for each in variants if each.loss), variants[0])
     pairs = _pairs(variants, baseline, every_pair)
     fixed = [each.name for each in variants if each.deterministic]
@@ -151,7 +151,7 @@ def comparison(
         tests=tests,
         seconds=seconds,
         tests_at_seconds=tests_at_seconds if any(test.outcome != NOT_TESTED for test in tests_at_seconds) else [],
-        differing=differing,
+        differing=settings,
         baselines={} if per_byte else used[0].baselines,
         left_out=left_out,
         notes=[*notes(used, per_byte), *notes_on_time(used), *_notes_on_fixed(fixed)],
@@ -200,7 +200,7 @@ def _variant(group: Group, differing: Iterable[str], key: str, scale: float, sec
     fixed = all(run.counted for run in runs) and len({*losses}) == 1
     return Variant(
         name=group.name,
-        settings={name: group.settings.get(name) if runs[0].reads(name) else None for name in differing},
+        settings={name: group.settings.get(name) for name in differing},
         runs=[str(run.folder) for run in runs],
         seeds=[run.seed for run in runs],
         losses=losses,

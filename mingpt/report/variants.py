@@ -1,29 +1,19 @@
 """Which runs make an arm, the same settings but for the seed and for what can't change a loss; and what is refused."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mingpt.core.errors import DataError, UsageError
-from mingpt.core.run_files.reading import read_settings
-from mingpt.core.run_files.records import FIRST_STAGE, STARTS_FROM, RunRecord, is_run, read_run
+from mingpt.core.run_files.records import FIRST_STAGE, STARTS_FROM, RunRecord, is_run, read_run, settings_of
 
 NOT_OF_AN_ARM = (
     *("system.seed", "system.work_dir", "data.path", "trainer.resume", "trainer.resume_changed"),
     *("trainer.eval_every", "trainer.eval_tokens", "trainer.sample_every", "trainer.save_every"),
     *("sample.prompts", "sample.tokens"),
 )
-# What a run from before a setting existed was made with, where that isn't null.  (To ask for defaults needs torch.)
-BEFORE = {
-    "data.vocab_size": 1024,
-    "dist.strategy": "ddp",
-    "model.conv_width": 1,
-    "model.qkv_bias": None,
-    "model.rope_base": 10_000.0,
-    "model.rope_scaling": 1.0,
-    "trainer.matrix_momentum": 0.95,
-}
+FAMILY = "model.type"
 LONGEST_NAME = 40  # characters of an arm's name, so that a table and a legend have room for it
 PIPED = {"-": "standard input"}  # what a run calls its text, and what people do
 MACHINE = ("device", "device_name", "threads")
@@ -39,8 +29,15 @@ class Group:
 
 
 def read_runs(folders: Iterable[str | Path]) -> list[RunRecord]:
-    """Each folder once, however often and by whatever path it is named."""
-    return [read_run(folder) for folder in {Path(each).resolve(): Path(each) for each in folders}.values()]
+    """Read each folder once, however often and by whatever path it is named.
+
+    A run that is older than a setting had that setting's default, which newer runs of its family have recorded.
+    """
+    runs = [read_run(folder) for folder in {Path(each).resolve(): Path(each) for each in folders}.values()]
+    defaults: dict[Any, dict[str, Any]] = {}
+    for run in runs:
+        defaults.setdefault(run.settings.get(FAMILY), {}).update(run.environment.get("defaults", {}))
+    return [replace(run, settings={**defaults[run.settings.get(FAMILY)], **run.settings}) for run in runs]
 
 
 def usable(records: Sequence[RunRecord], keep_going: bool) -> tuple[list[RunRecord], list[tuple[str, str]]]:
@@ -91,11 +88,11 @@ def refuse_twins(groups: Sequence[Group]) -> None:
 
 def arm_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What makes an arm: settings without seed, folders, cadences; of the weights it starts from, how they came."""
-    kept = {k: v for k, v in {**BEFORE, **settings}.items() if k not in NOT_OF_AN_ARM and not k.startswith("wandb.")}
+    kept = {k: v for k, v in settings.items() if k not in NOT_OF_AN_ARM and not k.startswith("wandb.")}
     start = kept.get(STARTS_FROM)
     if start and is_run(Path(start)):
         del kept[STARTS_FROM]
-        kept |= {f"{FIRST_STAGE}{k}": v for k, v in arm_settings(read_settings(Path(start))).items()}
+        kept |= {f"{FIRST_STAGE}{k}": v for k, v in arm_settings(settings_of(Path(start))).items()}
     return kept
 
 
@@ -110,7 +107,7 @@ def by_settings(runs: Sequence[RunRecord]) -> list[Group]:
         else:
             members.append(run)
     unlike = differing([settings for settings, _ in found])
-    named = names_of([said_of(settings, unlike, runs[0]) for settings, runs in found])
+    named = names_of([said_of(settings, unlike) for settings, _ in found])
     names = [name or runs[0].folder.resolve().name for name, (_, runs) in zip(named, found, strict=True)]
     return [Group(name, runs, settings) for name, (settings, runs) in zip(names, found, strict=True)]
 
@@ -121,26 +118,24 @@ def grouped(named: Mapping[str, Sequence[RunRecord]], used: Sequence[RunRecord])
 
 
 def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Settings that are not alike in all: their values in each, null where one lacks it."""
-    keys = dict.fromkeys(key for each in settings for key in each)
-    values = {key: [each.get(key) for each in settings] for key in keys}
-    return {key: each for key, each in values.items() if any(value != each[0] for value in each)}
+    """Return the settings in which some of these differ: their values in each, null where one has none.
 
-
-def differing_where_read(groups: Sequence[Group]) -> dict[str, list[Any]]:
-    """As `differing`, of the arms whose family reads a setting; null where one doesn't."""
+    A setting that only one family of models has makes no difference to another's.
+    """
+    known: dict[Any, set[str]] = {}
+    for each in settings:
+        known.setdefault(each.get(FAMILY), set()).update(each)
     found: dict[str, list[Any]] = {}
-    for key in differing([group.settings for group in groups]):
-        values = [group.settings.get(key) if group.runs[0].reads(key) else None for group in groups]
-        read = [value for value, group in zip(values, groups, strict=True) if group.runs[0].reads(key)]
-        if any(value != read[0] for value in read):
-            found[key] = values
+    for key in dict.fromkeys(key for each in settings for key in each):
+        own = [each.get(key) for each in settings if key in known[each.get(FAMILY)]]
+        if any(value != own[0] for value in own):
+            found[key] = [each.get(key) for each in settings]
     return found
 
 
-def said_of(settings: Mapping[str, Any], differing: Iterable[str], run: RunRecord) -> dict[str, str]:
-    """What differs, as far as the run's family reads it."""
-    return {key: str(settings[key]) for key in differing if key in settings and run.reads(key)}
+def said_of(settings: Mapping[str, Any], differing: Iterable[str]) -> dict[str, str]:
+    """Return what differs, as far as the run's family has it."""
+    return {key: str(settings[key]) for key in differing if key in settings}
 
 
 def names_of(arms: Sequence[Mapping[str, str]]) -> list[str]:

@@ -16,17 +16,13 @@ from mingpt.core.paths import shown
 from mingpt.core.shell import quoted
 from mingpt.data import tokenizers
 from mingpt.data.tokenizers import Tokenizer
-from mingpt.models.base import LanguageModel, ModelConfig
+from mingpt.models.base import LanguageModel
+from mingpt.models.config import NOT_OF_THE_FUNCTION, ModelConfig
 from mingpt.models.init import position_tables
 from mingpt.runs import checkpoint
 from mingpt.runs.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
-
-# Settings in which the two may differ: none changes the function that the weights compute.
-FREE = ("embd_pdrop", "resid_pdrop", "attn_pdrop", "init", "block_size", "kernel")
-# What a checkpoint from before a setting existed was made with.
-DEFAULTS = {field.name: field.default for field in dataclasses.fields(ModelConfig)}
 
 
 def refuse_other_vocabulary(saved: Checkpoint, tokenizer: Tokenizer, resumed: bool = False) -> None:
@@ -49,13 +45,17 @@ def refuse_other_vocabulary(saved: Checkpoint, tokenizer: Tokenizer, resumed: bo
 
 
 def refuse_other_model(config: ModelConfig, saved: Checkpoint) -> None:
-    try:
-        there, here = {**DEFAULTS, **saved.state["model"]}, described(config)
-    except (KeyError, TypeError, ValueError):
-        raise CheckpointError(f"{shown(saved.folder)}: state.json describes no model") from None
-    differing = [name for name in here if name not in FREE and there.get(name) != here[name]]
-    if differing:
-        listed = ", ".join(f"model.{name} is {there.get(name)} there and {here[name]} here" for name in differing)
+    there, here = saved.state.get("model"), described(config)
+    if not isinstance(there, dict):
+        raise CheckpointError(f"{shown(saved.folder)}: state.json describes no model")
+    usual = {field.name: field.default for field in dataclasses.fields(config)}  # before a setting existed
+    differing = {name: (there.get(name, usual[name]), value) for name, value in here.items()}
+    listed = ", ".join(
+        f"model.{name} is {theirs} there and {ours} here"
+        for name, (theirs, ours) in differing.items()
+        if theirs != ours and name not in NOT_OF_THE_FUNCTION
+    )
+    if listed:
         raise CheckpointError(f"{shown(saved.folder)}: another model: {listed}")
 
 
@@ -69,10 +69,8 @@ def rows_of(saved: Checkpoint) -> int:
 
 
 def described(config: ModelConfig) -> dict[str, Any]:
-    """What a checkpoint says of its model: every setting, with what others imply spelled out."""
-    described = {field.name: getattr(config, field.name) for field in dataclasses.fields(ModelConfig)}
-    code = config.position_code
-    return described | {"n_kv_head": config.key_heads, "position": code, "rope": code == "rope"}
+    """Return what a checkpoint says of its model: every setting, with what others imply in the place of null."""
+    return {name: value for name, value in config.spelled_out().items() if name != "pretrained_folder"}
 
 
 def start_from(model: LanguageModel, saved: Checkpoint, tokenizer: Tokenizer) -> None:

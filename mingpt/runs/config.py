@@ -11,28 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mingpt.core.config_cli import Flags, Implied, Placed, blaming, to_yaml
+from mingpt.core.config_cli import Flags, Implied, Placed, blaming, command_line, to_yaml
 from mingpt.core.errors import UsageError, require
 from mingpt.core.paths import absolute, path_of
-from mingpt.core.system_config import DEVICES, SystemConfig
+from mingpt.core.system_config import SystemConfig
 from mingpt.data import text_files
-from mingpt.data.data_config import FILE_NAME, TOKENIZERS, DataConfig, SampleConfig
+from mingpt.data.data_config import FILE_NAME, DataConfig, SampleConfig
 from mingpt.data.prepared_folder import is_prepared, settings_of
-from mingpt.distributed.torchrun_env import STRATEGIES, DistConfig
-from mingpt.models.attention import config as attention
-from mingpt.models.model_config import INITS, MLPS, NORMS, RULES, ModelConfig
-from mingpt.models.recurrent.config import CELLS, OBJECTIVES, READINGS, READOUTS
+from mingpt.distributed.torchrun_env import DistConfig
+from mingpt.models.config import CONFIGS, ModelConfig, NeuralConfig, no_setting_of
 from mingpt.runs import text_origin
-from mingpt.runs.wandb_log import WANDB_MODES, WandbConfig
-from mingpt.training.trainer_config import COMPILE, OPTIMIZERS, SCHEDULES, TrainerConfig, refuse_carrying, refuse_unread
+from mingpt.runs.wandb_log import WandbConfig
+from mingpt.training.trainer_config import AnyTrainerConfig, check_tbptt, trainer_class
 
 PRESETS = {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
 DERIVED = ("model.block_size", "model.vocab_size")  # a model's, but the text's and data.block_size's to say
-OFFERED = (
-    *(RULES, attention.SCORES, attention.MASKS, attention.POSITIONS, NORMS, MLPS, INITS),
-    *(CELLS, READOUTS, READINGS, OBJECTIVES),
-    *(OPTIMIZERS, SCHEDULES, TOKENIZERS, STRATEGIES),
-)
 FREE_ON_RESUME = {
     *("system.work_dir", "trainer.resume", "trainer.resume_changed"),
     "data.path",  # a text is what its sha256 says, wherever it lies
@@ -43,46 +36,34 @@ FREE_ON_RESUME = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelSettings(ModelConfig):
-    """Settings of a model, and where its weights start.
-
-    Attributes:
-        pretrained_folder: a run folder whose newest weights to start from, with a fresh optimizer; null: none
-    """
-
-    pretrained_folder: str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        RULES[self.type].check(self)
-        require(self.pretrained_folder != "", "model.pretrained_folder", "''", "must name a run folder, or be null")
-        if RULES[self.type].fits_by_counting:
-            rule = "is not read by {}, which counts the text that it is given and no other"
-            folder, by = self.pretrained_folder, ("model.type", self.type)
-            require(folder is None, "model.pretrained_folder", folder, rule, by)
-
-
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Config:
     """Every setting of a training run."""
 
     system: SystemConfig = field(default_factory=SystemConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    model: ModelSettings = field(default_factory=ModelSettings)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    trainer: AnyTrainerConfig = field(default=None)  # type: ignore[assignment]  # the defaults of the model's family
     sample: SampleConfig = field(default_factory=SampleConfig)
     dist: DistConfig = field(default_factory=DistConfig)
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
     def __post_init__(self) -> None:
+        kind = trainer_class(self.model.type)
+        if not self.trainer:
+            object.__setattr__(self, "trainer", kind())
+        own, needed = type(self.trainer).__name__, f"must be {kind.__name__} with {{}}"
+        require(isinstance(self.trainer, kind), "trainer", own, needed, ("model.type", self.model.type))
         if self.data.stateful:
-            refuse_carrying(self.model, self.trainer.compile)
-        if RULES[self.model.type].fits_by_counting:
-            refuse_unread(self.trainer, self.model.type)
+            check_tbptt(self.model, self.trainer.compile)
+
+    @property
+    def pretrained_folder(self) -> str | None:
+        """The run folder whose weights to start from; None without one, as in families that have no such setting."""
+        return getattr(self.model, "pretrained_folder", None)
 
     def flat(self) -> dict[str, Any]:
-        """Every setting by its key, `{"system.seed": 3407, ...}`."""
+        """Return every setting of this family by its key, `{"system.seed": 3407, ...}`."""
         nested = dataclasses.asdict(self)
         pairs = ((f"{group}.{name}", value) for group, values in nested.items() for name, value in values.items())
         return {key: list(value) if isinstance(value, tuple) else value for key, value in pairs if key not in DERIVED}
@@ -96,9 +77,13 @@ class Config:
     def __repr__(self) -> str:
         return f"Config({', '.join(f'{key}={value!r}' for key, value in self.not_default().items())})"
 
+    def usual(self) -> dict[str, Any]:
+        """Return the defaults of the settings that this family has, by key."""
+        return {**Config(model=type(self.model)()).flat(), "model.type": Config().model.type}
+
     def not_default(self) -> dict[str, Any]:
-        """Those of `flat` that are not the defaults."""
-        usual = Config().flat()
+        """Return those of `flat` that are not the defaults."""
+        usual = self.usual()
         return {key: value for key, value in self.flat().items() if value != usual[key]}
 
     def to_yaml(self) -> str:
@@ -106,22 +91,23 @@ class Config:
         return to_yaml(self.flat())
 
     def changes_from(self, other: "Config") -> dict[str, tuple[Any, Any]]:
-        """Settings that are not as in `other` and may not change while a run goes on: key -> (there, here)."""
+        """Return settings that differ from `other` and may not change when a run resumes: key -> (there, here)."""
         theirs, free = other.flat(), FREE_ON_RESUME
-        if self.trainer.schedule == other.trainer.schedule == "constant":
+        if self.flat().get("trainer.schedule") == theirs.get("trainer.schedule") == "constant":
             free = free | {"trainer.max_iters"}
-        return {k: (theirs[k], value) for k, value in self.flat().items() if value != theirs[k] and k not in free}
+        differing = {key: (theirs.get(key), value) for key, value in self.flat().items() if theirs.get(key) != value}
+        return {key: values for key, values in differing.items() if key not in free}
 
 
-def choices() -> dict[str, Sequence[str]]:
-    """The names that a setting takes, of each that takes names."""
-    return {
-        **{offered.setting: list(offered) for offered in OFFERED},
-        attention.KERNELS.setting: (attention.AUTO, *attention.KERNELS),
-        "trainer.device": DEVICES,
-        "trainer.compile": COMPILE,
-        "wandb.mode": WANDB_MODES,
-    }
+@functools.cache
+def defaults() -> dict[str, Any]:
+    """Return the default of every setting of any family, by its key."""
+    usual = Config()
+    families = [Config(model=CONFIGS[name]()) for name in CONFIGS if name != usual.model.type]
+    found: dict[str, Any] = {}
+    for config in (*families, usual):
+        found |= config.flat()
+    return found
 
 
 def resolved(config: Config) -> Config:
@@ -130,27 +116,40 @@ def resolved(config: Config) -> Config:
     Raises:
         UsageError: the current folder was removed.
     """
-    data, start, place = config.data, config.model.pretrained_folder, config.system.work_dir
+    data, model, place = config.data, config.model, config.system.work_dir
+    if isinstance(model, NeuralConfig) and model.pretrained_folder:
+        model = dataclasses.replace(model, pretrained_folder=absolute(model.pretrained_folder))
     tokenizer = absolute(data.tokenizer) if data.tokenizer.endswith(FILE_NAME) else data.tokenizer
     return dataclasses.replace(
         config,
         system=dataclasses.replace(config.system, work_dir=place and absolute(place)),
         data=dataclasses.replace(data, path=text_files.absolute(data.path), tokenizer=tokenizer),
-        model=dataclasses.replace(config.model, pretrained_folder=start and absolute(start)),
+        model=model,
     )
 
 
 @functools.cache
-def flags() -> Flags:
-    """Return what `chargpt train` understands, made once: that takes as long as checking a command line does."""
+def flags(family: str) -> Flags:
+    """Return what `chargpt train` understands with model.type=`family`, made once: it takes 0.1 s."""
     groups = {group.name: group.default_factory for group in dataclasses.fields(Config)}
+    groups |= {"model": CONFIGS[family], "trainer": trainer_class(family)}
+    others = ", ".join(f"--model.type={name}" for name in CONFIGS if name != family)
+    own = Config(model=CONFIGS[family]()).flat()
+
+    def why_foreign(key: str) -> str:
+        having = [name for name in CONFIGS if key in Config(model=CONFIGS[name]()).flat()]
+        return no_setting_of(family, having)
+
     return Flags(
         "chargpt train",
-        "Train a language model on a text, by characters or other tokens. Every setting has a default that works.",
+        "Train a language model on a text, by characters or other tokens. Every setting has a default that works. "
+        f"Shown are the settings of model.type={family}; `chargpt train {others.partition(', ')[0]} --help` shows "
+        f"another family's, of {', '.join(CONFIGS)}.",
         groups,  # type: ignore[arg-type]
         hidden=DERIVED,
-        choices=choices(),
         presets=PRESETS,
+        foreign={key: value for key, value in defaults().items() if key not in own},
+        why_foreign=why_foreign,
     )
 
 
@@ -169,7 +168,9 @@ def parse(argv: Sequence[str], *, same_text: bool = True) -> Config:
 
 def _parsed(argv: Sequence[str], implied: Implied, placed: Placed) -> Config:
     try:
-        return Config(**flags().parse(argv, implied, placed))
+        line = command_line(argv, PRESETS)
+        family = line.given().get("model.type", Config().model.type)
+        return Config(**flags(str(family)).parse(line, implied, placed))
     except UsageError as error:
         raise blaming(error, argv) from None
 

@@ -4,7 +4,6 @@ It is a Trainer to everyone else, so that judging, sampling, logging, saving and
 """
 
 import time
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from torch import Tensor
 from mingpt.data.tokenizers import Ids
 from mingpt.models.base import LanguageModel
 from mingpt.trainer import Record, Trainer
-from mingpt.training.trainer_config import TrainerConfig
+from mingpt.training.trainer_config import NGramTrainerConfig
 from mingpt.utils import synchronise
 
 
@@ -20,8 +19,8 @@ class Counting(Trainer):
     """Fits `model` to `ids`, all at once.
 
     Args:
-        config: how often to look, and where; what concerns gradients is not read.
-        model: one that `fits_by_counting`, moved to `device`.
+        config: how often to evaluate, and where.
+        model: one whose config is `count_based`, moved to `device`.
         ids: what it counts.
         seed: of the samples.
         device: a torch.device.
@@ -29,15 +28,14 @@ class Counting(Trainer):
 
     def __init__(
         self,
-        config: TrainerConfig,
+        config: NGramTrainerConfig,
         model: LanguageModel,
         ids: Ids,
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        once = replace(config, max_iters=1, compile="never")
-        super().__init__(once, model, _no_batches, seed=seed, device=device)
+        super().__init__(config, model, _no_batches, seed=seed, device=device)  # type: ignore[arg-type]
         self.ids = ids
 
     def step(self) -> Record:

@@ -8,12 +8,11 @@ from pathlib import Path
 from mingpt.core.errors import OutOfMemoryError, asked_in_vain
 from mingpt.core.paths import shown
 from mingpt.core.shell import quoted
-from mingpt.model import FAMILIES
 from mingpt.runs import checkpoint
 from mingpt.runs.config import Config
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-SIZES = ("n_layer", "n_embd", "order")  # of a model, as far as its family reads them
+SIZES = ("n_layer", "n_embd", "order")  # of a model, as far as its family has them
 
 
 @contextmanager
@@ -39,10 +38,10 @@ def explained(config: Config, folder: Path) -> Iterator[None]:
 
 
 def _remedy(config: Config, folder: Path) -> str:
-    family, trainer = FAMILIES[config.model.type], config.trainer
+    model, trainer = config.model, config.trainer
     smaller = [f"data.block_size={config.data.block_size}"]
-    smaller += [f"model.{name}={getattr(config.model, name)}" for name in SIZES if name in family.reads]
-    if family.fits_by_counting:
+    smaller += [f"model.{name}={getattr(model, name)}" for name in SIZES if hasattr(model, name)]
+    if model.count_based:
         return f"lower {', '.join(smaller[1:])}, or take a shorter text"
     smaller.insert(0, f"trainer.batch_size={trainer.batch_size}")
     parts = next((n for n in range(trainer.accumulation + 1, trainer.batch_size + 1) if not trainer.batch_size % n), 0)

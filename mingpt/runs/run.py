@@ -42,6 +42,7 @@ from mingpt.runs.trained_run import Run
 from mingpt.runs.wandb_log import WandbMirror
 from mingpt.trainer import Callback, Progress, Trainer
 from mingpt.training.phases import START_UP, TRAINING
+from mingpt.training.trainer_config import NGramTrainerConfig
 from mingpt.utils import cpu_threads, derived_seed, pick_device
 
 logger = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ def _trainer(
 ) -> Trainer:
     """Who teaches `model` the text, in steps or in one."""
     ids = corpus.data.train
-    if model.fits_by_counting:
+    if isinstance(config.trainer, NGramTrainerConfig):
         processes.require_single_process(
             "model.type", config.model.type, "counts in one step, by one process: start it alone"
         )
@@ -258,7 +259,7 @@ def _model_settings(config: Config, tokenizer: Tokenizer, saved: Checkpoint | No
 
 
 def _pretrained(config: Config) -> Checkpoint | None:
-    folder = config.model.pretrained_folder
+    folder = config.pretrained_folder
     require("\0" not in (folder or ""), "model.pretrained_folder", repr(folder), "must not hold a NUL")
     return None if folder is None else checkpoint.newest(Path(folder))
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,13 @@ import torch
 from mingpt.core.atomic_io import sha256
 from mingpt.data.dataset import Corpus
 from mingpt.model import FAMILIES
-from mingpt.models.base import EVERYONE, LanguageModel, ModelConfig
+from mingpt.models.base import LanguageModel
+from mingpt.models.config import ModelConfig, NeuralConfig
 from mingpt.report.formatting import counted, expected, millions
 from mingpt.runs import metrics_log, run_dir
 from mingpt.runs.config import Config
 from mingpt.trainer import Trainer
 from mingpt.training.profiling import expected_memory, peak_matmul_flops
-from mingpt.training.trainer_config import READ_BY_COUNTING, TrainerConfig
 from mingpt.utils import training_type
 
 logger = logging.getLogger(__name__)
@@ -46,11 +46,11 @@ def describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus, pro
     model = {
         "parameters": trainer.model.parameter_count,
         "flops_per_token": trainer.model.flops_per_token(),
-        "reads": _reads(trainer.model),
     }
     attention = kernels(trainer.model.config, trainer.device)
     how = {"pieces_at_once": trainer.pieces}  # with the threads, what the rounding of a step depends on
-    more = {**text, **trainer.processes.described, **how, "model": model, "attention": attention}
+    made = {"model": model, "attention": attention, "defaults": config.usual()}
+    more = {**text, **trainer.processes.described, **how, **made}
     run_dir.write_json(folder, "environment.json", metrics_log.environment(trainer.device, **more))
     run_dir.write_config(folder, config)  # last: where it lies, a run is
     logger.info(_announcement(trainer))
@@ -61,25 +61,9 @@ def describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus, pro
 
 
 def without_effect(config: Config) -> list[str]:
-    """Settings that are valid, yet do in training what another value would do as well, in words."""
-    model, block = config.model, config.data.block_size
-    said = []
-    if model.window is not None and model.window >= block:
-        said.append(
-            f"model.window={model.window} covers the whole block (data.block_size={block}): in training it is full "
-            "attention, as with model.window=null"
-        )
-    if model.conv_width > block:
-        said.append(
-            f"model.conv_width={model.conv_width} is wider than data.block_size={block}: what reaches beyond the block "
-            "has no effect"
-        )
-    if 0 < config.trainer.max_iters <= config.trainer.warmup_iters:
-        said.append(
-            f"trainer.warmup_iters={config.trainer.warmup_iters}: all of trainer.max_iters={config.trainer.max_iters} "
-            "are warm-up, so the learning rate never falls"
-        )
-    return said
+    """Return a sentence for each valid setting that has no effect in training."""
+    model = replace(config.model, block_size=config.data.block_size)
+    return [*model.notes(), *config.trainer.notes()]
 
 
 def kernels(config: ModelConfig, device: torch.device) -> list[dict[str, Any]]:
@@ -89,12 +73,6 @@ def kernels(config: ModelConfig, device: torch.device) -> list[dict[str, Any]]:
         UsageError: the one that was asked for can't serve.
     """
     return FAMILIES[config.type].kernels(config, device, training_type(device))
-
-
-def _reads(model: LanguageModel) -> list[str]:
-    """Settings of model and trainer that a run of this family reads, by which a comparison names it."""
-    trainers = READ_BY_COUNTING if model.fits_by_counting else {field.name for field in fields(TrainerConfig)}
-    return sorted([*(f"model.{name}" for name in model.reads | EVERYONE), *(f"trainer.{name}" for name in trainers)])
 
 
 def unjudged(model: LanguageModel) -> str:
@@ -108,11 +86,12 @@ def _announcement(trainer: Trainer) -> str:
     name = FAMILIES[model.config.type].__name__  # type(model) is another's where it is shared out
     if not left:
         return f"{name}: nothing left to do: the run has made all its steps ({config.max_iters:,})"
-    if model.fits_by_counting:
+    if model.config.count_based:
         return f"{name}: counts the training text in one step on {trainer.device}"
     tokens = config.batch_size * model.config.block_size
     flops = 3 * model.flops_per_token() * tokens * left
     seconds = flops / (model.expected_mfu * peak_matmul_flops(trainer.device)) / trainer.processes.size
+    assert isinstance(model.config, NeuralConfig)
     seconds = max(seconds, STEP_SECONDS * (1 + model.config.n_layer) * left)
     memory = expected_memory(model, tokens // (trainer.processes.size * trainer.micro_batches), trainer.processes)
     each = " each" if trainer.processes.size > 1 else ""

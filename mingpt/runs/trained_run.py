@@ -25,6 +25,7 @@ from mingpt.inference.generate import Sampling, fill, stream, write
 from mingpt.inference.past_block import PastBlockLoss, past_block_loss
 from mingpt.models.attention.attention_maps import attention_weights
 from mingpt.models.base import LanguageModel
+from mingpt.models.config import GPTConfig
 from mingpt.report import heatmaps, loss_plot
 from mingpt.runs import notebook_repr, run_dir
 from mingpt.runs.config import Config
@@ -64,7 +65,7 @@ class Run:
 
     def _facts(self) -> dict[str, str]:
         family = type(self.model).__name__
-        most = 1 if self.model.fits_by_counting else self.config.trainer.max_iters
+        most = self.config.trainer.max_iters
         return notebook_repr.facts(self.folder, family, self.model.parameter_count, self.progress.step, most)
 
     def history(self) -> Any:
@@ -94,6 +95,7 @@ class Run:
             UsageError: as `attention`; no such layer.
         """
         maps, model = self.attention(text), self.model.config
+        assert isinstance(model, GPTConfig)  # else there would be no attention
         require(layer is None or 0 <= layer < len(maps), "layer", layer, f"must be 0 to {len(maps) - 1}, or null")
         first, last = (0, len(maps)) if layer is None else (layer, layer + 1)
         return heatmaps.figure(

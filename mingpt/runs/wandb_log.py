@@ -23,6 +23,7 @@ from typing import Any
 
 from mingpt.core.errors import in_one_line, require
 from mingpt.core.run_files.reading import Record
+from mingpt.core.variants import choice
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class WandbConfig:
         name: of the run there; null: WANDB_NAME's, else the run folder's
     """
 
-    mode: str | None = None
+    mode: str | None = choice(None, WANDB_MODES)
     project: str | None = None
     name: str | None = None
 

@@ -10,6 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from mingpt.distributed.strategy import SINGLE_PROCESS, ProcessGroup
 from mingpt.models.base import LanguageModel
+from mingpt.models.config import NeuralConfig
 from mingpt.utils import multiplies_bfloat16, synchronise
 
 BYTES = 4  # of a float32
@@ -141,6 +142,7 @@ def expected_memory(model: LanguageModel, tokens: int, processes: ProcessGroup =
         processes: the processes that share the training
     """
     config = model.config
+    assert isinstance(config, NeuralConfig)
     per_layer = 24 * config.n_embd  # saved for the backward pass per token: inputs of products, norms and gates
     per_token = config.n_layer * per_layer + 3 * config.vocab_size
     return BYTES * (processes.parameters_held(model, model.stages) + tokens * per_token)

@@ -94,7 +94,7 @@ class RecurrentStates:
         return cut
 
     def _empty(self, parts: int, rows: int) -> list[RecurrentStateLike]:
-        assert self._model.carries_state
+        assert self._model.config.supports_tbptt
         return [cast(RecurrentStateLike, self._model.new_state(rows // parts)) for _ in range(parts)]
 
 

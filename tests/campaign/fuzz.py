@@ -15,9 +15,11 @@ from typing import Any
 from mingpt.cli import main
 from mingpt.core.atomic_io import sha256
 from mingpt.core.errors import MingptError, NotFiniteError, UsageError
+from mingpt.core.variants import choices
+from mingpt.models.config import CONFIGS, NGramConfig
 from mingpt.runs import checkpoint, run
 from mingpt.runs.checkpoint import MANIFEST
-from mingpt.runs.config import Config, choices
+from mingpt.runs.config import Config
 from tests.campaign.damage import FILES, saved
 from tests.campaign.runs import words_of
 from tests.campaign.tally import Tally, campaign
@@ -75,7 +77,19 @@ SIZES: dict[str, Callable[[Draw], Any]] = {  # of what is a number: a range that
     "trainer.sample_every": lambda draw: draw.choice((0, 1, 2)),
     "trainer.save_every": lambda draw: draw.choice((0, 1, 2)),
 }
-CHOICES = choices()
+
+
+def groups_of(family: str) -> dict[str, Any]:
+    """A configuration's groups of settings."""
+    return vars(Config(model=CONFIGS[family]()))
+
+
+CHOICES = {
+    f"{prefix}.{name}": names
+    for family in CONFIGS
+    for prefix, group in groups_of(family).items()
+    for name, names in choices(type(group)).items()
+}
 ALWAYS = ("data.block_size", "model.n_embd", "model.n_layer")  # a default of these is no blink
 FIXED = ("system.work_dir", "system.threads", "model.pretrained_folder", "trainer.max_iters", "trainer.resume")
 FIXED += ("trainer.resume_changed", "trainer.compile", "trainer.device", "data.path", "data.tokenizer", "wandb.mode")
@@ -83,12 +97,11 @@ FIXED += ("trainer.resume_changed", "trainer.compile", "trainer.device", "data.p
 
 def settings_of(draw: Draw, text: Path, folder: Path) -> Config:
     """Settings that break no rule: of any family, any choice of every name, each number often at an edge."""
-    defaults = Config().flat()
-    names = [key for key in defaults if key not in FIXED and not key.startswith("wandb.")]
     while True:
-        family = draw.choice(list(CHOICES["model.type"]))
+        family = draw.choice(list(CONFIGS))
+        defaults = Config(model=CONFIGS[family]()).flat()
         asked: dict[str, Any] = {"model.type": family}
-        for key in names:
+        for key in [key for key in defaults if key not in FIXED and not key.startswith("wandb.")]:
             if key in asked or (key not in ALWAYS and draw.random() < 0.6):
                 continue
             if key in CHOICES:
@@ -103,18 +116,19 @@ def settings_of(draw: Draw, text: Path, folder: Path) -> Config:
 
 
 def accepted(asked: dict[str, Any], text: Path, folder: Path) -> Config | None:
-    """The settings, without those that this family or choice does not read; None where they break a rule."""
-    asked = {**asked, "trainer.max_iters": STEPS, "wandb.mode": "disabled", "trainer.device": "cpu"}
+    """The settings, without those that have no effect with others; None where they break a rule."""
+    steps = {"trainer.max_iters": STEPS} if CONFIGS[asked["model.type"]] is not NGramConfig else {}
+    asked = {**asked, **steps, "wandb.mode": "disabled", "trainer.device": "cpu"}
     for _ in range(len(asked)):
         try:
             return config_from({**asked, "data.path": str(text), "system.work_dir": str(folder)})
-        except UsageError as refused:
-            unread = [key for key in asked if f"{key}=" in str(refused) and "is not read by" in str(refused)]
-            if not unread or unread[0] == "model.type":
-                unread = [key for key in asked if f" {key}=" in str(refused) and key != "model.type"]
-            if not unread or "is not read by" not in str(refused):
+        except UsageError as rejected:
+            idle = [
+                key for key in asked if str(rejected).startswith(f"{key}=") and "has no effect with" in str(rejected)
+            ]
+            if not idle:
                 return None
-            del asked[unread[0]]
+            del asked[idle[0]]
     return None
 
 
@@ -124,7 +138,7 @@ def fuzzed_settings(home: Path, trials: int) -> Tally:
     for number in range(trials):
         folder = home / "run"
         config = settings_of(random.Random(f"settings {number}"), text, folder)
-        changed = {key: value for key, value in config.flat().items() if value != Config().flat()[key]}
+        changed = config.not_default()
         began, fault = time.monotonic(), ""
         try:
             with without_frills(), at_most(HANGS):

@@ -96,7 +96,7 @@ def test_pages_name_settings_and_verbs_that_exist() -> None:
     pages = "".join(PAGES)
     named = re.findall(r"--((?:data|model|trainer|system|sample|wandb|dist)\.\w+)", pages)
     assert len(named) > 10
-    assert {*named} <= config.Config().flat().keys()
+    assert {*named} <= config.defaults().keys()
     verbs = re.findall(r"chargpt(?:\.py)? ([a-z_]+)", " ".join(re.findall(r"`+[^`]+`+", pages)))
     assert {*verbs} <= main.VERBS.keys()
     assert {"sample", "eval"} <= {*verbs}
@@ -114,4 +114,4 @@ def test_readme_is_short_and_starts_with_its_two_commands() -> None:
 def test_preset_is_accepted_and_changes_something(name: str) -> None:
     assert config.parse([f"--preset={name}"]) != config.Config()
     mentioned = re.findall(r"--(\w+\.\w+)", config.PRESETS[name].read_text(encoding="utf-8"))
-    assert {*mentioned} <= config.Config().flat().keys()
+    assert {*mentioned} <= config.defaults().keys()

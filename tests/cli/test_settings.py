@@ -40,9 +40,13 @@ WRONG = [
     ("--data.val_fraction=0", "data.val_fraction=0.0", "must be between 0 and 1"),
     ("--data.val_fraction=1", "data.val_fraction=1.0", "must be between 0 and 1"),
     ("--data.path=", "data.path=''", "must name a text file"),
-    ("--data.vocab_size=300", "data.vocab_size=300", "is not read by data.tokenizer=char"),
-    ("--data.tokenizer=byte --data.vocab_size=300", "data.vocab_size=300", "is not read by data.tokenizer=byte"),
-    ("--data.tokenizer=a.json --data.vocab_size=300", "data.vocab_size=300", "is not read by data.tokenizer=a.json"),
+    ("--data.vocab_size=300", "data.vocab_size=300", "has no effect with data.tokenizer=char"),
+    ("--data.tokenizer=byte --data.vocab_size=300", "data.vocab_size=300", "has no effect with data.tokenizer=byte"),
+    (
+        "--data.tokenizer=a.json --data.vocab_size=300",
+        "data.vocab_size=300",
+        "has no effect with data.tokenizer=a.",
+    ),
     ("--data.tokenizer=bpe --data.vocab_size=99", "data.vocab_size=99", "must be in [256, 1000000]"),
     ("--data.tokenizer=bpe --data.vocab_size=1e9", "data.vocab_size=1e9", WHOLE),
     ("prepare --data.path=a.txt", "out=None", "must name the folder to make"),
@@ -159,17 +163,19 @@ def test_default_is_blamed_for_what_was_typed(accepts: Any, tmp_path: Path) -> N
     assert accepts(f"--config={tmp_path / 'c'}").refusal.startswith("model.n_embd=128: must be")
     (tmp_path / "c").write_text("model:\n  rope: true\n")
     assert accepts(f"--config={tmp_path / 'c'}", "--model.type=rnn").refusal == (
-        "model.type=rnn: model.rope=True is not read by model.type=rnn"
+        f"--config={tmp_path / 'c'}: model.rope: no setting of model.type=rnn; it is one of gpt"
     )
     assert accepts("--trainer.accumulation=3").refusal == (
         "trainer.accumulation=3: trainer.batch_size=8 must be a multiple of trainer.accumulation=3"
     )
     (tmp_path / "c").write_text("data:\n  vocab_size: 300\n")
     by = "data.tokenizer=my tokens, at {}: the.json"  # whatever stands in a value, none of it is read as a sentence
-    assert accepts(f"--config={tmp_path / 'c'}", f"--{by}").refusal == f"{by}: data.vocab_size=300 is not read by {by}"
+    assert (
+        accepts(f"--config={tmp_path / 'c'}", f"--{by}").refusal == f"{by}: data.vocab_size=300 has no effect with {by}"
+    )
     (tmp_path / "c").write_text("model:\n  n_layer: 1\n  resid_pdrop: 0.5\n")
     assert accepts(f"--config={tmp_path / 'c'}", "--model.type=rnn", "--model.n_layer=1").refusal == (
-        "model.n_layer=1: model.resid_pdrop=0.5 drops between layers, and model.n_layer=1 has none"
+        "model.n_layer=1: model.resid_pdrop=0.5 is applied between layers, and model.n_layer=1 has none"
     )
 
 

@@ -14,10 +14,11 @@ from mingpt.core.errors import UsageError
 from mingpt.data.data_config import DataConfig
 from mingpt.data.tokenizers import TOKENIZERS
 from mingpt.models.attention.positions import POSITIONS
+from mingpt.models.config import GPTConfig
 from mingpt.models.init import INITS
 from mingpt.models.mlp import MLPS
 from mingpt.models.norms import NORMS
-from mingpt.runs.config import Config, ModelSettings, parse, read
+from mingpt.runs.config import Config, parse, read
 from mingpt.runs.wandb_log import WANDB_MODES, WandbConfig
 from mingpt.training.optim import OPTIMIZERS, SCHEDULES
 from mingpt.training.trainer_config import TrainerConfig
@@ -117,10 +118,10 @@ POSITIVE = st.floats(0, 1e300, exclude_min=True)
 
 
 @st.composite
-def models(draw: st.DrawFn) -> ModelSettings:
+def models(draw: st.DrawFn) -> GPTConfig:
     """Any settings of a model that break no rule."""
     heads, rope = draw(st.integers(1, 12)), draw(st.booleans())
-    return ModelSettings(
+    return GPTConfig(
         n_layer=draw(st.integers(1, 99)),
         n_query_head=heads,
         n_kv_head=draw(st.none() | st.sampled_from([n for n in range(1, heads + 1) if heads % n == 0])),
@@ -251,7 +252,7 @@ def test_frozen_settings_are_rewritten_by_their_rules() -> None:
     with pytest.raises(AttributeError):
         config.model.rope = False  # type: ignore[misc]
     with pytest.raises(UsageError, match=r"model\.attn_pdrop=nan"):
-        ModelSettings(attn_pdrop=math.nan)
+        GPTConfig(attn_pdrop=math.nan)
 
 
 @pytest.mark.parametrize(

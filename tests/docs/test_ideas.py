@@ -14,7 +14,7 @@ import matplotlib
 import pytest
 
 from mingpt.cli import main
-from mingpt.runs.config import Config
+from mingpt.runs.config import defaults
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "ideas"
@@ -152,7 +152,7 @@ def test_course_names_every_page_and_picture_of_an_idea() -> None:
 
 @pytest.mark.parametrize(("page", "word"), of_pages(OF_README.inline_settings))
 def test_setting_is_unknown(page: Path, word: str) -> None:
-    assert word.removeprefix("--").split("=")[0] in Config().flat()
+    assert word.removeprefix("--").split("=")[0] in defaults()
 
 
 def test_page_is_not_listed_or_has_no_picture_or_no_command() -> None:

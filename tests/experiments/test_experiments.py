@@ -7,45 +7,23 @@ import pytest
 from matplotlib.figure import Figure
 
 from mingpt.core.run_files.reading import read_lines
-from mingpt.data.tokenizers import TOKENIZERS
 from mingpt.experiments import commands, trials
-from mingpt.experiments.base import FORMS, Cell, Experiment, Lab, read_by
+from mingpt.experiments.base import FORMS, Cell, Experiment, Lab
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.measurements import kv_cache, score_functions, symmetries, window_cost
-from mingpt.model import FAMILIES
 from mingpt.report.experiment_files import smallness
 from mingpt.report.palette import Palette
-from mingpt.runs.config import Config
 from mingpt.runs.run import train
-from mingpt.training.trainer_config import UNREAD
 
-CADENCES = ("trainer.resume", "trainer.resume_changed")
 ALL = [(name, form) for name in EXPERIMENTS for form in FORMS]
 
 
-def spelled(settings: dict[str, Any]) -> set[str]:
-    """Settings that a run with these reads, and so has to be given."""
-    reads = FAMILIES[settings["model.type"]].reads - {"block_size"}
-    needed = {f"model.{name}" for name in reads} | {"model.type", "model.pretrained_folder"}
-    needed |= {key for key in Config().flat() if key.startswith(("data.", "trainer.")) and key not in CADENCES}
-    needed = {key for key in needed if read_by(FAMILIES[settings["model.type"]], key)}
-    unread = {
-        f"trainer.{name}"
-        for (setting, choice), names in UNREAD.items()
-        if settings.get(f"trainer.{setting}") == choice
-        for name in names
-    }
-    if not TOKENIZERS[settings["data.tokenizer"]].learns:
-        unread.add("data.vocab_size")
-    return needed - unread
-
-
 @pytest.mark.parametrize(("name", "form"), ALL)
-def test_arm_counts_on_a_default(name: str, form: str) -> None:
-    for arm, stages in EXPERIMENTS[name].stages(form).items():
+def test_every_variant_has_valid_settings(name: str, form: str) -> None:
+    for stages in EXPERIMENTS[name].stages(form).values():
         for stage in stages:
-            assert spelled(stage) - stage.keys() == set(), arm
-            trials.config_of(stage)
+            found = trials.config_of(stage).flat()
+            assert {key: found[key] for key in stage} == stage
 
 
 @pytest.mark.parametrize(("name", "form"), ALL)

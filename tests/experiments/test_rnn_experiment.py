@@ -58,7 +58,7 @@ def test_shared_settings_reach_a_family_that_reads_none_or_own_ones_are_dropped(
     refused = Experiment(
         name="t", question="?", hypothesis="", arms={"c": [{**arms["counts"][0], "trainer.max_iters": 7}]}
     )
-    with pytest.raises(Exception, match=r"trainer.max_iters=7: is not read by model.type=ngram"):
+    with pytest.raises(Exception, match=r"trainer.max_iters: no setting of model.type=ngram"):
         trials.config_of(refused.stages("full")["c"][0])
     wrong = Experiment(name="t", question="?", hypothesis="", arms=arms, common={"model.n_embdd": 8})
     with pytest.raises(Exception, match="no such setting"):
@@ -117,7 +117,7 @@ def test_near_key_is_not_learned_or_a_far_one_is_by_counting() -> None:
 def test_rate_is_chosen_on_the_texts_that_it_is_judged_on(tmp_path: Path) -> None:
     asked: list[Any] = []
     size = associative_recall.Size((2,), 1, 1, (1, 2), (1e-3, 1e-2))
-    model = mock.Mock(fits_by_counting=False, parameter_count=3)
+    model = mock.Mock(**{"config.count_based": False, "parameter_count": 3})
     with (
         mock.patch.object(associative_recall, "taught", return_value=(model, 1)),
         mock.patch.object(associative_recall, "accuracy", lambda model, distance, seed: asked.append(seed) or 1.0),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from mingpt.data.bpe_tokenizer import LibraryTokenizer
 from mingpt.data.tokenizers import CharTokenizer
 from mingpt.model import build
-from mingpt.models.base import ModelConfig
+from mingpt.models.config import CONFIGS, ModelConfig
 from mingpt.runs.config import Config
 from mingpt.runs.trained_run import Run
 from mingpt.trainer import Progress
@@ -35,7 +36,9 @@ def a_run() -> MakeRun:
     """make(**settings of the model) -> a run that was never trained, in no folder."""
 
     def make(**settings: Any) -> Run:
-        model = build(ModelConfig(**SIZES | settings))
+        family = CONFIGS[settings.get("type", "gpt")]
+        sizes = {name: value for name, value in SIZES.items() if name in {field.name for field in fields(family)}}
+        model = build(ModelConfig(**sizes | settings))
         return Run(Path("nowhere"), Config(), randomised(model), CharTokenizer(VOCABULARY), Progress())
 
     return make

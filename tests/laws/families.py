@@ -152,7 +152,7 @@ class Variant:
         sizes = {"block_size": BLOCK, "vocab_size": VOCABULARY, **self.of.sizes}
         torch.manual_seed(5)
         model = build(ModelConfig(**{"type": self.family, **sizes, **self.settings, **changes}))
-        if model.fits_by_counting:
+        if model.config.count_based:
             model.fit(np.random.default_rng(5).integers(model.config.vocab_size, size=300))
         return model
 

@@ -285,7 +285,7 @@ def test_discounts_are_copied_to_the_device_at_every_call_or_rounded() -> None:
     [
         ({"order": 0}, r"model\.order=0: must be in \[1, 8\]"),
         ({"order": 9}, r"model\.order=9: must be in \[1, 8\]"),
-        ({"n_embd": 64}, r"model\.n_embd=64: is not read by model\.type=ngram"),
+        ({"n_embd": 64}, r"model\.n_embd: no setting of model\.type=ngram; it is one of gpt, rnn, birnn"),
     ],
 )
 def test_setting_that_counts_nothing_is_ignored(settings: dict[str, int], message: str) -> None:

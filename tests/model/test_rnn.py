@@ -226,7 +226,7 @@ def test_dropout_is_left_out_or_lasts_outside_training() -> None:
             assert torch.equal(model(ids).logits, model(ids).logits)
             model.train()
             assert not torch.equal(model(ids).logits, model(ids).logits)
-        with pytest.raises(UsageError, match=r"model\.resid_pdrop=0\.5: drops between layers"):
+        with pytest.raises(UsageError, match=r"model\.resid_pdrop=0\.5: is applied between layers"):
             model_of(**kind, n_layer=1, resid_pdrop=0.5)
 
 
@@ -241,15 +241,19 @@ def test_dropout_is_left_out_or_lasts_outside_training() -> None:
         (RNN, {"cell": "lstm", "readout": "literal"}, r"model\.readout=literal: .* model\.cell=lstm has not"),
         (RNN, {"cell": "elmann"}, r"model\.cell=elmann: must be one of .*did you mean 'elman'"),
         (RNN, {"readout": "liner"}, r"model\.readout=liner: must be one of .*did you mean 'linear'"),
-        (RNN, {"reading": "prefix"}, r"model\.reading=prefix: is not read by model\.type=rnn"),
-        (RNN, {"objective": "masked"}, r"model\.objective=masked: is not read by model\.type=rnn"),
-        (RNN, {"n_query_head": 3}, r"model\.n_query_head=3: is not read by model\.type=rnn"),
+        (RNN, {"reading": "prefix"}, r"model\.reading: no setting of model\.type=rnn; it is one of birnn"),
+        (RNN, {"objective": "masked"}, r"model\.objective: no setting of model\.type=rnn; it is one of birnn"),
+        (RNN, {"n_query_head": 3}, r"model\.n_query_head: no setting of model\.type=rnn; it is one of gpt"),
         (RNN, {"resid_pdrop": 1.0}, r"model\.resid_pdrop=1\.0: must be in \[0, 1\)"),
         (RNN, {"embd_pdrop": -0.1}, r"model\.embd_pdrop=-0\.1: must be in \[0, 1\)"),
         (BidirectionalRNN, {"reading": "prefix", "objective": "masked"}, r"model\.objective=masked: hides tokens"),
         (BidirectionalRNN, {"reading": "postfix"}, r"model\.reading=postfix: .*did you mean 'prefix'"),
         (BidirectionalRNN, {"objective": "nxt"}, r"model\.objective=nxt: .*did you mean 'next'"),
-        (BidirectionalRNN, {"readout": "literal"}, r"model\.readout=literal: is not read by model\.type=birnn"),
+        (
+            BidirectionalRNN,
+            {"readout": "literal"},
+            r"model\.readout: no setting of model\.type=birnn; .* rnn",
+        ),
         (BidirectionalRNN, {"resid_pdrop": float("nan")}, r"model\.resid_pdrop=nan: must be in"),
     ],
 )
@@ -260,5 +264,5 @@ def test_settings_that_make_no_sense_are_taken(family: Any, changed: dict[str, A
 
 
 def test_gpt_takes_a_cell() -> None:
-    with pytest.raises(UsageError, match=r"model\.cell=gru: is not read by model\.type=gpt"):
+    with pytest.raises(UsageError, match=r"model\.cell: no setting of model\.type=gpt; it is one of rnn, birnn"):
         build(ModelConfig(cell="gru", vocab_size=5))

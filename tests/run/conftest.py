@@ -16,9 +16,11 @@ import pytest
 
 from mingpt.core.atomic_io import sha256
 from mingpt.core.run_files.reading import read_lines
+from mingpt.models.config import CONFIGS, ModelConfig
 from mingpt.report import loss_plot
 from mingpt.runs import checkpoint, summary
 from mingpt.runs.config import Config
+from mingpt.training.trainer_config import trainer_class
 
 TINY: Mapping[str, Any] = {  # spelled out where a test counts on it: the defaults are free to follow what learns best
     "system.seed": 11,
@@ -78,7 +80,9 @@ def write_text(path: Path) -> Path:
 def config_of(text: Path, folder: Path | None, changes: Mapping[str, Any] | None = None) -> Config:
     """The configuration of a tiny run on `text` in `folder`, with changes."""
     place = {"data.path": str(text), "system.work_dir": None if folder is None else str(folder)}
-    return config_from({**TINY, **place, **(changes or {})})
+    changes = changes or {}
+    own = Config(model=CONFIGS[changes.get("model.type", "gpt")]()).flat()
+    return config_from({**{key: value for key, value in TINY.items() if key in own}, **place, **changes})
 
 
 def config_from(flat: Mapping[str, Any]) -> Config:
@@ -87,7 +91,9 @@ def config_from(flat: Mapping[str, Any]) -> Config:
     for key, value in flat.items():
         group, _, name = key.partition(".")
         groups[group][name] = value
-    return Config(**{group.name: group.default_factory(**groups[group.name]) for group in fields(Config)})  # type: ignore[misc]
+    model = ModelConfig(**groups["model"])
+    kinds = {group.name: group.default_factory for group in fields(Config)} | {"trainer": trainer_class(model.type)}
+    return Config(**{name: kind(**groups[name]) for name, kind in kinds.items()})  # type: ignore[misc, operator]
 
 
 def trace_of(folder: Path) -> dict[str, Any]:

@@ -5,12 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from mingpt.runs import config as settings
-from mingpt.runs.config import ModelSettings
 
 STEPS, EPOCH = 12, 5
-DEFAULTS = {f"model.{field.name}": field.default for field in dataclasses.fields(ModelSettings)}
 STATEFUL = {  # 20 lanes of 40 tokens: every fifth step begins anew
-    **DEFAULTS,
     "model.type": "rnn",
     "model.cell": "lstm",
     "model.n_layer": 2,

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from stateful import DEFAULTS
 
 from mingpt.cli import main
 from mingpt.core.errors import OutOfMemoryError, asked_in_vain
@@ -76,7 +75,7 @@ def test_run_without_memory_ends_in_a_riddle_or_loses_what_was_saved(
         ({}, "lower trainer.batch_size=4, data.block_size=8", "resume"),
         ({}, "or take --trainer.accumulation=4, which computes", "resume"),
         ({"trainer.accumulation": 4}, "lower trainer.batch_size=4", "--trainer.accumulation"),
-        ({**DEFAULTS, "model.type": "rnn", "model.n_layer": 2}, "model.n_layer=2, model.n_embd=128", "model.order"),
+        ({"model.type": "rnn", "model.n_layer": 2}, "model.n_layer=2, model.n_embd=8", "model.order"),
     ],
     ids=str,
 )

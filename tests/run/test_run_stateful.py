@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from stateful import DEFAULTS, EPOCH, STATEFUL, STEPS, on
+from stateful import EPOCH, STATEFUL, STEPS, on
 
 from mingpt.core.errors import DataError, UsageError
 from mingpt.core.run_files.reading import read_lines
@@ -155,7 +155,7 @@ NOWHERE = {"data.path": "no/such/file.txt"}
     ("changes", "message"),
     [
         (
-            {"model.type": "gpt", "model.cell": DEFAULTS["model.cell"]},
+            {"model.type": "gpt"},
             r"data\.stateful=True: needs a model with a state .* which model\.type=gpt has not",
         ),
         ({"model.type": "birnn"}, r"data\.stateful=True: needs a model with a state"),

@@ -13,10 +13,10 @@ from mingpt.runs.summary import without_effect
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--model.window=16", "--data.block_size=16"], "model.window=16 covers the whole block (data.block_size=16)"),
+        (["--model.window=16", "--data.block_size=16"], "model.window=16 covers all of the block (data.block_size=16)"),
         (
             ["--model.window=200", "--data.block_size=16"],
-            "model.window=200 covers the whole block (data.block_size=16)",
+            "model.window=200 covers all of the block (data.block_size=16)",
         ),
         (["--model.window=15", "--data.block_size=16"], None),
         (["--data.block_size=16"], None),

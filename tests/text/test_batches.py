@@ -137,8 +137,11 @@ def test_a_text_barely_long_enough_trains(block_size: int, extra: int) -> None:
         ({"val_fraction": 1.0}, "data.val_fraction=1.0.*between 0 and 1"),
         ({"val_fraction": float("nan")}, "data.val_fraction=nan.*between 0 and 1"),
         ({"tokenizer": "cahr"}, "data.tokenizer=cahr.*did you mean 'char'"),
-        ({"vocab_size": 300}, "data.vocab_size=300: is not read by data.tokenizer=char"),
-        ({"vocab_size": 300, "tokenizer": "a/tokenizer.json"}, "data.vocab_size=300: is not read by data.tokenizer=a/"),
+        ({"vocab_size": 300}, "data.vocab_size=300: has no effect with data.tokenizer=char"),
+        (
+            {"vocab_size": 300, "tokenizer": "a/tokenizer.json"},
+            "vocab_size=300: has no effect with data.tokenizer=a/",
+        ),
         ({"vocab_size": 255, "tokenizer": "bpe"}, "data.vocab_size=255: must be in \\[256, 1000000\\]"),
     ],
     ids=str,

@@ -8,7 +8,7 @@ from typing import Any
 from mingpt.core.errors import require
 from mingpt.core.paths import expanded
 from mingpt.core.system_config import DEVICES
-from mingpt.models.model_config import ModelConfig
+from mingpt.models.config import GPTConfig
 from mingpt.report.drawing import require_format
 
 VOCABULARY = 65  # tokens, as many as tinyshakespeare has characters
@@ -110,6 +110,6 @@ def device_beside(peers: str | None, device: str) -> str:
     return "cpu" if peers else device
 
 
-def gpt2(*, n_head: int, vocab_size: int = VOCABULARY, **sizes: Any) -> ModelConfig:
+def gpt2(*, n_head: int, vocab_size: int = VOCABULARY, **sizes: Any) -> GPTConfig:
     """The model that is timed beside other people's GPT-2s."""
-    return ModelConfig(n_query_head=n_head, vocab_size=vocab_size, **{**GPT2, **sizes})
+    return GPTConfig(n_query_head=n_head, vocab_size=vocab_size, **{**GPT2, **sizes})

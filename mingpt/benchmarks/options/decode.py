@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
 from mingpt.benchmarks.options.base import ModelTiming, device_beside, gpt2, parse_peers, positive
 from mingpt.core.errors import require
-from mingpt.models.model_config import ModelConfig
+from mingpt.models.config import GPTConfig
 
 CLONES, PACKAGES = ("nanogpt",), ("transformers", "x-transformers")
 
@@ -50,7 +50,7 @@ class Options(ModelTiming):
         parse_peers(self.peers, CLONES, PACKAGES)
 
     @property
-    def model(self) -> ModelConfig:
+    def model(self) -> GPTConfig:
         """GPT-2's block, in these sizes."""
         sizes = {"n_layer": self.layers, "n_head": self.heads, "n_embd": self.width, "block_size": self.block_size}
         return gpt2(**sizes)

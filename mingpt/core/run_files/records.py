@@ -28,6 +28,7 @@ FIRST_STAGE = "first stage: "  # before a setting of the run whose weights a run
 
 OF_ENVIRONMENT = {
     "model?": {"parameters?": int | None, "flops_per_token?": NUMBER | None, "reads?": [str]},
+    "defaults?": {},
     "text?": str | None,
     "text_sha256?": str | None,
     "vocabulary_sha256?": str | None,
@@ -53,12 +54,6 @@ class RunRecord:
     @property
     def seed(self) -> int:
         return int(self.settings.get("system.seed", 0))
-
-    def reads(self, key: str) -> bool:
-        """Whether a run of its family reads this setting; True where its environment doesn't say."""
-        known = (self.environment.get("model") or {}).get("reads")
-        key = key.removeprefix(FIRST_STAGE)
-        return known is None or not key.startswith(("model.", "trainer.")) or key in known
 
     @property
     def last(self) -> Record:
@@ -159,12 +154,28 @@ def read_run(folder: Path) -> RunRecord:
     check_run(folder)
     return RunRecord(
         folder=folder,
-        settings=_found_again(read_settings(folder), folder),
+        settings=_found_again(settings_of(folder), folder),
         environment=read_json(folder / "environment.json", OF_ENVIRONMENT),
         metrics=thinned(each_line(folder / "metrics.jsonl", OF_METRICS)),
         samples=read_lines(folder / "samples.jsonl", OF_SAMPLES),
         baselines=read_losses(folder / "baselines.json"),
     )
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """Return a run's settings by key, `{"system.seed": 3407, ...}`: those that its family has.
+
+    config.yaml once had those of all families, and environment.json a list of the family's own.
+
+    Raises:
+        CheckpointError: as `read_settings`.
+    """
+    known = (read_json(folder / "environment.json", OF_ENVIRONMENT).get("model") or {}).get("reads")
+    return {
+        key: value
+        for key, value in read_settings(folder).items()
+        if known is None or not key.startswith(("model.", "trainer.")) or key in (*known, STARTS_FROM)
+    }
 
 
 def _found_again(settings: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from mingpt.core.safe_parsing import NUMBER
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.defaults import GPT, RECURRENT, SIX_GRAM, TASK, of_group
 from mingpt.experiments.measurements.summaries import groups, mean
-from mingpt.model import FAMILIES, build
-from mingpt.models.base import LanguageModel, ModelConfig, evaluating
+from mingpt.model import build
+from mingpt.models.base import LanguageModel, evaluating
+from mingpt.models.config import CONFIGS, ModelConfig
 from mingpt.report.figure_layout import log_ticks
 from mingpt.report.palette import INK, Palette
 from mingpt.trainer import Record, Trainer
@@ -105,7 +106,7 @@ def taught(settings: dict[str, Any], size: Size, distance: int, seed: int, rate:
     torch.manual_seed(derived_seed(seed, "weights"))
     model = build(ModelConfig(**settings, block_size=max(SIZES.full.distances), vocab_size=ASK + 1))
     batches = partial(batch, size, distance, seed)
-    if model.fits_by_counting:
+    if model.config.count_based:
         pairs = [batches(step) for step in range(size.steps)]
         answered = [torch.cat((idx, targets[:, -1:]), 1).flatten() for idx, targets in pairs]
         model.fit(torch.cat(answered).numpy())
@@ -133,7 +134,7 @@ def _row(settings: dict[str, Any], size: Size, distance: int, seed: int, rate: f
         "seed": seed,
         "accuracy": accuracy(model, distance, seed),
         "steps": steps,
-        "learning_rate": None if model.fits_by_counting else rate,
+        "learning_rate": None if model.config.count_based else rate,
         "parameters": model.parameter_count,
         "chance": 1 / KEYS,
     }
@@ -172,7 +173,7 @@ def _at(name: str, size: Size, distance: int) -> list[Row]:
     """Rows of one model at one distance, all seeds with the learning rate that is best there."""
     settings = MODELS[name]
     choose = partial(_row, settings, size, distance, 0)
-    counts = FAMILIES[settings["type"]].fits_by_counting
+    counts = CONFIGS[settings["type"]].count_based
     rate = size.rates[0] if counts else best_rate(size.rates, choose)
     return [{"model": name, **_row(settings, size, distance, seed, rate)} for seed in size.seeds]
 

@@ -10,7 +10,7 @@ from mingpt.experiments.measurements.summaries import groups
 from mingpt.experiments.measurements.timing import SPREAD, spread
 from mingpt.inference.generate import Sampling, generate
 from mingpt.model import GPT
-from mingpt.models.base import ModelConfig
+from mingpt.models.config import GPTConfig
 from mingpt.report.palette import Palette
 from mingpt.training.profiling import Spread
 from mingpt.utils import pick_device, synchronise
@@ -31,7 +31,7 @@ def _model(block_size: int, **settings: Any) -> GPT:
     """Untrained: what a token costs does not depend on what was learned."""
     torch.manual_seed(0)
     sizes = {"n_layer": 4, "n_embd": 128, "n_query_head": 4, "vocab_size": 65, "norm": "layernorm", "mlp": "gelu"}
-    return GPT(ModelConfig(**{**sizes, "init": "gpt2", "bias": True, "block_size": block_size, **settings})).eval()
+    return GPT(GPTConfig(**{**sizes, "init": "gpt2", "bias": True, "block_size": block_size, **settings})).eval()
 
 
 def _same(lab: Lab) -> list[Row]:

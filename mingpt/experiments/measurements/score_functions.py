@@ -16,7 +16,7 @@ from mingpt.model import GPT
 from mingpt.models.attention.attention_maps import attention_weights
 from mingpt.models.attention.layers import GroupedQueryAttention
 from mingpt.models.attention.scores import SCORES, Multiplicative, Score
-from mingpt.models.base import ModelConfig
+from mingpt.models.config import GPTConfig
 from mingpt.report.palette import INK, QUIET, Palette
 from mingpt.training.profiling import measure, peak_bytes
 from mingpt.utils import pick_device
@@ -30,7 +30,7 @@ LENGTH, STEPS = Sizes(quick=64, full=256), Sizes(quick=300, full=2000)
 def _layer(score: str, length: int = 64) -> GroupedQueryAttention:
     torch.manual_seed(0)
     return GroupedQueryAttention(
-        ModelConfig(n_embd=D * H, n_query_head=H, score=score, position="none", block_size=length)
+        GPTConfig(n_embd=D * H, n_query_head=H, score=score, position="none", block_size=length)
     )
 
 
@@ -80,7 +80,7 @@ def _blindness(lab: Lab) -> list[Row]:
     rows = []
     for score in SCORES:
         torch.manual_seed(0)
-        config = ModelConfig(n_layer=1, n_embd=D * H, n_query_head=H, score=score, position="none", block_size=32)
+        config = GPTConfig(n_layer=1, n_embd=D * H, n_query_head=H, score=score, position="none", block_size=32)
         model = GPT(config).double()
         with torch.no_grad():
             for parameter in model.parameters():

@@ -4,7 +4,7 @@ from typing import Any
 
 from mingpt.core.run_files.reading import each_line, judged
 from mingpt.core.safe_parsing import NUMBER
-from mingpt.experiments.base import Lab, Measurement, Row, steps_of
+from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measurements.summaries import groups, mean
 from mingpt.report.fonts import plain
 from mingpt.report.palette import Palette
@@ -20,7 +20,7 @@ def _take(lab: Lab) -> list[Row]:
                 if loss is not None:
                     where = {"arm": cell.arm, "seed": cell.seed, "stage": number}
                     rows.append({**where, "step": before + record["step"], "held_out": loss})
-            before += steps_of(config)
+            before += config.trainer.max_iters
     return rows
 
 

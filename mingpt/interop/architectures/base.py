@@ -9,18 +9,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
-from mingpt.core.errors import CheckpointError, UsageError, require
+from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.registry import Registry
 from mingpt.interop.architectures.inert import REMEDIES, SAME, is_inert
 from mingpt.interop.weights import Places
 from mingpt.model import GPT
-from mingpt.models.base import LanguageModel, ModelConfig
+from mingpt.models.base import LanguageModel
+from mingpt.models.config import NOT_OF_THE_FUNCTION, GPTConfig
 
 Settings = dict[str, Any]
 REQUIRED = object()  # of a key that a config.json must have
 LARGEST = 2**31  # no size of a model is larger
 WORDS = {"conv_width": "1 (no convolution)"}  # where a class of theirs has a value of ours that says nothing by itself
-HINTS = typing.get_type_hints(ModelConfig)
+ELSEWHERE = {*NOT_OF_THE_FUNCTION, "bias", "rope", "rope_base", "rope_scaling", "window", "window_pattern"}  # `entries`
+HINTS = typing.get_type_hints(GPTConfig)
 
 
 class Rule(NamedTuple):
@@ -123,7 +125,7 @@ class Architecture:
 
     Attributes:
         class_name: its name.
-        ours: our settings that are the same in all its models.
+        ours: our settings that are the same in all its models; a setting that no table names must have its default.
         keys: our other settings, as config.json has them.
         fixed: what else it may say, each with the values that are ours; the first is written.
         rules: what it demands beside `ours` and the words of `keys`.
@@ -149,7 +151,7 @@ class Architecture:
     added: Callable[[Settings], dict[str, tuple[int, ...]]] = lambda settings: {}
     inert: tuple[str, ...] = ()
     same: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    buffers: Mapping[str, Callable[[ModelConfig], tuple[int, ...]]] = field(default_factory=dict)
+    buffers: Mapping[str, Callable[[GPTConfig], tuple[int, ...]]] = field(default_factory=dict)
     base: str = "model."
     exports: bool = True
 
@@ -158,7 +160,10 @@ class Architecture:
         same = [Rule(name, _equals(name, value), WORDS.get(name, str(value))) for name, value in self.ours.items()]
         named = ((name, key.words) for name, key in self.keys.items() if key.words)
         words = [Rule(name, _is_among(name, words), " or ".join(words)) for name, words in named]
-        return [rule for rule in (*same, *words, *self.rules) if not rule.holds(settings)]
+        named_here = {*self.ours, *self.keys, *(rule.setting for rule in self.rules), *ELSEWHERE}
+        others = {each.name: each.default for each in fields(GPTConfig) if each.name not in named_here}
+        usual = [Rule(name, _equals(name, value), WORDS.get(name, str(value))) for name, value in others.items()]
+        return [rule for rule in (*same, *words, *self.rules, *usual) if not rule.holds(settings)]
 
     def config(self, settings: Settings, model_type: str) -> dict[str, Any]:
         """The config.json of a model with these settings, spelled out."""
@@ -170,7 +175,7 @@ class Architecture:
             **self.entries(settings),
         }
 
-    def settings(self, config: Mapping[str, Any], most_layers: int) -> ModelConfig:
+    def settings(self, config: Mapping[str, Any], most_layers: int) -> GPTConfig:
         """The settings that a config.json asks for.
 
         Raises:
@@ -189,11 +194,9 @@ class Architecture:
         if values["position"] in ("rope", "learned"):  # by the switch that people know
             values["rope"] = values.pop("position") == "rope"
         try:
-            config_of_ours = ModelConfig(**values)
-            GPT.check(config_of_ours)
+            return GPTConfig(**values)
         except UsageError as broken:
             raise CheckpointError(f"config.json: {broken}") from None
-        return config_of_ours
 
 
 ARCHITECTURES: Registry[Architecture] = Registry("model_type")
@@ -205,16 +208,16 @@ def spelled(model: LanguageModel) -> Settings:
     Raises:
         UsageError: another family.
     """
+    if not isinstance(model, GPT):
+        raise UsageError(f"model.type={model.config.type}: no class of transformers computes it, only gpt")
     config = model.config
-    require(isinstance(model, GPT), "model.type", config.type, "no class of transformers computes it, only gpt")
-    values = {each.name: getattr(config, each.name) for each in fields(ModelConfig)}
-    return values | {
-        "n_kv_head": config.key_heads,
+    return {
+        **config.spelled_out(),
         "head_dim": config.head_width,
         "qkv_bias": config.has_qkv_bias,
         "position": config.position_code,
-        "mlp_width": model.blocks[0].mlp.up.out_features,  # type: ignore[union-attr,index]
-        "norm_eps": model.final_norm.eps,  # type: ignore[union-attr]
+        "mlp_width": model.blocks[0].mlp.up.out_features,  # type: ignore[union-attr]
+        "norm_eps": model.final_norm.eps,
         "windows": [config.of_layer(number).window for number in range(config.n_layer)],
     }
 

@@ -15,7 +15,7 @@ from mingpt.interop.architectures.shared import (
 )
 from mingpt.interop.weights import Place
 
-OURS = {"type": "gpt", "conv_width": 1, "mask": "causal", "norm": "layernorm", "qk_norm": False}
+OURS = {"type": "gpt", "mask": "causal", "norm": "layernorm", "qk_norm": False}
 GELUS = ("gelu_new", "gelu_pytorch_tanh")  # the same function; each class has its own custom of naming it
 ALIASES = {  # what other classes call its settings, and transformers takes of it, too
     "hidden_size": "n_embd",

@@ -24,7 +24,6 @@ from mingpt.interop.weights import Place
 
 OURS = {
     "type": "gpt",
-    "conv_width": 1,
     "mask": "causal",
     "position": "rope",
     "score": "scaled_dot",

@@ -4,13 +4,13 @@ import math
 from dataclasses import dataclass
 
 from mingpt.core.errors import require
-from mingpt.core.variants import Variants
+from mingpt.core.variants import Variants, check_choices, choice
 
 SCORES = Variants("mingpt.models.attention.scores:SCORES")
 MASKS = Variants("mingpt.models.attention.masks:MASKS")
 POSITIONS = Variants("mingpt.models.attention.positions:POSITIONS")
-KERNELS = Variants("mingpt.models.attention.kernels:KERNELS")
 AUTO = "auto"  # of model.kernel
+KERNELS = Variants("mingpt.models.attention.kernels:KERNELS")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +44,13 @@ class AttentionConfig:
     head_dim: int | None = None
     n_kv_head: int | None = None
     rope: bool = False
-    position: str | None = None
+    position: str | None = choice(None, POSITIONS)
     rope_base: float = 10_000.0
     rope_scaling: float = 1.0
-    score: str = "scaled_dot"
-    mask: str = "causal"
+    score: str = choice("scaled_dot", SCORES)
+    mask: str = choice("causal", MASKS)
     window: int | None = None
-    kernel: str = AUTO
+    kernel: str = choice(AUTO, KERNELS, AUTO)
     bias: bool = True
     qkv_bias: bool | None = None
     qk_norm: bool = False
@@ -60,14 +60,7 @@ class AttentionConfig:
     block_size: int = 128
 
     def __post_init__(self) -> None:
-        self.check_attention()
-
-    def check_attention(self) -> None:
-        """Every rule of these settings.
-
-        Raises:
-            UsageError: names the setting, its value and the broken rule.
-        """
+        check_choices(self, "model")
         self._check_heads()
         self._check_shares_and_length()
         require(
@@ -79,7 +72,6 @@ class AttentionConfig:
         )
         self._check_window()
         self._check_head_width()
-        MASKS[self.mask], self.kernel == AUTO or KERNELS[self.kernel]
         self._check_constants()
 
     def _check_heads(self) -> None:
@@ -125,7 +117,7 @@ class AttentionConfig:
         require(math.isfinite(scale) and scale >= 1, "model.rope_scaling", scale, "must be finite and at least 1")
         for name in ("rope_base", "rope_scaling"):
             usual = getattr(self, name) == getattr(AttentionConfig, name)
-            rule = f"is not read by {self.position_code} positions"
+            rule = f"has no effect with {self.position_code} positions"
             require(POSITIONS[self.position_code].rotates or usual, f"model.{name}", getattr(self, name), rule)
 
     @property
