@@ -64,10 +64,6 @@ class CommandLine:
             found |= settings
         return found | {key: value for key, value in self.words if key not in PARSER_FLAGS}
 
-    def values(self, key: str) -> list[str]:
-        """Return the values that a setting was given as a flag."""
-        return [value for given, value in self.words if given == key and value is not None]
-
 
 def command_line(argv: Sequence[str], presets: Mapping[str, Path] = types.MappingProxyType({})) -> CommandLine:
     """Split `argv` into settings and values, and read the files that it names.

@@ -176,7 +176,7 @@ def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
 def _is_list(key: str) -> bool:
     """Whether a value of this setting is a list; an unknown one is refused later, with the nearest right name."""
     group, _, name = key.partition(".")
-    kinds = {field.name: field.default_factory for field in fields(Config)}
+    kinds = {prefix: type(settings) for prefix, settings in vars(Config()).items()}
     hints = typing.get_type_hints(kinds[group]) if group in kinds else {}
     hint: Any = hints.get(name)
     origins = [typing.get_origin(each) for each in (hint, *typing.get_args(hint))]  # of one that may be null, too
