@@ -44,9 +44,10 @@ def commands(markdown: str) -> Iterator[list[str]]:
 
 
 def inline_settings(markdown: str) -> Iterator[str]:
-    """Yield each `--group.key=value` between single backticks that hold nothing but flags."""
+    """Yield what stands between single backticks and is flags `--group.key=value` alone."""
     for code in re.findall(r"(?<!`)`(--[^`\n]+)`(?!`)", FENCED.sub("", markdown)):
-        yield from (word for word in code.split() if re.match(r"--\w+\.\w+=", word))
+        if all(re.match(r"--\w+\.\w+=", word) for word in code.split()):
+            yield code
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_commands_are_overlooked() -> None:
         "OMP_NUM_THREADS=1 chargpt \\\n  --model.rope=True > log\n```\n`chargpt eval`\n```\ncargo chargpt\n```\n"
     )
     assert list(commands(document)) == [[], ["sample", "--prompt", "a b"], ["--model.rope=True"]]
-    assert list(inline_settings("`--a.b=1 --c.d=2`, `--e`\n```\n`--f.g=3`\n```\n")) == ["--a.b=1", "--c.d=2"]
+    assert list(inline_settings("`--a.b=1 --c.d=2`, `--e`\n```\n`--f.g=3`\n```\n")) == ["--a.b=1 --c.d=2"]
 
 
 @pytest.mark.parametrize("words", list(commands("".join(PAGES))), ids=" ".join)
@@ -87,9 +88,9 @@ def test_command_of_a_page_is_accepted(parsed_only: Any, words: list[str]) -> No
         assert ended.refusal == "parsed"
 
 
-@pytest.mark.parametrize("word", sorted({word for page in PAGES for word in inline_settings(page)}))
-def test_setting_of_a_page_is_accepted(parsed_only: Any, word: str) -> None:
-    assert parsed_only(word).refusal == "parsed"
+@pytest.mark.parametrize("code", sorted({code for page in PAGES for code in inline_settings(page)}))
+def test_settings_of_a_page_are_accepted_together(parsed_only: Any, code: str) -> None:
+    assert parsed_only(*shlex.split(code)).refusal == "parsed"
 
 
 def test_pages_name_settings_and_verbs_that_exist() -> None:
