@@ -94,7 +94,7 @@ class GPT(LanguageModel):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.n_embd)
-        self.position = POSITIONS[config.position_code](config)
+        self.position = POSITIONS[config.positional_encoding](config)
         self.embedding_dropout = Dropout(config.embd_pdrop)
         self.blocks = nn.ModuleList(Block(config.of_layer(number)) for number in range(config.n_layer))
         self.final_norm = NORMS[config.norm](config.n_embd, config.bias, config.norm_eps)

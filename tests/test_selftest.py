@@ -43,9 +43,9 @@ def test_a_combination_is_left_out() -> None:
     assert len(set(layers)) == len(layers)
     assert {layer.score for layer in layers} == {*SCORES}
     assert {layer.mask for layer in layers} == {*MASKS}
-    assert {layer.position_code for layer in layers} == {*POSITIONS}
+    assert {layer.positional_encoding for layer in layers} == {*POSITIONS}
     assert {layer.window for layer in layers} >= {None, 1, 5}
-    pairs = {(layer.score, layer.position_code, layer.key_heads, layer.window) for layer in layers}
+    pairs = {(layer.score, layer.positional_encoding, layer.key_heads, layer.window) for layer in layers}
     assert {(score, code, g, 5) for score in SCORES for code in POSITIONS for g in (6, 2, 1)} <= pairs
 
 

@@ -18,7 +18,7 @@ from mingpt.training.trainer_config import TrainerConfig
 
 FACTS = [
     *((SCORES, "least_width"), (MASKS, "causal"), (POSITIONS, "rotates")),
-    *((CELLS, "reads_out"), (READOUTS, "as_logits"), (READINGS, "autoregressive"), (OBJECTIVES, "gaps")),
+    *((CELLS, "reads_out"), (READOUTS, "as_logits"), (READINGS, "autoregressive"), (OBJECTIVES, "masked")),
 ]
 NAMED = {
     field.metadata["names"]

@@ -141,7 +141,7 @@ class GPTConfig(AttentionConfig, NeuralConfig):
         return replace(self, window=None, window_pattern=None) if full else self
 
     def spelled_out(self) -> dict[str, Any]:
-        code = self.position_code
+        code = self.positional_encoding
         return {**super().spelled_out(), "n_kv_head": self.key_heads, "position": code, "rope": code == "rope"}
 
     def notes(self) -> list[str]:
@@ -213,7 +213,7 @@ class BiRNNConfig(RecurrentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        sees = not (OBJECTIVES[self.objective].gaps and READINGS[self.reading].autoregressive)
+        sees = not (OBJECTIVES[self.objective].masked and READINGS[self.reading].autoregressive)
         rule = "hides tokens that {} doesn't look at"
         require(sees, "model.objective", self.objective, rule, ("model.reading", self.reading))
 

@@ -63,15 +63,15 @@ class Objective:
     """Training objective of a bidirectional model.
 
     Attributes:
-        gaps: True to predict masked tokens, False to predict next ones
+        masked: True to predict masked tokens, False to predict next ones
     """
 
-    gaps: bool
+    masked: bool
 
 
 OBJECTIVES: Registry[Objective] = Registry("model.objective")
-OBJECTIVES.add("next")(Objective(gaps=False))
-OBJECTIVES.add("masked")(Objective(gaps=True))
+OBJECTIVES.add("next")(Objective(masked=False))
+OBJECTIVES.add("masked")(Objective(masked=True))
 
 
 class RecurrentState:
@@ -173,7 +173,7 @@ class BidirectionalRNN(LanguageModel):
         self.reading, self.objective = READINGS[config.reading], OBJECTIVES[config.objective]
         e, v = config.n_embd, config.vocab_size
         self.layers = BidirectionalStack(config.cell, config.n_layer, e, config.resid_pdrop)
-        rows = v + self.objective.gaps  # the last row is the mask token's
+        rows = v + self.objective.masked  # the last row is the mask token's
         self.embedding = embedding(rows, e, self.layers.centre)
         self.embedding_dropout = Dropout(config.embd_pdrop)
         self.head = linear_head(e, v)
@@ -191,7 +191,7 @@ class BidirectionalRNN(LanguageModel):
             ValueError: state and idx together exceed block_size tokens.
             UsageError: targets are given to objective=masked outside training; use `masked_logits`.
         """
-        if targets is not None and self.objective.gaps:
+        if targets is not None and self.objective.masked:
             return self._masked_loss(idx)
         logits = self._read(idx if state is None else self._extended(state, idx), idx.shape[1])
         return LMOutput(logits, next_token_loss(logits, targets))
@@ -227,7 +227,7 @@ class BidirectionalRNN(LanguageModel):
 
     @property
     def infills(self) -> bool:
-        return self.objective.gaps
+        return self.objective.masked
 
     def masked_logits(self, idx: Tensor, masked: Tensor) -> Tensor:
         if not self.infills:

@@ -215,7 +215,7 @@ def spelled(model: LanguageModel) -> Settings:
         **config.spelled_out(),
         "head_dim": config.head_width,
         "qkv_bias": config.has_qkv_bias,
-        "position": config.position_code,
+        "position": config.positional_encoding,
         "mlp_width": model.blocks[0].mlp.up.out_features,  # type: ignore[union-attr]
         "norm_eps": model.final_norm.eps,
         "windows": [config.of_layer(number).window for number in range(config.n_layer)],

@@ -101,7 +101,7 @@ class AttentionConfig:
         )
 
     def _check_head_width(self) -> None:
-        least, d, code = SCORES[self.score].least_width, self.head_width, POSITIONS[self.position_code]
+        least, d, code = SCORES[self.score].least_width, self.head_width, POSITIONS[self.positional_encoding]
         field, value = ("n_embd", self.n_embd) if self.head_dim is None else ("head_dim", self.head_dim)
         rule = f"must give heads of width {least} or more for {{}}"
         require(d >= least, f"model.{field}", value, rule, ("model.score", self.score))
@@ -117,8 +117,8 @@ class AttentionConfig:
         require(math.isfinite(scale) and scale >= 1, "model.rope_scaling", scale, "must be finite and at least 1")
         for name in ("rope_base", "rope_scaling"):
             usual = getattr(self, name) == getattr(AttentionConfig, name)
-            rule = f"has no effect with {self.position_code} positions"
-            require(POSITIONS[self.position_code].rotates or usual, f"model.{name}", getattr(self, name), rule)
+            rule = f"has no effect with {self.positional_encoding} positions"
+            require(POSITIONS[self.positional_encoding].rotates or usual, f"model.{name}", getattr(self, name), rule)
 
     @property
     def key_heads(self) -> int:
@@ -136,6 +136,6 @@ class AttentionConfig:
         return self.bias if self.qkv_bias is None else self.qkv_bias
 
     @property
-    def position_code(self) -> str:
+    def positional_encoding(self) -> str:
         """The name in POSITIONS that `rope` and `position` agree on."""
         return self.position or ("rope" if self.rope else "learned")

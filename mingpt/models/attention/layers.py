@@ -58,7 +58,7 @@ class GroupedQueryAttention(nn.Module):
         self.k_norm = _head_norm(config)
         self.score = SCORES[config.score](config)
         self.mask, self.kernel, self.window = mask_of(config), config.kernel, config.window
-        self.position = POSITIONS[config.position_code].inside_attention(config)
+        self.position = POSITIONS[config.positional_encoding].inside_attention(config)
         self.attn_pdrop = config.attn_pdrop
         self.resid_dropout = Dropout(config.resid_pdrop)
 

@@ -205,7 +205,8 @@ def _error(found: list[Tensor], expected: list[Tensor]) -> float:
 
 def _named(config: AttentionConfig) -> str:
     rule = config.mask if config.window is None else f"window {config.window}"
-    return f"{config.score}, {rule}, {config.key_heads} key heads, {config.position_code}, {config.block_size} tokens"
+    encoding, tokens = config.positional_encoding, config.block_size
+    return f"{config.score}, {rule}, {config.key_heads} key heads, {encoding}, {tokens} tokens"
 
 
 def _report(rows: list[Row], device: torch.device) -> bool:
