@@ -12,9 +12,9 @@ from mingpt.cli.live import View, time_left
 from mingpt.cli.terminal import can_redraw, plain
 from mingpt.cli.terminal_plot import History
 from mingpt.core.run_files.curves import moving_average
-from mingpt.core.run_files.reading import each_line, judged
+from mingpt.core.run_files.reading import Line, each_line, judged
+from mingpt.core.run_files.records import TrainedStep
 from mingpt.report.formatting import duration
-from mingpt.report.loss_plot import OF_STEPS
 from mingpt.trainer import Record, Trainer
 from mingpt.training.profiling import peak_matmul_flops
 
@@ -91,7 +91,7 @@ class Watch:
         """Begin a view."""
         steps = trainer.config.max_iters
         history = History(steps)
-        for line in each_line(self._past / "metrics.jsonl", OF_STEPS) if self._past else ():
+        for line in each_line(self._past / "metrics.jsonl", Line, TrainedStep) if self._past else ():
             if line["step"] < record["step"]:
                 history.add(line["step"], line["train_loss"], judged(line))
         view = self._view = View(steps, history)

@@ -12,7 +12,8 @@ from mingpt.cli.live import fit
 from mingpt.cli.terminal import plain
 from mingpt.core import paths
 from mingpt.core.atomic_io import save_picture
-from mingpt.core.run_files.reading import PLAIN, each_line
+from mingpt.core.run_files.reading import Line, each_line
+from mingpt.core.run_files.records import Sample
 from mingpt.core.shell import quoted, visible
 from mingpt.data.tokenizer_base import shown
 from mingpt.inference.causality import CausalityResult, causality_result
@@ -72,7 +73,7 @@ def _show_time(run: Run, console: Console, began: float | None) -> None:
 
 def _sample(run: Run, prompt: str) -> str:
     """What was sampled from the prompt after the last step; a new sample where nothing was."""
-    lines = each_line(run.folder / "samples.jsonl", {**PLAIN, "step": int, "prompt": str, "text": str})
+    lines = each_line(run.folder / "samples.jsonl", Line, Sample)
     found = [line["text"] for line in lines if (line["step"], line["prompt"]) == (run.progress.step, prompt)]
     return found[-1] if found else run.generate(prompt, run.config.sample.tokens, seed=run.config.system.seed)
 

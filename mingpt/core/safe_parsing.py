@@ -3,15 +3,18 @@
 What they may hold and can't be taken is a ValueError, whose text is the reason in one line.
 """
 
+import functools
 import json
+import math
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
+from annotated_types import Interval, Len
 
 YAML_BYTES = 1 << 20  # the whole settings of a run are 2 thousand
 JSON_BYTES = 8 << 20  # costs up to 25 times as much in memory
@@ -21,19 +24,18 @@ PICTURE_BYTES = 8 << 20  # those of our own records are a tenth of a million
 TOKENIZER_BYTES = 32 << 20  # vocabularies of other people have a quarter of a million entries
 HEADER_BYTES = 4 << 20  # of a safetensors file: names, types and places of 40,000 tensors
 
-Fields = Mapping[Any, Any]  # of an object, each with its shape
-Shape = type | UnionType | list[Any] | Fields  # as `misfit` reads it
-NUMBER = int | float
-LARGEST = 2**63  # of a whole number: one that is larger can't be counted with
-KINDS = {
-    dict: "an object",
-    list: "a list",
-    str: "text",
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    NoneType: "null",
-}
+MOST = 100_000  # entries of a list or an object that is checked
+LARGEST_FLOAT = sys.float_info.max
+
+T = TypeVar("T")
+Kind = Any  # a type as annotations have it, TypedDicts included
+Whole = Annotated[int, Interval(gt=-(2**63), lt=2**63)]  # one that is larger can't be counted with
+Count = Annotated[int, Interval(ge=0, lt=2**63)]
+Number = Whole | float
+Finite = Annotated[float, Interval(ge=-LARGEST_FLOAT, le=LARGEST_FLOAT)]  # neither NaN nor infinite
+Plain = str | Whole | float | bool | None
+Many = Annotated[list[T], Len(0, MOST)]
+Named = Annotated[dict[str, T], Len(0, MOST)]
 
 
 class _NoAliases(yaml.SafeLoader):
@@ -68,46 +70,50 @@ def parse_json(content: str | bytes) -> Any:
         raise ValueError(f"not JSON: {_line(error)}") from None
 
 
-def misfit(value: Any, shape: Shape) -> str | None:
-    """Where a parsed value has another shape, in words, as `arms.rope must be a list, is text`; None where nowhere.
+def fault(value: Any, *kinds: Kind) -> str | None:
+    """Return the first reason, in one line, why a parsed value is not of every one of `kinds`; None where it is.
 
-    Args:
-        shape: a type, or several by `|`; `[shape]` of a list; of an object `{"name": shape, "perhaps?": shape, str:
-            shape}`: a name that it must have, one that it may, and any other.
+    Types are pydantic's in strict mode: True is no number, 1.0 no integer.  A TypedDict may have other keys, too.
     """
-    said = _misfit(value, shape)
-    return said and (said[1:] if said.startswith(".") else f"it{said}")
+    from pydantic import ValidationError  # here, since its import takes as long as half of a command line's check
 
-
-def _misfit(value: Any, shape: Shape) -> str | None:
-    """The same, ` must be text, is null`, below the names that lead there: `.arms.rope`."""
-    if isinstance(shape, list):
-        if not isinstance(value, list):
-            return _must_be((list,), value)
-        parts = ((place, inner, shape[0]) for place, inner in enumerate(value))
-    elif isinstance(shape, Mapping):
-        if not isinstance(value, dict):
-            return _must_be((dict,), value)
-        named = {name.removesuffix("?"): its for name, its in shape.items() if name is not str}
-        for name in named:
-            if name in shape and name not in value:
-                return f".{name} is missing"
-        others = shape.get(str)
-        parts = ((name, inner, named.get(name, others)) for name, inner in value.items())
-    else:
-        kinds = getattr(shape, "__args__", (shape,))
-        fits = type(value) in kinds if type(value) is not int else int in kinds and abs(value) < LARGEST
-        return None if fits else _must_be(kinds, value)
-    for name, inner, its in parts:
-        if its is not None and (said := _misfit(inner, its)):
-            return f".{_one_line(name)[:80]}{said}"
+    for kind in kinds:
+        try:
+            _validator(kind).validate_python(value, strict=True)
+        except ValidationError as error:
+            return _reason(value, error)
     return None
 
 
-def _must_be(kinds: Sequence[Any], value: Any) -> str:
-    wanted = " or ".join(KINDS[kind] for kind in kinds if not (kind is int and float in kinds))
-    large = type(value) is int and int in kinds
-    return f" must be {wanted}, is {'too large' if large else KINDS.get(type(value), 'of another kind')}"
+@functools.cache
+def _validator(kind: Kind) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def _reason(value: Any, error: Any) -> str:
+    """Return `arms.rope must be a valid list, is 3`: the first wrong value, with all kinds that it may be of."""
+    if error.error_count() > MOST:
+        return f"{error.error_count():,} values are of another type"
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    names, first = list[str](), value
+    for step in errors[0]["loc"]:
+        if not ((isinstance(first, dict) and step in first) or (isinstance(first, list) and type(step) is int)):
+            break  # the name of one of several kinds
+        names, first = [*names, _one_line(step)[:80]], first[step]
+    missing = errors[0]["type"] == "missing"
+    where = ".".join([*names, str(errors[0]["loc"][-1])] if missing else names) or "it"
+    if missing:
+        return f"{where} is missing"
+    place, said = errors[0]["loc"][: len(names)], "Input should be "
+    if not errors[0]["msg"].startswith(said):  # a rule on lengths
+        return f"{where}: {errors[0]['msg']}"
+    rules = [each["msg"].removeprefix(said) for each in errors if each["loc"][: len(names)] == place]
+    if type(first) is float and not math.isfinite(first) and len(rules) == 1:
+        rules = ["a finite number"]
+    found = {dict: "an object", list: "a list", type(None): "null"}.get(type(first)) or _one_line(repr(first))[:40]
+    return f"{where} must be {' or '.join(dict.fromkeys(rules))}, is {found}"
 
 
 def read_at_most(limit: int, path: Path) -> bytes:
@@ -126,7 +132,7 @@ def read_at_most(limit: int, path: Path) -> bytes:
     return content
 
 
-def read_objects(path: Path, shape: Fields, limit: int = LINES_BYTES) -> list[dict[str, Any]]:
+def read_objects(path: Path, *kinds: Kind, limit: int = LINES_BYTES) -> list[dict[str, Any]]:
     """All that `each_object` gives of a file of at most `limit` bytes.
 
     Raises:
@@ -137,7 +143,7 @@ def read_objects(path: Path, shape: Fields, limit: int = LINES_BYTES) -> list[di
     found: list[dict[str, Any]] = []
     names: dict[str, str] = {}  # each is kept once, not once a line
     values = 0
-    for value in each_object(path, shape):
+    for value in each_object(path, *kinds):
         found.append({names.setdefault(name, name): inner for name, inner in value.items()})
         values += len(value) + 2  # an object without any costs as much as two
         if values > LINES_VALUES:
@@ -145,14 +151,14 @@ def read_objects(path: Path, shape: Fields, limit: int = LINES_BYTES) -> list[di
     return found
 
 
-def each_object(path: Path, shape: Fields) -> Iterator[dict[str, Any]]:
+def each_object(path: Path, *kinds: Kind) -> Iterator[dict[str, Any]]:
     """The objects of a .jsonl file, one a line; blank lines are passed over.
 
     What ends the file and is no JSON is left out, as a crash cut it short.  Any other line that is no such object is
     refused before the next is read, so that a file of anything costs the memory of one line.
 
     Args:
-        shape: of every object.
+        kinds: types that every object is of.
 
     Raises:
         OSError: it can't be read.
@@ -169,7 +175,7 @@ def each_object(path: Path, shape: Fields) -> Iterator[dict[str, Any]]:
                 if len(line) <= LINE_BYTES and not file.read(1):
                     return
                 raise ValueError(f"line {number}: {reason}") from None
-            if wrong := misfit(value, shape):
+            if wrong := fault(value, *kinds):
                 raise ValueError(f"line {number}: {wrong}")
             yield value
 

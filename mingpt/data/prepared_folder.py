@@ -10,11 +10,13 @@ No name is taken from a file.
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from typing_extensions import TypedDict
 
 from mingpt.core.errors import DataError
 from mingpt.core.paths import expanded, shown
-from mingpt.core.safe_parsing import JSON_BYTES, parse_json, read_at_most
+from mingpt.core.safe_parsing import JSON_BYTES, Count, Finite, fault, parse_json, read_at_most
 from mingpt.data.data_config import DataConfig
 from mingpt.data.text_files import PREPARED, reason
 
@@ -23,6 +25,28 @@ IDS = TRAIN, HELD_OUT = "train.bin", "held_out.bin"
 TOKENIZER = "tokenizer.json"
 SIZES = (1, 2, 4)  # bytes that an id may have
 DECIDED = ("tokenizer", "vocab_size", "val_fraction")  # settings that such a folder was made with
+
+
+class _File(TypedDict):
+    bytes: Count
+    sha256: str
+
+
+_Files = TypedDict("_Files", {"train.bin": _File, "held_out.bin": _File, "tokenizer.json": _File})
+
+
+class _Settings(TypedDict):
+    tokenizer: str
+    vocab_size: Count
+    val_fraction: Finite
+
+
+class _Manifest(TypedDict):
+    format: Literal[1]
+    bytes_per_id: Literal[1, 2, 4]
+    text_sha256: str
+    files: _Files
+    settings: _Settings
 
 
 def is_prepared(path: str) -> bool:
@@ -65,24 +89,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     try:
         found: dict[str, Any] = parse_json(content_of(folder, PREPARED, JSON_BYTES))
-        of_kind = (
-            found["format"] == FORMAT
-            and found["bytes_per_id"] in SIZES
-            and isinstance(found["text_sha256"], str)
-            and all(
-                type(found["files"][name]["bytes"]) is int and isinstance(found["files"][name]["sha256"], str)
-                for name in (*IDS, TOKENIZER)
-            )
-            and found["settings"].keys() == set(DECIDED)
-        )
-        if of_kind:
-            DataConfig(**found["settings"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise damaged(folder, f"{PREPARED} can't be read as one") from None
-    if not of_kind:
-        raise damaged(folder, f"{PREPARED} is not of format {FORMAT}")
+        if wrong := fault(found, _Manifest):
+            raise ValueError(wrong)
+        if unknown := found["settings"].keys() - set(DECIDED):
+            raise ValueError(f"settings.{min(unknown)[:40]} is unknown")
+        DataConfig(**found["settings"])
+    except DataError:
+        raise
+    except ValueError as reason:
+        raise damaged(folder, f"{PREPARED}: {reason}") from None
     return found
 
 

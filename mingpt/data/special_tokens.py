@@ -8,17 +8,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from mingpt.core.errors import CheckpointError
-from mingpt.core.safe_parsing import misfit
+from typing_extensions import TypedDict
 
-SHAPE: Mapping[Any, Any] = {
-    "ids": {str: [int]},
-    "tokens": {str: str},
-    "extra": [str],
-    "chat_templates": {str: str},
-    "flags": {str: bool},
-    "padding_side": str | None,
-}
+from mingpt.core.errors import CheckpointError
+from mingpt.core.safe_parsing import Many, Named, Whole, fault
+
+
+class _Kept(TypedDict, total=False):
+    ids: Named[Many[Whole]]
+    tokens: Named[str]
+    extra: Many[str]
+    chat_templates: Named[str]
+    flags: Named[bool]
+    padding_side: str | None
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def from_state(state: Mapping[str, Any]) -> SpecialTokens:
     """
     kept = state.get("special", {})
     names = {each.name for each in fields(SpecialTokens)}
-    wrong = misfit(kept, {f"{name}?": shape for name, shape in SHAPE.items()})
+    wrong = fault(kept, _Kept)
     if wrong or kept.keys() - names:
         raise CheckpointError(f"state.json: special: {wrong or f'{min(kept.keys() - names)[:40]} is unknown'}")
     return SpecialTokens(**kept)

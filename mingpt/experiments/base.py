@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from mingpt.core.registry import Registry
-from mingpt.core.safe_parsing import Fields
+from mingpt.core.safe_parsing import Kind
 from mingpt.data.text_files import DEFAULT_PATH
 from mingpt.models.config import CONFIGS
 from mingpt.report.figures import Draw
@@ -90,7 +90,7 @@ class Measurement:
         of_model: whether it needs the trained model, so that it is taken at the end of each trial, of that one alone.
         first_seed: of a model's measurement: whether it is taken of each variant's first seed only.
         smaller: what else a quick form makes smaller of it, for people; empty: nothing.
-        row: what `draw` and `table` use of a row, as `misfit` has it: what a stranger's rows must hold.
+        row: what `draw` and `table` use of a row, a TypedDict: what rows from elsewhere must hold.
         beside_counts: whether its y axis is a held-out loss of the text in blocks as trained on, so that the n-gram
             lines, which are one, may stand beside it.
     """
@@ -103,7 +103,7 @@ class Measurement:
     of_model: bool = False
     first_seed: bool = False
     smaller: str = ""
-    row: Fields = field(default_factory=dict)
+    row: Kind = dict
     beside_counts: bool = False
     caption: str = ""
     variant: Callable[[Row], str | None] = _arm

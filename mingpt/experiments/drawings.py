@@ -5,28 +5,36 @@ from pathlib import Path
 
 from mingpt.core.errors import CheckpointError
 from mingpt.core.run_files.reading import Record
-from mingpt.core.safe_parsing import Fields, misfit
+from mingpt.core.safe_parsing import Kind, fault
 from mingpt.experiments.base import Measurement, Row
 from mingpt.report import figures
 from mingpt.report.drawing import Drawing
-from mingpt.report.experiment_files import MEASURED, baselines_of, read_record, read_rows, smallness, smallness_of
+from mingpt.report.experiment_files import (
+    MEASURED,
+    MeasuredRow,
+    baselines_of,
+    read_record,
+    read_rows,
+    smallness,
+    smallness_of,
+)
 from mingpt.report.palette import Palette
 
 FIGURES = "figures"
 
 
-def measured(folder: Path, name: str, row: Fields | None = None) -> list[Row]:
+def measured(folder: Path, name: str, row: Kind = MeasuredRow) -> list[Row]:
     """The rows of one measurement.
 
     Args:
-        row: what each must hold.
+        row: the type of each.
 
     Raises:
         CheckpointError: one doesn't.
     """
     rows = [each for each in read_rows(folder) if each["measurement"] == name]
     for each in rows:
-        if wrong := misfit(each, row or {}):
+        if wrong := fault(each, row):
             raise CheckpointError(f"{folder / MEASURED}: rows of {name} are not what it measures: {wrong}")
     return rows
 

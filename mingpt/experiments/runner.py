@@ -21,7 +21,7 @@ import torch
 from mingpt.core.atomic_io import locked, write_atomic
 from mingpt.core.errors import CheckpointError, UsageError, require
 from mingpt.core.run_files.records import read_run
-from mingpt.core.safe_parsing import misfit
+from mingpt.core.safe_parsing import fault
 from mingpt.experiments import trial_records, validate
 from mingpt.experiments import trials as plan
 from mingpt.experiments.base import FORMS, STANDARD, Cell, Experiment, Lab, Measurement, Row
@@ -274,7 +274,7 @@ def _append(path: Path, measurement: Measurement, rows: Sequence[Row]) -> None:
 
 def _check_rows(measurement: Measurement, rows: Sequence[Row]) -> None:
     for row in rows:
-        wrong = misfit(json.loads(json.dumps({"measurement": measurement.name, **row})), measurement.row)
+        wrong = fault(json.loads(json.dumps({"measurement": measurement.name, **row})), measurement.row)
         assert not wrong, f"{measurement.name}: {wrong}"
 
 

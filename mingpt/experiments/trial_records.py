@@ -12,17 +12,37 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
+from typing_extensions import TypedDict
 
 from mingpt.core.atomic_io import write_atomic
 from mingpt.core.errors import CheckpointError
 from mingpt.core.run_files.reading import Record, read_groups, read_json, read_lines
+from mingpt.core.safe_parsing import Count, Many, Named
 from mingpt.experiments.base import Cell, Row
 from mingpt.report.publish import portable, publish_run, shorter
 
 NAME = "trial.json"  # in the trial's own folder
 LINES = 60  # of a stage's training loss, evenly spaced; every evaluation is kept
-STAGE: dict[str, Any] = {"settings": {}, "environment": {}, "baselines": {}, "metrics": [{}], "samples": [{}]}
-OF_RECORD = {"id": str, "seed": int, "stages": [STAGE], "measurements": {str: [{}]}}
+Object = dict[str, Any]
+
+
+class Stage(TypedDict):
+    """What is kept of a stage's run folder."""
+
+    settings: Object
+    environment: Object
+    baselines: Object
+    metrics: Many[Object]
+    samples: Many[Object]
+
+
+class TrialRecord(TypedDict):
+    """A trial's file."""
+
+    id: str
+    seed: Count
+    stages: Many[Stage]
+    measurements: Named[Many[Object]]
 
 
 def record_of(cell: Cell, rows: dict[str, list[Row]]) -> Record:
@@ -74,7 +94,7 @@ def read(path: Path) -> Record:
     Raises:
         CheckpointError: it is damaged or no record of a trial.
     """
-    return read_json(path, OF_RECORD)
+    return read_json(path, TrialRecord)
 
 
 def unpack(record: Record, cell: Cell) -> None:

@@ -8,38 +8,63 @@ report.html          the page
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
 
 from mingpt.core.atomic_io import sha256
 from mingpt.core.run_files.reading import Record, read_json, read_lines, read_losses, readable
 from mingpt.core.run_files.records import OWN_FILES
-from mingpt.core.safe_parsing import JSON_BYTES, NUMBER, require_own
+from mingpt.core.safe_parsing import JSON_BYTES, Count, Finite, Many, Named, require_own
 
 RECORD, PAGE, MEASURED = "record.json", "report.html", "measurements.jsonl"
 
-STAGE = {"trainer.max_iters?": int | None, "model.n_layer?": int | None}
-CHOICE = {"chosen": NUMBER, "losses?": {str: NUMBER | None}, "decided_by?": str, "end_of_grid?": str | None}
-OF_RECORD = {
-    "name": str,
-    "question?": str,
-    "hypothesis?": str,
-    "command?": str,
-    "quick?": bool,
-    "seeds?": int,
-    "text?": {"path": str, "sha256?": str},
-    "arms?": {str: [STAGE]},
-    "measurements?": [str],
-    "measured?": [str],
-    "tables?": {str: [{}]},
-    "answer?": str,
-    "smaller?": [str],
-    "chosen_learning_rates?": {str: CHOICE},
-    "hopeless?": {str: str},
-    "inputs?": {str: [{str: str}]},
-    "trials?": {str: str},
-    "versions?": [{str: str}],
-}
-OF_ROWS = {"measurement": str}
+Stage = TypedDict("Stage", {"trainer.max_iters": NotRequired[Count | None], "model.n_layer": NotRequired[Count | None]})
+
+
+class Choice(TypedDict):
+    """How a variant's learning rate was chosen."""
+
+    chosen: Finite
+    losses: NotRequired[Named[Finite | None]]
+    decided_by: NotRequired[str]
+    end_of_grid: NotRequired[str | None]
+
+
+class Text(TypedDict):
+    """The text of an experiment."""
+
+    path: str
+    sha256: NotRequired[str]
+
+
+class ExperimentRecord(TypedDict):
+    """record.json."""
+
+    name: str
+    question: NotRequired[str]
+    hypothesis: NotRequired[str]
+    command: NotRequired[str]
+    quick: NotRequired[bool]
+    seeds: NotRequired[Count]
+    text: NotRequired[Text]
+    arms: NotRequired[Named[Many[Stage]]]
+    measurements: NotRequired[Many[str]]
+    measured: NotRequired[Many[str]]
+    tables: NotRequired[Named[Many[dict[str, Any]]]]
+    answer: NotRequired[str]
+    smaller: NotRequired[Many[str]]
+    chosen_learning_rates: NotRequired[Named[Choice]]
+    hopeless: NotRequired[Named[str]]
+    inputs: NotRequired[Named[Many[Named[str]]]]
+    trials: NotRequired[Named[str]]
+    versions: NotRequired[Many[Named[str]]]
+
+
+class MeasuredRow(TypedDict):
+    """A line of measurements.jsonl."""
+
+    measurement: str
 
 
 def read_record(folder: Path) -> Record:
@@ -48,7 +73,7 @@ def read_record(folder: Path) -> Record:
     Raises:
         CheckpointError: it is damaged, too large, or not an experiment's record.
     """
-    return read_json(folder / RECORD, OF_RECORD)
+    return read_json(folder / RECORD, ExperimentRecord)
 
 
 def read_rows(folder: Path) -> list[Record]:
@@ -57,7 +82,7 @@ def read_rows(folder: Path) -> list[Record]:
     Raises:
         CheckpointError: as `read_record`.
     """
-    return read_lines(folder / MEASURED, OF_ROWS, JSON_BYTES)
+    return read_lines(folder / MEASURED, MeasuredRow, limit=JSON_BYTES)
 
 
 def baselines_of(folder: Path) -> dict[str, float]:

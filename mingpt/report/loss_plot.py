@@ -7,12 +7,11 @@ from typing import Any
 
 from mingpt.core.atomic_io import save_picture
 from mingpt.core.run_files.curves import moving_average
-from mingpt.core.run_files.reading import PLAIN, each_line, judged, read_losses
-from mingpt.core.safe_parsing import NUMBER, Fields
+from mingpt.core.run_files.reading import Line, each_line, judged, read_losses
+from mingpt.core.run_files.records import TrainedStep
 from mingpt.report.palette import COLOURS, LINE, PAPER, QUIET
 from mingpt.report.plotting import figure_settings, new_figure
 
-OF_STEPS: Fields = {**PLAIN, "step": int, "train_loss": NUMBER}
 TITLE = "Validation loss, and what n-gram models reach"
 UNJUDGED = "Training loss; there is no validation loss to compare with anything"
 
@@ -26,7 +25,7 @@ def draw(run_dir: Path) -> Path:
 def figure(run_dir: Path) -> Any:
     """Return what `draw` draws, a matplotlib Figure."""
     steps, losses, looks = array("q"), array("d"), []  # numbers alone, however many steps there are
-    for line in each_line(run_dir / "metrics.jsonl", OF_STEPS):
+    for line in each_line(run_dir / "metrics.jsonl", Line, TrainedStep):
         steps.append(line["step"])
         losses.append(line["train_loss"])
         held_out = judged(line)

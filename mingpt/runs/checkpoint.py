@@ -25,6 +25,7 @@ from typing import Any
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from mingpt.core.atomic_io import sha256, sync_folder, write_atomic
 from mingpt.core.errors import CheckpointError
@@ -32,6 +33,11 @@ from mingpt.core.paths import shown
 from mingpt.core.safe_parsing import (
     JSON_BYTES,
     TOKENIZER_BYTES,
+    Count,
+    Finite,
+    Named,
+    Whole,
+    fault,
     parse_json,
     read_at_most,
     require_at_most,
@@ -45,6 +51,30 @@ MANIFEST = "MANIFEST.json"
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json")
 CARRIED = "carried.safetensors"  # not in every checkpoint; where it is, the manifest lists it
 FORMAT = 1
+
+
+class _Entry(TypedDict):
+    bytes: Count
+    sha256: str
+
+
+class _Manifest(TypedDict):
+    format: Whole
+    files: Named[_Entry]
+
+
+class _State(TypedDict, total=False):
+    step: Count
+    tokens: Count
+    seconds: Finite
+    cpu_seconds: Finite
+    wall_seconds: Finite
+    val_loss: Finite | None
+    wandb_id: str
+    model: dict[str, Any]
+    special: dict[str, Any]
+
+
 _NAME = re.compile(r"step_(\d{6,})")
 
 
@@ -143,7 +173,7 @@ def read(folder: Path) -> Checkpoint:
             folder=folder,
             model=safetensors.torch.load(contents["model.safetensors"]),
             optimizer=safetensors.torch.load(contents["optimizer.safetensors"]),
-            state=parse_json(contents["state.json"]),
+            state=_state(contents["state.json"]),
             tokenizer=contents["tokenizer.json"].decode(),
             carried=safetensors.torch.load(contents[CARRIED]) if CARRIED in contents else {},
         )
@@ -159,6 +189,8 @@ def _verified(folder: Path) -> dict[str, bytes]:
     if not content.endswith(b"}\n"):
         raise CheckpointError(f"{shown(folder)}: {MANIFEST} is cut short")
     manifest = parse_json(content)
+    if wrong := fault(manifest, _Manifest):
+        raise CheckpointError(f"{shown(folder)}: {MANIFEST}: {wrong}")
     if manifest["format"] != FORMAT or set(manifest["files"]) - {CARRIED} != set(FILES):
         raise CheckpointError(f"{shown(folder)}: {MANIFEST} is not of format {FORMAT}")
     contents = {}
@@ -170,6 +202,13 @@ def _verified(folder: Path) -> dict[str, bytes]:
         if sha256(contents[name]) != expected["sha256"]:
             raise CheckpointError(f"{shown(folder)}: {name} is not what was written (sha256 differs)")
     return contents
+
+
+def _state(content: bytes) -> dict[str, Any]:
+    state: dict[str, Any] = parse_json(content)
+    if wrong := fault(state, _State):
+        raise ValueError(f"state.json: {wrong}")
+    return state
 
 
 def _limit(name: str) -> int:
@@ -254,7 +293,6 @@ def _remove(entry: Path) -> None:
 
 def _val_loss(folder: Path) -> float | None:
     try:
-        loss = parse_json(_bytes_of(folder / "state.json"))["val_loss"]
-        return loss if isinstance(loss, float) else None
-    except (CheckpointError, OSError, ValueError, KeyError, TypeError):
+        return _state(_bytes_of(folder / "state.json")).get("val_loss")
+    except (CheckpointError, OSError, ValueError):
         return None

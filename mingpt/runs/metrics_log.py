@@ -3,16 +3,15 @@
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from types import MappingProxyType, UnionType
 from typing import Any, TextIO
 
 import torch
 
 from mingpt.core.atomic_io import sync, write_atomic
-from mingpt.core.run_files.reading import PLAIN, Record, each_line
+from mingpt.core.run_files.reading import Line, Record, each_line
+from mingpt.core.safe_parsing import Kind
 from mingpt.core.version import VERSION
 
 
@@ -22,15 +21,15 @@ class JsonLines:
     Args:
         path: made when missing.
         until: keep earlier lines up to this step only, as a resumed run writes the later ones again.
-        holds: what each of those must have beside its step.
+        kind: the type of each of these, a `Step`.
 
     Raises:
-        CheckpointError: a line that has not, or holds anything but plain values.
+        CheckpointError: a line of another type, or with anything but plain values.
     """
 
-    def __init__(self, path: Path, until: int, holds: Mapping[str, type | UnionType] = MappingProxyType({})) -> None:
+    def __init__(self, path: Path, until: int, kind: Kind) -> None:
         if path.exists():
-            lines = each_line(path, {**PLAIN, "step": int, **holds})
+            lines = each_line(path, Line, kind)
             write_atomic(path, b"".join(f"{json.dumps(line)}\n".encode() for line in lines if line["step"] <= until))
         self._file: TextIO = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
 

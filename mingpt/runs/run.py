@@ -14,7 +14,7 @@ import torch
 from mingpt.core.errors import CheckpointError, require
 from mingpt.core.paths import absolute, shown
 from mingpt.core.run_files.reading import each_line
-from mingpt.core.run_files.records import HOME, TIMING, is_run, newest_first
+from mingpt.core.run_files.records import HOME, TIMING, Sample, TrainedStep, is_run, newest_first
 from mingpt.core.signals import stop_on_signals
 from mingpt.data import special_tokens, tokenizers
 from mingpt.data.batches import Batches, ContiguousStreams
@@ -175,8 +175,8 @@ def _callbacks(
     tokenizer, done, first = corpus.tokenizer, trainer.progress.step, trainer.processes.rank_zero_only
     mirror_id, state = state["wandb_id"], {"model": compatibility.described(trainer.model.config), **state}
     with (
-        closing(first(JsonLines, folder / "metrics.jsonl", until=done, holds={"train_loss": int | float})) as metrics,
-        closing(first(JsonLines, folder / "samples.jsonl", until=done, holds={"prompt": str, "text": str})) as samples,
+        closing(first(JsonLines, folder / "metrics.jsonl", until=done, kind=TrainedStep)) as metrics,
+        closing(first(JsonLines, folder / "samples.jsonl", until=done, kind=Sample)) as samples,
         trainer.phases.closing("W&B logger", first(_mirror, folder, config, mirror_id)) as mirror,
         stop_on_signals(trainer.stop),
     ):
@@ -297,5 +297,4 @@ def _progress(saved: Checkpoint) -> Progress:
 
 def _mirror_id(saved: Checkpoint | None) -> str:
     """The same for all of a run, however often it is stopped."""
-    there = saved.state.get("wandb_id") if saved else None
-    return there if isinstance(there, str) else secrets.token_hex(4)
+    return (saved.state.get("wandb_id") if saved else None) or secrets.token_hex(4)

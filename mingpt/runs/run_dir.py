@@ -25,7 +25,7 @@ from mingpt.core.atomic_io import LOCK, MARKER, locked, remove_drafts, write_ato
 from mingpt.core.errors import CheckpointError, UsageError, require
 from mingpt.core.paths import absolute, shown
 from mingpt.core.run_files.reading import Record, read_json
-from mingpt.core.run_files.records import HOME, OWN_FILES, check_run, is_run, newest_first, newest_run
+from mingpt.core.run_files.records import HOME, OWN_FILES, Environment, check_run, is_run, newest_first, newest_run
 from mingpt.distributed.torchrun_env import DistConfig
 from mingpt.runs import checkpoint, text_origin
 from mingpt.runs import config as settings
@@ -193,8 +193,8 @@ def environment(folder: Path) -> Record:
     Raises:
         CheckpointError: it is missing, damaged, or does not say which text the run is of.
     """
-    written = read_json(folder / "environment.json")
-    if not all(isinstance(written.get(name, 0), str | None) for name in ("text", "text_sha256")):
+    written = read_json(folder / "environment.json", Environment)
+    if not {"text", "text_sha256"} <= written.keys():
         raise CheckpointError(f"{folder / 'environment.json'}: missing, or it names no text")
     return written
 
@@ -203,11 +203,9 @@ def stored_prompts(folder: Path) -> list[str]:
     """The prompts that environment.json names; [] where it names none.
 
     Raises:
-        CheckpointError: as `environment`; or they are no texts.
+        CheckpointError: as `environment`.
     """
-    prompts = environment(folder).get("prompts", [])
-    if not isinstance(prompts, list) or not all(isinstance(prompt, str) for prompt in prompts):
-        raise CheckpointError(f"{folder / 'environment.json'}: its prompts are no list of texts")
+    prompts: list[str] = environment(folder).get("prompts", [])
     return prompts
 
 

@@ -14,14 +14,13 @@ from typing import Any
 from mingpt.core import paths
 from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.core.run_files.reading import Record, read_json
-from mingpt.core.run_files.records import STARTS_FROM
+from mingpt.core.run_files.records import STARTS_FROM, Environment
 from mingpt.data import prepared_folder, text_files
 from mingpt.data.data_config import FILE_NAME
 from mingpt.data.shakespeare import SHAKESPEARE_SHA256, TINY_SHA256
 
 TEXT, TOKENIZER = "data.path", "data.tokenizer"
 ENVIRONMENT = "environment.json"
-OF_TEXT = {"text?": str | None, "text_sha256?": str | None}
 MADE = {text_files.TINY_PATH: TINY_SHA256, text_files.DEFAULT_PATH: SHAKESPEARE_SHA256}
 
 
@@ -74,7 +73,7 @@ def is_there(path: str) -> bool:
 
 
 def _environment(folder: Path) -> Record:
-    return read_json(folder / ENVIRONMENT, OF_TEXT)
+    return read_json(folder / ENVIRONMENT, Environment)
 
 
 def _of_its_run(given: Mapping[str, Any], file_of: Mapping[str, Path]) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import TypedDict
 
 from mingpt.core.errors import CheckpointError
-from mingpt.core.safe_parsing import NUMBER
+from mingpt.core.safe_parsing import Number
 from mingpt.experiments import drawings, runner
 from mingpt.experiments.base import Lab, Measurement
 from mingpt.experiments.catalogue import EXPERIMENTS
@@ -21,16 +22,25 @@ def noted(folder: Path, **row: Any) -> None:
     (folder / "measurements.jsonl").write_text(json.dumps({"measurement": "far", **row}) + "\n")
 
 
+class LossFields(TypedDict):
+    arm: str
+    loss: Number
+
+
+class ArmFields(TypedDict):
+    arm: str
+
+
 def asked(table: Any, draw: Any = None) -> list[Measurement]:
-    return [Measurement("far", lambda lab: [], draw, table, row={"arm": str, "loss": NUMBER})]
+    return [Measurement("far", lambda lab: [], draw, table, row=LossFields)]
 
 
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"arm": 3, "loss": 1.0}, "arm must be text, is a whole number"),
+        ({"arm": 3, "loss": 1.0}, "arm must be a valid string, is 3"),
         ({"arm": "a"}, "loss is missing"),
-        ({"arm": "a", "loss": None}, "loss must be a number, is null"),
+        ({"arm": "a", "loss": None}, "loss must be a valid integer or a valid number, is null"),
     ],
 )
 def test_row_of_another_kind_ends_an_experiment_in_another_error(tmp_path: Path, row: Any, said: str) -> None:
@@ -52,8 +62,8 @@ def test_mistake_of_ours_is_told_as_a_damaged_file(tmp_path: Path) -> None:
 
 
 def test_rows_are_taken_that_are_then_refused(tmp_path: Path) -> None:
-    wrong = Measurement("far", lambda lab: [{"arm": None}], row={"arm": str})
-    with pytest.raises(AssertionError, match="far: arm must be text, is null"):
+    wrong = Measurement("far", lambda lab: [{"arm": None}], row=ArmFields)
+    with pytest.raises(AssertionError, match="far: arm must be a valid string, is null"):
         runner._measure([wrong], Lab(tmp_path, (), "quick"))
     assert not (tmp_path / "measurements.jsonl").exists()
 

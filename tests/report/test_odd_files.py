@@ -2,21 +2,23 @@
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from typing_extensions import TypedDict
 
 from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.core.run_files.reading import last_line, read_json, read_lines, read_losses, read_settings
-from mingpt.core.run_files.records import OF_METRICS, read_run
-from mingpt.core.safe_parsing import LINES_VALUES, NUMBER, misfit, read_objects
+from mingpt.core.run_files.records import Sample, Step, TrainedStep, read_run
+from mingpt.core.safe_parsing import LINES_VALUES, MOST, Finite, Many, Named, Number, Whole, fault, read_objects
 from mingpt.report import loss_plot, page
 from mingpt.report.experiment_files import read_record, read_rows
 from mingpt.report.publish import publish, unfinished
@@ -42,8 +44,8 @@ def piped(path: Path) -> None:
 
 ODD: dict[str, tuple[Damage, str]] = {
     "binary": (lambda path: path.write_bytes(b"\x93\x00\xff\n" * 9), "not JSON|not UTF-8"),
-    "of a list": (lambda path: path.write_text("[1]\n"), "must be an object, is a list"),
-    "of a number": (lambda path: path.write_text("7\n"), "must be an object, is a whole number"),
+    "of a list": (lambda path: path.write_text("[1]\n"), "must be a valid dictionary, is a list"),
+    "of a number": (lambda path: path.write_text("7\n"), "must be a valid dictionary, is 7"),
     "deep": (lambda path: path.write_text("[" * 100_000 + "\n\n"), "not JSON|not YAML"),
     "endless": (piped, "no ordinary file"),
 }
@@ -88,20 +90,20 @@ def test_file_that_was_cut_short_is_taken(experiment_folder: Path, name: str) ->
 @pytest.mark.parametrize(
     ("name", "key", "value", "said"),
     [
-        ("record.json", "seeds", "3", "seeds must be a whole number, is text"),
-        ("record.json", "seeds", 1 << 63, "seeds must be a whole number, is too large"),
-        ("record.json", "seeds", True, "seeds must be a whole number, is true or false"),
-        ("record.json", "arms", {"a": [{"trainer.max_iters": "9"}]}, r"arms.a.0.trainer.max_iters must be a whole"),
-        ("record.json", "arms", {"a": 3}, "arms.a must be a list, is a whole number"),
-        ("record.json", "arms", {"a\nb\x1b": 3}, "arms.a b\x1b must be a list, is a whole number"),
+        ("record.json", "seeds", "3", "seeds must be a valid integer, is '3'"),
+        ("record.json", "seeds", 1 << 63, "seeds must be less than 9223372036854775808, is 9223372036854775808"),
+        ("record.json", "seeds", True, "seeds must be a valid integer, is True"),
+        ("record.json", "arms", {"a": [{"trainer.max_iters": "9"}]}, r"arms.a.0.trainer.max_iters must be a valid int"),
+        ("record.json", "arms", {"a": 3}, "arms.a must be a valid list, is 3"),
+        ("record.json", "arms", {"a\nb\x1b": 3}, "arms.a b\x1b must be a valid list, is 3"),
         ("record.json", "chosen_learning_rates", {"a": {}}, "chosen_learning_rates.a.chosen is missing"),
-        ("record.json", "hopeless", ["a"], "hopeless must be an object, is a list"),
-        ("record.json", "measurements", [["far"]], "measurements.0 must be text, is a list"),
-        ("record.json", "tables", {"far": [1]}, "tables.far.0 must be an object, is a whole number"),
-        ("record.json", "answer", ["a"], "answer must be text, is a list"),
-        (f"{RUN}/environment.json", "text_sha256", [], "text_sha256 must be text or null, is a list"),
-        (f"{RUN}/environment.json", "model", {"parameters": "many"}, "model.parameters must be a whole number or null"),
-        (f"{RUN}/baselines.json", "1-gram", None, "1-gram must be a number, is null"),
+        ("record.json", "hopeless", ["a"], "hopeless must be a valid dictionary, is a list"),
+        ("record.json", "measurements", [["far"]], "measurements.0 must be a valid string, is a list"),
+        ("record.json", "tables", {"far": [1]}, "tables.far.0 must be a valid dictionary, is 1"),
+        ("record.json", "answer", ["a"], "answer must be a valid string, is a list"),
+        (f"{RUN}/environment.json", "text_sha256", [], "text_sha256 must be a valid string, is a list"),
+        (f"{RUN}/environment.json", "model", {"parameters": "many"}, "model.parameters must be a valid int"),
+        (f"{RUN}/baselines.json", "1-gram", None, "1-gram must be a valid number, is null"),
     ],
 )
 def test_value_of_another_type_is_taken(experiment_folder: Path, name: str, key: str, value: Any, said: str) -> None:
@@ -114,10 +116,10 @@ def test_value_of_another_type_is_taken(experiment_folder: Path, name: str, key:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("system:\n  seed: many\n", "system.seed must be a whole number, is text"),
-        ("trainer:\n  max_iters: 2020-09-09\n", "trainer.max_iters must be a whole number, is of another kind"),
-        ("model: gpt\n", "model must be an object, is text"),
-        ("- 1\n", "it must be an object, is a list"),
+        ("system:\n  seed: many\n", "system.seed must be a valid integer, is 'many'"),
+        ("trainer:\n  max_iters: 2020-09-09\n", r"trainer.max_iters must be a valid integer, is datetime.date"),
+        ("model: gpt\n", "model must be a valid dictionary, is 'gpt'"),
+        ("- 1\n", "it must be a valid dictionary, is a list"),
     ],
 )
 def test_settings_of_another_type_are_taken(tmp_path: Path, content: str, said: str) -> None:
@@ -130,8 +132,8 @@ def test_settings_of_another_type_are_taken(tmp_path: Path, content: str, said: 
     ("lines", "said"),
     [
         ('{"a": 1}\n{"a": \n{"a": 3}\n', "line 2: not JSON"),
-        ('{"a": 1}\n[]\n', "line 2: it must be an object"),
-        ('{"a": 1}\n\n1', "line 3: it must be an object"),
+        ('{"a": 1}\n[]\n', "line 2: it must be a valid dictionary"),
+        ('{"a": 1}\n\n1', "line 3: it must be a valid dictionary"),
         ('{"a": 1}\n{"a": \n\n', "line 2: not JSON"),
         ('{"a": {}}\n', "line 1: a must be .*, is an object"),
         ('{"a": "' + "x" * (1 << 20) + '"}\n', "line 1: .* at most 1,048,576 are read"),
@@ -172,7 +174,7 @@ def test_many_short_lines_cost_more_than_their_size_tells(tmp_path: Path, monkey
     path.write_text("{}\n" * 10)
     monkeypatch.setattr("mingpt.core.safe_parsing.LINES_VALUES", 12)
     with pytest.raises(ValueError, match=r"^more than 12 values"):
-        read_objects(path, {})
+        read_objects(path, dict)
     assert LINES_VALUES > 10 * 2_000_000  # numbers of two million steps
 
 
@@ -182,7 +184,7 @@ def test_values_below_the_limit_cost_more_than_is_said(tmp_path: Path, monkeypat
     monkeypatch.setattr("mingpt.core.safe_parsing.LINES_VALUES", values)
     tracemalloc.start()
     try:
-        assert len(read_objects(path, OF_METRICS)) == values // 3
+        assert len(read_objects(path, Named[Number], Step)) == values // 3
         assert tracemalloc.get_traced_memory()[1] / values * LINES_VALUES < 2.1e9  # as SECURITY.md has it
     finally:
         tracemalloc.stop()
@@ -196,23 +198,45 @@ def test_long_run_cannot_be_gone_on_with_or_drawn(
     for limit in ("LINES_VALUES", "LINES_BYTES"):
         monkeypatch.setattr(f"mingpt.core.safe_parsing.{limit}", 9)
     assert loss_plot.draw(folder).is_file()
-    JsonLines(folder / "metrics.jsonl", until=20, holds={"train_loss": NUMBER}).close()
+    JsonLines(folder / "metrics.jsonl", until=20, kind=TrainedStep).close()
     last = last_line(folder / "metrics.jsonl")
     assert last is not None
     assert last["step"] == 20
-    with pytest.raises(CheckpointError, match=r"line 1: text is missing"):
-        JsonLines(folder / "metrics.jsonl", until=20, holds={"text": str})
+    with pytest.raises(CheckpointError, match=r"line 1: prompt is missing"):
+        JsonLines(folder / "metrics.jsonl", until=20, kind=Sample)
 
 
-def test_shape_lets_another_value_through() -> None:
-    shape = {"a": [int | None], "b?": NUMBER, str: str}
-    assert misfit({"a": [1, None], "b": 2.5, "c": "d"}, shape) is None
-    assert misfit({"a": [], "b": 2}, shape) is None
-    assert misfit({"b": 2}, shape) == "a is missing"
-    assert misfit({"a": [1, 2.0]}, shape) == "a.1 must be a whole number or null, is a number"
-    assert misfit({"a": [], "b": True}, shape) == "b must be a number, is true or false"
-    assert misfit({"a": [], "c": 1}, shape) == "c must be text, is a whole number"
-    assert misfit(3, str) == "it must be text, is a whole number"
+class Odd(TypedDict):
+    """Of the test below."""
+
+    a: Many[Whole | None]
+    b: NotRequired[Number]
+    c: NotRequired[Finite]
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ({"a": [1, None], "b": 2.5, "c": 1, "d": "e"}, None),
+        ({"a": [], "b": math.nan}, None),
+        ({"b": 2}, "a is missing"),
+        ({"a": [1, 2.0]}, "a.1 must be a valid integer, is 2.0"),
+        ({"a": [], "b": True}, "b must be a valid integer or a valid number, is True"),
+        ({"a": [], "b": "x\ny"}, r"b must be a valid integer or a valid number, is 'x\ny'"),
+        ({"a": [], "c": math.nan}, "c must be a finite number, is nan"),
+        ({"a": [1 << 63]}, "a.0 must be less than 9223372036854775808, is 9223372036854775808"),
+        ({"a": [None] * (MOST + 1)}, f"a: List should have at most {MOST} items"),
+        (3, "it must be a valid dictionary, is 3"),
+    ],
+)
+def test_value_of_another_kind_has_a_reason_of_one_line(value: Any, reason: str | None) -> None:
+    found = fault(value, Odd)
+    assert found == reason or (found or "").startswith(reason or "-")
+
+
+def test_many_wrong_values_are_counted_and_not_listed() -> None:
+    wrong = fault([{str(n): [] for n in range(MOST // 10)} for _ in range(12)], list[Named[Whole]])
+    assert wrong == "120,000 values are of another type"
 
 
 JSON = st.recursive(

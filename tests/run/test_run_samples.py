@@ -53,7 +53,7 @@ def test_prompts_are_stored_and_a_resumed_run_keeps_them(tiny: Tiny, tmp_path: P
     assert resumed.prompts() == ["c"]
     assert [line["prompt"] for line in read_lines(tmp_path / "samples.jsonl")] == [*prompts, "c"]
     (tmp_path / "environment.json").write_text(json.dumps({**stored, "prompts": [1]}))
-    with pytest.raises(CheckpointError, match=r"environment.json: its prompts are no list of texts"):
+    with pytest.raises(CheckpointError, match=r"environment.json: can't be read: prompts"):
         resumed.prompts()
 
 

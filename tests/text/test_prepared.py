@@ -137,7 +137,7 @@ def test_hostile_description_is_believed(tmp_path: Path, key: str, value: Any) -
 def test_description_that_is_none_is_believed(tmp_path: Path, content: bytes) -> None:
     folder, config = made(tmp_path)
     (folder / PREPARED).write_bytes(content)
-    with pytest.raises(DataError, match=r"prepared\.json "):
+    with pytest.raises(DataError, match=r"prepared\.json"):
         load(folder, config)
 
 

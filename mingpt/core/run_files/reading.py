@@ -8,15 +8,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from typing_extensions import TypedDict
+
 from mingpt.core.errors import CheckpointError
 from mingpt.core.safe_parsing import (
     JSON_BYTES,
     LINES_BYTES,
-    NUMBER,
     YAML_BYTES,
-    Fields,
+    Finite,
+    Kind,
+    Named,
+    Plain,
+    Whole,
     each_object,
-    misfit,
+    fault,
     parse_json,
     parse_yaml,
     read_at_most,
@@ -26,14 +31,28 @@ from mingpt.core.safe_parsing import (
 T = TypeVar("T")
 Record = dict[str, Any]
 
-PLAIN = {str: str | int | float | bool | None}  # of a line: nothing in it holds anything else
-SETTINGS = {
-    "system?": {"seed?": int},
-    "model?": {"pretrained_folder?": str | None},
-    "trainer?": {"max_iters?": int},
-    str: {},
-}
-LOSSES = {str: NUMBER}
+Line = Named[Plain]  # nothing in it holds anything else
+Losses = Named[Finite]
+
+
+class _System(TypedDict, total=False):
+    seed: Whole
+
+
+class _Model(TypedDict, total=False):
+    pretrained_folder: str | None
+
+
+class _Trainer(TypedDict, total=False):
+    max_iters: Whole
+
+
+class Settings(TypedDict, total=False):
+    """What is used of config.yaml without torch; any other group holds settings, too."""
+
+    system: _System
+    model: _Model
+    trainer: _Trainer
 
 
 def readable(path: Path, read: Callable[[Path], T]) -> T:
@@ -48,8 +67,8 @@ def readable(path: Path, read: Callable[[Path], T]) -> T:
         raise CheckpointError(f"{path}: can't be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def read_json(path: Path, shape: Fields | None = None) -> Record:
-    """A .json file's object, of this shape as `misfit` reads it; {} without the file.
+def read_json(path: Path, *kinds: Kind) -> Record:
+    """A .json file's object, of these types; {} without the file.
 
     Raises:
         CheckpointError: it is damaged, too large, or of another shape.
@@ -57,33 +76,33 @@ def read_json(path: Path, shape: Fields | None = None) -> Record:
 
     def read(path: Path) -> Record:
         content = parse_json(read_at_most(JSON_BYTES, path))
-        if wrong := misfit(content, shape or {}):
+        if wrong := fault(content, *(kinds or (dict[str, Any],))):
             raise ValueError(wrong)
         return content
 
     return readable(path, read) if path.exists() else {}
 
 
-def read_lines(path: Path, shape: Fields | None = None, limit: int = LINES_BYTES) -> list[Record]:
+def read_lines(path: Path, *kinds: Kind, limit: int = LINES_BYTES) -> list[Record]:
     """The objects of a .jsonl file; [] without one; a last line that a crash cut short is left out.
 
     Args:
-        shape: of every object; None: plain values.
+        kinds: types of every object; none: plain values.
         limit: bytes of the file.
 
     Raises:
         CheckpointError: no ordinary file, too large, or a line before the last is no such object.
     """
-    return readable(path, lambda path: read_objects(path, shape or PLAIN, limit)) if path.exists() else []
+    return readable(path, lambda path: read_objects(path, *(kinds or (Line,)), limit=limit)) if path.exists() else []
 
 
-def each_line(path: Path, shape: Fields | None = None) -> Iterator[Record]:
+def each_line(path: Path, *kinds: Kind) -> Iterator[Record]:
     """The same of a file of any length, since one line at a time is kept: what a run's own process reads of it.
 
     Raises:
         CheckpointError: as `read_lines`, but for the size.
     """
-    lines = each_object(path, shape or PLAIN) if path.exists() else iter(())
+    lines = each_object(path, *(kinds or (Line,))) if path.exists() else iter(())
     while (line := readable(path, lambda _: next(lines, None))) is not None:
         yield line
 
@@ -108,7 +127,7 @@ def read_losses(path: Path) -> dict[str, float]:
     Raises:
         CheckpointError: as `read_json`, or it holds anything but numbers.
     """
-    return read_json(path, LOSSES)
+    return read_json(path, Losses)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -130,7 +149,7 @@ def read_groups(folder: Path) -> dict[str, dict[str, Any]]:
 
     def read(path: Path) -> dict[str, dict[str, Any]]:
         groups: dict[str, dict[str, Any]] = parse_yaml(read_at_most(YAML_BYTES, path))
-        if wrong := misfit(groups, SETTINGS):
+        if wrong := fault(groups, Named[dict[str, Any]], Settings):
             raise ValueError(wrong)
         return groups
 

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from mingpt.core.errors import CheckpointError
 from mingpt.core.paths import shown
 from mingpt.core.run_files.curves import Curve
 from mingpt.core.run_files.reading import Record, each_line, judged, read_json, read_lines, read_losses, read_settings
 from mingpt.core.run_files.thinning import SMOOTHED, thinned
-from mingpt.core.safe_parsing import NUMBER
+from mingpt.core.safe_parsing import Count, Finite, Many, Named, Number
 
 TIMING = "timing.jsonl"
 OWN_FILES = ("config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "baselines.json", TIMING)
@@ -26,18 +28,44 @@ HOME = Path("out")  # where runs go that no other place is given
 STARTS_FROM = "model.pretrained_folder"
 FIRST_STAGE = "first stage: "  # before a setting of the run whose weights a run began with
 
-OF_ENVIRONMENT = {
-    "model?": {"parameters?": int | None, "flops_per_token?": NUMBER | None, "reads?": [str]},
-    "defaults?": {},
-    "text?": str | None,
-    "text_sha256?": str | None,
-    "vocabulary_sha256?": str | None,
-    "device?": str,
-    "device_name?": str,
-    "threads?": int,
-}
-OF_METRICS = {"step": int, str: NUMBER}
-OF_SAMPLES = {"step": int, "prompt": str, "text": str}
+
+class _Model(TypedDict, total=False):
+    parameters: Count | None
+    flops_per_token: Finite | None
+    reads: Many[str]
+
+
+class Environment(TypedDict, total=False):
+    """What is used of environment.json."""
+
+    model: _Model
+    defaults: dict[str, Any]
+    text: str | None
+    text_sha256: str | None
+    vocabulary_sha256: str | None
+    prompts: Many[str]
+    device: str
+    device_name: str
+    threads: Count
+
+
+class Step(TypedDict):
+    """A line of metrics.jsonl, whose other values are numbers."""
+
+    step: Count
+
+
+class TrainedStep(Step):
+    """The same, of training by gradients or by counts."""
+
+    train_loss: Number
+
+
+class Sample(Step):
+    """A line of samples.jsonl."""
+
+    prompt: str
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,9 +183,9 @@ def read_run(folder: Path) -> RunRecord:
     return RunRecord(
         folder=folder,
         settings=_found_again(settings_of(folder), folder),
-        environment=read_json(folder / "environment.json", OF_ENVIRONMENT),
-        metrics=thinned(each_line(folder / "metrics.jsonl", OF_METRICS)),
-        samples=read_lines(folder / "samples.jsonl", OF_SAMPLES),
+        environment=read_json(folder / "environment.json", Environment),
+        metrics=thinned(each_line(folder / "metrics.jsonl", Named[Number], Step)),
+        samples=read_lines(folder / "samples.jsonl", Sample),
         baselines=read_losses(folder / "baselines.json"),
     )
 

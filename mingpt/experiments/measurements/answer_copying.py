@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from typing_extensions import TypedDict
 
 from mingpt.core.run_files.curves import Curve, mean_curve
 from mingpt.core.run_files.records import read_run
-from mingpt.core.safe_parsing import NUMBER
+from mingpt.core.safe_parsing import Many, Number, Whole
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measurements.context_length import last_runs
 from mingpt.experiments.measurements.summaries import groups, mean
@@ -122,15 +123,29 @@ def _leak_table(rows: list[Row]) -> list[Row]:
     ]
 
 
-OF_LOSSES = {"arm": str, "seed": int, "loss": str, "steps": [int], "nats": [NUMBER]}
-OF_OUTPUTS = {"arm": str, "output": int, "token": str, "later_inputs": int, "moved": [NUMBER]}
+class LossesFields(TypedDict):
+    arm: str
+    seed: Whole
+    loss: str
+    steps: Many[Whole]
+    nats: Many[Number]
+
+
+class OutputsFields(TypedDict):
+    arm: str
+    output: Whole
+    token: str
+    later_inputs: Whole
+    moved: Many[Number]
+
+
 training_loss = Measurement(
     "loss-in-training",
     _losses,
     _draw_losses,
     _loss_table,
     of_runs=True,
-    row=OF_LOSSES,
+    row=LossesFields,
     caption="Training loss (left) and validation loss (right) by optimizer step. Thick line: mean of the seeds; "
     "thin: each.",
 )
@@ -142,7 +157,7 @@ leak_map = Measurement(
     of_runs=True,
     of_model=True,
     first_seed=True,
-    row=OF_OUTPUTS,
+    row=OutputsFields,
     caption="Which inputs (columns) move which predictions (rows). Blue: an earlier input or the last one, as it may "
     "be; red, above the diagonal: a later input, which the prediction must not see.",
 )

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from mingpt.core.atomic_io import write_atomic
 from mingpt.core.errors import NotFiniteError
 from mingpt.core.run_files.reading import read_lines
-from mingpt.core.safe_parsing import NUMBER
+from mingpt.core.safe_parsing import Number, Whole
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.defaults import GPT, RECURRENT, SIX_GRAM, TASK, of_group
 from mingpt.experiments.measurements.summaries import groups, mean
@@ -226,7 +227,16 @@ def reach(accuracies: Mapping[int, float]) -> int:
 
 
 SMALLER = f"{SIZES.quick.steps} steps, {len(SIZES.quick.distances)} distances"
-ROW = {"model": str, "distance": int, "accuracy": NUMBER, "steps": int, "chance": NUMBER}
+
+
+class RowFields(TypedDict):
+    model: str
+    distance: Whole
+    accuracy: Number
+    steps: Whole
+    chance: Number
+
+
 CAPTION = (
     "How often a model repeats a symbol that it read so many places before. Line: mean of the seeds; a dot for each "
     "seed; variants stand beside each other so that none hides another. Dotted: chance."
@@ -237,7 +247,7 @@ recall = Measurement(
     _draw,
     _table,
     smaller=SMALLER,
-    row=ROW,
+    row=RowFields,
     caption=CAPTION,
     variant=lambda row: str(row["model"]),
 )

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import TypedDict
 
-from mingpt.core.safe_parsing import NUMBER
+from mingpt.core.safe_parsing import Many, Number, Whole
 from mingpt.data.dataset import Corpus, prepare
 from mingpt.experiments.base import Cell, Lab, Measurement, Row
 from mingpt.experiments.measurements.summaries import groups, mean
@@ -156,9 +157,23 @@ def known(trained: Run) -> set[str]:
     return {letter for token in range(trained.tokenizer.vocab_size) for letter in trained.tokenizer.decode([token])}
 
 
-OF_BLOCKS = {"arm": str, "trained": int, "block": int, "nats": NUMBER}
-OF_POSITIONS = {"arm": str, "nats": [NUMBER]}
-OF_SAMPLES = {"arm": str, "text": str}
+class BlocksFields(TypedDict):
+    arm: str
+    trained: Whole
+    block: Whole
+    nats: Number
+
+
+class PositionsFields(TypedDict):
+    arm: str
+    nats: Many[Number]
+
+
+class SamplesFields(TypedDict):
+    arm: str
+    text: str
+
+
 extrapolation = Measurement(
     "extrapolation",
     _extrapolation,
@@ -166,7 +181,7 @@ extrapolation = Measurement(
     _extrapolation_table,
     of_runs=True,
     of_model=True,
-    row=OF_BLOCKS,
+    row=BlocksFields,
     caption="Validation loss in blocks as long as in training and longer. Line: mean of the seeds; shaded: "
     "their range.",
 )
@@ -179,7 +194,7 @@ loss_by_position = Measurement(
     of_model=True,
     caption="Validation loss at each position of a block: mean over seeds and blocks. Dashed across: what n-gram "
     "models reach on the same text.",
-    row=OF_POSITIONS,
+    row=PositionsFields,
     beside_counts=True,
 )
 side_by_side = Measurement(
@@ -189,5 +204,5 @@ side_by_side = Measurement(
     of_runs=True,
     of_model=True,
     first_seed=True,
-    row=OF_SAMPLES,
+    row=SamplesFields,
 )

@@ -4,10 +4,12 @@ import time
 from typing import Any
 
 import torch
+from typing_extensions import TypedDict
 
+from mingpt.core.safe_parsing import Whole
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measurements.summaries import groups
-from mingpt.experiments.measurements.timing import SPREAD, spread
+from mingpt.experiments.measurements.timing import SpreadFields, spread
 from mingpt.inference.generate import Sampling, generate
 from mingpt.model import GPT
 from mingpt.models.config import GPTConfig
@@ -123,17 +125,26 @@ def _time_table(rows: list[Row]) -> list[Row]:
     ]
 
 
-OF_TEXTS = {"tokens": int, "differing": int}
-OF_TIMES = {"way": str, "position": int, "ms": SPREAD}
+class TextsFields(TypedDict):
+    tokens: Whole
+    differing: Whole
+
+
+class TimesFields(TypedDict):
+    way: str
+    position: Whole
+    ms: SpreadFields
+
+
 SMALLER = f"{TOKENS.quick} tokens written after each of {len(PROMPTS.quick)} prompts"
-same_text = Measurement("same-text", _same, table=_same_table, smaller=SMALLER, row=OF_TEXTS)
+same_text = Measurement("same-text", _same, table=_same_table, smaller=SMALLER, row=TextsFields)
 token_times = Measurement(
     "token-times",
     _times,
     _draw_times,
     _time_table,
     smaller=f"up to position {LENGTH.quick}",
-    row=OF_TIMES,
+    row=TimesFields,
     caption="Time to generate the token at each position, with a key/value cache (solid) and without (dotted). Line: "
     "median; shaded: quartiles.",
     variant=_model_of,

@@ -5,11 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import TypedDict
 
 from mingpt.benchmarks import gqa
 from mingpt.benchmarks.options.gqa import Options
+from mingpt.core.safe_parsing import Whole
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
-from mingpt.experiments.measurements.timing import SPREAD, spread
+from mingpt.experiments.measurements.timing import SpreadFields, spread
 from mingpt.models.attention.layers import GroupedQueryAttention
 from mingpt.models.base import ModelConfig
 from mingpt.report.palette import INK, Palette
@@ -92,14 +94,21 @@ def _table(rows: list[Row]) -> list[Row]:
     ]
 
 
-ROW = {"key_heads": int, "prefill_ms": SPREAD, "token_us": SPREAD, "cache_bytes": int, "repeats": int}
+class RowFields(TypedDict):
+    key_heads: Whole
+    prefill_ms: SpreadFields
+    token_us: SpreadFields
+    cache_bytes: Whole
+    repeats: Whole
+
+
 head_times = Measurement(
     "head-times",
     _take,
     _draw,
     _table,
     smaller=f"a prompt of {LENGTH.quick} tokens",
-    row=ROW,
+    row=RowFields,
     caption="One attention layer by its key/value heads: time for a prompt, time for one more token, size of the "
     "cache. Bar: median; line: quartiles.",
     variant=_named,

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import TypedDict
 
-from mingpt.core.safe_parsing import NUMBER
+from mingpt.core.safe_parsing import Number, Whole
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measurements.summaries import groups
-from mingpt.experiments.measurements.timing import SPREAD, spread
+from mingpt.experiments.measurements.timing import SpreadFields, spread
 from mingpt.model import GPT
 from mingpt.models.attention.attention_maps import attention_weights
 from mingpt.models.attention.layers import GroupedQueryAttention
@@ -198,29 +199,47 @@ def _score(row: Row) -> str:
     return str(row["score"])
 
 
-OF_COSTS = {"score": str, "length": int, "ms": SPREAD}
-OF_QUERIES = {"score": str, "largest_difference": NUMBER}
-OF_FOLDING = {"largest_difference": NUMBER, "dtype": str}
-OF_ANGLES = {"score": str, "seed": int, "explained": NUMBER}
+class CostsFields(TypedDict):
+    score: str
+    length: Whole
+    ms: SpreadFields
+
+
+class QueriesFields(TypedDict):
+    score: str
+    largest_difference: Number
+
+
+class FoldingFields(TypedDict):
+    largest_difference: Number
+    dtype: str
+
+
+class AnglesFields(TypedDict):
+    score: str
+    seed: Whole
+    explained: Number
+
+
 score_costs = Measurement(
     "score-costs",
     _costs,
     _draw_costs,
     _cost_table,
     smaller=f"{LENGTH.quick} positions",
-    row=OF_COSTS,
+    row=CostsFields,
     caption="Time of one attention layer, forward and backward, by its score function. Bar: median; line: quartiles.",
     variant=_score,
 )
-query_blindness = Measurement("query-blindness", _blindness, table=_blindness_table, row=OF_QUERIES)
-folding = Measurement("folding", _folding, table=_folding_table, row=OF_FOLDING)
+query_blindness = Measurement("query-blindness", _blindness, table=_blindness_table, row=QueriesFields)
+folding = Measurement("folding", _folding, table=_folding_table, row=FoldingFields)
 angle = Measurement(
     "angle",
     _angles,
     _draw_angles,
     _angle_table,
     smaller=f"{STEPS.quick} steps of the score alone",
-    row=OF_ANGLES,
+    row=AnglesFields,
     caption="How much of the cosine of two vectors each score function can learn, with no projection before it: 1 is "
     "all. A dot for each seed.",
     variant=_score,

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
+from typing_extensions import TypedDict
 
-from mingpt.core.safe_parsing import NUMBER
+from mingpt.core.safe_parsing import Number, Whole
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measurements.context_length import held_out_windows, last_runs
 from mingpt.experiments.measurements.summaries import groups, mean
@@ -90,7 +91,13 @@ def _table(rows: list[Row]) -> list[Row]:
     ]
 
 
-ROW = {"arm": str, "distance": int, "places": int, "moved": NUMBER}
+class RowFields(TypedDict):
+    arm: str
+    distance: Whole
+    places: Whole
+    moved: Number
+
+
 CAPTION = (
     "How far the prediction moves when the token so many places back is replaced: total variation distance, mean over "
     "places of the validation text; shaded: range of the seeds. A line that ends is exactly 0 from there on, or below "
@@ -103,6 +110,6 @@ sensitivity = Measurement(
     _table,
     of_runs=True,
     of_model=True,
-    row=ROW,
+    row=RowFields,
     caption=CAPTION,
 )

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from mingpt.core.run_files.reading import each_line, judged
-from mingpt.core.safe_parsing import NUMBER
+from mingpt.core.safe_parsing import Number, Whole
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measurements.summaries import groups, mean
 from mingpt.report.fonts import plain
@@ -51,11 +53,17 @@ def _table(rows: list[Row]) -> list[Row]:
     return table
 
 
-ROW = {"arm": str, "stage": int, "step": int, "held_out": NUMBER}
+class RowFields(TypedDict):
+    arm: str
+    stage: Whole
+    step: Whole
+    held_out: Number
+
+
 CAPTION = (
     "Validation loss by optimizer step, over all stages. Line: mean of the seeds; shaded: their range. Dashed across: "
     "what n-gram models reach on the same text."
 )
 stage_curves = Measurement(
-    "loss-by-step", _take, _draw, _table, of_runs=True, row=ROW, beside_counts=True, caption=CAPTION
+    "loss-by-step", _take, _draw, _table, of_runs=True, row=RowFields, beside_counts=True, caption=CAPTION
 )

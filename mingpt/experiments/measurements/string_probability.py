@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import TypedDict
 
-from mingpt.core.safe_parsing import NUMBER
+from mingpt.core.safe_parsing import Number, Whole
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.defaults import BOTH_WAYS, RECURRENT, TASK, of_group
 from mingpt.experiments.measurements.summaries import groups
-from mingpt.experiments.measurements.timing import SPREAD, banded_lines, spread
+from mingpt.experiments.measurements.timing import SpreadFields, banded_lines, spread
 from mingpt.experiments.measurements.window_cost import time_slopes
 from mingpt.model import build
 from mingpt.models.base import LanguageModel, ModelConfig, evaluating
@@ -171,15 +172,30 @@ def _cost_table(rows: list[Row]) -> list[Row]:
     ]
 
 
-OF_SUMS = {"way": str, "weights": str, "length": int, "sum": NUMBER, "off_by": NUMBER, "vocabulary": int, "width": int}
-OF_COSTS = {"way": str, "length": int, "ms": SPREAD, "width": int}
+class SumsFields(TypedDict):
+    way: str
+    weights: str
+    length: Whole
+    sum: Number
+    off_by: Number
+    vocabulary: Whole
+    width: Whole
+
+
+class CostsFields(TypedDict):
+    way: str
+    length: Whole
+    ms: SpreadFields
+    width: Whole
+
+
 string_sums = Measurement(
     "string-sums",
     _sums,
     _draw_sums,
     _sum_table,
     smaller=f"where trained, {STEPS.quick} steps on random strings",
-    row=OF_SUMS,
+    row=SumsFields,
     caption="Products of a layer's predictions, summed over all strings of a length: 1 if they are probabilities. "
     "Left: random weights; right: trained. A dot for each seed; dotted: the sum if all but the last symbol are copied.",
     variant=_layer_of,
@@ -190,7 +206,7 @@ prefix_cost = Measurement(
     _draw_costs,
     _cost_table,
     smaller=f"texts of up to {LENGTHS.quick[-1]} tokens",
-    row=OF_COSTS,
+    row=CostsFields,
     caption="Time to predict every token of a text by its length T. Line: median; shaded: quartiles. The exponents are "
     "fitted to the longer half of the lengths.",
     variant=_layer_of,

@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import TypedDict
 
-from mingpt.core.safe_parsing import NUMBER
+from mingpt.core.safe_parsing import Number
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measurements.summaries import groups
 from mingpt.models.attention.layers import GroupedQueryAttention
@@ -101,16 +102,28 @@ def _equivariance_table(rows: list[Row]) -> list[Row]:
 OF = ("scores", "weights")
 LEAST = 1e-17  # is drawn for 0
 ROUNDING = 1e-9  # float64, of scores up to some hundreds
-OF_HEADS = {"case": str, "scores": NUMBER, "weights": NUMBER}
-OF_MASKS = {"mask": str, "position": str, "largest_difference": NUMBER}
+
+
+class HeadsFields(TypedDict):
+    case: str
+    scores: Number
+    weights: Number
+
+
+class MasksFields(TypedDict):
+    mask: str
+    position: str
+    largest_difference: Number
+
+
 asymmetry = Measurement(
     "asymmetry",
     _asymmetry,
     _draw,
     _table,
-    row=OF_HEADS,
+    row=HeadsFields,
     caption="The largest difference between a matrix and its transpose, of attention scores S (left) and of their "
     "softmax A (right), by what the weights and inputs are. A dot for each head; below 1e-9 is rounding.",
     variant=lambda row: str(row["case"]),
 )
-equivariance = Measurement("equivariance", _equivariance, table=_equivariance_table, row=OF_MASKS)
+equivariance = Measurement("equivariance", _equivariance, table=_equivariance_table, row=MasksFields)

@@ -3,12 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mingpt.core.safe_parsing import NUMBER, Fields
+from typing_extensions import TypedDict
+
+from mingpt.core.safe_parsing import Number
 from mingpt.experiments.base import Row
 from mingpt.report.palette import Palette
 from mingpt.training.profiling import Spread
 
-SPREAD: Fields = {"median": NUMBER, "q1": NUMBER, "q3": NUMBER}  # of a row, as `spread` gives it
+
+class SpreadFields(TypedDict):
+    median: Number
+    q1: Number
+    q3: Number  # of a row, as `spread` gives it
 
 
 def spread(seconds: Spread, unit: float) -> dict[str, float]:

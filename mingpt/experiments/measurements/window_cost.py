@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from typing_extensions import TypedDict
+
 from mingpt.benchmarks import attention
 from mingpt.benchmarks.options.attention import Options
-from mingpt.core.safe_parsing import NUMBER
+from mingpt.core.safe_parsing import Number, Whole
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measurements.summaries import groups
-from mingpt.experiments.measurements.timing import SPREAD, banded_lines, spread
+from mingpt.experiments.measurements.timing import SpreadFields, banded_lines, spread
 from mingpt.models.attention.layers import GroupedQueryAttention
 from mingpt.models.base import ModelConfig
 from mingpt.report.figure_layout import log_ticks
@@ -122,15 +124,29 @@ def _byte_table(rows: list[Row]) -> list[Row]:
 
 
 SMALLER = f"up to {LONGEST.quick:,} positions, {REPEATS.quick} repeats"
-OF_TIMES = {"way": str, "length": int, "window": int, "ms": SPREAD, "peak_bytes": NUMBER | None}
-OF_BYTES = {"window": int | None, "length": int, "cache_bytes": int}
+
+
+class TimesFields(TypedDict):
+    way: str
+    length: Whole
+    window: Whole
+    ms: SpreadFields
+    peak_bytes: Number | None
+
+
+class BytesFields(TypedDict):
+    window: Whole | None
+    length: Whole
+    cache_bytes: Whole
+
+
 window_times = Measurement(
     "window-times",
     _times,
     _draw_times,
     _time_table,
     smaller=SMALLER,
-    row=OF_TIMES,
+    row=TimesFields,
     caption="Time and memory of one attention layer without a window and with one, by how that is computed, as the "
     "text grows. Line: median; shaded: quartiles.",
     variant=_way,
@@ -140,7 +156,7 @@ window_bytes = Measurement(
     _bytes,
     _draw_bytes,
     _byte_table,
-    row=OF_BYTES,
+    row=BytesFields,
     caption="Memory of one layer's key/value cache by the tokens there is room for: with a window it stops growing "
     "there.",
     variant=_named,
