@@ -198,7 +198,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: as `read_settings`.
     """
-    known = (read_json(folder / "environment.json", OF_ENVIRONMENT).get("model") or {}).get("reads")
+    known = (read_json(folder / "environment.json", Environment).get("model") or {}).get("reads")
     return {
         key: value
         for key, value in read_settings(folder).items()
