@@ -88,13 +88,15 @@ class ShowOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishOptions:
-    """Keep the records of finished experiments in results/, and draw the pages and the README's table from there.
+    """Keep the records of finished experiments in results/, with figures and READMEs made from them.
 
     Attributes:
         full: their large forms
+        answer: to the question of the one experiment that is named, in a sentence or two; null: as published before
     """
 
     full: bool = False
+    answer: str | None = None
 
 
 def _require_one_form(quick: bool, full: bool) -> None:

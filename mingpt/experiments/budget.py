@@ -12,6 +12,7 @@ from mingpt.data.prepared_folder import is_prepared
 from mingpt.distributed.threads import usable_threads
 from mingpt.experiments import trials as plan
 from mingpt.experiments.base import Cell, Experiment
+from mingpt.experiments.trial_records import published
 from mingpt.model import build
 from mingpt.models.base import LanguageModel
 from mingpt.report.formatting import counted
@@ -60,7 +61,7 @@ def lines(experiment: Experiment, form: str, kept: Path) -> Iterator[str]:
 def costs_of(experiment: Experiment, form: str, kept: Path) -> Iterator[Cost]:
     """The cost of each variant, in order."""
     seeds = range(1, experiment.seeds_of(form) + 1)
-    finished = {path.stem for path in kept.glob("*.json")}
+    finished = {path.stem for path in kept.glob("*.json")} | {trial.get("id") for trial in published(kept)}
     by_arm: dict[str, list[Cell]] = {}
     for cell in _cells(experiment, form, seeds):
         by_arm.setdefault(cell.arm, []).append(cell)

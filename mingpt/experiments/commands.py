@@ -1,13 +1,13 @@
 """`chargpt experiment`: words in, an exit code out; what a person should read is logged."""
 
 import itertools
-import json
 import logging
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from mingpt.core.atomic_io import write_atomic
+from mingpt.core.errors import require
 from mingpt.core.run_files.records import HOME
 from mingpt.core.signals import EXIT_CODES
 from mingpt.data.text_files import STDIN, given_as
@@ -30,10 +30,11 @@ from mingpt.experiments.runner import Conclude, Wish, carry_out
 from mingpt.experiments.summarize import Show
 from mingpt.report import index, page, pictures
 from mingpt.report.drawing import Drawing
-from mingpt.report.experiment_files import PAGE, RECORD, read_record
+from mingpt.report.experiment_files import PAGE, read_packed, read_record
 from mingpt.report.formatting import counted
 from mingpt.report.index import RESULTS
 from mingpt.report.publish import publish, shorter, unfinished
+from mingpt.report.record_file import write
 
 logger = logging.getLogger(__name__)
 TRIALS = RESULTS / "trials"  # records of finished trials, committed with the project
@@ -133,12 +134,13 @@ def _publish(words: Sequence[str], program: str) -> int:
     A quick form is never published: it is no answer.
     """
     names, options = publish_options(program, words)
+    require(options.answer is None or len(names) == 1, "answer", options.answer, "must be of one experiment, named")
     wanted, published = (FULL,) if options.full else (STANDARD,) if names else (STANDARD, FULL), 0
     for experiment, form in itertools.product([EXPERIMENTS[name] for name in names or EXPERIMENTS], wanted):
         folder, target = folder_of(experiment, form), RESULTS / folder_of(experiment, form).name
         why = unfinished(folder)
         if names or not why:
-            publish(folder, target)
+            publish(folder, target, options.answer)
             logger.info(f"{folder} -> {target}")
         elif folder.exists():
             logger.info(f"left out: {folder}: {why}")
@@ -166,13 +168,13 @@ def drawings(folder: Path) -> dict[str, Drawing]:
 def redraw(results: Path) -> None:
     """Write the figures and tables of all measurements in `results` again, from their rows."""
     for folder in index.published(results):
-        record = read_record(folder)
-        if record.get("name") in EXPERIMENTS:
-            measurements = EXPERIMENTS[record["name"]].measurements
+        packed = read_packed(folder)
+        if packed.experiment["name"] in EXPERIMENTS:
+            measurements = EXPERIMENTS[packed.experiment["name"]].measurements
             for measurement in measurements:
                 draw(measurement, folder, palette(measurements, folder))
-            record["tables"] = shorter(tables(measurements, folder)["tables"])
-            write_atomic(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+            made = shorter(tables(measurements, folder)["tables"])
+            write(folder, replace(packed, experiment={**packed.experiment, "tables": made}))
 
 
 def folder_of(experiment: Experiment, form: str) -> Path:

@@ -219,7 +219,7 @@ class Crew:
 
     def _from_record(self, cell: Cell) -> bool:
         """Whether the cell is finished by now: made from the record that is kept of the same trial."""
-        if self.kept is not None and cell.id and (record := trial_records.read(self.kept / f"{cell.id}.json")):
+        if self.kept is not None and cell.id and (record := trial_records.find(self.kept, cell.id)):
             if not done(cell):
                 shutil.rmtree(cell.home or "", ignore_errors=True)
                 trial_records.unpack(record, cell)

@@ -1,14 +1,15 @@
 """What is kept of a finished trial: one small file, from which any experiment that has this trial goes on without it.
 
-    results/trials/ID.json    settings, environment, thinned metrics, n-gram lines, samples, measurements of the model
+    results/trials/ID.json       settings, environment, thinned metrics, n-gram losses, samples, measurements
+    results/NAME/record.jsonl    the same, a line for each trial of a published experiment
 
 ID is of the settings, the seed and the texts (identity.py), so experiments share trials, and a checkout that has the
 file need not train it.  No weights: what a model had to be there for was measured at the trial's end.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -16,24 +17,15 @@ from typing_extensions import TypedDict
 
 from mingpt.core.atomic_io import write_atomic
 from mingpt.core.errors import CheckpointError
-from mingpt.core.run_files.reading import Record, read_groups, read_json, read_lines
+from mingpt.core.run_files.reading import Record, read_json
+from mingpt.core.run_files.records import Stage
 from mingpt.core.safe_parsing import Count, Many, Named
 from mingpt.experiments.base import Cell, Row
-from mingpt.report.publish import portable, publish_run, shorter
+from mingpt.report.experiment_files import read_packed
+from mingpt.report.publish import TRIAL, portable, shorter, stage_of
+from mingpt.report.record_file import PACKED
 
-NAME = "trial.json"  # in the trial's own folder
-LINES = 60  # of a stage's training loss, evenly spaced; every evaluation is kept
-Object = dict[str, Any]
-
-
-class Stage(TypedDict):
-    """What is kept of a stage's run folder."""
-
-    settings: Object
-    environment: Object
-    baselines: Object
-    metrics: Many[Object]
-    samples: Many[Object]
+NAME = TRIAL  # in the trial's own folder
 
 
 class TrialRecord(TypedDict):
@@ -42,7 +34,7 @@ class TrialRecord(TypedDict):
     id: str
     seed: Count
     stages: Many[Stage]
-    measurements: Named[Many[Object]]
+    measurements: Named[Many[dict[str, Any]]]
 
 
 def record_of(cell: Cell, rows: dict[str, list[Row]]) -> Record:
@@ -55,31 +47,8 @@ def record_of(cell: Cell, rows: dict[str, list[Row]]) -> Record:
         name: [{key: value for key, value in row.items() if key not in ("arm", "seed")} for row in found]
         for name, found in rows.items()
     }
-    stages = [_stage(folder) for folder in cell.folders]
+    stages = [stage_of(folder) for folder in cell.folders]
     return {"id": cell.id, "seed": cell.seed, "stages": stages, "measurements": shorter(portable(plain))}
-
-
-def _stage(folder: Path) -> Record:
-    with TemporaryDirectory(prefix=".kept-", dir=folder) as draft:
-        kept = Path(draft) / "run"
-        publish_run(folder, kept)
-        return {
-            "settings": read_groups(kept),
-            "environment": read_json(kept / "environment.json"),
-            "baselines": read_json(kept / "baselines.json"),
-            "metrics": _fewer(read_lines(kept / "metrics.jsonl")),
-            "samples": read_lines(kept / "samples.jsonl"),
-        }
-
-
-def _fewer(lines: list[Record]) -> list[Record]:
-    """All lines with an evaluation, the last, and of the others evenly spaced ones."""
-    apart = -(-len(lines) // LINES) or 1
-    return [
-        line
-        for place, line in enumerate(lines)
-        if place % apart == 0 or line is lines[-1] or any(key.startswith("val_loss") for key in line)
-    ]
 
 
 def write(path: Path, record: Record) -> None:
@@ -95,6 +64,23 @@ def read(path: Path) -> Record:
         CheckpointError: it is damaged or no record of a trial.
     """
     return read_json(path, TrialRecord)
+
+
+def find(kept: Path, id_: str) -> Record:
+    """The record of the trial `id_`: from `kept`, or from an experiment published next to it; {} where there is none.
+
+    Raises:
+        CheckpointError: it is damaged or no record of a trial.
+    """
+    if found := read(kept / f"{id_}.json"):
+        return found
+    return next((trial for trial in published(kept) if trial.get("id") == id_), {})
+
+
+def published(kept: Path) -> Iterator[Record]:
+    """The trials of the experiments that are published next to `kept`."""
+    for path in sorted(kept.parent.glob(f"*/{PACKED}")):
+        yield from read_packed(path.parent).trials
 
 
 def unpack(record: Record, cell: Cell) -> None:

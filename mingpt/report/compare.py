@@ -34,6 +34,7 @@ from mingpt.report.variants import (
     usable,
 )
 
+Runs = Iterable[str | Path | RunRecord]
 FEWEST_POINTS = 3  # of a validation curve that steps are read from
 
 
@@ -112,7 +113,7 @@ class Comparison:
 
 
 def comparison(
-    runs: Iterable[str | Path] | Mapping[str, Iterable[str | Path]],
+    runs: Runs | Mapping[str, Runs],
     *,
     every_pair: bool = False,
     keep_going: bool = False,
@@ -120,7 +121,8 @@ def comparison(
     """Compare the runs in these folders.
 
     Args:
-        runs: run folders; or the folders of each variant by its name, where the caller knows the variants.
+        runs: run folders, or what is read of them; or these of each variant by its name, where the caller knows the
+            variants.
         every_pair: test all pairs of variants; else each against the baseline.
         keep_going: leave unfinished runs out and list them; else they are rejected.
 
@@ -165,7 +167,7 @@ def _pairs(variants: Sequence[Variant], baseline: Variant, every_pair: bool) -> 
 
 
 def _into_groups(
-    runs: Iterable[str | Path] | Mapping[str, Iterable[str | Path]], keep_going: bool
+    runs: Runs | Mapping[str, Runs], keep_going: bool
 ) -> tuple[list[RunRecord], list[tuple[str, str]], list[Group]]:
     """The runs that can be compared; the others, each with a reason; and the groups of the former."""
     named = {name: read_runs(folders) for name, folders in runs.items()} if isinstance(runs, Mapping) else None

@@ -1,4 +1,4 @@
-"""An experiment's folder: where its cells lie, and what its files say.
+"""An experiment's folder: where its trials are, and what its files hold.  Published, it is one file, record.jsonl.
 
 record.json          what was asked, every arm's settings, and what was decided on the way
 cells/ARM/seed-1/    a run each; stage-1/, stage-2/ inside where there are stages
@@ -13,9 +13,12 @@ from typing import Any, NotRequired
 from typing_extensions import TypedDict
 
 from mingpt.core.atomic_io import sha256
-from mingpt.core.run_files.reading import Record, read_json, read_lines, read_losses, readable
-from mingpt.core.run_files.records import OWN_FILES
+from mingpt.core.run_files.reading import Record, read_json, read_lines, readable
+from mingpt.core.run_files.records import OWN_FILES, RunRecord, is_run, read_run
 from mingpt.core.safe_parsing import JSON_BYTES, Count, Finite, Many, Named, require_own
+from mingpt.report import record_file
+from mingpt.report.record_file import MeasuredRow as MeasuredRow
+from mingpt.report.record_file import Packed, is_packed
 
 RECORD, PAGE, MEASURED = "record.json", "report.html", "measurements.jsonl"
 
@@ -61,19 +64,27 @@ class ExperimentRecord(TypedDict):
     versions: NotRequired[Many[Named[str]]]
 
 
-class MeasuredRow(TypedDict):
-    """A line of measurements.jsonl."""
-
-    measurement: str
-
-
 def read_record(folder: Path) -> Record:
-    """What record.json says; {} where there is none.
+    """The record of the experiment in `folder`; {} where there is none.
 
     Raises:
         CheckpointError: it is damaged, too large, or not an experiment's record.
     """
-    return read_json(folder / RECORD, ExperimentRecord)
+    return read_packed(folder).experiment if is_packed(folder) else read_json(folder / RECORD, ExperimentRecord)
+
+
+def read_packed(folder: Path) -> Packed:
+    """A published experiment.
+
+    Raises:
+        CheckpointError: as `record_file.read`.
+    """
+    return record_file.read(folder, ExperimentRecord)
+
+
+def is_experiment(folder: Path) -> bool:
+    """Whether there is an experiment in it, published or not."""
+    return is_packed(folder) or (folder / RECORD).is_file()
 
 
 def read_rows(folder: Path) -> list[Record]:
@@ -82,13 +93,33 @@ def read_rows(folder: Path) -> list[Record]:
     Raises:
         CheckpointError: as `read_record`.
     """
+    if is_packed(folder):
+        return read_packed(folder).rows
     return read_lines(folder / MEASURED, MeasuredRow, limit=JSON_BYTES)
 
 
 def baselines_of(folder: Path) -> dict[str, float]:
     """N-gram losses of an experiment's text, as its last stage cut it; {} without a run."""
-    found = sorted(cell for cells in cells_of(folder, read_record(folder)).values() for cell in cells)
-    return read_losses(last_stage(found[0]) / "baselines.json") if found else {}
+    return next((run.baselines for runs in runs_of(folder).values() for run in runs), {})
+
+
+def runs_of(folder: Path) -> dict[str, list[RunRecord]]:
+    """The last stage of every trial by its variant, in the record's order; without trials that have not begun, or have
+    diverged.
+
+    Raises:
+        CheckpointError: a damaged file.
+    """
+    record = read_record(folder)
+    found: dict[str, list[RunRecord]] = {variant: [] for variant in record.get("arms", {})}
+    if is_packed(folder):
+        for trial in read_packed(folder).trials:
+            found.setdefault(trial["variant"], []).append(record_file.last_run(trial, folder))
+    else:
+        for variant, cells in cells_of(folder, record).items():
+            runs = [last_stage(cell) for cell in cells if inside(cell, folder) not in record.get("hopeless", {})]
+            found.setdefault(variant, []).extend(read_run(run) for run in runs if is_run(run))
+    return {variant: runs for variant, runs in found.items() if runs}
 
 
 def cells_of(folder: Path, record: Mapping[str, Any]) -> dict[str, list[Path]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mingpt.core.atomic_io import write_atomic
 from mingpt.report import page, pictures
-from mingpt.report.experiment_files import PAGE, RECORD, read_record
+from mingpt.report.experiment_files import PAGE, is_experiment, read_record
 from mingpt.report.formatting import losses
 from mingpt.report.page import Part
 from mingpt.report.palette import Palette
@@ -48,7 +48,7 @@ class Entry:
 
 def published(results: Path) -> list[Path]:
     """Folders of experiments in `results`, by name: the full form before the quick one."""
-    return sorted((path.parent for path in results.glob(f"*/{RECORD}")), key=lambda folder: folder.name)
+    return sorted((folder for folder in results.glob("*/") if is_experiment(folder)), key=lambda folder: folder.name)
 
 
 def write(results: Path = RESULTS) -> list[Path]:

@@ -21,11 +21,11 @@ from mingpt.report import columns
 from mingpt.report.compare import Comparison, comparison
 from mingpt.report.experiment_files import (
     RECORD,
-    cells_of,
     inside,
-    last_stage,
+    is_experiment,
     read_record,
     read_rows,
+    runs_of,
     smallness,
 )
 from mingpt.report.formatting import NONE, counted, integer, losses, number, setting
@@ -142,7 +142,7 @@ def page_of(folders: Sequence[Path], defaults: Mapping[str, Any] | None = None) 
     runs = [folder for folder in folders if is_run(folder)]
     experiments = [folder for folder in folders if not is_run(folder)]
     for folder in experiments:
-        if not (folder / RECORD).is_file():
+        if not is_experiment(folder):
             raise CheckpointError(f"{folder}: neither a run (no config.yaml) nor an experiment (no {RECORD})")
     parts = [*([of_runs(runs, defaults)] if runs else []), *(of_experiment(folder) for folder in experiments)]
     return Page(title=parts[0].title if len(parts) == 1 else f"{len(parts)} reports", parts=parts)
@@ -255,16 +255,3 @@ def render(template: str, **values: Any) -> str:
     environment.filters.update(html=to_html, losses=losses, integer=integer)
     content, look = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in (template, "look.css"))
     return environment.from_string(content).render(look=look, **values)
-
-
-def runs_of(folder: Path) -> dict[str, list[Path]]:
-    """The last stage of every cell of an experiment by its arm, in the record's order; without cells that have not
-    begun, or never will end."""
-    record = read_record(folder)
-    hopeless = record.get("hopeless", {})
-    found = {
-        arm: [last_stage(cell) for cell in cells if inside(cell, folder) not in hopeless]
-        for arm, cells in cells_of(folder, record).items()
-    }
-    begun = {arm: [run for run in runs if is_run(run)] for arm, runs in found.items()}
-    return {arm: runs for arm, runs in begun.items() if runs}

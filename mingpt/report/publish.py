@@ -1,42 +1,33 @@
-"""What of a finished experiment is kept for everyone: its record, small, and without a word of the machine's folders.
+"""Publishing: of a finished experiment, one file of numbers that is small and names no folder of a machine.
 
-    out/experiments/NAME  ->  results/NAME
-    record.json  measurements.jsonl    as they are
-    cells/ARM/seed-S/[stage-N/]
-        config.yaml  environment.json  baselines.json
-        metrics.jsonl    some hundred lines: where held-out text was judged, and the smoothed training loss between
-        samples.jsonl    what was written last
+    out/experiments/NAME  ->  results/NAME/record.jsonl        see `record_file`
 
-Never weights, logs, claims or texts.  All that a page draws is there, so the page of the copy is the page of the
-original.
+Never weights, logs, locks or texts.  All that a page shows is there: the page of the copy is that of the original.
 """
 
-import json
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
-
-from mingpt.core.atomic_io import write_atomic
 from mingpt.core.errors import UsageError
-from mingpt.core.run_files.reading import Record, read_groups
+from mingpt.core.run_files.reading import Record, read_groups, read_json
 from mingpt.core.run_files.records import STARTS_FROM, is_run, read_run
 from mingpt.report.experiment_files import (
-    MEASURED,
     PAGE,
     RECORD,
     cells_of,
     inside,
     last_stage,
+    read_packed,
     read_record,
     read_rows,
 )
+from mingpt.report.record_file import Packed, is_packed, write
 
 DIGITS = 6  # of a number
+TRIAL = "trial.json"  # in a trial's folder: its record, where one is kept
+LINES = 60  # of a run's training loss
 PART, START = r"[^\s'\"=,:;/\\]+", r"(?:~|[A-Za-z]:(?=\\))?"
 SPACED = r"[^'\"=,:;/\\]+"  # where it is plain that a path ends: at a quote, or with the text
 ABSOLUTE = re.compile(rf"(?<![\w.:/~-]){START}(?:[/\\]{PART})+[/\\]({PART})")
@@ -68,60 +59,80 @@ def unfinished(folder: Path) -> str | None:
     return None if (folder / PAGE).is_file() else "it is unfinished: nothing was concluded"
 
 
-def publish(folder: Path, target: Path) -> None:
-    """Copy the record of the experiment in `folder` to `target`, in the place of what was there.
+def publish(folder: Path, target: Path, answer: str | None = None) -> None:
+    """Write the record of the experiment in `folder` to `target`, in the place of what was there.
 
-    What was there goes when all of the new record is written.  Figures are not copied, since they are drawn again from
-    what is.
+    Figures are not copied, since they are drawn again from the record.
+
+    Args:
+        answer: to the experiment's question, in a sentence or two; None: that of the record that was there.
 
     Raises:
         UsageError: it is not finished.
-        CheckpointError: a damaged file.
+        CheckpointError: a damaged file; what was there stays.
     """
     why = unfinished(folder)
     if why:
         raise UsageError(f"{folder}: {why}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as draft:
-        whole = Path(draft) / "new"
-        _copy(folder, whole)
-        if target.exists():
-            target.rename(Path(draft) / "old")
-        whole.rename(target)
+    made = packed(folder)
+    said = answer or (read_packed(target).experiment.get("answer") if is_packed(target) else None)
+    if said:
+        made.experiment["answer"] = said
+    target.mkdir(parents=True, exist_ok=True)
+    for figure in (target / "figures").glob("*.svg"):
+        figure.unlink()
+    write(target, made)
 
 
-def _copy(folder: Path, target: Path) -> None:
-    target.mkdir()
+def packed(folder: Path) -> Packed:
+    """What is published of the experiment in `folder`."""
     record = read_record(folder)
-    _write_json(target / RECORD, portable(record))
-    rows = read_rows(folder)
-    if rows:
-        _write_lines(target / MEASURED, [shorter(portable(row)) for row in rows])
-    for cell in [cell for each in cells_of(folder, record).values() for cell in each]:
-        for run in sorted(cell.glob("stage-*")) or [cell]:
-            if is_run(run):
-                publish_run(run, target / run.relative_to(folder))
+    ids = record.pop("trials", {})
+    trials = [
+        trial_of(cell, variant, folder, ids.get(inside(cell, folder)))
+        for variant, cells in cells_of(folder, record).items()
+        for cell in cells
+        if inside(cell, folder) not in record.get("hopeless", {})
+    ]
+    rows = [shorter(portable(row)) for row in read_rows(folder)]
+    return Packed(experiment=shorter(portable(record)), trials=trials, rows=rows)
 
 
-def publish_run(run: Path, target: Path) -> None:
-    """Copy what is kept of one run folder to `target`, which must not be there yet."""
-    target.mkdir(parents=True)
-    record = read_run(run)
-    groups = read_groups(run)
+def trial_of(cell: Path, variant: str, folder: Path, id_: str | None) -> Record:
+    """The published record of the trial in the folder `cell`."""
+    kept: Record = read_json(cell / TRIAL)
+    stages = kept.get("stages") or [stage_of(run) for run in sorted(cell.glob("stage-*")) or [cell] if is_run(run)]
+    name = {"trial": inside(cell, folder), "variant": variant, "seed": read_run(last_stage(cell)).seed}
+    return {**name, **({"id": id_} if id_ else {}), "stages": stages, "measurements": kept.get("measurements", {})}
+
+
+def stage_of(run: Path) -> Record:
+    """What is published of one run folder."""
+    record, groups = read_run(run), read_groups(run)
     groups.pop("wandb", None)  # names of a person's own account
     group, _, name = STARTS_FROM.partition(".")
     start = groups.get(group, {}).get(name)
     if start:
         groups[group][name] = os.path.relpath(Path(start).resolve(), run.resolve()).replace(os.sep, "/")
-    groups = {group: {key: portable(value) for key, value in values.items()} for group, values in groups.items()}
-    settings = yaml.safe_dump(groups, sort_keys=False, allow_unicode=True)
-    write_atomic(target / "config.yaml", settings.encode())
-    _write_json(target / "environment.json", portable(record.environment))
-    _write_json(target / "baselines.json", record.baselines)
-    _write_lines(target / "metrics.jsonl", shorter(record.metrics))
-    last = max((line.get("step", 0) for line in record.samples), default=0)
-    kept = [line for line in record.samples if line.get("step") == last]
-    _write_lines(target / "samples.jsonl", [{k: line[k] for k in ("step", "prompt", "text")} for line in kept])
+    last = max((line["step"] for line in record.samples), default=0)
+    own = [{key: line[key] for key in ("step", "prompt", "text")} for line in record.samples if line["step"] == last]
+    return {
+        "settings": {name: {key: portable(value) for key, value in each.items()} for name, each in groups.items()},
+        "environment": portable(record.environment),
+        "baselines": record.baselines,
+        "metrics": _fewer(shorter(record.metrics)),
+        "samples": own,
+    }
+
+
+def _fewer(lines: list[Record]) -> list[Record]:
+    """All lines with an evaluation, the last, and of the others evenly spaced ones."""
+    apart = -(-len(lines) // LINES) or 1
+    return [
+        line
+        for place, line in enumerate(lines)
+        if place % apart == 0 or line is lines[-1] or any(key.startswith(("val_loss", "pseudo_nats")) for key in line)
+    ]
 
 
 def shorter(value: Any) -> Any:
@@ -152,11 +163,3 @@ def portable(value: Any) -> Any:
 def _last(found: re.Match[str]) -> str:
     """A path's last part, with the setting before it, where all of a quoted text is one."""
     return f"{found[1]}{found[2]}" if found[0] == found.string else found[0]
-
-
-def _write_json(path: Path, content: Any) -> None:
-    write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def _write_lines(path: Path, records: Sequence[Record]) -> None:
-    write_atomic(path, "".join(json.dumps(record) + "\n" for record in records).encode())

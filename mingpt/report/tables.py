@@ -8,11 +8,11 @@ from typing import Any
 
 from mingpt.core.errors import UsageError
 from mingpt.core.paths import path_of
-from mingpt.core.run_files.records import check_run, is_run
+from mingpt.core.run_files.records import RunRecord, check_run, is_run
 from mingpt.report import columns, formatting, page
 from mingpt.report.columns import Record
 from mingpt.report.compare import Comparison, comparison
-from mingpt.report.experiment_files import RECORD
+from mingpt.report.experiment_files import is_experiment, runs_of
 from mingpt.report.table import to_html, to_text
 
 
@@ -85,7 +85,7 @@ def compared(folders: Sequence[Path], every_pair: bool | None = None) -> Compari
     Raises:
         UsageError: as `compare`.
     """
-    experiments = [folder for folder in folders if (folder / RECORD).is_file() and not is_run(folder)]
+    experiments = [folder for folder in folders if is_experiment(folder) and not is_run(folder)]
     if experiments and len(folders) == 1:
         result = page.compared(folders[0], every_pair is not False)
         if result is None:
@@ -103,8 +103,8 @@ def compared(folders: Sequence[Path], every_pair: bool | None = None) -> Compari
     return comparison(runs, every_pair=bool(every_pair))
 
 
-def _runs(folder: Path) -> list[Path]:
-    return [run for runs in page.runs_of(folder).values() for run in runs]
+def _runs(folder: Path) -> list[RunRecord]:
+    return [run for runs in runs_of(folder).values() for run in runs]
 
 
 def _several(runs: Any) -> list[Any]:

@@ -28,12 +28,13 @@ class Group:
     settings: dict[str, Any]
 
 
-def read_runs(folders: Iterable[str | Path]) -> list[RunRecord]:
-    """Read each folder once, however often and by whatever path it is named.
+def read_runs(given: Iterable[str | Path | RunRecord]) -> list[RunRecord]:
+    """Read each folder once, however often and by whatever path it is named; what is read already stays as it is.
 
     A run that is older than a setting had that setting's default, which newer runs of its family have recorded.
     """
-    runs = [read_run(folder) for folder in {Path(each).resolve(): Path(each) for each in folders}.values()]
+    by_place = {(each.folder if isinstance(each, RunRecord) else Path(each)).resolve(): each for each in given}
+    runs = [each if isinstance(each, RunRecord) else read_run(Path(each)) for each in by_place.values()]
     defaults: dict[Any, dict[str, Any]] = {}
     for run in runs:
         defaults.setdefault(run.settings.get(FAMILY), {}).update(run.environment.get("defaults", {}))
@@ -88,12 +89,18 @@ def refuse_twins(groups: Sequence[Group]) -> None:
 
 def arm_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What makes an arm: settings without seed, folders, cadences; of the weights it starts from, how they came."""
-    kept = {k: v for k, v in settings.items() if k not in NOT_OF_AN_ARM and not k.startswith("wandb.")}
+    kept = {key: value for key, value in settings.items() if _counts(key.split(FIRST_STAGE)[-1])}
     start = kept.get(STARTS_FROM)
-    if start and is_run(Path(start)):
+    if any(key.startswith(FIRST_STAGE) for key in kept):  # of a published run
+        kept.pop(STARTS_FROM, None)
+    elif start and is_run(Path(start)):
         del kept[STARTS_FROM]
         kept |= {f"{FIRST_STAGE}{k}": v for k, v in arm_settings(settings_of(Path(start))).items()}
     return kept
+
+
+def _counts(key: str) -> bool:
+    return key not in NOT_OF_AN_ARM and not key.startswith("wandb.")
 
 
 def by_settings(runs: Sequence[RunRecord]) -> list[Group]:

@@ -167,7 +167,7 @@ def test_page_is_not_listed_or_has_no_picture_or_no_command() -> None:
 
 def test_every_published_experiment_is_linked() -> None:
     pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
-    for record in (ROOT / "results").glob("*/record.json"):
+    for record in (ROOT / "results").glob("*/record.jsonl"):
         assert f"](../../results/{record.parent.name}/README.md)" in pages, record
 
 

@@ -13,7 +13,7 @@ from mingpt.experiments import arguments, summarize, trials
 from mingpt.experiments.base import DEFAULTS, Experiment, Measurement
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.runner import Wish, carry_out
-from mingpt.report.experiment_files import smallness
+from mingpt.report.experiment_files import read_record, smallness
 from mingpt.report.palette import Palette
 
 
@@ -50,7 +50,7 @@ def test_finished_experiment_is_not_kept_or_drawn(known: Experiment, text_file: 
     drawn = first[Path("results/tiny/figures/far.svg")].decode()
     for said in ("Farther is worse.", "validation loss, nats per token"):
         assert said.lower() in drawn.lower(), said
-    assert json.loads(first[Path("results/tiny/record.json")])["tables"] == {"far": [{"fall": 1.0}]}
+    assert read_record(Path("results/tiny"))["tables"] == {"far": [{"fall": 1.0}]}
     assert "# Which?" in first[Path("results/tiny/README.md")].decode()
     assert not any(path.suffix == ".html" for path in first)
     assert not any(path.suffix == ".safetensors" for path in first)

@@ -17,7 +17,8 @@ from mingpt.experiments.identity import NEUTRAL, trial_id
 from mingpt.experiments.measurements.stages import stage_curves
 from mingpt.experiments.runner import Wish, carry_out
 from mingpt.experiments.trials import config_of
-from mingpt.report.publish import publish
+from mingpt.report.experiment_files import read_packed
+from mingpt.report.publish import LINES, publish
 
 Make = Callable[..., Experiment]
 
@@ -88,10 +89,27 @@ def test_experiment_of_records_alone_is_concluded_and_published(
         assert theirs.losses == pytest.approx(ours.losses, abs=1e-4)
         assert theirs.parameters == ours.parameters
     assert second.seconds == pytest.approx(first.seconds, rel=1e-3)
-    rows_of_first, rows_of_second = (
-        read_lines(tmp_path / "results" / name / "measurements.jsonl") for name in ("first", "second")
-    )
+    rows_of_first, rows_of_second = (read_packed(tmp_path / "results" / name).rows for name in ("first", "second"))
     assert rows_of_second == [pytest.approx(row, abs=1e-4) for row in rows_of_first]
+
+
+def test_trials_of_a_published_experiment_are_not_trained_again(
+    text_file: Path, experiment: Make, here: Any, tmp_path: Path
+) -> None:
+    """In a checkout that has results/NAME/record.jsonl and nothing else."""
+    one, kept = experiment(seeds=2), tmp_path / "results" / "trials"
+
+    def done(folder: Path) -> None:
+        wish = Wish(folder=folder, command="test", data=str(text_file), kept=kept)
+        conclude = partial(summarize.conclude, show=lambda result, tables: None)
+        carry_out(one, wish, conclude=conclude, launch=here)
+
+    done(tmp_path / "first")
+    publish(tmp_path / "first", tmp_path / "results" / "one")
+    shutil.rmtree(kept)
+    trained = len(here.trained)
+    done(tmp_path / "second")
+    assert len(here.trained) == trained > 0
 
 
 def test_record_is_small_and_holds_no_weights(go: Any, experiment: Make, tmp_path: Path) -> None:
@@ -99,7 +117,7 @@ def test_record_is_small_and_holds_no_weights(go: Any, experiment: Make, tmp_pat
     go(experiment(arms={"RoPE": [{"trainer.max_iters": 300, "trainer.save_every": 0}]}, seeds=1), kept=kept)
     (path,) = kept.glob("*.json")
     record = trial_records.read(path)
-    assert len(record["stages"][0]["metrics"]) <= trial_records.LINES + 2
+    assert len(record["stages"][0]["metrics"]) <= LINES + 2
     assert {"cpu_seconds", "val_loss"} <= record["stages"][0]["metrics"][-1].keys()
     assert path.stat().st_size < 30_000
     assert str(tmp_path) not in path.read_text()

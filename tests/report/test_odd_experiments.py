@@ -1,6 +1,8 @@
 """An experiment's folder that somebody else made: no number in it costs memory, and nothing is shown through a link."""
 
+import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -89,3 +91,64 @@ def test_runs_behind_a_link_are_shown_or_published(experiment_folder: Path, tmp_
 def test_way_to_an_experiment_is_refused_for_a_link(experiment_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "here").symlink_to(experiment_folder)
     assert unfinished(tmp_path / "here") is None
+
+
+def published(experiment_folder: Path, tmp_path: Path) -> Path:
+    publish(experiment_folder, tmp_path / "kept")
+    return tmp_path / "kept"
+
+
+PACKED: dict[str, tuple[Callable[[list[Any]], Any], str]] = {
+    "no experiment": (lambda lines: lines.pop(0), "line 1: the experiment must be on the first line, once"),
+    "two experiments": (lambda lines: lines.append(lines[0]), "line 9: the experiment must be on the first line, once"),
+    "no kind": (lambda lines: lines.append({"x": 1}), "line 9: must have one of experiment, trial, measurement"),
+    "seed of text": (lambda lines: lines[1].update(seed="1"), "line 2: seed must be a valid integer, is '1'"),
+    "no stage": (lambda lines: lines[1].update(stages=[]), "line 2: stages: List should have at least 1 item"),
+    "no metrics": (
+        lambda lines: lines[1]["stages"][0].update(metrics=[]),
+        "line 2: stages.0.metrics: List should have at least 1 item",
+    ),
+    "step of text": (
+        lambda lines: lines[1]["stages"][1]["metrics"][0].update(step="1"),
+        "line 2: stages.1.metrics.0.step",
+    ),
+    "settings of text": (lambda lines: lines[1]["stages"][1].update(settings="x"), "line 2: stages.1.settings must be"),
+    "tables of numbers": (lambda lines: lines[0]["experiment"].update(tables=[1]), "line 1: experiment.tables must be"),
+    "row of a number": (lambda lines: lines.append({"measurement": 1}), "line 9: measurement must be a valid string"),
+}
+
+
+@pytest.mark.parametrize("odd", PACKED)
+def test_damaged_published_record_is_rejected_with_its_line(experiment_folder: Path, tmp_path: Path, odd: str) -> None:
+    kept = published(experiment_folder, tmp_path)
+    lines = [json.loads(line) for line in (kept / "record.jsonl").read_text().splitlines()]
+    damage, said = PACKED[odd]
+    damage(lines)
+    (kept / "record.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told = re.escape("record.jsonl: can't be read: ") + ".*" + re.escape(said)
+    with pytest.raises(CheckpointError, match=told) as error:
+        page.write([kept], tmp_path / "page.html")
+    assert "\n" not in str(error.value)
+
+
+def test_published_record_that_is_huge_or_a_link_is_rejected(experiment_folder: Path, tmp_path: Path) -> None:
+    kept = published(experiment_folder, tmp_path)
+    (kept / "record.jsonl").rename(tmp_path / "private.jsonl")
+    (kept / "record.jsonl").symlink_to(tmp_path / "private.jsonl")
+    with pytest.raises(CheckpointError, match="a link"):
+        page.of_experiment(kept)
+    (kept / "record.jsonl").unlink()
+    with open(kept / "record.jsonl", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(CheckpointError, match="1,099,511,627,776 bytes; at most 67,108,864 are read"):
+        page.of_experiment(kept)
+
+
+def test_text_of_a_published_record_is_escaped(experiment_folder: Path, tmp_path: Path) -> None:
+    kept = published(experiment_folder, tmp_path)
+    text = (kept / "record.jsonl").read_text().replace("a/b /c/d |*_", "<script>x</script>")
+    (kept / "record.jsonl").write_text(text.replace('"variant":"rope"', '"variant":"<b>"'))
+    content = page.write([kept], tmp_path / "page.html").read_text()
+    assert "<script>" not in content
+    assert "<b>" not in content
+    assert "&lt;script&gt;" in content

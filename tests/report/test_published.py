@@ -15,7 +15,7 @@ from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.experiments import commands
 from mingpt.report import index, page
-from mingpt.report.experiment_files import smallness, smallness_of
+from mingpt.report.experiment_files import read_packed, smallness, smallness_of
 from mingpt.report.publish import portable, publish, unfinished
 
 ROOT = Path(__file__).parents[2]
@@ -38,17 +38,17 @@ def all_text(folder: Path) -> str:
 
 
 def test_weights_or_texts_are_published_or_what_a_page_needs_is_not(results: Path) -> None:
-    names = {path.relative_to(results / "positions-quick").as_posix() for path in results.rglob("*") if path.is_file()}
-    run = ("baselines.json", "config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl")
-    runs = {
-        f"cells/{a}/seed-{s}/stage-{n}/{f}" for a in ("rope", "learned") for s in (1, 2, 3) for n in (1, 2) for f in run
-    }
-    assert names == {"record.json", "measurements.jsonl", *runs}
+    assert [path.name for path in (results / "positions-quick").iterdir()] == ["record.jsonl"]
+    packed = read_packed(results / "positions-quick")
+    assert [(trial["variant"], trial["seed"], len(trial["stages"])) for trial in packed.trials] == [
+        (variant, seed, 2) for variant in ("rope", "learned") for seed in (1, 2, 3)
+    ]
+    assert packed.rows == [{"measurement": "far", "times": 2, "loss": 2.12346}]
 
 
 def test_folder_of_this_machine_is_published(results: Path, tmp_path: Path) -> None:
     assert made(results)
-    assert "t.txt" in (results / "positions-quick" / "record.json").read_text()
+    assert "t.txt" in (results / "positions-quick" / "record.jsonl").read_text()
     for where in (str(tmp_path), str(Path.home()), str(Path.cwd())):
         assert where not in all_text(results).replace(":/", "")
     assert "a/b /c/d |*_" in all_text(results)  # what a model wrote is no path
@@ -87,7 +87,7 @@ def test_published_runs_say_something_else(experiment_folder: Path, results: Pat
         == theirs.result.differing
         == {"first stage: model.rope": [True, False]} | {"model.rope": [True, False]}
     )
-    assert ours.result.variants[0].runs == [f"cells/rope/seed-{seed}/stage-2" for seed in (1, 2, 3)]
+    assert ours.result.variants[0].runs == [f"cells/rope/seed-{seed}" for seed in (1, 2, 3)]
 
 
 def test_unfinished_experiment_is_published(experiment_folder: Path, tmp_path: Path) -> None:
@@ -145,6 +145,16 @@ def test_readme_has_question_answer_figure_tables_and_command(results: Path) -> 
     assert "rope 1.520, learned 1.620" in shown[1]
     listed = files[str(results / "README.md")].decode()
     assert r"- [RoPE \| learned?](positions-quick/README.md) Rotary wins." in listed
+
+
+def test_answer_stays_until_another_is_given(results: Path, experiment_folder: Path) -> None:
+    target = results / "positions-quick"
+    record = json.loads((experiment_folder / "record.json").read_text())
+    (experiment_folder / "record.json").write_text(json.dumps({k: v for k, v in record.items() if k != "answer"}))
+    publish(experiment_folder, target)
+    assert page.of_experiment(target).answer == "Rotary wins."
+    publish(experiment_folder, target, "Neither wins.")
+    assert page.of_experiment(target).answer == "Neither wins."
 
 
 def test_full_form_is_listed_before_the_quick_one(results: Path, experiment_folder: Path) -> None:
@@ -210,7 +220,7 @@ def test_spare_seeds_stand_for_missing_ones_or_are_shown(experiment_folder: Path
     assert result is not None
     assert [each.seeds for each in result.variants] == [[1, 2], [1, 2]]
     publish(experiment_folder, tmp_path / "kept")
-    assert {path.name for path in (tmp_path / "kept").glob("cells/*/*")} == {"seed-1", "seed-2"}
+    assert {trial["seed"] for trial in read_packed(tmp_path / "kept").trials} == {1, 2}
     shutil.rmtree(experiment_folder / "cells" / "rope" / "seed-2")
     assert unfinished(experiment_folder) == "it is unfinished: 3 of 4 runs"
 

@@ -4,7 +4,7 @@ A file that is damaged, too large or holds something else is a CheckpointError o
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -136,7 +136,11 @@ def read_settings(folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it is damaged, too large, or not a run's settings.
     """
-    groups = read_groups(folder)
+    return flat(read_groups(folder))
+
+
+def flat(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Settings by key, `{"system.seed": 3407, ...}`, of those by group."""
     return {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
 
 

@@ -8,16 +8,29 @@ baselines.json     n-gram losses of the text
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Len
 from typing_extensions import TypedDict
 
 from mingpt.core.errors import CheckpointError
 from mingpt.core.paths import shown
 from mingpt.core.run_files.curves import Curve
-from mingpt.core.run_files.reading import Record, each_line, judged, read_json, read_lines, read_losses, read_settings
+from mingpt.core.run_files.reading import (
+    Losses,
+    Record,
+    Settings,
+    each_line,
+    flat,
+    judged,
+    read_json,
+    read_lines,
+    read_losses,
+    read_settings,
+)
 from mingpt.core.run_files.thinning import SMOOTHED, thinned
 from mingpt.core.safe_parsing import Count, Finite, Many, Named, Number
 
@@ -136,6 +149,28 @@ class RunRecord:
         )
 
 
+class Stage(TypedDict):
+    """A published run, in the file of its experiment; values of `metrics` are of type Named[Number], too."""
+
+    settings: Settings
+    environment: Environment
+    baselines: Losses
+    metrics: Annotated[Many[Step], Len(1)]
+    samples: Many[Sample]
+
+
+def run_of(stage: Record, folder: Path) -> RunRecord:
+    """The run that a published record, of type Stage, holds; `folder` is the name that messages give it."""
+    return RunRecord(
+        folder=folder,
+        settings=own_settings(flat(stage["settings"]), stage["environment"]),
+        environment=stage["environment"],
+        metrics=thinned(stage["metrics"]),
+        samples=stage["samples"],
+        baselines=stage["baselines"],
+    )
+
+
 def newest_first(home: Path = HOME) -> list[Path]:
     """Every run folder under `home`, the one that was last started first.
 
@@ -198,10 +233,15 @@ def settings_of(folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: as `read_settings`.
     """
-    known = (read_json(folder / "environment.json", Environment).get("model") or {}).get("reads")
+    return own_settings(read_settings(folder), read_json(folder / "environment.json", Environment))
+
+
+def own_settings(settings: Mapping[str, Any], environment: Record) -> dict[str, Any]:
+    """Those of the settings that the run's family has."""
+    known = (environment.get("model") or {}).get("reads")
     return {
         key: value
-        for key, value in read_settings(folder).items()
+        for key, value in settings.items()
         if known is None or not key.startswith(("model.", "trainer.")) or key in (*known, STARTS_FROM)
     }
 
