@@ -49,7 +49,7 @@ def ways(length: int, window: int, width: int, device: torch.device, dtype: torc
 
 
 def _unfolded(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
-    """Queries in blocks of w, each with its 2w keys copied beside it, all of them the batch of one product."""
+    """Queries in blocks of w, each with its 2w keys copied next to it, all of them the batch of one product."""
     batch, length, blocks = len(q), q.shape[-2], math.ceil(q.shape[-2] / window)
     end = blocks * window - length
     queries = F.pad(q, (0, 0, 0, end)).unflatten(2, (blocks, window))

@@ -50,5 +50,5 @@ def table(seconds: dict[str, Spread], baseline: str, *, faster: bool = False) ->
 
 
 def versus(ratio: dict[str, float], told: bool) -> str:
-    """`1.61x (1.54 to 1.8)`, or that the two can't be told apart."""
-    return f"{ratio['median']:.4g}x ({ratio['q1']:.4g} to {ratio['q3']:.4g})" if told else "not told apart"
+    """`1.61x (1.54 to 1.8)`, or that the difference is not significant."""
+    return f"{ratio['median']:.4g}x ({ratio['q1']:.4g} to {ratio['q3']:.4g})" if told else "no significant difference"

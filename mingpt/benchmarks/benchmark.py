@@ -1,4 +1,4 @@
-"""What a benchmark is; each is registered beside its options, which are checked before PyTorch is imported."""
+"""What a benchmark is; each is registered next to its options, which are checked before PyTorch is imported."""
 
 import importlib
 from collections.abc import Callable

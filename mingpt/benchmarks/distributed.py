@@ -1,7 +1,7 @@
-"""What several processes of one machine train together, beside one: whether it is the same, how fast, and after a kill.
+"""What several processes of one machine train, compared with one: whether it is the same, how fast, after a kill.
 
 Losses are compared in float64 at small sizes, where an honest difference is of rounding alone; speed is that of the
-default model, beside which one process of as many threads as all of them have uses the same cores.  Everything is
+default model, next to which one process of as many threads as all of them have uses the same cores.  Everything is
 started by torchrun and stays on this machine's loopback interface.
 """
 
@@ -112,7 +112,7 @@ def _rows(home: Path, options: Options) -> dict[str, Any]:
         fair, told_fair = summary(spread.over(same_cores)), spread.apart_from(same_cores)
         row = {"ratio": ratio, "apart": told, "ratio_to_threads": fair, "apart_from_threads": told_fair}
         rows[way] = {"tokens_per_second": summary(spread), **row}
-        beside = "" if spread is one else f"   beside 1 process: {versus(ratio, told)}"
+        beside = "" if spread is one else f"   against 1 process: {versus(ratio, told)}"
         beside += f"; of {processes * threads} threads: {versus(fair, told_fair)}" if ways[way][0] > 1 else ""
         logger.info(f"{way:>20} {spread.median:10,.0f} tokens/s{beside}")
     return rows
@@ -192,7 +192,7 @@ def apart(one: Path, other: Path) -> float:
 
 
 def _write_text(path: Path) -> None:
-    """Some 60,000 characters of words that nobody has written."""
+    """Some 60,000 characters of random words."""
     draw = random.Random(0)
     words = ["".join(draw.choices("etaoinshrdlu", k=draw.randint(2, 8))) for _ in range(300)]
     path.write_text(" ".join(draw.choices(words, k=10_000)), encoding="utf-8")

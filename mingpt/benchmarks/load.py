@@ -1,6 +1,6 @@
-"""Training and decoding beside busy neighbours: which part of a fair share of the cores a program gets.
+"""Training and decoding next to busy neighbours: which part of a fair share of the cores a program gets.
 
-A neighbour is a single-threaded process that never sleeps.  On C cores, n threads beside k neighbours can expect the
+A neighbour is a single-threaded process that never sleeps.  On C cores, n threads next to k neighbours can expect the
 time of n / (n + k) of the cores, if that is less than n of them: so the fair share of the quiet throughput is
 C / (n + k), or 1 where C is enough for all.
 """
@@ -32,7 +32,7 @@ DECODING = {"batch": 1, "prompt": 16, "tokens": 32}  # within a block of shape B
 
 
 def fair_share(neighbours: int, threads: int, cores: int) -> float:
-    """Return the share of its quiet throughput that `threads` threads can expect beside so many busy neighbours."""
+    """Return the share of its quiet throughput that `threads` threads can expect next to so many busy neighbours."""
     used = min(threads, cores)
     return min(1.0, cores / (used + neighbours))
 
@@ -58,11 +58,11 @@ def throughput(worker: Worker, seconds: float) -> float:
 
 
 def run(options: Options) -> dict[str, Any]:
-    """Time every contestant beside each number of neighbours, in turn, round by round.
+    """Time every contestant next to each number of neighbours, in turn, round by round.
 
     Returns:
         What the last line of `chargpt bench load` prints: of training and of decoding, for each contestant its quiet
-        steps or tokens per second, and beside each number of neighbours its throughput as a share of the fair share of
+        steps or tokens per second, and next to each number of neighbours its throughput as a share of the fair share of
         the quiet one of the same round.
 
     Raises:
@@ -97,7 +97,7 @@ def _rows(title: str, contestants: Mapping[str, str], options: Options, fair: Ma
                         rates[kind][count].append(throughput(worker, options.seconds))
     per_step, unit = (DECODING["tokens"], "tokens/s") if title == "decoding" else (1, "steps/s")
     logger.info(
-        f"{title:14} {'quiet, ' + unit:>16}   share of the fair share beside " + ", ".join(map(str, NEIGHBOURS[1:]))
+        f"{title:14} {'quiet, ' + unit:>16}   share of the fair share next to " + ", ".join(map(str, NEIGHBOURS[1:]))
     )
     return {kind: _row(kind, found, per_step, fair) for kind, found in rates.items()}
 

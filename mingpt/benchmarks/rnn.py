@@ -1,4 +1,4 @@
-"""Cost of a recurrence, forward and backward, beside PyTorch's.
+"""Cost of a recurrence, forward and backward, against PyTorch's.
 
 All of them make (b, t, e) hidden vectors of as many inputs, and the gradients of inputs and weights.
 """

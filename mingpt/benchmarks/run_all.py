@@ -34,7 +34,7 @@ def run(options: run_all.Options) -> dict[str, Any]:
         `{"failed": REASON}`; and under "failed" the names of those.
     """
     known, chosen = run_all.timed(lengthy=True), run_all.timed(lengthy=options.speedrun)
-    prepared = {name: _options_of(benchmark, options) for name, benchmark in chosen.items()}  # refused before any time
+    prepared = {name: _options_of(benchmark, options) for name, benchmark in chosen.items()}  # rejected before any time
     results: dict[str, Any] = {}
     for name, benchmark in chosen.items():
         logger.info(f"== {name}: {benchmark.about}")
@@ -67,7 +67,7 @@ def _options_of(benchmark: Benchmark, options: run_all.Options) -> Any:
 def ratios(rows: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Every row that has a ratio: its name, after those of the rows around it; median, quartiles, and `apart`.
 
-    A row that doesn't say whether it can be told apart from its baseline counts as one that can.
+    A row that doesn't say whether it differs significantly from its baseline counts as one that does.
     """
     for name, row in rows.items():
         if isinstance(row, Mapping):
@@ -96,7 +96,7 @@ def draw(results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
 def _panels(rows: list[dict[str, Any]], figure: Any, look: Palette) -> None:
     """Medians as bars from 1, quartiles as a line, on a logarithmic axis: twice and half as much look alike.
 
-    A bar that can't be told apart from its baseline is hollow.  A ratio of 0 reaches the edge.
+    A bar without a significant difference from its baseline is hollow.  A ratio of 0 reaches the edge.
     """
     panels = {name: [row for row in rows if row["bench"] == name] for name in dict.fromkeys(r["bench"] for r in rows)}
     if not panels:

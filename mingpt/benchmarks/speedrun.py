@@ -1,7 +1,7 @@
-"""Time to a loss: whole trainings, ours and nanoGPT's by its own CPU recipe, in turn, judged alike.
+"""Time to a loss: whole trainings, ours and nanoGPT's by its own CPU recipe, in turn, evaluated equally.
 
 A ratio of seconds is taken within a round, and is 0 where ours did not reach the loss that the peer ended at.
-Our recipe was chosen on the held-out tail that it is judged on, so its loss there is lower than it would be elsewhere.
+Our recipe was chosen on the validation set, so its loss there is lower than it would be elsewhere.
 """
 
 import json
@@ -35,7 +35,7 @@ def our_config(options: Options) -> Config:
     """The recipe on this text, on the CPU, mirrored nowhere.
 
     Raises:
-        UsageError: the recipe breaks a rule, or its loss could not stand beside the peer's.
+        UsageError: the recipe breaks a rule, or its loss could not be compared with the peer's.
     """
     kind = "preset" if options.recipe in settings.PRESETS else "config"
     config = settings.parse([f"--{kind}={options.recipe}", f"--data.path={options.data}", "--wandb.mode=disabled"])

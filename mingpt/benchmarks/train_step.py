@@ -84,7 +84,7 @@ def step_flops(shape: str) -> float:
 
 
 def _table(ours: str, seconds: dict[str, Spread], floor: Spread) -> dict[str, Any]:
-    """A row per kind, beside that of `ours`; `floor`: seconds of a step's products at the matrix rate, by round."""
+    """Return a row per kind, against `ours`; `floor`: seconds of a step's products at the peak rate, by round."""
     rows = table(seconds, ours)
     logger.info(f"{'':16} {'ms a step':>10} {'quartiles':>17} {'of rate':>8}   times {ours} (quartiles)")
     for kind, spread in seconds.items():

@@ -41,7 +41,7 @@ class Worker:
     def __init__(self, kind: str, path: str, shape: Mapping[str, Any]) -> None:
         self.kind = kind
         environment = None if path else with_ours()
-        # A file, as a pipe that nobody reads would stop a talkative peer.
+        # A file, as a pipe without a reader would stop a talkative peer.
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
         self.process = subprocess.Popen(
             command(SCRIPT, kind, {**shape, "path": path}),

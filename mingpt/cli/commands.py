@@ -96,8 +96,8 @@ def sample(argv: Sequence[str]) -> int:
 
 @messages(to_stderr)
 def evaluate(argv: Sequence[str]) -> int:
-    """judge a trained model on held-out text"""
-    options = _options("eval", "Judge a model.", EvalOptions, argv)
+    """compute validation loss, bits per byte and perplexity of a trained model"""
+    options = _options("eval", "Evaluate a model.", EvalOptions, argv)
 
     from mingpt.cli import results
 
@@ -109,7 +109,7 @@ def evaluate(argv: Sequence[str]) -> int:
 @messages(to_stderr)
 def attention(argv: Sequence[str]) -> int:
     """draw which tokens a model's heads read"""
-    options = _options("attention", "Draw who reads whom.", AttentionOptions, argv)
+    options = _options("attention", "Draw attention patterns.", AttentionOptions, argv)
 
     from mingpt.cli import results
 

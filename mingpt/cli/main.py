@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
         said = f"{where}{error.strerror or error}; what was saved before is whole{notes} (see --debug)"
         return _refuse(said, 1, debug)
-    except Exception as error:  # ours to mend, yet still one line
+    except Exception as error:  # ours to fix, yet still one line
         if asked := asked_in_vain(error):
             return _refuse(f"out of memory: {asked}; ask for less at a time, or --device=cpu", 1, debug)
         return _refuse(f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
@@ -94,7 +94,7 @@ def _refuse(error: object, code: int, debug: bool) -> int:
         import traceback
 
         traceback.print_exc()
-    line = " ".join(str(error).split())  # names from a stranger's file must not steer a terminal
+    line = " ".join(str(error).split())  # names from an untrusted file must not steer a terminal
     if not (rank() and getattr(error, "everywhere", False)):  # else the first process says the same
         who = f"rank {rank()}: " if rank() else ""
         print(f"{who}error: {''.join(c if c.isprintable() else ascii(c)[1:-1] for c in line)}", file=sys.stderr)

@@ -108,7 +108,7 @@ class SampleOptions(OfRun, OnDevice):
 
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions(OfRun, OnDevice):
-    """Judge a trained model on text that it never saw: held-out loss, or pseudo-likelihood of one that fills gaps.
+    """Evaluate a trained model on text that it never saw: validation loss, or pseudo-likelihood of one that fills gaps.
 
     Attributes:
         text: a UTF-8 file, all of which is scored; null: the run's own held-out text

@@ -27,7 +27,7 @@ TITLE = 90  # characters that fit over a picture
 
 
 def show_outcome(run: Run, console: Console, program: str, began: float | None = None) -> None:
-    """A sample, the held-out loss beside the n-gram lines, where the curve is and the time went, and what to do next.
+    """A sample, the validation loss with the n-gram lines, where the curve is and the time went, and what to do next.
 
     Args:
         began: when the program that trained it began, on the clock of time.perf_counter; None: no time is shown.
@@ -52,10 +52,12 @@ def show_outcome(run: Run, console: Console, program: str, began: float | None =
     unit = run.tokenizer.unit
     plain(console, f"held-out loss {loss['val_loss']:.3f} nats per {unit}, {loss['bits_per_byte']:.3f} bits per byte")
     if "val_loss_carried" in loss:
-        plain(console, f"{loss['val_loss_carried']:.3f} nats per {unit} with the state carried from block to block")
+        plain(
+            console, f"{loss['val_loss_carried']:.3f} nats per {unit} with the recurrent state kept from block to block"
+        )
     if lines:
         width = console.width if console.is_terminal else sys.maxsize
-        plain(console, "\n".join(fit([f"counting alone: {lines[0]}", *lines[1:]], width)))
+        plain(console, "\n".join(fit([f"n-gram baselines (Kneser-Ney): {lines[0]}", *lines[1:]], width)))
     _show_time(run, console, began)
     plain(console, "\nnext:")
     prompted = f" --prompt={quoted(prompt)}" if prompt else ""

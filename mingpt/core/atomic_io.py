@@ -44,7 +44,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def draft_of(path: Path) -> Path:
-    """A new name beside `path`, hidden, for what will take its place."""
+    """A new name next to `path`, hidden, for what will take its place."""
     return path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
 
 

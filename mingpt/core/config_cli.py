@@ -1,6 +1,6 @@
-"""`--group.key=value` into dataclasses: typed, checked, and refused in one sentence.
+"""`--group.key=value` into dataclasses: typed, checked, and rejected in one sentence.
 
-jsonargparse judges types and prints help.  What this file adds is the order, files below flags, and what a person
+jsonargparse checks types and prints help.  What this file adds is the order, files below flags, and what a person
 reads when something is wrong: the setting, its value, the rule, and the nearest right name.
 """
 
@@ -250,7 +250,7 @@ class Flags:
         raise UsageError(f"{shown}: there is no such setting{listed}")
 
     def _typed(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Every setting, checked against its type.  Texts are taken as they stand; the parser judges the rest."""
+        """Every setting, checked against its type.  Texts are taken as they stand; the parser checks the rest."""
         texts = {k: self._text(k, value) for k, value in given.items() if flag_values.is_text(self._types[k])}
         others = {k: flag_values.spelled(value, self._types[k]) for k, value in given.items() if k not in texts}
         try:
@@ -343,7 +343,7 @@ def split_words(argv: Sequence[str], bare: Sequence[str] = ()) -> tuple[list[str
 def blaming(error: UsageError, argv: Sequence[str]) -> UsageError:
     """`error`, beginning with a setting that stands in `argv` where it began with another that doesn't.
 
-    A rule of two settings names the one that it belongs to first, which may be a default that nobody has typed.
+    A rule of two settings names the one that it belongs to first, which may be a default.
     """
     typed = {word[2:].partition("=")[0] for word in argv if word.startswith("--")}
     blamed = next((f"{key}={value}" for key, value in error.others if key in typed), None)

@@ -1,4 +1,4 @@
-"""What can go wrong that a user can mend, and the exit code each kind ends with.
+"""What can go wrong that a user can fix, and the exit code each kind ends with.
 
 Every error here is one sentence for a person: what was found, where, and what to do.
 The command line prints that sentence alone; `--debug` adds the traceback.
@@ -9,7 +9,7 @@ import re
 
 
 class MingptError(Exception):
-    """Base of every error that is the user's to mend.
+    """Base of every error that is the user's to fix.
 
     Attributes:
         exit_code: what a process that it ends, ends with.
@@ -93,7 +93,7 @@ def asked_in_vain(error: BaseException) -> str | None:
 
 
 def require(holds: bool, field: str, value: object, rule: str, *others: Setting) -> None:
-    """Refuse a setting: `model.n_embd=30: must be a multiple of model.n_query_head=4`.
+    """Check a setting: `model.n_embd=30: must be a multiple of model.n_query_head=4`.
 
     Args:
         others: settings that the rule depends on, too; each stands in a `{}` of it.

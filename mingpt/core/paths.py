@@ -15,7 +15,7 @@ def expanded(path: str) -> str:
     """`path` with the home in place of a leading `~` or `~name`; as it is where no such home is known."""
     try:
         return os.path.expanduser(path)
-    except ValueError:  # a NUL in a user's name; whoever opens the path says so
+    except ValueError:  # a NUL in a user's name; opening the path reports it
         return path
 
 
@@ -68,7 +68,7 @@ def shown(path: str | Path) -> str:
 
 
 def require_writable(out: Path) -> None:
-    """Refuse to begin work whose result `out` can't be written: in no folder, or one that takes nothing.
+    """Check that the result `out` can be written: in no folder, or one that takes nothing.
 
     Raises:
         UsageError: names the folder, and another way.

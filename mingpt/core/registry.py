@@ -5,7 +5,7 @@
     @SCORES.add("scaled_dot")
     class ScaledDot: ...
 
-The key is the setting that chooses among them, so a wrong name is refused by that setting's name.
+The key is the setting that chooses among them, so a wrong name is rejected by that setting's name.
 """
 
 import difflib

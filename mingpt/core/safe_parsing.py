@@ -1,4 +1,4 @@
-"""Files that a stranger may have written: parsed without running any of them, at a cost that their size bounds.
+"""Untrusted files: parsed without running any of them, at a cost that their size bounds.
 
 What they may hold and can't be taken is a ValueError, whose text is the reason in one line.
 """
@@ -39,7 +39,7 @@ Named = Annotated[dict[str, T], Len(0, MOST)]
 
 
 class _NoAliases(yaml.SafeLoader):
-    """YAML's plain types.  Aliases are refused: ten lines of them can stand for more text than a memory holds."""
+    """YAML's plain types.  Aliases are rejected: ten lines of them can stand for more text than a memory holds."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -93,7 +93,7 @@ def _validator(kind: Kind) -> Any:
 
 
 def _reason(value: Any, error: Any) -> str:
-    """Return `arms.rope must be a valid list, is 3`: the first wrong value, with all kinds that it may be of."""
+    """Return `trials.rope must be a valid list, is 3`: the first wrong value, with all kinds that it may be of."""
     if error.error_count() > MOST:
         return f"{error.error_count():,} values are of another type"
     errors = error.errors(include_url=False, include_context=False, include_input=False)
@@ -155,7 +155,7 @@ def each_object(path: Path, *kinds: Kind) -> Iterator[dict[str, Any]]:
     """The objects of a .jsonl file, one a line; blank lines are passed over.
 
     What ends the file and is no JSON is left out, as a crash cut it short.  Any other line that is no such object is
-    refused before the next is read, so that a file of anything costs the memory of one line.
+    rejected before the next is read, so that a file of anything costs the memory of one line.
 
     Args:
         kinds: types that every object is of.
@@ -194,27 +194,27 @@ def read_svg(path: Path, folder: Path) -> bytes:
 
 
 def require_own(path: Path, folder: Path) -> None:
-    """Refuse what `folder`, or a folder in it, has by a link alone: that may be anything, and nobody else's to see."""
+    """Check that `path` is in `folder` itself and not behind a link, which may lead to a private file."""
     if path.resolve() != folder.resolve() / path.relative_to(folder):
         raise ValueError("a link, or in a folder that is one; a record has its own files alone")
 
 
 def require_ordinary(path: Path | str) -> None:
-    """Refuse what may never end, or never begin: a pipe, a device; told before it is opened."""
+    """Check, before it is opened, that a file is no pipe and no device, which may never end."""
     mode = os.stat(path).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a folder is an OSError that says so
         raise ValueError("no ordinary file")
 
 
 def require_modest_header(start: bytes) -> None:
-    """Refuse tensors, by the first 8 bytes of their file, whose list alone would cost more than a model."""
+    """Check, by the first 8 bytes of a safetensors file, that its list of tensors costs less than a model."""
     length = int.from_bytes(start[:8], "little")
     if length > HEADER_BYTES:
         raise ValueError(f"a header of {length:,} bytes; at most {HEADER_BYTES:,} are read")
 
 
 def require_at_most(limit: int, size: int) -> None:
-    """Refuse more bytes than are read of such a file, which nobody may write, either."""
+    """Check that a file is no larger than is read, or written, of its kind."""
     if size > limit:
         raise ValueError(f"{size:,} bytes; at most {limit:,} are read")
 

@@ -4,7 +4,7 @@
     list(SCORES)                            ["dot", "scaled_dot", ...]
     SCORES["linear_concat"].least_width     2
 
-A variant registers beside its implementation, which needs PyTorch; a setting that names it is checked before PyTorch is
+A variant registers where it is implemented, which needs PyTorch; a setting that names it is checked before PyTorch is
 imported, which takes seconds.  So the source is parsed, not run: `@SCORES.add("name")` is a name, and a literal that a
 registered class has as an attribute, or that is passed by keyword to what is registered, is a fact.  A module that is
 loaded is asked itself, and one whose source does not say what is asked for is loaded: the answer is the same.
@@ -167,7 +167,7 @@ class _Source:
         for base in found.bases:
             above = self._classes.get(ast.unparse(base))
             if above is None:
-                break  # what it has, nobody knows here, and it goes before the bases that follow
+                break  # what it has is unknown here, and it goes before the bases that follow
             facts = {**self._attributes(above), **facts}
         for node in found.body:
             for name, value in _given(node):

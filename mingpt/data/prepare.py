@@ -1,6 +1,6 @@
 """A text of any size, tokenized once into a folder of ids: read as a stream, twice, so that memory stays bounded.
 
-The first reading counts characters and learns the vocabulary, the second writes ids.  The folder is made beside its
+The first reading counts characters and learns the vocabulary, the second writes ids.  The folder is made next to its
 place and renamed once all of it is on the disk.
 """
 
@@ -32,7 +32,7 @@ from mingpt.data.tokenizers import Tokenizer
 logger = logging.getLogger(__name__)
 
 OFTEN = 5.0  # seconds between two lines of progress
-JUDGED = 5_000_000  # tokens held out, all of which a run judges at its end; from here on that takes minutes
+JUDGED = 5_000_000  # tokens held out, all of which a run evaluates at its end; from here on that takes minutes
 
 
 def write(config: DataConfig, out: Path) -> dict[str, Any]:
@@ -113,11 +113,11 @@ def _write_parts(
 
 
 def _judge_parts(config: DataConfig, tokens: Mapping[str, int]) -> None:
-    """Say where more is held out than is judged in minutes; refuse a text of which nothing can be learned or judged."""
+    """Log where a validation set takes minutes to evaluate; reject a text too short to train or evaluate on."""
     if tokens[HELD_OUT] > JUDGED:
         fraction = config.val_fraction * JUDGED / tokens[HELD_OUT]
         logger.info(
-            f"{tokens[HELD_OUT]:,} tokens are held out, and a run judges all of them at its end: "
+            f"{tokens[HELD_OUT]:,} tokens are in the validation set, and a run evaluates all of them at its end: "
             f"--data.val_fraction={fraction:.1g} would leave few enough for minutes"
         )
     short = [name for name, number in tokens.items() if number < 2]

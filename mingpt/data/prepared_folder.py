@@ -1,7 +1,7 @@
 """What a folder that `chargpt prepare` made says of itself, read without its ids, and so without NumPy.
 
     train.bin        ids to train on, little-endian unsigned numbers of 1, 2 or 4 bytes, as the vocabulary needs
-    held_out.bin     ids to judge by
+    held_out.bin     ids to evaluate on
     tokenizer.json
     prepared.json    bytes and sha256 of these, and how they were made; written last
 

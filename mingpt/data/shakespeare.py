@@ -228,7 +228,7 @@ def _tinyshakespeare() -> Text:
     """The cached file if it is the right one, else a fresh copy of it, checked before it is stored."""
     cache = os.environ.get("XDG_CACHE_HOME", "")
     folder = cache if os.path.isabs(cache) else os.path.expanduser("~/.cache")  # a relative one does not count
-    if not os.path.isabs(folder):  # nobody's home
+    if not os.path.isabs(folder):  # no user's home
         folder = tempfile.gettempdir()
     path = os.path.join(folder, "mingpt", "tinyshakespeare.txt")
     with contextlib.suppress(DataError):

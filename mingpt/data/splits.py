@@ -1,4 +1,4 @@
-"""A text in two parts: one to train on, one to judge by."""
+"""A text in two parts: one to train on, one to evaluate on."""
 
 from typing import NamedTuple
 
@@ -18,13 +18,13 @@ class Split(NamedTuple):
 def border(characters: int, val_fraction: float) -> int:
     """Where the held-out part of a text of so many characters begins; each part has at least two where there are four.
 
-    Between characters, not tokens: so no character is in both parts, and every tokenizer is judged on the same text.
+    Between characters, not tokens: so no character is in both parts, and every tokenizer is evaluated on the same text.
     """
     return min(max(int(characters * (1 - val_fraction)), 2), max(characters - 2, 0))
 
 
 def split(text: str, tokenizer: Tokenizer, *, block_size: int, val_fraction: float, source: str = "the text") -> Split:
-    """The ids of the first part, to train on, and of the last, to judge by; each has at least two tokens.
+    """The ids of the first part, to train on, and of the last, to evaluate on; each has at least two tokens.
 
     Args:
         source: of the text, for the error.
@@ -42,7 +42,7 @@ def split(text: str, tokenizer: Tokenizer, *, block_size: int, val_fraction: flo
 
 
 def refuse_short(data: Split, *, block_size: int, source: str) -> None:
-    """Refuse a text that has not one block and its targets, or a part without a token that follows another."""
+    """Check that a text has one block and its targets, or a part without a token that follows another."""
     needed, found = max(block_size + 1, FEWEST), len(data.train) + len(data.held_out)
     if found < needed:
         smaller = (

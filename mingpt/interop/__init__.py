@@ -4,8 +4,8 @@
     architectures   the classes of theirs that compute what ours do, and which one a model needs
     vocabulary      a tokenizer as the tokenizer.json of their `tokenizers` library
     special         special tokens and chat templates of a folder
-    reading         a folder of theirs, read as if a stranger had made it
-    parity          a folder beside the run that it was made of: logits and text, by their code and by ours
+    reading         a folder of theirs, read as untrusted input
+    parity          a folder compared with the run that it was made of: logits and text, by their code and by ours
     exporting       `chargpt export`
     importing       `chargpt import`
 

@@ -4,7 +4,7 @@ config.json              which class, and its settings
 model.safetensors        the weights under its names, each number as it is
 generation_config.json   how `chargpt sample` draws, and where transformers' generate stops
 tokenizer.json           the vocabulary (see `vocabulary`)
-tokenizer_config.json    what AutoTokenizer needs beside it: special tokens and the chat template (see `special`)
+tokenizer_config.json    what AutoTokenizer needs besides it: special tokens and the chat template (see `special`)
 """
 
 import json
@@ -89,7 +89,7 @@ def _generation(run: Run) -> dict[str, Any]:
 
 
 def _write(folder: Path, contents: dict[str, bytes]) -> None:
-    """By way of a hidden folder beside it."""
+    """By way of a hidden folder next to it."""
     home = folder.absolute().parent
     draft = None
     try:

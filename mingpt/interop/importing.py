@@ -1,4 +1,4 @@
-"""A folder of somebody's model as an ordinary run, which is sampled, judged, drawn and trained on like any other.
+"""A Hugging Face folder as an ordinary run, which is sampled, evaluated, drawn and trained on like any other.
 
 It has no text of its own and no step was made: its one checkpoint is step 0.
 """
@@ -43,7 +43,7 @@ from mingpt.utils import SystemConfig, process_kept
 
 logger = logging.getLogger(__name__)
 
-MOST_TOKENS = 1024  # of a block, where nothing but memory bounds it and nobody asks for more
+MOST_TOKENS = 1024  # of a block, where nothing but memory bounds it and no more is asked for
 
 
 def import_folder(folder: str | Path, out: str | Path | None = None, block_size: int | None = None) -> Path:

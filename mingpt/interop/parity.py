@@ -1,4 +1,4 @@
-"""An exported folder beside the run that it was made of: the same numbers by transformers' code and by ours.
+"""An exported folder compared with the run that it was made of: the same numbers by transformers' code and by ours.
 
 The only module here that needs transformers, and it reads no other folder than one that was just written.
 """

@@ -1,4 +1,4 @@
-"""A folder of somebody's model, read as if a stranger had made it: names, sizes and kinds are checked before content.
+"""A Hugging Face folder, read as untrusted input: names, sizes and kinds are checked before content.
 
 Of it are read config.json, model.safetensors or the shards that model.safetensors.index.json names, tokenizer.json, and
 what says of its special tokens (see `special`).

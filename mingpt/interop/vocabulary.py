@@ -14,7 +14,7 @@ from mingpt.data.tokenizer_json import byte_of
 from mingpt.data.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
 
 Described = dict[str, Any]
-UNKNOWN = "[UNK]"  # not in the vocabulary: an unknown character is refused, as it is here
+UNKNOWN = "[UNK]"  # not in the vocabulary: an unknown character is rejected, as it is here
 
 
 def _of_characters(tokenizer: CharTokenizer) -> Described:
@@ -44,7 +44,7 @@ def as_json(tokenizer: Tokenizer) -> str:
     """The content of a tokenizer.json that encodes and decodes as `tokenizer` does.
 
     Raises:
-        UsageError: nobody has said how.
+        UsageError: no such conversion.
     """
     write = WRITERS.get(type(tokenizer))
     if write is None:

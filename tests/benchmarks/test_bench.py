@@ -83,7 +83,7 @@ def test_attention_prints_a_rank_where_there_is_none(
     json.dumps(result)
     assert not any(row["apart"] for row in result["rows"].values())
     assert " < " not in caplog.messages[-1]
-    assert sum("not told apart" in line for line in caplog.messages) == 6
+    assert sum("no significant difference" in line for line in caplog.messages) == 6
 
 
 def test_slopes_are_those_of_other_lengths(monkeypatch: pytest.MonkeyPatch) -> None:

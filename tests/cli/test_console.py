@@ -77,7 +77,7 @@ def test_narrow_terminal_breaks_no_number_and_no_command(trained: Path, width: i
     shown = ESCAPE.sub("", printed(console)).splitlines()
     for name, loss in run.baselines().items():
         assert any(f"{name} {loss:.2f}" in line for line in shown)
-    assert all(len(line) <= width for line in shown if "counting alone" in line or "-gram" in line)
+    assert all(len(line) <= width for line in shown if "n-gram baselines" in line or "-gram" in line)
     assert f"  python chargpt.py sample --run={quoted(trained)} --prompt={quoted(run.prompts()[0])}" in shown
 
 

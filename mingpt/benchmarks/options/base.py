@@ -39,7 +39,7 @@ class Timing(Rounds):
     """How a benchmark times, and where.
 
     Attributes:
-        device: where to compute; one of auto, cpu, cuda, mps; beside peers auto is cpu, where they compute
+        device: where to compute; one of auto, cpu, cuda, mps; with peers auto is cpu, where they compute
     """
 
     device: str = "auto"
@@ -69,7 +69,7 @@ class ModelTiming(Timing):
 
 
 def positive(options: object, *names: str) -> None:
-    """Refuse those of the fields `names` that are below 1."""
+    """Check that the fields `names` are at least 1."""
     for name in names:
         require(getattr(options, name) >= 1, name, getattr(options, name), "must be at least 1")
 
@@ -101,7 +101,7 @@ def parse_peers(text: str | None, clones: Sequence[str], packages: Sequence[str]
 
 
 def device_beside(peers: str | None, device: str) -> str:
-    """Where to compute beside `peers`, all of which compute on the CPU.
+    """Where to compute with `peers`, all of which compute on the CPU.
 
     Raises:
         UsageError: there are peers, and another device is asked for.
@@ -111,5 +111,5 @@ def device_beside(peers: str | None, device: str) -> str:
 
 
 def gpt2(*, n_head: int, vocab_size: int = VOCABULARY, **sizes: Any) -> GPTConfig:
-    """The model that is timed beside other people's GPT-2s."""
+    """The model that is timed against other GPT-2s."""
     return GPTConfig(n_query_head=n_head, vocab_size=vocab_size, **{**GPT2, **sizes})

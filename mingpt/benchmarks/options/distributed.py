@@ -17,7 +17,7 @@ class Options(Timing):
     Attributes:
         processes: that share a training
         steps: of each training
-        kills: trainings by each strategy, beside these, of which one process is killed at a random moment; torchrun
+        kills: trainings by each strategy, besides these, of which one process is killed at a random moment; torchrun
             starts them again
         threads: CPU threads of each process
     """

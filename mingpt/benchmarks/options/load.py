@@ -11,7 +11,7 @@ CLONES = ("nanogpt",)
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Rounds):
-    """Time training and decoding beside 0, 1, 2 and 4 busy single-threaded processes.
+    """Time training and decoding next to 0, 1, 2 and 4 busy single-threaded processes.
 
     `ours-openmp` is the same training step with each operation divided among the threads instead of the batch.
 
@@ -34,7 +34,7 @@ class Options(Rounds):
 
 BENCHMARKS.add("load")(
     Benchmark(
-        "Time training and decoding beside busy processes.",
+        "Time training and decoding next to busy processes.",
         Options,
         run_of("load"),
         ratio="",

@@ -8,7 +8,7 @@ from mingpt.benchmarks.options.base import Timing, positive
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Timing):
-    """Time a recurrence beside PyTorch's own.
+    """Time a recurrence against PyTorch's own.
 
     Attributes:
         width: of inputs and of hidden vectors
@@ -28,7 +28,7 @@ class Options(Timing):
 
 BENCHMARKS.add("rnn")(
     Benchmark(
-        "Time a recurrence beside PyTorch's.",
+        "Time a recurrence against PyTorch's.",
         Options,
         run_of("rnn"),
         ratio="times faster than nn.RNN relu",

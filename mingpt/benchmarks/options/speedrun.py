@@ -15,7 +15,7 @@ CLONES = ("nanogpt",)
 class Options:
     """Train to nanoGPT's final CPU-recipe loss, on the CPU, next to nanoGPT where you have a clone of it.
 
-    Both are judged on the whole held-out part in blocks of 64 tokens that don't overlap. Seconds are those of training.
+    Both are evaluated on the complete validation set in separate blocks of 64 tokens; seconds are of training.
 
     Attributes:
         seeds: rounds, with seeds 0, 1, ...; in each, ours and the peer train once

@@ -1,4 +1,4 @@
-"""The files that runs and experiments leave, read as if a stranger had written them: sizes and types are checked.
+"""The files that runs and experiments leave, read as untrusted input: sizes and types are checked.
 
 A file that is damaged, too large or holds something else is a CheckpointError of one line, which names it and says why.
 """

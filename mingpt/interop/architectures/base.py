@@ -1,7 +1,7 @@
 """What an architecture of transformers is to us: tables between our settings and its config.json.
 
 A class of theirs can be used where none of its rules is broken; its config.json is read by the same tables, and what
-they don't know is refused, since it may change what the weights compute.
+they don't know is rejected, since it may change what the weights compute.
 """
 
 import typing
@@ -128,12 +128,12 @@ class Architecture:
         ours: our settings that are the same in all its models; a setting that no table names must have its default.
         keys: our other settings, as config.json has them.
         fixed: what else it may say, each with the values that are ours; the first is written.
-        rules: what it demands beside `ours` and the words of `keys`.
+        rules: what it demands besides `ours` and the words of `keys`.
         places: where our layers lie in it.
         entries: what else config.json says of our settings.
         restored: those settings again, from what config.json says.
         added: tensors of zeros, by our names, that it has and a model with these settings has not: their shapes.
-        inert: keys of its config.json that don't change what the weights compute, beside those of all (see `inert`).
+        inert: keys of its config.json that don't change what the weights compute, besides those of all (see `inert`).
         same: keys of its config.json, each with the values that ask for what it computes anyway, as `inert.SAME` does.
         buffers: endings of tensors that some files have, of any type, and that follow from the settings: their shapes.
         base: what the names of tensors begin with, but not in files of its model without a head.

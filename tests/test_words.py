@@ -1,0 +1,44 @@
+"""Docstrings, comments and messages use the field's words: a short list of those that they replaced stays away."""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "mingpt"
+CLEAN = ("core", "data", "interop", "benchmarks", "cli")  # folders
+BANNED = re.compile(
+    r"\b(told apart|counting alone|who reads whom|judge[sd]?|judging|anew|in vain|nobody|somebody|whoever|"
+    r"refuse[sd]?|beside|mend|strangers?)\b",
+    re.IGNORECASE,
+)
+
+
+def prose(source: str) -> Iterator[tuple[int, str]]:
+    """Yield line and text of each comment, and of each string that is a sentence: it has a space."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            yield node.lineno, node.value
+
+
+@pytest.mark.parametrize("folder", CLEAN)
+def test_text_uses_the_words_of_the_field(folder: str) -> None:
+    found = [
+        f"{path.relative_to(PACKAGE)}:{line}: {word[0]}"
+        for path in sorted((PACKAGE / folder).rglob("*.py"))
+        for line, text in prose(path.read_text(encoding="utf-8"))
+        for word in BANNED.finditer(text)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("source", ['"""Whether they are told apart."""', "x = 1  # nobody\n", 'f"refused by {1}"'])
+def test_banned_word_is_found_where_it_stands(source: str) -> None:
+    assert any(BANNED.search(text) for _, text in prose(source))
