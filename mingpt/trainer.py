@@ -19,12 +19,12 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from mingpt.core.errors import NotFiniteError
+from mingpt.core.phases import Phases
 from mingpt.distributed.compile_fallback import compile_or_fall_back
 from mingpt.distributed.strategy import SINGLE_PROCESS, ProcessGroup, full_tensor
 from mingpt.distributed.threads import backward_in_threads, even_pieces, keep_threads, parallel_map
 from mingpt.models.base import LanguageModel
 from mingpt.training.optim import OPTIMIZERS, load_optimizer_tensors, optimizer_tensors, rate_at
-from mingpt.training.phases import Phases
 from mingpt.training.tbptt import RecurrentStates
 from mingpt.training.trainer_config import TrainerConfig, check_tbptt
 from mingpt.utils import (

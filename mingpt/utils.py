@@ -6,22 +6,29 @@ that can only draw from a global generator, such as the initialisation of PyTorc
 `draw_with_generator` or `seeded_globally`.
 """
 
+import functools
 import hashlib
+import math
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
 from mingpt.core.errors import require
 from mingpt.core.system_config import DEVICES as DEVICES
 from mingpt.core.system_config import SystemConfig as SystemConfig
 
 T = TypeVar("T")
+P = ParamSpec("P")
+CGROUP = Path("/sys/fs/cgroup")
 _of_thread = threading.local()
 _lock = threading.RLock()  # held while a global generator's state is replaced
 _saved_states: dict[str, Tensor] = {}  # the caller's states, by kind of device, inside `seeded_globally`
@@ -179,3 +186,35 @@ def to_autocast_type(x: Tensor) -> Tensor:
 def multiplies_bfloat16(device: torch.device) -> bool:
     """True if the hardware multiplies bfloat16: NVIDIA GPUs since compute capability 8.0."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def usable_threads() -> int:
+    """Return PyTorch's number of threads, limited to the cores that the cgroup allows.
+
+    A container limited to 2 of 64 cores sees all of them.  OMP_NUM_THREADS, if set, is not limited.
+    """
+    threads = torch.get_num_threads()
+    return threads if "OMP_NUM_THREADS" in os.environ else math.ceil(max(min(threads, _quota()), 1))
+
+
+def _quota() -> float:
+    """Return the number of cores that the cgroup (v2 or v1) allows; inf: unlimited or unreadable."""
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        with suppress(OSError, ValueError, ZeroDivisionError):
+            quota, period = (int(word) for name in files for word in (CGROUP / name).read_text().split())
+            return quota / period if quota > 0 else math.inf
+    return math.inf
+
+
+def uncompiled(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorator: keep `function` out of compiled graphs, as `torch.compiler.disable` does, but without its import time.
+
+    That decorator imports PyTorch's compiler, a second or more, when applied.
+    """
+    disabled = _disable_dynamo(function)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return (disabled if "torch._dynamo" in sys.modules else function)(*args, **kwargs)
+
+    return call

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from mingpt.benchmarks import selftest
 from mingpt.core.errors import UsageError
 from mingpt.core.log_output import messages
-from mingpt.models.attention import selftest
 from mingpt.models.attention.kernels import KERNELS, Sdpa
 from mingpt.models.attention.layers import AttentionConfig
 from mingpt.models.attention.masks import MASKS

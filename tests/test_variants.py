@@ -8,9 +8,9 @@ import pytest
 
 from mingpt.core import variants
 from mingpt.core.errors import UsageError
+from mingpt.core.torchrun_env import DistConfig
 from mingpt.core.variants import Variants
 from mingpt.data.data_config import TOKENIZERS, DataConfig
-from mingpt.distributed.torchrun_env import DistConfig
 from mingpt.model import FAMILIES
 from mingpt.models.attention.config import MASKS, POSITIONS, SCORES
 from mingpt.models.config import CELLS, CONFIGS, OBJECTIVES, READINGS, READOUTS

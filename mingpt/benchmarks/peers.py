@@ -59,8 +59,8 @@ def ours_writing(shape: dict[str, Any]) -> Step:
 
 def ours_through(strategy: str, shape: dict[str, Any]) -> Step:
     """The same through the engine of several processes, as the only one that a launch has."""
+    from mingpt.core.torchrun_env import VARIABLES
     from mingpt.distributed.ddp_fsdp import DistConfig, joined
-    from mingpt.distributed.torchrun_env import VARIABLES
 
     alone = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "LOCAL_WORLD_SIZE": 1}
     told = {**alone, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}  # any that is free

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from mingpt.distributed.torchrun_env import launched
+from mingpt.core.torchrun_env import launched
 from mingpt.runs import config, run
 from mingpt.trainer import Callback, Record, Trainer
 

@@ -29,7 +29,7 @@ from mingpt.core.log_output import messages, to_stderr, to_stdout
 from mingpt.core.paths import path_of, shown
 from mingpt.core.shell import program, quoted, visible
 from mingpt.core.streams import lasting
-from mingpt.distributed.torchrun_env import rank
+from mingpt.core.torchrun_env import rank
 
 if TYPE_CHECKING:
     from mingpt.report.drawing import Drawing
@@ -187,7 +187,7 @@ def selftest(argv: Sequence[str]) -> int:
     """check every attention kernel on this machine"""
     options = _options("selftest", "Check all kernels.", SelftestOptions, argv)
 
-    from mingpt.models.attention import selftest
+    from mingpt.benchmarks import selftest
     from mingpt.utils import pick_device
 
     device, layers = pick_device(options.device, "device"), [*selftest.cases()][:: options.every]

@@ -15,8 +15,8 @@ from mingpt.core.errors import MingptError, UsageError, asked_in_vain
 from mingpt.core.registry import did_you_mean
 from mingpt.core.shell import program, quoted
 from mingpt.core.streams import prepare_streams
+from mingpt.core.torchrun_env import launched, rank
 from mingpt.core.version import VERSION
-from mingpt.distributed.torchrun_env import launched, rank
 
 RENAMED = {"leaks": "causality"}  # commands by their old names, which still work
 REQUIREMENTS = Path(__file__).parents[2] / "requirements.txt"  # of a checkout; an installed package has none

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from mingpt.core.errors import require
 from mingpt.core.paths import path_of, require_picture
 from mingpt.core.system_config import DEVICES
-from mingpt.core.variants import check_choices, choice
+from mingpt.core.variants import Variants, check_choices, choice
 from mingpt.inference.sampling_config import COMPILE_RULE, Sampling
-from mingpt.models.attention.config import KERNELS
 
 EXPORTED = ("float32", "bfloat16", "float16")  # what an exported folder's weights may be in
 WITH_FILL = ("run", "device", "fill", "gap")  # the options of `sample` that infilling uses
@@ -190,7 +189,7 @@ class SelftestOptions(OnDevice):
         every: check one layer in so many; for flex, which compiles for ten seconds or more a layer
     """
 
-    kernel: str | None = choice(None, KERNELS)
+    kernel: str | None = choice(None, Variants("mingpt.models.attention.kernels:KERNELS"))
     every: int = 1
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from mingpt.cli.live import fit
 from mingpt.cli.terminal import plain
 from mingpt.core import paths
 from mingpt.core.atomic_io import save_picture
+from mingpt.core.phases import breakdown
 from mingpt.core.run_files.reading import Line, each_line
 from mingpt.core.run_files.records import Sample
 from mingpt.core.shell import quoted, visible
@@ -21,7 +22,6 @@ from mingpt.inference.past_block import PastBlockLoss
 from mingpt.report import heatmaps
 from mingpt.report.formatting import seconds
 from mingpt.runs.trained_run import Run
-from mingpt.training.phases import breakdown
 
 TITLE = 90  # characters that fit over a picture
 

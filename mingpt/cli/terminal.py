@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table as RichTable
 
-from mingpt.distributed.torchrun_env import rank
+from mingpt.core.torchrun_env import rank
 from mingpt.report.table import WIDEST, Table, to_rich
 
 

@@ -5,36 +5,17 @@ failure in the middle of a pass would leave the others waiting in a collective, 
 """
 
 import copy
-import functools
 import logging
-import sys
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch._compile import _disable_dynamo
 from torch.fx import GraphModule
 
 from mingpt.distributed.strategy import ProcessGroup
 
-P = ParamSpec("P")
-R = TypeVar("R")
 logger = logging.getLogger(__name__)
-
-
-def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorator: keep `function` out of compiled graphs, as `torch.compiler.disable` does, but without its import time.
-
-    That decorator imports PyTorch's compiler, a second or more, when applied.
-    """
-    disabled = _disable_dynamo(function)
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        return (disabled if "torch._dynamo" in sys.modules else function)(*args, **kwargs)
-
-    return call
 
 
 def compile_or_fall_back(

@@ -27,10 +27,10 @@ from torch.nn.parallel import DistributedDataParallel
 from mingpt.core.errors import PeerError, require
 from mingpt.core.log_output import no_messages
 from mingpt.core.registry import Registry
+from mingpt.core.torchrun_env import DistConfig as DistConfig
+from mingpt.core.torchrun_env import Launch, launched
 from mingpt.distributed.compile_fallback import Compiler
 from mingpt.distributed.strategy import NUMBERS, SINGLE_PROCESS, LossOnly, ProcessGroup, full_tensor, numbers
-from mingpt.distributed.torchrun_env import DistConfig as DistConfig
-from mingpt.distributed.torchrun_env import Launch, launched
 
 T = TypeVar("T")
 TRAININGS = itertools.count(1)  # numbers the trainings of this process, each with its own process group

@@ -9,7 +9,6 @@ import torch
 
 from mingpt.core.errors import DataError
 from mingpt.data.prepared_folder import is_prepared
-from mingpt.distributed.threads import usable_threads
 from mingpt.experiments import trials as plan
 from mingpt.experiments.base import Cell, Experiment
 from mingpt.experiments.trial_records import published
@@ -20,7 +19,7 @@ from mingpt.runs.config import Config
 from mingpt.runs.text_origin import sha256_of
 from mingpt.trainer import Trainer
 from mingpt.training.trainer_config import NGramTrainerConfig, TrainerConfig
-from mingpt.utils import cpu_threads, pick_device
+from mingpt.utils import cpu_threads, pick_device, usable_threads
 
 STEPS = 2  # measured of each stage, after one that warms up
 VOCABULARY = 65  # about what a text of characters has

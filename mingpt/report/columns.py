@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from mingpt.core.statistics import Estimate
 from mingpt.report.compare import Comparison, Variant
 from mingpt.report.formatting import NONE, chance, change, estimate, integer, number, seconds
 from mingpt.report.significance import NOT_TESTED, SignificanceTest
-from mingpt.report.statistics import Estimate
 from mingpt.report.table import Table
 
 Record = dict[str, Any]

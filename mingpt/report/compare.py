@@ -18,8 +18,8 @@ from typing import Any
 from mingpt.core.run_files.curves import Curve, mean_curve, reaches
 from mingpt.core.run_files.reading import Record
 from mingpt.core.run_files.records import RunRecord
+from mingpt.core.statistics import Estimate, Losses, estimate
 from mingpt.report.significance import NOT_TESTED, SignificanceTest, significance_tests
-from mingpt.report.statistics import Estimate, Losses, estimate
 from mingpt.report.variants import (
     Group,
     by_settings,

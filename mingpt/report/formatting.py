@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mingpt.report.statistics import Estimate
+from mingpt.core.statistics import Estimate
 
 NONE = "–"  # of a value that there is not
 

@@ -13,7 +13,7 @@ Differences are variant minus baseline: positive where the variant's loss is hig
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from mingpt.report.statistics import (
+from mingpt.core.statistics import (
     LEVEL,
     Difference,
     Losses,

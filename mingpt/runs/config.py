@@ -15,10 +15,10 @@ from mingpt.core.config_cli import Flags, Implied, Placed, blaming, command_line
 from mingpt.core.errors import UsageError, require
 from mingpt.core.paths import absolute, path_of
 from mingpt.core.system_config import SystemConfig
+from mingpt.core.torchrun_env import DistConfig
 from mingpt.data import text_files
 from mingpt.data.data_config import FILE_NAME, DataConfig, SampleConfig
 from mingpt.data.prepared_folder import is_prepared, settings_of
-from mingpt.distributed.torchrun_env import DistConfig
 from mingpt.models.config import CONFIGS, ModelConfig, NeuralConfig, no_setting_of
 from mingpt.runs import text_origin
 from mingpt.runs.wandb_log import WandbConfig

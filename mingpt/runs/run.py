@@ -13,6 +13,7 @@ import torch
 
 from mingpt.core.errors import CheckpointError, require
 from mingpt.core.paths import absolute, shown
+from mingpt.core.phases import START_UP, TRAINING
 from mingpt.core.run_files.reading import each_line
 from mingpt.core.run_files.records import HOME, TIMING, Sample, TrainedStep, is_run, newest_first
 from mingpt.core.signals import stop_on_signals
@@ -24,7 +25,6 @@ from mingpt.data.text_files import DEFAULT_PATH
 from mingpt.data.tokenizers import Tokenizer
 from mingpt.distributed.ddp_fsdp import joined
 from mingpt.distributed.strategy import ProcessGroup
-from mingpt.distributed.threads import usable_threads
 from mingpt.inference.evaluate import require_autoregressive
 from mingpt.model import build
 from mingpt.models.base import LanguageModel, ModelConfig
@@ -41,9 +41,8 @@ from mingpt.runs.ngram_trainer import Counting
 from mingpt.runs.trained_run import Run
 from mingpt.runs.wandb_log import WandbMirror
 from mingpt.trainer import Callback, Progress, Trainer
-from mingpt.training.phases import START_UP, TRAINING
 from mingpt.training.trainer_config import NGramTrainerConfig
-from mingpt.utils import cpu_threads, derived_seed, pick_device
+from mingpt.utils import cpu_threads, derived_seed, pick_device, usable_threads
 
 logger = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from mingpt.core.errors import CheckpointError, UsageError, require
 from mingpt.core.paths import absolute, shown
 from mingpt.core.run_files.reading import Record, read_json
 from mingpt.core.run_files.records import HOME, OWN_FILES, Environment, check_run, is_run, newest_first, newest_run
-from mingpt.distributed.torchrun_env import DistConfig
+from mingpt.core.torchrun_env import DistConfig
 from mingpt.runs import checkpoint, text_origin
 from mingpt.runs import config as settings
 from mingpt.runs.checkpoint import Checkpoint

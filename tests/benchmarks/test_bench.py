@@ -14,8 +14,8 @@ from mingpt.benchmarks.options import attention as attention_options
 from mingpt.benchmarks.worker_process import Worker
 from mingpt.core.config_cli import Flags
 from mingpt.core.errors import UsageError
+from mingpt.core.torchrun_env import VARIABLES
 from mingpt.distributed.ddp_fsdp import STRATEGIES
-from mingpt.distributed.torchrun_env import VARIABLES
 from mingpt.training import profiling
 from mingpt.training.profiling import Spread
 

@@ -8,9 +8,8 @@ from unittest import mock
 import pytest
 from matplotlib.image import imread
 
-from mingpt.benchmarks import BENCHMARKS
+from mingpt.benchmarks import BENCHMARKS, selftest
 from mingpt.core.atomic_io import save_picture
-from mingpt.models.attention import selftest
 from mingpt.report import heatmaps
 
 

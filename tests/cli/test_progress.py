@@ -18,8 +18,8 @@ from mingpt.cli.live import fit
 from mingpt.cli.progress import Watch
 from mingpt.cli.terminal import can_redraw, stdout_console
 from mingpt.cli.terminal_plot import History, draw
+from mingpt.core.phases import Phases
 from mingpt.report.formatting import duration
-from mingpt.training.phases import Phases
 from mingpt.training.trainer_config import TrainerConfig
 
 ODD = "shapes [1, 2] and [/bold] [red]at[/red] :warning: out/[a] " + "x" * 40

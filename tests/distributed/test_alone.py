@@ -11,10 +11,10 @@ from torch import nn
 
 from mingpt.cli import main
 from mingpt.core.errors import UsageError
+from mingpt.core.torchrun_env import Launch, launched, rank
 from mingpt.distributed import ddp_fsdp
 from mingpt.distributed.ddp_fsdp import DDP, FSDP
 from mingpt.distributed.strategy import SINGLE_PROCESS, ProcessGroup, full_tensor, local, sharded_like
-from mingpt.distributed.torchrun_env import Launch, launched, rank
 
 TOLD = {
     "RANK": "3",

@@ -24,7 +24,7 @@ import torch
 
 from mingpt.cli import main as cli
 from mingpt.cli import results
-from mingpt.distributed.torchrun_env import launched, rank
+from mingpt.core.torchrun_env import launched, rank
 from mingpt.report import loss_plot
 from mingpt.runs import checkpoint, summary
 from mingpt.trainer import Trainer

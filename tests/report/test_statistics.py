@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from mingpt.core.run_files.curves import reaches
+from mingpt.core.statistics import Estimate, difference, estimate, holm, minimum_detectable_effect
 from mingpt.report.formatting import chance, number
 from mingpt.report.significance import SignificanceTest, significance_tests
-from mingpt.report.statistics import Estimate, difference, estimate, holm, minimum_detectable_effect
 
 A = {1: 1.60, 2: 1.62, 3: 1.61, 4: 1.63, 5: 1.59}
 B = {1: 1.66, 2: 1.65, 3: 1.66, 4: 1.66, 5: 1.64}  # d = -.06 -.03 -.05 -.03 -.05: mean -.044, sd sqrt(.00018)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mingpt.core.phases import Phases, breakdown
 from mingpt.runs import run
 from mingpt.runs.config import Config
-from mingpt.training.phases import Phases, breakdown
 
 
 def test_breakdown_names_what_took_long_and_adds_up() -> None:

@@ -7,7 +7,7 @@ from mingpt.benchmarks.benchmark import BENCHMARKS, Benchmark, run_of
 from mingpt.benchmarks.options.base import Rounds, parse_peers
 from mingpt.core.errors import require
 from mingpt.core.registry import Registry, did_you_mean
-from mingpt.distributed.torchrun_env import STRATEGIES
+from mingpt.core.torchrun_env import STRATEGIES
 
 SHAPES: Registry[dict[str, Any]] = Registry("shape")
 SHAPES.add("A")({"n_layer": 6, "n_head": 6, "n_embd": 192, "block_size": 16, "batch_size": 64})

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mingpt.distributed.compile_fallback import uncompiled
 from mingpt.models.recurrent.activations import Activation
+from mingpt.utils import uncompiled
 
 
 @uncompiled  # traced, the loop would be unrolled, which takes minutes to compile

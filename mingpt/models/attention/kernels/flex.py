@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt.distributed.compile_fallback import uncompiled
 from mingpt.models.attention.kernels.base import KERNELS, Kernel, Need, folded
 from mingpt.models.attention.masks import Mask
+from mingpt.utils import uncompiled
 
 NARROWEST, DTYPES = 16, (torch.float32, torch.bfloat16, torch.float16)
 # Tile sizes of the backward pass: queries and keys for the gradients of keys and values (1) and of queries (2).  A
