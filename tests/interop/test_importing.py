@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mingpt.data.dataset import prepare
 from mingpt.interop import exporting, importing, parity
 from mingpt.runs import checkpoint, run
 from mingpt.runs import config as settings
-from mingpt.runs.config import Config, ModelSettings
+from mingpt.runs.config import Config
 from mingpt.runs.wandb_log import WandbConfig
 from mingpt.training.trainer_config import TrainerConfig
 from mingpt.utils import SystemConfig
@@ -157,7 +158,7 @@ def test_imported_run_cannot_be_judged_or_trained_on(
     again = Config(
         system=SystemConfig(work_dir=str(tmp_path / "second")),
         data=DataConfig(**{**vars(imported.config.data), "path": str(tmp_path / "t.txt")}),
-        model=ModelSettings(**{**vars(imported.config.model), "pretrained_folder": str(made)}),
+        model=replace(imported.config.model, pretrained_folder=str(made)),
         trainer=TrainerConfig(max_iters=3, batch_size=2, learning_rate=1e-3, device="cpu"),
         wandb=WandbConfig(mode="disabled"),
     )

@@ -154,10 +154,6 @@ NOWHERE = {"data.path": "no/such/file.txt"}
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"model.type": "gpt"},
-            r"data\.stateful=True: needs a model with a state .* which model\.type=gpt has not",
-        ),
         ({"model.type": "birnn"}, r"data\.stateful=True: needs a model with a state"),
         (
             {"model.type": "birnn", "model.reading": "prefix"},
