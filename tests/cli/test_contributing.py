@@ -85,6 +85,32 @@ def test_addition_escapes_the_tests_of_its_kind(changed: Path) -> None:
     assert int(passed[1]) >= 10
 
 
+def test_setting_shown_is_one(tmp_path: Path) -> None:
+    """In few files: checked without PyTorch, in the help of its family alone, used, recorded, and tested."""
+    diff = DIFFS["Adding a setting"]
+    names = re.findall(r"^\+\+\+ b/(\S+)", diff, re.MULTILINE)
+    assert sum(name.startswith("mingpt/") for name in names) <= 3
+    assert sum(name.startswith("tests/") for name in names) == 1
+    folder = with_diff(diff, tmp_path)
+    (folder / "text.txt").write_text("It was the best of times, it was the worst of times.\n" * 9, encoding="utf-8")
+
+    def chargpt(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "chargpt.py", *words], cwd=folder, capture_output=True, text=True)
+
+    assert "--model.logit_cap" in chargpt("train", "--help").stdout
+    assert "--model.logit_cap" not in chargpt("train", "--model.type=rnn", "--help").stdout
+    assert "model.logit_cap=-1.0: must be above 0" in chargpt("--model.logit_cap=-1").stderr
+    assert "no setting of model.type=rnn; it is one of gpt" in chargpt("--model.type=rnn", "--model.logit_cap=3").stderr
+    small = ["--data.path=text.txt", "--data.block_size=8", "--model.n_layer=1", "--model.n_embd=8"]
+    trained = chargpt(*small, "--model.logit_cap=3", "--trainer.max_iters=2", "--wandb.mode=disabled")
+    assert trained.returncode == 0, trained.stderr
+    assert "logit_cap: 3.0" in (folder / "out/chargpt/config.yaml").read_text(encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/model/test_gpt.py", "-k", "logit_cap"], cwd=folder, capture_output=True
+    )
+    assert ran.returncode == 0, ran.stdout
+
+
 USE_METRIC = """
 import mingpt
 from mingpt.cli.main import main
