@@ -55,7 +55,7 @@ class Watch:
     def _line(self, trainer: Trainer, record: Record) -> None:
         """Print a line every so often, and with every evaluation."""
         loss, pseudo = judged(record), judged(record, "pseudo_nats")
-        found = "" if loss is None else f" · held out {loss:.3f}"
+        found = "" if loss is None else f" · validation {loss:.3f}"
         found = found if pseudo is None else f" · pseudo-nats {pseudo:.3f}"
         often = max(trainer.config.max_iters // LINES, 1)
         if not (trainer.last or found or record["step"] % often == 0):

@@ -41,7 +41,7 @@ def show_outcome(run: Run, console: Console, program: str, began: float | None =
         return
     prompt = run.prompts()[0]
     line = "─" if console.encoding.startswith("utf") else "-"
-    console.rule("what it writes now", characters=line, style="dim")
+    console.rule("sample", characters=line, style="dim")
     plain(console, visible(_sample(run, prompt)))
     console.rule(characters=line, style="dim")
     loss = run.last_record()
@@ -50,7 +50,7 @@ def show_outcome(run: Run, console: Console, program: str, began: float | None =
         loss = {"val_loss": found.nats, "bits_per_byte": found.bits_per_byte}
     lines = [f"{name} {loss:.2f}" for name, loss in run.baselines().items()]
     unit = run.tokenizer.unit
-    plain(console, f"held-out loss {loss['val_loss']:.3f} nats per {unit}, {loss['bits_per_byte']:.3f} bits per byte")
+    plain(console, f"validation loss {loss['val_loss']:.3f} nats per {unit}, {loss['bits_per_byte']:.3f} bits per byte")
     if "val_loss_carried" in loss:
         plain(
             console, f"{loss['val_loss_carried']:.3f} nats per {unit} with the recurrent state kept from block to block"

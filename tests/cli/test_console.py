@@ -39,7 +39,7 @@ def test_outcome_leaves_out_what_was_measured(console: Console, trained: Path) -
     show_outcome(run, console, "python chargpt.py")
     shown, last = ESCAPE.sub("", printed(console)), run.last_record()
     assert (
-        f"held-out loss {last['val_loss']:.3f} nats per character, {last['bits_per_byte']:.3f} bits per byte" in shown
+        f"validation loss {last['val_loss']:.3f} nats per character, {last['bits_per_byte']:.3f} bits per byte" in shown
     )
     for order, loss in enumerate(run.baselines().values(), start=1):
         assert f"{order}-gram {loss:.2f}" in shown

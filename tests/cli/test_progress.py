@@ -85,9 +85,9 @@ def test_lines_have_the_validation_loss_where_it_is_new_and_time_left() -> None:
     console = make_console(terminal=False)
     watch_steps(console, 100, looks={33: {"val_loss_part": 3.25}})
     shown = printed(console).splitlines()
-    assert "step 33/100 · loss 3.670 · held out 3.250 · 12,346 tokens/s · 2 min 14 s left" in shown
-    assert "held out" not in shown[0]
-    assert "held out" not in shown[-1]  # evaluated long before
+    assert "step 33/100 · loss 3.670 · validation 3.250 · 12,346 tokens/s · 2 min 14 s left" in shown
+    assert "validation" not in shown[0]
+    assert "validation" not in shown[-1]  # evaluated long before
 
 
 def test_time_left_of_lines_is_of_this_process_and_includes_evaluations() -> None:

@@ -94,4 +94,4 @@ def test_picture_that_fails_is_one_line_after_a_complete_run(
     about = [line for line in ended.out.splitlines() if "loss.png: not made (" in line]
     assert len(about) == 1
     assert about[0].endswith("; the run is complete without it")
-    assert "held-out loss" in ended.out or "validation loss" in ended.out
+    assert "validation loss" in ended.out
