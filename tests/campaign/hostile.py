@@ -245,8 +245,10 @@ def compare(folder: Path) -> None:
 
 
 def go_on(folder: Path) -> None:
-    from mingpt.runs.config import Config, SystemConfig, TrainerConfig
+    from mingpt.core.system_config import SystemConfig
+    from mingpt.runs.config import Config
     from mingpt.runs.run_dir import resume_settings
+    from mingpt.training.trainer_config import TrainerConfig
 
     asked = Config(system=SystemConfig(work_dir=str(folder)), trainer=TrainerConfig(resume=True))
     run.train(resume_settings(["--trainer.resume=True"], asked))
