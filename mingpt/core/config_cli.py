@@ -241,6 +241,9 @@ class Flags:
             raise UsageError(f"{shown}: {self._why_foreign(key)}")
         leaves = {name.rpartition(".")[2]: name for name in self._types}  # most mistakes are in the group alone
         said = key.rpartition(".")[2]
+        meant = f"{key.rpartition('.')[0]}.{ELSEWHERE.get(said)}"
+        if meant in self._foreign:
+            raise UsageError(f"{shown}: there is no such setting; {meant} is {self._why_foreign(meant)}")
         near = [name for name in [ELSEWHERE.get(said)] if name in leaves] or difflib.get_close_matches(
             said, leaves, n=1, cutoff=0.75
         )

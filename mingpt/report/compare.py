@@ -154,7 +154,7 @@ def comparison(
         seconds=seconds,
         tests_at_seconds=tests_at_seconds if any(test.outcome != NOT_TESTED for test in tests_at_seconds) else [],
         differing=settings,
-        baselines={} if per_byte else used[0].baselines,
+        baselines=used[0].baselines if len({str(run.baselines) for run in used}) == 1 and not per_byte else {},
         left_out=left_out,
         notes=[*notes(used, per_byte), *notes_on_time(used), *_notes_on_fixed(fixed)],
         environment=used[0].environment,

@@ -59,8 +59,10 @@ class Judge:
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
         if trainer.due(trainer.config.eval_every):
-            whole = max(len(self.held_out) / trainer.config.eval_tokens, 1)  # times the tokens of one before the end
-            with trainer.phases.timed("evaluation", after=whole):
+            some = trainer.config.eval_tokens
+            last = some if trainer.model.infills else len(self.held_out)  # tokens that the last evaluation scores
+            before = max(some // trainer.model.config.block_size, 1) if trainer.model.infills else some
+            with trainer.phases.timed("evaluation", after=max(last / before, 1)):
                 self._evaluate(trainer, record)
 
     def _evaluate(self, trainer: Trainer, record: Record) -> None:

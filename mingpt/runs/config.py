@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from mingpt.core.config_cli import Flags, Implied, Placed, blaming, command_line, to_yaml
-from mingpt.core.errors import UsageError, require
+from mingpt.core.errors import MingptError, UsageError, require
 from mingpt.core.paths import absolute, path_of
+from mingpt.core.run_files.records import newest_run
+from mingpt.core.safe_parsing import YAML_BYTES, parse_yaml, read_at_most
 from mingpt.core.system_config import SystemConfig
 from mingpt.core.torchrun_env import DistConfig
 from mingpt.data import text_files
@@ -169,10 +171,24 @@ def parse(argv: Sequence[str], *, same_text: bool = True) -> Config:
 def _parsed(argv: Sequence[str], implied: Implied, placed: Placed) -> Config:
     try:
         line = command_line(argv, PRESETS)
-        family = line.given().get("model.type", Config().model.type)
+        given = line.given()
+        family = given.get("model.type") or _family_resumed(given) or Config().model.type
         return Config(**flags(str(family)).parse(line, implied, placed))
     except UsageError as error:
         raise blaming(error, argv) from None
+
+
+def _family_resumed(given: Mapping[str, Any]) -> str | None:
+    """Return the model.type of the run that is resumed; None: no run is, or its settings can't be read."""
+    if str(given.get("trainer.resume")).lower() not in ("true", "yes"):
+        return None
+    try:
+        folder = Path(absolute(given.get("system.work_dir") or newest_run()))
+        content = parse_yaml(read_at_most(YAML_BYTES, folder / "config.yaml"))
+        family = content["model"]["type"]
+    except (MingptError, OSError, ValueError, LookupError, TypeError):
+        return None  # which the run itself reports
+    return family if family in CONFIGS else None
 
 
 def _of_prepared(given: Mapping[str, Any]) -> dict[str, Any]:

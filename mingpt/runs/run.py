@@ -70,6 +70,9 @@ def train(config: Config, *, callbacks: Sequence[Callback] = (), began: float | 
     ):
         device = processes.device(kind)
         # Rejected before a text is read or a folder made; a resumed run's settings are compared with it first.
+        if isinstance(config.trainer, NGramTrainerConfig):
+            rule = "counts in one step, by one process: start it alone"
+            processes.require_single_process("model.type", config.model.type, rule)
         processes.micro_batches(config.trainer.batch_size, config.trainer.accumulation)
         if not config.trainer.resume:
             summary.kernels(replace(config.model, block_size=config.data.block_size), device)
@@ -138,9 +141,6 @@ def _trainer(
     """Who teaches `model` the text, in steps or in one."""
     ids = corpus.data.train
     if isinstance(config.trainer, NGramTrainerConfig):
-        processes.require_single_process(
-            "model.type", config.model.type, "counts in one step, by one process: start it alone"
-        )
         return Counting(config.trainer, model, ids, seed=config.system.seed, device=device)
     cut: dict[str, int] = {
         "block_size": config.data.block_size,

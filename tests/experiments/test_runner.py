@@ -201,15 +201,14 @@ def test_second_stage_does_not_train_on_another_text(go: Any, experiment: Make, 
 
 
 def test_n_gram_lines_are_drawn_where_they_do_not_belong(tmp_path: Path) -> None:
-    (tmp_path / "cells/a/seed-1").mkdir(parents=True)
-    (tmp_path / "cells/a/seed-1/baselines.json").write_text('{"2-gram": 2.5}')
     (tmp_path / "measurements.jsonl").write_text('{"measurement": "numbers", "x": 1}\n')
 
     def plot(rows: Any, figure: Any, look: Palette) -> None:
         figure.subplots().plot([1, 2], [2, 3])
 
     for belongs in (True, False):
-        with mock.patch("mingpt.report.figures._baselines") as drawn:
+        given = mock.patch("mingpt.experiments.drawings.baselines_of", return_value={"2-gram": 2.5})
+        with given, mock.patch("mingpt.report.figures._baselines") as drawn:
             drawings.draw(Measurement("numbers", lambda lab: [], plot, beside_counts=belongs), tmp_path, Palette())
         assert drawn.called is belongs
 

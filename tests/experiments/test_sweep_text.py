@@ -103,7 +103,7 @@ def test_window_wider_than_the_block_is_said_once_and_trained(sweep: Any, here: 
     code, said = sweep(vary="--model.window=4,200,null")
     assert code == 0
     (line,) = [line for line in said if line.startswith("model.window=200: ")]
-    assert line.startswith("model.window=200: model.window=200 covers the whole block (data.block_size=8)")
+    assert line.startswith("model.window=200: model.window=200 covers all of the block (data.block_size=8)")
     assert len(here.trained) == 3
 
 

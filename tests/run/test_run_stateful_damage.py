@@ -146,6 +146,8 @@ def test_carried_state_is_not_judged_or_a_run_without_it_is(saved: Path, tmp_pat
     assert not any("val_loss_carried" in record for record in earlier)
     console = Console(file=io.StringIO(), width=200)
     show_outcome(done, console, "chargpt")
-    assert f"\n{last['val_loss_carried']:.3f} nats per character with the state carried" in console.file.getvalue()
+    assert (
+        f"\n{last['val_loss_carried']:.3f} nats per character with the recurrent state kept" in console.file.getvalue()
+    )
     other = run.train(tiny(tmp_path / "run", STATEFUL | FOUR | {"data.stateful": False}))
     assert "val_loss_carried" not in other.last_record()

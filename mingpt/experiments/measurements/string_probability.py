@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from mingpt.core.safe_parsing import Number, Whole
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
-from mingpt.experiments.defaults import BOTH_WAYS, RECURRENT, TASK, of_group
+from mingpt.experiments.defaults import BOTH_WAYS, TASK, of_group
 from mingpt.experiments.measurements.summaries import groups
 from mingpt.experiments.measurements.timing import SpreadFields, banded_lines, spread
 from mingpt.experiments.measurements.window_cost import time_slopes
@@ -29,7 +29,7 @@ RANDOM = "random weights"
 STEPS = Sizes(quick=200, full=1000)  # of training on random strings
 LENGTHS = Sizes(quick=(32, 64, 128, 256, 512), full=(32, 64, 128, 256, 512, 1024))  # of texts whose reading is timed
 WIDTH = {"sums": 16, "costs": 64}
-LAYER: dict[str, Any] = of_group("model", RECURRENT, cell="gru", n_layer=1)
+LAYER: dict[str, Any] = {"cell": "gru", "n_layer": 1, "embd_pdrop": 0.0, "resid_pdrop": 0.0}
 BOTH: dict[str, Any] = {**LAYER, **of_group("model", BOTH_WAYS), "type": "birnn"}
 # Small layers of their own, and no experiment's arms.
 WAYS: dict[str, dict[str, Any]] = {
