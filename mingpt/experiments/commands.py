@@ -94,7 +94,7 @@ def _form(options: RunOptions | ShowOptions) -> str:
 
 
 def show(experiment: Experiment, form: str) -> str:
-    """What it asks and expects, its arms, and what its folder holds by now."""
+    """Question, hypothesis, variants, and what its folder holds by now."""
     folder = folder_of(experiment, form)
     seeds = experiment.seeds_of(form)
     lines = [experiment.question, f"expected: {experiment.hypothesis}", ""]
@@ -124,7 +124,7 @@ def _show_result(experiment: Experiment, form: str, compared: Show) -> int:
 
 
 def _told(stage: Settings) -> str:
-    made = f"{stage['trainer.max_iters']} steps" if "trainer.max_iters" in stage else "counts once"
+    made = f"{stage['trainer.max_iters']} steps" if "trainer.max_iters" in stage else "fitted once"
     return f"{made} at block {stage['data.block_size']}"
 
 
@@ -195,5 +195,5 @@ def ended(outcome: Outcome, wish: Wish) -> int:
     for cell, (_, why) in outcome.failed.items():
         logger.warning(f"{cell.name} failed: {why}")
     if outcome.failed:
-        logger.warning(f"{counted(len(outcome.failed), 'cell')} failed; what they said is in {wish.folder / 'logs'}")
+        logger.warning(f"{counted(len(outcome.failed), 'trial')} failed; their logs are in {wish.folder / 'logs'}")
     return 1 if outcome.failed else 0

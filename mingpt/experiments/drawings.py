@@ -47,7 +47,7 @@ def tables(measurements: Sequence[Measurement], folder: Path) -> Record:
 
 
 def palette(measurements: Sequence[Measurement], folder: Path) -> Palette:
-    """The looks of all that an experiment's figures name: its variants, then what is measured beside them."""
+    """The looks of all that an experiment's figures name: its variants, then what else is measured."""
     rows = [(each, measured(folder, each.name, each.row)) for each in measurements if each.draw]
     named = [each.variant(row) for each, found in rows for row in found]
     return Palette([*read_record(folder).get("arms", {}), *(name for name in named if name is not None)])

@@ -23,14 +23,14 @@ from mingpt.report.significance import NOT_TESTED, SignificanceTest, significanc
 from mingpt.report.variants import (
     Group,
     by_settings,
+    different_starts,
     differing,
     grouped,
     notes,
     notes_on_time,
     read_runs,
-    refuse_other_texts,
-    refuse_twins,
-    unlike_starts,
+    require_different_seeds,
+    require_one_text,
     usable,
 )
 
@@ -143,7 +143,7 @@ def comparison(
     tests = significance_tests({each.name: _losses(each, each.losses) for each in variants}, pairs, fixed)
     timed = {each.name: _losses(each, each.losses_at_seconds) for each in variants}
     tests_at_seconds = [] if seconds is None else significance_tests(timed, pairs, fixed)
-    if not unlike_starts(used):
+    if not different_starts(used):
         variants = [replace(each, steps_to_baseline=_steps_to_loss(each, baseline)) for each in variants]
     return Comparison(
         unit="nats per byte" if per_byte else "nats",
@@ -173,9 +173,9 @@ def _into_groups(
     named = {name: read_runs(folders) for name, folders in runs.items()} if isinstance(runs, Mapping) else None
     records = [r for each in named.values() for r in each] if named else read_runs(runs)
     used, left_out = usable(records, keep_going)
-    refuse_other_texts(used)
+    require_one_text(used)
     groups = grouped(named, used) if named else by_settings(used)
-    refuse_twins(groups)
+    require_different_seeds(groups)
     return used, left_out, groups
 
 

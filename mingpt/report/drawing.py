@@ -52,7 +52,7 @@ class Drawing:
         return self._with_words(content.getvalue(), prefix)
 
     def _with_words(self, drawn: str, prefix: str) -> str:
-        """matplotlib's SVG without what nobody reads, with caption, label and dark scheme."""
+        """matplotlib's SVG without metadata, with caption, label and dark scheme."""
         drawn = drawn[drawn.index("<svg") :]
         view = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn)
         assert view

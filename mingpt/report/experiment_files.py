@@ -1,8 +1,8 @@
 """An experiment's folder: where its trials are, and what its files hold.  Published, it is one file, record.jsonl.
 
-record.json          what was asked, every arm's settings, and what was decided on the way
-cells/ARM/seed-1/    a run each; stage-1/, stage-2/ inside where there are stages
-measurements.jsonl   what was measured beside the runs
+record.json          question, settings of every variant, chosen learning rates, tables
+cells/VARIANT/seed-1/    a run each; stage-1/, stage-2/ inside where there are stages
+measurements.jsonl   rows of the measurements
 report.html          the page
 """
 
@@ -123,7 +123,7 @@ def runs_of(folder: Path) -> dict[str, list[RunRecord]]:
 
 
 def cells_of(folder: Path, record: Mapping[str, Any]) -> dict[str, list[Path]]:
-    """The cells that there are by their arm, in the record's order: of seeds 1 to its `seeds`; of all without.
+    """The folders of the trials by their variant, in the record's order: of seeds 1 to its `seeds`; of all without.
 
     Raises:
         CheckpointError: as `refuse_links`.
@@ -132,7 +132,7 @@ def cells_of(folder: Path, record: Mapping[str, Any]) -> dict[str, list[Path]]:
     arms, seeds = list(record.get("arms", {})), record.get("seeds")
     homes = sorted((folder / "cells").glob("*/"), key=lambda home: (_place(home.name, arms), home.name))
     return {
-        arm_of(home.name, arms): [
+        variant_of(home.name, arms): [
             cell for cell in sorted(home.glob("seed-*")) if seeds is None or 1 <= _number(cell) <= seeds
         ]
         for home in homes
@@ -140,7 +140,7 @@ def cells_of(folder: Path, record: Mapping[str, Any]) -> dict[str, list[Path]]:
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse an experiment of which a file, a run, or a file of one, lies elsewhere.
+    """Reject an experiment of which a file, a run, or a file of one, is a link.
 
     Raises:
         CheckpointError: names the first.
@@ -158,13 +158,13 @@ def _number(place: Path) -> int:
     return int(number) if number.isdecimal() and place.name == f"{name}-{int(number)}" else 0
 
 
-def arm_of(folder: str, arms: Sequence[str]) -> str:
-    """The arm that lies in a folder of this name, which ends in a digest where the arm's own can't be a folder's."""
+def variant_of(folder: str, arms: Sequence[str]) -> str:
+    """The variant whose folder has this name, which ends in a digest where the variant's own can't be a folder's."""
     return next((arm for arm in arms if folder == arm or folder.endswith(sha256(arm.encode())[:8])), folder)
 
 
 def _place(folder: str, arms: Sequence[str]) -> int:
-    return [*arms, arm_of(folder, arms)].index(arm_of(folder, arms))
+    return [*arms, variant_of(folder, arms)].index(variant_of(folder, arms))
 
 
 def inside(run: str | Path, folder: Path) -> str:
@@ -174,7 +174,7 @@ def inside(run: str | Path, folder: Path) -> str:
 
 
 def last_stage(cell: Path) -> Path:
-    """Of an experiment's cell: the run that is compared."""
+    """The run of a trial that is compared."""
     return max(cell.glob("stage-*"), key=_number, default=cell)
 
 
@@ -186,8 +186,8 @@ def smallness(record: Mapping[str, Any]) -> str:
         return smallness_of("; ".join(record.get("smaller", [])), record)
     steps = _range(sum(stage.get("trainer.max_iters") or 0 for stage in arm) for arm in arms)
     layers = _range(stage.get("model.n_layer") or 0 for arm in arms for stage in arm)
-    told = f"{steps} steps of a {layers}-layer model, {record.get('seeds', '?')} seeds" if steps and layers else ""
-    return smallness_of(told or "small sizes, few repeats", record)
+    sizes = f"{steps} steps of a {layers}-layer model, {record.get('seeds', '?')} seeds" if steps and layers else ""
+    return smallness_of(sizes or "small sizes, few repeats", record)
 
 
 def smallness_of(smaller: str, record: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ def tidy(figure: Any) -> None:
 
 
 def short_number(value: float) -> str:
-    """A number beside an axis: 0.01, 64, 1k of 1,000 or 1,024, 16k, 4M; 1e-07 of what has too many zeros.
+    """A number next to an axis: 0.01, 64, 1k of 1,000 or 1,024, 16k, 4M; 1e-07 of what has too many zeros.
 
     Thousands are 1,024 where that gives fewer digits, as of a block length of 16,384 and of nothing in tens.
     """

@@ -15,7 +15,7 @@ FALLBACKS = (
     *("Microsoft YaHei", "SimHei", "Yu Gothic", "Malgun Gothic", "Apple SD Gothic Neo", "Arial Unicode MS"),
     *("Noto Sans", "Noto Emoji", "Segoe UI Symbol"),
 )
-LONGEST = 64  # characters of a name beside an axis
+LONGEST = 64  # characters of a name next to an axis
 LINE_OF_LEGEND, LONGEST_IN_LEGEND = 46, 184  # characters that stand in a line of a legend, and of a name in lines
 
 

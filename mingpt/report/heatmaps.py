@@ -1,4 +1,4 @@
-"""Who reads whom and which input moves which output, drawn as squares of positions.  From arrays alone."""
+"""Attention patterns and which input moves which output, drawn as squares of positions.  From arrays alone."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from mingpt.report.plotting import figure_settings, new_figure
 TITLE = "how much each query (row) takes of each key (column)\ncolours follow the square root of the weight"
 MARKED = (0, 0.01, 0.05, 0.1, 0.2, 0.5, 1)  # along the colour bar, whose scale is a square root
 TICKS = 40  # tokens that still fit along a square
-PANEL, LARGEST = 2.6, 28.0  # inches: of a square, and of a whole picture
+PANEL, LARGEST = 2.6, 28.0  # inches: of a square, and of a picture
 FAINTEST = 1e-5  # total variation distance with the palest colour
 SIDES = {
     True: "total variation distance when an earlier input, or its own, is replaced",
@@ -129,7 +129,7 @@ def influence_square(axes: Any, moved: NDArray[np.floating[Any]]) -> dict[bool, 
 
 
 def token_name(token: str) -> str:
-    """What stands for a token beside a square."""
+    """The name of a token next to a square."""
     return plain(token.translate(NAMES))
 
 

@@ -30,7 +30,7 @@ def figure(run_dir: Path) -> Any:
         losses.append(line["train_loss"])
         held_out = judged(line)
         looks += [] if held_out is None else [(line["step"], held_out)]
-    lines = read_losses(run_dir / "baselines.json") if looks else {}  # they are of held-out text
+    lines = read_losses(run_dir / "baselines.json") if looks else {}  # of the validation set
     with figure_settings():
         return _drawn(steps, losses, looks, lines)
 
@@ -43,7 +43,7 @@ def _drawn(
     figure = new_figure(figsize=(9, 5), dpi=120, layout="constrained")
     axes = figure.subplots()
     smooth = [*map(moving_average(), losses)]
-    alone = len(steps) == 1  # a model that counts makes one step: no line, but a point
+    alone = len(steps) == 1  # an n-gram model makes one step: no line, but a point
     axes.plot(steps, smooth, "o" if alone else "-", ms=4, color=QUIET, alpha=0.7, lw=1.2, label="training, smoothed")
     if looks:
         axes.plot(*zip(*looks, strict=True), color=COLOURS[0], lw=2, marker="o", ms=4, label="validation")

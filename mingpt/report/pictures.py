@@ -60,7 +60,7 @@ def picture(path: Path, folder: Path) -> Figure:
     """A picture in an experiment's `folder`, as an image; its name for who can't see it is the one inside.
 
     Raises:
-        CheckpointError: no SVG, too large, or a link, behind which might be anything that is nobody else's to see.
+        CheckpointError: no SVG, too large, or a link, which could lead to a private file.
     """
     content = readable(path, lambda path: read_svg(path, folder))
     written, name = content.decode("utf-8", errors="replace"), path.stem.replace("-", " ")

@@ -55,7 +55,7 @@ def _figure_class() -> Any:
     from matplotlib.figure import Figure
 
     class NotebookFigure(Figure):  # one made without pyplot is shown as text where pyplot wasn't imported
-        """A Figure that says itself how it looks."""
+        """A Figure with a style of its own."""
 
         def _repr_png_(self) -> bytes:
             drawing = io.BytesIO()

@@ -1,4 +1,5 @@
-"""Which runs make an arm, the same settings but for the seed and for what can't change a loss; and what is refused."""
+"""Runs into variants, of equal settings but for the seed and what can't change a loss; what can't be compared is
+rejected."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,20 +9,20 @@ from typing import Any
 from mingpt.core.errors import DataError, UsageError
 from mingpt.core.run_files.records import FIRST_STAGE, STARTS_FROM, RunRecord, is_run, read_run, settings_of
 
-NOT_OF_AN_ARM = (
+NO_PART = (
     *("system.seed", "system.work_dir", "data.path", "trainer.resume", "trainer.resume_changed"),
     *("trainer.eval_every", "trainer.eval_tokens", "trainer.sample_every", "trainer.save_every"),
     *("sample.prompts", "sample.tokens"),
 )
 FAMILY = "model.type"
-LONGEST_NAME = 40  # characters of an arm's name, so that a table and a legend have room for it
+LONGEST_NAME = 40  # characters of a variant's name, so that a table and a legend have room for it
 PIPED = {"-": "standard input"}  # what a run calls its text, and what people do
 MACHINE = ("device", "device_name", "threads")
 
 
 @dataclass(frozen=True)
 class Group:
-    """An arm in the making."""
+    """The runs of one variant."""
 
     name: str
     runs: list[RunRecord]
@@ -49,16 +50,20 @@ def usable(records: Sequence[RunRecord], keep_going: bool) -> tuple[list[RunReco
     """
     left_out = [(str(run.folder), run.trouble) for run in records if run.trouble]
     used = [run for run in records if not run.trouble]
-    told = "; ".join(f"{folder}: {why}" for folder, why in left_out)
+    listed = "; ".join(f"{folder}: {why}" for folder, why in left_out)
     if left_out and not keep_going:
-        raise UsageError(f"{told}; finish or leave out what can't be compared")
+        raise UsageError(f"{listed}; finish or leave out what can't be compared")
     if not used:
-        raise UsageError(f"nothing to compare: {told or 'no run was named'}")
+        raise UsageError(f"nothing to compare: {listed or 'no run was named'}")
     return used, left_out
 
 
-def refuse_other_texts(runs: Sequence[RunRecord]) -> None:
-    """Raises DataError where held-out losses are not of the same text."""
+def require_one_text(runs: Sequence[RunRecord]) -> None:
+    """Reject runs whose validation losses are of different texts.
+
+    Raises:
+        DataError: names two such runs.
+    """
     first = runs[0]
     for run in runs[1:]:
         if run.environment.get("text_sha256") != first.environment.get("text_sha256"):
@@ -74,54 +79,58 @@ def refuse_other_texts(runs: Sequence[RunRecord]) -> None:
             )
 
 
-def refuse_twins(groups: Sequence[Group]) -> None:
-    """Raises UsageError where an arm has a seed twice: equal runs would pass for independent ones."""
+def require_different_seeds(groups: Sequence[Group]) -> None:
+    """Reject a variant that has a seed twice: equal runs would pass for independent ones.
+
+    Raises:
+        UsageError: names the two runs.
+    """
     for group in groups:
         seen: dict[int, RunRecord] = {}
         for run in group.runs:
             if run.seed in seen:
                 raise UsageError(
-                    f"{run.folder}: has the settings and the seed of {seen[run.seed].folder}; a run said twice is no "
-                    "second one, so leave one out"
+                    f"{run.folder}: has the settings and the seed of {seen[run.seed].folder}; a repeated run is no "
+                    "independent one, so leave one out"
                 )
             seen[run.seed] = run
 
 
-def arm_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes an arm: settings without seed, folders, cadences; of the weights it starts from, how they came."""
+def variant_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a variant: without seed, folders, cadences; with those of the stage whose weights it starts from."""
     kept = {key: value for key, value in settings.items() if _counts(key.split(FIRST_STAGE)[-1])}
     start = kept.get(STARTS_FROM)
     if any(key.startswith(FIRST_STAGE) for key in kept):  # of a published run
         kept.pop(STARTS_FROM, None)
     elif start and is_run(Path(start)):
         del kept[STARTS_FROM]
-        kept |= {f"{FIRST_STAGE}{k}": v for k, v in arm_settings(settings_of(Path(start))).items()}
+        kept |= {f"{FIRST_STAGE}{k}": v for k, v in variant_settings(settings_of(Path(start))).items()}
     return kept
 
 
 def _counts(key: str) -> bool:
-    return key not in NOT_OF_AN_ARM and not key.startswith("wandb.")
+    return key not in NO_PART and not key.startswith("wandb.")
 
 
 def by_settings(runs: Sequence[RunRecord]) -> list[Group]:
     """Runs of the same settings together, in the order in which their first was named."""
     found: list[tuple[dict[str, Any], list[RunRecord]]] = []
     for run in runs:
-        own = arm_settings(run.settings)
+        own = variant_settings(run.settings)
         members = next((there for settings, there in found if not differing([settings, own])), None)
         if members is None:
             found.append((own, [run]))
         else:
             members.append(run)
     unlike = differing([settings for settings, _ in found])
-    named = names_of([said_of(settings, unlike) for settings, _ in found])
+    named = names_of([text_of(settings, unlike) for settings, _ in found])
     names = [name or runs[0].folder.resolve().name for name, (_, runs) in zip(named, found, strict=True)]
     return [Group(name, runs, settings) for name, (settings, runs) in zip(names, found, strict=True)]
 
 
 def grouped(named: Mapping[str, Sequence[RunRecord]], used: Sequence[RunRecord]) -> list[Group]:
     kept = {name: [run for run in runs if run in used] for name, runs in named.items()}
-    return [Group(name, runs, arm_settings(runs[0].settings)) for name, runs in kept.items() if runs]
+    return [Group(name, runs, variant_settings(runs[0].settings)) for name, runs in kept.items() if runs]
 
 
 def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -140,32 +149,32 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return found
 
 
-def said_of(settings: Mapping[str, Any], differing: Iterable[str]) -> dict[str, str]:
+def text_of(settings: Mapping[str, Any], differing: Iterable[str]) -> dict[str, str]:
     """Return what differs, as far as the run's family has it."""
     return {key: str(settings[key]) for key in differing if key in settings}
 
 
-def names_of(arms: Sequence[Mapping[str, str]]) -> list[str]:
-    """`model.type=rnn model.cell=gru` for each arm's settings, no two alike.
+def names_of(variants: Sequence[Mapping[str, str]]) -> list[str]:
+    """`model.type=rnn model.cell=gru` for each variant's settings, no two equal.
 
     Where one would be longer than LONGEST_NAME, all go without their groups; where one still is, all have just as many
-    settings as tell them apart, and the number of those left out: `type=rnn cell=gru +2`.
+    settings as differ between all of them, and the number of those left out: `type=rnn cell=gru +2`.
     """
-    short = without_groups(dict.fromkeys(key for arm in arms for key in arm))
-    full = [" ".join(f"{key}={value}" for key, value in arm.items()) for arm in arms]
-    bare = [" ".join(f"{short[key]}={value}" for key, value in arm.items()) for arm in arms]
+    short = without_groups(dict.fromkeys(key for each in variants for key in each))
+    full = [" ".join(f"{key}={value}" for key, value in each.items()) for each in variants]
+    bare = [" ".join(f"{short[key]}={value}" for key, value in each.items()) for each in variants]
     for names in (full, bare):
         if max(map(len, names), default=0) <= LONGEST_NAME:
             return names
-    telling = _telling(arms)
+    telling = _telling(variants)
     return [
         " ".join(
             [
-                *(f"{short[key]}={arm[key]}" for key in telling if key in arm),
-                *([f"+{left}"] if (left := len(arm.keys() - set(telling))) else []),
+                *(f"{short[key]}={each[key]}" for key in telling if key in each),
+                *([f"+{left}"] if (left := len(each.keys() - set(telling))) else []),
             ]
         )
-        for arm in arms
+        for each in variants
     ]
 
 
@@ -176,19 +185,19 @@ def without_groups(keys: Iterable[str]) -> dict[str, str]:
     return {key: name if names.count(name) == 1 else key for key, name in last.items()}
 
 
-def _telling(arms: Sequence[Mapping[str, str]]) -> list[str]:
-    """Few settings, words before numbers, by which no two arms are alike and of which each arm reads one."""
-    keys = list(dict.fromkeys(key for arm in arms for key in arm))
-    keys.sort(key=lambda key: any(arm.get(key, "")[:1].isdigit() for arm in arms))
+def _telling(variants: Sequence[Mapping[str, str]]) -> list[str]:
+    """Few settings, words before numbers, in which any two variants differ and of which each variant has one."""
+    keys = list(dict.fromkeys(key for each in variants for key in each))
+    keys.sort(key=lambda key: any(each.get(key, "")[:1].isdigit() for each in variants))
     chosen: list[str] = []
 
     def parted(by: Sequence[str]) -> int:
-        return len({tuple(arm.get(key) for key in by) for arm in arms})
+        return len({tuple(each.get(key) for key in by) for each in variants})
 
     while parted(chosen) < parted(keys):
         chosen.append(max(keys, key=lambda key: parted([*chosen, key])))
-    while nameless := [arm for arm in arms if arm and not arm.keys() & {*chosen}]:
-        chosen.append(max(keys, key=lambda key: sum(key in arm for arm in nameless)))
+    while nameless := [each for each in variants if each and not each.keys() & {*chosen}]:
+        chosen.append(max(keys, key=lambda key: sum(key in each for each in nameless)))
     return [key for key in keys if key in chosen]
 
 
@@ -209,11 +218,11 @@ def notes_on_time(runs: Sequence[RunRecord]) -> list[str]:
     if len(machines) > 1:
         told = "; ".join(sorted(", ".join(str(part) for part in machine) for machine in machines))
         return [f"the runs had different machines or threads ({told}), so there is no comparison at equal seconds"]
-    if unlike_starts(runs):
+    if different_starts(runs):
         return ["some runs began from the weights of others, so there is no comparison at equal seconds, nor of steps"]
     return []
 
 
-def unlike_starts(runs: Sequence[RunRecord]) -> bool:
-    """Whether some went on from others' weights and some began anew, so that their steps and seconds are unlike."""
+def different_starts(runs: Sequence[RunRecord]) -> bool:
+    """Whether some began from the weights of others and some did not, so that steps and seconds can't be compared."""
     return len({bool(run.settings.get(STARTS_FROM)) for run in runs}) > 1

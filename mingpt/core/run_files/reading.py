@@ -108,7 +108,7 @@ def each_line(path: Path, *kinds: Kind) -> Iterator[Record]:
 
 
 def judged(record: Record, key: str = "val_loss") -> float | None:
-    """What one look at held-out text found, over all of that text or, before the end of a run, over part of it."""
+    """The loss of an evaluation, over the validation set or, before the end of a run, over part of it."""
     return record.get(key, record.get(f"{key}_part"))
 
 

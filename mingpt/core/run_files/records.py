@@ -1,7 +1,7 @@
 """What a run folder says, read from its files alone: no torch, nothing loaded, nothing guessed.
 
 config.yaml        settings, flattened to `group.key`
-environment.json   versions, machine, checksums of text and vocabulary, and the model's size where it is told
+environment.json   versions, machine, checksums of text and vocabulary, and the model's size where it is known
 metrics.jsonl      one object a step, of which those are kept that are drawn
 samples.jsonl      text drawn along the way
 baselines.json     n-gram losses of the text
@@ -69,7 +69,7 @@ class Step(TypedDict):
 
 
 class TrainedStep(Step):
-    """The same, of training by gradients or by counts."""
+    """The same, of training by gradients or of n-gram counts."""
 
     train_loss: Number
 
@@ -109,7 +109,7 @@ class RunRecord:
 
     @property
     def counted(self) -> bool:
-        """Whether it learned all at once, by counting: no learning rate is on record."""
+        """Whether it is an n-gram model, fitted in one step: no learning rate is on record."""
         return bool(self.metrics) and self.last["step"] == 1 and "lr" not in self.last
 
     @property
@@ -125,7 +125,7 @@ class RunRecord:
         return None
 
     def held_out(self, key: str = "val_loss", scale: float = 1.0) -> Curve:
-        """Held-out loss (or `bits_per_byte`) where it was looked at: over a part of that text before the end."""
+        """Validation loss (or `bits_per_byte`) of every evaluation: over part of the validation set before the end."""
         looks = [(line, judged(line, key)) for line in self.metrics]
         return self._curve([(line, loss * scale) for line, loss in looks if loss is not None and math.isfinite(loss)])
 

@@ -11,7 +11,7 @@ JUDGED = ("val_loss", "val_loss_part", "bits_per_byte", "bits_per_byte_part", "p
 SMOOTHED = "train_loss_smoothed"  # stands in for the training loss in records that are kept
 KEPT = (*OF_A_STEP, *JUDGED, SMOOTHED)
 POINTS = 200  # of a training curve at most, and half as many at least, but for shorter runs
-LOOKS = 10_000  # at held-out text; a run has about a hundred
+LOOKS = 10_000  # evaluations; a run has about a hundred
 
 
 class EvenlySpaced:
