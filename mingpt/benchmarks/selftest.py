@@ -49,7 +49,7 @@ class Row:
     Attributes:
         kernel: name of the kernel
         dtype: type of its inputs
-        served, refused: numbers of layers that it computed and rejected
+        served, rejected: numbers of layers that it computed and that it rejected
         worst: phase -> the largest error: relative to the tolerance, relative to the largest entry, and the layer
         broken: an exception and its layer, if there was one
     """
@@ -57,7 +57,7 @@ class Row:
     kernel: str
     dtype: torch.dtype
     served: int = 0
-    refused: int = 0
+    rejected: int = 0
     worst: dict[str, tuple[float, float, str]] = field(default_factory=dict)
     broken: str | None = None
 
@@ -182,7 +182,7 @@ def _check(
         for phase, sizes in CHUNKS.items() if layer.mask.causal and KERNELS[row.kernel].serves_cache else ():
             found[phase] = _with_cache(layer, sizes, _inputs(config.block_size, device, row.dtype)[0])
     except UsageError:
-        row.refused += 1
+        row.rejected += 1
         return
     except Exception as error:  # a compiler or a driver may fail in any way
         row.broken = row.broken or f"{type(error).__name__}: {str(error).splitlines()[:1]} at {_named(config)}"
@@ -211,10 +211,11 @@ def _named(config: AttentionConfig) -> str:
 
 def _report(rows: list[Row], device: torch.device) -> bool:
     """Write the table and pass or fail; return True for pass."""
-    logger.info(f"{'kernel':10} {'type':9} {'served':>7} {'refused':>7} " + " ".join(f"{phase:>9}" for phase in PHASES))
+    phases = " ".join(f"{phase:>9}" for phase in PHASES)
+    logger.info(f"{'kernel':10} {'type':9} {'served':>7} {'rejected':>8} {phases}")
     for row in rows:
         errors = (f"{row.worst[phase][1]:9.1e}" if phase in row.worst else f"{'-':>9}" for phase in PHASES)
-        logger.info(f"{row.kernel:10} {_type(row.dtype):9} {row.served:7} {row.refused:7} {' '.join(errors)}")
+        logger.info(f"{row.kernel:10} {_type(row.dtype):9} {row.served:7} {row.rejected:8} {' '.join(errors)}")
     for row in rows:
         for phase, (share, error, where) in row.worst.items():
             if share > 1:
