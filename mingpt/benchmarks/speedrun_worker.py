@@ -1,6 +1,6 @@
 """One training from its first step to its last, and the evaluation of what came of it, in a process of its own.
 
-    python contenders.py KIND ASK       KIND: of KINDS; ASK: JSON, as `ask` of each says
+    python speedrun_worker.py KIND ASK       KIND: of KINDS; ASK: JSON, as `ask` of each says
 
 The last thing that it prints is a line of JSON: `loss`, nats per token of the held-out text in blocks of BLOCK tokens,
 by the project's own evaluation for each; `seconds` of training, evaluation left out; `steps`.

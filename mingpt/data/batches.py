@@ -13,7 +13,7 @@ from mingpt.data.tokenizers import Ids
 
 
 class Batches:
-    """Random blocks: `batches(step)` returns (b, t) int64 inputs and targets, the inputs one position later.
+    """Random blocks: `batches(step)` returns (b, t) int64 inputs and targets; a target is the token after its input.
 
     Args:
         ids: token ids of the training set; blocks are shorter if it is shorter than block_size + 1

@@ -19,7 +19,7 @@ class Corpus:
     """What a run learns from.
 
     source: of the text, for people
-    place:  a path that names it from any folder, or `-` (see reading.py)
+    place:  a path that names it from any folder, or `-` (see text_files.py)
     sha256: of the text's bytes
     """
 

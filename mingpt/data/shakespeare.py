@@ -141,7 +141,7 @@ def read_text(path: str) -> Text:
     - "input.txt", when there is no such file: Shakespeare's plays, written there once and from then on a file as any.
     - "tinyshakespeare": the field's 1,115,394 characters, downloaded once into the user's cache
       (`./tinyshakespeare` reads a file of that name).
-    - anything else: one UTF-8 file or several (see reading.py). A byte order mark at a file's start is dropped; line
+    - anything else: one UTF-8 file or several (see text_files.py). A byte order mark at a file's start is dropped; line
       ends and NULs stay as they are.
 
     Raises DataError (one line) for a text that is missing, unreadable, empty or not UTF-8, and for a source that is

@@ -1,7 +1,7 @@
-"""What happens around a training step: judging, drawing samples, logging, saving.
+"""Callbacks of a run: evaluation, samples, logging, checkpoints.
 
-Each is an event of the Trainer.  `run.py` puts them in this order, since a record is complete when it is logged, and
-what is logged is on the disk when a checkpoint says that it happened.
+`run.py` calls them after every step in this order: a record is complete when it is logged, and what is logged is on the
+disk before a checkpoint says so.
 """
 
 import math
@@ -26,7 +26,7 @@ FEWER_TOKENS = 64  # of a sample before the last step
 
 
 class Guard:
-    """Stops a run whose update made a weight infinite, as a finite gradient can; nobody judges or saves it."""
+    """Stop a run whose update made a weight infinite, as a finite gradient can, before it is evaluated or saved."""
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
         if not (trainer.last or trainer.evaluated_or_saved):
@@ -42,15 +42,14 @@ class Guard:
 
 
 @dataclass
-class Judge:
-    """Adds the held-out loss: `val_loss` and `bits_per_byte` over all of that text after the last step; before that,
-    every `eval_every` steps, `val_loss_part` and `bits_per_byte_part` over evenly spread blocks of it.
+class Evaluate:
+    """Add the validation loss to the record: `val_loss` and `bits_per_byte` over the complete validation set after the
+    last step; every `eval_every` steps before it, `val_loss_part` and `bits_per_byte_part` over evenly spread blocks.
 
-    With `carries`, after the last step also `val_loss_carried`: the same with the state taken from block to block, as
-    in training.
+    With `carries`, after the last step also `val_loss_carried`: with the recurrent state kept from block to block.
 
-    A model that fills gaps gets `pseudo_nats` instead of all these, over `eval_tokens` tokens after the last step; and
-    before that `pseudo_nats_part`, over the block_size-th part of them: a token hidden costs the pass of a block.
+    A masked language model gets `pseudo_nats` instead, over `eval_tokens` tokens after the last step, and
+    `pseudo_nats_part` before it, over a block_size-th of them: each masked token takes a forward pass of its block.
     """
 
     held_out: Ids
@@ -78,10 +77,12 @@ class Judge:
         loss = validation_loss(
             model, self.held_out, self.tokenizer, at_most=at_most, verify=trainer.finished, processes=trainer.processes
         )
-        record[f"val_loss{part}"] = _finite(loss.nats, "held-out loss", record)
+        record[f"val_loss{part}"] = _finite(loss.nats, "validation loss", record)
         record[f"bits_per_byte{part}"] = loss.bits_per_byte
         if self.carries and trainer.finished:
-            record["val_loss_carried"] = _finite(stateful_loss(model, self.held_out), "held-out loss, carried,", record)
+            record["val_loss_carried"] = _finite(
+                stateful_loss(model, self.held_out), "validation loss with the recurrent state kept,", record
+            )
 
 
 def _finite(nats: float, name: str, record: Record) -> float:

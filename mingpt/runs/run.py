@@ -33,7 +33,7 @@ from mingpt.runs import checkpoint, compatibility, oom, summary
 from mingpt.runs import run_dir as folders
 from mingpt.runs.baselines import NAME as BASELINES
 from mingpt.runs.baselines import Baselines, made
-from mingpt.runs.callbacks import Guard, Judge, Log, Sampler, Saver
+from mingpt.runs.callbacks import Evaluate, Guard, Log, Sampler, Saver
 from mingpt.runs.checkpoint import Checkpoint
 from mingpt.runs.config import Config, resolved
 from mingpt.runs.metrics_log import JsonLines
@@ -182,7 +182,7 @@ def _callbacks(
         writes, judged = trainer.model.autoregressive, trainer.model.autoregressive or trainer.model.infills
         yield [
             Guard(),
-            *([Judge(corpus.data.held_out, tokenizer, carries=config.data.stateful)] if judged else []),
+            *([Evaluate(corpus.data.held_out, tokenizer, carries=config.data.stateful)] if judged else []),
             Log(metrics, mirror),
             *([Sampler(samples, mirror, tokenizer, prompts, config.sample.tokens)] if writes else []),
             Saver(folder, tokenizer, metrics, state),

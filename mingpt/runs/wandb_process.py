@@ -1,6 +1,6 @@
 """The process that runs wandb for a training: records in by standard input, one line out if it fails.
 
-Started as a script by `mirror.py`, never imported: what wandb changes in its process (environment, threads, hooks at
+Started as a script by `wandb_log.py`, never imported: what wandb changes in its process (environment, threads, hooks at
 exit, logging) and what it spends are no part of the training's.  Lines of JSON: first the arguments of `wandb.init`;
 then records, `{"step": 3, ...}`, and samples, `["sample", step, prompt, text]`; last `["end"]`.  Where that is missing
 the training was killed.

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mingpt.core.errors import UsageError
 from mingpt.runs.config import parse
 from mingpt.training.trainer_config import TrainerConfig
 
@@ -296,3 +297,11 @@ def test_debug_shows_no_traceback_or_is_shown_unasked(accepts: Any, field: str) 
     assert "Traceback" not in plain.err
     assert debug.err.startswith("Traceback")
     assert debug.err.endswith(plain.err)
+
+
+def test_resume_takes_the_settings_of_the_runs_family() -> None:
+    folder = Path(__file__).parents[1] / "old_runs" / "rnn"
+    resumed = ["--trainer.resume=True", f"--system.work_dir={folder}", "--model.cell=lstm"]
+    assert parse(resumed).model.type == "rnn"
+    with pytest.raises(UsageError, match=r"^--model\.cell: no setting of model\.type=gpt"):
+        parse(["--model.cell=lstm"])

@@ -24,11 +24,11 @@ class AttentionConfig:
         n_kv_head: key/value heads; null: one per query head; fewer: consecutive query heads share one
         rope: True rotates queries and keys by position (RoPE); False learns a row per position
         rope_scaling: slow pairs turn so many times slower, as in Llama 3.1 (8) and 3.2 (32); 1: none
-        score: how well a key answers a query
-        mask: who may read whom; full reads later tokens, too, so such a model can't write text
+        score: attention score function of a query and a key
+        mask: attention mask; full attends to later tokens too, so the model can't generate text
         window: keys that a query sees, its own included; null: all that the mask allows
         kernel: how attention is computed; auto: the first that serves on this device and is worth it
-        position: null leaves the choice to model.rope; or the name of a position code
+        position: null leaves the choice to model.rope; or the name of a positional encoding
         rope_base: of rotary positions: the slowest pair of a head turns once in about 2 pi rope_base tokens
         bias: whether linear layers (and LayerNorm) have a bias
         qkv_bias: whether the projections to queries, keys and values have one; null: as model.bias
