@@ -61,7 +61,7 @@ def test_example_leaves_out_most_of_what_there_is() -> None:
     used = set(re.findall(r"mingpt\.(\w+)", "\n".join(code_cells())))
     assert used <= set(mingpt.__all__)
     assert set(mingpt.__all__) - used <= {
-        *("BidirectionalRNN", "ComparisonTable", "LanguageModel", "NGram", "Run", "Trainer"),
+        *("BidirectionalRNN", "ComparisonTable", "LanguageModel", "ModelSettings", "NGram", "Run", "Trainer"),
         *("BiRNNConfig", "GPTConfig", "NGramConfig", "RNNConfig"),
     }
 

@@ -146,7 +146,7 @@ def test_weights_that_are_no_number_are_called_a_leak(gpt: MakeGPT) -> None:
 
 
 def test_another_place_makes_a_held_out_loss() -> None:
-    """One gate: nothing but `validation_loss` makes one, and of records only the callback Evaluate adds one, from there."""
+    """One gate: only `validation_loss` makes one, and only the callback Evaluate adds one to a record, from there."""
     makers, writers = set(), set()
     for path in Path(evaluate.__file__).parents[1].rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
