@@ -43,15 +43,16 @@ def lines(experiment: Experiment, form: str, kept: Path) -> Iterator[str]:
     Args:
         kept: where records of finished trials lie.
     """
-    costs = list(costs_of(experiment, form, kept))
+    costs: list[Cost] = []
+    for cost in costs_of(experiment, form, kept):  # which takes seconds each, so it is shown at once
+        costs.append(cost)
+        yield f"  {cost.arm}: {cost.seconds:,.0f} s of one core a trial, {cost.left} of {cost.trials} left"
     if not costs:
         return
     trials, left = (sum(getattr(cost, name) for cost in costs) for name in ("trials", "left"))
     rates = len(experiment.rates_of(form))
     hours = sum(cost.seconds * (cost.left + (rates if cost.left and cost.seconds else 0)) for cost in costs) / 3600
     cores, device = usable_threads(), pick_device(_device(experiment, form)).type
-    for cost in costs:
-        yield f"  {cost.arm}: {cost.seconds:,.0f} s of one core a trial, {cost.left} of {cost.trials} left"
     more = f", and {rates} per variant to choose its learning rate" if rates else ""
     spent = f"{hours:.1f} hours" + (f" of one core, {hours / cores:.1f} of {cores}" if device == "cpu" else "")
     yield f"{counted(trials, 'trial')}, {trials - left} finished{more}; about {spent}, measured just now on {device}"
