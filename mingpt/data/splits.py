@@ -1,4 +1,4 @@
-"""A text in two parts: one to train on, one to evaluate on."""
+"""The training set and the validation set of a text: by default the validation set is its last 10 %."""
 
 from typing import NamedTuple
 
@@ -9,22 +9,23 @@ FEWEST = 4  # tokens of a text: two to train on, two held out, so that one follo
 
 
 class Split(NamedTuple):
-    """Two parts of a text that share no character."""
+    """Training set and validation set (held out from training) of a text; they share no character."""
 
     train: Ids
     held_out: Ids
 
 
 def border(characters: int, val_fraction: float) -> int:
-    """Where the held-out part of a text of so many characters begins; each part has at least two where there are four.
+    """Return the character at which the validation set begins, the last `val_fraction` of the text.
 
-    Between characters, not tokens: so no character is in both parts, and every tokenizer is evaluated on the same text.
+    Each set has at least two characters if there are four.  The border lies between characters, not tokens, so that no
+    character is in both sets and every tokenizer is evaluated on the same text.
     """
     return min(max(int(characters * (1 - val_fraction)), 2), max(characters - 2, 0))
 
 
 def split(text: str, tokenizer: Tokenizer, *, block_size: int, val_fraction: float, source: str = "the text") -> Split:
-    """The ids of the first part, to train on, and of the last, to evaluate on; each has at least two tokens.
+    """Return the ids of the training set and of the validation set; each has at least two tokens.
 
     Args:
         source: of the text, for the error.
