@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mingpt"
-CLEAN = ("core", "data", "interop", "benchmarks", "cli", "report")  # folders
+CLEAN = ("core", "data", "interop", "benchmarks", "cli", "report", "runs", "training")  # folders
 BANNED = re.compile(
     r"\b(told apart|counting alone|who reads whom|judge[sd]?|judging|anew|in vain|nobody|somebody|whoever|"
     r"refuse[sd]?|beside|mend|strangers?)\b",

@@ -16,7 +16,7 @@ from mingpt.trainer import Record, Trainer
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-COUNTED = 20_000_000  # tokens of a text at most whose n-grams are counted beside every run
+COUNTED = 20_000_000  # tokens of a text at most whose n-grams are counted in every run
 NAME = "baselines.json"
 
 
@@ -66,7 +66,7 @@ class Baselines:
 
 
 def made(path: Path, make: Callable[[], T]) -> T | None:
-    """Return make(), which leaves `path` beside what a run learns; where that fails it is one line, and None."""
+    """Return make(), which writes `path` to the run folder; where that fails it is one line, and None."""
     try:
         return make()
     except Exception as error:  # a library of matplotlib's size, memory, the disk

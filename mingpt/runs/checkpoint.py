@@ -1,9 +1,9 @@
-"""Saving and finding checkpoints that are whole, and refusing those that are not.
+"""Save and find valid checkpoints, and reject damaged ones.
 
     checkpoints/step_000600/
         model.safetensors      weights by name; tied tensors once
         optimizer.safetensors  `parameter/slot`: what the optimizers remember
-        carried.safetensors    what a recurrent model carries into the next step; only in runs that do
+        carried.safetensors    recurrent state that the next step starts from; of truncated BPTT alone
         state.json             step, seconds, tokens, model settings, ...
         tokenizer.json
         MANIFEST.json          bytes and sha256 of each of the above, written last
@@ -99,11 +99,11 @@ def save(
     tokenizer: str,
     carried: Mapping[str, Tensor] | None = None,
 ) -> Path:
-    """Write `checkpoints/step_NNNNNN` whole, then drop what is older than the last two and not the best.
+    """Write `checkpoints/step_NNNNNN` at once, then drop what is older than the last two and not the best.
 
     Args:
         state: JSON values; `step` names the checkpoint, `val_loss` (or None) says which is best.
-        carried: what the next step starts from, beside the weights.
+        carried: recurrent state that the next step starts from.
 
     Raises:
         CheckpointError: a state or tokenizer so large that it would not be read again; nothing is written.
@@ -147,7 +147,7 @@ def steps(run_dir: Path) -> list[int]:
 
 
 def newest(run_dir: Path) -> Checkpoint:
-    """The newest checkpoint that is whole; says which newer ones were not.
+    """Return the newest valid checkpoint; log which newer ones are damaged.
 
     Raises:
         CheckpointError: there is none.
@@ -273,7 +273,7 @@ def _remove_unfinished(home: Path) -> None:
 
 
 def _prune(home: Path, step: int) -> None:
-    """Keep the last two up to `step` and the one of least held-out loss; later ones were found damaged."""
+    """Keep the last two up to `step` and the one of least validation loss; later ones were found damaged."""
     by_step = {int(name[1]): entry for entry in home.iterdir() if (name := _NAME.fullmatch(entry.name))}
     for later in [each for each in by_step if each > step]:
         _remove(by_step.pop(later))

@@ -1,7 +1,7 @@
 """Whether a checkpoint fits: the model, the vocabulary and the weights that it holds against those that would take it.
 
-Shapes alone don't tell: two models of equal shapes can differ in heads, norms or positions.  So a checkpoint carries
-its model's settings, and what differs is listed instead of loaded.
+Two models of equal shapes can differ in heads, norms or positions, so a checkpoint has its model's settings, and what
+differs is listed instead of loaded.
 """
 
 import dataclasses

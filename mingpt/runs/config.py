@@ -1,6 +1,6 @@
-"""The whole configuration of a training run, as data: checked before any text is read, saved whole with the run.
+"""The configuration of a training run, as data: checked before any text is read, saved with the run.
 
-Each group lives in a module of its own that does not need PyTorch, so that a wrong setting is told of at once.  Values
+Each group lives in a module of its own that does not need PyTorch, so that a wrong setting is reported at once.  Values
 come from the defaults, then from a `--preset`, then from `--config` files, then flags.
 """
 
@@ -198,7 +198,7 @@ def _of_prepared(given: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     decided = {f"data.{name}": value for name, value in settings_of(path_of(path)).items()}
     fits = given.get("data.tokenizer") in (None, decided["data.tokenizer"])
-    return decided if fits else {}  # which is refused where the folder is read
+    return decided if fits else {}  # which is rejected where the folder is read
 
 
 def read(path: Path) -> Config:

@@ -1,6 +1,6 @@
-"""The one step of a model that learns by counting, in the place of a training loop.
+"""The one step of an n-gram model, in the place of a training loop.
 
-It is a Trainer to everyone else, so that judging, sampling, logging, saving and resuming are the same code.
+It is a Trainer, so that evaluation, sampling, logging, saving and resuming are the same code.
 """
 
 import time

@@ -264,7 +264,7 @@ def _pretrained(config: Config) -> Checkpoint | None:
 
 
 def _refuse_misfit(config: Config, saved: Checkpoint, corpus: Corpus, folder: Path) -> None:
-    """Refuse a checkpoint of another run, before a model of the size that the settings say costs any memory."""
+    """Reject a checkpoint of another run, before a model of the size that the settings say costs any memory."""
     if "imported" in folders.environment(folder):
         raise CheckpointError(
             f"{shown(folder)}: imported, so there is no training to go on with; begin one in another folder by "

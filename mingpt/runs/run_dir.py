@@ -210,7 +210,7 @@ def stored_prompts(folder: Path) -> list[str]:
 
 
 def refuse_other_text(folder: Path, source: str, sha256: str) -> None:
-    """Refuse to go on with the run in `folder` on another text than it began with, wherever that lies.
+    """Reject resuming the run in `folder` on another text than it began with, wherever that lies.
 
     Raises:
         CheckpointError: names the text.

@@ -22,11 +22,11 @@ from mingpt.utils import training_type
 
 logger = logging.getLogger(__name__)
 
-UNJUDGED = "this model sees the tokens that it predicts, so it has no held-out loss and writes no samples"
+UNJUDGED = "this model sees the tokens that it predicts, so it has no validation loss and generates no samples"
 STEP_SECONDS = 0.0025  # of a step, and again of each layer, however few the tokens (two cores, Intel Xeon, 2026-11-29)
 FILLS = (
-    "this model tells hidden tokens from those on both sides, so it has no held-out loss and writes no samples; it is "
-    "judged by its pseudo-likelihood"
+    "this model predicts masked tokens from both sides, so it has no validation loss and generates no samples; it is "
+    "scored by its pseudo-likelihood"
 )
 
 
@@ -76,7 +76,7 @@ def kernels(config: ModelConfig, device: torch.device) -> list[dict[str, Any]]:
 
 
 def unjudged(model: LanguageModel) -> str:
-    """Why a model that is not autoregressive has no held-out loss, and what it has instead."""
+    """Return why a model that is not autoregressive has no validation loss, and what it has instead."""
     return FILLS if model.infills else f"{UNJUDGED}: its training loss is all there is to see"
 
 

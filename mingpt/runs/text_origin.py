@@ -1,6 +1,6 @@
 """Resolve the paths in settings files, and check that a run's text is still the one that it was trained on.
 
-A relative path starts at the folder where the command was started, as on the command line.  If it exists only beside
+A relative path starts at the folder where the command was started, as on the command line.  If it exists only next to
 the settings file, that one is meant; if it exists in both places, that is an error.  The config.yaml of an old run may
 name its text by a relative path; its environment.json has the absolute one.  A run's text is compared with the sha256
 in environment.json, so that no run trains on a changed text unnoticed.
@@ -32,7 +32,7 @@ def placed(given: Mapping[str, Any], file_of: Mapping[str, Path]) -> dict[str, A
         file_of: the file that a setting comes from, by key; without those that come from flags.
 
     Raises:
-        UsageError: a relative path exists both in the current folder and beside the file.
+        UsageError: a relative path exists both in the current folder and next to the file.
         DataError: a run's text is gone, or has changed.
         CheckpointError: a damaged environment.json.
     """
@@ -85,7 +85,7 @@ def _of_its_run(given: Mapping[str, Any], file_of: Mapping[str, Path]) -> dict[s
 
 
 def _tokenizer_placed(given: dict[str, Any], file_of: Mapping[str, Path]) -> dict[str, Any]:
-    """Resolve a tokenizer that lies beside the settings file, so that it is found in a folder that was moved."""
+    """Resolve a tokenizer that lies next to the settings file, so that it is found in a folder that was moved."""
     name = given.get(TOKENIZER)
     if TOKENIZER not in file_of or not isinstance(name, str) or not name.endswith(FILE_NAME):
         return given
@@ -102,7 +102,7 @@ def _meant(key: str, value: str, file: Path) -> str:
         return there
     if Path(here).resolve() != Path(there).resolve():
         raise UsageError(
-            f"{key}={value} of {paths.shown(file)}: lies both in the current folder and beside that file; "
+            f"{key}={value} of {paths.shown(file)}: lies both in the current folder and next to that file; "
             f"name the one that is meant: --{key}={text_files.shown(here)} or --{key}={text_files.shown(there)}"
         )
     return here

@@ -148,7 +148,7 @@ class Run:
         return fill(self.model, self.tokenizer, text, gap)
 
     def attention(self, text: str) -> list[Tensor]:
-        """Who reads whom: for each layer its (1, heads, queries, keys) weights on `text`, dropout off.
+        """Attention pattern: for each layer its (1, heads, queries, keys) weights on `text`, dropout off.
 
         The definition's, whatever kernel the layers use; a list as bertviz takes it.
 
@@ -173,7 +173,7 @@ class Run:
         return dependency_map(self.model, ids)
 
     def evaluate(self, path: str | None = None) -> ValidationLoss:
-        """Loss on the run's own held-out text, or on all of the file at `path`.
+        """Loss on the run's own validation text, or on all of the file at `path`.
 
         Raises:
             UsageError: the model sees what it predicts.
@@ -199,7 +199,7 @@ class Run:
         return past_block_loss(self.model, self._judged_on(path), at_most=at_most)
 
     def pseudo_likelihood(self, path: str | None = None, *, at_most: int | None = PSEUDO_TOKENS) -> PseudoLikelihood:
-        """How well each token is told from those around it, on the texts of `evaluate`; no loss, no perplexity.
+        """How well each token is predicted from those around it, on the texts of `evaluate`; no loss, no perplexity.
 
         Args:
             at_most: tokens to hide, spread evenly; None: every one.
@@ -214,7 +214,7 @@ class Run:
         return pseudo_likelihood(self.model, ids, self.tokenizer, at_most=at_most)
 
     def excerpt(self, tokens: int = EXCERPT) -> str:
-        """The beginning of the run's own held-out text: at most so many tokens, and no more than a block.
+        """The beginning of the run's own validation text: at most so many tokens, and no more than a block.
 
         Raises:
             DataError: that text is gone or changed.
@@ -249,11 +249,11 @@ class Run:
             raise UsageError(f"{name}: {unknown}{hint}") from None
 
     def _judged_on(self, path: str | None) -> Ids:
-        """The run's own held-out part, or all of the file at `path`."""
+        """The run's own validation set, or all of the file at `path`."""
         if path is None:
             corpus = prepare(replace(self.config.data, path=self._own_text()), self.tokenizer)
             if corpus.sha256 != run_dir.environment(self.folder)["text_sha256"]:
-                changed = f"no longer the text that {shown(self.folder)} began with; --text judges another"
+                changed = f"no longer the text that {shown(self.folder)} began with; --text scores another"
                 raise DataError(f"{corpus.source}: {changed}")
             return corpus.data.held_out
         with given_as("text"):
@@ -267,7 +267,7 @@ class Run:
         return shown(self.folder) if path is None else text_files.shown(path)
 
     def _own_text(self) -> str:
-        """Where the run's text lies, from whatever folder one asks; never a reason to write it anew."""
+        """Where the run's text lies, from whatever folder one asks; never a reason to write it again."""
         path: str | None = run_dir.environment(self.folder)["text"]
         if path is None:
             raise DataError(f"{shown(self.folder)}: imported, so it has no text of its own; name one with --text")

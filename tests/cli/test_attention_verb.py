@@ -121,7 +121,7 @@ def test_model_that_sees_what_it_predicts_ends_in_an_error(
     folder = tmp_path / "run"
     ended = chargpt(*tiny, f"--data.path={text_file}", f"--system.work_dir={folder}", "--model.mask=full")
     assert (ended.code, ended.err) == (0, "")
-    assert "no held-out loss and writes no samples: its training loss is all" in ended.out
+    assert "no validation loss and generates no samples: its training loss is all" in ended.out
     for verb, *words in (("sample", "--prompt=R"), ("eval", f"--text={text_file}")):
         refused = chargpt(verb, f"--run={folder}", *words)
         assert (refused.code, bool(refused.refusal)) == (2, True)

@@ -54,7 +54,7 @@ def test_run_that_fills_gaps_has_no_signal_or_is_told_something_false(
     assert "pseudo_nats" not in first
     assert f"pseudo-nats {first['pseudo_nats_part']:.3f}" in ended.out
     assert f"pseudo-likelihood: {last['pseudo_nats']:.3f} pseudo-nats per token hidden" in ended.out
-    assert ended.out.count("this model tells hidden tokens from those on both sides") == 1
+    assert ended.out.count("this model predicts masked tokens from both sides") == 1
     assert "sees the tokens that it predicts" not in ended.out
 
 
