@@ -60,6 +60,7 @@ class SampleOptions(OfRun, OnDevice):
         temperature: divides the logits; 0: always the likeliest token
         top_k: keep the k likeliest tokens; 0: all
         top_p: keep the fewest likeliest tokens whose probabilities reach p; 1: all
+        min_p: keep tokens that are at least min_p times as probable as the likeliest; 0: all
         seed: of the first text; the next takes the next
         fill: instead, a text whose gaps are filled, by a model that was trained to: the likeliest token each
         gap: the character that marks a gap in it
@@ -79,6 +80,7 @@ class SampleOptions(OfRun, OnDevice):
     temperature: float = 0.8
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
     seed: int = 0
     fill: str | None = None
     gap: str = "_"
@@ -101,7 +103,7 @@ class SampleOptions(OfRun, OnDevice):
 
     def sampling(self, number: int) -> Sampling:
         """How the text `number`, from 0, is sampled."""
-        how = {name: getattr(self, name) for name in ("temperature", "top_k", "top_p", "past_block")}
+        how = {name: getattr(self, name) for name in ("temperature", "top_k", "top_p", "min_p", "past_block")}
         return Sampling(**how, seed=self.seed + number)
 
 

@@ -4,6 +4,7 @@ import codecs
 import itertools
 import math
 from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +21,18 @@ from mingpt.utils import cpu_threads
 LINE_END = "\n"  # replaces an empty prompt
 
 
+class Draw(NamedTuple):
+    """A drawn token: (b,) ids, the (b, v) logits before any setting, and the (b, v) probabilities it was drawn from."""
+
+    ids: Tensor
+    logits: Tensor
+    probabilities: Tensor
+
+
 def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
-    """Return (b, v) float64 probabilities of (b, v) logits after temperature, top_k and top_p (Holtzman et al. 2020).
+    """Return (b, v) float64 probabilities of (b, v) logits after temperature, top_k, top_p and min_p, in this order.
+
+    top_p is from Holtzman et al. 2020, min_p from Nguyen et al. 2024.
 
     Raises:
         NotFiniteError: a logit is not finite.
@@ -41,6 +52,9 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
         before = ordered.cumsum(-1) - ordered
         p = p.masked_fill((before >= sampling.top_p).gather(-1, order.argsort()), 0.0)
         p = p / p.sum(-1, keepdim=True)
+    if sampling.min_p > 0:
+        p = p.masked_fill(p < sampling.min_p * p.amax(-1, keepdim=True), 0.0)
+        p = p / p.sum(-1, keepdim=True)
     return p
 
 
@@ -53,7 +67,20 @@ def generate(
     cache: bool = True,
     compile: bool = False,
 ) -> Iterator[Tensor]:
-    """Yield `new_tokens` times the next (b,) token ids after the (b, t) prompt, t >= 1.
+    """Yield `new_tokens` times the next (b,) token ids after the (b, t) prompt, t >= 1: the ids of `draws`."""
+    return (draw.ids for draw in draws(model, prompt, new_tokens, sampling, cache=cache, compile=compile))
+
+
+def draws(
+    model: LanguageModel,
+    prompt: Tensor,
+    new_tokens: int,
+    sampling: Sampling,
+    *,
+    cache: bool = True,
+    compile: bool = False,
+) -> Iterator[Draw]:
+    """Yield `new_tokens` times the next token of each row after the (b, t) prompt, t >= 1, and what it was drawn from.
 
     Earlier tokens are in the model's decoding state.  If that isn't unbounded it holds block_size tokens;
     `sampling.past_block` decides what happens beyond them.  Draws come from a generator of their own.
@@ -62,7 +89,7 @@ def generate(
         model: an autoregressive model
         prompt: (b, t) token ids
         new_tokens: number of tokens to generate
-        sampling: temperature, top_k, top_p, seed and past_block
+        sampling: temperature, top_k, top_p, min_p, seed and past_block
         cache: False: no state; every token takes a pass over its complete context, the last block_size tokens as with
             past_block=exact, or all if the state is unbounded
         compile: compile the decoding step (see `mingpt.inference.compiled_decode`)
@@ -85,8 +112,8 @@ def generate(
 
 def _sample(
     model: LanguageModel, prompt: Tensor, new_tokens: int, sampling: Sampling, kept: int, cache: bool, step: Step
-) -> Iterator[Tensor]:
-    """Generate as `generate`, after its checks; `kept` tokens are encoded again when the state is full or not used."""
+) -> Iterator[Draw]:
+    """Draw as `draws`, after its checks; `kept` tokens are encoded again when the state is full or not used."""
     device, block_size, unbounded = model.device, model.config.block_size, model.unbounded
     fresh = (prompt if unbounded else prompt[:, -block_size:]).to(device)
     seen, state = [fresh], model.new_state(fresh.shape[0])
@@ -100,10 +127,11 @@ def _sample(
         # The consumer may train between two tokens, so leave inference mode before each yield.
         with cpu_threads(threads), evaluating(model) if model.training else torch.inference_mode():
             logits = (step if fresh.shape[1] == 1 else _next_logits)(model, fresh, state)
-        fresh = torch.multinomial(probabilities(logits, sampling), 1, generator=generator).to(device)
+        p = probabilities(logits, sampling)
+        fresh = torch.multinomial(p, 1, generator=generator).to(device)
         if not (cache and unbounded):  # the state is sufficient
             seen.append(fresh)
-        yield fresh[:, 0]
+        yield Draw(fresh[:, 0], logits, p)
 
 
 def _next_logits(model: LanguageModel, ids: Tensor, state: State) -> Tensor:
@@ -132,21 +160,42 @@ def stream(
     Raises:
         UsageError: the prompt has characters outside the vocabulary; and as `generate`.
     """
-    spelled = prompt or (LINE_END if spells(tokenizer, LINE_END) else "")
-    ids = tokenizer.encode(spelled).astype("int64") if spelled else np.zeros(1, np.int64)
-    start = torch.from_numpy(ids)[None]
-    drawn = generate(model, start, new_tokens, sampling, cache=cache, compile=compile)
+    drawn = generate(model, prompt_ids(tokenizer, prompt), new_tokens, sampling, cache=cache, compile=compile)
     until_stop = itertools.takewhile(lambda token: int(token) not in stop, drawn)
     return _pieces(tokenizer, until_stop)  # errors are raised above, before the first piece
 
 
+def prompt_ids(tokenizer: Tokenizer, prompt: str) -> Tensor:
+    """Return the (1, t) ids of a prompt, t >= 1; an empty one is replaced by the end of a line, or by token 0.
+
+    Raises:
+        UsageError: the prompt has characters outside the vocabulary.
+    """
+    spelled = prompt or (LINE_END if spells(tokenizer, LINE_END) else "")
+    ids = tokenizer.encode(spelled).astype("int64") if spelled else np.zeros(1, np.int64)
+    return torch.from_numpy(ids)[None]
+
+
+class Decoder:
+    """Turns ids into text one at a time; a character comes with the last of its bytes."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._utf8, self._spelling = codecs.getincrementaldecoder("utf-8")("replace"), tokenizer.spelling
+
+    def text(self, id: int) -> str:
+        """Return the text that this id completes, which may be empty."""
+        return self._utf8.decode(self._spelling[id] if id < len(self._spelling) else b"")  # a model may have more rows
+
+    def rest(self) -> str:
+        """Return U+FFFD for a character that was not completed, else ""."""
+        return self._utf8.decode(b"", final=True)
+
+
 def _pieces(tokenizer: Tokenizer, drawn: Iterator[Tensor]) -> Iterator[str]:
-    decoder, spelling = codecs.getincrementaldecoder("utf-8")("replace"), tokenizer.spelling
+    decoder = Decoder(tokenizer)
     for token in drawn:
-        id = int(token)
-        yield decoder.decode(spelling[id] if id < len(spelling) else b"")  # a model may have more rows
-    rest = decoder.decode(b"", final=True)
-    if rest:
+        yield decoder.text(int(token))
+    if rest := decoder.rest():
         yield rest
 
 

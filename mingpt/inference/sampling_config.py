@@ -35,6 +35,7 @@ class Sampling:
         temperature: divisor of the logits; 0: always the likeliest token; 1: the model's own distribution
         top_k: keep the k likeliest tokens; 0: all
         top_p: keep the fewest likeliest tokens whose probabilities reach p; 1: all
+        min_p: keep tokens that are at least min_p times as probable as the likeliest; 0: all
         seed: seed of the random draws
         past_block: context past block_size.  half: when the cache is full, encode the last half of the block again, so
             that a token has block_size / 2 to block_size tokens of context; exact: the last block_size tokens, encoded
@@ -45,6 +46,7 @@ class Sampling:
     temperature: float = 0.8
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
     seed: int = 0
     past_block: str | None = None
 
@@ -53,6 +55,7 @@ class Sampling:
         require(in_range, "temperature", self.temperature, "must be a number, 0 or more")
         require(self.top_k >= 0, "top_k", self.top_k, "must be 0 (all) or more")
         require(0 < self.top_p <= 1, "top_p", self.top_p, "must be above 0 and at most 1")
+        require(0 <= self.min_p <= 1, "min_p", self.min_p, "must be in [0, 1]")
         require(0 <= self.seed < 2**63, "seed", self.seed, "must be in [0, 2^63)")
         if self.past_block is not None:
             PAST_BLOCK[self.past_block]

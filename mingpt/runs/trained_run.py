@@ -113,7 +113,7 @@ class Run:
 
         Args:
             stop_at_eos: end before the first token that ends a text (`special.ids["eos_token_id"]`).
-            sampling: fields of `Sampling`: temperature, top_k, top_p, seed, past_block.
+            sampling: fields of `Sampling`: temperature, top_k, top_p, min_p, seed, past_block.
 
         Raises:
             UsageError: a character outside the vocabulary, a broken rule of sampling, a model that can't write,

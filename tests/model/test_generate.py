@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mingpt.data.tokenizers import ByteTokenizer, CharTokenizer
-from mingpt.inference.generate import Sampling, generate, probabilities, stream, write
+from mingpt.inference.generate import Sampling, draws, generate, probabilities, stream, write
 from mingpt.model import GPT
 from mingpt.models.base import LanguageModel, LMOutput, ModelConfig
 from mingpt.models.rnn import RNN
@@ -76,6 +76,10 @@ def chances(p: list[float], **sampling: Any) -> list[float]:
         ({"temperature": 1e6}, [0.25, 0.25, 0.25, 0.25]),
         ({"top_k": 2, "top_p": 0.6}, [0, 1, 0, 0]),  # the nucleus of what top_k kept: 2/3 reaches 0.6
         ({"temperature": 0.5, "top_p": 0.8}, [0, 0.8, 0, 0.2]),  # the nucleus of the sharpened: 0.72, 0.18
+        ({"min_p": 0.19}, [0.15, 0.5, 0.1, 0.25]),
+        ({"min_p": 0.21}, [0.15 / 0.9, 0.5 / 0.9, 0, 0.25 / 0.9]),
+        ({"min_p": 1.0}, [0, 1, 0, 0]),
+        ({"min_p": 0.4, "temperature": 0.5}, [0, 1, 0, 0]),  # of the sharpened: 0.25 is a quarter of 1
     ],
     ids=str,
 )
@@ -94,14 +98,15 @@ def test_ties_are_cut_to_the_number_that_is_asked_for(sampling: dict[str, Any]) 
     temperature=st.floats(0, 1e6),  # above, unequal logits become equal
     top_k=st.integers(0, 10),
     top_p=st.floats(0, 1, exclude_min=True),
+    min_p=st.floats(0, 1),
 )
-@example(logits=[5.0, 4.0], temperature=1e-308, top_k=0, top_p=1.0)
-@example(logits=[0.0, 0.0, 0.0], temperature=1.0, top_k=0, top_p=5e-324)
+@example(logits=[5.0, 4.0], temperature=1e-308, top_k=0, top_p=1.0, min_p=0.0)
+@example(logits=[0.0, 0.0, 0.0], temperature=1.0, top_k=0, top_p=5e-324, min_p=1.0)
 @settings(deadline=None, max_examples=200)
 def test_every_valid_setting_gives_probabilities_in_the_order_of_the_logits(
-    logits: list[float], temperature: float, top_k: int, top_p: float
+    logits: list[float], temperature: float, top_k: int, top_p: float, min_p: float
 ) -> None:
-    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     x = torch.tensor([logits, logits[::-1]], dtype=torch.float64)
     p = probabilities(x, sampling)
     assert (p >= 0).all()
@@ -130,6 +135,8 @@ def test_temperature_zero_is_argmax_for_every_top_k_and_top_p(gpt: MakeGPT, top_
         ({"top_p": 0.0}, "top_p=0.0: must be above 0 and at most 1"),
         ({"top_p": 1.5}, "top_p=1.5: must be above 0 and at most 1"),
         ({"top_p": math.nan}, "top_p=nan: must be above 0"),
+        ({"min_p": -0.1}, r"min_p=-0.1: must be in \[0, 1\]"),
+        ({"min_p": math.nan}, "min_p=nan: must be in"),
         ({"past_block": "hal"}, r"past_block=hal: must be one of half, exact \(did you mean 'half'\?\)"),
         ({"seed": -1}, "seed=-1: must be in"),
         ({"seed": 2**63}, "seed=9223372036854775808: must be in"),
@@ -139,6 +146,16 @@ def test_temperature_zero_is_argmax_for_every_top_k_and_top_p(gpt: MakeGPT, top_
 def test_wrong_sampling_is_refused_by_name_value_and_rule(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Sampling(**wrong)
+
+
+def test_draws_give_the_ids_and_what_they_were_drawn_from(gpt: MakeGPT) -> None:
+    model, prompt, sampling = gpt(), prompt_of(3), Sampling(seed=4, top_k=5)
+    text = prompt
+    for draw, ids in zip(draws(model, prompt, 4, sampling), generate(model, prompt, 4, sampling), strict=True):
+        assert torch.equal(draw.ids, ids)
+        torch.testing.assert_close(draw.logits, model(text).logits[:, -1])
+        assert torch.equal(draw.probabilities, probabilities(draw.logits, sampling))
+        text = torch.cat((text, ids[:, None]), 1)
 
 
 def test_a_negative_number_of_tokens_is_refused_at_once(gpt: MakeGPT) -> None:
