@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mingpt.cli import main
-from tests.run.conftest import without_frills
+from tests.runs.conftest import without_frills
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["mingpt.cli.results", "mingpt.runs.run", "rich.console", "tests.campaign.children"])

@@ -15,7 +15,7 @@ from mingpt.runs import checkpoint, run
 from mingpt.runs.checkpoint import MANIFEST, Checkpoint
 from tests.campaign.runs import words_of
 from tests.campaign.tally import Tally, campaign
-from tests.run.conftest import config_of, without_frills
+from tests.runs.conftest import config_of, without_frills
 
 FILES = (*checkpoint.FILES, MANIFEST)
 CUTS = (0.0, 1, 8, 0.5, 0.99, -1)  # a share of the file, or bytes, from the end where negative

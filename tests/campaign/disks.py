@@ -18,7 +18,7 @@ from tests.campaign.children import start
 from tests.campaign.kills import RESUME
 from tests.campaign.runs import LONG, differences, whole, words_of
 from tests.campaign.tally import Tally, campaign
-from tests.run.conftest import Disk, watched_disk, without_frills
+from tests.runs.conftest import Disk, watched_disk, without_frills
 
 FILES = [*checkpoint.FILES, MANIFEST]
 FULL = (errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT)

@@ -23,7 +23,7 @@ from mingpt.runs.config import Config
 from tests.campaign.damage import FILES, saved
 from tests.campaign.runs import words_of
 from tests.campaign.tally import Tally, campaign
-from tests.run.conftest import config_from, without_frills, write_text
+from tests.runs.conftest import config_from, without_frills, write_text
 
 STEPS, HANGS = 3, 60  # seconds after which a trial is taken for stuck
 Draw = random.Random

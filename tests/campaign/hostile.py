@@ -20,7 +20,7 @@ from mingpt.runs.checkpoint import MANIFEST
 from tests.campaign.children import CONTEXT, PATIENCE
 from tests.campaign.damage import FILES, saved
 from tests.campaign.tally import Tally, campaign
-from tests.run.conftest import without_frills
+from tests.runs.conftest import without_frills
 
 SECONDS, BYTES = 1.0, 200e6  # that a refusal may take
 HUGE = 100_000_000  # bytes of a header

@@ -11,7 +11,7 @@ from mingpt.runs import run
 from mingpt.training.optim import OPTIMIZERS, SCHEDULES
 from tests.campaign.runs import differences, words_of
 from tests.campaign.tally import Tally, campaign
-from tests.run.conftest import config_of, without_frills
+from tests.runs.conftest import config_of, without_frills
 
 STEPS, BRIEF = 60, 12
 

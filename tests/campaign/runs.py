@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from mingpt.runs import run
-from tests.run.conftest import config_of, trace_of, without_frills, write_text
-from tests.run.stateful import STATEFUL
+from tests.runs.conftest import config_of, trace_of, without_frills, write_text
+from tests.runs.stateful import STATEFUL
 
 LONG = {"trainer.max_iters": 12, "trainer.save_every": 1, "trainer.eval_every": 3, "trainer.sample_every": 5}
 KINDS: Mapping[str, Mapping[str, Any]] = {  # families, optimizers, schedules, accumulation, dropout, carried states

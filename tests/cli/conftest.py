@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 import torch.nn.functional as F
-from leaking import FULL, LEARNED, MASKED
+from bidirectional import FULL, LEARNED, MASKED
 from matplotlib.figure import Figure
 
 from mingpt.cli import main

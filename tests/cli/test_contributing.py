@@ -77,7 +77,7 @@ def test_addition_is_not_listed_or_can_not_be_trained(changed: Path) -> None:
 
 
 def test_addition_escapes_the_tests_of_its_kind(changed: Path) -> None:
-    tests = ["tests/attention/test_kernels.py", "tests/attention/test_cache.py", "-k", "cosine"]
+    tests = ["tests/models/attention/test_kernels.py", "tests/models/attention/test_kv_cache.py", "-k", "cosine"]
     ran = subprocess.run([sys.executable, "-m", "pytest", *tests], cwd=changed, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout
     passed = re.search(r"(\d+) passed", ran.stdout)
@@ -106,7 +106,7 @@ def test_setting_shown_is_one(tmp_path: Path) -> None:
     assert trained.returncode == 0, trained.stderr
     assert "logit_cap: 3.0" in (folder / "out/chargpt/config.yaml").read_text(encoding="utf-8")
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "tests/model/test_gpt.py", "-k", "logit_cap"], cwd=folder, capture_output=True
+        [sys.executable, "-m", "pytest", "tests/models/test_gpt.py", "-k", "logit_cap"], cwd=folder, capture_output=True
     )
     assert ran.returncode == 0, ran.stdout
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from company import LONGEST, ROOT, SETTINGS, WORKER, Ended, family_of
+from process_group import LONGEST, ROOT, SETTINGS, WORKER, Ended, family_of
 
 from mingpt.report import loss_plot
 from mingpt.runs import summary

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from company import FAMILIES, Ended, alone, apart
+from process_group import FAMILIES, Ended, alone, apart
 
 Together = Callable[..., Ended]
 FAILED = "torch.compile failed"

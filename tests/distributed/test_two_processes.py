@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from company import FAMILIES, Ended, alone, apart, losses
+from process_group import FAMILIES, Ended, alone, apart, losses
 
 from mingpt.core.run_files.reading import read_lines
 from mingpt.runs import checkpoint

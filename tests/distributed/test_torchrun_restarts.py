@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from company import FAMILIES, LONGEST, Ended, alone, apart, losses
+from process_group import FAMILIES, LONGEST, Ended, alone, apart, losses
 
 from mingpt.runs import checkpoint
 

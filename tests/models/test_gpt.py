@@ -1,4 +1,4 @@
-"""What a GPT is made of and what it refuses; what it computes is in test_laws.py."""
+"""What a GPT is made of and what it refuses; what it computes is in tests/laws."""
 
 from collections.abc import Callable
 from typing import Any

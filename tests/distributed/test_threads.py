@@ -21,7 +21,7 @@ from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.trainer import Trainer
 from mingpt.training.trainer_config import TrainerConfig
 from mingpt.utils import cpu_threads, usable_threads
-from tests.model.letters import LETTERS
+from tests.inference.letters import LETTERS
 
 SIZES: dict[str, Any] = {"n_layer": 2, "n_embd": 12, "block_size": 7, "vocab_size": 11}
 FAMILIES: dict[str, dict[str, Any]] = {

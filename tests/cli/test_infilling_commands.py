@@ -9,7 +9,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from leaking import LEARNED, MASKED
+from bidirectional import LEARNED, MASKED
 from matplotlib.figure import Figure
 
 import mingpt

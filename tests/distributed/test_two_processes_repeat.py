@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from company import FAMILIES, Ended, losses
+from process_group import FAMILIES, Ended, losses
 
 from mingpt.core.atomic_io import sha256
 from mingpt.core.run_files.reading import read_lines

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from company import alone
+from process_group import alone
 from torch import nn
 
 from mingpt.cli import main
