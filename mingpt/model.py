@@ -9,28 +9,29 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mingpt.core.registry import Registry
 from mingpt.models.attention.kv_cache import KeyValueCache
 from mingpt.models.attention.layers import CausalSelfAttention, GroupedQueryAttention, layer_kernels
 from mingpt.models.attention.positions import POSITIONS, RotaryPositionalEmbeddings
-from mingpt.models.base import LanguageModel, LMOutput, ModelConfig, next_token_loss
+from mingpt.models.base import FAMILIES, LanguageModel, LMOutput, ModelConfig, next_token_loss, to_autocast_type
 from mingpt.models.config import GPTConfig
 from mingpt.models.dropout import Dropout
-from mingpt.models.init import INITS, output_head
+from mingpt.models.init import INITS, output_head, seeded
 from mingpt.models.mlp import MLPS
 from mingpt.models.ngram import NGram
 from mingpt.models.norms import NORMS
 from mingpt.models.rnn import RNN, BidirectionalRNN
 from mingpt.models.short_conv import Convolution, ShortConvolution, convolution
-from mingpt.utils import draw_with_generator, seeded_generator, to_autocast_type
 
 __all__ = [
     "FAMILIES",
     "GPT",
+    "RNN",
+    "BidirectionalRNN",
     "Block",
     "CausalSelfAttention",
     "GPTState",
     "GroupedQueryAttention",
+    "NGram",
     "RotaryPositionalEmbeddings",
     "build",
 ]
@@ -80,6 +81,7 @@ class GPTState:
         return self.layers[0].cache.length
 
 
+@FAMILIES.add("gpt")
 class GPT(LanguageModel):
     """A decoder-only Transformer.
 
@@ -155,13 +157,6 @@ class GPT(LanguageModel):
         return 2 * weights + sum(layer.flops_per_token(self.config.block_size) for layer in layers)  # type: ignore
 
 
-FAMILIES: Registry[type[LanguageModel]] = Registry("model.type")
-FAMILIES.add("gpt")(GPT)
-FAMILIES.add("rnn")(RNN)
-FAMILIES.add("birnn")(BidirectionalRNN)
-FAMILIES.add("ngram")(NGram)
-
-
 def build(config: ModelConfig, seed: int | None = None) -> LanguageModel:
     """Return a newly initialised model of the family `config.type`.
 
@@ -172,7 +167,4 @@ def build(config: ModelConfig, seed: int | None = None) -> LanguageModel:
         UsageError: the family is unknown, or a setting breaks one of its rules.
     """
     family = FAMILIES[config.type]
-    if seed is None:
-        return family(config)
-    with seeded_generator(seed):
-        return draw_with_generator(family, config)
+    return family(config) if seed is None else seeded(family, seed, config)

@@ -174,15 +174,6 @@ def training_type(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
 
 
-def to_autocast_type(x: Tensor) -> Tensor:
-    """Cast `x` to the type in which autocast computes matrix products; without autocast, return it unchanged.
-
-    The residual stream would otherwise stay float32: twice the bytes, in a step that is largely memory-bound.
-    """
-    kind = x.device.type
-    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
-
-
 def multiplies_bfloat16(device: torch.device) -> bool:
     """True if the hardware multiplies bfloat16: NVIDIA GPUs since compute capability 8.0."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)

@@ -21,7 +21,7 @@ from mingpt.models.attention.layers import AttentionConfig, GroupedQueryAttentio
 from mingpt.models.attention.masks import MASKS
 from mingpt.models.attention.positions import POSITIONS
 from mingpt.models.attention.scores import SCORES
-from mingpt.utils import training_type
+from mingpt.utils import pick_device, training_type
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +79,15 @@ def cases() -> Iterator[AttentionConfig]:
 
 def _layer(length: int, **settings: str | int | bool | None) -> AttentionConfig:
     return AttentionConfig(n_embd=WIDTH, n_query_head=HEADS, block_size=length, **settings)  # type: ignore[arg-type]
+
+
+def check_all(device: str, *, every: int = 1, kernel: str | None = None) -> bool:
+    """Check kernels in one layer in so many of `cases`, on the device of that name; see `run`.
+
+    Raises:
+        UsageError: the device or the kernel is unknown or not available.
+    """
+    return run(pick_device(device, "device"), layers=[*cases()][::every], kernel=kernel)
 
 
 def run(device: torch.device, *, layers: Sequence[AttentionConfig], kernel: str | None = None) -> bool:

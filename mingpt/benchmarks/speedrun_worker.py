@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from mingpt.core.log_output import messages, to_stderr
+from mingpt.core.token_ids import Ids
 from mingpt.data.data_config import DataConfig
 from mingpt.data.dataset import Corpus, prepare
-from mingpt.data.tokenizers import Ids
 from mingpt.inference.evaluate import validation_loss
 from mingpt.models.base import LanguageModel, LMOutput, ModelConfig, next_token_loss
 from mingpt.runs import config as settings

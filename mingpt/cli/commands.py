@@ -188,10 +188,8 @@ def selftest(argv: Sequence[str]) -> int:
     options = _options("selftest", "Check all kernels.", SelftestOptions, argv)
 
     from mingpt.benchmarks import selftest
-    from mingpt.utils import pick_device
 
-    device, layers = pick_device(options.device, "device"), [*selftest.cases()][:: options.every]
-    return 0 if selftest.run(device, layers=layers, kernel=options.kernel) else 1
+    return 0 if selftest.check_all(options.device, every=options.every, kernel=options.kernel) else 1
 
 
 @messages(to_stdout, "mingpt.benchmarks")
@@ -315,9 +313,5 @@ def _options(verb: str, about: str, kind: type[Options], argv: Sequence[str]) ->
 def _load(folder: str | None, device: str) -> "Run":
     """The run that is named, or the newest that has something to load."""
     from mingpt.runs import run
-    from mingpt.utils import pick_device
 
-    pick_device(device, "device")
-    if folder is not None:
-        return run.load(folder, device=device)
-    return run.load_newest(device=device)
+    return run.load_newest(device=device) if folder is None else run.load(folder, device=device)

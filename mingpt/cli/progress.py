@@ -1,6 +1,7 @@
 """What a person sees while a model trains: a live view in a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -15,8 +16,8 @@ from mingpt.core.run_files.curves import moving_average
 from mingpt.core.run_files.reading import Line, each_line, judged
 from mingpt.core.run_files.records import TrainedStep
 from mingpt.report.formatting import duration
+from mingpt.runs.summary import mfu_of
 from mingpt.trainer import Record, Trainer
-from mingpt.training.profiling import peak_matmul_flops
 
 LINES = 20  # of a whole run, where the output is no terminal
 EVERY_S = 0.25  # between two updates of the view, at least
@@ -33,7 +34,8 @@ class Watch:
 
     def __init__(self, console: Console, past: Path | None = None) -> None:
         self.console, self._past = console, past
-        self._peak_rate, self._next, self._speed = 0.0, 0.0, moving_average()
+        self._next, self._speed = 0.0, moving_average()
+        self._mfu_of: Callable[[float], float] | None = None
         self._live: Live | None = None
         self._size = console.size
         self._notices: list[str] = []
@@ -64,7 +66,7 @@ class Watch:
         left = "" if seconds is None else f" · {duration(seconds)} left"
         self.message(
             f"step {record['step']:,}/{trainer.config.max_iters:,} · loss {record['train_loss']:.3f}{found} · "
-            f"{record['tokens_per_second']:,.0f} tokens/s{self._mfu(trainer, record)}{left}"
+            f"{record['tokens_per_second']:,.0f} tokens/s{self._mfu(trainer, record['tokens_per_second'])}{left}"
         )
 
     def _update(self, trainer: Trainer, record: Record) -> None:
@@ -82,7 +84,7 @@ class Watch:
         speed = self._speed(record["tokens_per_second"])
         view.step, view.training, view.doing = record["step"], record["train_loss"], ""
         if trainer.last or time.perf_counter() >= self._next:
-            view.speed = f"{speed:,.0f} tokens/s{self._mfu(trainer, {**record, 'tokens_per_second': speed})}"
+            view.speed = f"{speed:,.0f} tokens/s{self._mfu(trainer, speed)}"
             view.left = None if trainer.last else time_left(trainer, self._first, record)
             view.then = {} if trainer.last else trainer.phases.after
             self._draw(view)
@@ -126,13 +128,12 @@ class Watch:
         for line in self._notices:
             plain(self.console, line)
 
-    def _mfu(self, trainer: Trainer, record: Record) -> str:
-        """Model FLOPs utilisation: of the card's own matrix rate, measured once (Chowdhery et al. 2022, appendix B)."""
+    def _mfu(self, trainer: Trainer, tokens_per_second: float) -> str:
+        """Return the model FLOPs utilisation of GPUs, for a line; nothing for a CPU."""
         if trainer.device.type != "cuda":
             return ""
-        self._peak_rate = self._peak_rate or peak_matmul_flops(trainer.device)
-        used = 3 * trainer.model.flops_per_token() * record["tokens_per_second"]
-        return f" · MFU {used / (trainer.processes.size * self._peak_rate):.0%}"
+        self._mfu_of = self._mfu_of or mfu_of(trainer)
+        return f" · MFU {self._mfu_of(tokens_per_second):.0%}"
 
     def __enter__(self) -> "Watch":
         return self

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mingpt.core.errors import DataError
-from mingpt.data.tokenizers import Ids
+from mingpt.core.token_ids import Ids
 
 
 class Batches:

@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from mingpt.core.errors import UsageError
+from mingpt.core.token_ids import Ids
 from mingpt.data.data_config import VOCAB_SIZE
-from mingpt.data.tokenizer_base import Ids, cut, smallest_type, unknown_characters, utf8
+from mingpt.data.tokenizer_base import cut, smallest_type, unknown_characters, utf8
 from mingpt.data.tokenizer_json import added_tokens, bytes_of, loses_nothing, without_prefix
 
 PIECES_AT_ONCE = 64  # that share the processor's cores

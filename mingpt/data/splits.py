@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from mingpt.core.errors import DataError, UsageError
-from mingpt.data.tokenizers import Ids, Tokenizer
+from mingpt.core.token_ids import Ids
+from mingpt.data.tokenizers import Tokenizer
 
 FEWEST = 4  # tokens of a text: two to train on, two held out, so that one follows another in each
 

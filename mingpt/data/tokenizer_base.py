@@ -8,12 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from mingpt.core.errors import UsageError
+from mingpt.core.token_ids import Ids
 from mingpt.data.data_config import VOCAB_SIZE
-
-Ids = npt.NDArray[Any]  # one axis, the smallest unsigned type that holds the vocabulary
 
 PIECE = 1 << 16  # characters that are tokenized in one go
 

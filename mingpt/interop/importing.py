@@ -5,22 +5,18 @@ It has no text of its own and no step was made: its one checkpoint is step 0.
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mingpt.core.atomic_io import sha256, write_atomic
 from mingpt.core.errors import CheckpointError, require
 from mingpt.core.paths import path_of
 from mingpt.core.run_files.records import HOME
 from mingpt.core.safe_parsing import TOKENIZER_BYTES
-from mingpt.data.bpe_tokenizer import LibraryTokenizer
-from mingpt.data.data_config import DataConfig
-from mingpt.data.special_tokens import SpecialTokens
-from mingpt.data.tokenizers import TOKENIZERS, Tokenizer
+from mingpt.data.tokenizers import Tokenizer
 from mingpt.interop import special, vocabulary
 from mingpt.interop.architectures import ARCHITECTURES, Architecture, spelled
 from mingpt.interop.reading import (
@@ -34,12 +30,9 @@ from mingpt.interop.reading import (
     stored_tensors,
 )
 from mingpt.interop.weights import as_ours, as_theirs, numbered
-from mingpt.model import GPT
+from mingpt.models.base import LanguageModel
 from mingpt.models.config import GPTConfig
-from mingpt.runs import checkpoint, compatibility, metrics_log, run_dir
-from mingpt.runs.config import Config
-from mingpt.trainer import Progress
-from mingpt.utils import SystemConfig, process_kept
+from mingpt.runs import compatibility, imported
 
 logger = logging.getLogger(__name__)
 
@@ -67,14 +60,14 @@ def import_folder(folder: str | Path, out: str | Path | None = None, block_size:
         model = _skeleton(architecture, config, weights_there)
         tokenizer = _tokenizer(folder, config)
         tokens = special.read(folder, described, tokenizer, config.vocab_size)
-        weights = _weights(architecture, model, weights_there)
+        weights = _weights(architecture, config.n_layer, model, weights_there)
     except CheckpointError as reason:
-        told = str(reason)
-        raise CheckpointError(told if told.startswith(str(folder)) else f"{folder}: {told}") from None
-    size = _block_size(config, block_size, model.position.bounded)
+        message = str(reason)
+        raise CheckpointError(message if message.startswith(str(folder)) else f"{folder}: {message}") from None
+    size = _block_size(config, block_size, bool(model.get_submodule("position").bounded))
     run = path_of(out) if out is not None else _free(HOME / (folder.resolve().name or "imported"))
     origin = {"folder": str(folder.absolute()), "model_type": described["model_type"]}
-    _write(run, replace(config, block_size=size), model, weights, tokenizer, tokens, origin)
+    imported.write(run, replace(config, block_size=size), model, weights, tokenizer, tokens, origin)
     logger.info(
         f"{folder}: {architecture.class_name}, {model.parameter_count:,} parameters, vocabulary {config.vocab_size:,}, "
         f"blocks of {size:,}; run folder: {run}"
@@ -118,7 +111,7 @@ def _check_buffers(architecture: Architecture, config: GPTConfig, stored: Mappin
                 raise CheckpointError(f"{name[:80]} is {where.shape}, not {shape_of(config)} as {CONFIG} says")
 
 
-def _skeleton(architecture: Architecture, config: GPTConfig, stored: Mapping[str, Stored]) -> GPT:
+def _skeleton(architecture: Architecture, config: GPTConfig, stored: Mapping[str, Stored]) -> LanguageModel:
     """A model of these settings without numbers, once names and shapes are seen to be those of the files.
 
     Raises:
@@ -130,8 +123,7 @@ def _skeleton(architecture: Architecture, config: GPTConfig, stored: Mapping[str
     if missing:
         raise CheckpointError(f"{missing[0]}.weight is missing" + (", and others" if len(missing) > 1 else ""))
     try:
-        with process_kept(), torch.device("meta"):
-            model = GPT(replace(config, init="gpt2"))
+        model = compatibility.skeleton(replace(config, init="gpt2"))
     except (RuntimeError, OverflowError, TypeError):
         raise CheckpointError(f"{CONFIG}: sizes that no model has") from None
     ours: dict[str, Tensor] = dict(model.named_parameters())
@@ -139,7 +131,7 @@ def _skeleton(architecture: Architecture, config: GPTConfig, stored: Mapping[str
         ours[name] = torch.empty(shape, device="meta")
     expected = as_theirs(architecture.places, config.n_layer, ours)
     if config.tie_embeddings:  # some files have the table under both names
-        expected |= {"lm_head.weight": model.embedding.weight} if "lm_head.weight" in stored else {}
+        expected |= {"lm_head.weight": ours["embedding.weight"]} if "lm_head.weight" in stored else {}
     for name, tensor in expected.items():
         if name not in stored:
             raise CheckpointError(f"{name} is missing")
@@ -151,13 +143,15 @@ def _skeleton(architecture: Architecture, config: GPTConfig, stored: Mapping[str
     return model
 
 
-def _weights(architecture: Architecture, model: GPT, stored: Mapping[str, Stored]) -> dict[str, Tensor]:
+def _weights(
+    architecture: Architecture, n_layer: int, model: LanguageModel, stored: Mapping[str, Stored]
+) -> dict[str, Tensor]:
     """Under our names.
 
     Raises:
         CheckpointError: biases that ours has not, or a head that is not the table that it should be.
     """
-    found = as_ours(architecture.places, model.config.n_layer, read_tensors(stored))
+    found = as_ours(architecture.places, n_layer, read_tensors(stored))
     own = {name for name, _ in model.named_parameters()}
     for name in found.keys() - own:
         tied = name == "head.weight" and torch.equal(found[name], found["embedding.weight"])
@@ -197,40 +191,3 @@ def _free(wanted: Path) -> Path:
         number += 1
         found = wanted.with_name(f"{wanted.name}-{number}")
     return found
-
-
-def _write(
-    run: Path,
-    config: GPTConfig,
-    model: GPT,
-    weights: Mapping[str, Tensor],
-    tokenizer: Tokenizer,
-    tokens: SpecialTokens,
-    origin: Mapping[str, str],
-) -> None:
-    content = tokenizer.to_json()
-    kind = next(name for name in TOKENIZERS if TOKENIZERS[name] is type(tokenizer))
-    known = TOKENIZER if isinstance(tokenizer, LibraryTokenizer) else kind
-    settings = Config(
-        system=SystemConfig(work_dir=str(run)),
-        data=DataConfig(block_size=config.block_size, tokenizer=known),
-        model=config,
-    )
-    told = {
-        "text": None,
-        "text_sha256": None,
-        "vocabulary_sha256": sha256(content.encode()),
-        "model": {
-            "parameters": model.parameter_count,
-            "flops_per_token": model.flops_per_token(),
-        },
-        "imported": origin,
-        "defaults": settings.usual(),
-    }
-    state = {**asdict(Progress()), "model": compatibility.described(config), "special": tokens.as_json()}
-    with run_dir.opened(settings) as (folder, _):
-        checkpoint.save(folder, model=weights, optimizer={}, state=state, tokenizer=content)
-        if isinstance(tokenizer, LibraryTokenizer):
-            write_atomic(folder / TOKENIZER, content.encode())
-        run_dir.write_json(folder, "environment.json", metrics_log.environment(torch.device("cpu"), **told))
-        run_dir.write_config(folder, settings)

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mingpt.core.errors import UsageError
-from mingpt.data.tokenizers import Ids
+from mingpt.core.registry import Registry
+from mingpt.core.token_ids import Ids
 from mingpt.models.config import ModelConfig as ModelConfig
 
 
@@ -129,6 +130,9 @@ class LanguageModel(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
+FAMILIES: Registry[type[LanguageModel]] = Registry("model.type")  # mingpt/model.py imports all that register
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Disable gradients and dropout inside; then put every module back into its training or evaluation mode."""
@@ -147,3 +151,12 @@ def next_token_loss(logits: Tensor, targets: Tensor | None) -> Tensor | None:
     if targets is None:
         return None
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+def to_autocast_type(x: Tensor) -> Tensor:
+    """Cast `x` to the type in which autocast computes matrix products; without autocast, return it unchanged.
+
+    The residual stream would otherwise stay float32: twice the bytes, in a step that is largely memory-bound.
+    """
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x

@@ -6,12 +6,15 @@ look at a parameter's name.
 
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from mingpt.core.registry import Registry
+from mingpt.utils import draw_with_generator, seeded_generator
 
+T = TypeVar("T")
 Scheme = Callable[[nn.Module, int], None]
 INITS: Registry[Scheme] = Registry("model.init")
 
@@ -47,6 +50,12 @@ def position_tables(model: nn.Module) -> dict[str, nn.Embedding]:
     """Return, by name, the embeddings marked by `position_table`."""
     embeddings = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Embedding))
     return {name: table for name, table in embeddings if getattr(table, "is_position_table", False)}
+
+
+def seeded(make: Callable[..., T], seed: int, *args: object) -> T:
+    """Return make(*args), whose initial weights follow from `seed`; PyTorch's global generator is left as it was."""
+    with seeded_generator(seed):
+        return draw_with_generator(make, *args)
 
 
 def _normal(model: nn.Module, residual_std: float) -> None:

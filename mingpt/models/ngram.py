@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from mingpt.core.errors import CheckpointError
-from mingpt.data.tokenizers import Ids
-from mingpt.models.base import LanguageModel, LMOutput, next_token_loss
+from mingpt.core.token_ids import Ids
+from mingpt.models.base import FAMILIES, LanguageModel, LMOutput, next_token_loss
 from mingpt.models.config import NGramConfig
 from mingpt.models.ngram_counts import (
     BELOW,
@@ -46,6 +46,7 @@ class NGramState:
         self.nodes, self.length = nodes, 0
 
 
+@FAMILIES.add("ngram")
 class NGram(LanguageModel):
     """N-gram model with three discounts per order; its logits are log-probabilities.
 

@@ -7,7 +7,7 @@ parent * vocab_size + token, is grams[j - 1]: sorted, so that a binary search fi
 import numpy as np
 import numpy.typing as npt
 
-from mingpt.data.tokenizers import Ids
+from mingpt.core.token_ids import Ids
 
 Array = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.int32]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mingpt import utils
 from mingpt.core.errors import UsageError
 from mingpt.core.registry import Registry
-from mingpt.models.base import LanguageModel, LMOutput, next_token_loss
+from mingpt.models.base import FAMILIES, LanguageModel, LMOutput, next_token_loss
 from mingpt.models.config import BiRNNConfig, RNNConfig
 from mingpt.models.dropout import Dropout
 from mingpt.models.init import output_head
@@ -87,6 +87,7 @@ class RecurrentState:
         self.length += tokens
 
 
+@FAMILIES.add("rnn")
 class RNN(LanguageModel):
     """Unidirectional recurrent model: a state of constant size, no positions, unbounded context.
 
@@ -152,6 +153,7 @@ class TextState:
         return self.ids.shape[1]
 
 
+@FAMILIES.add("birnn")
 class BidirectionalRNN(LanguageModel):
     """Bidirectional recurrent model (Schuster & Paliwal 1997).
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from mingpt.core.errors import NotFiniteError
 from mingpt.core.run_files.reading import judged
-from mingpt.data.tokenizers import Ids, Tokenizer
+from mingpt.core.token_ids import Ids
+from mingpt.data.tokenizers import Tokenizer
 from mingpt.distributed.strategy import local
 from mingpt.inference.evaluate import pseudo_likelihood, stateful_loss, validation_loss
 from mingpt.inference.generate import Sampling, write

@@ -16,11 +16,13 @@ from mingpt.core.paths import shown
 from mingpt.core.shell import quoted
 from mingpt.data import tokenizers
 from mingpt.data.tokenizers import Tokenizer
+from mingpt.model import build
 from mingpt.models.base import LanguageModel
 from mingpt.models.config import NOT_OF_THE_FUNCTION, ModelConfig
 from mingpt.models.init import position_tables
 from mingpt.runs import checkpoint
 from mingpt.runs.checkpoint import Checkpoint
+from mingpt.utils import process_kept
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +73,16 @@ def rows_of(saved: Checkpoint) -> int:
 def described(config: ModelConfig) -> dict[str, Any]:
     """Return what a checkpoint says of its model: every setting, with what others imply in the place of null."""
     return {name: value for name, value in config.spelled_out().items() if name != "pretrained_folder"}
+
+
+def skeleton(config: ModelConfig) -> LanguageModel:
+    """Return a model on the meta device: names and shapes of its tensors, without memory for them.
+
+    Raises:
+        RuntimeError, OverflowError, TypeError: sizes that no tensor has.
+    """
+    with process_kept(), torch.device("meta"):
+        return build(config)
 
 
 def start_from(model: LanguageModel, saved: Checkpoint, tokenizer: Tokenizer) -> None:

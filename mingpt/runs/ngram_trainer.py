@@ -8,7 +8,7 @@ import time
 import torch
 from torch import Tensor
 
-from mingpt.data.tokenizers import Ids
+from mingpt.core.token_ids import Ids
 from mingpt.models.base import LanguageModel
 from mingpt.trainer import Record, Trainer
 from mingpt.training.trainer_config import NGramTrainerConfig

@@ -212,6 +212,7 @@ def load_newest(*, device: str = "auto") -> Run:
     Raises:
         CheckpointError: none has a valid checkpoint.
     """
+    pick_device(device, "device")
     runs = newest_first()
     for folder in runs:
         try:
@@ -227,7 +228,7 @@ def load(run_dir: str | Path, *, device: str = "auto") -> Run:
     Raises:
         CheckpointError: no run there, or none of its checkpoints is valid.
     """
-    folder, where = Path(absolute(run_dir)), pick_device(device)
+    folder, where = Path(absolute(run_dir)), pick_device(device, "device")
     config = folders.read_config(folder)
     saved = checkpoint.newest(folder)
     tokenizer = tokenizers.from_json(saved.tokenizer)

@@ -1,7 +1,7 @@
 """What a run says of itself before its first step, to a person and in its folder: size, cost, what it depends on."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,15 @@ def kernels(config: ModelConfig, device: torch.device) -> list[dict[str, Any]]:
         UsageError: the one that was asked for can't serve.
     """
     return FAMILIES[config.type].kernels(config, device, training_type(device))
+
+
+def mfu_of(trainer: Trainer) -> Callable[[float], float]:
+    """Return tokens per second -> model FLOPs utilisation (Chowdhery et al. 2022, appendix B).
+
+    That is the fraction of the peak matmul FLOP/s of all devices, which is measured here, on one of them.
+    """
+    peak = trainer.processes.size * peak_matmul_flops(trainer.device)
+    return lambda tokens_per_second: 3 * trainer.model.flops_per_token() * tokens_per_second / peak
 
 
 def unjudged(model: LanguageModel) -> str:

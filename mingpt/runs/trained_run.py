@@ -11,6 +11,7 @@ from torch import Tensor
 from mingpt.core.errors import CheckpointError, DataError, UsageError, require
 from mingpt.core.paths import shown
 from mingpt.core.run_files.reading import Record, last_line, read_losses
+from mingpt.core.token_ids import Ids
 from mingpt.data import text_files
 from mingpt.data.dataset import prepare
 from mingpt.data.prepared_folder import is_prepared
@@ -18,7 +19,7 @@ from mingpt.data.shakespeare import read_text
 from mingpt.data.special_tokens import SpecialTokens
 from mingpt.data.text_files import STDIN, TINY_PATH, given_as, is_there
 from mingpt.data.tokenizer_base import shown as token_name
-from mingpt.data.tokenizers import Ids, Tokenizer
+from mingpt.data.tokenizers import Tokenizer
 from mingpt.inference.causality import dependency_map
 from mingpt.inference.evaluate import PseudoLikelihood, ValidationLoss, pseudo_likelihood, validation_loss
 from mingpt.inference.generate import Sampling, fill, stream, write

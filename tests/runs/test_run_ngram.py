@@ -10,8 +10,8 @@ import torch
 from mingpt.core.atomic_io import sha256
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_lines
+from mingpt.core.token_ids import Ids
 from mingpt.data.splits import split
-from mingpt.data.tokenizers import Ids
 from mingpt.inference.evaluate import validation_loss
 from mingpt.report import loss_plot
 from mingpt.runs import checkpoint, run

@@ -13,7 +13,6 @@ from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.registry import Registry
 from mingpt.interop.architectures.inert import REMEDIES, SAME, is_inert
 from mingpt.interop.weights import Places
-from mingpt.model import GPT
 from mingpt.models.base import LanguageModel
 from mingpt.models.config import NOT_OF_THE_FUNCTION, GPTConfig
 
@@ -208,16 +207,16 @@ def spelled(model: LanguageModel) -> Settings:
     Raises:
         UsageError: another family.
     """
-    if not isinstance(model, GPT):
-        raise UsageError(f"model.type={model.config.type}: no class of transformers computes it, only gpt")
     config = model.config
+    if not isinstance(config, GPTConfig):
+        raise UsageError(f"model.type={config.type}: no class of transformers computes it, only gpt")
     return {
         **config.spelled_out(),
         "head_dim": config.head_width,
         "qkv_bias": config.has_qkv_bias,
         "position": config.positional_encoding,
-        "mlp_width": model.blocks[0].mlp.up.out_features,  # type: ignore[union-attr]
-        "norm_eps": model.final_norm.eps,
+        "mlp_width": model.blocks[0].mlp.up.out_features,  # type: ignore[index, union-attr]
+        "norm_eps": model.final_norm.eps,  # type: ignore[union-attr]
         "windows": [config.of_layer(number).window for number in range(config.n_layer)],
     }
 
