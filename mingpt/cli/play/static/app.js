@@ -24,10 +24,11 @@ class App {
     return this.runs;
   }
 
-  /** Facts of one run, asked for once. */
+  /** Facts of one run, with its row of the table, asked for once. */
   info(name) {
     if (!this.known.has(name)) {
-      const asked = get("run", { name });
+      const row = this.runs.find((run) => run.name === name);
+      const asked = get("run", { name }).then((facts) => ({ ...row, ...facts }));
       asked.catch(() => this.known.delete(name)); // a later try may succeed
       this.known.set(name, asked);
     }

@@ -4,6 +4,7 @@ import { events, post } from "./api.js";
 import { count, h, number, percent } from "./dom.js";
 import { TokenText } from "./tokens.js";
 
+const GAP = "_"; // marks one to fill
 const FOLLOW = 40; // pixels from the end within which the text keeps scrolling with what comes
 
 export class Column {
@@ -50,7 +51,7 @@ export class Column {
     this.popover.hide();
     this.before = [];
     this.settings = settings;
-    if (this.kind === "fill") return this.#fill(prompt, settings);
+    if (this.kind === "fill") return this.#fill(prompt);
     if (this.kind === "none") return undefined;
     this.#keep(0);
     return this.#stream({ prompt, settings });
@@ -120,11 +121,11 @@ export class Column {
     }
   }
 
-  async #fill(text, settings) {
+  async #fill(text) {
     this.#keep(0);
     this.#say("");
     try {
-      const { pieces } = await post("fill", { name: this.info.name, text, settings });
+      const { pieces } = await post("fill", { name: this.info.name, text, gap: GAP });
       for (const piece of pieces) {
         const span = this.text.add({ text: piece.text, given: !piece.filled, nats: piece.p === null ? null : -Math.log(piece.p), probability: piece.p });
         span.classList.toggle("filled", piece.filled);
