@@ -164,6 +164,14 @@ def causality(argv: Sequence[str]) -> int:
 
 
 @messages(to_stderr)
+def play(argv: Sequence[str]) -> int:
+    """show trained models at work in a browser, on this machine"""
+    from mingpt.cli.play import command
+
+    return command.play(argv)
+
+
+@messages(to_stderr)
 def prepare(argv: Sequence[str]) -> int:
     """tokenize a text of any size once, for runs to read"""
     from mingpt.core.config_cli import Flags
@@ -292,6 +300,7 @@ VERBS = {
     "eval": evaluate,
     "causality": causality,
     "attention": attention,
+    "play": play,
     "prepare": prepare,
     "compare": compare,
     "report": report,

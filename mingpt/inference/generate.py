@@ -3,7 +3,7 @@
 import codecs
 import itertools
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -211,8 +211,21 @@ def write(
     return prompt + "".join(stream(model, tokenizer, prompt, new_tokens, sampling, stop=stop))
 
 
+class Filled(NamedTuple):
+    """A text of which some gaps are filled: (t,) ids, 0 in those that are not, and probabilities by filled position."""
+
+    ids: Tensor
+    chances: Mapping[int, float]
+
+
 def fill(model: LanguageModel, tokenizer: Tokenizer, text: str, gap: str = "_") -> str:
-    """Return `text` with each `gap` replaced by its likeliest token, the most probable one of all gaps first.
+    """Return `text` with each `gap` replaced by its likeliest token, as `fill_gaps`."""
+    *_, last = fill_gaps(model, tokenizer, text, gap)
+    return tokenizer.decode(last.ids.tolist())
+
+
+def fill_gaps(model: LanguageModel, tokenizer: Tokenizer, text: str, gap: str = "_") -> Iterator[Filled]:
+    """Yield `text` after each `gap` that is replaced by its likeliest token, the most probable one of all gaps first.
 
     Tokens that were filled in are context of the remaining gaps.
 
@@ -236,12 +249,13 @@ def fill(model: LanguageModel, tokenizer: Tokenizer, text: str, gap: str = "_") 
     ends = torch.tensor([len(part) + 1 for part in parts[:-1]]).cumsum(0) - 1
     masked = torch.zeros_like(ids, dtype=torch.bool).index_fill(1, ends, True)
     ids, masked = ids.to(model.device), masked.to(model.device)
+    chances: dict[int, float] = {}
     while masked.any():
         with evaluating(model):
             p, tokens = probabilities(model.masked_logits(ids, masked)[0], Sampling(temperature=1)).max(-1)
         best = int(p.masked_fill(~masked[0].cpu(), -1).argmax())
-        ids[0, best], masked[0, best] = int(tokens[best]), False
-    return tokenizer.decode(ids[0].tolist())
+        ids[0, best], masked[0, best], chances[best] = int(tokens[best]), False, float(p[best])
+        yield Filled(ids[0].clone(), dict(chances))
 
 
 def spells(tokenizer: Tokenizer, text: str) -> bool:

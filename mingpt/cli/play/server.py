@@ -1,0 +1,205 @@
+"""The requests of the page: which there are, and how each is answered; errors are JSON of one line."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import (
+    FileResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from mingpt.cli.play import bodies, writing
+from mingpt.cli.play.catalogue import Catalogue, NoRunError
+from mingpt.cli.play.models import Models
+from mingpt.cli.play.security import Guard, Names
+from mingpt.cli.play.worker import BusyError, Job, Worker
+from mingpt.core.errors import MingptError, in_one_line
+from mingpt.core.paths import shown
+from mingpt.core.version import VERSION
+from mingpt.models.config import CONFIGS
+from mingpt.runs.trained_run import Run
+
+STATIC = Path(__file__).parent / "static"
+STATUS = {NoRunError: 404, BusyError: 503}  # of errors, else 400
+
+T = TypeVar("T")
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Play:
+    """What the requests share.
+
+    Args:
+        catalogue: the runs.
+        train: whether the page may start, stop and resume training.
+        device: where models compute.
+    """
+
+    def __init__(self, catalogue: Catalogue, *, train: bool = False, device: str = "cpu") -> None:
+        self.catalogue, self.train = catalogue, train
+        self.worker, self.models, self.next_tokens = Worker(), Models(device), writing.NextTokens()
+
+    def app(self, token: str, host: str, once: str | None = None) -> Starlette:
+        """Return the application, whose address has `token`, for a server at `host`.
+
+        Args:
+            once: /open?once=... leads to the address with its token, the first time; None: there is no such path.
+        """
+        unused = {once} if once else set()
+
+        async def opened(request: Request) -> Response:
+            given = request.query_params.get("once")
+            if given not in unused:
+                return PlainTextResponse("this address was used; open the one that the terminal printed\n", 403)
+            unused.clear()
+            return RedirectResponse(f"/?token={token}", status_code=303)
+
+        @asynccontextmanager
+        async def lifespan(app: Starlette) -> AsyncIterator[None]:
+            yield
+            self.close()
+
+        guard = Middleware(Guard, token=token, names=Names(host))
+        return Starlette(routes=[Route("/open", opened), *self._routes()], middleware=[guard], lifespan=lifespan)
+
+    def close(self) -> None:
+        """End the threads."""
+        self.models.close()
+        self.worker.close()
+
+    def _routes(self) -> list[Route | Mount]:
+        asked = {"state": self.state, "runs": self.runs, "run": self.run}
+        told = {"write": self.write, "next": self.next, "fill": self.fill}
+        return [
+            Route("/", _page),
+            Mount("/static", StaticFiles(directory=STATIC)),
+            *(Route(f"/api/{name}", answered(handler), methods=["GET"]) for name, handler in asked.items()),
+            *(Route(f"/api/{name}", answered(handler), methods=["POST"]) for name, handler in told.items()),
+        ]
+
+    async def loaded(self, name: str) -> Run:
+        """Return the run `name` with its model."""
+        return await self.models.of(await asyncio.to_thread(self.catalogue.folder, name))
+
+    async def state(self, request: Request) -> Response:
+        chosen = await asyncio.to_thread(self.catalogue.newest)
+        facts = {"version": VERSION, "root": shown(self.catalogue.root), "train": self.train, "runs": chosen}
+        return JSONResponse({**facts, "families": list(CONFIGS)})
+
+    async def runs(self, request: Request) -> Response:
+        return answer(await asyncio.to_thread(self.catalogue.list))
+
+    async def run(self, request: Request) -> Response:
+        name = request.query_params.get("name", "")
+        loaded = await self.loaded(name)
+        return answer({"name": name, **writing.facts(loaded)})
+
+    async def write(self, request: Request) -> Response:
+        body = await bodies.read(request, bodies.Write)
+        run = await self.loaded(body["name"])
+        return await events(self.worker.submit(lambda: writing.write(run, body)))
+
+    async def next(self, request: Request) -> Response:
+        body = await bodies.read(request, bodies.Write)
+        run = await self.loaded(body["name"])
+        return answer(await self.result(request, lambda: self.next_tokens.bars(run, body)))
+
+    async def fill(self, request: Request) -> Response:
+        body = await bodies.read(request, bodies.Fill)
+        run = await self.loaded(body["name"])
+        return answer(await self.result(request, lambda: writing.filled(run, body)))
+
+    async def result(self, request: Request, make: Callable[[], Iterator[T]]) -> T:
+        """Return the last item of a job, which ends when the client goes away."""
+        job = self.worker.submit(make)
+        gone, last = asyncio.ensure_future(_gone(request)), asyncio.ensure_future(job.last())
+        try:
+            await asyncio.wait({gone, last}, return_when=asyncio.FIRST_COMPLETED)
+            if not last.done():
+                raise bodies.RequestError("the client has gone")
+            return last.result()
+        finally:
+            job.cancel()
+            gone.cancel()
+            last.cancel()
+
+
+async def _page(request: Request) -> Response:
+    return FileResponse(STATIC / "index.html")
+
+
+async def _gone(request: Request) -> None:
+    """Return when the client has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def answer(content: Any) -> Response:
+    """Return JSON; a number that is not finite is null."""
+    return Response(encoded(content), media_type="application/json")
+
+
+def encoded(content: Any) -> str:
+    """Return `content` as JSON in one line; a number that is not finite is null."""
+    try:
+        return json.dumps(content, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        return json.dumps(_finite(content), allow_nan=False, separators=(",", ":"))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and (value != value or abs(value) == float("inf")) else value
+
+
+def answered(handler: Handler) -> Handler:
+    """Return `handler` with its errors as JSON of one line."""
+
+    async def safe(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except MingptError as error:
+            status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 400)
+            return JSONResponse({"error": in_one_line(error)}, status_code=status)
+        except Exception as error:
+            return JSONResponse({"error": f"{type(error).__name__}: {in_one_line(error)}"}, status_code=500)
+
+    return safe
+
+
+async def events(job: Job[writing.Event]) -> Response:
+    """Return the events of a job as they come; an error before the first is an answer of its own."""
+    first = await anext(job)
+
+    async def stream() -> AsyncIterator[str]:
+        try:
+            yield event(*first)
+            async for each in job:
+                yield event(*each)
+        except Exception as error:
+            yield event("error", {"error": in_one_line(error)})
+        finally:
+            job.cancel()
+
+    return StreamingResponse(stream(), media_type="text/event-stream")
+
+
+def event(name: str, data: Any) -> str:
+    """Return one server-sent event."""
+    return f"event: {name}\ndata: {encoded(data)}\n\n"
