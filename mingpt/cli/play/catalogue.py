@@ -80,7 +80,7 @@ class Catalogue:
         return [name for name in [next(ready, None)] if name]
 
     def list(self) -> list[dict[str, Any]]:
-        """Return what a table of runs shows; settings are those that differ between them."""
+        """Return what a table of runs shows; settings are those that differ between runs which have them."""
         entries = []
         for name in self.names():
             try:
@@ -89,7 +89,7 @@ class Catalogue:
                 entries.append({**_blank(name), "error": " ".join(str(damaged).split())})
         known = [entry["settings"] for entry in entries if entry["settings"]]
         keys = dict.fromkeys(key for settings in known for key in settings if key not in NOT_COMPARED)
-        differing = [key for key in keys if any(each.get(key) != known[0].get(key) for each in known)]
+        differing = [key for key in keys if len({repr(each[key]) for each in known if key in each}) > 1]
         for entry in entries:
             entry["settings"] = {key: entry["settings"][key] for key in differing if key in entry["settings"]}
         return entries

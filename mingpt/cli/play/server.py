@@ -85,7 +85,7 @@ class Play:
         told = {"write": self.write, "next": self.next, "fill": self.fill}
         return [
             Route("/", _page),
-            Mount("/static", StaticFiles(directory=STATIC)),
+            Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
             *(Route(f"/api/{name}", answered(handler), methods=["GET"]) for name, handler in asked.items()),
             *(Route(f"/api/{name}", answered(handler), methods=["POST"]) for name, handler in told.items()),
         ]

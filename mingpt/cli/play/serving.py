@@ -31,14 +31,15 @@ class Page:
 
     Attributes:
         url: the address with its token.
+        once: what opens the page without it, once.
     """
 
     def __init__(self, play: Play, listens: socket.socket, host: str) -> None:
-        self._listens, self._once = listens, new_token()
+        self._listens, self.once = listens, new_token()
         token = new_token()
         self.base, self.loopback = address(host, listens), is_loopback(host)
         self.url = f"{self.base}?token={token}"
-        app = play.app(token, host, once=self._once)
+        app = play.app(token, host, once=self.once)
         self.server = Server(
             uvicorn.Config(
                 app,
@@ -64,7 +65,7 @@ class Page:
 
     def open(self) -> None:
         """Open the page in the browser, by an address that works once: others can see the words of a command."""
-        threading.Thread(target=webbrowser.open, args=(f"{self.base}open?once={self._once}",), daemon=True).start()
+        threading.Thread(target=webbrowser.open, args=(f"{self.base}open?once={self.once}",), daemon=True).start()
 
 
 def until_signal(page: Page) -> int:

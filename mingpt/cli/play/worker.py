@@ -106,6 +106,11 @@ class Worker:
             self._changed.notify()
         return job
 
+    @property
+    def busy(self) -> int:
+        """How many jobs there are."""
+        return len(self._jobs)
+
     def taken(self, job: Job[Any]) -> None:
         """Note that the client of `job` took an item."""
         with self._changed:
