@@ -62,9 +62,7 @@ class Catalogue:
         path = Path(name)
         folder = self.root / path
         if "\0" in name or path.is_absolute() or ".." in path.parts or folder.resolve() != folder:
-            raise NoRunError(
-                f"{name!r}: must be the path of a run folder below {shown(self.root)}, without .. or links"
-            )
+            raise NoRunError(f"{name!r}: must be the path of a run below {shown(self.root)}, without .. or links")
         return folder
 
     def names(self) -> list[str]:

@@ -42,7 +42,7 @@ class Metrics:
         self.complete = False
 
     def update(self) -> list[Row] | None:
-        """Read what is new, and return its rows; None where the file was written anew, as a resume does.
+        """Read what is new, and return its rows; None where the file was replaced, as by a resume.
 
         Raises:
             CheckpointError: a damaged line.
@@ -54,12 +54,12 @@ class Metrics:
             return []
         except ValueError as reason:
             raise CheckpointError(f"{self.path}: {reason}") from None
-        anew = self._identity is not None and (facts.st_ino != self._identity or facts.st_size < self._offset)
-        if anew:
+        replaced = self._identity is not None and (facts.st_ino != self._identity or facts.st_size < self._offset)
+        if replaced:
             self._forget(None)
         self._identity = facts.st_ino
         rows = [self._add(record) for record in self._new_records()]
-        return None if anew else rows
+        return None if replaced else rows
 
     def rows(self) -> list[Row]:
         """Return rows of all that was read, thinned."""

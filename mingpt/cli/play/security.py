@@ -45,7 +45,7 @@ def new_token() -> str:
 class Names:
     """The names by which a server may be asked.
 
-    A wildcard address is reached by any address of this machine.  An address is no name, so nobody can make it point
+    A wildcard address is reached by any address of this machine.  An address is no name, so no other site can make it point
     elsewhere, and any is taken then.
 
     Args:

@@ -19,7 +19,7 @@ LAST_SECONDS = 2  # that streams have to end in
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which leaves signals to whoever runs it."""
+    """uvicorn's server, which leaves signals to its caller."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
