@@ -9,6 +9,8 @@
 
     mingpt.sweep({"model.rope": [True, False]}, seeds=3)    # a table; also of runs: mingpt.compare([run, "out/b"])
 
+    print(mingpt.audit(model))    # does a score mean what it says? of any nn.Module, run or folder
+
     mingpt.export(run, "exported")
     mingpt.load(mingpt.import_folder("exported"))
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from mingpt.experiments.sweep_command import sweep as sweep
     from mingpt.inference.generate import Sampling as Sampling
     from mingpt.inference.generate import generate as generate
+    from mingpt.interop.audit.auditing import audit as audit
     from mingpt.interop.exporting import export as export
     from mingpt.interop.importing import import_folder as import_folder
     from mingpt.model import GPT as GPT
@@ -72,6 +75,7 @@ _HOMES = {
     "Trainer": "mingpt.trainer",
     "TrainerConfig": "mingpt.training.trainer_config",
     "WandbConfig": "mingpt.runs.wandb_log",
+    "audit": "mingpt.interop.audit.auditing",
     "compare": "mingpt.report.tables",
     "export": "mingpt.interop.exporting",
     "generate": "mingpt.inference.generate",

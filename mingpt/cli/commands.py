@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mingpt.cli.options import (
     AttentionOptions,
+    AuditOptions,
     CausalityOptions,
     EvalOptions,
     ExportOptions,
@@ -172,6 +173,26 @@ def play(argv: Sequence[str]) -> int:
 
 
 @messages(to_stderr)
+def audit(argv: Sequence[str]) -> int:
+    """check any language model: look-ahead, cache, batch, score ..."""
+    from mingpt.core.config_cli import split_words
+
+    named, flags = split_words(argv, bare=("--json", "--thorough"))
+    about = (
+        "Check a language model before its scores are believed; 1 if a check fails.  TARGET: a run folder; a Hugging "
+        "Face folder; package.module:factory, which returns a model; a file of per-token log-probabilities.  Code of "
+        "others runs in two cases: the module that is named, and a Hugging Face folder's with --trust=True."
+    )
+    options = _options("audit TARGET", about, AuditOptions, flags)
+    if len(named) != 1:
+        raise UsageError(f"{len(named)} targets: one is needed, as `chargpt audit TARGET`")
+
+    from mingpt.cli import auditing
+
+    return auditing.audit(named[0], options)
+
+
+@messages(to_stderr)
 def prepare(argv: Sequence[str]) -> int:
     """tokenize a text of any size once, for runs to read"""
     from mingpt.core.config_cli import Flags
@@ -301,6 +322,7 @@ VERBS = {
     "causality": causality,
     "attention": attention,
     "play": play,
+    "audit": audit,
     "prepare": prepare,
     "compare": compare,
     "report": report,

@@ -240,6 +240,32 @@ class ImportOptions:
         require(size is None or size >= 1, "block_size", size, "must be at least 1, or null")
 
 
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """Check any language model before its scores are believed.
+
+    Attributes:
+        vocab_size: number of token ids; null: vocab_size of the model or of its config
+        block_size: trained length in tokens; null: block_size of the model or of its config
+        text: a UTF-8 file that the tokenizer must give back, or that a file of log-probabilities must be of
+        trust: run code of a Hugging Face folder, and load pickles; False: safetensors alone
+        thorough: try every length and position that ten minutes have room for, not one minute
+        json: print the report as one line of JSON, and nothing else
+    """
+
+    vocab_size: int | None = None
+    block_size: int | None = None
+    text: str | None = None
+    trust: bool = False
+    thorough: bool = False
+    json: bool = False
+
+    def __post_init__(self) -> None:
+        _require_names(text=self.text)
+        for name, size, least in (("vocab_size", self.vocab_size, 2), ("block_size", self.block_size, 2)):
+            require(size is None or size >= least, name, size, f"must be at least {least}, or null")
+
+
 def _require_names(**names: str | None) -> None:
     for field, name in names.items():
         require(name != "", field, "''", "must name a file or folder, or be null")

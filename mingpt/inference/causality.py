@@ -10,13 +10,15 @@ Shapes: b batch, t positions, v vocabulary size.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mingpt.models.base import LanguageModel, evaluating
+
+LogitsOf = Callable[[Tensor], Tensor]  # (b, t) ids to (b, t, v) logits
 
 MAX_PREFIX = 128  # most tokens of which `leaking_position` tests every cut
 MIN_PREFIX = 16  # fewest, however large the model
@@ -85,24 +87,48 @@ def leaking_position(model: LanguageModel) -> int | None:
         return next((at for tokens, cuts in tests for at in _leaking(model, idx[:, :tokens], cuts)), None)
 
 
+def suffix_changes(
+    logits_of: LogitsOf, idx: Tensor, other: Tensor, cuts: list[int], *, rows: int = ROWS
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield, for chunks of n cuts, (n,) cuts and (n, t) largest differences of a logit, once later tokens are replaced.
+
+    Args:
+        logits_of: the function that is tested, always called with a batch of one shape
+        idx: (1, t) token ids
+        other: (1, t) ids that replace those of idx from a cut on
+        cuts: first replaced position of each test
+        rows: cuts tested in one pass
+    """
+    rows, positions = min(rows, len(cuts)), torch.arange(idx.shape[1])
+    before = logits_of(idx.expand(rows, -1).contiguous())
+    for start in range(0, len(cuts), rows):
+        chunk = torch.tensor(cuts[start : start + rows])
+        at = torch.cat((chunk, chunk[-1:].expand(rows - len(chunk))))[:, None]  # the last chunk in the same shape
+        after = logits_of(torch.where(positions >= at, other, idx))
+        yield chunk, largest_differences(before, after)[: len(chunk)].cpu()
+
+
+def largest_differences(before: Tensor, after: Tensor) -> Tensor:
+    """Return (b, t) largest differences of a logit; NaN equals NaN, and differs from a number by infinity."""
+    same = (before == after) | (before.isnan() & after.isnan())
+    return (before - after).abs().nan_to_num(nan=math.inf, posinf=math.inf).masked_fill(same, 0.0).amax(-1)
+
+
 def _leaking(model: LanguageModel, idx: Tensor, cuts: list[int]) -> Iterator[int]:
     """Yield, per chunk of cuts that finds any, the first position of (1, t) idx that depends on later tokens."""
-    rows, positions = min(ROWS, len(cuts)), torch.arange(idx.shape[1])
-    unchanged = idx.expand(rows, -1).contiguous().to(model.device)
-    before = model(unchanged).logits
-    noise = 0.0 if unchanged.device.type == "cpu" else _largest_difference(before, model(unchanged).logits)
-    for start in range(0, len(cuts), rows):
-        chunk = cuts[start : start + rows]
-        at = torch.tensor(chunk + chunk[-1:] * (rows - len(chunk)))[:, None]  # the last chunk in the same shape
-        later = positions >= at
-        other = torch.where(later, (idx + 1) % model.config.vocab_size, idx).to(model.device)
-        found = (_changed(before, model(other).logits, noise) & ~later).any(0).nonzero()
+
+    def logits_of(ids: Tensor) -> Tensor:
+        return model(ids.to(model.device)).logits
+
+    noise = 0.0
+    if model.device.type != "cpu":
+        unchanged = idx.expand(min(ROWS, len(cuts)), -1).contiguous()
+        noise = float(largest_differences(logits_of(unchanged), logits_of(unchanged)).nan_to_num(posinf=0.0).max())
+    for chunk, changes in suffix_changes(logits_of, idx, (idx + 1) % model.config.vocab_size, cuts):
+        earlier = torch.arange(idx.shape[1]) < chunk[:, None]
+        found = ((changes > noise) & earlier).any(0).nonzero()
         if len(found):
             yield int(found[0])
-
-
-def _largest_difference(before: Tensor, after: Tensor) -> float:
-    return (before - after).abs().nan_to_num(0.0).max().item()
 
 
 def _steps(replacements: int, size: int) -> list[int]:
@@ -111,20 +137,12 @@ def _steps(replacements: int, size: int) -> list[int]:
     return [1 + n * (size - 1) // count for n in range(count)]
 
 
-def _changed(before: Tensor, after: Tensor, noise: float = 0.0) -> Tensor:
-    """Return (b, t), True where any logit of a position differs by more than `noise`; NaN equals NaN."""
-    same = (before == after) | (before.isnan() & after.isnan())
-    if noise:
-        same |= (before - after).abs() <= noise
-    return ~same.all(-1).cpu()
-
-
 def _distances(before: Tensor, after: Tensor) -> Tensor:
     """Return (t,) total variation distances in float64; the smallest positive number if only rounding makes them 0."""
     p, q = (logits[0].cpu().double().softmax(-1) for logits in (before, after))
     distances = ((p - q).abs().sum(-1) / 2).nan_to_num(1.0)
     smallest = torch.finfo(torch.float64).tiny
-    return distances.clamp_min(smallest) * _changed(before, after)[0]
+    return distances.clamp_min(smallest) * (largest_differences(before, after)[0].cpu() > 0)
 
 
 def self_dependencies(model: LanguageModel, idx: Tensor, *, replacements: int = 3) -> list[int]:
@@ -143,7 +161,7 @@ def self_dependencies(model: LanguageModel, idx: Tensor, *, replacements: int = 
             masked[:, j] = True
             before = model.masked_logits(idx, masked)
             others = (torch.where(masked, (idx + step) % size, idx) for step in _steps(replacements, size))
-            if any(bool(_changed(before, model.masked_logits(other, masked))[0, j]) for other in others):
+            if any(bool(largest_differences(before, model.masked_logits(other, masked))[0, j]) for other in others):
                 seen.append(j)
     return seen
 

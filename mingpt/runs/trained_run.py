@@ -214,6 +214,14 @@ class Run:
             raise DataError(f"{self._named(path)}: has no token to hide; at least 1 is needed")
         return pseudo_likelihood(self.model, ids, self.tokenizer, at_most=at_most)
 
+    def validation_ids(self) -> Ids:
+        """Return the token ids of the run's own validation set.
+
+        Raises:
+            DataError: that text is gone or changed.
+        """
+        return self._judged_on(None)
+
     def excerpt(self, tokens: int = EXCERPT) -> str:
         """The beginning of the run's own validation text: at most so many tokens, and no more than a block.
 

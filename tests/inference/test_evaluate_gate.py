@@ -10,9 +10,13 @@ import pytest
 import torch
 from letters import LETTERS, random_ids
 
-from mingpt.inference import causality as influence_module
 from mingpt.inference import evaluate
-from mingpt.inference.causality import dependency_map, future_dependencies, leaking_position
+from mingpt.inference.causality import (
+    dependency_map,
+    future_dependencies,
+    largest_differences,
+    leaking_position,
+)
 from mingpt.inference.evaluate import require_autoregressive, validation_loss
 from mingpt.model import GPT
 from mingpt.models.base import LanguageModel, LMOutput, ModelConfig
@@ -91,12 +95,11 @@ def test_loss_without_verification_trusts_the_declared_property(gpt: MakeGPT, mo
         validation_loss(gpt(), random_ids(9), LETTERS, verify=False)
 
 
-def test_kernels_that_do_not_repeat_pass_for_a_leak_or_hide_one() -> None:
-    before = torch.zeros(1, 3, 2)
-    after = torch.tensor([[[0.0, 1e-7], [math.nan, 0.0], [2e-7, 0.0]]])
-    assert influence_module._changed(before, after).tolist() == [[True, True, True]]
-    assert influence_module._changed(before, after, noise=1e-7).tolist() == [[False, True, True]]
-    assert influence_module._largest_difference(before, after) == pytest.approx(2e-7)
+def test_difference_is_of_the_largest_logit_and_nan_differs_from_numbers_alone() -> None:
+    before = torch.tensor([[[0.0, 0.0], [0.0, 0.0], [math.nan, math.inf], [math.inf, 0.0]]])
+    after = torch.tensor([[[0.0, 1e-7], [math.nan, 0.0], [math.nan, math.inf], [-math.inf, 0.0]]])
+    found = largest_differences(before, after)
+    assert found.tolist() == [[pytest.approx(1e-7), math.inf, 0.0, math.inf]]
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 4])
