@@ -1,9 +1,12 @@
 """The training loop: batches in, updated weights out, one record per optimizer step.
 
-It knows no model family by name and writes no file.  Evaluation, sampling, logging and checkpoints are callbacks,
-functions of (trainer, record) that run in order after every step and may add to the record.  Every random number of
-step s depends on (seed, s) and the process's rank only, so that callbacks can't change training and a resumed run
-continues exactly.
+`Trainer.step` is a training step: batch, forward and backward passes of its micro-batches, clipping, update.  It knows
+no model family by name and writes no file.  Evaluation (the validation loss), sampling, logging and checkpoints are
+callbacks, functions of (trainer, record) that run in order after every step and may add to the record; those of a run
+are in runs/callbacks.py.  Every random number of step s depends on (seed, s) and the process's rank only, so that
+callbacks can't change training and a resumed run continues exactly.
+
+On a CPU a micro-batch is divided into pieces, each computed by a thread of its own (distributed/threads.py says why).
 """
 
 import math
@@ -16,15 +19,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch.nn.utils import clip_grad_norm_
 
 from mingpt.core.errors import NotFiniteError
 from mingpt.core.phases import Phases
 from mingpt.distributed.compile_fallback import compile_or_fall_back
 from mingpt.distributed.strategy import SINGLE_PROCESS, ProcessGroup, full_tensor
-from mingpt.distributed.threads import backward_in_threads, even_pieces, keep_threads, parallel_map
+from mingpt.distributed.threads import add_gradients, even_pieces, keep_threads, parallel_map
 from mingpt.models.base import LanguageModel
-from mingpt.training.optim import OPTIMIZERS, load_optimizer_tensors, optimizer_tensors, rate_at
+from mingpt.training.optim import load_optimizer_tensors, make_optimizers, optimizer_tensors, rate_at
 from mingpt.training.tbptt import RecurrentStates
 from mingpt.training.trainer_config import TrainerConfig, check_tbptt
 from mingpt.utils import (
@@ -40,6 +44,7 @@ from mingpt.utils import (
 Record = dict[str, Any]
 Callback = Callable[["Trainer", Record], None]
 Piece = tuple[int, Tensor, Tensor, Any]  # of a batch: number, (b, t) inputs and targets, recurrent state or None
+Gradients = Sequence[Tensor | None]
 
 
 @dataclass
@@ -84,16 +89,16 @@ class Trainer:
         self.forward = processes.wrap(model, self.device, model.stages)
         if fresh:
             check_tbptt(model.config, config.compile)
-        compiled = fresh is None and _compiles(config.compile, self.device)
+        auto = config.compile == "auto" and self.device.type == "cuda"
+        compiled = fresh is None and (auto or config.compile == "always")
         own = vars(type(model)).get("draws_from_generator", False) and self.device.type == "cpu" and not compiled
-        self.seeded: Callable[[int], AbstractContextManager[Any]] = (
-            seeded_generator if own else partial(seeded_globally, device=self.device)
-        )
+        seeded = seeded_generator if own else partial(seeded_globally, device=self.device)
+        self.seeded: Callable[[int], AbstractContextManager[Any]] = seeded
         self.micro_batches = processes.micro_batches(config.batch_size, config.accumulation)
         rows, threads = config.batch_size // self.micro_batches, torch.get_num_threads()
         self.pieces = even_pieces(rows) if own and processes.allows_threads else 1  # of a micro-batch, a thread each
         self.operation_threads, self.update_threads = (1, threads) if self.pieces > 1 else (threads, 1)
-        self.optimizers = _optimizers(config, model, self.update_threads)
+        self.optimizers = make_optimizers(config, model, self.update_threads)
         for group in self._parameter_groups():
             group["peak_lr"] = group["lr"]
         self.recurrent_states = RecurrentStates(
@@ -132,6 +137,7 @@ class Trainer:
             NotFiniteError: the loss or the gradient is not finite; the update was not made.
         """
         started, cpu_started, step = time.perf_counter(), time.process_time(), self.progress.step
+        lr = self._set_learning_rates(step)
         with cpu_threads(self.operation_threads):
             with self.seeded(derived_seed(self.seed, "dropout", step, *self.processes.path)):
                 inputs, targets = self.batches(step)  # (b, t) token ids each
@@ -142,7 +148,6 @@ class Trainer:
             # The only synchronisation with a GPU, after all of its work has been queued.
             grad_norm = full_tensor(norm).item()
             loss = self.processes.mean(math.fsum(loss.item() for loss in losses))
-            lr = self._set_learning_rates(step)
             if not (math.isfinite(loss) and math.isfinite(grad_norm)):
                 raise NotFiniteError(
                     f"step {step + 1}: loss {loss}, gradient norm {grad_norm}, learning rate {lr:g}: not finite; "
@@ -176,7 +181,10 @@ class Trainer:
     def _forward_backward(self, step: int, micro_batch: list[Piece]) -> list[Tensor]:
         """Add the gradients of a micro-batch to the parameters'; return its shares of the mean loss, in nats."""
         if self.pieces > 1:
-            return backward_in_threads(partial(self._piece_loss, step), micro_batch, self.model.parameters())
+            trained = [p for p in self.model.parameters() if p.requires_grad]
+            found = parallel_map(partial(self._piece_gradients, step, trained), micro_batch, self.pieces)
+            add_gradients(trained, [gradients for _, gradients in found])
+            return [loss for loss, _ in found]
         ((number, x, y, state),) = micro_batch
         with self.processes.gradient_sync(last=number == self.micro_batches - 1):
             with _autocast(self.device):
@@ -185,11 +193,15 @@ class Trainer:
             loss.backward()
         return [loss.detach()]
 
-    def _piece_loss(self, step: int, piece: Piece) -> Tensor:
-        """Return a piece's share of the mean loss, in nats; its dropout masks depend on seed, step and number."""
+    def _piece_gradients(self, step: int, trained: list[Parameter], piece: Piece) -> tuple[Tensor, Gradients]:
+        """Return a piece's share of the mean loss, in nats, and its gradients of the parameters `trained`.
+
+        Dropout masks depend on seed, step and the piece's number.
+        """
         number, x, y, state = piece
         with seeded_generator(derived_seed(self.seed, "dropout", step, "piece", number)):
-            return self.forward(x, y, state=state).loss / (self.micro_batches * self.pieces)
+            loss = self.forward(x, y, state=state).loss / (self.micro_batches * self.pieces)
+        return loss.detach(), torch.autograd.grad(loss, trained, allow_unused=True)
 
     @property
     def finished(self) -> bool:
@@ -273,24 +285,6 @@ class Trainer:
 def _update(optimizer: torch.optim.Optimizer) -> None:
     optimizer.step()
     optimizer.zero_grad()
-
-
-def _optimizers(config: TrainerConfig, model: LanguageModel, shares: int) -> list[torch.optim.Optimizer]:
-    if not model.parameter_count:
-        return []
-    return OPTIMIZERS[config.optimizer](
-        model,
-        lr=config.learning_rate,
-        matrix_lr=config.matrix_learning_rate,
-        matrix_momentum=config.matrix_momentum,
-        betas=config.betas,
-        weight_decay=config.weight_decay,
-        shares=shares,
-    )
-
-
-def _compiles(compile_setting: str, device: torch.device) -> bool:
-    return compile_setting == "always" or (compile_setting == "auto" and device.type == "cuda")
 
 
 def _autocast(device: torch.device) -> AbstractContextManager[Any]:

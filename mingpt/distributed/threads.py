@@ -9,7 +9,7 @@ PyTorch's number of threads is the number of pieces; inside a piece it is 1.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import reduce
@@ -78,25 +78,6 @@ def _pool(count: int) -> ThreadPoolExecutor:
 def even_pieces(rows: int) -> int:
     """Return the largest number of equal pieces of `rows` rows that is at most PyTorch's number of threads."""
     return next(count for count in range(min(torch.get_num_threads(), rows), 0, -1) if rows % count == 0)
-
-
-def backward_in_threads(
-    loss_of: Callable[[T], Tensor], pieces: Sequence[T], parameters: Iterable[Tensor]
-) -> list[Tensor]:
-    """Compute loss_of(piece) and its gradients, a thread per piece; add these to the parameters' in order.
-
-    Returns:
-        The losses, detached.
-    """
-    trained = [p for p in parameters if p.requires_grad]
-
-    def forward_backward(piece: T) -> tuple[Tensor, Sequence[Tensor | None]]:
-        loss = loss_of(piece)
-        return loss.detach(), torch.autograd.grad(loss, trained, allow_unused=True)
-
-    found = parallel_map(forward_backward, pieces, len(pieces))
-    add_gradients(trained, [gradients for _, gradients in found])
-    return [loss for loss, _ in found]
 
 
 def add_gradients(parameters: Sequence[Tensor], passes: Sequence[Sequence[Tensor | None]]) -> None:

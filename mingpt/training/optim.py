@@ -17,6 +17,7 @@ from mingpt.core.errors import CheckpointError
 from mingpt.core.registry import Registry
 from mingpt.distributed.strategy import full_tensor, sharded_like
 from mingpt.models.init import hidden_matrices
+from mingpt.training.trainer_config import TrainerConfig
 from mingpt.utils import multiplies_bfloat16
 
 Groups = list[dict[str, Any]]
@@ -88,6 +89,21 @@ def muon(
         for share in _divided(matrices.values(), shares)
     ]
     return [*(_adamw(share, lr, betas, weight_decay) for share in _divided(others, shares)), *of_matrices]
+
+
+def make_optimizers(config: TrainerConfig, model: nn.Module, shares: int = 1) -> list[torch.optim.Optimizer]:
+    """Return the optimizers that `config` asks for; [] for a model without parameters."""
+    if not [*model.parameters()]:
+        return []
+    return OPTIMIZERS[config.optimizer](
+        model,
+        lr=config.learning_rate,
+        matrix_lr=config.matrix_learning_rate,
+        matrix_momentum=config.matrix_momentum,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        shares=shares,
+    )
 
 
 def _divided(parameters: Iterable[Tensor], shares: int) -> list[list[Tensor]]:
