@@ -119,7 +119,7 @@ def random_blocks(ids: Ids) -> tuple[Tensor, Tensor]:
 
 
 def _judged(model: LanguageModel, corpus: Corpus) -> float:
-    return validation_loss(model, corpus.data.held_out, corpus.tokenizer).nats
+    return validation_loss(model, corpus.data.validation, corpus.tokenizer).nats
 
 
 def data_settings(config: DataConfig) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from mingpt.core.safe_parsing import TOKENIZER_BYTES, read_at_most, require_at_m
 from mingpt.data import memmap, prepared_folder
 from mingpt.data.data_config import FILE_NAME, DataConfig
 from mingpt.data.shakespeare import read_text
-from mingpt.data.splits import Split, refuse_short, split
+from mingpt.data.splits import Split, require_long_enough, split
 from mingpt.data.text_files import reason
 from mingpt.data.tokenizers import TOKENIZERS, Tokenizer, from_json
 
@@ -43,7 +43,7 @@ def prepare(config: DataConfig, tokenizer: Tokenizer | None = None) -> Corpus:
     if prepared_folder.is_prepared(config.path):
         folder, source = path_of(config.path), shown(config.path)
         found = memmap.load(folder, config)
-        refuse_short(found.data, block_size=config.block_size, source=source)
+        require_long_enough(found.data, block_size=config.block_size, source=source)
         if tokenizer and tokenizer.to_json() != found.tokenizer.to_json():
             raise DataError(f"{source}: was prepared with another vocabulary")
         return Corpus(source, absolute(folder), found.text_sha256, found.tokenizer, found.data)

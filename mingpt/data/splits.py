@@ -13,7 +13,7 @@ class Split(NamedTuple):
     """Training set and validation set (held out from training) of a text; they share no character."""
 
     train: Ids
-    held_out: Ids
+    validation: Ids
 
 
 def border(characters: int, val_fraction: float) -> int:
@@ -39,13 +39,13 @@ def split(text: str, tokenizer: Tokenizer, *, block_size: int, val_fraction: flo
         data = Split(tokenizer.encode(text[:at]), tokenizer.encode(text[at:]))
     except UsageError as unknown:
         raise DataError(f"{source}: {unknown}") from None
-    refuse_short(data, block_size=block_size, source=source)
+    require_long_enough(data, block_size=block_size, source=source)
     return data
 
 
-def refuse_short(data: Split, *, block_size: int, source: str) -> None:
+def require_long_enough(data: Split, *, block_size: int, source: str) -> None:
     """Check that a text has one block and its targets, or a part without a token that follows another."""
-    needed, found = max(block_size + 1, FEWEST), len(data.train) + len(data.held_out)
+    needed, found = max(block_size + 1, FEWEST), len(data.train) + len(data.validation)
     if found < needed:
         smaller = (
             f", or --data.block_size={found - 1}" if found >= FEWEST else f"; no text of fewer than {FEWEST} will do"
@@ -54,7 +54,7 @@ def refuse_short(data: Split, *, block_size: int, source: str) -> None:
             f"{source}: too short: data.block_size={block_size} needs {needed} tokens, found {found}: "
             f"take a longer text{smaller}"
         )
-    for name, part, change in (("to train on", data.train, "smaller"), ("held out", data.held_out, "larger")):
+    for name, part, change in (("to train on", data.train, "smaller"), ("to evaluate on", data.validation, "larger")):
         if len(part) < 2:
             raise DataError(
                 f"{source}: too short: the part {name} needs 2 tokens, found {len(part)}: "

@@ -11,7 +11,7 @@ from mingpt.core.paths import path_of
 from mingpt.data.batches import ContiguousStreams
 from mingpt.data.data_config import DataConfig
 from mingpt.data.dataset import Corpus, prepare
-from mingpt.data.splits import refuse_short
+from mingpt.data.splits import require_long_enough
 from mingpt.experiments.base import Cell
 from mingpt.experiments.trials import naming
 from mingpt.model import build
@@ -47,7 +47,7 @@ def _corpus(data: DataConfig, known: dict[DataConfig, Corpus]) -> Corpus:
 def _check(config: Config, corpus: Corpus, first: bool) -> None:
     device = pick_device(config.trainer.device)
     summary.kernels(replace(config.model, block_size=config.data.block_size), device)
-    refuse_short(corpus.data, block_size=config.data.block_size, source=corpus.source)
+    require_long_enough(corpus.data, block_size=config.data.block_size, source=corpus.source)
     if config.data.stateful:
         cut = {"block_size": config.data.block_size, "batch_size": config.trainer.batch_size, "seed": 0}
         ContiguousStreams(corpus.data.train, **cut, source=corpus.source)
@@ -57,10 +57,10 @@ def _check(config: Config, corpus: Corpus, first: bool) -> None:
 
 
 def _check_weights(config: Config, corpus: Corpus, saved: Checkpoint) -> None:
-    compatibility.refuse_other_vocabulary(saved, corpus.tokenizer)
+    compatibility.require_same_vocabulary(saved, corpus.tokenizer)
     rows = max(corpus.tokenizer.vocab_size, compatibility.rows_of(saved))
     model: ModelConfig = replace(config.model, vocab_size=rows, block_size=config.data.block_size)
-    compatibility.refuse_other_model(model, saved)
+    compatibility.require_same_model(model, saved)
 
 
 def uncompared(variants: Mapping[str, Config]) -> list[str]:

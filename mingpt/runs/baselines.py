@@ -51,10 +51,10 @@ class Baselines:
 
     def _counted(self, trainer: Trainer) -> dict[str, float]:
         data, vocab_size = self.corpus.data, self.corpus.tokenizer.vocab_size
-        few = len(data.train) + len(data.held_out) <= COUNTED
+        few = len(data.train) + len(data.validation) <= COUNTED
         if not few:
             logger.info(f"no n-gram lines: to count more than {COUNTED:,} tokens would take too much memory")
-        losses = kneser_ney_losses(data.train, data.held_out, vocab_size, self.block_size) if few else {}
+        losses = kneser_ney_losses(data.train, data.validation, vocab_size, self.block_size) if few else {}
         run_dir.write_json(self.folder, NAME, losses)
         return losses
 

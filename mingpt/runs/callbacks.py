@@ -1,26 +1,32 @@
-"""Callbacks of a run: evaluation, samples, logging, checkpoints.
+"""Callbacks of a run, called after every step: evaluation (the validation loss), samples, logging, checkpoints.
 
-`run.py` calls them after every step in this order: a record is complete when it is logged, and what is logged is on the
-disk before a checkpoint says so.
+`run_callbacks` has them in order: a record is complete when it is logged, and what is logged is on the disk before a
+checkpoint says so.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mingpt.core.errors import NotFiniteError
-from mingpt.core.run_files.reading import judged
+from mingpt.core.run_files.reading import each_line, judged
+from mingpt.core.run_files.records import Sample, TrainedStep
+from mingpt.core.signals import stop_on_signals
 from mingpt.core.token_ids import Ids
+from mingpt.data.dataset import Corpus
+from mingpt.data.special_tokens import SpecialTokens
 from mingpt.data.tokenizers import Tokenizer
 from mingpt.distributed.strategy import local
 from mingpt.inference.evaluate import pseudo_likelihood, stateful_loss, validation_loss
 from mingpt.inference.generate import Sampling, write
-from mingpt.runs import checkpoint
+from mingpt.runs import checkpoint, compatibility, run_dir
+from mingpt.runs.config import Config
 from mingpt.runs.metrics_log import JsonLines
-from mingpt.runs.wandb_log import WandbMirror
-from mingpt.trainer import Record, Trainer
+from mingpt.runs.wandb_log import WandbLogger
+from mingpt.trainer import Callback, Record, Trainer
 from mingpt.utils import derived_seed
 
 FEWER_TOKENS = 64  # of a sample before the last step
@@ -47,42 +53,41 @@ class Evaluate:
     """Add the validation loss to the record: `val_loss` and `bits_per_byte` over the complete validation set after the
     last step; every `eval_every` steps before it, `val_loss_part` and `bits_per_byte_part` over evenly spread blocks.
 
-    With `carries`, after the last step also `val_loss_carried`: with the recurrent state kept from block to block.
+    With `stateful`, after the last step also `val_loss_carried`: with the recurrent state kept from block to block.
 
     A masked language model gets `pseudo_nats` instead, over `eval_tokens` tokens after the last step, and
     `pseudo_nats_part` before it, over a block_size-th of them: each masked token takes a forward pass of its block.
     """
 
-    held_out: Ids
+    validation: Ids
     tokenizer: Tokenizer
-    carries: bool = False
+    stateful: bool = False
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
         if trainer.due(trainer.config.eval_every):
             some = trainer.config.eval_tokens
-            last = some if trainer.model.infills else len(self.held_out)  # tokens that the last evaluation scores
+            last = some if trainer.model.infills else len(self.validation)  # tokens that the last evaluation scores
             before = max(some // trainer.model.config.block_size, 1) if trainer.model.infills else some
             with trainer.phases.timed("evaluation", after=max(last / before, 1)):
                 self._evaluate(trainer, record)
 
     def _evaluate(self, trainer: Trainer, record: Record) -> None:
-        model, some, part = trainer.model, trainer.config.eval_tokens, "" if trainer.finished else "_part"
+        model, processes, final, some = trainer.model, trainer.processes, trainer.finished, trainer.config.eval_tokens
+        suffix = "" if final else "_part"
         if model.infills:
-            hidden = max(some // model.config.block_size, 1) if part else some
-            pseudo = pseudo_likelihood(
-                model, self.held_out, self.tokenizer, at_most=hidden, processes=trainer.processes
-            )
-            record[f"pseudo_nats{part}"] = _finite(pseudo.pseudo_nats, "pseudo-nats per token", record)
+            at_most = some if final else max(some // model.config.block_size, 1)
+            pseudo = pseudo_likelihood(model, self.validation, self.tokenizer, at_most=at_most, processes=processes)
+            record[f"pseudo_nats{suffix}"] = _finite(pseudo.pseudo_nats, "pseudo-nats per token", record)
             return
-        at_most = some if part else None
+        tokens = None if final else some
         loss = validation_loss(
-            model, self.held_out, self.tokenizer, at_most=at_most, verify=trainer.finished, processes=trainer.processes
+            model, self.validation, self.tokenizer, at_most=tokens, verify=final, processes=processes
         )
-        record[f"val_loss{part}"] = _finite(loss.nats, "validation loss", record)
-        record[f"bits_per_byte{part}"] = loss.bits_per_byte
-        if self.carries and trainer.finished:
+        record[f"val_loss{suffix}"] = _finite(loss.nats, "validation loss", record)
+        record[f"bits_per_byte{suffix}"] = loss.bits_per_byte
+        if self.stateful and final:
             record["val_loss_carried"] = _finite(
-                stateful_loss(model, self.held_out), "validation loss with the recurrent state kept,", record
+                stateful_loss(model, self.validation), "validation loss with the recurrent state kept,", record
             )
 
 
@@ -97,7 +102,7 @@ class Log:
     """Appends the record to metrics.jsonl and to the mirror."""
 
     metrics: JsonLines
-    mirror: WandbMirror
+    mirror: WandbLogger
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
         self.metrics.write(record)
@@ -113,7 +118,7 @@ class Sampler:
     """
 
     samples: JsonLines
-    mirror: WandbMirror
+    mirror: WandbLogger
     tokenizer: Tokenizer
     prompts: Sequence[str]
     tokens: int
@@ -159,3 +164,44 @@ class Saver:
             state={**asdict(trainer.progress), "val_loss": judged(record), **self.state},
             tokenizer=self.tokenizer.to_json(),
         )
+
+
+@contextmanager
+def run_callbacks(
+    folder: Path,
+    config: Config,
+    trainer: Trainer,
+    corpus: Corpus,
+    prompts: Sequence[str],
+    special: SpecialTokens,
+    wandb_id: str,
+) -> Iterator[list[Callback]]:
+    """Open the run's logs and yield its callbacks, in order: a record is complete when it is logged."""
+    model, tokenizer, done, first = (
+        trainer.model,
+        corpus.tokenizer,
+        trainer.progress.step,
+        trainer.processes.rank_zero_only,
+    )
+    constant = {"model": compatibility.described(model.config), "wandb_id": wandb_id, "special": special.as_json()}
+    with (
+        closing(first(JsonLines, folder / "metrics.jsonl", until=done, kind=TrainedStep)) as metrics,
+        closing(first(JsonLines, folder / "samples.jsonl", until=done, kind=Sample)) as samples,
+        trainer.phases.closing("W&B logger", first(_wandb, folder, config, wandb_id)) as wandb,
+        stop_on_signals(trainer.stop),
+    ):
+        evaluate = Evaluate(corpus.data.validation, tokenizer, stateful=config.data.stateful)
+        yield [
+            Guard(),
+            *([evaluate] if model.autoregressive or model.infills else []),
+            Log(metrics, wandb),
+            *([Sampler(samples, wandb, tokenizer, prompts, config.sample.tokens)] if model.autoregressive else []),
+            Saver(folder, tokenizer, metrics, constant),
+        ]
+
+
+def _wandb(folder: Path, config: Config, wandb_id: str) -> WandbLogger:
+    wandb = WandbLogger(config.wandb, folder, wandb_id, {**config.flat(), "environment": run_dir.environment(folder)})
+    for line in each_line(folder / "samples.jsonl"):  # its table of samples is sent as a whole, at the end
+        wandb.sample(line["step"], line["prompt"], line["text"])
+    return wandb

@@ -27,7 +27,7 @@ from mingpt.utils import process_kept
 logger = logging.getLogger(__name__)
 
 
-def refuse_other_vocabulary(saved: Checkpoint, tokenizer: Tokenizer, resumed: bool = False) -> None:
+def require_same_vocabulary(saved: Checkpoint, tokenizer: Tokenizer, resumed: bool = False) -> None:
     """Check that a checkpoint has this tokenizer.
 
     Args:
@@ -46,7 +46,7 @@ def refuse_other_vocabulary(saved: Checkpoint, tokenizer: Tokenizer, resumed: bo
         )
 
 
-def refuse_other_model(config: ModelConfig, saved: Checkpoint) -> None:
+def require_same_model(config: ModelConfig, saved: Checkpoint) -> None:
     there, here = saved.state.get("model"), described(config)
     if not isinstance(there, dict):
         raise CheckpointError(f"{shown(saved.folder)}: state.json describes no model")
@@ -91,8 +91,8 @@ def start_from(model: LanguageModel, saved: Checkpoint, tokenizer: Tokenizer) ->
     Raises:
         CheckpointError: another vocabulary or model; nothing is loaded then.
     """
-    refuse_other_vocabulary(saved, tokenizer)
-    refuse_other_model(model.config, saved)
+    require_same_vocabulary(saved, tokenizer)
+    require_same_model(model.config, saved)
     weights = {**saved.model}
     for name, table in position_tables(model).items():
         weights[f"{name}.weight"] = _with_rows_of(weights[f"{name}.weight"], table.weight.detach(), name)

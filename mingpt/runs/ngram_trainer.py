@@ -15,7 +15,7 @@ from mingpt.training.trainer_config import NGramTrainerConfig
 from mingpt.utils import synchronise
 
 
-class Counting(Trainer):
+class NGramTrainer(Trainer):
     """Fits `model` to `ids`, all at once.
 
     Args:

@@ -1,22 +1,22 @@
-"""A run: trained as its settings say, or got back from its folder."""
+"""Train a run, and load one from its folder; run_dir.py lists what is in a run folder.
+
+`train` checks settings and opens a folder; `_train` does the rest, from the text to the trained model, with a Trainer
+(mingpt/trainer.py) and the run's callbacks (callbacks.py: validation loss, samples, logs, checkpoints).
+"""
 
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from mingpt.core.errors import CheckpointError, require
 from mingpt.core.paths import absolute, shown
 from mingpt.core.phases import START_UP, TRAINING
-from mingpt.core.run_files.reading import each_line
-from mingpt.core.run_files.records import HOME, TIMING, Sample, TrainedStep, is_run, newest_first
-from mingpt.core.signals import stop_on_signals
+from mingpt.core.run_files.records import HOME, TIMING, is_run, newest_first
 from mingpt.data import special_tokens, tokenizers
 from mingpt.data.batches import Batches, ContiguousStreams
 from mingpt.data.dataset import Corpus, prepare
@@ -29,17 +29,14 @@ from mingpt.inference.evaluate import require_autoregressive
 from mingpt.model import build
 from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.report import loss_plot
-from mingpt.runs import checkpoint, compatibility, oom, summary
-from mingpt.runs import run_dir as folders
+from mingpt.runs import checkpoint, compatibility, oom, run_dir, summary
 from mingpt.runs.baselines import NAME as BASELINES
 from mingpt.runs.baselines import Baselines, made
-from mingpt.runs.callbacks import Evaluate, Guard, Log, Sampler, Saver
+from mingpt.runs.callbacks import run_callbacks
 from mingpt.runs.checkpoint import Checkpoint
 from mingpt.runs.config import Config, resolved
-from mingpt.runs.metrics_log import JsonLines
-from mingpt.runs.ngram_trainer import Counting
+from mingpt.runs.ngram_trainer import NGramTrainer
 from mingpt.runs.trained_run import Run
-from mingpt.runs.wandb_log import WandbMirror
 from mingpt.trainer import Callback, Progress, Trainer
 from mingpt.training.trainer_config import NGramTrainerConfig
 from mingpt.utils import cpu_threads, derived_seed, pick_device, usable_threads
@@ -50,14 +47,15 @@ logger = logging.getLogger(__name__)
 def train(config: Config, *, callbacks: Sequence[Callback] = (), began: float | None = None) -> Run:
     """Train as `config` says and leave everything in the run folder.
 
-    Args:
-        callbacks: called after every step, after the run's own callbacks have completed its record.
-        began: when what led here began, on the clock of time.perf_counter, which counts as start-up; None: now.
+    With several processes each calls this; rank 0 alone writes and logs.
 
-    Where several processes were started together, each calls this, and the first one writes and talks.
+    Args:
+        config: settings of the run
+        callbacks: called after every step, after the run's own callbacks have completed its record
+        began: time.perf_counter() when the program began, from which start-up counts; None: now
 
     Raises:
-        MingptError: of the kind that fits (see errors.py); bad settings or texts leave nothing written.
+        MingptError: of the kind that fits (see errors.py); wrong settings or texts leave nothing written.
     """
     began = time.perf_counter() if began is None else began
     config.wandb.resolved_mode()  # rejected before anything is made
@@ -69,16 +67,11 @@ def train(config: Config, *, callbacks: Sequence[Callback] = (), began: float | 
         joined(config.dist, kind) as processes,
     ):
         device = processes.device(kind)
-        # Rejected before a text is read or a folder made; a resumed run's settings are compared with it first.
-        if isinstance(config.trainer, NGramTrainerConfig):
-            rule = "counts in one step, by one process: start it alone"
-            processes.require_single_process("model.type", config.model.type, rule)
-        processes.micro_batches(config.trainer.batch_size, config.trainer.accumulation)
-        if not config.trainer.resume:
-            summary.kernels(replace(config.model, block_size=config.data.block_size), device)
-        opened = folders.opened(config, processes.launch)
+        _check_early(config, processes, device)
         with (
-            processes.enter_on_rank_zero(opened, folders.as_json, folders.from_json) as (folder, saved),
+            processes.enter_on_rank_zero(
+                run_dir.opened(config, processes.launch), run_dir.as_json, run_dir.from_json
+            ) as (folder, saved),
             oom.explained(config, folder),
         ):
             return _train(config, processes, device, folder, saved, callbacks, began)
@@ -91,115 +84,115 @@ def _train(
     folder: Path,
     saved: Checkpoint | None,
     callbacks: Sequence[Callback],
-    since: float,
+    began: float,
 ) -> Run:
-    pretrained = _pretrained(config) if saved is None else None
+    """Train in `folder`, which this process holds: from the first step, or from the checkpoint `saved` on."""
+    # The text, tokenized and divided into training set and validation set.
+    pretrained = None if saved else _pretrained(config)
     corpus = processes.main_process_first(prepare, config.data)
     if config.data.path == DEFAULT_PATH:  # it was made just now
         config = replace(config, data=replace(config.data, path=corpus.place))
-    began = saved or pretrained
-    if is_run(folder) and (saved or (folder / "environment.json").exists()):
-        folders.refuse_other_text(folder, corpus.source, corpus.sha256)
-    if saved:
-        _refuse_misfit(config, saved, corpus, folder)
-    model = _model(config, corpus.tokenizer, began)
-    if pretrained:
-        compatibility.start_from(model, pretrained, corpus.tokenizer)
+    _check_resumed(config, folder, saved, corpus)
+
+    # The model, with the weights of the checkpoint, or of another run, or new ones.
+    source = saved or pretrained
+    model = _model(config, corpus.tokenizer, source)
     if saved:
         checkpoint.load_weights(model, saved.model, saved.folder)
+    elif pretrained:
+        compatibility.start_from(model, pretrained, corpus.tokenizer)
+
+    # The trainer, at the step of the checkpoint; the model is on its device from here on.
     trainer = _trainer(config, model, corpus, device, processes)
-    trainer.phases.began = since
     if saved:
         _restore(trainer, saved)
-    prompts = _prompts(config, trainer, corpus, folders.stored_prompts(folder) if saved else ())
-    special = special_tokens.from_state(began.state if began else {})
-    state = {"wandb_id": _mirror_id(saved), "special": special.as_json()}
-    logger.info(f"run folder: {shown(folder)}")
-    if trainer.model.autoregressive:
-        require_autoregressive(trainer.model)  # again with the final validation loss: fresh weights may hide a leak
-    processes.rank_zero_only(summary.describe, folder, config, trainer, corpus, prompts)
+
+    # What the run writes, before its first step and after every step.
+    prompts = _prompts(config, model, corpus, run_dir.stored_prompts(folder) if saved else ())
+    special = special_tokens.from_state(source.state if source else {})
     baselines = Baselines(folder, corpus, config.data.block_size)
-    with _callbacks(folder, config, trainer, corpus, prompts, state, [baselines, *callbacks]) as trainer.callbacks:
+    logger.info(f"run folder: {shown(folder)}")
+    if model.autoregressive:
+        require_autoregressive(model)  # again with the final validation loss: fresh weights may hide a leak
+    processes.rank_zero_only(summary.describe, folder, config, trainer, corpus, prompts)
+    wandb_id = (saved.state.get("wandb_id") if saved else None) or secrets.token_hex(4)  # one for all of a run
+    with run_callbacks(folder, config, trainer, corpus, prompts, special, wandb_id) as own:
+        trainer.callbacks = [*own, baselines, *callbacks]
+        trainer.phases.began = began
+        trainer.phases.spent[START_UP] = time.perf_counter() - began
         seconds_before = trainer.progress.seconds
-        trainer.phases.spent[START_UP] = time.perf_counter() - trainer.phases.began
         trainer.run()
         trainer.phases.spent[TRAINING] = trainer.progress.seconds - seconds_before
+
+    # The curve, the times, and the model as one process has it.
     stopped = None if trainer.finished else trainer.stop_reason
     if not stopped:
         processes.rank_zero_only(_draw, folder, baselines, trainer)
     processes.rank_zero_only(trainer.phases.note, folder / TIMING, trainer.progress.step)
     spent = dict(trainer.phases.spent)
-    own = processes.unwrap(trainer.model, lambda: _model(config, corpus.tokenizer, began))
+    model = processes.unwrap(model, lambda: _model(config, corpus.tokenizer, source))
     return Run(
-        folder, config.of_model(own.config), own, corpus.tokenizer, trainer.progress, stopped, special, spent=spent
+        folder, config.of_model(model.config), model, corpus.tokenizer, trainer.progress, stopped, special, spent
     )
+
+
+def _check_early(config: Config, processes: ProcessGroup, device: torch.device) -> None:
+    """Reject settings before a text is read or a folder made; a resumed run's are compared with its own first."""
+    if isinstance(config.trainer, NGramTrainerConfig):
+        rule = "counts in one step, in one process: start it without torchrun"
+        processes.require_single_process("model.type", config.model.type, rule)
+    processes.micro_batches(config.trainer.batch_size, config.trainer.accumulation)
+    if not config.trainer.resume:
+        summary.kernels(replace(config.model, block_size=config.data.block_size), device)
+
+
+def _check_resumed(config: Config, folder: Path, saved: Checkpoint | None, corpus: Corpus) -> None:
+    """Check that a run which already began has this text and, with a checkpoint, this model and tokenizer.
+
+    A model of the size that the settings say costs no memory yet.
+
+    Raises:
+        CheckpointError: another text, vocabulary or model, or an imported run.
+    """
+    if is_run(folder) and (saved or (folder / "environment.json").exists()):
+        run_dir.require_same_text(folder, corpus.source, corpus.sha256)
+    if not saved:
+        return
+    if "imported" in run_dir.environment(folder):
+        raise CheckpointError(
+            f"{shown(folder)}: imported, so there is no training to resume; begin one in another folder by "
+            f"--model.pretrained_folder={shown(folder)}"
+        )
+    compatibility.require_same_vocabulary(saved, corpus.tokenizer, resumed=True)
+    compatibility.require_same_model(_model_config(config, corpus.tokenizer, saved), saved)
 
 
 def _trainer(
     config: Config, model: LanguageModel, corpus: Corpus, device: torch.device, processes: ProcessGroup
 ) -> Trainer:
-    """Who teaches `model` the text, in steps or in one."""
-    ids = corpus.data.train
+    """Return the trainer of `model` on the training set: of n-gram counts, or of gradient steps on batches."""
+    ids, seed = corpus.data.train, config.system.seed
     if isinstance(config.trainer, NGramTrainerConfig):
-        return Counting(config.trainer, model, ids, seed=config.system.seed, device=device)
+        return NGramTrainer(config.trainer, model, ids, seed=seed, device=device)
     cut: dict[str, int] = {
         "block_size": config.data.block_size,
         "batch_size": config.trainer.batch_size,
-        "seed": derived_seed(config.system.seed, "batches"),
+        "seed": derived_seed(seed, "batches"),
     }
     streams = ContiguousStreams(ids, **cut, source=corpus.source) if config.data.stateful else None
     batches, fresh = (streams, streams.fresh) if streams else (Batches(ids, **cut), None)
-    seed = config.system.seed
     return Trainer(config.trainer, model, batches, fresh=fresh, seed=seed, device=device, processes=processes)
 
 
-def _prompts(config: Config, trainer: Trainer, corpus: Corpus, before: Sequence[str]) -> list[str]:
-    """What the run's samples begin with."""
-    writes, rule = trainer.model.autoregressive, "has no effect with a model that sees the tokens that it predicts"
-    require(writes or config.sample.prompts is None, "sample.prompts", config.sample.prompts, rule)
-    return prompts_for(config.sample, corpus.data.train, corpus.tokenizer, before)
-
-
-@contextmanager
-def _callbacks(
-    folder: Path,
-    config: Config,
-    trainer: Trainer,
-    corpus: Corpus,
-    prompts: Sequence[str],
-    state: dict[str, Any],
-    callbacks: Sequence[Callback],
-) -> Iterator[list[Callback]]:
-    """Open the run's logs and yield its callbacks, in order: a record is complete when it is logged."""
-    tokenizer, done, first = corpus.tokenizer, trainer.progress.step, trainer.processes.rank_zero_only
-    mirror_id, state = state["wandb_id"], {"model": compatibility.described(trainer.model.config), **state}
-    with (
-        closing(first(JsonLines, folder / "metrics.jsonl", until=done, kind=TrainedStep)) as metrics,
-        closing(first(JsonLines, folder / "samples.jsonl", until=done, kind=Sample)) as samples,
-        trainer.phases.closing("W&B logger", first(_mirror, folder, config, mirror_id)) as mirror,
-        stop_on_signals(trainer.stop),
-    ):
-        writes, judged = trainer.model.autoregressive, trainer.model.autoregressive or trainer.model.infills
-        yield [
-            Guard(),
-            *([Evaluate(corpus.data.held_out, tokenizer, carries=config.data.stateful)] if judged else []),
-            Log(metrics, mirror),
-            *([Sampler(samples, mirror, tokenizer, prompts, config.sample.tokens)] if writes else []),
-            Saver(folder, tokenizer, metrics, state),
-            *callbacks,
-        ]
-
-
-def _mirror(folder: Path, config: Config, mirror_id: str) -> WandbMirror:
-    told = {**config.flat(), "environment": folders.environment(folder)}
-    mirror = WandbMirror(config.wandb, folder, mirror_id, told)
-    for line in each_line(folder / "samples.jsonl"):  # the mirror's table is sent whole, at the end
-        mirror.sample(line["step"], line["prompt"], line["text"])
-    return mirror
+def _prompts(config: Config, model: LanguageModel, corpus: Corpus, stored: Sequence[str]) -> list[str]:
+    """Return the prompts of the run's samples."""
+    rule = "has no effect with a model that sees the tokens that it predicts"
+    require(model.autoregressive or config.sample.prompts is None, "sample.prompts", config.sample.prompts, rule)
+    return prompts_for(config.sample, corpus.data.train, corpus.tokenizer, stored)
 
 
 def _draw(folder: Path, baselines: Baselines, trainer: Trainer) -> None:
-    """Leave the curve against the n-gram losses of the text.  All that was trained is saved by now."""
+    """Draw the curve and the n-gram baselines.  All that was trained is saved by now."""
     if not baselines.given:  # no step was left to make, or none was evaluated
         made(folder / BASELINES, lambda: baselines.losses(trainer))
     with trainer.phases.timed("drawing"):
@@ -207,7 +200,7 @@ def _draw(folder: Path, baselines: Baselines, trainer: Trainer) -> None:
 
 
 def load_newest(*, device: str = "auto") -> Run:
-    """The last started run under out/ that has something to load; says which newer ones have not, and why.
+    """Return the newest run under out/ that can be loaded; log which newer ones can't be, and why.
 
     Raises:
         CheckpointError: none has a valid checkpoint.
@@ -217,45 +210,38 @@ def load_newest(*, device: str = "auto") -> Run:
     for folder in runs:
         try:
             return load(folder, device=device)
-        except CheckpointError as nothing:
-            logger.warning(f"passed over: {nothing}")
+        except CheckpointError as error:
+            logger.warning(f"passed over: {error}")
     raise CheckpointError(f"no run under {HOME}/ has a checkpoint that can be loaded; the newest is {runs[0]}")
 
 
-def load(run_dir: str | Path, *, device: str = "auto") -> Run:
-    """The run in `run_dir`, as its newest valid checkpoint has it.
+def load(folder: str | Path, *, device: str = "auto") -> Run:
+    """Return the run in `folder`, with the weights of its newest valid checkpoint.
 
     Raises:
         CheckpointError: no run there, or none of its checkpoints is valid.
     """
-    folder, where = Path(absolute(run_dir)), pick_device(device, "device")
-    config = folders.read_config(folder)
+    folder, to = Path(absolute(folder)), pick_device(device, "device")
+    config = run_dir.read_config(folder)
     saved = checkpoint.newest(folder)
     tokenizer = tokenizers.from_json(saved.tokenizer)
-    compatibility.refuse_other_model(_model_settings(config, tokenizer, saved), saved)
+    compatibility.require_same_model(_model_config(config, tokenizer, saved), saved)
     model = _model(config, tokenizer, saved)
     checkpoint.load_weights(model, saved.model, saved.folder)
-    model.to(where).eval()
-    return Run(
-        folder,
-        config.of_model(model.config),
-        model,
-        tokenizer,
-        _progress(saved),
-        special=special_tokens.from_state(saved.state),
-    )
+    model.to(to).eval()
+    special = special_tokens.from_state(saved.state)
+    return Run(folder, config.of_model(model.config), model, tokenizer, _progress(saved), special=special)
 
 
-def _model(config: Config, tokenizer: Tokenizer, saved: Checkpoint | None) -> LanguageModel:
-    """Freshly initialised, the same for the same seed."""
-    return build(_model_settings(config, tokenizer, saved), derived_seed(config.system.seed, "weights"))
+def _model(config: Config, tokenizer: Tokenizer, source: Checkpoint | None) -> LanguageModel:
+    """Return the model with initial weights, which follow from the seed."""
+    return build(_model_config(config, tokenizer, source), derived_seed(config.system.seed, "weights"))
 
 
-def _model_settings(config: Config, tokenizer: Tokenizer, saved: Checkpoint | None) -> ModelConfig:
-    """A model's settings; as large a vocabulary as `saved` has, if it is larger."""
-    rows = max(tokenizer.vocab_size, compatibility.rows_of(saved) if saved else 0)
-    settings: ModelConfig = replace(config.model, vocab_size=rows, block_size=config.data.block_size)
-    return settings
+def _model_config(config: Config, tokenizer: Tokenizer, source: Checkpoint | None) -> ModelConfig:
+    """Return the model's settings; its vocabulary is the tokenizer's, or that of the checkpoint if it is larger."""
+    rows = max(tokenizer.vocab_size, compatibility.rows_of(source) if source else 0)
+    return replace(config.model, vocab_size=rows, block_size=config.data.block_size)
 
 
 def _pretrained(config: Config) -> Checkpoint | None:
@@ -264,37 +250,16 @@ def _pretrained(config: Config) -> Checkpoint | None:
     return None if folder is None else checkpoint.newest(Path(folder))
 
 
-def _refuse_misfit(config: Config, saved: Checkpoint, corpus: Corpus, folder: Path) -> None:
-    """Reject a checkpoint of another run, before a model of the size that the settings say costs any memory."""
-    if "imported" in folders.environment(folder):
-        raise CheckpointError(
-            f"{shown(folder)}: imported, so there is no training to go on with; begin one in another folder by "
-            f"--model.pretrained_folder={shown(folder)}"
-        )
-    compatibility.refuse_other_vocabulary(saved, corpus.tokenizer, resumed=True)
-    compatibility.refuse_other_model(_model_settings(config, corpus.tokenizer, saved), saved)
-
-
 def _restore(trainer: Trainer, saved: Checkpoint) -> None:
-    """Put the trainer where the checkpoint was."""
-    progress = _progress(saved)
-    require(
-        progress.step <= trainer.config.max_iters,
-        "trainer.max_iters",
-        trainer.config.max_iters,
-        f"this run has already made {progress.step} steps",
-    )
+    """Continue where the checkpoint was saved."""
+    progress, most = _progress(saved), trainer.config.max_iters
+    require(progress.step <= most, "trainer.max_iters", most, f"this run has already made {progress.step} steps")
     trainer.restore(saved.optimizer, saved.carried, progress)
 
 
 def _progress(saved: Checkpoint) -> Progress:
+    state = {"cpu_seconds": 0.0, **saved.state}  # which checkpoints have not always had
     try:
-        older = {"cpu_seconds": 0.0}  # what checkpoints have not always had
-        return Progress(**{field.name: {**older, **saved.state}[field.name] for field in fields(Progress)})
+        return Progress(**{field.name: state[field.name] for field in fields(Progress)})
     except (KeyError, TypeError):
         raise CheckpointError(f"{saved.folder}: state.json lacks what a run needs") from None
-
-
-def _mirror_id(saved: Checkpoint | None) -> str:
-    """The same for all of a run, however often it is stopped."""
-    return (saved.state.get("wandb_id") if saved else None) or secrets.token_hex(4)

@@ -209,7 +209,7 @@ def stored_prompts(folder: Path) -> list[str]:
     return prompts
 
 
-def refuse_other_text(folder: Path, source: str, sha256: str) -> None:
+def require_same_text(folder: Path, source: str, sha256: str) -> None:
     """Reject resuming the run in `folder` on another text than it began with, wherever that lies.
 
     Raises:

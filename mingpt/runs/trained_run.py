@@ -264,7 +264,7 @@ class Run:
             if corpus.sha256 != run_dir.environment(self.folder)["text_sha256"]:
                 changed = f"no longer the text that {shown(self.folder)} began with; --text scores another"
                 raise DataError(f"{corpus.source}: {changed}")
-            return corpus.data.held_out
+            return corpus.data.validation
         with given_as("text"):
             text = read_text(path)
         try:

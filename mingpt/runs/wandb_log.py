@@ -69,7 +69,7 @@ class WandbConfig:
 
 
 @dataclass
-class WandbMirror:
+class WandbLogger:
     """Copies of every record to wandb, by another process: slow, broken or missing, training never waits.
 
     Args:

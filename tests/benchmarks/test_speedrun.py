@@ -96,7 +96,7 @@ def test_peers_loss_skips_or_repeats_targets(tmp_path: Path, text: str, monkeypa
     monkeypatch.setattr(speedrun_worker, "Guest", lambda *words: made.append(real(*words)) or made[-1])
     outcome = speedrun_worker.nanogpt(peer_asked(clone(tmp_path / "clone"), text, monkeypatch))
     corpus = prepare(settings.parse([f"--data.path={text}", "--data.block_size=64"]).data)
-    ids = torch.from_numpy(corpus.data.held_out.astype(np.int64))
+    ids = torch.from_numpy(corpus.data.validation.astype(np.int64))
     assert (len(ids) - 1) % 64  # so that a short last block is there
     weight = made[0].model.table.weight.detach()  # type: ignore[union-attr]
     by_hand = F.cross_entropy(weight[ids[:-1]].double(), ids[1:]).item()  # a bigram model needs no blocks
@@ -147,7 +147,7 @@ def test_ours_is_judged_in_blocks_of_another_length(tmp_path: Path, text: str, r
     result = runs.load(tmp_path / "run", device="cpu")
     record = result.last_record()
     corpus = prepare(result.config.data)
-    ids = torch.from_numpy(corpus.data.held_out.astype(np.int64))
+    ids = torch.from_numpy(corpus.data.validation.astype(np.int64))
     with torch.no_grad():
         blocks = [ids[at : at + 65] for at in range(0, len(ids) - 1, 64)]
         nats = [F.cross_entropy(result.model(x[None, :-1]).logits[0], x[1:], reduction="sum").item() for x in blocks]

@@ -183,7 +183,7 @@ def test_wrong_setting_is_refused_after_something_was_written_or_by_everybody(tr
         assert sum(says in line for line in trained.errors()) == 1
         assert not (trained.home / name).exists()
     assert trained.codes["counted"] == trained.codes["sample"] == [2, 2]
-    assert "error: model.type=ngram: counts in one step, by one process: start it alone" in trained.errors()
+    assert "error: model.type=ngram: counts in one step, in one process: start it without torchrun" in trained.errors()
     assert "error: sample: is one process's work; start it without torchrun" in trained.errors()
 
 

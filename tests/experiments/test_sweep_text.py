@@ -139,7 +139,7 @@ def test_prepared_folder_is_taken_as_in_training(sweep: Any, here: Any, text_fil
 
 
 def test_wandb_mode_is_honoured_and_disabled_by_default(sweep: Any, here: Any) -> None:
-    with mock.patch("mingpt.runs.run.WandbMirror"):
+    with mock.patch("mingpt.runs.callbacks.WandbLogger"):
         sweep()
         assert {(config.wandb.mode, config.wandb.name) for config in here.trained} == {("disabled", None)}
         here.trained.clear()

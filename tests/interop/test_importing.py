@@ -197,7 +197,7 @@ def test_imported_run_goes_on_as_if_it_had_been_trained_here(folder: Path, tmp_p
         model=mingpt.load(made).config.model,
         trainer=TrainerConfig(resume=True, resume_changed=True, device="cpu"),
     )
-    with pytest.raises(CheckpointError, match="imported, so there is no training to go on with; begin one in another"):
+    with pytest.raises(CheckpointError, match="imported, so there is no training to resume; begin one in another"):
         run.train(config)
     assert checkpoint.steps(made) == [0]
 

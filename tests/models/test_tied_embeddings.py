@@ -70,4 +70,4 @@ def test_checkpoint_holds_the_table_twice_or_unties_it(gpt: MakeGPT, fresh_gpt: 
 def test_tied_weights_are_taken_by_an_untied_model_or_the_reverse(gpt: MakeGPT, tmp_path: Path, tied: bool) -> None:
     other = saved(tmp_path, gpt(tie_embeddings=not tied))
     with pytest.raises(CheckpointError, match=f"model.tie_embeddings is {not tied} there and {tied} here"):
-        compatibility.refuse_other_model(gpt(tie_embeddings=tied).config, other)
+        compatibility.require_same_model(gpt(tie_embeddings=tied).config, other)

@@ -35,10 +35,10 @@ for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr"
 COMMANDS = """
 import functools, sys
 from mingpt.cli import main
-from mingpt.runs import run
-from mingpt.runs.wandb_log import WandbMirror
+from mingpt.runs import callbacks
+from mingpt.runs.wandb_log import WandbLogger
 
-run.WandbMirror = functools.partial(WandbMirror, patience=120.0)  # so that all that is sent has been, at the end
+callbacks.WandbLogger = functools.partial(WandbLogger, patience=120.0)  # so that all that is sent has been, at the end
 for words in (sys.argv[1:], ["sample", "--max_new_tokens=3"], ["eval"], ["--help"], ["report", "out/chargpt"]):
     code = main.main(words)
     assert code == 0, (words, code)

@@ -164,15 +164,15 @@ def test_resumed_run_becomes_another_model(learned: run.Run, tiny: Any) -> None:
 
 def test_other_tokenizer_of_equal_size_passes(learned: run.Run) -> None:
     saved = checkpoint.newest(learned.folder)
-    compatibility.refuse_other_vocabulary(saved, learned.tokenizer)
+    compatibility.require_same_vocabulary(saved, learned.tokenizer)
     with pytest.raises(CheckpointError, match="another vocabulary"):
-        compatibility.refuse_other_vocabulary(saved, CharTokenizer(reversed(learned.tokenizer.vocabulary)))  # type: ignore[attr-defined]
+        compatibility.require_same_vocabulary(saved, CharTokenizer(reversed(learned.tokenizer.vocabulary)))  # type: ignore[attr-defined]
 
 
 def test_checkpoint_from_before_a_setting_existed_is_refused(learned: run.Run) -> None:
     saved = checkpoint.newest(learned.folder)
     for name in ("head_dim", "rope_base", "norm_eps", "mlp_width"):
         del saved.state["model"][name]
-    compatibility.refuse_other_model(learned.model.config, saved)
+    compatibility.require_same_model(learned.model.config, saved)
     with pytest.raises(CheckpointError, match=r"model\.mlp_width is None there and 9 here"):
-        compatibility.refuse_other_model(replace(learned.model.config, mlp_width=9), saved)
+        compatibility.require_same_model(replace(learned.model.config, mlp_width=9), saved)

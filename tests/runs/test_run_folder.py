@@ -130,7 +130,7 @@ def test_samples_lack_a_field_or_a_time(finished: Run) -> None:
 def test_baselines_are_of_another_text(finished: Run, text_file: Path) -> None:
     text = text_file.read_text(encoding="utf-8")
     ids = split(text, finished.tokenizer, block_size=8, val_fraction=0.1)
-    assert finished.baselines() == kneser_ney_losses(ids.train, ids.held_out, finished.tokenizer.vocab_size, 8)
+    assert finished.baselines() == kneser_ney_losses(ids.train, ids.validation, finished.tokenizer.vocab_size, 8)
     assert list(finished.baselines()) == [f"{n}-gram" for n in range(1, 7)]
 
 

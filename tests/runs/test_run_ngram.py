@@ -80,7 +80,7 @@ def test_run_that_counts_is_not_on_its_own_line(tmp_path: Path, ngram: Make, ord
 
 def held_out(done: Run) -> Ids:
     text, data = Path(done.config.data.path).read_text(encoding="utf-8"), done.config.data
-    return split(text, done.tokenizer, block_size=data.block_size, val_fraction=data.val_fraction).held_out
+    return split(text, done.tokenizer, block_size=data.block_size, val_fraction=data.val_fraction).validation
 
 
 def test_loaded_run_is_another(finished: Run) -> None:

@@ -140,7 +140,7 @@ def test_carried_state_is_not_judged_or_a_run_without_it_is(saved: Path, tmp_pat
     done = run.load(saved)
     *earlier, last = read_lines(saved / "metrics.jsonl")
     text = Path(done.config.data.path).read_text(encoding="utf-8")
-    ids = split(text, done.tokenizer, block_size=8, val_fraction=0.1).held_out
+    ids = split(text, done.tokenizer, block_size=8, val_fraction=0.1).validation
     assert last["val_loss_carried"] == stateful_loss(done.model, ids)
     assert last["val_loss"] == done.evaluate().nats != last["val_loss_carried"]
     assert not any("val_loss_carried" in record for record in earlier)

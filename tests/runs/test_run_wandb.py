@@ -14,8 +14,8 @@ import pytest
 
 from mingpt.core.errors import UsageError
 from mingpt.core.run_files.reading import read_lines
-from mingpt.runs import run
-from mingpt.runs.wandb_log import PROCESS, WandbConfig, WandbMirror, variables
+from mingpt.runs import callbacks, run
+from mingpt.runs.wandb_log import PROCESS, WandbConfig, WandbLogger, variables
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +44,7 @@ class Fake:
 def wandb(monkeypatch: pytest.MonkeyPatch, request: Any, tmp_path_factory: pytest.TempPathFactory) -> Fake:
     if hasattr(request, "param"):
         patience = 0.2 if "hangs" in request.param else 60.0  # a process that fails may take seconds to start
-        monkeypatch.setattr(run, "WandbMirror", functools.partial(WandbMirror, patience=patience))
+        monkeypatch.setattr(callbacks, "WandbLogger", functools.partial(WandbLogger, patience=patience))
     return Fake(monkeypatch, tmp_path_factory.mktemp("fake") / "log.jsonl", getattr(request, "param", ""))
 
 
@@ -165,14 +165,14 @@ def test_broken_mirror_is_waited_for_or_changes_training(
 
 @pytest.mark.parametrize("wandb", ["init hangs"], indirect=True)
 def test_finish_waits_longer_than_its_patience(tmp_path: Path, wandb: Fake, caplog: pytest.LogCaptureFixture) -> None:
-    mirror = WandbMirror(WandbConfig(), tmp_path, "id", {}, patience=0.3)
+    mirror = WandbLogger(WandbConfig(), tmp_path, "id", {}, patience=0.3)
     began = time.monotonic()
     mirror.log({"step": 1})
     assert time.monotonic() - began < 0.2
     mirror.close()
     assert 0.25 < time.monotonic() - began < 1.5
     assert len(caplog.messages) == 1
-    assert {field.name: field.default for field in fields(WandbMirror)}["patience"] <= 5
+    assert {field.name: field.default for field in fields(WandbLogger)}["patience"] <= 5
 
 
 @pytest.mark.slow

@@ -66,7 +66,7 @@ def _leaks(lab: Lab) -> list[Row]:
     """A row an output: how far each input, replaced, moves it."""
     rows = []
     for cell, trained, corpus in last_runs(lab):
-        ids = corpus.data.held_out[: min(SHOWN, trained.model.config.block_size)]
+        ids = corpus.data.validation[: min(SHOWN, trained.model.config.block_size)]
         map_ = dependency_map(trained.model, torch.from_numpy(ids.astype("int64")))
         for output, moved in enumerate(map_.tolist()):
             where = {"arm": cell.arm, "seed": cell.seed, "output": output}

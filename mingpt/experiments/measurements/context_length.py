@@ -53,7 +53,7 @@ def _extrapolation(lab: Lab) -> list[Row]:
         size = trained.model.config.block_size
         for times in TIMES:
             loss = validation_loss(
-                longer(trained, times * size), corpus.data.held_out, trained.tokenizer, at_most=TOKENS
+                longer(trained, times * size), corpus.data.validation, trained.tokenizer, at_most=TOKENS
             )
             rows.append({"arm": cell.arm, "seed": cell.seed, "trained": size, "block": times * size, "nats": loss.nats})
     return rows
@@ -95,7 +95,7 @@ def _nats(model: LanguageModel, windows: Tensor) -> Tensor:
 
 def held_out_windows(trained: Run, corpus: Corpus, at_most: int) -> Tensor:
     """(b, t+1) ids where the model is: blocks with their targets, spread evenly over the held-out text."""
-    size, ids = trained.model.config.block_size, corpus.data.held_out
+    size, ids = trained.model.config.block_size, corpus.data.validation
     starts = np.linspace(0, len(ids) - size - 1, min(at_most, max(len(ids) // size, 1))).astype(int)
     windows = np.stack([ids[at : at + size + 1] for at in starts]).astype(np.int64)
     return torch.from_numpy(windows).to(trained.model.device)
