@@ -103,7 +103,7 @@ def evaluate(argv: Sequence[str]) -> int:
     from mingpt.cli import results
 
     trained = _load(options.run, options.device)
-    results.show_evaluation(trained, options.text, options.past_block)
+    results.show_evaluation(trained, options)
     return 0
 
 

@@ -9,6 +9,8 @@ from mingpt.core.variants import Variants, check_choices, choice
 from mingpt.inference.sampling_config import COMPILE_RULE, Sampling
 
 EXPORTED = ("float32", "bfloat16", "float16")  # what an exported folder's weights may be in
+SPLITS = ("validation", "test")
+CONTEXTS = ("block", "carried", "generation")  # of each token that `eval` scores
 WITH_FILL = ("run", "device", "fill", "gap")  # the options of `sample` that infilling uses
 
 
@@ -109,21 +111,35 @@ class SampleOptions(OfRun, OnDevice):
 
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions(OfRun, OnDevice):
-    """Evaluate a trained model on text that it never saw: validation loss, or pseudo-likelihood of one that fills gaps.
+    """Evaluate a trained model on text that it never saw: validation loss, or pseudo-likelihood of one that infills.
 
     Attributes:
-        text: a UTF-8 file, all of which is scored; null: the run's own held-out text
-        past_block: instead, the validation loss of tokens past block_size, with the context that sampling gives them:
-            with half, which encodes the last half of the block again whenever the cache is full, from half a block to
-            a whole one, and with exact, which encodes the last block_size tokens again for each token, a whole one
+        text: a UTF-8 file, all of which is scored; null: the run's own validation set
+        split: the set of the run's own text that is scored
+        context: the tokens that each scored token follows; block: those before it in its block of block_size tokens, or
+            in its window with stride; carried: all before it, by the state of a recurrent model kept from block to
+            block; generation: of tokens past block_size those that sampling gives them, from half a block to a whole
+            one with past_block=half, a whole one with exact
+        stride: windows of block_size tokens begin every so many tokens, and each token is scored in the first that has
+            it, so that at least block_size - stride tokens precede it; null: block_size, blocks that don't overlap
+        tokens: also write the log-probability of each token to this file, as JSON Lines
     """
 
     text: str | None = None
-    past_block: bool = False
+    split: str = choice("validation", SPLITS)
+    context: str = choice("block", CONTEXTS)
+    stride: int | None = None
+    tokens: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_names(text=self.text)
+        _require_names(text=self.text, tokens=self.tokens)
+        require(self.stride is None or self.stride >= 1, "stride", self.stride, "must be at least 1, or null")
+        rule, context = "has no effect with {}", ("context", self.context)
+        require(self.stride is None or self.context == "block", "stride", self.stride, rule, context)
+        require(self.tokens is None or self.context != "generation", "tokens", self.tokens, rule, context)
+        whole = "has no effect with text, all of which is scored"
+        require(self.text is None or self.split == "validation", "split", self.split, whole)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,11 @@ import torch
 from rich.console import Console
 
 from mingpt.cli.live import fit
+from mingpt.cli.options import EvalOptions
 from mingpt.cli.terminal import plain
 from mingpt.core import paths
 from mingpt.core.atomic_io import save_picture
+from mingpt.core.errors import require
 from mingpt.core.phases import breakdown
 from mingpt.core.run_files.reading import Line, each_line
 from mingpt.core.run_files.records import Sample
@@ -86,31 +88,44 @@ def _show_pseudo_likelihood(run: Run, console: Console) -> None:
         plain(console, f"pseudo-likelihood: {pseudo:.3f} pseudo-nats per token hidden; no loss, no perplexity")
 
 
-def show_evaluation(run: Run, text: str | None, past_block: bool) -> None:
-    """Print how well a model predicts a text, or fills its gaps; for a script, so without a console.
-
-    Args:
-        text: a file; None: the run's own held-out text.
-        past_block: print the loss past block_size instead.
+def show_evaluation(run: Run, options: EvalOptions) -> None:
+    """Print how well a model predicts a text, or infills it; for a script, so without a console.
 
     Raises:
         UsageError, DataError: as `run.evaluate`, `run.pseudo_likelihood` and `run.past_block_loss`.
     """
-    where, unit = f"{text or 'the held-out text'}, {paths.shown(run.folder)}", run.tokenizer.unit
-    if past_block:
-        _show_past_block(run.past_block_loss(text), unit, where)
-    elif run.model.infills and not run.model.autoregressive:
-        pseudo = run.pseudo_likelihood(text)
+    text, split, unit = options.text, options.split, run.tokenizer.unit
+    where = f"{text or f'the {split} set'}, {paths.shown(run.folder)}"
+    if run.model.infills and not run.model.autoregressive:
+        for name in ("context", "stride", "tokens"):
+            value, usual = getattr(options, name), getattr(type(options), name)
+            require(value == usual, name, value, "has no effect with a model that infills")
+        pseudo = run.pseudo_likelihood(text, split=split)
         print(
             f"pseudo-likelihood: {pseudo.pseudo_nats:.4f} pseudo-nats per token, {pseudo.pseudo_bits_per_byte:.4f} "
             f"pseudo-bits per byte\nover {pseudo.tokens:,} of {pseudo.of:,} tokens, each hidden in turn from its block"
             f", of {where}\n"
             "each guess saw the text on both sides: not comparable with a loss or a perplexity"
         )
+    elif options.context == "generation":
+        _show_past_block(run.past_block_loss(text, split=split), unit, where)
     else:
-        loss = run.evaluate(text)
+        how = {name: getattr(options, name) for name in ("split", "context", "stride", "tokens")}
+        loss = run.evaluate(text, **how)
         losses = f"{loss.nats:.4f} nats per {unit}, {loss.bits_per_byte:.4f} bits per byte"
-        print(f"{losses}, perplexity {loss.perplexity:.3f}\nover {loss.tokens:,} tokens of {where}")
+        print(f"{losses}, perplexity {loss.perplexity:.3f}\ncontext: {_context(run, options)}")
+        print(f"over {loss.tokens:,} tokens of {where}")
+
+
+def _context(run: Run, options: EvalOptions) -> str:
+    """Return what precedes each scored token, in words."""
+    size = run.model.config.block_size
+    if options.context == "carried":
+        return "all tokens before, by the state kept from block to block"
+    fewest = size - (options.stride or size)
+    return f"{fewest + 1} to {size} tokens" + (
+        f", fewer at the start of the text (stride={options.stride})" if fewest else ""
+    )
 
 
 def _show_past_block(found: PastBlockLoss, unit: str, where: str) -> None:

@@ -9,7 +9,7 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mingpt.core.errors import CheckpointError
 from mingpt.core.paths import shown
@@ -22,6 +22,13 @@ IMPOSSIBLE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write `path` so that a reader, or a crash at any moment, sees the old file or the new one, never a part."""
+    with open_atomic(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file that takes the place of `path` at the end, as with `write_atomic`; after an error none does."""
     name = draft_of(path)
     try:
         handle = os.open(name, NEW, 0o666)  # less what the umask takes, as of any new file
@@ -30,7 +37,7 @@ def write_atomic(path: Path, content: bytes) -> None:
         raise
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             sync(file.fileno())
         os.replace(name, path)

@@ -38,6 +38,7 @@ ELSEWHERE = {  # what other projects call a setting, where another one's name li
     **dict.fromkeys(("context_length", "seq_len", "max_seq_len", "sequence_length"), "block_size"),
     "dropout": "resid_pdrop",
     **dict.fromkeys(("hidden_size", "d_model", "embed_dim"), "n_embd"),
+    "past_block": "context",
 }
 
 Options = typing.TypeVar("Options")

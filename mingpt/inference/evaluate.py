@@ -8,29 +8,31 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from mingpt.core.errors import UsageError
+from mingpt.core.errors import UsageError, require
 from mingpt.core.token_ids import Ids
 from mingpt.data.tokenizers import Tokenizer
 from mingpt.distributed.strategy import SINGLE_PROCESS, ProcessGroup
 from mingpt.distributed.threads import keep_threads, parallel_map
 from mingpt.inference.causality import leaking_position
+from mingpt.inference.windows import Windows, rows_at_once, windows
 from mingpt.models.base import LanguageModel, State, evaluating
 
 logger = logging.getLogger(__name__)
 
-TOKENS_AT_ONCE = 4096  # bounds the memory of a forward pass; on a CPU twice as many take a tenth longer
-LOGITS_AT_ONCE = 1 << 26  # bounds it for large vocabularies
 LONG = 5.0  # seconds; longer evaluations log an estimate
 
 T = TypeVar("T")
+Floats = npt.NDArray[np.float64]
+NONE: Floats = np.empty(0)
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,11 +43,13 @@ class ValidationLoss:
         nats: nats per token
         bits_per_byte: bits per byte of the targets' UTF-8 text, comparable between tokenizers
         tokens: number of targets
+        by_token: (tokens,) nats of each target, in order of the text; None: not asked for
     """
 
     nats: float
     bits_per_byte: float
     tokens: int
+    by_token: Floats | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         return f"<{self.nats:.4f} nats per token, {self.bits_per_byte:.4f} bits per byte, over {self.tokens:,} tokens>"
@@ -112,63 +116,63 @@ def validation_loss(
     tokenizer: Tokenizer,
     *,
     at_most: int | None = None,
+    stride: int | None = None,
+    carried: bool = False,
+    by_token: bool = False,
     verify: bool = True,
     processes: ProcessGroup = SINGLE_PROCESS,
 ) -> ValidationLoss:
-    """Return the mean loss over all non-overlapping blocks of `ids`, the short last one included, dropout off.
+    """Return the mean loss over `ids`, each token but the first a target once, dropout off.
 
-    Blocks are evaluated without context from earlier ones.  The loss is computed from the logits, which the causality
-    check covers, and not by the model.
+    By default in non-overlapping blocks without context from earlier ones, the short last one included.  The loss is
+    computed from the logits, which the causality check covers, and not by the model.
 
     Args:
         model: an autoregressive model
         ids: token ids of the validation set, at least two; all but the first are targets
         tokenizer: tokenizer of the text, for bits per byte
         at_most: number of targets, in complete blocks spread evenly over `ids`; None: all
+        stride: number of tokens from one window of block_size inputs to the next (`windows`), so that each target past
+            the first window has at least block_size - stride tokens of context; None: block_size
+        carried: pass the recurrent state from each block to the next; not with a stride, by a single process
+        by_token: also return the loss of each target; by a single process
         verify: run the causality check; False: trust the declared property, which the run has verified
         processes: the processes that share the work and the result
 
     Raises:
-        UsageError: the model isn't autoregressive.
+        UsageError: the model isn't autoregressive; a stride outside 1 to block_size; no state to carry.
     """
     require_autoregressive(model, verify=verify)
-    groups = _blocks(ids, model.config.block_size, at_most, model.config.vocab_size, processes.size)
+    size, name = model.config.block_size, type(model).__name__
+    require(stride is None or 1 <= stride <= size, "stride", stride, f"must be 1 to {size}, the model's block_size")
+    rule = f"{name} keeps no state past block_size; context=block with a stride gives its tokens a longer context"
+    require(model.unbounded or not carried, "context", "carried", rule)
+    assert processes is SINGLE_PROCESS or not (carried or by_token)
+    parts = windows(ids, size, model.config.vocab_size, stride=stride, at_most=at_most, shares=processes.size)
     with evaluating(model):
-        own = list(processes.shard(groups))
-        doing = "" if at_most else "evaluating on the validation set"
-        nats = processes.sum(_summed(partial(_nats, model), own, model, processes, doing))
-    scored = np.concatenate([windows[:, 1:].reshape(-1) for windows in groups])
-    return ValidationLoss(nats / len(scored), _bits_per_byte(nats, scored, tokenizer), len(scored))
+        if carried:
+            state = model.new_state(1)
+            blocks = (Windows(block[None], part.scored) for part in parts for block in part.ids)
+            scores = [_nats(model, by_token, block, state) for block in blocks]
+        else:
+            doing = "" if at_most else "evaluating on the validation set"
+            own = list(processes.shard(parts))
+            scores = _scores(partial(_nats, model, by_token), own, model, processes, doing)
+        nats = processes.sum(sum(total for total, _ in scores))
+    targets = np.concatenate([part.targets for part in parts])
+    each = np.concatenate([each for _, each in scores]) if by_token else None
+    return ValidationLoss(nats / len(targets), _bits_per_byte(nats, targets, tokenizer), len(targets), each)
 
 
-def stateful_loss(model: LanguageModel, ids: Ids) -> float:
-    """Return the mean loss, in nats per token, over consecutive blocks with the recurrent state passed between them.
-
-    Args:
-        model: a recurrent model whose config `supports_tbptt`, and of which `validation_loss` has verified that it is
-            autoregressive
-        ids: token ids of the validation set, at least two
-
-    Raises:
-        UsageError: the model isn't autoregressive.
-    """
-    assert model.config.supports_tbptt
-    require_autoregressive(model, verify=False)
-    with evaluating(model):
-        state = model.new_state(1)
-        blocks = (
-            window[None]
-            for windows in _blocks(ids, model.config.block_size, None, model.config.vocab_size)
-            for window in windows
-        )
-        return sum(_nats(model, block, state) for block in blocks) / (len(ids) - 1)
-
-
-def _nats(model: LanguageModel, windows: Ids, state: State | None = None) -> float:
-    """Return the summed loss, in nats, over (b, t+1) windows, the first token of each given."""
-    window = torch.from_numpy(windows.astype(np.int64)).to(model.device)
-    logits = model(window[:, :-1], state=state).logits
-    return F.cross_entropy(logits.flatten(0, 1), window[:, 1:].flatten(), reduction="sum").item()
+def _nats(model: LanguageModel, each: bool, part: Windows, state: State | None = None) -> tuple[float, Floats]:
+    """Return the summed loss, in nats, over the scored targets; and, if `each`, the loss of each of them."""
+    window = torch.from_numpy(part.ids.astype(np.int64)).to(model.device)
+    logits = model(window[:, :-1], state=state).logits[:, -part.scored :].flatten(0, 1)
+    targets = window[:, -part.scored :].flatten()
+    total = F.cross_entropy(logits, targets, reduction="sum").item()
+    if not each:
+        return total, NONE
+    return total, F.cross_entropy(logits, targets, reduction="none").double().cpu().numpy()
 
 
 def pseudo_likelihood(
@@ -193,13 +197,15 @@ def pseudo_likelihood(
     Raises:
         UsageError: the model was not trained on masked tokens.
     """
-    groups = _blocks(np.append(ids, ids[:1]), model.config.block_size, at_most, model.config.vocab_size)
-    blocks = [block for windows in groups for block in windows[:, :-1]]
+    size, vocab_size = model.config.block_size, model.config.vocab_size
+    parts = windows(np.append(ids, ids[:1]), size, vocab_size, at_most=at_most)
+    blocks = [block for part in parts for block in part.ids[:, :-1]]
     masked = np.concatenate(blocks)
     with evaluating(model):
-        own = list(processes.shard([pass_ for block in blocks for pass_ in _passes(block, model.config.vocab_size)]))
+        own = list(processes.shard([pass_ for block in blocks for pass_ in _passes(block, vocab_size)]))
         doing = f"masking each of {len(masked):,} tokens in turn"
-        nats = processes.sum(_summed(lambda pass_: _masked_nats(model, *pass_), own, model, processes, doing))
+        scores = _scores(lambda pass_: (_masked_nats(model, *pass_), NONE), own, model, processes, doing)
+        nats = processes.sum(sum(total for total, _ in scores))
     return PseudoLikelihood(nats / len(masked), _bits_per_byte(nats, masked, tokenizer), len(masked), len(ids))
 
 
@@ -233,47 +239,25 @@ def with_time_estimate(parts: Sequence[T], doing: str) -> Iterator[T]:
         yield part
 
 
-def _summed(
-    score: Callable[[T], float],
+def _scores(
+    score: Callable[[T], tuple[float, Floats]],
     parts: Sequence[tuple[T, bool]],
     model: LanguageModel,
     processes: ProcessGroup,
     doing: str,
-) -> float:
-    """Return the sum of score(part), without padding parts; on a CPU several are computed at the same time."""
+) -> list[tuple[float, Floats]]:
+    """Return score(part) of each part, of padding parts (0, none); on a CPU several are computed at the same time."""
     together = torch.get_num_threads() if model.device.type == "cpu" and processes.allows_threads else 1
     groups = [parts[first : first + together] for first in range(0, len(parts), together)]
-    total = 0.0
+    found: list[tuple[float, Floats]] = []
     with keep_threads():
         for group in with_time_estimate(groups, doing):
             scores = parallel_map(score, [part for part, _ in group])
-            total += sum(counts * found for found, (_, counts) in zip(scores, group, strict=True))
-    return total
+            found += [each if counts else (0.0, NONE) for each, (_, counts) in zip(scores, group, strict=True)]
+    return found
 
 
 def _bits_per_byte(nats: float, tokens: Ids, tokenizer: Tokenizer) -> float:
     """Return bits per byte of the tokens' own spelling, since a block may begin and end inside a character."""
     lengths = np.array([len(spelled) for spelled in tokenizer.spelling])
     return nats / math.log(2) / int(lengths[tokens].sum())
-
-
-def _blocks(ids: Ids, block_size: int, at_most: int | None, vocab_size: int, shares: int = 1) -> list[Ids]:
-    """Return batches of (b, t+1) windows; consecutive windows overlap by one token, a target and then an input.
-
-    Args:
-        shares: least number of batches, if there are as many windows
-    """
-    whole = (len(ids) - 1) // block_size
-    windows = np.lib.stride_tricks.sliding_window_view(ids, block_size + 1)[::block_size] if whole else ids[None, :0]
-    rest = ids[whole * block_size :][None]
-    if at_most is not None and whole and len(ids) - 1 > at_most:
-        kept = max(at_most // block_size, 1)
-        windows, rest = windows[np.linspace(0, whole - 1, kept).astype(int)], rest[:, :0]
-    rows = max(min(rows_at_once(block_size, vocab_size), -(-len(windows) // shares)), 1)
-    groups = [windows[start : start + rows] for start in range(0, len(windows), rows)] if whole else []
-    return groups + ([rest] if rest.shape[1] > 1 else [])
-
-
-def rows_at_once(length: int, vocab_size: int) -> int:
-    """Return the number of blocks of `length` tokens per forward pass."""
-    return max(min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // vocab_size) // length, 1)

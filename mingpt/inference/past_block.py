@@ -16,8 +16,9 @@ from torch import Tensor
 from mingpt.core.errors import DataError, UsageError
 from mingpt.core.statistics import Estimate, estimate
 from mingpt.core.token_ids import Ids
-from mingpt.inference.evaluate import require_autoregressive, rows_at_once, with_time_estimate
+from mingpt.inference.evaluate import require_autoregressive, with_time_estimate
 from mingpt.inference.sampling_config import PAST_BLOCK
+from mingpt.inference.windows import rows_at_once
 from mingpt.models.base import LanguageModel, evaluating
 
 

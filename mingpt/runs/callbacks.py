@@ -20,7 +20,7 @@ from mingpt.data.dataset import Corpus
 from mingpt.data.special_tokens import SpecialTokens
 from mingpt.data.tokenizers import Tokenizer
 from mingpt.distributed.strategy import local
-from mingpt.inference.evaluate import pseudo_likelihood, stateful_loss, validation_loss
+from mingpt.inference.evaluate import pseudo_likelihood, validation_loss
 from mingpt.inference.generate import Sampling, write
 from mingpt.runs import checkpoint, compatibility, run_dir
 from mingpt.runs.config import Config
@@ -86,9 +86,9 @@ class Evaluate:
         record[f"val_loss{suffix}"] = _finite(loss.nats, "validation loss", record)
         record[f"bits_per_byte{suffix}"] = loss.bits_per_byte
         if self.stateful and final:
-            record["val_loss_carried"] = _finite(
-                stateful_loss(model, self.validation), "validation loss with the recurrent state kept,", record
-            )
+            kept = validation_loss(model, self.validation, self.tokenizer, carried=True, verify=False)
+            name = "validation loss with the recurrent state kept,"
+            record["val_loss_carried"] = _finite(kept.nats, name, record)
 
 
 def _finite(nats: float, name: str, record: Record) -> float:

@@ -1,25 +1,23 @@
 """A trained model with all that belongs to it: what one may ask of a run."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mingpt.core.atomic_io import open_atomic
 from mingpt.core.errors import CheckpointError, DataError, UsageError, require
-from mingpt.core.paths import shown
+from mingpt.core.paths import path_of, shown
 from mingpt.core.run_files.reading import Record, last_line, read_losses
 from mingpt.core.token_ids import Ids
-from mingpt.data import text_files
-from mingpt.data.dataset import prepare
-from mingpt.data.prepared_folder import is_prepared
-from mingpt.data.shakespeare import read_text
 from mingpt.data.special_tokens import SpecialTokens
-from mingpt.data.text_files import STDIN, TINY_PATH, given_as, is_there
 from mingpt.data.tokenizer_base import shown as token_name
 from mingpt.data.tokenizers import Tokenizer
+from mingpt.inference import token_log
 from mingpt.inference.causality import dependency_map
 from mingpt.inference.evaluate import PseudoLikelihood, ValidationLoss, pseudo_likelihood, validation_loss
 from mingpt.inference.generate import Sampling, fill, stream, write
@@ -28,12 +26,13 @@ from mingpt.models.attention.attention_maps import attention_weights
 from mingpt.models.base import LanguageModel
 from mingpt.models.config import GPTConfig
 from mingpt.report import heatmaps, loss_plot
-from mingpt.runs import notebook_repr, run_dir
+from mingpt.runs import notebook_repr, run_dir, scored_text
 from mingpt.runs.config import Config
 from mingpt.trainer import Progress
 
 PSEUDO_TOKENS = 16384  # hidden one at a time, each at the cost of a pass over its block
 PAST_BLOCK_TOKENS = 16384  # scored past the block, each at the same cost
+CONTEXTS = ("block", "carried")  # of each scored token
 EXCERPT = 32  # tokens: as many as a picture has room for
 HALF = "\ufffd"  # what stands for part of a character
 
@@ -173,19 +172,47 @@ class Run:
         require(ids.shape[1] >= 2, "text", repr(text), "must be at least 2 tokens: one alone has none after it")
         return dependency_map(self.model, ids)
 
-    def evaluate(self, path: str | None = None) -> ValidationLoss:
-        """Loss on the run's own validation text, or on all of the file at `path`.
+    def evaluate(
+        self,
+        path: str | None = None,
+        *,
+        split: str = "validation",
+        context: str = "block",
+        stride: int | None = None,
+        tokens: str | Path | None = None,
+    ) -> ValidationLoss:
+        """Return the loss over the run's own validation set, or over all of the file at `path`.
+
+        Args:
+            split: the set of the run's own text: validation, or test
+            context: block: each block of block_size tokens starts without context; carried: with the state after the
+                one before, of a model that has one (recurrent ones, n-gram ones, a GPT with windows in every layer)
+            stride: windows of block_size tokens begin every so many tokens, and each token is scored in the first
+                that has it, with at least block_size - stride tokens of context; None: block_size
+            tokens: file to write each token's log-probability to (`mingpt.inference.token_log`)
 
         Raises:
-            UsageError: the model sees what it predicts.
+            UsageError: the model sees what it predicts; settings that it can't honour; the run has no such set.
             DataError: no such text, one with unknown characters, or no longer the one that the run began with.
         """
-        ids = self._judged_on(path)
-        if len(ids) < 2:
-            raise DataError(f"{self._named(path)}: one token has no next one to predict; at least 2 are needed")
-        return validation_loss(self.model, ids, self.tokenizer)
+        require(context in CONTEXTS, "context", context, f"must be one of {', '.join(CONTEXTS)}")
+        how: dict[str, Any] = {"stride": stride, "carried": context == "carried", "by_token": tokens is not None}
+        rule = "has no effect with {}"
+        require(stride is None or not how["carried"], "stride", stride, rule, ("context", context))
+        with open_atomic(path_of(tokens)) if tokens is not None else nullcontext() as file:
+            ids = self._scored_ids(path, split)
+            if len(ids) < 2:
+                name = scored_text.name_of(self.folder, path)
+                raise DataError(f"{name}: one token has no next one to predict; at least 2 are needed")
+            loss = validation_loss(self.model, ids, self.tokenizer, **how)
+            if file is not None:
+                facts = {"run": str(self.folder), "split": split if path is None else None, "text": path}
+                token_log.write(file, loss, ids, self.tokenizer, **facts, context=context, stride=stride)
+        return loss
 
-    def past_block_loss(self, path: str | None = None, *, at_most: int | None = PAST_BLOCK_TOKENS) -> PastBlockLoss:
+    def past_block_loss(
+        self, path: str | None = None, *, split: str = "validation", at_most: int | None = PAST_BLOCK_TOKENS
+    ) -> PastBlockLoss:
         """What tokens past block_size lose by a shorter context, on the texts of `evaluate`.
 
         See `mingpt.inference.past_block`.
@@ -197,9 +224,11 @@ class Run:
             UsageError: a model that is not autoregressive, or one whose state has no end.
             DataError: as `evaluate`, or too short a text.
         """
-        return past_block_loss(self.model, self._judged_on(path), at_most=at_most)
+        return past_block_loss(self.model, self._scored_ids(path, split), at_most=at_most)
 
-    def pseudo_likelihood(self, path: str | None = None, *, at_most: int | None = PSEUDO_TOKENS) -> PseudoLikelihood:
+    def pseudo_likelihood(
+        self, path: str | None = None, *, split: str = "validation", at_most: int | None = PSEUDO_TOKENS
+    ) -> PseudoLikelihood:
         """How well each token is predicted from those around it, on the texts of `evaluate`; no loss, no perplexity.
 
         Args:
@@ -209,9 +238,9 @@ class Run:
             UsageError: the model does not fill gaps.
             DataError: as `evaluate`, but one token is enough.
         """
-        ids = self._judged_on(path)
+        ids = self._scored_ids(path, split)
         if not len(ids):
-            raise DataError(f"{self._named(path)}: has no token to hide; at least 1 is needed")
+            raise DataError(f"{scored_text.name_of(self.folder, path)}: has no token to hide; at least 1 is needed")
         return pseudo_likelihood(self.model, ids, self.tokenizer, at_most=at_most)
 
     def validation_ids(self) -> Ids:
@@ -220,7 +249,7 @@ class Run:
         Raises:
             DataError: that text is gone or changed.
         """
-        return self._judged_on(None)
+        return self._scored_ids(None, "validation")
 
     def excerpt(self, tokens: int = EXCERPT) -> str:
         """The beginning of the run's own validation text: at most so many tokens, and no more than a block.
@@ -228,11 +257,14 @@ class Run:
         Raises:
             DataError: that text is gone or changed.
         """
-        ids, most = self._judged_on(None), min(tokens, self.model.config.block_size)
+        ids, most = self._scored_ids(None, "validation"), min(tokens, self.model.config.block_size)
         text = self.tokenizer.decode(ids[:most].tolist()).rstrip(HALF)
         while len(self.tokenizer.encode(text)) > most:  # as where the cut was inside a word
             text = text[:-1]
         return text
+
+    def _scored_ids(self, path: str | None, split: str) -> Ids:
+        return scored_text.scored_ids(self.folder, self.config.data, self.tokenizer, path, split)
 
     def _ends(self, stop_at_eos: bool) -> list[int]:
         """The ids at which a text stops, if it is to."""
@@ -256,40 +288,6 @@ class Run:
         except UsageError as unknown:
             hint = r"; a line break is typed $'\n' in bash and zsh" if r"\n" in text else ""
             raise UsageError(f"{name}: {unknown}{hint}") from None
-
-    def _judged_on(self, path: str | None) -> Ids:
-        """The run's own validation set, or all of the file at `path`."""
-        if path is None:
-            corpus = prepare(replace(self.config.data, path=self._own_text()), self.tokenizer)
-            if corpus.sha256 != run_dir.environment(self.folder)["text_sha256"]:
-                changed = f"no longer the text that {shown(self.folder)} began with; --text scores another"
-                raise DataError(f"{corpus.source}: {changed}")
-            return corpus.data.validation
-        with given_as("text"):
-            text = read_text(path)
-        try:
-            return self.tokenizer.encode(text.content)
-        except UsageError as unknown:
-            raise DataError(f"{text.source}: {unknown}") from None
-
-    def _named(self, path: str | None) -> str:
-        return shown(self.folder) if path is None else text_files.shown(path)
-
-    def _own_text(self) -> str:
-        """Where the run's text lies, from whatever folder one asks; never a reason to write it again."""
-        path: str | None = run_dir.environment(self.folder)["text"]
-        if path is None:
-            raise DataError(f"{shown(self.folder)}: imported, so it has no text of its own; name one with --text")
-        if path == STDIN:
-            raise DataError(
-                f"{shown(self.folder)}: its text came from standard input and is kept nowhere; name one with --text"
-            )
-        if self.config.data.path == TINY_PATH:  # wherever it is kept
-            return TINY_PATH
-        if not is_there(path) and not is_prepared(path):
-            gone = f"its text is no longer at {text_files.shown(path)}"
-            raise DataError(f"{shown(self.folder)}: {gone}; name one with --text")
-        return path
 
     def last_record(self) -> Record:
         """The last line of metrics.jsonl.

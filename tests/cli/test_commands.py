@@ -166,28 +166,15 @@ def test_run_is_written_over(chargpt: Any, text_file: Path, trained: Path) -> No
 
 def figures(loss: ValidationLoss) -> str:
     nats, bits = f"{loss.nats:.4f} nats per character", f"{loss.bits_per_byte:.4f} bits per byte"
-    return f"{nats}, {bits}, perplexity {loss.perplexity:.3f}\n"
+    return f"{nats}, {bits}, perplexity {loss.perplexity:.3f}\ncontext: 1 to {BLOCK} tokens\n"
 
 
 def test_eval_prints_other_figures_than_training_wrote_down(chargpt: Any, trained: Path, loaded: Run) -> None:
     ended, loss = chargpt("eval", f"--run={trained}"), loaded.evaluate()
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out == figures(loss) + f"over {loss.tokens:,} tokens of the held-out text, {trained}\n"
+    assert ended.out == figures(loss) + f"over {loss.tokens:,} tokens of the validation set, {trained}\n"
     last = json.loads((trained / "metrics.jsonl").read_text().splitlines()[-1])
     assert (loss.nats, loss.bits_per_byte) == pytest.approx((last["val_loss"], last["bits_per_byte"]), rel=1e-6)
-
-
-def test_eval_past_block_prints_both_losses_and_their_difference(chargpt: Any, trained: Path, loaded: Run) -> None:
-    ended, found = chargpt("eval", f"--run={trained}", "--past_block=True"), loaded.past_block_loss()
-    assert (ended.code, ended.err) == (0, "")
-    half, exact, difference, over = ended.out.splitlines()
-    assert (
-        half
-        == f"past_block=half: {found.nats['half']:.4f} nats per character, {BLOCK // 2} to {BLOCK} tokens of context"
-    )
-    assert exact.startswith(f"past_block=exact: {found.nats['exact']:.4f} nats per character, {BLOCK} tokens")
-    assert difference.startswith(f"half - exact: {found.difference.mean:+.4f} nats (95 % CI ")
-    assert over == f"over {found.tokens:,} tokens past block_size of the held-out text, {trained}"
 
 
 def test_sample_takes_both_ways_past_the_block(written: Any, loaded: Run) -> None:

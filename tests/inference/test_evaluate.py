@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from letters import LETTERS, random_ids
 
 from mingpt.data.tokenizers import ByteTokenizer, CharTokenizer
-from mingpt.inference import evaluate
-from mingpt.inference.evaluate import pseudo_likelihood, stateful_loss, validation_loss
+from mingpt.inference import evaluate, windows
+from mingpt.inference.evaluate import pseudo_likelihood, validation_loss
 from mingpt.model import GPT
 from mingpt.models.base import ModelConfig
 from mingpt.models.rnn import RNN, BidirectionalRNN
@@ -54,7 +54,7 @@ def target_by_target(model: GPT, ids: np.ndarray) -> list[float]:
 def test_every_target_counts_once_and_the_short_last_block_too(
     gpt: MakeGPT, monkeypatch: pytest.MonkeyPatch, length: int, at_once: int
 ) -> None:
-    monkeypatch.setattr(evaluate, "TOKENS_AT_ONCE", at_once)
+    monkeypatch.setattr(windows, "TOKENS_AT_ONCE", at_once)
     model, ids = gpt(), random_ids(length)
     found, nats = validation_loss(model, ids, LETTERS), target_by_target(model, ids)
     assert found.tokens == length - 1
@@ -93,7 +93,7 @@ def test_large_vocabulary_takes_memory_without_bound(
 ) -> None:
     model, ids = gpt(), random_ids(80)
     whole = validation_loss(model, ids, LETTERS)
-    monkeypatch.setattr("mingpt.inference.evaluate.LOGITS_AT_ONCE", 2 * 7 * 11)
+    monkeypatch.setattr("mingpt.inference.windows.LOGITS_AT_ONCE", 2 * 7 * 11)
     rows: list[int] = []
     model.register_forward_hook(lambda model, given, found: rows.append(found.logits.numel()))
     assert validation_loss(model, ids, LETTERS).nats == pytest.approx(whole.nats, rel=1e-12)
@@ -164,7 +164,7 @@ def test_carried_loss_is_not_that_of_the_text_in_one_go(length: int) -> None:
         for parameter in model.parameters():
             parameter.normal_(0, 0.7)
     text = torch.from_numpy(ids.astype(np.int64))[None]
-    found = stateful_loss(model, ids)
+    found = validation_loss(model, ids, LETTERS, carried=True).nats
     assert found == pytest.approx(model(text[:, :-1], text[:, 1:]).loss.item(), rel=1e-12)
     assert model.training
     assert (found == pytest.approx(validation_loss(model, ids, LETTERS).nats, rel=1e-9)) == (length <= 8)
@@ -176,7 +176,7 @@ def test_long_judgement_is_begun_without_a_word_or_a_short_one_with_one(
 ) -> None:
     """By a clock that a pass moves by 2 s, so that five take 8 s more, and three 4; a block is one pass here."""
     ticks = iter(range(0, 10_000, 2))
-    monkeypatch.setattr(evaluate, "TOKENS_AT_ONCE", {"validation_loss": 7, "pseudo_likelihood": 49}[judge])
+    monkeypatch.setattr(windows, "TOKENS_AT_ONCE", {"validation_loss": 7, "pseudo_likelihood": 49}[judge])
     monkeypatch.setattr(evaluate.time, "perf_counter", lambda: next(ticks))
     model = {"validation_loss": gpt, "pseudo_likelihood": filler}[judge]()
     with cpu_threads(1):  # several would take several passes at the same time
@@ -218,7 +218,7 @@ def hidden_by_hand(model: BidirectionalRNN, ids: np.ndarray) -> list[float]:
 def test_token_is_not_hidden_once_or_from_more_than_itself(
     monkeypatch: pytest.MonkeyPatch, length: int, at_once: int
 ) -> None:
-    monkeypatch.setattr(evaluate, "TOKENS_AT_ONCE", at_once)
+    monkeypatch.setattr(windows, "TOKENS_AT_ONCE", at_once)
     model, ids = filler(), random_ids(length)
     found, nats = pseudo_likelihood(model, ids, LETTERS), hidden_by_hand(model.eval(), ids)
     assert (found.tokens, found.of) == (length, length)

@@ -19,7 +19,7 @@ from mingpt.core.atomic_io import sha256
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.data.splits import split
-from mingpt.inference.evaluate import stateful_loss
+from mingpt.inference.evaluate import validation_loss
 from mingpt.runs import checkpoint, run
 from mingpt.runs.checkpoint import CARRIED, MANIFEST
 
@@ -141,7 +141,8 @@ def test_carried_state_is_not_judged_or_a_run_without_it_is(saved: Path, tmp_pat
     *earlier, last = read_lines(saved / "metrics.jsonl")
     text = Path(done.config.data.path).read_text(encoding="utf-8")
     ids = split(text, done.tokenizer, block_size=8, val_fraction=0.1).validation
-    assert last["val_loss_carried"] == stateful_loss(done.model, ids)
+    assert last["val_loss_carried"] == validation_loss(done.model, ids, done.tokenizer, carried=True).nats
+    assert last["val_loss_carried"] == done.evaluate(context="carried").nats
     assert last["val_loss"] == done.evaluate().nats != last["val_loss_carried"]
     assert not any("val_loss_carried" in record for record in earlier)
     console = Console(file=io.StringIO(), width=200)

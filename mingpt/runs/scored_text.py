@@ -1,0 +1,63 @@
+"""The text that a trained model is scored on: its run's own validation or test set, or a file."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from mingpt.core.errors import DataError, UsageError, require
+from mingpt.core.paths import shown
+from mingpt.core.token_ids import Ids
+from mingpt.data import text_files
+from mingpt.data.data_config import DataConfig
+from mingpt.data.dataset import prepare
+from mingpt.data.prepared_folder import is_prepared
+from mingpt.data.shakespeare import read_text
+from mingpt.data.text_files import STDIN, TINY_PATH, given_as, is_there
+from mingpt.data.tokenizers import Tokenizer
+from mingpt.runs import run_dir
+
+
+def scored_ids(folder: Path, config: DataConfig, tokenizer: Tokenizer, path: str | None, split: str) -> Ids:
+    """Return the token ids of all of the file at `path`, or of a set of the run in `folder`.
+
+    Args:
+        config: the run's settings of its text
+        path: a file; None: the run's own text
+        split: validation or test, of the run's own text
+
+    Raises:
+        UsageError: the run has no such set.
+        DataError: no such text, one with unknown characters, or no longer the one that the run began with.
+    """
+    if path is None:
+        rule = f"{shown(folder)} has no test set"
+        require(split == "validation", "split", split, rule)
+        corpus = prepare(replace(config, path=_own_text(folder, config)), tokenizer)
+        if corpus.sha256 != run_dir.environment(folder)["text_sha256"]:
+            changed = f"no longer the text that {shown(folder)} began with; --text scores another"
+            raise DataError(f"{corpus.source}: {changed}")
+        return corpus.data.validation
+    with given_as("text"):
+        text = read_text(path)
+    try:
+        return tokenizer.encode(text.content)
+    except UsageError as unknown:
+        raise DataError(f"{text.source}: {unknown}") from None
+
+
+def name_of(folder: Path, path: str | None) -> str:
+    """Return what errors call that text."""
+    return shown(folder) if path is None else text_files.shown(path)
+
+
+def _own_text(folder: Path, config: DataConfig) -> str:
+    """Return where the run's text lies, from any current folder; never a reason to write it again."""
+    path: str | None = run_dir.environment(folder)["text"]
+    if path is None:
+        raise DataError(f"{shown(folder)}: imported, so it has no text of its own; name one with --text")
+    if path == STDIN:
+        raise DataError(f"{shown(folder)}: its text came from standard input and is kept nowhere; name one with --text")
+    if config.path == TINY_PATH:  # wherever it is kept
+        return TINY_PATH
+    if not is_there(path) and not is_prepared(path):
+        raise DataError(f"{shown(folder)}: its text is no longer at {text_files.shown(path)}; name one with --text")
+    return path
