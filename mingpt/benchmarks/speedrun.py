@@ -42,6 +42,7 @@ def our_config(options: Options) -> Config:
     for name, value, rule in (
         ("tokenizer", config.data.tokenizer, "char"),
         ("val_fraction", config.data.val_fraction, 0.1),
+        ("test_fraction", config.data.test_fraction, 0.0),
     ):
         require(value == rule, f"data.{name}", value, f"must be {rule} in a speedrun, as the peer's is")
     require(config.data.block_size >= BLOCK, "data.block_size", config.data.block_size, f"must be at least {BLOCK}")

@@ -203,7 +203,8 @@ def prepare(argv: Sequence[str]) -> int:
     groups, hidden = {"data": DataConfig, "": PrepareOptions}, ("data.block_size", "data.stateful")
     read = Flags("chargpt prepare", "Tokenize a text once.", groups, hidden).parse(argv)
     made = preparing.write(read["data"], path_of(read[""].out))
-    tokens = sum(made["files"][name]["bytes"] for name in prepared_folder.IDS) // made["bytes_per_id"]
+    sizes = [made["files"][name]["bytes"] for name in prepared_folder.IDS if name in made["files"]]
+    tokens = sum(sizes) // made["bytes_per_id"]
     print(
         f"{read[''].out}: {tokens:,} tokens of {made['text_bytes']:,} bytes, {made['characters']:,} characters; "
         f"vocabulary {made['vocab_size']:,}\nnext:\n  {program()} {quoted('--data.path=' + read[''].out)}"

@@ -23,7 +23,9 @@ class DataConfig:
         tokenizer: how text becomes ids; or the path of a tokenizer.json, as the tokenizers library or a run saved it
         vocab_size: tokens at most of a tokenizer that learns them from the text
         block_size: tokens that a model sees at once
-        val_fraction: part of the text held out, taken from its end
+        val_fraction: part of the text for the validation set, taken from its end
+        test_fraction: part for the test set, taken from the end, after the validation set; no training run evaluates
+            it, `chargpt eval --split=test` does
         stateful: blocks follow one another in the text and the model goes on from the state that the last one left;
             gradients stop at a block's edge (truncated back-propagation through time); for recurrent models;
             val_loss still starts each block from nothing, val_loss_carried does not
@@ -34,6 +36,7 @@ class DataConfig:
     vocab_size: int = VOCAB_SIZE
     block_size: int = 128
     val_fraction: float = 0.1
+    test_fraction: float = 0.0
     stateful: bool = False
 
     def __post_init__(self) -> None:
@@ -45,6 +48,12 @@ class DataConfig:
         require(BYTES <= self.vocab_size <= LARGEST, "data.vocab_size", self.vocab_size, f"must be in [256, {LARGEST}]")
         require(self.block_size >= 1, "data.block_size", self.block_size, "must be at least 1")
         require(0 < self.val_fraction < 1, "data.val_fraction", self.val_fraction, "must be between 0 and 1")
+        require(
+            0 <= self.test_fraction < 1, "data.test_fraction", self.test_fraction, "must be 0 (none) or less than 1"
+        )
+        both = self.val_fraction + self.test_fraction
+        rule = "must leave text to train on: less than 1 with {}"
+        require(both < 1, "data.test_fraction", self.test_fraction, rule, ("data.val_fraction", self.val_fraction))
 
 
 @dataclass(frozen=True, kw_only=True)

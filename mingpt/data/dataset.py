@@ -1,4 +1,4 @@
-"""A text made ready to learn from: its tokenizer, and its ids in two parts."""
+"""A text made ready to learn from: its tokenizer, and the ids of its training, validation and test set."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -50,7 +50,12 @@ def prepare(config: DataConfig, tokenizer: Tokenizer | None = None) -> Corpus:
     text = read_text(config.path)
     tokenizer = tokenizer or tokenizer_of(config, [text.content])
     data = split(
-        text.content, tokenizer, block_size=config.block_size, val_fraction=config.val_fraction, source=text.source
+        text.content,
+        tokenizer,
+        block_size=config.block_size,
+        val_fraction=config.val_fraction,
+        test_fraction=config.test_fraction,
+        source=text.source,
     )
     return Corpus(text.source, text.place, text.sha256, tokenizer, data)
 

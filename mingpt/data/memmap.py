@@ -50,7 +50,7 @@ def load(folder: Path, config: DataConfig) -> Prepared:
         if hashlib.sha256(content).hexdigest() != manifest["files"][TOKENIZER]["sha256"]:
             raise damaged(folder, f"{TOKENIZER} is not what was written")
         tokenizer = from_json(content.decode())
-        ids = [_ids(folder, name, manifest, tokenizer.vocab_size) for name in IDS]
+        ids = [_ids(folder, name, manifest, tokenizer.vocab_size) for name in IDS if name in manifest["files"]]
     except (OSError, UnicodeDecodeError) as error:
         raise damaged(folder, str(error)) from None
     except CheckpointError as error:

@@ -5,11 +5,11 @@ place and renamed once all of it is on the disk.
 """
 
 import hashlib
-import itertools
 import json
 import logging
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,9 +22,9 @@ from mingpt.core.errors import DataError, UsageError, require
 from mingpt.data.data_config import DataConfig
 from mingpt.data.dataset import tokenizer_of
 from mingpt.data.memmap import TYPES
-from mingpt.data.prepared_folder import DECIDED, FORMAT, HELD_OUT, TOKENIZER, TRAIN
+from mingpt.data.prepared_folder import DECIDED, FORMAT, HELD_OUT, IDS, TOKENIZER
 from mingpt.data.shakespeare import text_files
-from mingpt.data.splits import border
+from mingpt.data.splits import CHARACTERS, FEWEST, Unit, borders
 from mingpt.data.text_files import BLOCK_BYTES, NEEDED, PREPARED, STDIN, chunks, decoded, named, opened
 from mingpt.data.tokenizer_base import cut, smallest_type
 from mingpt.data.tokenizers import Tokenizer
@@ -32,7 +32,7 @@ from mingpt.data.tokenizers import Tokenizer
 logger = logging.getLogger(__name__)
 
 OFTEN = 5.0  # seconds between two lines of progress
-JUDGED = 5_000_000  # tokens held out, all of which a run evaluates at its end; from here on that takes minutes
+SLOW = 5_000_000  # tokens of a validation set, all of which a run evaluates at its end; from here on that takes minutes
 
 
 def write(config: DataConfig, out: Path) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def write(config: DataConfig, out: Path) -> dict[str, Any]:
     Memory holds some megabytes of text, and of a tokenizer that learns what it learns from.
 
     Args:
-        config: path, tokenizer, vocab_size and val_fraction; what `split` would make of the text is what is written.
+        config: path, tokenizer and its vocab_size, the sets' fractions; what `split` would make of the text is written.
 
     Raises:
         UsageError: `out` is there.
@@ -67,18 +67,20 @@ def _into(folder: Path, config: DataConfig, files: list[str]) -> dict[str, Any]:
     if files == [STDIN]:  # can be read once only
         with opened(STDIN) as there, open(kept, "wb") as file:
             shutil.copyfileobj(there, file, BLOCK_BYTES)
-    first = _Reading(files, kept, "read")
+    unit = CHARACTERS
+    first = _Reading(files, kept, "read", unit)
     tokenizer = tokenizer_of(config, first)
     for _ in first:  # what the tokenizer had no need to see
         pass
     if not first.characters:
         raise DataError(f"data.path: {named(config.path)} is empty; {NEEDED}")
-    second = _Reading(files, kept, "tokenized")
+    second = _Reading(files, kept, "tokenized", unit)
     dtype = TYPES[smallest_type(tokenizer.vocab_size).itemsize]
-    listed = _write_parts(folder, config, tokenizer, second, border(first.characters, config.val_fraction), dtype)
+    ends = borders(first.length, config.val_fraction, config.test_fraction)
+    listed = _write_sets(folder, config, tokenizer, _Sets(second, unit), ends, dtype)
     if first.digest.hexdigest() != second.digest.hexdigest():
         raise DataError(f"data.path: {named(config.path)} changed while it was read")
-    _judge_parts(config, {name: entry["bytes"] // dtype.itemsize for name, entry in listed.items()})
+    _check_sets(config, {name: entry["bytes"] // dtype.itemsize for name, entry in listed.items()})
     kept.unlink(missing_ok=True)
     content = tokenizer.to_json().encode()
     write_atomic(folder / TOKENIZER, content)
@@ -98,33 +100,56 @@ def _into(folder: Path, config: DataConfig, files: list[str]) -> dict[str, Any]:
     return manifest
 
 
-def _write_parts(
-    folder: Path, config: DataConfig, tokenizer: Tokenizer, text: Iterable[str], held_from: int, dtype: np.dtype[Any]
+def _write_sets(
+    folder: Path, config: DataConfig, tokenizer: Tokenizer, sets: "_Sets", ends: tuple[int, int], dtype: np.dtype[Any]
 ) -> dict[str, dict[str, Any]]:
-    """Write the ids to train on and those held out, cut at a character; returns bytes and sha256 of each file."""
-    characters, left = iter(text), list[str]()
+    """Write the ids of each set; returns bytes and sha256 of each file."""
+    until = [ends[0], ends[1], sys.maxsize] if config.test_fraction else [ends[0], sys.maxsize]
     try:
         return {
-            TRAIN: _write_ids(folder / TRAIN, tokenizer, _up_to(held_from, characters, left), dtype),
-            HELD_OUT: _write_ids(folder / HELD_OUT, tokenizer, itertools.chain(left, characters), dtype),
+            name: _write_ids(folder / name, tokenizer, sets.up_to(end), dtype)
+            for name, end in zip(IDS, until, strict=False)
         }
     except UsageError as unknown:
         raise DataError(f"{config.path}: {unknown}") from None
 
 
-def _judge_parts(config: DataConfig, tokens: Mapping[str, int]) -> None:
-    """Log where a validation set takes minutes to evaluate; reject a text too short to train or evaluate on."""
-    if tokens[HELD_OUT] > JUDGED:
-        fraction = config.val_fraction * JUDGED / tokens[HELD_OUT]
+def _check_sets(config: DataConfig, tokens: Mapping[str, int]) -> None:
+    """Log where a validation set takes minutes to evaluate; reject a text too short for its sets."""
+    if tokens[HELD_OUT] > SLOW:
+        fraction = config.val_fraction * SLOW / tokens[HELD_OUT]
         logger.info(
             f"{tokens[HELD_OUT]:,} tokens are in the validation set, and a run evaluates all of them at its end: "
             f"--data.val_fraction={fraction:.1g} would leave few enough for minutes"
         )
-    short = [name for name, number in tokens.items() if number < 2]
+    short = [name for name, number in tokens.items() if number < FEWEST]
     if short:
         raise DataError(
-            f"data.path: {named(config.path)} is too short: {short[0]} would have no 2 tokens; take a longer text"
+            f"data.path: {named(config.path)} is too short: {short[0]} would have fewer than {FEWEST} tokens; "
+            "take a longer text"
         )
+
+
+class _Sets:
+    """A text that is read once, set by set.
+
+    Args:
+        text: its characters, in chunks
+        unit: what the sets' ends are measured in
+    """
+
+    def __init__(self, text: Iterable[str], unit: Unit) -> None:
+        self._text, self._unit, self._left, self._at = iter(text), unit, "", 0
+
+    def up_to(self, end: int) -> Iterator[str]:
+        """Yield the characters that end in the first `end` units and were not yielded before."""
+        while chunk := self._left or next((part for part in self._text if part), ""):
+            found = self._unit.first(chunk, end - self._at)
+            self._left, self._at = chunk[len(found) :], self._at + self._unit.length(found)
+            if found:
+                yield found
+            if self._left:
+                return
 
 
 class _Reading:
@@ -133,10 +158,12 @@ class _Reading:
     Args:
         kept: what came from standard input, if anything did.
         doing: for people: what is done with what was read.
+        unit: what `length` is measured in.
     """
 
-    def __init__(self, files: list[str], kept: Path, doing: str) -> None:
-        self.characters, self.bytes, self.digest = 0, 0, hashlib.sha256()
+    def __init__(self, files: list[str], kept: Path, doing: str, unit: Unit) -> None:
+        self.characters, self.bytes, self.length, self.digest = 0, 0, 0, hashlib.sha256()
+        self._unit = unit
         self._all = sum(os.path.getsize(name) for name in [*files, str(kept)] if os.path.isfile(name))
         self._doing, self._began, self._said = doing, time.monotonic(), time.monotonic()
         self._sizes: list[int] = []
@@ -149,6 +176,7 @@ class _Reading:
     def __iter__(self) -> Iterator[str]:
         for chunk in self._chunks:
             self.characters += len(chunk)
+            self.length += self._unit.length(chunk)
             self.bytes += sum(self._sizes)
             self._sizes.clear()
             self._tell()
@@ -176,15 +204,3 @@ def _write_ids(path: Path, tokenizer: Tokenizer, text: Iterable[str], dtype: np.
         file.flush()
         sync(file.fileno())
     return {"bytes": size, "sha256": digest.hexdigest()}
-
-
-def _up_to(characters: int, text: Iterator[str], left: list[str]) -> Iterator[str]:
-    """The first so many characters; what then is left of a chunk goes into `left`."""
-    while characters:
-        chunk = next(text, None)
-        if chunk is None:  # the text shrank, which its digest tells
-            return
-        yield chunk[:characters]
-        if len(chunk) > characters:
-            left.append(chunk[characters:])
-        characters -= min(len(chunk), characters)

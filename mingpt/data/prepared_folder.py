@@ -1,7 +1,8 @@
 """What a folder that `chargpt prepare` made says of itself, read without its ids, and so without NumPy.
 
     train.bin        ids to train on, little-endian unsigned numbers of 1, 2 or 4 bytes, as the vocabulary needs
-    held_out.bin     ids to evaluate on
+    held_out.bin     ids to evaluate on: the validation set
+    test.bin         ids of the test set, with data.test_fraction
     tokenizer.json
     prepared.json    bytes and sha256 of these, and how they were made; written last
 
@@ -10,7 +11,7 @@ No name is taken from a file.
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -21,10 +22,11 @@ from mingpt.data.data_config import DataConfig
 from mingpt.data.text_files import PREPARED, reason
 
 FORMAT = 1
-IDS = TRAIN, HELD_OUT = "train.bin", "held_out.bin"
+IDS = TRAIN, HELD_OUT, TEST = "train.bin", "held_out.bin", "test.bin"  # the last where there is a test set
 TOKENIZER = "tokenizer.json"
 SIZES = (1, 2, 4)  # bytes that an id may have
-DECIDED = ("tokenizer", "vocab_size", "val_fraction")  # settings that such a folder was made with
+DECIDED = ("tokenizer", "vocab_size", "val_fraction", "test_fraction")  # settings that such a folder was made with
+OLDER = {"test_fraction": 0.0}  # what folders have not always said of themselves
 
 
 class _File(TypedDict):
@@ -32,13 +34,17 @@ class _File(TypedDict):
     sha256: str
 
 
-_Files = TypedDict("_Files", {"train.bin": _File, "held_out.bin": _File, "tokenizer.json": _File})
+_Files = TypedDict(
+    "_Files",
+    {"train.bin": _File, "held_out.bin": _File, "test.bin": NotRequired[_File], "tokenizer.json": _File},
+)
 
 
 class _Settings(TypedDict):
     tokenizer: str
     vocab_size: Count
     val_fraction: Finite
+    test_fraction: NotRequired[Finite]
 
 
 class _Manifest(TypedDict):
@@ -93,7 +99,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             raise ValueError(wrong)
         if unknown := found["settings"].keys() - set(DECIDED):
             raise ValueError(f"settings.{min(unknown)[:40]} is unknown")
+        found["settings"] = {**OLDER, **found["settings"]}
         DataConfig(**found["settings"])
+        if (TEST in found["files"]) != (found["settings"]["test_fraction"] > 0):
+            raise ValueError(f"settings.test_fraction says otherwise than the list of files of {TEST}")
     except DataError:
         raise
     except ValueError as reason:

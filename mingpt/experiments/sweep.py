@@ -30,6 +30,7 @@ OURS = {  # settings of a run that a sweep has for itself
 SHARED = {  # settings that can't differ between the arms of a sweep
     "data.path": "all variants need the same text, since losses on different texts can't be compared",
     "data.val_fraction": "all variants need the same validation set, since losses on different ones can't be compared",
+    "data.test_fraction": "moves the validation set, which must be the same for all variants",
     "dist.strategy": "has no effect here: each trial is a single process",
     **{f"wandb.{field.name}": "changes no result, so there is nothing to compare" for field in fields(WandbConfig)},
 }

@@ -159,7 +159,7 @@ def trials(experiment: Experiment, folder: Path, text: Text, form: str) -> dict[
         found[arm] = {}
         for rate in experiment.rates_of(form):
             home = folder / "learning-rates" / folder_name(arm) / f"{rate:g}"
-            own = {"data.path": str(part), "data.val_fraction": JUDGED_ON, RATE: rate}
+            own = {"data.path": str(part), "data.val_fraction": JUDGED_ON, "data.test_fraction": 0.0, RATE: rate}
             config = config_of({**_quiet(stages[0]), **own, "system.seed": RATES_SEED, "system.work_dir": str(home)})
             found[arm][rate] = Cell(f"{arm}, learning rate {rate:g},", RATES_SEED, (config,), (home,))
     return found

@@ -72,11 +72,10 @@ def require_one_text(runs: Sequence[RunRecord]) -> None:
                 f"{run.folder}: was trained on another text ({PIPED.get(own, own)}) than {first.folder} "
                 f"({PIPED.get(other, other)}); their losses can't be compared"
             )
-        ours, theirs = (each.settings.get("data.val_fraction") for each in (run, first))
-        if ours != theirs:
-            raise DataError(
-                f"{run.folder}: data.val_fraction={ours}, but {theirs} in {first.folder}: another validation set"
-            )
+        for key, usual in (("data.val_fraction", None), ("data.test_fraction", 0.0)):
+            ours, theirs = (each.settings.get(key, usual) for each in (run, first))
+            if ours != theirs:
+                raise DataError(f"{run.folder}: {key}={ours}, but {theirs} in {first.folder}: another validation set")
 
 
 def require_different_seeds(groups: Sequence[Group]) -> None:

@@ -29,13 +29,15 @@ def scored_ids(folder: Path, config: DataConfig, tokenizer: Tokenizer, path: str
         DataError: no such text, one with unknown characters, or no longer the one that the run began with.
     """
     if path is None:
-        rule = f"{shown(folder)} has no test set"
-        require(split == "validation", "split", split, rule)
         corpus = prepare(replace(config, path=_own_text(folder, config)), tokenizer)
         if corpus.sha256 != run_dir.environment(folder)["text_sha256"]:
             changed = f"no longer the text that {shown(folder)} began with; --text scores another"
             raise DataError(f"{corpus.source}: {changed}")
-        return corpus.data.validation
+        found = {"validation": corpus.data.validation, "test": corpus.data.test}[split]
+        rule = f"{shown(folder)} has no test set; --data.test_fraction=0.1 trains a run that has one"
+        require(found is not None, "split", split, rule)
+        assert found is not None
+        return found
     with given_as("text"):
         text = read_text(path)
     try:

@@ -18,7 +18,7 @@ from mingpt.data.batches import Batches
 from mingpt.data.data_config import DataConfig
 from mingpt.data.dataset import prepare
 from mingpt.data.memmap import load
-from mingpt.data.prepared_folder import HELD_OUT, IDS, PREPARED, TOKENIZER, TRAIN, is_prepared
+from mingpt.data.prepared_folder import HELD_OUT, PREPARED, TEST, TOKENIZER, TRAIN, is_prepared, settings_of
 from mingpt.data.splits import split
 from mingpt.data.tokenizers import TOKENIZERS
 
@@ -46,7 +46,8 @@ def test_ids_are_other_than_those_of_the_text(
     ours, theirs = prepare(config), prepare(DataConfig(path=str(tmp_path / "text.txt"), **settings))
     assert ours.tokenizer.to_json() == theirs.tokenizer.to_json()
     assert ours.sha256 == theirs.sha256 == hashlib.sha256(TEXT.encode()).hexdigest()
-    for one, other in zip(ours.data, theirs.data, strict=True):
+    assert ours.data.test is theirs.data.test is None
+    for one, other in zip(ours.data[:2], theirs.data[:2], strict=True):
         assert np.array_equal(one, other)
         assert one.dtype == other.dtype
     cut: dict[str, int] = {"block_size": 8, "batch_size": 3, "seed": 1}
@@ -55,7 +56,7 @@ def test_ids_are_other_than_those_of_the_text(
             Batches(ours.data.train, **cut)(step), Batches(theirs.data.train, **cut)(step), strict=True
         ):
             assert one.tolist() == other.tolist()
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*IDS, TOKENIZER, PREPARED])
+    assert sorted(path.name for path in folder.iterdir()) == sorted([TRAIN, HELD_OUT, TOKENIZER, PREPARED])
     assert isinstance(ours.data.train.base, np.memmap)
     assert not ours.data.train.flags.writeable
 
@@ -71,7 +72,7 @@ def test_ids_are_larger_than_the_vocabulary_needs(tmp_path: Path) -> None:
     ("name", "damage"),
     [
         (name, damage)
-        for name in (*IDS, TOKENIZER, PREPARED)
+        for name in (TRAIN, HELD_OUT, TOKENIZER, PREPARED)
         for damage in ("bit", "short", "long", "empty", "gone", "link", "folder")
         if (name, damage) != (PREPARED, "bit")  # a digit of a count that nobody reads, or what the next test changes
     ],
@@ -250,13 +251,13 @@ def test_draft_of_a_killed_process_stays_or_a_failed_write_leaves_one(
 
 def test_text_that_changes_between_two_readings_is_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put(tmp_path, b"abcabcabc")
-    border = preparing.border
+    borders = preparing.borders
 
-    def meanwhile(*args: Any) -> int:
+    def meanwhile(*args: Any) -> tuple[int, int]:
         put(tmp_path, b"abcabcab")
-        return border(*args)
+        return borders(*args)
 
-    monkeypatch.setattr(preparing, "border", meanwhile)
+    monkeypatch.setattr(preparing, "borders", meanwhile)
     with pytest.raises(DataError, match="changed while it was read"):
         preparing.write(DataConfig(path=path), tmp_path / "out")
     assert os.listdir(tmp_path) == ["text.txt"]
@@ -289,4 +290,58 @@ def test_split_and_prepare_cut_at_other_places(tmp_path: Path) -> None:
     folder, config = made(tmp_path, val_fraction=0.37)
     found = load(folder, config)
     parts = split(TEXT, found.tokenizer, block_size=8, val_fraction=0.37)
-    assert [len(ids) for ids in found.data] == [len(ids) for ids in parts]
+    assert [len(ids) for ids in found.data[:2]] == [len(ids) for ids in parts[:2]]
+
+
+# ---- the test set
+
+
+@pytest.mark.parametrize("block", [5, 1 << 20])
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_prepared_test_set_is_that_of_the_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, block: int
+) -> None:
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", block)
+    settings = {"tokenizer": kind, "val_fraction": 0.2, "test_fraction": 0.13}
+    settings |= {"vocab_size": 280} if kind == "bpe" else {}
+    folder, config = made(tmp_path, **settings)
+    ours, theirs = prepare(config), prepare(DataConfig(path=str(tmp_path / "text.txt"), **settings))
+    assert [ids.tolist() for ids in ours.data] == [ids.tolist() for ids in theirs.data]  # type: ignore[union-attr]
+    assert ours.tokenizer.to_json() == theirs.tokenizer.to_json()
+    assert settings_of(folder)["test_fraction"] == 0.13
+    with pytest.raises(UsageError, match=r"^data\.test_fraction=0\.0: .* was prepared with data\.test_fraction=0\.13$"):
+        prepare(DataConfig(path=str(folder), **{**settings, "test_fraction": 0.0}))
+
+
+@pytest.mark.parametrize("damage", ["bit", "gone"])
+def test_damaged_test_set_is_rejected(tmp_path: Path, damage: str) -> None:
+    folder, config = made(tmp_path, test_fraction=0.2)
+    content = bytearray((folder / TEST).read_bytes())
+    content[3] ^= 1
+    (folder / TEST).unlink()
+    if damage == "bit":
+        (folder / TEST).write_bytes(content)
+    with pytest.raises(DataError, match=r"not a whole prepared folder: test\.bin is "):
+        load(folder, config)
+
+
+@pytest.mark.parametrize("change", ["listed", "unlisted"])
+def test_description_that_contradicts_itself_about_the_test_set_is_rejected(tmp_path: Path, change: str) -> None:
+    folder, config = made(tmp_path, test_fraction=0.2 if change == "unlisted" else 0.0)
+    described = json.loads((folder / PREPARED).read_bytes())
+    if change == "listed":
+        described["files"][TEST] = described["files"][HELD_OUT]
+    else:
+        del described["files"][TEST]
+    (folder / PREPARED).write_text(json.dumps(described))
+    with pytest.raises(DataError, match=r"settings\.test_fraction says otherwise"):
+        load(folder, config)
+
+
+def test_folder_from_before_test_sets_loads(tmp_path: Path) -> None:
+    folder, config = made(tmp_path)
+    described = json.loads((folder / PREPARED).read_bytes())
+    del described["settings"]["test_fraction"]
+    (folder / PREPARED).write_text(json.dumps(described))
+    assert load(folder, config).data.test is None
+    assert settings_of(folder)["test_fraction"] == 0.0
