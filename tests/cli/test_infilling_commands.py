@@ -26,7 +26,7 @@ def test_pseudo_likelihood_is_called_a_loss_or_a_perplexity(
     chargpt: Any, runs: dict[str, Path], text_file: Path
 ) -> None:
     pseudo = mingpt.load(runs["masked"]).pseudo_likelihood()
-    for words, where in (((), "the held-out text"), ((f"--text={text_file}",), str(text_file))):
+    for words, where in (((), "the validation set"), ((f"--text={text_file}",), str(text_file))):
         ended = chargpt("eval", f"--run={runs['masked']}", *words)
         assert ended.code == 0
         assert all(line.startswith("hiding each of ") for line in ended.err.splitlines())  # said where it takes long
@@ -59,7 +59,7 @@ def test_run_that_fills_gaps_has_no_signal_or_is_told_something_false(
 
 
 def test_text_without_tokens_has_a_pseudo_likelihood(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Run, "_judged_on", lambda run, path: np.zeros(0, dtype=np.uint8))
+    monkeypatch.setattr("mingpt.runs.scored_text.scored_ids", lambda *_: np.zeros(0, dtype=np.uint8))
     with pytest.raises(DataError, match="has no token to hide; at least 1 is needed"):
         mingpt.load(runs["masked"]).pseudo_likelihood()
 
