@@ -17,7 +17,6 @@ from mingpt.core.errors import DataError
 from mingpt.model import build
 from mingpt.report import loss_plot
 from mingpt.runs import config as settings
-from mingpt.runs.trained_run import Run
 
 # ---- eval
 
