@@ -133,7 +133,7 @@ def locked(folder: Path) -> Iterator[None]:
 def holder(folder: Path) -> int | None:
     """Return the id of the process that holds `folder`; 0 where it can't be told which, None where none does.
 
-    The lock is looked up in /proc/locks where there is one, which disturbs no other process; else it is tried briefly.
+    The lock is looked up in /proc/locks where that is there, which disturbs no process; else it is tried for a moment.
     """
     from filelock import lock_descriptor, unlock_descriptor
 

@@ -204,6 +204,24 @@ class Flags:
             raise SystemExit(0)
         return built
 
+    def described(self) -> list[dict[str, Any]]:
+        """Return what a form shows of each setting: name, group, type, choices, nullable, default, help."""
+        groups = self.groups.items()
+        names = {_key(prefix, key): taken for prefix, group in groups for key, taken in choices(group).items()}
+        return [
+            {
+                "name": action.dest,
+                "group": action.dest.rpartition(".")[0],
+                "type": "choice" if action.dest in names else flag_values.kind_of(self._types[action.dest]),
+                "choices": names.get(action.dest),
+                "nullable": flag_values.may_be_null(self._types[action.dest]),
+                "default": _plain(action.default),
+                "help": " ".join(str(action.help).split()),
+            }
+            for action in self._parser._actions
+            if action.dest in self._types
+        ]
+
     def _words(self, line: CommandLine) -> dict[str, str]:
         """Return the last value of each setting that is given as a flag, every key checked."""
         words: dict[str, str] = {}

@@ -40,6 +40,13 @@ def may_be_null(hint: Any) -> bool:
     return type(None) in typing.get_args(hint)
 
 
+def kind_of(hint: Any) -> str:
+    """Return what a form calls a type, null aside: int, float, bool, str, texts, or numbers of a tuple."""
+    names = {int: "int", float: "float", bool: "bool", str: "str", TEXTS: "texts"}
+    parts = (hint,) if typing.get_origin(hint) is tuple else (hint, *typing.get_args(hint))
+    return next((names[part] for part in parts if part in names), "numbers")
+
+
 def unquoted(value: str, hint: Any) -> str | None:
     """A flag's value; a file distinguishes null from 'null', a flag can't."""
     return None if value in ("null", "None") and may_be_null(hint) else value

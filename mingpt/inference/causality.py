@@ -38,16 +38,23 @@ def dependency_map(model: LanguageModel, idx: Tensor, *, replacements: int = 3) 
         idx: (t,) or (1, t) token ids
         replacements: other tokens tried at each position, spread over the vocabulary; t passes for each
     """
+    columns = list(dependency_columns(model, idx, replacements=replacements))
+    return torch.stack(columns, dim=1) if columns else torch.zeros(0, 0, dtype=torch.float64)
+
+
+def dependency_columns(model: LanguageModel, idx: Tensor, *, replacements: int = 3) -> Iterator[Tensor]:
+    """Yield the columns of `dependency_map` one after the other, (t,) each, for callers that show progress."""
     idx, size = idx.reshape(1, -1).to(model.device), model.config.vocab_size
-    moved = torch.zeros(idx.shape[1], idx.shape[1], dtype=torch.float64)
     with evaluating(model):
         before = model(idx).logits
-        for j in range(idx.shape[1]):
+    for j in range(idx.shape[1]):
+        moved = torch.zeros(idx.shape[1], dtype=torch.float64)
+        with evaluating(model):  # ends before each yield, since the caller may train in between
             for step in _steps(replacements, size):
                 other = idx.clone()
                 other[:, j] = (other[:, j] + step) % size
-                moved[:, j] = torch.maximum(moved[:, j], _distances(before, model(other).logits))
-    return moved
+                moved = torch.maximum(moved, _distances(before, model(other).logits))
+        yield moved
 
 
 def future_dependencies(moved: Tensor) -> list[tuple[int, int]]:

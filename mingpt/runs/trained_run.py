@@ -147,6 +147,18 @@ class Run:
         self._encoded(text.replace(gap, "") if gap else "", "fill")
         return fill(self.model, self.tokenizer, text, gap)
 
+    def encode_block(self, text: str) -> Tensor:
+        """Return (1, t) ids of a text no longer than a block, where the model is.
+
+        Raises:
+            UsageError: no text, more than block_size tokens of it, or characters outside the vocabulary.
+        """
+        ids = torch.from_numpy(self._encoded(text, "text").astype("int64"))[None]
+        size = self.model.config.block_size
+        excerpt = text if len(text) <= 40 else f"{text[:40]}..."
+        require(1 <= ids.shape[1] <= size, "text", repr(excerpt), f"must be 1 to {size} tokens, not {ids.shape[1]}")
+        return ids.to(self.model.device)
+
     def attention(self, text: str) -> list[Tensor]:
         """Attention pattern: for each layer its (1, heads, queries, keys) weights on `text`, dropout off.
 
@@ -155,7 +167,7 @@ class Run:
         Raises:
             UsageError: no text, more than block_size tokens of it, characters outside the vocabulary, or no attention.
         """
-        maps = attention_weights(self.model, self._ids(text))
+        maps = attention_weights(self.model, self.encode_block(text))
         if not maps:
             raise UsageError(
                 f"{type(self.model).__name__} has no attention to show; `chargpt causality` shows what it reads"
@@ -168,7 +180,7 @@ class Run:
         Raises:
             UsageError: fewer than 2 tokens, more than block_size, or characters outside the vocabulary.
         """
-        ids = self._ids(text)
+        ids = self.encode_block(text)
         require(ids.shape[1] >= 2, "text", repr(text), "must be at least 2 tokens: one alone has none after it")
         return dependency_map(self.model, ids)
 
@@ -272,14 +284,6 @@ class Run:
         rule = f"{shown(self.folder)} has no token that ends a text; imported models have one (eos_token_id)"
         require(bool(ends) or not stop_at_eos, "stop_at_eos", stop_at_eos, rule)
         return ends
-
-    def _ids(self, text: str) -> Tensor:
-        """(1, t) ids of a text no longer than a block, where the model is."""
-        ids = torch.from_numpy(self._encoded(text, "text").astype("int64"))[None]
-        size = self.model.config.block_size
-        excerpt = text if len(text) <= 40 else f"{text[:40]}..."
-        require(1 <= ids.shape[1] <= size, "text", repr(excerpt), f"must be 1 to {size} tokens, not {ids.shape[1]}")
-        return ids.to(self.model.device)
 
     def _encoded(self, text: str, name: str) -> Ids:
         """The ids of what a person gave as the setting `name`, which an error begins with."""

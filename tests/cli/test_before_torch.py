@@ -39,6 +39,7 @@ REJECTED = {  # every verb, and words that it rejects
     "eval": [["--txt=a"], ["--device=gpu"], ["--run="]],
     "causality": [["--txt=a"], ["--device=gpu"], ["--out=a.doc"], ["--out=nowhere/a.png"]],
     "attention": [["--layers=1"], ["--layer=first"], ["--out=a.doc"], ["--out=nowhere/a.png"]],
+    "play": [["--prt=1"], ["--port=70000"], ["--root=nowhere"], ["a", "b", "c"], ["--host=256.1.1.1"]],
     "prepare": [["--data.pth=a"], ["--data.tokenizer=cahr", "--out=x"], ["--data.val_fraction=2", "--out=x"], []],
     "selftest": [["--kernels=flex"], ["--kernel=flxe"], ["--every=0"]],
     "export": [["--output=a"], [], ["--out=x", "--dtype=float8"]],

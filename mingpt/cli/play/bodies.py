@@ -67,12 +67,21 @@ class Look(TypedDict):
 
 @only
 class LookLayer(TypedDict):
-    """Body of /api/attention and /api/hidden."""
+    """Body of /api/hidden."""
 
     name: Name
     text: Text
     layer: Count
-    head: NotRequired[Count]
+
+
+@only
+class LookHead(TypedDict):
+    """Body of /api/attention."""
+
+    name: Name
+    text: Text
+    layer: Count
+    head: Count
 
 
 @only

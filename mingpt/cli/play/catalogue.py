@@ -8,7 +8,7 @@ from typing import Any
 
 from mingpt.cli.play.metrics import Metrics
 from mingpt.core.atomic_io import holder
-from mingpt.core.errors import CheckpointError, MingptError
+from mingpt.core.errors import CheckpointError, MingptError, UsageError
 from mingpt.core.paths import absolute, shown
 from mingpt.core.registry import did_you_mean
 from mingpt.core.run_files.reading import Record, read_json
@@ -121,8 +121,10 @@ class Catalogue:
     def progress(self, folder: Path, metrics: Metrics) -> dict[str, Any]:
         """Return how far a run is, and its status."""
         steps = int(self.facts(folder)[0].get("trainer.max_iters", 1))
+        status = status_of(folder, metrics, steps)
         return {
-            "status": status_of(folder, metrics, steps),
+            "status": status,
+            **({"error": last_error(folder)} if status == FAILED else {}),
             "step": metrics.step,
             "max_iters": steps,
             "val_loss": metrics.val_loss,
@@ -184,20 +186,21 @@ def opened(root: str | None, runs: Sequence[str]) -> Catalogue:
         runs: folders of runs, at most 2.
 
     Raises:
-        CheckpointError: there is no such folder, or no run in one, or it lies outside the root.
+        UsageError: there is no such root, or a run lies outside it.
+        CheckpointError: there is no run in a folder; names the nearest.
     """
     folders = [Path(absolute(run)).resolve() for run in runs]
     home = Path(absolute(root if root is not None else HOME)).resolve()
     if root is None and folders and not all(folder.is_relative_to(home) for folder in folders):
         home = Path(os.path.commonpath([folder.parent for folder in folders]))
     if root is not None and not home.is_dir():
-        raise CheckpointError(f"root={root}: there is no such folder")
+        raise UsageError(f"root={root}: there is no such folder")
     found = Catalogue(home)
     for given, folder in zip(runs, folders, strict=True):
         if not is_run(folder):
             near = [*found.names(), *(shown(home / name) for name in found.names())]
             raise CheckpointError(f"{given}: no run here (it has no config.yaml){did_you_mean(given, near)}")
         if not folder.is_relative_to(home):
-            raise CheckpointError(f"{given}: not below --root={shown(home)}; name a folder that holds all runs")
+            raise UsageError(f"{given}: not below --root={shown(home)}; name a folder that holds all runs")
     found.chosen = [folder.relative_to(home).as_posix() for folder in folders]
     return found

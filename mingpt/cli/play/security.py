@@ -45,8 +45,8 @@ def new_token() -> str:
 class Names:
     """The names by which a server may be asked.
 
-    A wildcard address is reached by any address of this machine.  An address is no name, so no other site can make it point
-    elsewhere, and any is taken then.
+    A wildcard address is reached by any address of this machine, so any is taken then; another site can
+    make a name of its own point here, but no address.
 
     Args:
         host: where the server listens.

@@ -21,10 +21,10 @@ from starlette.responses import (
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from mingpt.cli.play import bodies, writing
+from mingpt.cli.play import bodies, comparing, following, looking, training, writing
 from mingpt.cli.play.catalogue import Catalogue, NoRunError
 from mingpt.cli.play.models import Models
-from mingpt.cli.play.security import Guard, Names
+from mingpt.cli.play.security import PICTURE_POLICY, Guard, Names
 from mingpt.cli.play.worker import BusyError, Job, Worker
 from mingpt.core.errors import MingptError, in_one_line
 from mingpt.core.paths import shown
@@ -33,7 +33,7 @@ from mingpt.models.config import CONFIGS
 from mingpt.runs.trained_run import Run
 
 STATIC = Path(__file__).parent / "static"
-STATUS = {NoRunError: 404, BusyError: 503}  # of errors, else 400
+STATUS = {NoRunError: 404, BusyError: 503, training.NotAllowedError: 403}  # of errors, else 400
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -50,7 +50,10 @@ class Play:
 
     def __init__(self, catalogue: Catalogue, *, train: bool = False, device: str = "cpu") -> None:
         self.catalogue, self.train = catalogue, train
-        self.worker, self.models, self.next_tokens = Worker(), Models(device), writing.NextTokens()
+        self.worker, self.models = Worker(), Models(device)
+        self.next_tokens, self.attention_of = writing.NextTokens(), looking.Attention()
+        self.experiments_of = comparing.Experiments(catalogue.root)
+        self.training = training.Training(catalogue, train)
 
     def app(self, token: str, host: str, once: str | None = None) -> Starlette:
         """Return the application, whose address has `token`, for a server at `host`.
@@ -81,8 +84,12 @@ class Play:
         self.worker.close()
 
     def _routes(self) -> list[Route | Mount]:
-        asked = {"state": self.state, "runs": self.runs, "run": self.run}
-        told = {"write": self.write, "next": self.next, "fill": self.fill}
+        asked = {"state": self.state, "runs": self.runs, "run": self.run, "settings": self.settings}
+        asked |= {"follow": self.follow, "curve": self.curve}
+        asked |= {"experiments": self.experiments, "figure": self.figure}
+        told = {"write": self.write, "next": self.next, "fill": self.fill, "compare": self.compare}
+        told |= {"look": self.look, "attention": self.attention, "dependency": self.dependency, "hidden": self.hidden}
+        told |= {"train": self.start, "stop": self.stop, "resume": self.resume}
         return [
             Route("/", _page),
             Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
@@ -105,7 +112,7 @@ class Play:
     async def run(self, request: Request) -> Response:
         name = request.query_params.get("name", "")
         loaded = await self.loaded(name)
-        return answer({"name": name, **writing.facts(loaded)})
+        return answer({"name": name, **writing.facts(loaded), **looking.sizes(loaded)})
 
     async def write(self, request: Request) -> Response:
         body = await bodies.read(request, bodies.Write)
@@ -121,6 +128,62 @@ class Play:
         body = await bodies.read(request, bodies.Fill)
         run = await self.loaded(body["name"])
         return answer(await self.result(request, lambda: writing.filled(run, body)))
+
+    async def look(self, request: Request) -> Response:
+        body = await bodies.read(request, bodies.Look)
+        run = await self.loaded(body["name"])
+        return answer(await self.result(request, lambda: looking.look(run, body["text"])))
+
+    async def attention(self, request: Request) -> Response:
+        body = await bodies.read(request, bodies.LookHead)
+        run = await self.loaded(body["name"])
+        where = body["text"], body["layer"], body["head"]
+        return numbers(await self.result(request, lambda: self.attention_of.weights(run, *where)))
+
+    async def dependency(self, request: Request) -> Response:
+        body = await bodies.read(request, bodies.Look)
+        run = await self.loaded(body["name"])
+        return numbers(await self.result(request, lambda: looking.dependency(run, body["text"])))
+
+    async def hidden(self, request: Request) -> Response:
+        body = await bodies.read(request, bodies.LookLayer)
+        run = await self.loaded(body["name"])
+        return numbers(await self.result(request, lambda: looking.hidden(run, body["text"], body["layer"])))
+
+    async def settings(self, request: Request) -> Response:
+        return answer(await asyncio.to_thread(training.form, request.query_params.get("family", "gpt")))
+
+    async def start(self, request: Request) -> Response:
+        body = await bodies.read(request, bodies.Train)
+        return answer({"name": await self.training.start(body["settings"])})
+
+    async def stop(self, request: Request) -> Response:
+        body = await bodies.read(request, bodies.Named)
+        await asyncio.to_thread(self.training.stop, body["name"])
+        return answer({"name": body["name"]})
+
+    async def resume(self, request: Request) -> Response:
+        body = await bodies.read(request, bodies.Named)
+        return answer({"name": await self.training.resume(body["name"])})
+
+    async def follow(self, request: Request) -> Response:
+        return await events(following.follow(self.catalogue, request.query_params.get("name", "")))
+
+    async def curve(self, request: Request) -> Response:
+        name = request.query_params.get("name", "")
+        return answer(await asyncio.to_thread(following.curve, self.catalogue, name))
+
+    async def compare(self, request: Request) -> Response:
+        body = await bodies.read(request, bodies.Several)
+        return answer(await asyncio.to_thread(comparing.compared, self.catalogue, body["names"]))
+
+    async def experiments(self, request: Request) -> Response:
+        return answer(await asyncio.to_thread(self.experiments_of.list))
+
+    async def figure(self, request: Request) -> Response:
+        asked = (request.query_params.get(key, "") for key in ("name", "file"))
+        svg = await asyncio.to_thread(self.experiments_of.figure, *asked)
+        return Response(svg, media_type="image/svg+xml", headers={"content-security-policy": PICTURE_POLICY})
 
     async def result(self, request: Request, make: Callable[[], Iterator[T]]) -> T:
         """Return the last item of a job, which ends when the client goes away."""
@@ -183,21 +246,30 @@ def answered(handler: Handler) -> Handler:
     return safe
 
 
-async def events(job: Job[writing.Event]) -> Response:
-    """Return the events of a job as they come; an error before the first is an answer of its own."""
-    first = await anext(job)
+async def events(source: AsyncIterator[writing.Event]) -> Response:
+    """Return events as they come; an error before the first is an answer of its own."""
+    first = await anext(source)
 
     async def stream() -> AsyncIterator[str]:
         try:
             yield event(*first)
-            async for each in job:
+            async for each in source:
                 yield event(*each)
-        except Exception as error:
+        except MingptError as error:
             yield event("error", {"error": in_one_line(error)})
+        except Exception as error:
+            yield event("error", {"error": f"{type(error).__name__}: {in_one_line(error)}"})
         finally:
-            job.cancel()
+            if isinstance(source, Job):
+                source.cancel()
 
     return StreamingResponse(stream(), media_type="text/event-stream")
+
+
+def numbers(matrix: looking.Square) -> Response:
+    """Return a matrix as float32 numbers, row after row; x-shape is `rows,columns`."""
+    shape = ",".join(map(str, matrix.shape))
+    return Response(matrix.astype("<f4").tobytes(), media_type="application/octet-stream", headers={"x-shape": shape})
 
 
 def event(name: str, data: Any) -> str:
