@@ -14,6 +14,8 @@
     mingpt.export(run, "exported")
     mingpt.load(mingpt.import_folder("exported"))
 
+    mingpt.play(run)    # see it at work, in a notebook
+
 Importing this is light: names are looked up when first used (PEP 562).  examples/tour.ipynb uses most of them.
 """
 
@@ -23,6 +25,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mingpt.cli.play.notebook import play as play
     from mingpt.core.system_config import SystemConfig as SystemConfig
     from mingpt.data.data_config import DataConfig as DataConfig
     from mingpt.data.data_config import SampleConfig as SampleConfig
@@ -81,6 +84,7 @@ _HOMES = {
     "generate": "mingpt.inference.generate",
     "import_folder": "mingpt.interop.importing",
     "load": "mingpt.runs.run",
+    "play": "mingpt.cli.play.notebook",
     "sweep": "mingpt.experiments.sweep_command",
     "train": "mingpt.runs.run",
 }

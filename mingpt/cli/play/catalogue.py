@@ -8,13 +8,14 @@ from typing import Any
 
 from mingpt.cli.play.metrics import Metrics
 from mingpt.core.atomic_io import holder
-from mingpt.core.errors import CheckpointError, MingptError, UsageError
+from mingpt.core.errors import CheckpointError, MingptError, UsageError, require
 from mingpt.core.paths import absolute, shown
 from mingpt.core.registry import did_you_mean
 from mingpt.core.run_files.reading import Record, read_json
 from mingpt.core.run_files.records import HOME, OWN_FILES, Environment, is_run, settings_of
 
 MOST_RUNS = 500
+MOST_CHOSEN = 2  # side by side
 DEEPEST = 6  # folders below the root: out/sweeps/1/cells/VARIANT/seed-1
 OUTPUT = "output.log"  # what a training that was started from the page printed
 RUNNING, STOPPED, FINISHED, FAILED = "running", "stopped", "finished", "failed"
@@ -186,9 +187,10 @@ def opened(root: str | None, runs: Sequence[str]) -> Catalogue:
         runs: folders of runs, at most 2.
 
     Raises:
-        UsageError: there is no such root, or a run lies outside it.
+        UsageError: too many runs, there is no such root, or a run lies outside it.
         CheckpointError: there is no run in a folder; names the nearest.
     """
+    require(len(runs) <= MOST_CHOSEN, "runs", len(runs), f"must be at most {MOST_CHOSEN}, side by side")
     folders = [Path(absolute(run)).resolve() for run in runs]
     home = Path(absolute(root if root is not None else HOME)).resolve()
     if root is None and folders and not all(folder.is_relative_to(home) for folder in folders):

@@ -10,8 +10,6 @@ from mingpt.core.errors import require
 from mingpt.core.system_config import DEVICES
 from mingpt.core.variants import check_choices, choice
 
-MOST_RUNS = 2  # side by side
-
 
 @dataclass(frozen=True, kw_only=True)
 class PlayOptions:
@@ -44,7 +42,6 @@ def play(argv: Sequence[str]) -> int:
     """Run `chargpt play [RUN [RUN2]] [--root=FOLDER] [--train=True] ...`; returns the exit code."""
     runs, flags = split_words(argv, bare=("--train", "--open"))
     options = options_of("chargpt play [RUN [RUN2]]", "Show trained models at work.", PlayOptions, flags)
-    require(len(runs) <= MOST_RUNS, "runs", len(runs), f"must be at most {MOST_RUNS}, side by side")
     found = catalogue.opened(options.root, runs)
     listens = ports.listening(options.host, options.port)
 
