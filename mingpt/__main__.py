@@ -1,4 +1,4 @@
-"""`python -m mingpt VERB ...` is `chargpt VERB ...`."""
+"""`python -m mingpt COMMAND ...` is `chargpt COMMAND ...`."""
 
 import sys
 

@@ -74,7 +74,7 @@ def _loop(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Full causal by PyTorch's own flash kernel, where `full` is by what PyTorch takes: cuDNN on a Hopper card."""
+    """Full causal by PyTorch's own flash kernel, where `full` is by what PyTorch takes: cuDNN on a Hopper GPU."""
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
@@ -126,10 +126,10 @@ def _one_length(options: Options, device: torch.device) -> dict[str, Any]:
     for name, row in rows.items():
         ms, peak = row["ms"], _live_bytes(made[name], options, options.length, device) if name in made else None
         row["peak_bytes"] = peak
-        beside = "" if name == "full" else versus(row["ratio"], row["apart"])
+        compared = "" if name == "full" else versus(row["ratio"], row["apart"])
         between = f"{ms['q1']:.4g} to {ms['q3']:.4g}"
         memory = "?" if peak is None else f"{peak / 1e6:.1f}"
-        logger.info(f"{name:15} {ms['median']:10.4g} {between:>21} {memory:>9}   {beside}")
+        logger.info(f"{name:15} {ms['median']:10.4g} {between:>21} {memory:>9}   {compared}")
     logger.info(f"{ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
     for kind in seconds.keys() - made.keys():
         rows[kind]["over_banded"] = ratio = summary(seconds[kind].over(seconds["banded"]))

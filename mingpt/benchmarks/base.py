@@ -10,10 +10,10 @@ from mingpt.utils import training_type
 
 
 def told_of(device: torch.device) -> dict[str, str]:
-    """What a record says of where it was made: the device and a card's name, what it trains in, PyTorch's version."""
-    card = {"card": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+    """Where a record was made: the device, a GPU's name, the type that it trains in, PyTorch's version."""
+    gpu = {"card": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
     kind = str(training_type(device)).removeprefix("torch.")
-    return {"device": str(device), **card, "dtype": kind, "torch": torch.__version__}
+    return {"device": str(device), **gpu, "dtype": kind, "torch": torch.__version__}
 
 
 def summary(spread: Spread, unit: float = 1.0) -> dict[str, float]:
@@ -49,6 +49,6 @@ def table(seconds: dict[str, Spread], baseline: str, *, faster: bool = False) ->
     return rows
 
 
-def versus(ratio: dict[str, float], told: bool) -> str:
+def versus(ratio: dict[str, float], apart: bool) -> str:
     """`1.61x (1.54 to 1.8)`, or that the difference is not significant."""
-    return f"{ratio['median']:.4g}x ({ratio['q1']:.4g} to {ratio['q3']:.4g})" if told else "no significant difference"
+    return f"{ratio['median']:.4g}x ({ratio['q1']:.4g} to {ratio['q3']:.4g})" if apart else "no significant difference"

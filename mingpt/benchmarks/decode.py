@@ -42,9 +42,9 @@ def run(options: Options) -> dict[str, Any]:
         for title, batch in ((f"batch {batch}", batch) for batch in BATCHES):
             rows[title], rate = _one_batch(options, batch, model, device)
             rates[title] = summary(rate)
-        told = ", ".join(f"{rate['median'] / 1e9:.1f}" for rate in rates.values())
+        listed = ", ".join(f"{rate['median'] / 1e9:.1f}" for rate in rates.values())
         logger.info(
-            f"of rate: (weights + keys and values, read once) / time / the memory's rate in that round ({told} GB/s);"
+            f"of rate: (weights + keys and values, read once) / time / the memory's rate in that round ({listed} GB/s);"
         )
         logger.info("above 100 % where a cache of the processor holds them")
     floor = {f"batch {batch}": least_bytes(model, batch, options.prompt, options.tokens) for batch in BATCHES}
@@ -99,10 +99,10 @@ def _table(title: str, first: dict[str, Spread], each: dict[str, Spread], floor:
     for name, row in rows.items():
         ms, took = row["ms"], summary(floor.over(each[name]))
         row |= {"first_ms": summary(first[name], 1e-3), "memory_share": took}
-        beside = "" if name == "cache" else versus(row["ratio"], row["apart"])
+        compared = "" if name == "cache" else versus(row["ratio"], row["apart"])
         between, share = f"{ms['q1']:.4g} to {ms['q3']:.4g}", f"{took['median']:.1%}"
         logger.info(
-            f"{name:14} {1e3 * first[name].median:10.4g} {ms['median']:10.4g} {between:>21} {share:>8}   {beside}"
+            f"{name:14} {1e3 * first[name].median:10.4g} {ms['median']:10.4g} {between:>21} {share:>8}   {compared}"
         )
     logger.info(f"{ranking(each)}   (~: quartiles overlap, so neither is faster)")
     return rows

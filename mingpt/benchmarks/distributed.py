@@ -68,7 +68,7 @@ def run(options: Options) -> dict[str, Any]:
 
 
 def _apart(home: Path, options: Options) -> dict[str, dict[str, float]]:
-    """Family -> strategy -> the largest difference of a step's loss, or of the held-out one, from one process's."""
+    """Family -> strategy -> the largest difference of a step's loss, or of the validation loss, from one process's."""
 
     def asked(family: str, way: str, **more: Any) -> dict[str, Any]:
         changes = {**SMALL, **FAMILIES[family], "trainer.max_iters": options.steps, **more}
@@ -82,9 +82,10 @@ def _apart(home: Path, options: Options) -> dict[str, dict[str, float]]:
         for family in FAMILIES
     }
     for family, ways in found.items():
-        told = ", ".join(f"{way} {difference:.1e}" for way, difference in ways.items())
+        listed = ", ".join(f"{way} {difference:.1e}" for way, difference in ways.items())
         logger.info(
-            f"{family}, float64, {options.steps} steps: losses of {options.processes} and of 1 process differ by {told}"
+            f"{family}, float64, {options.steps} steps: losses of {options.processes} and of 1 process differ by "
+            f"{listed}"
         )
     return found
 
@@ -108,13 +109,13 @@ def _rows(home: Path, options: Options) -> dict[str, Any]:
     one, same_cores = list(spreads.values())[:2]
     rows = {}
     for way, spread in spreads.items():
-        ratio, told = summary(spread.over(one)), spread.apart_from(one)
-        fair, told_fair = summary(spread.over(same_cores)), spread.apart_from(same_cores)
-        row = {"ratio": ratio, "apart": told, "ratio_to_threads": fair, "apart_from_threads": told_fair}
+        ratio, apart = summary(spread.over(one)), spread.apart_from(one)
+        fair, fair_apart = summary(spread.over(same_cores)), spread.apart_from(same_cores)
+        row = {"ratio": ratio, "apart": apart, "ratio_to_threads": fair, "apart_from_threads": fair_apart}
         rows[way] = {"tokens_per_second": summary(spread), **row}
-        beside = "" if spread is one else f"   against 1 process: {versus(ratio, told)}"
-        beside += f"; of {processes * threads} threads: {versus(fair, told_fair)}" if ways[way][0] > 1 else ""
-        logger.info(f"{way:>20} {spread.median:10,.0f} tokens/s{beside}")
+        compared = "" if spread is one else f"   against 1 process: {versus(ratio, apart)}"
+        compared += f"; of {processes * threads} threads: {versus(fair, fair_apart)}" if ways[way][0] > 1 else ""
+        logger.info(f"{way:>20} {spread.median:10,.0f} tokens/s{compared}")
     return rows
 
 
@@ -185,7 +186,7 @@ def losses(folder: Path) -> list[float]:
 
 
 def apart(one: Path, other: Path) -> float:
-    """The largest difference of the losses of two runs of as many steps, the held-out one included."""
+    """The largest difference of the losses of two runs of as many steps, the validation loss included."""
     first, second = losses(one), losses(other)
     last = [read_lines(folder / "metrics.jsonl")[-1]["val_loss"] for folder in (one, other)]
     return max(abs(a - b) for a, b in zip([*first, last[0]], [*second, last[1]], strict=True))

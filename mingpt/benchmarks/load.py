@@ -106,6 +106,6 @@ def _row(kind: str, rates: Mapping[int, list[float]], per_step: int, fair: Mappi
     quiet = Spread(tuple(rates[0]))
     shares = {count: summary(Spread(tuple(rates[count])).over(quiet).divided(fair[count])) for count in NEIGHBOURS[1:]}
     each = summary(quiet.divided(1 / per_step))
-    told = "   ".join(f"{s['median']:5.2f} ({s['q1']:.2f} to {s['q3']:.2f})" for s in shares.values())
-    logger.info(f"{kind:14} {each['median']:16.4g}   {told}")
+    listed = "   ".join(f"{s['median']:5.2f} ({s['q1']:.2f} to {s['q3']:.2f})" for s in shares.values())
+    logger.info(f"{kind:14} {each['median']:16.4g}   {listed}")
     return {"quiet": each, "share": {str(count): share for count, share in shares.items()}}

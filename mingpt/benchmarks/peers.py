@@ -1,4 +1,4 @@
-"""One peer's training step, writing or attention, in a process of its own, driven by lines on its standard input.
+"""One peer's training step, generation or attention, in a process of its own, driven by lines on its standard input.
 
     python peers.py KIND ASK     KIND: of KINDS; ASK: JSON: the `shape` that each takes, and as "path" a clone of that
                                  project, "" where it is installed
@@ -62,11 +62,11 @@ def ours_through(strategy: str, shape: dict[str, Any]) -> Step:
     from mingpt.core.torchrun_env import VARIABLES
     from mingpt.distributed.ddp_fsdp import DistConfig, joined
 
-    alone = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "LOCAL_WORLD_SIZE": 1}
-    told = {**alone, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}  # any that is free
-    os.environ.update((name, str(told[name])) for name in VARIABLES)
-    company = STAYING.enter_context(joined(DistConfig(strategy=strategy), torch.device(shape["device"])))
-    return _our_step(shape, company)
+    single = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "LOCAL_WORLD_SIZE": 1}
+    variables = {**single, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}  # any that is free
+    os.environ.update((name, str(variables[name])) for name in VARIABLES)
+    processes = STAYING.enter_context(joined(DistConfig(strategy=strategy), torch.device(shape["device"])))
+    return _our_step(shape, processes)
 
 
 def _our_step(shape: dict[str, Any], processes: Any) -> Step:
@@ -262,7 +262,7 @@ def _plain_step(model: Any, optimizer: torch.optim.Optimizer, shape: dict[str, A
         for _ in range(parts):
             with torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext():
                 _, loss = model(*ready)
-            ready = batch()  # as nanoGPT's loop, while a card is busy
+            ready = batch()  # as nanoGPT's loop, while a GPU is busy
             (loss / parts).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()

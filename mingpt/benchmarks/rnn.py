@@ -45,8 +45,8 @@ def _rows(options: Options, device: torch.device) -> dict[str, Any]:
     rows = table(seconds, BASELINE)
     logger.info(f"{'':>16} {'both ways, ms':>14}   takes of {BASELINE} (quartiles)")
     for name, row in rows.items():
-        beside = "" if name == BASELINE else versus(row["ratio"], row["apart"])
-        logger.info(f"{name:>16} {row['ms']['median']:14.4g}   {beside}")
+        compared = "" if name == BASELINE else versus(row["ratio"], row["apart"])
+        logger.info(f"{name:>16} {row['ms']['median']:14.4g}   {compared}")
     logger.info(f"{ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
     return rows
 

@@ -32,7 +32,7 @@ SCRIPT = Path(speedrun_worker.__file__)
 
 
 def our_config(options: Options) -> Config:
-    """The recipe on this text, on the CPU, mirrored nowhere.
+    """The recipe on this text, on the CPU, without W&B.
 
     Raises:
         UsageError: the recipe breaks a rule, or its loss could not be compared with the peer's.
@@ -66,7 +66,7 @@ def run(options: Options) -> dict[str, Any]:
         UsageError: settings that can't be compared; a contender that fails.
     """
     config, peers = our_config(options), parse_peers(options.peers, CLONES)
-    logger.info(f"training seconds from first step to last; loss on all held-out targets, in blocks of {BLOCK}")
+    logger.info(f"training seconds from first step to last; loss on all validation targets, in blocks of {BLOCK}")
     rounds: list[dict[str, Outcome]] = []
     for seed in range(options.seeds):
         asks: dict[str, dict[str, Any]] = {"ours": {}}
@@ -75,9 +75,9 @@ def run(options: Options) -> dict[str, Any]:
         done: dict[str, Outcome] = {}
         for kind in list(asks)[:: -1 if seed % 2 else 1]:
             done[kind] = _ours(config, seed, options.threads) if kind == "ours" else enter(kind, asks[kind])
-            told = done[kind]
+            run = done[kind]
             logger.info(
-                f"seed {seed}  {kind:8} {told['steps']:6,} steps  {told['seconds']:8.1f} s  {told['loss']:.4f} nats"
+                f"seed {seed}  {kind:8} {run['steps']:6,} steps  {run['seconds']:8.1f} s  {run['loss']:.4f} nats"
             )
         rounds.append(done)
     rows = {kind: _row(kind, rounds) for kind in ("ours", *peers)}

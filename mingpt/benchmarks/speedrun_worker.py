@@ -2,7 +2,7 @@
 
     python speedrun_worker.py KIND ASK       KIND: of KINDS; ASK: JSON, as `ask` of each says
 
-The last thing that it prints is a line of JSON: `loss`, nats per token of the held-out text in blocks of BLOCK tokens,
+The last thing that it prints is a line of JSON: `loss`, nats per token of the validation set in blocks of BLOCK tokens,
 by the project's own evaluation for each; `seconds` of training, evaluation left out; `steps`.
 """
 
@@ -29,7 +29,7 @@ from mingpt.models.base import LanguageModel, LMOutput, ModelConfig, next_token_
 from mingpt.runs import config as settings
 from mingpt.runs import run
 
-BLOCK = 64  # tokens: of the peer's training, and of every judgement
+BLOCK = 64  # tokens: of the peer's training, and of every evaluation
 # karpathy/nanoGPT's README, "I only have a macbook": its Shakespeare config with what it overrides for a CPU.  Its
 # loop makes one step more, as it counts past the last; these are the steps that it is asked for.
 STEPS, BATCH = 2000, 12

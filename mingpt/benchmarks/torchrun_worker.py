@@ -1,4 +1,4 @@
-"""One of the processes that `bench processes` starts: makes its runs one after the other, and dies where it is told to.
+"""One of the processes that `bench processes` starts: makes its runs in turn, and dies where it is asked to.
 
 python -m mingpt.benchmarks.torchrun_worker '[{"argv": [...], "float64": true, "kill": [RANK, STEP, SECONDS]}, ...]'
 """
@@ -24,10 +24,10 @@ def dying(rank: int, step: int, seconds: float) -> Callback:
     Args:
         rank, step: which, and when.
     """
-    company = launched()
+    launch = launched()
 
     def event(trainer: Trainer, record: Record) -> None:
-        if company and not company.starts and (company.rank, record["step"]) == (rank, step):
+        if launch and not launch.starts and (launch.rank, record["step"]) == (rank, step):
             threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
     return event

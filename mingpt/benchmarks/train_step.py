@@ -90,8 +90,8 @@ def _table(ours: str, seconds: dict[str, Spread], floor: Spread) -> dict[str, An
     for kind, spread in seconds.items():
         row, share = rows[kind], summary(floor.over(spread))
         row["matrix_share"], ms = share, row["ms"]
-        beside = "" if kind == ours else versus(row["ratio"], row["apart"])
+        compared = "" if kind == ours else versus(row["ratio"], row["apart"])
         between = f"{ms['q1']:.4g} to {ms['q3']:.4g}"
-        logger.info(f"{kind:16} {ms['median']:10.4g} {between:>17} {share['median']:8.1%}   {beside}")
+        logger.info(f"{kind:16} {ms['median']:10.4g} {between:>17} {share['median']:8.1%}   {compared}")
     logger.info(f"{ranking(seconds)}   (~: quartiles overlap, so neither is faster)")
     return rows

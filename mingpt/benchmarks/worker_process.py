@@ -1,7 +1,7 @@
 """Other people's code in processes of its own, as every project here calls its package by the same few names.
 
 Both scripts are started alike, `python SCRIPT KIND ASK` with ASK in JSON: `peers.py` then makes steps, as many as it is
-told to and as often, since these are timed in turn; `speedrun_worker.py` makes one training and ends.
+asked to and as often, since these are timed in turn; `speedrun_worker.py` makes one training and ends.
 """
 
 import json

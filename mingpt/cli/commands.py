@@ -1,19 +1,17 @@
-"""The verbs of `chargpt`: one verb, one function, from the words after it to an exit code; its docstring is its help.
+"""The commands of `chargpt`: a function each, from its arguments to an exit code; its docstring is its help.
 
-A verb's modules are loaded when it is called, so that `chargpt --help` costs no second of imports.
+A command's modules are loaded when it is called, so that `chargpt --help` costs no second of imports.
 """
 
 import itertools
-import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from mingpt.cli.comparison_commands import bench, compare, experiment, report, selftest, sweep
 from mingpt.cli.options import (
     AttentionOptions,
     AuditOptions,
@@ -23,7 +21,6 @@ from mingpt.cli.options import (
     ImportOptions,
     PrepareOptions,
     SampleOptions,
-    SelftestOptions,
 )
 from mingpt.core.errors import MingptError, UsageError
 from mingpt.core.log_output import messages, to_stderr, to_stdout
@@ -33,7 +30,6 @@ from mingpt.core.streams import lasting
 from mingpt.core.torchrun_env import rank
 
 if TYPE_CHECKING:
-    from mingpt.report.drawing import Drawing
     from mingpt.runs.trained_run import Run
 
 logger = logging.getLogger(__name__)
@@ -43,8 +39,8 @@ Options = TypeVar("Options")
 
 @lasting()
 def train(argv: Sequence[str]) -> int:
-    """learn a text, and leave a run folder"""
-    began = time.perf_counter() - time.process_time()  # this process, as near as its own clocks tell
+    """train a language model on a text, into a run folder"""
+    began = time.perf_counter() - time.process_time()  # when this process started, by its CPU time
     from mingpt.runs import config as settings
 
     config = settings.parse(argv)  # before PyTorch is imported, which takes seconds
@@ -61,7 +57,7 @@ def train(argv: Sequence[str]) -> int:
         done = run.train(config, callbacks=[watch], began=began)
     if done.stopped:
         watch.message(
-            f"stopped by {done.stopped} after step {done.progress.step:,}; go on with\n"
+            f"stopped by {done.stopped} after step {done.progress.step:,}; resume with\n"
             f"  {program()} --trainer.resume=True --system.work_dir={quoted(shown(done.folder))}"
         )
         return EXIT_CODES[done.stopped]
@@ -72,8 +68,8 @@ def train(argv: Sequence[str]) -> int:
 
 @messages(to_stderr)
 def sample(argv: Sequence[str]) -> int:
-    """write text with a trained model, or fill gaps in one"""
-    options = _options("sample", "Write text.", SampleOptions, argv)
+    """generate text with a trained model, or fill masked tokens in"""
+    options = _options("sample", "Generate text.", SampleOptions, argv)
     samplings = [options.sampling(number) for number in range(options.num_samples)]
     printed = visible if sys.stdout.isatty() else str  # a file gets every character as it is
     trained = _load(options.run, options.device)
@@ -109,7 +105,7 @@ def evaluate(argv: Sequence[str]) -> int:
 
 @messages(to_stderr)
 def attention(argv: Sequence[str]) -> int:
-    """draw which tokens a model's heads read"""
+    """plot the attention patterns of a trained model's heads"""
     options = _options("attention", "Draw attention patterns.", AttentionOptions, argv)
 
     from mingpt.cli import results
@@ -119,31 +115,6 @@ def attention(argv: Sequence[str]) -> int:
     text = trained.excerpt() if options.text is None else options.text
     print(shown(results.draw_attention(trained, text, out, options.layer)))
     return 0
-
-
-def compare(argv: Sequence[str]) -> int:
-    """tell whether runs differ, over their seeds"""
-    from mingpt.cli import compare as comparing
-
-    return comparing.compare(argv)
-
-
-@messages(to_stderr)
-def report(argv: Sequence[str]) -> int:
-    """write one HTML page about runs or an experiment"""
-    from mingpt.cli import compare as comparing
-
-    def defaults() -> dict[str, Any]:
-        from mingpt.runs import config
-
-        return config.defaults()
-
-    def drawings_of(folder: Path) -> dict[str, "Drawing"]:
-        from mingpt.experiments.commands import drawings
-
-        return drawings(folder)
-
-    return comparing.report(argv, defaults, drawings_of)
 
 
 @messages(to_stderr)
@@ -158,7 +129,7 @@ def causality(argv: Sequence[str]) -> int:
     text = trained.excerpt() if options.text is None else options.text
     found = results.draw_causality(trained, text, out)
     name, claim = type(model).__name__, "" if model.autoregressive else "not "
-    print(f"{found.sentence}; {name} says that it is {claim}autoregressive; {shown(out)}")
+    print(f"{found.sentence}; {name} is declared {claim}autoregressive; {shown(out)}")
     if found.broken:
         raise MingptError(f"{name} {found.broken}: {found.sentence}")
     return 0
@@ -175,7 +146,7 @@ def play(argv: Sequence[str]) -> int:
 @messages(to_stderr)
 def audit(argv: Sequence[str]) -> int:
     """check any language model: look-ahead, cache, batch, score ..."""
-    from mingpt.core.config_cli import split_words
+    from mingpt.core.command_line import split_words
 
     named, flags = split_words(argv, bare=("--json", "--thorough"))
     about = (
@@ -194,7 +165,7 @@ def audit(argv: Sequence[str]) -> int:
 
 @messages(to_stderr)
 def prepare(argv: Sequence[str]) -> int:
-    """tokenize a text of any size once, for runs to read"""
+    """tokenize a text of any size once, into a folder for training"""
     from mingpt.core.config_cli import Flags
     from mingpt.data import prepare as preparing
     from mingpt.data import prepared_folder
@@ -212,74 +183,9 @@ def prepare(argv: Sequence[str]) -> int:
     return 0
 
 
-@messages(to_stdout)
-def selftest(argv: Sequence[str]) -> int:
-    """check every attention kernel on this machine"""
-    options = _options("selftest", "Check all kernels.", SelftestOptions, argv)
-
-    from mingpt.benchmarks import selftest
-
-    return 0 if selftest.check_all(options.device, every=options.every, kernel=options.kernel) else 1
-
-
-@messages(to_stdout, "mingpt.benchmarks")
-def bench(argv: Sequence[str]) -> int:
-    """time a training step (as without a name), or another work by its name"""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else PyTorch's profiler writes between the lines of a table
-    from mingpt.benchmarks import BENCHMARKS
-    from mingpt.benchmarks.benchmark import listing
-
-    named = bool(argv) and not argv[0].startswith("-")
-    if not named and {"--help", "-h"} & set(argv):
-        print(listing(f"{program()} bench"))
-        return 0
-    name, rest = (argv[0], argv[1:]) if named else ("train", argv)
-    chosen = BENCHMARKS[name]
-    options: Any = _options(f"bench {name}", chosen.about, chosen.options, rest)
-    result = chosen.run(options)
-    print(json.dumps(result))
-    return 1 if result.get("failed") else 0
-
-
-@lasting()
-@messages(to_stdout, "mingpt.experiments", "mingpt.data")
-def experiment(argv: Sequence[str]) -> int:
-    """answer a question with a grid of runs: list, run NAME, show NAME"""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # as for `bench`
-    from mingpt.experiments import arguments
-
-    said = arguments.answered(program(), argv)  # before PyTorch is imported
-    if said is not None:
-        print(said)
-        return 0
-
-    from mingpt.cli import compare as comparing
-    from mingpt.experiments import commands, summarize
-
-    end = partial(summarize.conclude, show=comparing.show_experiment)
-    return commands.experiment(argv, program(), end, comparing.show_experiment)
-
-
-@lasting()
-@messages(to_stdout, "mingpt.experiments", "mingpt.data")
-def sweep(argv: Sequence[str]) -> int:
-    """train every combination of settings, and compare"""
-    from mingpt.experiments import arguments
-    from mingpt.experiments import sweep as grid
-
-    arguments.sweep_options(program(), argv)
-    wanted = grid.experiment_of(arguments.own_words(argv)[1])  # before PyTorch is imported
-
-    from mingpt.cli import compare as comparing
-    from mingpt.experiments import summarize, sweep_command
-
-    end = partial(summarize.conclude, show=comparing.show_experiment)
-    return sweep_command.command(argv, program(), end, wanted)
-
-
 @messages(to_stderr)
 def export(argv: Sequence[str]) -> int:
-    """write a model for Hugging Face's transformers, and compare the two"""
+    """export a model to a Hugging Face folder, and compare the logits of both"""
     options = _options("export", "Write a folder that transformers loads, and compare.", ExportOptions, argv)
 
     from mingpt.interop import exporting, parity
@@ -296,8 +202,8 @@ def export(argv: Sequence[str]) -> int:
 
 @messages(to_stdout)
 def import_folder(argv: Sequence[str]) -> int:
-    """make a run of a folder of Hugging Face's"""
-    from mingpt.core.config_cli import split_words
+    """import a Hugging Face folder as a run"""
+    from mingpt.core.command_line import split_words
 
     run_dir, flags = split_words(argv)
     about = "Make a run of a folder: of GPT-2, GPT-Neo, Llama, Mistral, Qwen2, Qwen3 or Starcoder2."
@@ -316,7 +222,7 @@ def import_folder(argv: Sequence[str]) -> int:
     return 0
 
 
-VERBS = {
+COMMANDS = {
     "train": train,
     "sample": sample,
     "eval": evaluate,
@@ -336,10 +242,10 @@ VERBS = {
 }
 
 
-def _options(verb: str, about: str, kind: type[Options], argv: Sequence[str]) -> Options:
+def _options(command: str, about: str, kind: type[Options], argv: Sequence[str]) -> Options:
     from mingpt.core.config_cli import options_of
 
-    return options_of(f"chargpt {verb}", about, kind, argv)
+    return options_of(f"chargpt {command}", about, kind, argv)
 
 
 def _load(folder: str | None, device: str) -> "Run":

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from mingpt.cli.terminal import plain, show_table, stdout_console
 from mingpt.core.atomic_io import write_atomic
-from mingpt.core.config_cli import options_of, split_words
+from mingpt.core.command_line import split_words
+from mingpt.core.config_cli import options_of
 from mingpt.core.errors import UsageError, require
 from mingpt.core.paths import path_of, shown
 from mingpt.core.run_files.records import is_run, newest_first, read_run

@@ -1,4 +1,4 @@
-"""`chargpt VERB --group.key=value ...`: words in, an exit code out; an error ends in one line.
+"""`chargpt COMMAND --group.key=value ...`: arguments in, an exit code out; an error ends in one line.
 
 0 done  1 anything else  2 a wrong setting or prompt  3 the text  4 a run folder or checkpoint  5 not finite
 129, 130, 143 signals
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mingpt.cli.commands import VERBS, train
+from mingpt.cli.commands import COMMANDS, train
 from mingpt.core.errors import MingptError, UsageError, asked_in_vain
 from mingpt.core.registry import did_you_mean
 from mingpt.core.shell import program, quoted
@@ -32,12 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         command, rest = _command(given)
         try:
             code = command(rest)
-        except SystemExit as done:  # `VERB --help` and `--print_config`
+        except SystemExit as done:  # `COMMAND --help` and `--print_config`
             code = int(done.code or 0)
         finally:
             if launched():  # torchrun ends the others by SIGTERM when one has ended; by now they are at their ends, too
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        sys.stdout.flush()  # here, where a reader that has gone is told from an error
+        sys.stdout.flush()  # here, where a closed pipe is distinguished from an error
         return code
     except MingptError as error:
         return _refuse(error, error.exit_code, debug)
@@ -64,24 +64,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(given: list[str]) -> tuple[Callable[[list[str]], int], list[str]]:
-    """Return the function of the verb that `given` names, and its arguments."""
+    """Return the function of the command that `given` names, and its arguments."""
     if given[:1] in (["--help"], ["-h"]) or given == ["help"]:
         return _printed, [_help()]
     if given[:1] in (["--version"], ["-V"], ["version"]):
         return _printed, [VERSION]
     if given[:1] == ["help"]:
         given = [*given[1:], "--help"]
-    verb, rest = (given[0], given[1:]) if given and not given[0].startswith("-") else ("train", given)
-    if verb in RENAMED:
-        print(f"warning: `{verb}` is deprecated; use `{RENAMED[verb]}`", file=sys.stderr)
-        verb = RENAMED[verb]
-    if verb not in VERBS:
-        text = Path(verb).suffix or os.path.exists(verb)
-        hint = f", as --data.path={quoted(verb)}" if text else did_you_mean(verb, VERBS)
-        raise UsageError(f"{verb!r}: must be one of {', '.join(VERBS)}, or settings{hint}")
-    if launched() and VERBS[verb] is not train:
-        raise UsageError(f"{verb}: is one process's work; start it without torchrun")
-    return VERBS[verb], rest
+    name, rest = (given[0], given[1:]) if given and not given[0].startswith("-") else ("train", given)
+    if name in RENAMED:
+        print(f"warning: `{name}` is deprecated; use `{RENAMED[name]}`", file=sys.stderr)
+        name = RENAMED[name]
+    if name not in COMMANDS:
+        text = Path(name).suffix or os.path.exists(name)
+        hint = f", as --data.path={quoted(name)}" if text else did_you_mean(name, COMMANDS)
+        raise UsageError(f"{name!r}: must be one of {', '.join(COMMANDS)}, or settings{hint}")
+    if launched() and COMMANDS[name] is not train:
+        raise UsageError(f"{name}: is one process's work; start it without torchrun")
+    return COMMANDS[name], rest
 
 
 def _printed(lines: list[str]) -> int:
@@ -102,9 +102,9 @@ def _refuse(error: object, code: int, debug: bool) -> int:
 
 
 def _help() -> str:
-    verbs = "\n".join(f"  {name:11}{verb.__doc__}" for name, verb in VERBS.items())
+    commands = "\n".join(f"  {name:11}{command.__doc__}" for name, command in COMMANDS.items())
     return (
-        f"usage: {program()} [VERB] [--KEY=VALUE ...]\n\nverbs:\n{verbs}\n\n"
-        f"Without a verb: train. `{program()} VERB --help` or `{program()} help VERB` lists its settings; "
+        f"usage: {program()} [COMMAND] [--KEY=VALUE ...]\n\ncommands:\n{commands}\n\n"
+        f"Without a command: train. `{program()} COMMAND --help` or `{program()} help COMMAND` lists its settings; "
         "`version` or `-V` prints the version; `--debug` shows where an error arose."
     )

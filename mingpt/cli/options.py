@@ -1,4 +1,4 @@
-"""What each verb but `train` and `bench` may be told: names, defaults and, for help, what they mean."""
+"""Options of each command but `train` and `bench`: name, default, help and rule."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ WITH_FILL = ("run", "device", "fill", "gap")  # the options of `sample` that inf
 
 
 class Checked:
-    """Base of what is combined: where the rules of each, called one after the other, end."""
+    """Base of options that are combined: the end of the chain of __post_init__ calls."""
 
     def __post_init__(self) -> None:
         pass
@@ -23,7 +23,7 @@ class Checked:
 
 @dataclass(frozen=True, kw_only=True)
 class OfRun(Checked):
-    """Which trained model.
+    """A trained model.
 
     Attributes:
         run: a run folder; null: the newest under out/ that has a checkpoint
@@ -38,10 +38,10 @@ class OfRun(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class OnDevice(Checked):
-    """Where to compute.
+    """A device.
 
     Attributes:
-        device: where to compute
+        device: device to compute on
     """
 
     device: str = choice("auto", DEVICES)
@@ -53,21 +53,21 @@ class OnDevice(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions(OfRun, OnDevice):
-    """Write text with a trained model.
+    """Generate text with a trained model.
 
     Attributes:
-        prompt: what the text starts with; empty: as after the end of a line
-        max_new_tokens: tokens to write after it
-        num_samples: texts to write, each from a seed of its own
+        prompt: text to continue; empty: as after the end of a line
+        max_new_tokens: tokens to generate after it
+        num_samples: texts to generate, each with a seed of its own
         temperature: divides the logits; 0: always the likeliest token
         top_k: keep the k likeliest tokens; 0: all
         top_p: keep the fewest likeliest tokens whose probabilities reach p; 1: all
         min_p: keep tokens that are at least min_p times as probable as the likeliest; 0: all
-        seed: of the first text; the next takes the next
-        fill: instead, a text whose gaps are filled, by a model that was trained to: the likeliest token each
-        gap: the character that marks a gap in it
+        seed: seed of the first text; each further text has the next one
+        fill: text whose masked tokens are filled in, instead of generating: each with the likeliest token
+        gap: the character that stands for a masked token in it
         stop_at_eos: end a text before the first token that ends one, of an imported model that has it (eos_token_id)
-        stream: show each token as it is drawn
+        stream: print each token as it is sampled
         past_block: context of tokens past block_size; one of half (when the cache is full, encode the last half of the
             block again: the fast way), exact (encode the last block_size tokens again for each token, as nanoGPT does);
             null: half with the cache, exact without
@@ -97,14 +97,14 @@ class SampleOptions(OfRun, OnDevice):
         require(self.max_new_tokens >= 0, "max_new_tokens", self.max_new_tokens, "must be 0 or more")
         require(self.num_samples >= 1, "num_samples", self.num_samples, "must be at least 1")
         for name, value in vars(self).items() if self.fill is not None else ():
-            told = name in WITH_FILL or value == getattr(type(self), name)
-            require(told, name, value, "has no effect with fill")
+            usable = name in WITH_FILL or value == getattr(type(self), name)
+            require(usable, name, value, "has no effect with fill")
         require(self.cache or not self.compile, "compile", self.compile, COMPILE_RULE)
         self.sampling(self.num_samples - 1).past_block_with(self.cache)
         require(self.fill is not None or self.gap == type(self).gap, "gap", repr(self.gap), "needs fill")
 
     def sampling(self, number: int) -> Sampling:
-        """How the text `number`, from 0, is sampled."""
+        """Return how text `number`, from 0, is sampled."""
         how = {name: getattr(self, name) for name in ("temperature", "top_k", "top_p", "min_p", "past_block")}
         return Sampling(**how, seed=self.seed + number)
 
@@ -144,12 +144,12 @@ class EvalOptions(OfRun, OnDevice):
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionOptions(OfRun, OnDevice):
-    """Draw what every head of a trained model reads, of every token of a text.
+    """Plot the attention pattern of every head of a trained model on a text.
 
     Attributes:
-        text: what it reads; at most block_size tokens; null: some of the run's own validation text
-        out: the picture; null: attention.png in the run folder
-        layer: the only layer to draw, from 0; null: all
+        text: input text, at most block_size tokens; null: the beginning of the run's own validation set
+        out: the picture to write; null: attention.png in the run folder
+        layer: the only layer to plot, from 0; null: all
     """
 
     text: str | None = None
@@ -166,8 +166,8 @@ class CausalityOptions(OfRun, OnDevice):
     """Check that no prediction of a trained model depends on future tokens, and plot the dependency map.
 
     Attributes:
-        text: what it reads; at most block_size tokens; null: some of the run's own validation text
-        out: the picture; null: causality.png in the run folder
+        text: input text, at most block_size tokens; null: the beginning of the run's own validation set
+        out: the picture to write; null: causality.png in the run folder
     """
 
     text: str | None = None

@@ -34,7 +34,7 @@ def show_outcome(run: Run, console: Console, program: str, began: float | None =
     Args:
         began: when the program that trained it began, on the clock of time.perf_counter; None: no time is shown.
     """
-    if not run.model.autoregressive:  # why that is so has been said at the start
+    if not run.model.autoregressive:  # the reason was logged at the start
         _show_pseudo_likelihood(run, console)
         _show_time(run, console, began)
         if run.model.infills:

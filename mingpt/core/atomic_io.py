@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, checksums, and one process per folder."""
+"""Files that are complete or not there: atomic writes, checksums, and one process per folder."""
 
 import contextlib
 import errno
@@ -99,7 +99,7 @@ def _where_possible(*also: int) -> Iterator[None]:
 
 
 def sha256(content: bytes) -> str:
-    """The hexadecimal digest that manifests and environment.json carry."""
+    """The hexadecimal digest in manifests and environment.json."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -131,7 +131,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def holder(folder: Path) -> int | None:
-    """Return the id of the process that holds `folder`; 0 where it can't be told which, None where none does.
+    """Return the id of the process that holds `folder`; 0 where it is unknown, None where none does.
 
     The lock is looked up in /proc/locks where that is there, which disturbs no process; else it is tried for a moment.
     """

@@ -64,8 +64,8 @@ class PeerError(MingptError):
 
     everywhere = True
 
-    def __init__(self, said: str, exit_code: int = 1) -> None:
-        super().__init__(said)
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
         self.exit_code = exit_code
 
 
@@ -89,7 +89,7 @@ def asked_in_vain(error: BaseException) -> str | None:
     amount = re.search(r"allocate ([\d.]+) ?([KMGTPE]?i?B|bytes)", text)
     if amount and amount[2] == "bytes":
         return f"{float(amount[1]) / 1e9:,.3g} GB were asked for at once"
-    return f"{amount[1]} {amount[2]} were asked for at once" if amount else "how much was asked for is not told"
+    return f"{amount[1]} {amount[2]} were asked for at once" if amount else "the amount is unknown"
 
 
 def require(holds: bool, field: str, value: object, rule: str, *others: Setting) -> None:

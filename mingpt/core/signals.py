@@ -56,8 +56,8 @@ def _second_watched() -> Iterator[None]:
 
 
 def _end_at_second(reads: socket.socket) -> None:
-    told = 0
+    received = 0
     while byte := reads.recv(1):
-        told += byte[0] in SIGNALS
-        if told > 1:
+        received += byte[0] in SIGNALS
+        if received > 1:
             os._exit(EXIT_CODES[SIGNALS[signal.Signals(byte[0])]])

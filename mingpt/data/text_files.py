@@ -31,7 +31,7 @@ PREPARED = "prepared.json"  # in folders of ids, which preparing.py writes
 BLOCK_BYTES = 1 << 20  # read and decoded at a time
 # Said of an empty one:
 NEEDED = "--data.path=FILE names a file with text in it; training needs more tokens than data.block_size"
-JUDGED = 4096  # bytes of a file's start by which is guessed what it is
+EXAMINED = 4096  # bytes of a file's start by which is guessed what it is
 NEWLINE = b"\n"
 NEAR = 0.8  # from 0 to 1: how alike two names are, of which one may be meant by the other
 
@@ -189,10 +189,10 @@ def decoded(name: str, file: BinaryIO, digest: Any, sizes: list[int] | None = No
     while True:
         block = file.read(BLOCK_BYTES)
         digest.update(block)
-        if not start and (wide := unmarked(block[:JUDGED])):
+        if not start and (wide := unmarked(block[:EXAMINED])):
             found = f"{named(name)} looks like {wide} without a byte order mark"
             raise DataError(f"data.path: {found}: {converted(shown(name), wide)}")
-        start, size = start or block[:JUDGED], size + len(block)
+        start, size = start or block[:EXAMINED], size + len(block)
         if sizes is not None:
             sizes.append(len(block))
         try:
@@ -253,10 +253,10 @@ def _files_in(folder: str) -> list[str]:
         raise DataError(f"data.path: {named(folder)} is prepared: it holds ids and no text; only training reads it")
     found: list[str] = []
 
-    def refuse(error: OSError) -> None:
+    def reject(error: OSError) -> None:
         raise DataError(f"data.path: cannot read {named(error.filename)}: {reason(error)}") from None
 
-    for home, folders, names in os.walk(folder, onerror=refuse):
+    for home, folders, names in os.walk(folder, onerror=reject):
         folders[:] = [each for each in folders if not each.startswith(".")]
         seen = (os.path.join(home, name) for name in names if not name.startswith("."))
         found += [path for path in seen if os.path.isfile(path)]

@@ -1,7 +1,7 @@
-"""What a tokenizer is to the rest of the project, and how a text that is long is cut into pieces for one.
+"""The interface of tokenizers, and how a text that is long is cut into pieces for one.
 
 A tokenizer says of each id which bytes of UTF-8 it stands for (`spelling`), so that losses of different tokenizers can
-be told per byte, and text can be written token by token though a token may end inside a character.
+be given per byte, and text can be written token by token though a token may end inside a character.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -41,7 +41,7 @@ class Kind(Tokenizer, Protocol):
     """A tokenizer that a text calls for.
 
     Attributes:
-        learns: whether it makes as large a vocabulary as it is told to.
+        learns: whether it makes as large a vocabulary as is asked for.
     """
 
     learns: ClassVar[bool]

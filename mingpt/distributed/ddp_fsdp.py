@@ -157,12 +157,12 @@ class DDP(ProcessGroup):
 
     @contextlib.contextmanager
     def enter_on_rank_zero(
-        self, place: AbstractContextManager[T], tell: Callable[[T], Any], follow: Callable[[Any], T]
+        self, place: AbstractContextManager[T], encode: Callable[[T], Any], decode: Callable[[Any], T]
     ) -> Iterator[T]:
         with contextlib.ExitStack() as stack:
             entered = self.rank_zero_only(stack.enter_context, place)
-            value = self._broadcast("" if self.rank else json.dumps(tell(entered)))
-            yield follow(json.loads(value)) if self.rank else entered
+            value = self._broadcast("" if self.rank else json.dumps(encode(entered)))
+            yield decode(json.loads(value)) if self.rank else entered
 
     def gather_rows(self, rows: Tensor) -> Tensor:
         gathered = [torch.empty_like(rows) for _ in range(self.size)]

@@ -149,14 +149,14 @@ class ProcessGroup:
 
     @contextlib.contextmanager
     def enter_on_rank_zero(
-        self, place: AbstractContextManager[T], tell: Callable[[T], Any], follow: Callable[[Any], T]
+        self, place: AbstractContextManager[T], encode: Callable[[T], Any], decode: Callable[[Any], T]
     ) -> Iterator[T]:
         """Enter `place` on rank 0 only, and yield its value in every process.
 
         Args:
             place: the context of rank 0
-            tell: converts its value to JSON data, which is broadcast
-            follow: converts these data back on other ranks
+            encode: converts its value to JSON data, which is broadcast
+            decode: converts these data back on other ranks
         """
         with place as entered:
             yield entered

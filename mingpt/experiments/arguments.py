@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mingpt.core.config_cli import options_of, split_words
+from mingpt.core.command_line import split_words
+from mingpt.core.config_cli import options_of
 from mingpt.core.errors import UsageError, require
 from mingpt.core.registry import did_you_mean, unknown
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from mingpt.core.config_cli import required, tokens
+from mingpt.core.command_line import required, tokens
 from mingpt.core.errors import UsageError
 from mingpt.core.paths import expanded
 from mingpt.experiments.base import Experiment, settings_of

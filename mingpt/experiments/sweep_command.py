@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mingpt.core.config_cli import split_words
+from mingpt.core.command_line import split_words
 from mingpt.core.errors import MingptError, UsageError, require
 from mingpt.core.paths import path_of
 from mingpt.core.run_files.records import HOME

@@ -110,10 +110,10 @@ def _random_ids(model: LanguageModel) -> Tensor:
 
 def _loaded(transformers: Any, folder: Path, dtype: torch.dtype) -> Any:
     """Their model; its kernel is the one that computes float64 in float64."""
-    model, told = transformers.AutoModelForCausalLM.from_pretrained(
+    model, report = transformers.AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype, attn_implementation="sdpa", local_files_only=True, output_loading_info=True
     )
-    wrong = {kind: sorted(map(str, names)) for kind, names in told.items() if names}
+    wrong = {kind: sorted(map(str, names)) for kind, names in report.items() if names}
     if wrong:
         raise MingptError(f"{folder}: transformers finds {wrong}")
     return model.eval()

@@ -90,10 +90,10 @@ def stored_tensors(folder: Path) -> dict[str, Stored]:
         CheckpointError: no safetensors, a hostile name, a damaged header, or a tensor twice.
     """
     found: dict[str, Stored] = {}
-    for name, told in _files(folder).items():
+    for name, listed in _files(folder).items():
         own = _header(plain_file(folder, name))
-        if told is not None and told - own.keys():
-            raise CheckpointError(f"{folder / name}: lacks {min(told - own.keys())[:80]}, which {INDEX} says is there")
+        if listed is not None and listed - own.keys():
+            raise CheckpointError(f"{folder / name}: lacks {min(listed - own.keys())[:80]}, which {INDEX} lists")
         if doubles := found.keys() & own.keys():
             raise CheckpointError(f"{folder}: {min(doubles)[:80]} is in two files")
         found |= own

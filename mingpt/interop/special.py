@@ -44,8 +44,8 @@ def read(folder: Path, config: Mapping[str, Any], tokenizer: Tokenizer, vocab_si
     generation, own, named = (_optional(folder, name) for name in (GENERATION, TOKENIZER_CONFIG, TOKENS_MAP))
     ids = {}
     for name in IDS:
-        generated, told = _ids(generation, name, GENERATION), _ids(config, name, CONFIG)
-        if known := [id for id in generated or told if 0 <= id < vocab_size]:
+        generated, configured = _ids(generation, name, GENERATION), _ids(config, name, CONFIG)
+        if known := [id for id in generated or configured if 0 <= id < vocab_size]:
             ids[name] = known
     tokens = {}
     added = tokenizer.special if isinstance(tokenizer, LibraryTokenizer) else {}
@@ -104,25 +104,25 @@ def _is_known(token: str, name: str, folder: Path, tokenizer: Tokenizer) -> bool
     return known
 
 
-def _ids(told: Mapping[str, Any], name: str, file: str) -> list[int]:
-    value = told.get(name)
+def _ids(config: Mapping[str, Any], name: str, file: str) -> list[int]:
+    value = config.get(name)
     found = value if isinstance(value, list) else [] if value is None else [value]
     if any(type(id) is not int for id in found):
         raise CheckpointError(f"{file}: {name}={str(value)[:80]}: must be a token's id, a list of them, or null")
     return found
 
 
-def _token(told: Mapping[str, Any], name: str, file: str) -> str | None:
+def _token(config: Mapping[str, Any], name: str, file: str) -> str | None:
     """A token's text, which may lie in an object with how it is matched."""
-    value = told.get(name)
+    value = config.get(name)
     text = value.get("content") if isinstance(value, dict) else value
     if not isinstance(text, str | None):
         raise CheckpointError(f"{file}: {name}={str(value)[:80]}: must be text, or an object with its content")
     return text
 
 
-def _extra(told: Mapping[str, Any]) -> list[str]:
-    value: Any = next((told[name] for name in EXTRA if told.get(name)), [])
+def _extra(config: Mapping[str, Any]) -> list[str]:
+    value: Any = next((config[name] for name in EXTRA if config.get(name)), [])
     if isinstance(value, dict):  # by names that a class of its own gives them
         value = list(value.values())
     if not isinstance(value, list):
@@ -130,9 +130,9 @@ def _extra(told: Mapping[str, Any]) -> list[str]:
     return [token for each in value if (token := _token({EXTRA[0]: each}, EXTRA[0], TOKENIZER_CONFIG))]
 
 
-def _templates(folder: Path, told: Mapping[str, Any]) -> dict[str, str]:
+def _templates(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
     own_file = os.path.lexists(folder / TEMPLATE)
-    value = read_text(folder, TEMPLATE, TEMPLATE_BYTES) if own_file else told.get("chat_template")
+    value = read_text(folder, TEMPLATE, TEMPLATE_BYTES) if own_file else config.get("chat_template")
     if value is None:
         return {}
     listed = [{"name": "default", "template": value}] if isinstance(value, str) else value

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from mingpt.core.errors import UsageError, require
 from mingpt.core.registry import Registry
+from mingpt.core.setting_names import did_you_mean_setting
 from mingpt.core.variants import Variants, check_choices, choice
 from mingpt.models.attention.config import AttentionConfig
 
@@ -47,12 +48,13 @@ class ModelConfig:
 
     def __new__(cls, **settings: Any) -> "ModelConfig":
         if cls is ModelConfig:
-            family = settings.get("type", "gpt")
-            cls = CONFIGS[family]
-            for name in settings:
+            cls = CONFIGS[settings.get("type", "gpt")]
+        own = [field.name for field in fields(cls)]
+        for name in settings:
+            if name not in own:
                 having = [key for key in CONFIGS if name in {field.name for field in fields(CONFIGS[key])}]
-                if family not in having:
-                    raise UsageError(f"model.{name}: {no_setting_of(family, having)}")
+                hint = "" if having else did_you_mean_setting(name, own)
+                raise UsageError(f"model.{name}: {no_setting_of(settings.get('type', cls.type), having)}{hint}")
         return object.__new__(cls)
 
     def __post_init__(self) -> None:
@@ -98,6 +100,8 @@ class NeuralConfig(ModelConfig):
         require(self.pretrained_folder != "", "model.pretrained_folder", "''", "must name a run folder, or be null")
 
 
+# Two bases: an attention layer is also made by itself (selftest, benchmarks, tests), from an AttentionConfig that has
+# its settings and rules alone.  n_embd and n_query_head, which have no default there, have one here.
 @CONFIGS.add("gpt")
 @dataclass(frozen=True, kw_only=True)
 class GPTConfig(AttentionConfig, NeuralConfig):

@@ -99,26 +99,26 @@ def _finite(nats: float, name: str, record: Record) -> float:
 
 @dataclass
 class Log:
-    """Appends the record to metrics.jsonl and to the mirror."""
+    """Append the record to metrics.jsonl and to W&B."""
 
     metrics: JsonLines
-    mirror: WandbLogger
+    wandb: WandbLogger
 
     def __call__(self, trainer: Trainer, record: Record) -> None:
         self.metrics.write(record)
-        self.mirror.log(record)
+        self.wandb.log(record)
 
 
 @dataclass
 class Sampler:
-    """Samples text to samples.jsonl, always from the same prompts and seeds, and adds it to the record as `samples`.
+    """Sample text to samples.jsonl, always from the same prompts and seeds, and add it to the record as `samples`.
 
     After the last step that is `tokens` tokens after each of `prompts`, every `sample_every` steps before it at most
     64 after the first.
     """
 
     samples: JsonLines
-    mirror: WandbLogger
+    wandb: WandbLogger
     tokenizer: Tokenizer
     prompts: Sequence[str]
     tokens: int
@@ -134,13 +134,13 @@ class Sampler:
                 sampling = Sampling(seed=derived_seed(trainer.seed, "sample", number), past_block="half")
                 text = write(trainer.model, self.tokenizer, prompt, tokens, sampling)
                 self.samples.write({"step": step, "prompt": prompt, "text": text, **asdict(sampling)})
-                self.mirror.sample(step, prompt, text)
+                self.wandb.sample(step, prompt, text)
                 record["samples"].append({"prompt": prompt, "text": text})
 
 
 @dataclass
 class Saver:
-    """Saves a checkpoint every `save_every` steps, at the end, and when the run is told to stop."""
+    """Save a checkpoint every `save_every` steps, at the end, and when the run is stopped."""
 
     folder: Path
     tokenizer: Tokenizer

@@ -279,8 +279,8 @@ def _prune(home: Path, step: int) -> None:
         _remove(by_step.pop(later))
     found = [by_step[each] for each in sorted(by_step)]
     losses = {entry: _val_loss(entry) for entry in found}
-    judged = {entry: loss for entry, loss in losses.items() if loss is not None}
-    best = min(judged, key=lambda entry: judged[entry], default=None)
+    with_loss = {entry: loss for entry, loss in losses.items() if loss is not None}
+    best = min(with_loss, key=lambda entry: with_loss[entry], default=None)
     for entry in found[:-2]:
         if entry != best:
             _remove(entry)

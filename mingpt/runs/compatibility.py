@@ -1,4 +1,4 @@
-"""Whether a checkpoint fits: the model, the vocabulary and the weights that it holds against those that would take it.
+"""Check that a checkpoint is compatible with a model and a tokenizer.
 
 Two models of equal shapes can differ in heads, norms or positions, so a checkpoint has its model's settings, and what
 differs is listed instead of loaded.
@@ -86,7 +86,7 @@ def skeleton(config: ModelConfig) -> LanguageModel:
 
 
 def start_from(model: LanguageModel, saved: Checkpoint, tokenizer: Tokenizer) -> None:
-    """Give `model` the checkpoint's weights; a longer block keeps its own rows beyond theirs, and says so.
+    """Give `model` the checkpoint's weights; a longer block keeps its own rows beyond theirs, which is logged.
 
     Raises:
         CheckpointError: another vocabulary or model; nothing is loaded then.

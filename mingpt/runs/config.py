@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mingpt.core.config_cli import Flags, Implied, Placed, blaming, command_line, to_yaml
+from mingpt.core.command_line import CommandLine, command_line
+from mingpt.core.config_cli import Flags, Implied, Placed, blaming, to_yaml
 from mingpt.core.errors import MingptError, UsageError, require
 from mingpt.core.paths import absolute, path_of
 from mingpt.core.run_files.records import newest_run
@@ -28,6 +29,7 @@ from mingpt.training.trainer_config import AnyTrainerConfig, check_tbptt, traine
 
 PRESETS = {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
 DERIVED = ("model.block_size", "model.vocab_size")  # a model's, but the text's and data.block_size's to say
+EARLIER_VALUES = {("model.kernel", "wide"): "chunked_sdpa"}  # of settings in older config files: their names now
 FREE_ON_RESUME = {
     *("system.work_dir", "trainer.resume", "trainer.resume_changed"),
     "data.path",  # a text is what its sha256 says, wherever it lies
@@ -170,12 +172,21 @@ def parse(argv: Sequence[str], *, same_text: bool = True) -> Config:
 
 def _parsed(argv: Sequence[str], implied: Implied, placed: Placed) -> Config:
     try:
-        line = command_line(argv, PRESETS)
+        line = _with_new_values(command_line(argv, PRESETS))
         given = line.given()
         family = given.get("model.type") or _family_resumed(given) or Config().model.type
         return Config(**flags(str(family)).parse(line, implied, placed))
     except UsageError as error:
         raise blaming(error, argv) from None
+
+
+def _with_new_values(line: CommandLine) -> CommandLine:
+    """Return `line` with values of its files that were renamed since."""
+    files = tuple(
+        (kind, name, {key: EARLIER_VALUES.get((key, str(value)), value) for key, value in settings.items()})
+        for kind, name, settings in line.files
+    )
+    return dataclasses.replace(line, files=files)
 
 
 def _family_resumed(given: Mapping[str, Any]) -> str | None:

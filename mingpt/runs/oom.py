@@ -1,4 +1,4 @@
-"""What a person reads where memory or the disk ran out in training: which settings to lower, how to go on."""
+"""Messages for a lack of memory or disk space in training: which settings to lower, how to resume."""
 
 import errno
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ SIZES = ("n_layer", "n_embd", "order")  # of a model, as far as its family has t
 
 @contextmanager
 def explained(config: Config, folder: Path) -> Iterator[None]:
-    """Turn whatever says inside that memory ran out into one line; of a full disk, note how the run goes on.
+    """Turn any error inside that means a lack of memory into one line; of a full disk, note how to resume the run.
 
     Nothing is saved then: the update that failed may be half made.  The last checkpoint is what the run goes on from.
 

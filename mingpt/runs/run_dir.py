@@ -1,4 +1,4 @@
-"""Run folders: which one a run gets, which one is meant, and what may change when it goes on.
+"""Run folders: which one a run gets, which one is meant, and what may change when it resumes.
 
 out/chargpt/
     config.yaml        every setting; `--config` takes it back
@@ -9,7 +9,7 @@ out/chargpt/
     timing.jsonl       one object per process that trained it: seconds by what they went to
     loss.png           the curve against them
     checkpoints/       step_000600/ ...
-    wandb/             the mirror of metrics.jsonl
+    wandb/             W&B's copy of metrics.jsonl
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What a run says of itself before its first step, to a person and in its folder: size, cost, what it depends on."""
+"""Summary of a run before its first step, logged and in its folder: size, expected cost, environment."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -22,7 +22,8 @@ from mingpt.utils import training_type
 
 logger = logging.getLogger(__name__)
 
-UNJUDGED = "this model sees the tokens that it predicts, so it has no validation loss and generates no samples"
+NO_VALIDATION = "this model sees the tokens that it predicts, so it has no validation loss and generates no samples"
+FEW_BLOCKS = 8  # of a validation set, below which a run warns
 STEP_SECONDS = 0.0025  # of a step, and again of each layer, however few the tokens (two cores, Intel Xeon, 2026-11-29)
 FILLS = (
     "this model predicts masked tokens from both sides, so it has no validation loss and generates no samples; it is "
@@ -31,7 +32,7 @@ FILLS = (
 
 
 def describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus, prompts: Sequence[str]) -> None:
-    """Write environment.json and config.yaml of a run that is about to begin, and say what it is and may take.
+    """Write environment.json and config.yaml of a run that is about to begin, and log its size and expected cost.
 
     Args:
         prompts: what its samples begin with.
@@ -54,16 +55,27 @@ def describe(folder: Path, config: Config, trainer: Trainer, corpus: Corpus, pro
     run_dir.write_json(folder, "environment.json", metrics_log.environment(trainer.device, **more))
     run_dir.write_config(folder, config)  # last: where it lies, a run is
     logger.info(_announcement(trainer))
-    for line in without_effect(config):
+    for line in [*without_effect(config), *_short_validation(trainer.model, corpus, config.data.block_size)]:
         logger.warning(line)
     if not trainer.model.autoregressive:
-        logger.info(unjudged(trainer.model))
+        logger.info(why_no_validation(trainer.model))
 
 
 def without_effect(config: Config) -> list[str]:
     """Return a sentence for each valid setting that has no effect in training."""
     model = replace(config.model, block_size=config.data.block_size)
     return [*model.notes(), *config.trainer.notes()]
+
+
+def _short_validation(model: LanguageModel, corpus: Corpus, block_size: int) -> list[str]:
+    """Return a sentence if the validation set has so few blocks that its loss says little, and the model has a loss."""
+    tokens = len(corpus.data.validation)
+    if tokens >= FEW_BLOCKS * block_size or not (model.autoregressive or model.infills):
+        return []
+    return [
+        f"the validation set has {counted(tokens, 'token')}, fewer than {FEW_BLOCKS} blocks of {block_size}: its loss "
+        "says little; take a longer text or a larger --data.val_fraction"
+    ]
 
 
 def kernels(config: ModelConfig, device: torch.device) -> list[dict[str, Any]]:
@@ -84,9 +96,9 @@ def mfu_of(trainer: Trainer) -> Callable[[float], float]:
     return lambda tokens_per_second: 3 * trainer.model.flops_per_token() * tokens_per_second / peak
 
 
-def unjudged(model: LanguageModel) -> str:
+def why_no_validation(model: LanguageModel) -> str:
     """Return why a model that is not autoregressive has no validation loss, and what it has instead."""
-    return FILLS if model.infills else f"{UNJUDGED}: its training loss is all there is to see"
+    return FILLS if model.infills else f"{NO_VALIDATION}: its training loss is all there is to see"
 
 
 def _announcement(trainer: Trainer) -> str:

@@ -89,8 +89,8 @@ def _tokenizer_placed(given: dict[str, Any], file_of: Mapping[str, Path]) -> dic
     name = given.get(TOKENIZER)
     if TOKENIZER not in file_of or not isinstance(name, str) or not name.endswith(FILE_NAME):
         return given
-    beside = paths.absolute(name, file_of[TOKENIZER].parent)
-    return {**given, TOKENIZER: beside} if Path(beside).is_file() else given
+    own = paths.absolute(name, file_of[TOKENIZER].parent)
+    return {**given, TOKENIZER: own} if Path(own).is_file() else given
 
 
 def _meant(key: str, value: str, file: Path) -> str:

@@ -35,7 +35,7 @@ PROCESS = Path(__file__).with_name("wandb_process.py")
 
 @dataclass(frozen=True, kw_only=True)
 class WandbConfig:
-    """The mirror at Weights & Biases.
+    """Logger to Weights & Biases.
 
     Attributes:
         mode: offline: written into the run folder, sent nowhere; online: sent as it goes; disabled: not at all; null:
@@ -97,7 +97,7 @@ class WandbLogger:
         self._put(["sample", step, prompt, text])
 
     def close(self) -> None:
-        """Wait, for `patience` seconds at most, until the mirror is complete."""
+        """Wait, for `patience` seconds at most, until all records are sent."""
         if self._thread is None:
             return
         self._queue.put(None)

@@ -17,7 +17,7 @@ LAST = 60.0  # seconds that it goes on after the training has ended
 
 
 def main() -> int:
-    """Mirror standard input; return the exit code, after a line on standard output that says why, if it is not 0."""
+    """Log standard input to W&B; return the exit code, after the reason on standard output if it is not 0."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what wandb prints is not for the training to read
     items: queue.Queue[Any] = queue.Queue()

@@ -23,7 +23,7 @@ class CommonTrainerConfig:
         eval_every: steps between evaluations on validation text; 0: at the end only
         sample_every: steps between samples of text; null: a tenth of max_iters; 0: at the end only
         save_every: steps between checkpoints; 0: at the end only
-        resume: go on in system.work_dir (null: the newest run) from its newest checkpoint
+        resume: resume the run in system.work_dir (null: the newest run) from its newest checkpoint
         resume_changed: accept settings that differ from the ones that the run was started with
     """
 
@@ -153,7 +153,7 @@ def check_tbptt(model: ModelConfig, compile_setting: str) -> None:
     Raises:
         UsageError: names the setting, its value and the rule.
     """
-    rule = "needs a model with a state that training can carry on, which {} has not; only recurrent models have one"
+    rule = "needs a model with a recurrent state, which {} has not"
     require(model.supports_tbptt, "data.stateful", True, rule, ("model.type", model.type))
     compiled = compile_setting == "always"
     require(not compiled, "trainer.compile", compile_setting, "can't be with {}", ("data.stateful", True))

@@ -39,7 +39,7 @@ def test_a_way_computes_another_window_forward_or_backward(window: int) -> None:
     torch.manual_seed(3)
     inputs = [torch.randn(1, 2, 23, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     ways = attention.ways(23, window, 4, CPU, torch.float64)
-    assert {"full", "unfold", "loop", "reference", "sdpa", "banded", "wide"} == ways.keys()
+    assert {"full", "unfold", "loop", "reference", "sdpa", "banded", "chunked_sdpa"} == ways.keys()
     results = {}
     for name, way in ways.items():
         output = way(*inputs)
@@ -105,7 +105,7 @@ def test_slopes_are_those_of_other_lengths(monkeypatch: pytest.MonkeyPatch) -> N
         "full": [16, 32],
         "unfold": [16, 32, 64],
         "banded": [16, 32, 64],
-        "wide": [16, 32, 64],
+        "chunked_sdpa": [16, 32, 64],
     }
     inputs = [4 * 4 * 4 * length for length in (16, 32, 64)]  # q, k, v and the output's gradient, of float32
     assert rows["banded"]["peak_bytes"] == [1024 + size for size in inputs]

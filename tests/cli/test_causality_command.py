@@ -20,17 +20,17 @@ from mingpt.runs.trained_run import Run
 @pytest.mark.parametrize(
     ("name", "finding"),
     [
-        ("causal", "no output moves with a later input; GPT says that it is autoregressive"),
+        ("causal", "no output moves with a later input; GPT is declared autoregressive"),
         (
             "full",
             "4 of 4 later inputs move an earlier output: this model sees what it predicts; "
-            "GPT says that it is not autoregressive",
+            "GPT is declared not autoregressive",
         ),
         (
             "masked",
             "4 of 4 later inputs move an earlier output, as is meant: this model predicts hidden tokens from both "
             "sides, and none of 5, hidden, moves its own prediction; "
-            "BidirectionalRNN says that it is not autoregressive",
+            "BidirectionalRNN is declared not autoregressive",
         ),
     ],
 )

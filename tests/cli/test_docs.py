@@ -99,7 +99,7 @@ def test_pages_name_settings_and_verbs_that_exist() -> None:
     assert len(named) > 10
     assert {*named} <= config.defaults().keys()
     verbs = re.findall(r"chargpt(?:\.py)? ([a-z_]+)", " ".join(re.findall(r"`+[^`]+`+", pages)))
-    assert {*verbs} <= main.VERBS.keys()
+    assert {*verbs} <= main.COMMANDS.keys()
     assert {"sample", "eval"} <= {*verbs}
 
 

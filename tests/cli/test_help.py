@@ -20,7 +20,7 @@ INSIDE = [
 ]
 
 
-@pytest.mark.parametrize("words", [*((verb,) for verb in main.VERBS), *INSIDE], ids=" ".join)
+@pytest.mark.parametrize("words", [*((verb,) for verb in main.COMMANDS), *INSIDE], ids=" ".join)
 @pytest.mark.usefixtures("untouched")
 def test_every_verb_has_help(chargpt: Any, words: tuple[str, ...]) -> None:
     asked = [chargpt(*words, "--help"), chargpt(*words, "-h"), chargpt("help", *words)]
@@ -33,7 +33,7 @@ def test_every_verb_has_help(chargpt: Any, words: tuple[str, ...]) -> None:
 def test_general_help_lists_every_verb(chargpt: Any, words: list[str]) -> None:
     ended = chargpt(*words)
     assert (ended.code, ended.err) == (0, "")
-    assert all(f"\n  {verb} " in ended.out for verb in main.VERBS)
+    assert all(f"\n  {verb} " in ended.out for verb in main.COMMANDS)
 
 
 def test_help_of_no_verb_names_the_nearest(chargpt: Any) -> None:

@@ -79,7 +79,7 @@ def test_missing_library_is_named_with_what_installs_it(
     def missing(rest: Any) -> int:
         raise ModuleNotFoundError("no", name="einops.layers")
 
-    monkeypatch.setitem(main.VERBS, "sample", missing)
+    monkeypatch.setitem(main.COMMANDS, "sample", missing)
     if not checkout:
         monkeypatch.setattr(main, "REQUIREMENTS", tmp_path / "requirements.txt")
     assert chargpt("sample").refusal == f"einops is not installed: run `pip install {command}`"

@@ -65,7 +65,7 @@ def test_help_is_slow_or_imports_torch() -> None:
     code, out, err = finish(start("-c", RUN_AND_TELL, cwd=ROOT))
     assert time.perf_counter() - began < 3
     assert (code, err, out.splitlines()[-1]) == (0, "", "0 []")
-    assert out.startswith("usage: python chargpt.py [VERB]")
+    assert out.startswith("usage: python chargpt.py [COMMAND]")
 
 
 def test_version_is_another_than_the_package_says() -> None:

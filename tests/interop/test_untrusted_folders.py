@@ -73,7 +73,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "shard with a NUL": (lambda f: indexed(f, {"a": "a\0b"}), "no name of a file in this folder"),
     "shard is the folder": (lambda f: indexed(f, {"a": "."}), "no name of a file in this folder"),
     "shard missing": (lambda f: indexed(f, {"a": "other.safetensors"}), "No such file"),
-    "shard without the tensor": (lambda f: indexed(f, {"a": "part.safetensors"}), "lacks a, which .* says is there"),
+    "shard without the tensor": (lambda f: indexed(f, {"a": "part.safetensors"}), "lacks a, which .* lists"),
     "map of numbers": (lambda f: indexed(f, {"a": 3}), "weight_map must name a file for each tensor"),
     "map as a list": (lambda f: indexed(f, ["part.safetensors"]), "weight_map must name a file"),
     "map of nothing": (lambda f: indexed(f, {}), "weight_map must name a file"),

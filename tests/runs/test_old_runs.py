@@ -83,3 +83,11 @@ def test_old_and_new_runs_of_one_configuration_are_one_variant(old: Path) -> Non
     run.train(settings.parse(words))
     (variant,) = comparison([old / "rnn", old / "new"]).variants
     assert variant.seeds == [1, 3407]
+
+
+def test_earlier_name_of_a_kernel_is_read_from_files_alone(old: Path) -> None:
+    path = old / "gpt" / "config.yaml"
+    path.write_text(path.read_text().replace("kernel: auto", "kernel: wide"))
+    assert mingpt.load(old / "gpt", device="cpu").config.model.kernel == "chunked_sdpa"  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match=r"model\.kernel=wide: must be one of"):
+        settings.parse(["--model.kernel=wide"])

@@ -65,8 +65,12 @@ def test_kernel_that_cannot_serve_is_refused_after_a_text_is_read_or_a_folder_ma
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], reason: str
 ) -> None:
     monkeypatch.setattr(run_dir, "opened", None)
-    config = tiny(tmp_path / "run", {"model.attn_pdrop": 0.0, **changes, "model.kernel": "wide", "data.path": "none"})
-    with pytest.raises(UsageError, match=rf"model\.kernel=wide: doesn't support .* on cpu in float32: {reason}"):
+    config = tiny(
+        tmp_path / "run", {"model.attn_pdrop": 0.0, **changes, "model.kernel": "chunked_sdpa", "data.path": "none"}
+    )
+    with pytest.raises(
+        UsageError, match=rf"model\.kernel=chunked_sdpa: doesn't support .* on cpu in float32: {reason}"
+    ):
         run.train(config)
 
 

@@ -27,9 +27,9 @@ CPU += "4294967296 bytes. Error code 12 (Cannot allocate memory)"
     [
         (torch.OutOfMemoryError(CUDA), "20.00 MiB were asked for at once"),
         (RuntimeError(CPU), "4.29 GB were asked for at once"),
-        (RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)"), "how much was asked for is not told"),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)"), "the amount is unknown"),
         (MemoryError("Unable to allocate 7.45 GiB for an array"), "7.45 GiB were asked for at once"),
-        (MemoryError(), "how much was asked for is not told"),
+        (MemoryError(), "the amount is unknown"),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), None),
         (OSError(12, "Cannot allocate memory"), None),
         (ValueError("out of memory"), None),

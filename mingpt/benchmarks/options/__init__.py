@@ -1,4 +1,4 @@
-"""What there is to time, and what each benchmark may be told: known, and checked, before PyTorch is imported."""
+"""The benchmarks and their options: listed and checked before PyTorch is imported."""
 
 from mingpt.benchmarks.benchmark import BENCHMARKS
 from mingpt.benchmarks.options import (

@@ -1,4 +1,4 @@
-"""What `chargpt bench attention` may be told."""
+"""Options of `chargpt bench attention`."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What `chargpt bench decode` may be told."""
+"""Options of `chargpt bench decode`."""
 
 from dataclasses import dataclass
 

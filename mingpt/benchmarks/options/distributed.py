@@ -1,4 +1,4 @@
-"""What `chargpt bench processes` may be told."""
+"""Options of `chargpt bench processes`."""
 
 from dataclasses import dataclass
 

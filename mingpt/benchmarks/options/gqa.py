@@ -1,4 +1,4 @@
-"""What `chargpt bench grouped` may be told."""
+"""Options of `chargpt bench grouped`."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What `chargpt bench load` may be told."""
+"""Options of `chargpt bench load`."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What `chargpt bench rnn` may be told."""
+"""Options of `chargpt bench rnn`."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What `chargpt bench all` may be told."""
+"""Options of `chargpt bench all`."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What `chargpt bench growth` may be told."""
+"""Options of `chargpt bench growth`."""
 
 from dataclasses import dataclass
 

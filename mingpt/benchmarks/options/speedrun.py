@@ -1,4 +1,4 @@
-"""What `chargpt bench speedrun` may be told."""
+"""Options of `chargpt bench speedrun`."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What `chargpt bench train` may be told."""
+"""Options of `chargpt bench train`."""
 
 from dataclasses import dataclass
 from typing import Any

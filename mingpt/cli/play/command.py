@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mingpt.cli.play import catalogue, ports
-from mingpt.core.config_cli import options_of, split_words
+from mingpt.core.command_line import split_words
+from mingpt.core.config_cli import options_of
 from mingpt.core.errors import require
 from mingpt.core.system_config import DEVICES
 from mingpt.core.variants import check_choices, choice

@@ -61,7 +61,7 @@ class Key(NamedTuple):
         for ours, theirs in self.words.items():
             if value in theirs:
                 return ours
-        raise reader.refused(self.name, value, [word for theirs in self.words.values() for word in theirs])
+        raise reader.rejected(self.name, value, [word for theirs in self.words.values() for word in theirs])
 
 
 class ConfigReader:
@@ -80,7 +80,7 @@ class ConfigReader:
             raise CheckpointError(f"config.json: says nothing of {name}")
         return self._left.pop(name, absent)
 
-    def refused(self, name: str, value: Any, allowed: list[Any]) -> CheckpointError:
+    def rejected(self, name: str, value: Any, allowed: list[Any]) -> CheckpointError:
         listed = " or ".join(map(str, allowed))
         why = REMEDIES.get(name, "can't be expressed here")
         return CheckpointError(f"config.json: {name}={str(value)[:80]}: {why}; must be {listed}")
@@ -93,7 +93,7 @@ class ConfigReader:
         """
         value = self.take(name, allowed[0])
         if value not in allowed:
-            raise self.refused(name, value, list(allowed))
+            raise self.rejected(name, value, list(allowed))
 
     def require(self, name: str, value: Any) -> None:
         """Take `name`, which must be there and be `value`.
@@ -103,7 +103,7 @@ class ConfigReader:
         """
         found = self.take(name)
         if found != value:
-            raise self.refused(name, found, [value])
+            raise self.rejected(name, found, [value])
 
     def finish(self) -> None:
         """Reject keys that were not taken.

@@ -54,7 +54,7 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 def _read_llama(reader: ConfigReader, settings: Settings) -> Settings:
     bias = reader.take("mlp_bias", False) or False
     if bias not in (False, settings["qkv_bias"]):
-        raise reader.refused("mlp_bias", bias, [False])
+        raise reader.rejected("mlp_bias", bias, [False])
     return {**read_rope(reader), "bias": bias}
 
 
@@ -83,7 +83,7 @@ def _read_layer_windows(reader: ConfigReader, settings: Settings) -> Settings:
     used, window = reader.take("use_sliding_window", False), reader.take("sliding_window", 4096)
     first, kinds = reader.take("max_window_layers", 28), reader.take("layer_types", None)
     if used not in (True, False):
-        raise reader.refused("use_sliding_window", used, [True, False])
+        raise reader.rejected("use_sliding_window", used, [True, False])
     layers = range(settings["n_layer"])
     if kinds is None:
         if type(first) is not int:

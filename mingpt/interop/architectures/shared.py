@@ -59,7 +59,7 @@ def read_rope(reader: ConfigReader) -> Settings:
         kinds = [own.take(key) for key in ("rope_type", "type") if key in parameters] or ["default"]
         for kind in kinds:
             if kind not in ("default", "llama3"):
-                raise own.refused("rope_type", kind, ["default", "llama3"])
+                raise own.rejected("rope_type", kind, ["default", "llama3"])
         scale = own.take("factor") if kinds[0] == "llama3" else 1.0
         for key, value in LLAMA3.items() if kinds[0] == "llama3" else ():
             own.require(key, value)

@@ -117,7 +117,7 @@ def test_one_row_for_all_keys_is_misread() -> None:
 def test_no_rows_or_positions_end_the_process(shape: tuple[int, ...]) -> None:
     """The private call itself divides by zero."""
     q, k, v = (torch.ones(shape, requires_grad=True) for _ in range(3))
-    y = KERNELS["wide"].attend(q, k, v, need_of(q, 3))[0]
+    y = KERNELS["chunked_sdpa"].attend(q, k, v, need_of(q, 3))[0]
     assert y.shape == shape
     assert all(x.shape == shape for x in torch.autograd.grad(y.sum(), (q, k, v)))
 
@@ -133,9 +133,9 @@ def test_private_calls_have_changed() -> None:
 @pytest.mark.parametrize("missing", ["FORWARD", "BACKWARD"])
 def test_a_pytorch_without_the_private_calls_fails(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     need = need_of(torch.empty(1, 2, 2048, 4), 1024)
-    assert choose(AUTO, need).name == "wide"
+    assert choose(AUTO, need).name == "chunked_sdpa"
     monkeypatch.setattr(chunked_sdpa, missing, None)
-    assert KERNELS["wide"].unsupported(need) == "this PyTorch has no such fused kernel"
+    assert KERNELS["chunked_sdpa"].unsupported(need) == "this PyTorch has no such fused kernel"
     assert choose(AUTO, need).name == "sdpa"
 
 
@@ -174,7 +174,9 @@ def live_bytes(n: int) -> int:
 
     def call() -> None:
         q, k, v = (torch.ones(1, 1, n, 64, requires_grad=True) for _ in range(3))
-        choose("wide", need_of(q, n // 2)).attend(q, k, v, need_of(q, n // 2))[0].backward(torch.ones(1, 1, n, 64))
+        choose("chunked_sdpa", need_of(q, n // 2)).attend(q, k, v, need_of(q, n // 2))[0].backward(
+            torch.ones(1, 1, n, 64)
+        )
 
     return peak_bytes(call, torch.device("cpu"))
 
@@ -198,7 +200,7 @@ def test_it_is_an_operator_as_pytorch_wants_them(
 
 def test_a_compiler_sees_more_than_one_node_in_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunked_sdpa, "CHUNK", 4)
-    called = called_where_compiled("wide")
+    called = called_where_compiled("chunked_sdpa")
     assert [target for target in called if "sdpa" in target or "attention" in target] == ["mingpt.chunked_sdpa.default"]
 
 

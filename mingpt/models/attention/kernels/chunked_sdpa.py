@@ -45,9 +45,9 @@ class Chunk(NamedTuple):
 
 
 class ChunkedSdpa(Kernel):
-    """Causal sliding windows without dropout, forward and backward, on the CPU; `model.kernel=wide`."""
+    """Causal sliding windows without dropout, forward and backward, on the CPU; `model.kernel=chunked_sdpa`."""
 
-    name, rank = "wide", 1
+    name, rank = "chunked_sdpa", 1
     serves_cache = False
 
     def unsupported(self, need: Need) -> str | None:
