@@ -1,14 +1,24 @@
-"""`python test_model.py` runs the quick tests, in a process per core, and exits with their status.
+"""Run the tests of mingpt, on every core.
 
-Further arguments go to pytest: `-n 0` runs in this process alone, `-m slow` the long tests, `-k WORD` some.
+    python test_model.py                 the quick suite: what most faults would be noticed by, in two minutes
+    python test_model.py --all           every test but the campaigns, as .ci/run does
+    python test_model.py -m slow         the campaigns
+    python test_model.py tests/models    the quick tests of a folder; with --all, all of them
+
+Other options are pytest's: `-n 0` runs in this process, `-k WORD` some tests, `-x` stops at the first failure.
 """
 
 import os
 import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-HOME = Path(__file__).parent
+HOME = Path(__file__).resolve().parent
 NEEDED = (
     "pytest",
     "hypothesis",
@@ -22,22 +32,83 @@ NEEDED = (
     "xdist",
     "yaml",
 )
-ALONE = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}  # of each process; PyTorch reads them when imported
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}  # in each process; PyTorch reads them on import
+QUICK = ("-m", "not slow and not full")
 WORKERS = ("-n", "auto", "--dist=loadfile")  # a file's tests stay together, as they share what its fixtures trained
+OWN_OPTIONS = ("--all", "--help", "-m", "-k", "-n", "-x", "--durations")
 
 
 def main() -> int:
-    """Run pytest on tests/, or say in one line what is not installed."""
+    """Run pytest on tests/ and return its exit status; print in one line what is not installed or not an option."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         print(f"error: {', '.join(missing)} not installed: run `pip install -r requirements-dev.txt`", file=sys.stderr)
         return 1
-    for name, value in ALONE.items():
+    words = sys.argv[1:]
+    if "--help" in words or "-h" in words:
+        print(f"{(__doc__ or '').strip()}\n`pytest --help` lists them.")
+        return 0
+    for name, value in ONE_THREAD.items():
         os.environ.setdefault(name, value)
     import pytest
 
-    own = (f"--rootdir={HOME}", f"--config-file={HOME / 'pyproject.toml'}", *WORKERS)
-    return int(pytest.main([*own, *sys.argv[1:]]))
+    suite = () if "--all" in words else QUICK
+    own = (f"--rootdir={HOME}", f"--config-file={HOME / 'pyproject.toml'}", *WORKERS, *suite)
+    code = int(pytest.main([*own, *(word for word in words if word != "--all")], plugins=[Progress(pytest)]))
+    if code == pytest.ExitCode.USAGE_ERROR:
+        print(advice([word for word in words if word.startswith("-")]), file=sys.stderr)
+    return code
+
+
+def advice(options: list[str]) -> str:
+    """Return what to type instead of an option that neither this script nor pytest has."""
+    unknown = [option for option in options if option not in OWN_OPTIONS]
+    near = [match for option in unknown for match in get_close_matches(option, OWN_OPTIONS, n=1)]
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"error: {' '.join(unknown)}: {hint}test_model.py has --all and -m slow; other options are pytest's (--help)"
+
+
+class Progress:
+    """Print how far the tests are: one changing line in a terminal, a line every 15 seconds elsewhere."""
+
+    def __init__(self, pytest: Any) -> None:
+        self.pytest_report_teststatus = pytest.hookimpl(wrapper=True)(without_letters)
+        self.outcomes: Counter[str] = Counter()
+        self.began = self.printed = time.monotonic()
+        self.session: Any = None
+
+    def pytest_sessionstart(self, session: Any) -> None:
+        """Keep the session, which knows how many cases there are."""
+        self.session = session
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Count a case; print a failure at once."""
+        if report.failed:
+            self.outcomes["failed"] += 1
+            self.show(f"FAILED {report.nodeid}", end="\n")
+        if report.when == "teardown":
+            self.outcomes["done"] += 1
+        terminal, now = sys.stdout.isatty(), time.monotonic()
+        if now - self.printed >= (0.2 if terminal else 15):
+            self.printed = now
+            failed = f", {self.outcomes['failed']} failed" if self.outcomes["failed"] else ""
+            done, count = self.outcomes["done"], self.session.testscollected
+            self.show(f"{done:,} of {count:,} cases{failed}, {now - self.began:.0f} s", end="" if terminal else "\n")
+
+    def show(self, line: str, end: str) -> None:
+        """Print a line in the place of the last one, where that can change."""
+        print(f"\r\x1b[K{line}" if sys.stdout.isatty() else line, end=end, flush=True)
+
+    def pytest_sessionfinish(self) -> None:
+        """Leave the line to what is printed next."""
+        if sys.stdout.isatty():
+            self.show("", end="")
+
+
+def without_letters(report: Any) -> Iterator[Any]:
+    """Have pytest print no letter for a case."""
+    category, _, word = yield
+    return category, "", "" if category == "passed" else word
 
 
 if __name__ == "__main__":

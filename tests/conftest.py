@@ -12,6 +12,8 @@ from mingpt.core.signals import SIGNALS
 from mingpt.model import GPT
 from mingpt.models.base import ModelConfig
 
+pytest_plugins = ["tests.suites"]
+
 SIZES: dict[str, Any] = {"n_layer": 2, "n_query_head": 6, "n_embd": 24, "block_size": 7, "vocab_size": 11}
 PARTS: dict[str, Any] = {"norm": "layernorm", "mlp": "gelu", "init": "gpt2", "bias": True}  # whatever the defaults
 

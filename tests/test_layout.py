@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -19,6 +20,11 @@ MODULES = {
 }
 
 
+def read(module: str) -> str:
+    return MODULES[module].read_text(encoding="utf-8")
+
+
+@cache
 def imported(source: str) -> set[str]:
     """The modules of this package that `source` imports, by their names after `mingpt.`."""
     names: set[str] = set()
@@ -38,10 +44,10 @@ def upward(module: str, source: str) -> set[str]:
     return {name for name in imported(source) if LAYERS.index(name.partition(".")[0]) < here}
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name not in ("__init__", "__main__", SCRIPT)])
-def test_module_imports_only_from_below(module: str) -> None:
-    source = MODULES[module].read_text(encoding="utf-8")
-    assert not upward(module, source) | ({SCRIPT} & imported(source))
+def test_modules_import_only_from_below() -> None:
+    modules = [name for name in MODULES if name not in ("__init__", "__main__", SCRIPT)]
+    found = {name: upward(name, source) | ({SCRIPT} & imported(source)) for name in modules if (source := read(name))}
+    assert not {name: wrong for name, wrong in found.items() if wrong}
 
 
 def test_an_import_from_above_is_found() -> None:
@@ -50,7 +56,7 @@ def test_an_import_from_above_is_found() -> None:
 
 
 def test_modules_have_no_cycle() -> None:
-    TopologicalSorter({name: imported(path.read_text()) - {name} for name, path in MODULES.items()}).prepare()
+    TopologicalSorter({name: imported(read(name)) - {name} for name in MODULES}).prepare()
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])

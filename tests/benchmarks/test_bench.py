@@ -178,6 +178,7 @@ def test_transformers_leaves_tokens_out_that_others_draw(monkeypatch: pytest.Mon
     assert (said[0]["top_k"], said[0]["do_sample"]) == (0, True)
 
 
+@pytest.mark.full
 def test_peer_that_stops_ends_in_a_traceback(tmp_path: Any) -> None:
     (tmp_path / "model.py").write_text(
         "from types import SimpleNamespace as GPTConfig\n"
@@ -210,6 +211,7 @@ def test_step_is_not_timed_through_the_engine_that_was_asked_for(
 
 
 @pytest.mark.parametrize("strategy", [*STRATEGIES])
+@pytest.mark.full
 def test_engine_of_several_processes_makes_no_step_with_one(strategy: str) -> None:
     shape = {"n_layer": 1, "n_head": 1, "n_embd": 4, "block_size": 8, "batch_size": 2, "dropout": 0.0}
     worker = Worker(f"ours-{strategy}", "", {**shape, "device": "cpu", "compile": False, "threads": 1})
@@ -219,6 +221,7 @@ def test_engine_of_several_processes_makes_no_step_with_one(strategy: str) -> No
         worker.close()
 
 
+@pytest.mark.full
 def test_peer_that_writes_is_not_timed_or_left_running(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.py").write_text(
         "from types import SimpleNamespace as GPTConfig\n"

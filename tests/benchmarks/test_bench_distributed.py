@@ -46,6 +46,7 @@ def test_processes_differ_or_a_kill_is_not_made_or_not_survived(caplog: pytest.L
     assert len(caplog.messages) == 8
 
 
+@pytest.mark.full
 def test_process_that_fails_or_is_ended_leaves_no_reason() -> None:
     with pytest.raises(UsageError, match=r"processes=2: .*TypeError: dying\(\) missing 2 required"):
         distributed._launch([{"argv": [], "float64": False, "kill": ["no rank"]}], 2, 1)

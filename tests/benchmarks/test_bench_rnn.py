@@ -15,6 +15,7 @@ def parsed(*words: str) -> Any:
     return Flags("rnn", "", {"": BENCHMARKS["rnn"].options}).parse(words)[""]
 
 
+@pytest.mark.full
 def test_scan_and_loop_compute_other_hidden_vectors_or_gradients() -> None:
     torch.manual_seed(3)
     x, results = torch.randn(2, 11, 5, requires_grad=True), {}

@@ -102,6 +102,7 @@ def test_step_that_is_timed_is_not_the_trainers(
     assert any(line.split()[:1] == ["none"] for line in caplog.messages)
 
 
+@pytest.mark.full
 def test_picture_lacks_a_panel_or_a_slope(clock: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
     real = scaling.figures.measured

@@ -139,6 +139,7 @@ def test_random_blocks_reach_too_far_or_not_far_enough(monkeypatch: pytest.Monke
     assert set(targets[:, -1].tolist()) == set(range(64, 70))
 
 
+@pytest.mark.full
 def test_ours_is_judged_in_blocks_of_another_length(tmp_path: Path, text: str, recipe: str) -> None:
     words = [f"--config={recipe}", f"--data.path={text}", f"--system.work_dir={tmp_path / 'run'}"]
     config = tmp_path / "config.yaml"
@@ -156,6 +157,7 @@ def test_ours_is_judged_in_blocks_of_another_length(tmp_path: Path, text: str, r
     assert (outcome["seconds"], outcome["steps"]) == (record["seconds"], 2)
 
 
+@pytest.mark.full
 def test_seconds_of_compiling_are_left_out_or_others_charged(
     tmp_path: Path, text: str, recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +206,7 @@ def test_ratio_is_of_lucky_rounds_alone(
     assert (row["reached"], row["missed"], row["ratio"]) == (0, 3, dict.fromkeys(("median", "q1", "q3"), 0.0))
 
 
+@pytest.mark.full
 def test_run_in_a_process_of_its_own_trains_with_another_seed_or_stays(
     tmp_path: Path, text: str, recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +227,7 @@ def test_run_in_a_process_of_its_own_trains_with_another_seed_or_stays(
     assert math.isfinite(result["rounds"][0]["ours"]["loss"])
 
 
+@pytest.mark.full
 def test_failing_peer_ends_in_a_traceback(tmp_path: Path, text: str) -> None:
     broken = clone(tmp_path / "clone", after="raise RuntimeError('no such thing')")
     asked = {"path": broken, "seed": 0, "threads": 1, "data": speedrun_worker.data_settings(settings.parse([]).data)}

@@ -13,6 +13,7 @@ from mingpt.core.atomic_io import save_picture
 from mingpt.report import heatmaps
 
 
+@pytest.mark.full
 def test_picture_is_not_where_it_was_asked_for(chargpt: Any, trained: Path, tmp_path: Path) -> None:
     for words, path in (([], trained / "attention.png"), ([f"--out={tmp_path / 'a.png'}"], tmp_path / "a.png")):
         ended = chargpt("attention", f"--run={trained}", "--text=ROMEO:\nA", *words)
@@ -106,6 +107,7 @@ def test_letters_are_missing_where_they_fit_or_crowd_where_not(drawn: Any) -> No
 
 
 @pytest.mark.parametrize(("layers", "heads"), [(1, 1), (2, 48)])
+@pytest.mark.full
 def test_picture_is_too_large_or_small(drawn: Any, layers: int, heads: int) -> None:
     width, height = drawn(heads, heads, None, 5).get_size_inches()
     assert 2 < width < 30

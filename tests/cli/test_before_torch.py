@@ -98,6 +98,7 @@ def ended(commands: list[list[str]]) -> list[tuple[int, str, str]]:
     return [tuple(each) for each in json.loads(ran.stdout)]
 
 
+@pytest.mark.full
 def test_wrong_settings_are_rejected_before_torch_is_imported() -> None:
     commands = [[verb, *words] for verb, wrong in REJECTED.items() for words in wrong]
     for command, (code, _, said) in zip(commands, ended(commands), strict=True):
@@ -131,6 +132,7 @@ def test_checking_a_command_line_loads_no_numpy() -> None:
 
 
 @pytest.mark.parametrize("family", [[], ["--model.type=rnn"]], ids=["gpt", "rnn"])
+@pytest.mark.full
 def test_training_on_a_cpu_does_not_import_the_compiler(tmp_path: Path, family: list[str]) -> None:
     (tmp_path / "t.txt").write_text("to be, or not to be: that is the question.\n" * 9, encoding="utf-8")
     small = ["--model.n_layer=1", "--model.n_embd=8", "--data.block_size=8", "--trainer.max_iters=2"]
@@ -147,6 +149,7 @@ def test_training_on_a_cpu_does_not_import_the_compiler(tmp_path: Path, family: 
 
 
 @pytest.mark.parametrize("folder", ["core", "report"])
+@pytest.mark.thin(1)
 def test_folder_needs_no_torch(folder: str) -> None:
     names = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "mingpt" / folder).rglob("*.py")

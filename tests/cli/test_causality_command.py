@@ -34,6 +34,7 @@ from mingpt.runs.trained_run import Run
         ),
     ],
 )
+@pytest.mark.full
 def test_finding_is_not_what_the_model_does(
     chargpt: Any, runs: dict[str, Path], tmp_path: Path, name: str, finding: str
 ) -> None:
@@ -137,6 +138,7 @@ def test_later_half_diagonal_or_finding_does_not_show(figures: list[Figure], tmp
     assert image.cmap(image.norm(image.get_array()))[1, 3, 1] < 0.9  # seen on pink, however small
 
 
+@pytest.mark.full
 def test_old_name_still_works_and_is_deprecated_in_one_line(chargpt: Any, trained: Path, tmp_path: Path) -> None:
     ended = chargpt("leaks", f"--run={trained}", "--text=ROMEO", f"--out={tmp_path / 'a.png'}")
     assert ended.code == 0

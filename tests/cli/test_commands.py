@@ -48,6 +48,7 @@ def written(sample: Any) -> Any:
 
 
 @pytest.mark.parametrize("length", [1, BLOCK - 1, BLOCK, BLOCK + 1, 10 * BLOCK])
+@pytest.mark.thin(2)
 def test_prompt_is_lost_or_cut_where_it_is_long(written: Any, loaded: Run, text_file: Path, length: int) -> None:
     prompt = text_file.read_text(encoding="utf-8")[:length]
     text = written(f"--prompt={prompt}", "--seed=4")
@@ -99,6 +100,7 @@ def test_absent_device_is_called_by_the_name_of_another_setting(sample: Any) -> 
 @pytest.mark.parametrize(
     "filters", [(), ("--top_k=1",), ("--top_k=5",), ("--top_p=0.5",), ("--top_k=9", "--top_p=0.9")]
 )
+@pytest.mark.thin(2)
 def test_temperature_0_draws_at_random(written: Any, filters: tuple[str, ...]) -> None:
     texts = {written("--temperature=0", f"--seed={seed}", *filters) for seed in (0, 1)}
     assert texts == {written("--temperature=1.7", "--top_k=1")}
@@ -240,6 +242,7 @@ WRONG_TEXTS = {
 @pytest.mark.parametrize("name", WRONG_TEXTS)
 @pytest.mark.parametrize("verb", ["train", "eval"])
 @pytest.mark.usefixtures("untouched")
+@pytest.mark.thin(4)
 def test_wrong_text_leaves_something_behind_or_another_code(
     chargpt: Any, trained: Path, tmp_path: Path, verb: str, name: str
 ) -> None:

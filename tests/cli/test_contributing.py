@@ -57,6 +57,7 @@ def test_applied_diff_is_recognised(changed: Path) -> None:
     assert git_apply(changed, diff, "--check")
 
 
+@pytest.mark.full
 def test_addition_is_not_listed_or_can_not_be_trained(changed: Path) -> None:
     (changed / "text.txt").write_text("It was the best of times, it was the worst of times.\n" * 9, encoding="utf-8")
     small = [
@@ -76,6 +77,7 @@ def test_addition_is_not_listed_or_can_not_be_trained(changed: Path) -> None:
     assert "score: cosine" in (changed / "out/chargpt/config.yaml").read_text(encoding="utf-8")
 
 
+@pytest.mark.full
 def test_addition_escapes_the_tests_of_its_kind(changed: Path) -> None:
     tests = ["tests/models/attention/test_kernels.py", "tests/models/attention/test_kv_cache.py", "-k", "cosine"]
     ran = subprocess.run([sys.executable, "-m", "pytest", *tests], cwd=changed, capture_output=True, text=True)
@@ -85,6 +87,7 @@ def test_addition_escapes_the_tests_of_its_kind(changed: Path) -> None:
     assert int(passed[1]) >= 10
 
 
+@pytest.mark.full
 def test_setting_shown_is_one(tmp_path: Path) -> None:
     """In few files: checked without PyTorch, in the help of its family alone, used, recorded, and tested."""
     diff = DIFFS["Adding a setting"]
@@ -127,6 +130,7 @@ main(["report", "--out=page.html", *runs])
 """
 
 
+@pytest.mark.full
 def test_metric_shown_is_in_every_output(tmp_path: Path) -> None:
     folder = with_diff(DIFFS["Adding a metric"], tmp_path)
     (folder / "text.txt").write_text("It was the best of times, it was the worst of times.\n" * 9, encoding="utf-8")

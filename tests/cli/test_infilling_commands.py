@@ -21,6 +21,7 @@ from mingpt.runs import config as settings
 # ---- eval
 
 
+@pytest.mark.full
 def test_pseudo_likelihood_is_called_a_loss_or_a_perplexity(
     chargpt: Any, runs: dict[str, Path], text_file: Path
 ) -> None:

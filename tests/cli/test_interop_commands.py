@@ -11,6 +11,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 FILES = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 
 
+@pytest.mark.full
 def test_default_runs_export_is_another_model(chargpt: Any, trained: Path, text_file: Path, tmp_path: Path) -> None:
     """A run of the default architecture goes out, comes back, and both write and judge alike."""
     pytest.importorskip("transformers")

@@ -5,6 +5,7 @@ import runpy
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ def test_rules_are_asserts_that_optimisation_drops(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.full
 def test_reader_that_stops_reading_a_sample_causes_a_traceback(trained: Path) -> None:
     words = ("sample", f"--run={trained}", "--prompt=ROMEO:", "--max_new_tokens=100000")
     process = start(str(ROOT / "chargpt.py"), *words)
@@ -119,24 +121,50 @@ def test_missing_test_package_ends_in_a_traceback(bare: dict[str, Any]) -> None:
     assert len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("threads", [None, "3"])
-def test_quick_tests_take_a_process_per_core_with_one_thread_each_unless_told(
-    monkeypatch: pytest.MonkeyPatch, threads: str | None
-) -> None:
-    given: list[str] = []
-    monkeypatch.setattr(pytest, "main", lambda words: given.extend(words) or 0)
-    monkeypatch.setattr(sys, "argv", ["test_model.py", "-n", "0", "-k", "rope"])
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """`given("-x")`: what test_model.py gives pytest for these words; its variables are put back."""
+
+    def call(*words: str) -> list[str]:
+        found: list[str] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(pytest, "main", lambda words, plugins: found.extend(words) or 0)
+            patch.setattr(sys, "argv", ["test_model.py", *words])
+            assert runpy.run_path(str(ROOT / "test_model.py"))["main"]() == 0
+        return found
+
     for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
         monkeypatch.setenv(name, "")  # so that it is restored
         monkeypatch.delenv(name)
+    return call
+
+
+@pytest.mark.parametrize("threads", [None, "3"])
+def test_tests_take_a_process_per_core_with_one_thread_each_unless_set(
+    given: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, threads: str | None
+) -> None:
     if threads:
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
-    assert runpy.run_path(str(ROOT / "test_model.py"))["main"]() == 0
-    assert given[-7:] == ["-n", "auto", "--dist=loadfile", "-n", "0", "-k", "rope"]  # of two, pytest takes the last
+    words = given("-n", "0", "-k", "rope")
+    assert words[-4:] == ["-n", "0", "-k", "rope"]  # of two, pytest takes the last
+    assert words[words.index("-n") :][:3] == ["-n", "auto", "--dist=loadfile"]
     assert (os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"]) == (threads or "1", "passive")
 
 
-def test_quick_tests_end_in_another_code_than_pytest() -> None:
-    code, out, err = finish(start("test_model.py", "--noconftest", "--no-such-option", cwd=ROOT))
+def test_quick_suite_is_what_runs_unless_all_or_marks_are_given(given: Callable[..., list[str]]) -> None:
+    assert "not slow and not full" in given()
+    assert "not slow and not full" not in given("--all", "tests/models")
+    assert "--all" not in given("--all")
+    assert given("-m", "slow")[-2:] == ["-m", "slow"]  # of two, pytest takes the last
+
+
+def test_option_that_is_none_ends_in_code_4_and_names_the_nearest() -> None:
+    code, _, err = finish(start("test_model.py", "--al", cwd=ROOT))
     assert code == 4
-    assert "--no-such-option" in out + err
+    assert err.splitlines()[-1].startswith("error: --al: did you mean --all? test_model.py has --all and -m slow")
+
+
+def test_help_of_the_tests_needs_no_pytest_run() -> None:
+    code, out, err = finish(start("test_model.py", "--help", cwd=ROOT))
+    assert (code, err) == (0, "")
+    assert "python test_model.py --all" in out

@@ -82,6 +82,7 @@ def test_narrow_terminal_breaks_no_number_and_no_command(trained: Path, width: i
 
 
 @pytest.mark.parametrize("prompt", ["ROMEO:", "\n", "'a\nb'\t\x1b", '"', "$HOME", "`", "!", "\\"])
+@pytest.mark.thin(2)
 def test_next_commands_are_single_lines_that_a_shell_understands(
     accepts: Any, cwd: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, prompt: str
 ) -> None:

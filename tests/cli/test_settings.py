@@ -146,6 +146,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("words", "named", "rule"), WRONG, ids=[words for words, *_ in WRONG])
 @pytest.mark.usefixtures("untouched")
+@pytest.mark.thin(30)
 def test_wrong_setting_is_accepted_or_refused_vaguely(accepts: Any, words: str, named: str, rule: str) -> None:
     ended = accepts(*words.split(" "))
     assert ended.code == 2
@@ -260,6 +261,7 @@ WRONG_FILES = {
 
 @pytest.mark.parametrize("name", WRONG_FILES)
 @pytest.mark.usefixtures("untouched")
+@pytest.mark.thin(7)
 def test_wrong_file_is_accepted_or_refused_vaguely(accepts: Any, tmp_path: Path, name: str) -> None:
     content, named, rule = WRONG_FILES[name]
     (tmp_path / name).write_bytes(content)

@@ -59,6 +59,7 @@ NULLS = ("null", "None", "~")
     ("word", "value"),
     [("True", True), ("true", True), ("yes", True), ("False", False), ("false", False), ("no", False)],
 )
+@pytest.mark.thin(4)
 def test_false_is_true_because_it_is_not_empty(key: str, word: str, value: bool, tmp_path: Path) -> None:
     assert getattr(parse([f"--model.{key}={word}"]).model, key) is value
     assert getattr(parse([f"--model.{key}", word]).model, key) is value
@@ -75,6 +76,7 @@ def test_none_becomes_a_name(key: str, word: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["a=b.txt", "two words.txt", "é’😀", *ODD_NAMES])
+@pytest.mark.thin(10)
 def test_path_is_read_as_something_else(path: str) -> None:
     config = parse([f"--data.path={path}", f"--wandb.project={path}"])
     assert (config.data.path, config.wandb.project) == (path, path)
@@ -185,6 +187,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", [*ODD_NAMES, *NULLS])
+@pytest.mark.thin(8)
 def test_odd_name_comes_back_from_the_run_folder_as_something_else(scratch: Path, name: str) -> None:
     config = Config(data=DataConfig(path=name), system=SystemConfig(work_dir=name), wandb=WandbConfig(name=name))
     scratch.write_bytes(config.to_yaml().encode())
@@ -196,6 +199,7 @@ WITHOUT_SHRINKING = [Phase.explicit, Phase.reuse, Phase.generate]  # a failing s
 
 @settings(max_examples=30, deadline=None, phases=WITHOUT_SHRINKING)
 @given(config=configs())
+@pytest.mark.full
 def test_saved_settings_come_back_changed(scratch: Path, config: Config) -> None:
     scratch.write_bytes(config.to_yaml().encode())
     assert read(scratch) == config
@@ -235,6 +239,7 @@ WORDS = st.one_of(
 @settings(max_examples=80, deadline=None, phases=WITHOUT_SHRINKING)
 @given(words=st.lists(WORDS, max_size=5), verb=st.sampled_from([[], ["train"], ["sample"], ["eval"]]))
 @example(words=["--model.pretrained_folder=nowhere"], verb=[])
+@pytest.mark.full
 def test_garbage_ends_in_a_traceback(accepts: Any, words: list[str], verb: list[str]) -> None:
     ended = accepts(*verb, *words)
     assert ended.code in (0, 2, 3)
@@ -267,6 +272,7 @@ def test_frozen_settings_are_rewritten_by_their_rules() -> None:
         *((f'["{name}"]', [name]) for name in ("1e3", "~", "yes", "- x", "\\\\")),
     ],
 )
+@pytest.mark.thin(4)
 def test_prompts_are_one_text_or_a_json_list_and_come_back_as_they_were(
     tmp_path: Path, value: str, prompts: list[str] | None
 ) -> None:

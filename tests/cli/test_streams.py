@@ -56,6 +56,7 @@ def _chargpt(folder: Path, *words: str, before: str = "", **variables: str) -> "
     return subprocess.run(command, cwd=folder, env={**os.environ, **variables}, capture_output=True, timeout=300)
 
 
+@pytest.mark.full
 def test_training_ends_well_with_an_ascii_stream_and_a_backend_that_is_not_there(
     tmp_path: Path, tiny: tuple[str, ...]
 ) -> None:
@@ -70,6 +71,7 @@ def test_training_ends_well_with_an_ascii_stream_and_a_backend_that_is_not_there
     assert (tmp_path / "run" / "loss.png").is_file()
 
 
+@pytest.mark.full
 def test_closed_streams_are_no_error_and_no_file_takes_their_place(tmp_path: Path, tiny: tuple[str, ...]) -> None:
     (tmp_path / "odd.txt").write_text(ODD, encoding="utf-8")
     words = (*tiny, "--data.path=odd.txt", "--system.work_dir=run")

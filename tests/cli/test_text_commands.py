@@ -53,6 +53,7 @@ def learned(
 
 
 @pytest.mark.parametrize("kind", ["byte", "bpe"])
+@pytest.mark.full
 def test_verb_counts_on_characters(
     chargpt: Any, learned: dict[str, Path], speech: Path, tmp_path: Path, kind: str
 ) -> None:
@@ -125,6 +126,7 @@ def test_checkpoint_of_bpe_is_no_tokenizer_of_the_library(
 
 
 @pytest.mark.parametrize("words", [(), BPE, ("--data.tokenizer=byte", "--data.val_fraction=0.2")], ids=str)
+@pytest.mark.thin(1)
 def test_prepared_text_trains_another_model(
     chargpt: Any, cwd: Path, speech: Path, tiny: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
@@ -173,6 +175,7 @@ def test_prepared_folder_is_believed_whatever_is_asked(chargpt: Any, cwd: Path, 
     assert sorted(path.name for path in cwd.iterdir()) == ["ids"]
 
 
+@pytest.mark.full
 def test_run_fed_by_standard_input_goes_on_with_another_text(
     chargpt: Any, cwd: Path, tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +223,7 @@ def test_standard_input_is_prepared_otherwise_than_a_file(
         ("c.txt", None),
     ],
 )
+@pytest.mark.thin(2)
 def test_table_or_json_is_read_as_letters_without_a_word(
     chargpt: Any, cwd: Path, tiny: tuple[str, ...], path: str, said: str | None
 ) -> None:
@@ -236,6 +240,7 @@ def test_table_or_json_is_read_as_letters_without_a_word(
     assert (gone.code, "plain text" in gone.err) == (3, False)
 
 
+@pytest.mark.full
 def test_text_of_several_files_is_gone_when_it_is_judged_again(chargpt: Any, cwd: Path, tiny: tuple[str, ...]) -> None:
     Path("texts").mkdir()
     for name in "ab":

@@ -36,6 +36,7 @@ def spelled(tokenizer: tokenizer_base.Tokenizer, ids: Any) -> bytes:
 @pytest.mark.parametrize("kind", TOKENIZERS)
 @given(text=st.text(min_size=1, max_size=60))
 @settings(deadline=None, max_examples=60)
+@pytest.mark.full
 def test_spelling_is_not_the_text(kind: str, text: str) -> None:
     tokenizer = TOKENIZERS[kind].of([text])
     assert spelled(tokenizer, tokenizer.encode(text)) == text.encode()
@@ -117,6 +118,7 @@ def test_library_cannot_read_what_we_save_or_we_change_what_it_saved(bpe: Librar
     )
 )
 @settings(deadline=None, max_examples=600)
+@pytest.mark.full
 def test_ids_word_by_word_are_not_the_library_s(bpe: LibraryTokenizer, text: str) -> None:
     assert bpe.encode(text).tolist() == tokenizers.Tokenizer.from_str(bpe.to_json()).encode(text).ids
     assert bpe.encode(TEXT + text).tolist() == tokenizers.Tokenizer.from_str(bpe.to_json()).encode(TEXT + text).ids

@@ -44,6 +44,7 @@ def rendered(shakespeare: Path) -> str:
     return (shakespeare / DEFAULT_PATH).read_bytes().decode("utf-8")
 
 
+@pytest.mark.full
 def test_plays_are_rendered_differently_than_before(rendered: str) -> None:
     assert hashlib.sha256(rendered.encode()).hexdigest() == corpora.SHAKESPEARE_SHA256
     assert (len(rendered), len(set(rendered))) == (4_784_726, 69)

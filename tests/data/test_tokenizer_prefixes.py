@@ -80,6 +80,7 @@ def short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=repr,
 )
+@pytest.mark.thin
 def test_long_text_comes_back_with_no_space_added_anywhere(maker: str, added: bool, text: str) -> None:
     ours, _ = made(maker, added)
     ids = ours.encode(text)

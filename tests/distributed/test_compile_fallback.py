@@ -45,6 +45,7 @@ def broken_at(name: str, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., b
     ],
     ids=["forward", "backward", "both", "before"],
 )
+@pytest.mark.full
 def test_pass_that_is_not_compiled_raises_or_computes_otherwise_or_is_not_told(
     monkeypatch: pytest.MonkeyPatch, name: str, fails: Callable[..., bool], failures: int
 ) -> None:
@@ -58,6 +59,7 @@ def test_pass_that_is_not_compiled_raises_or_computes_otherwise_or_is_not_told(
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
+@pytest.mark.full
 def test_gradient_of_logits_is_made_where_training_wants_the_loss() -> None:
     """What a compiled pass hands out beside the loss would come back as a gradient, of zeros, as large as it is."""
     from functorch.compile import make_boxed_func

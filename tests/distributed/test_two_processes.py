@@ -105,6 +105,7 @@ def require_same(ways: dict[str, Path], one: Path) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.full
 def test_two_learn_other_things_than_one(trained: Trained, flags: Any, tmp_path: Path, family: str) -> None:
     ways = (family, f"{family}-fsdp")
     assert [trained.codes[way] for way in ways] == [[0, 0]] * 2, trained.ended.said
@@ -132,6 +133,7 @@ def test_muon_of_shards_orthogonalises_shards(trained: Trained, flags: Any, tmp_
 
 
 @pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.full
 def test_run_of_one_gone_on_with_by_two_and_then_by_one_goes_elsewhere(
     trained: Trained, flags: Any, tmp_path: Path, name: str
 ) -> None:

@@ -184,6 +184,7 @@ def test_picture_is_large_or_without_a_page_or_words_for_who_cannot_see_it() -> 
 
 
 @pytest.mark.parametrize("name", DRAW.PICTURES)
+@pytest.mark.thin(2)
 def test_picture_is_not_what_the_code_draws(name: str, tmp_path: Path) -> None:
     pinned = re.search(r"^matplotlib==(\S+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
     assert pinned

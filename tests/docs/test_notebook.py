@@ -38,6 +38,7 @@ def shown(cell: str, names: dict[str, Any]) -> Any:
     return eval(compile(ast.fix_missing_locations(ast.Expression(last.value)), "cell", "eval"), names)
 
 
+@pytest.mark.full
 def test_tour_runs_and_shows_what_it_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

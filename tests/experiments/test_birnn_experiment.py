@@ -66,6 +66,7 @@ def test_cost_table_has_the_exponent_of_the_longer_half() -> None:
     assert [*found.values()] == [EACH_PREFIX, pytest.approx(2.0), 512**2.0]
 
 
+@pytest.mark.full
 def test_copying_all_but_the_last_sums_to_less_than_it_must() -> None:
     """The whole-text reading taught to copy: a sum of about 3^(length - 1), its largest."""
     model = string_probability._trained(string_probability.WAYS[WHOLE_TEXT], 0, 200)
@@ -90,6 +91,7 @@ def test_map_has_no_bar_for_a_colour_or_no_names_along_its_axes() -> None:
     assert ["later" in axes.get_xlabel() for axes in bars] == [False, True]
 
 
+@pytest.mark.full
 def test_birnn_experiment_breaks_on_an_arm_without_a_loss(
     quick_strings: None, tmp_path: Path, small_form: Any, carried_out: Any
 ) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import pytest
+
 from mingpt.core.atomic_io import locked
 from mingpt.core.run_files.reading import read_lines
 from mingpt.experiments import executor as crews
@@ -69,6 +71,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.full
 def test_ctrl_c_loses_steps_or_leaves_a_child(experiment: Make, text_file: Path, tmp_path: Path) -> None:
     """A signal to the crew: the child of its own process saves and ends, and the same command goes on."""
     one = experiment(arms={"RoPE": [{"trainer.max_iters": 100_000, "trainer.save_every": 0}]}, seeds=1)
@@ -92,6 +95,7 @@ def test_ctrl_c_loses_steps_or_leaves_a_child(experiment: Make, text_file: Path,
         pass
 
 
+@pytest.mark.full
 def test_what_a_process_of_its_own_says_is_lost(tiny: dict[str, Any], tmp_path: Path) -> None:
     wanted = trials.config_of({**tiny, "data.path": str(tmp_path / "none.txt"), "system.work_dir": str(tmp_path / "r")})
     assert in_process_of_its_own(wanted, tmp_path / "log.txt", Event()) == 3

@@ -19,6 +19,7 @@ ALL = [(name, form) for name in EXPERIMENTS for form in FORMS]
 
 
 @pytest.mark.parametrize(("name", "form"), ALL)
+@pytest.mark.thin(5)
 def test_every_variant_has_valid_settings(name: str, form: str) -> None:
     for stages in EXPERIMENTS[name].stages(form).values():
         for stage in stages:
@@ -126,6 +127,7 @@ def test_timing_leaves_nothing_to_draw(name: str) -> None:
             measurement.draw(rows, Figure(), Palette())
 
 
+@pytest.mark.full
 def test_cache_writes_another_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kv_cache, "ARMS", {"window": {"rope": True, "window": 8}})
     rows = kv_cache.same_text.take(Lab(Path(), [Cell("", 0, (), ())], "quick"))
@@ -143,6 +145,7 @@ def test_figure_of_timings_names_steps_of_training(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.thin(2)
 def test_quick_form_is_called_smaller_where_it_is_not(name: str) -> None:
     """And the full form larger and trained for longer, as a page says of an experiment with arms."""
     experiment, text = EXPERIMENTS[name], trials.Text("t.txt", "0", 9)

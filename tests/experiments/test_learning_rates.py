@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
+
 from mingpt.core.errors import NotFiniteError
 from mingpt.experiments import runner
 from mingpt.experiments.base import Cell, Experiment
@@ -16,6 +18,7 @@ from mingpt.training.trainer_config import TrainerConfig
 Make = Callable[..., Experiment]
 
 
+@pytest.mark.full
 def test_learning_rate_is_chosen_on_the_held_out_tail(
     go: Any, experiment: Make, here: Any, tiny: dict[str, Any], tmp_path: Path, text_file: Path
 ) -> None:

@@ -68,6 +68,7 @@ def test_rows_are_taken_that_are_then_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "measurements.jsonl").exists()
 
 
+@pytest.mark.full
 def test_measurement_takes_any_row_or_refuses_what_was_published() -> None:
     known = {each.name: each for name in EXPERIMENTS for each in EXPERIMENTS[name].measurements}
     assert all(each.row for each in known.values())

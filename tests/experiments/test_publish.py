@@ -43,6 +43,7 @@ def carried_out(known: Experiment, text_file: Path, here: Any) -> None:
     carry_out(known, wish, conclude=end, launch=here)
 
 
+@pytest.mark.full
 def test_finished_experiment_is_not_kept_or_drawn(known: Experiment, text_file: Path, here: Any, capsys: Any) -> None:
     carried_out(known, text_file, here)
     assert main.main(["experiment", "publish", "tiny"]) == 0

@@ -166,6 +166,7 @@ def small_recall() -> Any:
         yield
 
 
+@pytest.mark.full
 def test_rnn_experiment_loses_an_arm(
     small_recall: None, tmp_path: Path, here: Any, small_form: Any, carried_out: Any
 ) -> None:
@@ -196,6 +197,7 @@ def lasts(cells: list[Any], arm: str, seconds: float) -> None:
         path.write_text("".join(json.dumps(line) + "\n" for line in told))
 
 
+@pytest.mark.full
 def test_counting_shortens_the_view_at_equal_seconds(
     text_file: Path, tmp_path: Path, here: Any, small_form: Any
 ) -> None:

@@ -50,6 +50,7 @@ def test_finished_cell_is_trained_again(go: Any, experiment: Make, here: Any) ->
     assert (len(told.concluded), here.seen) == (6, [])
 
 
+@pytest.mark.full
 def test_record_with_a_metric_is_another_experiment(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
     go(experiment())
     path = tmp_path / "exp/record.json"
@@ -60,6 +61,7 @@ def test_record_with_a_metric_is_another_experiment(go: Any, experiment: Make, h
 
 
 @pytest.mark.parametrize("lost", ["checkpoints", "a line", "baselines.json"])
+@pytest.mark.thin(1)
 def test_damaged_cell_counts_as_finished(go: Any, experiment: Make, here: Any, tmp_path: Path, lost: str) -> None:
     one = experiment(arms={"RoPE": [{}]}, seeds=1)
     go(one)
@@ -109,6 +111,7 @@ def test_half_done_cell_begins_anew(go: Any, experiment: Make, here: Any, tmp_pa
     assert len(read_lines(home / "metrics.jsonl")) == 6
 
 
+@pytest.mark.full
 def test_crash_of_a_cell_ends_the_others(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
     def crash(config: Config) -> None:
         if config.model.rope:
@@ -129,6 +132,7 @@ def test_crash_of_a_cell_ends_the_others(go: Any, experiment: Make, here: Any, t
     assert "hopeless" not in read_record(tmp_path / "exp")
 
 
+@pytest.mark.full
 def test_changed_definition_goes_on(go: Any, experiment: Make, here: Any, tmp_path: Path, text_file: Path) -> None:
     go(experiment())
     here.trained.clear()

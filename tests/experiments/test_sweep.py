@@ -126,6 +126,7 @@ def test_sweep_misses_a_run_or_overwrites_another(sweep: Any, tiny_flags: list[s
     assert json.loads(Path("out/sweeps/1/record.json").read_bytes())["seeds"] == 2
 
 
+@pytest.mark.full
 def test_sweep_with_its_folder_begins_anew(sweep: Any, tiny_flags: list[str], here: Any) -> None:
     sweep("--model.rope=True,False", *tiny_flags, "--seeds=1", "--folder=mine")
     here.trained.clear()

@@ -25,6 +25,7 @@ def base(tiny: dict[str, Any], text_file: Path) -> dict[str, Any]:
     return {**tiny, "data.path": str(text_file)}
 
 
+@pytest.mark.full
 def test_sweep_returns_a_row_for_each_variant(
     base: dict[str, Any], here: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -45,6 +46,7 @@ def test_sweep_returns_a_row_for_each_variant(
     assert (again.rows, here.trained) == (table.rows, [])
 
 
+@pytest.mark.full
 def test_base_may_be_a_config_or_a_file(base: dict[str, Any], here: Any) -> None:
     config = mingpt.Config(
         data=mingpt.DataConfig(path=base["data.path"], block_size=8),
@@ -78,6 +80,7 @@ def test_wrong_sweep_trains_nothing(variants: Any, base: Any, complaint: str, he
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.full
 def test_failed_trials_raise_and_diverged_ones_are_left_out(base: dict[str, Any], here: Any) -> None:
     del base["model.rope"]
 

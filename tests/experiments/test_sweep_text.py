@@ -80,6 +80,7 @@ def test_file_with_a_comma_in_its_name_is_one_text(tmp_path: Path, monkeypatch: 
         ("--model.mask=full,full_twice", "model.mask=full_twice"),
     ],
 )
+@pytest.mark.thin(5)
 def test_what_could_not_be_trained_or_compared_is_found_before_the_first_trial(
     sweep: Any, here: Any, words: str, complaint: str
 ) -> None:
@@ -89,6 +90,7 @@ def test_what_could_not_be_trained_or_compared_is_found_before_the_first_trial(
     assert not Path("S/record.json").exists()
 
 
+@pytest.mark.full
 def test_variants_without_a_validation_loss_are_named_first(sweep: Any, here: Any) -> None:
     code, said = sweep(vary="--model.mask=causal,full")
     assert code == 0
@@ -99,6 +101,7 @@ def test_variants_without_a_validation_loss_are_named_first(sweep: Any, here: An
     assert here.trained == []
 
 
+@pytest.mark.full
 def test_window_wider_than_the_block_is_said_once_and_trained(sweep: Any, here: Any) -> None:
     code, said = sweep(vary="--model.window=4,200,null")
     assert code == 0
@@ -112,6 +115,7 @@ def test_few_seeds_are_said_before_the_first_trial(sweep: Any) -> None:
     assert said[1] == "1 seed: losses are shown, but a significance test needs --seeds=3 or more"
 
 
+@pytest.mark.full
 def test_piped_text_is_read_once_for_all_trials(
     sweep: Any, here: Any, text_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +129,7 @@ def test_piped_text_is_read_once_for_all_trials(
     assert (code, len(here.trained)) == (0, 2)
 
 
+@pytest.mark.full
 def test_prepared_folder_is_taken_as_in_training(sweep: Any, here: Any, text_file: Path, tmp_path: Path) -> None:
     assert (
         main.main(["prepare", f"--data.path={text_file}", "--data.val_fraction=0.25", f"--out={tmp_path / 'P'}"]) == 0
@@ -138,6 +143,7 @@ def test_prepared_folder_is_taken_as_in_training(sweep: Any, here: Any, text_fil
         sweep("--data.path=P", "--data.val_fraction=0.25", "--folder=T", vary="--data.tokenizer=char,bpe")
 
 
+@pytest.mark.full
 def test_wandb_mode_is_honoured_and_disabled_by_default(sweep: Any, here: Any) -> None:
     with mock.patch("mingpt.runs.callbacks.WandbLogger"):
         sweep()
@@ -161,6 +167,7 @@ def test_text_that_changes_between_trials_is_not_trained_on(sweep: Any, here: An
 # ---- what a trial is
 
 
+@pytest.mark.full
 def test_other_weights_are_another_sweep(sweep: Any, here: Any, tiny_flags: list[str], tmp_path: Path) -> None:
     for seed in (1, 2):
         assert (
@@ -189,6 +196,7 @@ def test_other_weights_are_another_sweep(sweep: Any, here: Any, tiny_flags: list
         sweep("--model.pretrained_folder=moved", vary=vary)
 
 
+@pytest.mark.full
 def test_record_names_trials_by_settings_and_content(sweep: Any, text_file: Path) -> None:
     sweep()
     first = read_record(Path("S"))
@@ -202,6 +210,7 @@ def test_record_names_trials_by_settings_and_content(sweep: Any, text_file: Path
     assert len({*first["trials"].values(), *third.values()}) == 2 + 4
 
 
+@pytest.mark.full
 def test_record_of_an_earlier_version_goes_on(sweep: Any, here: Any) -> None:
     sweep()
     path = Path("S/record.json")
@@ -216,6 +225,7 @@ def test_record_of_an_earlier_version_goes_on(sweep: Any, here: Any) -> None:
     assert here.trained == []
 
 
+@pytest.mark.full
 def test_other_versions_are_said_and_kept(sweep: Any) -> None:
     sweep()
     with mock.patch("mingpt.experiments.identity.VERSION", "9.9"):

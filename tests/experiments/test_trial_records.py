@@ -41,6 +41,7 @@ def rows(folder: Path, name: str) -> list[tuple[str, int]]:
     ]
 
 
+@pytest.mark.full
 def test_experiments_share_trials_through_their_records(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     one = experiment(measurements=(OF_MODEL, ONCE))
@@ -73,6 +74,7 @@ def test_lost_checkout_goes_on_from_the_records(go: Any, experiment: Make, here:
     assert here.seen == []
 
 
+@pytest.mark.full
 def test_experiment_of_records_alone_is_concluded_and_published(
     text_file: Path, experiment: Make, here: Any, tmp_path: Path
 ) -> None:
@@ -93,6 +95,7 @@ def test_experiment_of_records_alone_is_concluded_and_published(
     assert rows_of_second == [pytest.approx(row, abs=1e-4) for row in rows_of_first]
 
 
+@pytest.mark.full
 def test_trials_of_a_published_experiment_are_not_trained_again(
     text_file: Path, experiment: Make, here: Any, tmp_path: Path
 ) -> None:
@@ -112,6 +115,7 @@ def test_trials_of_a_published_experiment_are_not_trained_again(
     assert len(here.trained) == trained > 0
 
 
+@pytest.mark.full
 def test_record_is_small_and_holds_no_weights(go: Any, experiment: Make, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     go(experiment(arms={"RoPE": [{"trainer.max_iters": 300, "trainer.save_every": 0}]}, seeds=1), kept=kept)
@@ -123,6 +127,7 @@ def test_record_is_small_and_holds_no_weights(go: Any, experiment: Make, tmp_pat
     assert str(tmp_path) not in path.read_text()
 
 
+@pytest.mark.full
 def test_trials_alone_are_trained_without_measuring(go: Any, experiment: Make, tmp_path: Path) -> None:
     timed = Measurement("timed", lambda lab: pytest.fail("it was measured"))
     _, told = go(experiment(measurements=(timed,)), trials_only=True)
@@ -130,6 +135,7 @@ def test_trials_alone_are_trained_without_measuring(go: Any, experiment: Make, t
     assert len(list((tmp_path / "exp/cells").glob("*/seed-*/trial.json"))) == 4
 
 
+@pytest.mark.full
 def test_failed_measurement_of_a_model_fails_its_trial_alone(go: Any, experiment: Make) -> None:
     def take(lab: Any) -> list[dict[str, Any]]:
         return [{"x": 1 / (lab.cells[0].seed - 1)}]

@@ -84,6 +84,7 @@ def test_other_attention_stays_as_it_is(queries, masked):
 @needs_compiler
 @pytest.mark.filterwarnings("ignore")  # compilers warn of what is theirs
 @pytest.mark.parametrize("window", [5, None])
+@pytest.mark.full
 def test_compiled_steps_past_the_window_equal_a_full_pass(window):
     torch.manual_seed(0)
     sizes = {"n_layer": 1, "n_query_head": 2, "n_kv_head": 1, "n_embd": 12, "block_size": 16, "vocab_size": 11}

@@ -51,6 +51,7 @@ def target_by_target(model: GPT, ids: np.ndarray) -> list[float]:
 
 @pytest.mark.parametrize("length", [2, 3, 7, 8, 9, 14, 15, 16, 50, 57])
 @pytest.mark.parametrize("at_once", [1, 20, 8192])
+@pytest.mark.thin
 def test_every_target_counts_once_and_the_short_last_block_too(
     gpt: MakeGPT, monkeypatch: pytest.MonkeyPatch, length: int, at_once: int
 ) -> None:
@@ -102,6 +103,7 @@ def test_large_vocabulary_takes_memory_without_bound(
 
 @pytest.mark.parametrize("at_most", [1, 6, 7, 13, 14, 21, 50, 69, 70, 71, 72, 73, 1000])
 @pytest.mark.parametrize("length", [71, 72, 74])
+@pytest.mark.thin
 def test_at_most_reads_that_many_targets_in_whole_blocks_spread_evenly(
     gpt: MakeGPT, blocks_read: Any, length: int, at_most: int
 ) -> None:
@@ -215,6 +217,7 @@ def hidden_by_hand(model: BidirectionalRNN, ids: np.ndarray) -> list[float]:
 
 @pytest.mark.parametrize("length", [1, 2, 6, 7, 8, 14, 15, 40])
 @pytest.mark.parametrize("at_once", [1, 20, 8192])
+@pytest.mark.thin
 def test_token_is_not_hidden_once_or_from_more_than_itself(
     monkeypatch: pytest.MonkeyPatch, length: int, at_once: int
 ) -> None:

@@ -166,5 +166,5 @@ def test_another_place_makes_a_held_out_loss() -> None:
                 if isinstance(node, ast.Dict) and any(key and "val_loss" in ast.unparse(key) for key in node.keys):
                     writers.add(place)
     assert makers == {"evaluate.validation_loss"}
-    # The outcome's is `Run.evaluate`'s, the checkpoint's that of the record.
-    assert writers == {"callbacks._evaluate", "callbacks._save", "results.show_outcome"}
+    # The outcome's is `Run.evaluate`'s, the checkpoint's and the catalogue's are those of the record.
+    assert writers == {"callbacks._evaluate", "callbacks._save", "catalogue.progress", "results.show_outcome"}

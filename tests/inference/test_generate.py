@@ -227,6 +227,7 @@ def by_full_passes(model: LanguageModel, text: Tensor, new_tokens: int, sampling
 @pytest.mark.parametrize(
     "sampling", [{"temperature": 0}, {"temperature": 1.3, "top_k": 9, "top_p": 0.95, "seed": 6}], ids=str
 )
+@pytest.mark.thin
 def test_text_is_that_of_full_passes_over_each_tokens_context(
     gpt: MakeGPT, past_block: str, block_size: int, blocks: int, more: int, rope: bool, sampling: dict[str, Any]
 ) -> None:

@@ -42,6 +42,7 @@ EXPORTED: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", EXPORTED)
+@pytest.mark.thin(2)
 def test_transformers_computes_another_function(a_run: Any, tmp_path: Path, case: str) -> None:
     pytest.importorskip("transformers")
     name, settings = EXPORTED[case]

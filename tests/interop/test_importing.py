@@ -78,6 +78,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 @every_class
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.thin(3)
 def test_weights_come_back_as_others(theirs: Any, tmp_path: Path, name: str, dtype: str) -> None:
     folder = theirs(name, exporting.DTYPES[dtype])
     made = importing.import_folder(folder, tmp_path / "run")
@@ -91,6 +92,7 @@ def test_weights_come_back_as_others(theirs: Any, tmp_path: Path, name: str, dty
 
 
 @every_class
+@pytest.mark.thin(2)
 def test_run_computes_something_else_than_the_folder(theirs: Any, tmp_path: Path, name: str) -> None:
     folder = theirs(name)
     imported = mingpt.load(importing.import_folder(folder, tmp_path / "run"))
@@ -100,6 +102,7 @@ def test_run_computes_something_else_than_the_folder(theirs: Any, tmp_path: Path
 
 
 @every_class
+@pytest.mark.thin(2)
 def test_shards_are_read_as_another_model(theirs: Any, tmp_path: Path, name: str) -> None:
     folder = theirs(name, max_shard_size="20KB")
     assert len(list(folder.glob("*.safetensors"))) > 2

@@ -227,6 +227,7 @@ def made(tmp_path: Path, bpe: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", POPULAR)
+@pytest.mark.thin(3)
 def test_logits_and_greedy_text_equal_those_of_transformers(made: Any, tmp_path: Path, name: str) -> None:
     folder = made(POPULAR[name])
     imported = mingpt.load(importing.import_folder(folder, tmp_path / "run"))

@@ -71,6 +71,7 @@ def trained_on(made: Path, text: Path) -> mingpt.Run:
     return run.train(config.parse(flags))
 
 
+@pytest.mark.full
 def test_transformers_stops_at_the_same_tokens_after_import_training_and_export(folder: Path, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     model = transformers.AutoModelForCausalLM.from_pretrained(folder)
@@ -105,6 +106,7 @@ def test_tokenizer_of_an_export_has_the_special_tokens_and_the_template(folder: 
         assert mingpt.load(tmp_path / "run").tokenizer.encode(text).tolist() == ids
 
 
+@pytest.mark.full
 def test_special_tokens_are_kept_by_training_and_resuming(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("ROMEO:\nAy me, sad hours seem long!\n" * 30, encoding="utf-8")
     first = importing.import_folder(folder, tmp_path / "run")

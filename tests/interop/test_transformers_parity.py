@@ -167,6 +167,7 @@ def largest_errors(case: str, theirs: nn.Module, ours: GPT) -> dict[str, float]:
 
 @every_family
 @pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.thin(10)
 def test_logits_or_a_gradient_differ_in_float64(case: str, kernel: str) -> None:
     theirs = make_theirs(case, torch.float64)
     ours = make_ours(case, theirs, kernel=kernel)
@@ -194,6 +195,7 @@ def test_logits_or_a_gradient_differ_from_theirs_as_shipped_in_float32(case: str
 
 @every_case
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.thin(10)
 def test_weights_do_not_return_as_they_came(case: str, dtype: torch.dtype) -> None:
     theirs = make_theirs(case, dtype)
     places = ARCHITECTURES[CASES[case][0]].places

@@ -102,6 +102,7 @@ HOSTILE: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
+@pytest.mark.thin(6)
 def test_hostile_folder_is_run_followed_or_imported(folder: Path, tmp_path: Path, case: str, monkeypatch: Any) -> None:
     spoil, reason = HOSTILE[case]
     monkeypatch.chdir(tmp_path)

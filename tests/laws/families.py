@@ -167,8 +167,27 @@ class Variant:
 
 VARIANTS = {f"{f}-{name}": Variant(f, s) for f, family in TABLE.items() for name, s in family.variants.items()}
 TRAINED = {name: variant for name, variant in VARIANTS.items() if variant.of.gradients}
-every_variant = pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
-every_trained = pytest.mark.parametrize("variant", TRAINED.values(), ids=TRAINED)
+# What the quick suite tries of each family: both ends of what its layers are made of, and what they combine.
+FEW = {
+    *("gpt-none-6of6", "gpt-learned-1of6", "gpt-rope-2of6", "gpt-alibi-2of6"),
+    *("gpt-multiplicative-window=None", "gpt-additive-window=3", "gpt-linear_concat-window=3"),
+    *("gpt-norm=rmsnorm", "gpt-mlp=swiglu", "gpt-window_pattern", "gpt-widths", "gpt-conv_in_windows"),
+    *("rnn-elman-2", "rnn-elman_tanh-literal", "rnn-gru-1", "rnn-lstm-2"),
+    *("birnn-prefix-elman", "birnn-prefix-lstm", "ngram-order=1", "ngram-order=3"),
+}
+assert VARIANTS.keys() >= FEW
+
+
+def _cases(variants: dict[str, Variant]) -> list[Any]:
+    """The variants as parameters; the quick suite leaves out those that are not among the FEW."""
+    return [
+        pytest.param(variant, id=name, marks=() if name in FEW else pytest.mark.full)
+        for name, variant in variants.items()
+    ]
+
+
+every_variant = pytest.mark.parametrize("variant", _cases(VARIANTS))
+every_trained = pytest.mark.parametrize("variant", _cases(TRAINED))
 every_control = pytest.mark.parametrize("control", [Variant(*c) for c in CONTROLS.values()], ids=CONTROLS)
 
 

@@ -20,6 +20,7 @@ def test_first_loss_is_not_that_of_a_guess(variant: Variant) -> None:
 
 @every_trained
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.thin
 def test_one_batch_is_not_learned_by_heart(variant: Variant, optimizer: str) -> None:
     ids = torch.cat((torch.arange(4)[:, None], random_ids(4)), 1)  # rows are told apart from the first token on
     model: Any = variant.fresh()
@@ -49,6 +50,7 @@ def test_parameter_has_no_gradient(variant: Variant) -> None:
 
 
 @every_control
+@pytest.mark.thin(1)
 def test_model_that_sees_what_it_predicts_has_a_loss_that_says_something(control: Variant) -> None:
     """Texts that no model could foretell, new ones at every step: only one that sees the answers goes below ln v."""
     model: Any = control.fresh()

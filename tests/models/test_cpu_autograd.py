@@ -43,6 +43,7 @@ def cases(shape: tuple[int, ...]) -> dict[str, tuple[Callable[..., Tensor], tupl
 
 @pytest.mark.parametrize("name", cases(SHAPES[0]))
 @pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.thin
 def test_gradient_written_out_is_another(name: str, shape: tuple[int, ...]) -> None:
     function, inputs = cases(shape)[name]
     if shape[-1] % 2 and name.startswith("rotated"):

@@ -80,6 +80,7 @@ def after(model: NGram, idx: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("order", range(1, 9))
 @pytest.mark.parametrize(("v", "length"), [(5, 61), (3, 149), (7, 11), (2, 2)])
+@pytest.mark.thin
 def test_probabilities_are_not_those_of_counting_in_dictionaries(v: int, length: int, order: int) -> None:
     text = drawn(v, length)
     model = fitted(text, v, order)

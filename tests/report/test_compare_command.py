@@ -97,6 +97,7 @@ def test_refusal_is_no_single_line(
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.full
 def test_compare_or_report_loads_torch(six: list[Path], tmp_path: Path) -> None:
     script = (
         "import sys; from mingpt.cli.main import main\n"

@@ -76,6 +76,7 @@ def test_svg_file_has_a_ground_its_words_and_colours_that_any_program_reads(runs
 
 
 @pytest.mark.parametrize(("ending", "starts"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<svg")])
+@pytest.mark.thin(1)
 def test_file_is_the_same_each_time(runs: list[Path], tmp_path: Path, ending: str, starts: bytes) -> None:
     first, second = (curves_of(runs).save(tmp_path / f"{name}.{ending}").read_bytes() for name in "ab")
     assert first == second
@@ -120,6 +121,7 @@ def test_letter_that_no_font_has_is_its_code_point(own_font_alone: None) -> None
     assert heatmaps.token_name(" 中") == "␣\\u4e2d"
 
 
+@pytest.mark.full
 def test_names_in_any_script_are_drawn_without_a_warning(
     own_font_alone: None, make_run: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -149,6 +151,7 @@ def test_ticks_are_plain_numbers(value: float, shown: str) -> None:
 # ---- the page of a lone run, and figures as files
 
 
+@pytest.mark.full
 def test_page_of_one_run_has_curve_settings_and_all_samples(make_run: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_run("a", sample="the last", window=16)
     samples = folder / "samples.jsonl"
@@ -177,6 +180,7 @@ def test_lone_run_with_one_evaluation_has_a_curve_beside_n_gram_lines(make_run: 
     assert [text.get_text() for text in drawn.figure.axes[0].texts] == ["2-gram 1.80"]
 
 
+@pytest.mark.full
 def test_report_writes_its_figures_as_files(
     runs: list[Path], tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,7 @@ def test_page_needs_something_else(runs: list[Path], experiment: Path, tmp_path:
     assert re.findall(r"url\((?!#)", written(runs, tmp_path)) == []
 
 
+@pytest.mark.full
 def test_page_is_not_for_screen_readers(runs: list[Path], experiment: Path, tmp_path: Path) -> None:
     outline = Outline(written([*runs, experiment], tmp_path))
     assert outline.all("html")[0]["lang"] == "en"
@@ -128,6 +129,7 @@ def test_page_is_not_for_screen_readers(runs: list[Path], experiment: Path, tmp_
 
 
 @pytest.mark.parametrize("where", ["sample", "text", "arm", "folder"])
+@pytest.mark.thin(2)
 def test_file_writes_into_the_page(make_run: Any, tmp_path: Path, where: str) -> None:
     name = HOSTILE.replace("/", "|") if where == "folder" else "plain"
     sample = HOSTILE if where == "sample" else "x"
@@ -148,6 +150,7 @@ def test_picture_of_a_file_runs_in_the_page(experiment: Path, tmp_path: Path) ->
     assert image["alt"] == "Far < near"
 
 
+@pytest.mark.full
 def test_experiment_lacks_its_question_verdict_or_command(experiment: Path, tmp_path: Path) -> None:
     content = written([experiment], tmp_path)
     words = " ".join(Outline(content).text)
@@ -210,6 +213,7 @@ def test_legend_shows_a_line_that_is_not_drawn(make_run: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["$\\frac$", "é" * 200, "日本\n語", "a&b<c>"])
+@pytest.mark.thin(2)
 def test_name_stops_the_drawing(make_run: Any, name: str) -> None:
     Outline(svg_of(comparison({name: [make_run("a")], "b": [make_run("b", rope=True)]})))
 
@@ -246,6 +250,7 @@ def test_colours_can_not_be_seen() -> None:
 # ---- chargpt report
 
 
+@pytest.mark.full
 def test_report_goes_elsewhere(runs: list[Path], tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     assert main.main(["report", str(runs[0])]) == 0
@@ -272,6 +277,7 @@ def test_newest_run_is_not_the_default(make_run: Any, tmp_path: Path, capsys: An
         (["learned-1", "--out=learned-1"], UsageError, "out=learned-1: is a folder"),
     ],
 )
+@pytest.mark.thin(2)
 def test_refusal_is_no_single_line(
     runs: list[Path], tmp_path: Path, capsys: Any, monkeypatch: Any, words: list[str], kind: Any, said: str
 ) -> None:
@@ -296,6 +302,7 @@ def test_wide_table_hides_that_it_goes_on(runs: list[Path], tmp_path: Path) -> N
 # ---- the index, and learning rates
 
 
+@pytest.mark.full
 def test_report_of_a_folder_of_experiments_is_an_index_that_needs_nothing_else(experiment: Path, capsys: Any) -> None:
     index.write(experiment.parent)
     assert not [*experiment.parent.rglob("*.html")]

@@ -46,6 +46,7 @@ def test_weights_or_texts_are_published_or_what_a_page_needs_is_not(results: Pat
     assert packed.rows == [{"measurement": "far", "times": 2, "loss": 2.12346}]
 
 
+@pytest.mark.full
 def test_folder_of_this_machine_is_published(results: Path, tmp_path: Path) -> None:
     assert made(results)
     assert "t.txt" in (results / "positions-quick" / "record.jsonl").read_text()
@@ -74,6 +75,7 @@ def test_path_stays_or_what_is_none_goes(said: Any, kept: Any) -> None:
     assert portable(said) == kept
 
 
+@pytest.mark.full
 def test_published_runs_say_something_else(experiment_folder: Path, results: Path) -> None:
     ours, theirs = (page.of_experiment(folder) for folder in (results / "positions-quick", experiment_folder))
     assert (ours.answer, ours.figures) == (theirs.answer, theirs.figures)
@@ -119,6 +121,7 @@ def test_measurement_without_rows_is_never_published(experiment_folder: Path) ->
 # ---- what is made from results/
 
 
+@pytest.mark.full
 def test_same_files_give_the_same_bytes(results: Path) -> None:
     first = made(results)
     assert {path.partition("/results/")[2] for path in first} == {
@@ -147,6 +150,7 @@ def test_readme_has_question_answer_figure_tables_and_command(results: Path) -> 
     assert r"- [RoPE \| learned?](positions-quick/README.md) Rotary wins." in listed
 
 
+@pytest.mark.full
 def test_answer_stays_until_another_is_given(results: Path, experiment_folder: Path) -> None:
     target = results / "positions-quick"
     record = json.loads((experiment_folder / "record.json").read_text())
@@ -157,12 +161,14 @@ def test_answer_stays_until_another_is_given(results: Path, experiment_folder: P
     assert page.of_experiment(target).answer == "Neither wins."
 
 
+@pytest.mark.full
 def test_full_form_is_listed_before_the_quick_one(results: Path, experiment_folder: Path) -> None:
     publish(experiment_folder, results / "positions")
     listed = made(results)[str(results / "README.md")].decode()
     assert listed.index("(positions/") < listed.index("(positions-quick/")
 
 
+@pytest.mark.full
 def test_published_page_needs_torch(results: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from mingpt.report import index\n"
@@ -173,6 +179,7 @@ def test_published_page_needs_torch(results: Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+@pytest.mark.full
 def test_committed_figures_and_tables_are_those_of_their_records(tmp_path: Path) -> None:
     """Fails where results/ was changed without `chargpt experiment publish`."""
     if matplotlib.__version__ not in (ROOT / "results" / "README.md").read_text(encoding="utf-8"):

@@ -91,6 +91,7 @@ def test_interval_misses_the_truth_more_or_less_often_than_one_time_of_twenty() 
     assert np.mean(held) == pytest.approx(0.95, abs=0.012)
 
 
+@pytest.mark.full
 def test_equal_variants_differ_significantly_at_most_one_time_of_twenty() -> None:
     draws = np.random.default_rng(1).normal(1.6, 0.1, (600, 4, 5))  # 4 arms of 5 seeds, 6 pairs
     wrong = 0

@@ -49,6 +49,7 @@ def test_step_without_a_loss_moves_the_average() -> None:
     assert thinned(records[:2]) == [{"step": 1, SMOOTHED: 2.0}, records[1]]
 
 
+@pytest.mark.full
 def test_steps_cost_memory() -> None:
     tracemalloc.start()
     try:

@@ -73,6 +73,7 @@ LINKED = (
 
 
 @pytest.mark.parametrize("linked", [*LINKED, *(f"cells/learned/seed-1/stage-2/{name}" for name in OWN_FILES)])
+@pytest.mark.thin(4)
 def test_runs_behind_a_link_are_shown_or_published(experiment_folder: Path, tmp_path: Path, linked: str) -> None:
     place, said = experiment_folder / linked, rf"{linked}[\w./-]*: can't be read: a link, or in a folder that is one"
     place.rename(tmp_path / "private")
@@ -119,6 +120,7 @@ PACKED: dict[str, tuple[Callable[[list[Any]], Any], str]] = {
 
 
 @pytest.mark.parametrize("odd", PACKED)
+@pytest.mark.thin(2)
 def test_damaged_published_record_is_rejected_with_its_line(experiment_folder: Path, tmp_path: Path, odd: str) -> None:
     kept = published(experiment_folder, tmp_path)
     lines = [json.loads(line) for line in (kept / "record.jsonl").read_text().splitlines()]

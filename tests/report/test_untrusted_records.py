@@ -53,6 +53,7 @@ ODD: dict[str, tuple[Damage, str]] = {
 
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("name", READERS)
+@pytest.mark.thin(5)
 def test_odd_file_is_taken_or_told_without_its_name(experiment_folder: Path, name: str, odd: str) -> None:
     damage, reason = ODD[odd]
     damage(experiment_folder / name)

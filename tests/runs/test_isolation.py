@@ -109,6 +109,7 @@ print("changed:", json.dumps(changed))
 """
 
 
+@pytest.mark.full
 def test_callers_state_survives_every_call(tmp_path: Path) -> None:
     """In a process of its own, whose settings are none of the defaults; it is mirrored, to a wandb that is quick."""
     paths = os.pathsep.join((str(ROOT / "tests" / "fakes"), str(ROOT)))

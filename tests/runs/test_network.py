@@ -95,6 +95,7 @@ def _run(text_file: Path, tmp_path: Path, variables: dict[str, str], *before: st
     return tmp_path / "cwd" / "out" / "chargpt"
 
 
+@pytest.mark.full
 def test_default_commands_send_nothing_and_look_no_name_up(
     tmp_path: Path, text_file: Path, variables: dict[str, str], sink: Sink
 ) -> None:

@@ -39,6 +39,7 @@ def test_old_run_evaluates_as_it_did(old: Path, family: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.thin(2)
 def test_old_run_generates_what_it_did_or_says_why_not(old: Path, family: str) -> None:
     loaded = mingpt.load(old / family, device="cpu")
     if family == "birnn":
@@ -51,6 +52,7 @@ def test_old_run_generates_what_it_did_or_says_why_not(old: Path, family: str) -
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.full
 def test_old_run_resumes(old: Path, family: str) -> None:
     steps = [] if family == "ngram" else ["--trainer.max_iters=5"]
     steps.append("--trainer.resume_changed=True")
@@ -61,6 +63,7 @@ def test_old_run_resumes(old: Path, family: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.full
 def test_old_config_file_starts_a_run(old: Path, family: str) -> None:
     words = [f"--config={old / family / 'config.yaml'}", f"--system.work_dir={old / 'new'}", "--trainer.device=cpu"]
     done = run.train(settings.parse(words))
@@ -78,6 +81,7 @@ def test_setting_of_another_family_is_dropped_from_a_file_at_its_default_alone(o
         settings.read(path)
 
 
+@pytest.mark.full
 def test_old_and_new_runs_of_one_configuration_are_one_variant(old: Path) -> None:
     words = [f"--config={old / 'rnn' / 'config.yaml'}", f"--system.work_dir={old / 'new'}", "--system.seed=1"]
     run.train(settings.parse(words))

@@ -174,6 +174,7 @@ def test_model_that_sees_what_it_predicts_cannot_go_on(seeing: tuple[run.Run, li
 
 @pytest.mark.parametrize("changes", [{}, {"model.window": 3, "model.position": "none"}, WINDOWED], ids=str)
 @pytest.mark.parametrize("prompt", ["a", "abcdefgh, abc"])
+@pytest.mark.thin(2)
 def test_text_depends_on_the_cache(tiny: Tiny, tmp_path: Path, changes: dict[str, Any], prompt: str) -> None:
     trained = run.train(tiny(tmp_path / "run", {**changes, "trainer.max_iters": 1}))
     with_cache, without = (

@@ -42,6 +42,7 @@ def start_from(trained: run.Run, tiny: Any, folder: Path, changes: dict[str, Any
         ({"model.bias": False}, ["model.bias is True there and False here"]),
     ],
 )
+@pytest.mark.thin(3)
 def test_weights_of_another_model_are_loaded(
     learned: run.Run, tiny: Any, tmp_path: Path, changes: dict[str, Any], named: list[str]
 ) -> None:

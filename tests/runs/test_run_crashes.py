@@ -74,6 +74,7 @@ def test_full_disk_is_more_than_one_line(
 @pytest.mark.parametrize(
     "names", [pytest.param({"replace"}, id="renames"), pytest.param(None, id="every call", marks=pytest.mark.slow)]
 )
+@pytest.mark.full
 def test_kill_anywhere_in_a_resumed_run_changes_its_path_or_leaves_files(
     tmp_path: Path, tiny: Any, trace: Any, listing: Any, disk: Any, names: set[str] | None
 ) -> None:

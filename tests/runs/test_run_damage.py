@@ -55,6 +55,7 @@ def falls_back(copy: Path) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("kept", [0.0, 1, 8, 0.5, 0.99, -1])
+@pytest.mark.thin(5)
 def test_shortened_file_is_used(copy: Path, newest: Path, name: str, kept: float) -> None:
     size = (newest / name).stat().st_size
     os.truncate(newest / name, int(kept * size) if isinstance(kept, float) else kept % size)
@@ -146,6 +147,7 @@ def test_only_a_checkpoint_with_another_before_it_is_reported_to_fall_back(
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])
 @pytest.mark.parametrize("content", HOSTILE_TENSORS.values(), ids=HOSTILE_TENSORS)
+@pytest.mark.thin(4)
 def test_hostile_tensors_break_the_reader(copy: Path, newest: Path, name: str, content: bytes) -> None:
     forge(newest, name, content)
     began = time.perf_counter()
@@ -172,6 +174,7 @@ def test_pickle_is_executed(copy: Path, newest: Path, tmp_path: Path, name: str)
 
 @pytest.mark.parametrize("name", ["state.json", "tokenizer.json", MANIFEST])
 @pytest.mark.parametrize("content", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
+@pytest.mark.thin(4)
 def test_hostile_json_breaks_whoever_reads_it(copy: Path, newest: Path, tiny: Any, name: str, content: bytes) -> None:
     """That checkpoint is passed over, or refused in one line; nothing else may come of it."""
     if name == MANIFEST:

@@ -87,6 +87,7 @@ def test_odd_settings_read_back_differ(tmp_path: Path, tiny: Any, odd: dict[str,
     assert settings.read(tmp_path / "config.yaml") == config
 
 
+@pytest.mark.full
 def test_run_of_a_damaged_prepared_text_cannot_be_loaded(tmp_path: Path, tiny: Any) -> None:
     ids = tmp_path / "ids"
     prepare.write(DataConfig(path=tiny(None).data.path), ids)
@@ -194,6 +195,7 @@ def test_folder_of_another_run_is_overwritten(finished: Run, tiny: Any, listing:
     assert {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.full
 def test_default_folders_collide(
     tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -210,6 +212,7 @@ def test_default_folders_collide(
     assert run_dir.newest_run() == Path("out/chargpt")
 
 
+@pytest.mark.full
 def test_newest_run_without_a_checkpoint_is_loaded(
     tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -51,6 +51,7 @@ def unread() -> Any:
         yield stream
 
 
+@pytest.mark.full
 def test_reader_that_has_gone_ends_no_training(
     tmp_path: Path, text_file: Path, unread: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

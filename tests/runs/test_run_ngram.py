@@ -70,6 +70,7 @@ def test_loss_on_record_is_another(finished: Run) -> None:
 
 
 @pytest.mark.parametrize(("order", "block_size"), [(4, 8), (6, 8), (4, 13), (1, 1), (3, 2)])
+@pytest.mark.thin(1)
 def test_run_that_counts_is_not_on_its_own_line(tmp_path: Path, ngram: Make, order: int, block_size: int) -> None:
     """The lines are judged by the rules of every model: else one could beat them by looking further back."""
     done = run.train(ngram(tmp_path / "run", f"--model.order={order}", f"--data.block_size={block_size}"))
@@ -92,6 +93,7 @@ def test_loaded_run_is_another(finished: Run) -> None:
     assert settings.read(finished.folder / "config.yaml").of_model(finished.model.config).model == finished.config.model
 
 
+@pytest.mark.full
 def test_resumed_run_counts_again_or_says_nothing(
     tmp_path: Path, ngram: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -105,6 +107,7 @@ def test_resumed_run_counts_again_or_says_nothing(
     assert again.evaluate().nats == again.last_record()["val_loss"]
 
 
+@pytest.mark.full
 def test_second_run_learns_something_else(tmp_path: Path, ngram: Make, finished: Run) -> None:
     again = run.train(ngram(tmp_path / "run"))
     assert again.last_record()["train_loss"] == finished.last_record()["train_loss"]
@@ -114,11 +117,13 @@ def test_second_run_learns_something_else(tmp_path: Path, ngram: Make, finished:
     assert samples[0] == samples[1]
 
 
+@pytest.mark.full
 def test_announcement_promises_gradients(tmp_path: Path, ngram: Make, caplog: pytest.LogCaptureFixture) -> None:
     run.train(ngram(tmp_path / "run"))
     assert caplog.messages == [f"run folder: {tmp_path / 'run'}", "NGram: counts the training text in one step on cpu"]
 
 
+@pytest.mark.full
 def test_signal_during_the_only_step_loses_it(tmp_path: Path, ngram: Make) -> None:
     done = run.train(ngram(tmp_path / "run"), callbacks=[lambda trainer, record: trainer.stop("SIGINT")])
     assert done.stopped is None
@@ -155,6 +160,7 @@ def test_setting_of_others_is_ignored(tmp_path: Path, ngram: Make, flag: str, me
         ngram(tmp_path, flag)
 
 
+@pytest.mark.full
 def test_checkpoint_of_another_order_is_taken(tmp_path: Path, ngram: Make) -> None:
     run.train(ngram(tmp_path / "run"))
     flags = ("--model.order=3", "--trainer.resume=True", "--trainer.resume_changed=True")

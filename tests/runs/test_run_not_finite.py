@@ -41,6 +41,7 @@ def digest(tensors: dict[str, torch.Tensor]) -> str:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("clip", [1.0, 0.0])
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.thin(4)
 def test_number_that_is_none_reaches_weights_or_checkpoint(
     tmp_path: Path, tiny: Any, trace: Any, spoil: Any, value: float, clip: float, optimizer: str
 ) -> None:
@@ -75,6 +76,7 @@ def strict(constant: str) -> None:
 @pytest.mark.parametrize("rate", [1e6, 1e20, 1e38, 1e200])
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 @pytest.mark.parametrize("steps", [1, 8])
+@pytest.mark.thin(4)
 def test_absurd_learning_rate_ends_in_a_riddle_or_a_spoilt_checkpoint(
     tmp_path: Path, tiny: Any, rate: float, optimizer: str, steps: int
 ) -> None:

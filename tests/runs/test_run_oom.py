@@ -49,6 +49,7 @@ def failing_at(step: int, error: BaseException) -> Any:
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError(CUDA), RuntimeError(CPU), MemoryError()], ids=repr)
+@pytest.mark.thin(1)
 def test_run_without_memory_ends_in_a_riddle_or_loses_what_was_saved(
     tmp_path: Path, tiny: Any, trace: Any, error: BaseException
 ) -> None:

@@ -68,6 +68,7 @@ def test_run_stores_absolute_paths_and_shows_relative_ones(
 
 
 @pytest.mark.parametrize("old", [False, True])
+@pytest.mark.thin(1)
 def test_settings_of_a_run_name_its_own_text_from_any_folder(home: Path, old: bool) -> None:
     if old:
         make_old(home / "run")
@@ -97,6 +98,7 @@ def test_changed_text_of_settings_is_an_error_that_says_so(home: Path) -> None:
     assert settings.parse([config, f"--data.path={home / 'text.txt'}"]).data.path == str(home / "text.txt")
 
 
+@pytest.mark.full
 def test_moved_text_is_an_error_that_says_how_to_name_it(home: Path) -> None:
     (home / "text.txt").rename(home / "moved.txt")
     for act in (lambda: settings.parse([f"--config={home / 'run/config.yaml'}"]), lambda: resumed(home / "run")):

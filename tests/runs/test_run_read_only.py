@@ -30,6 +30,7 @@ def read_only(tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 @pytest.mark.parametrize(("verb", "name"), [("attention", "attention.png"), ("causality", "causality.png")])
+@pytest.mark.thin(1)
 def test_picture_of_a_read_only_run_names_the_folder_and_another_place(
     read_only: Path, capsys: pytest.CaptureFixture[str], verb: str, name: str
 ) -> None:

@@ -45,6 +45,7 @@ def test_seed_or_dropout_is_ignored(
     ],
     ids=str,
 )
+@pytest.mark.thin(2)
 def test_looking_changes_what_is_learned(
     tmp_path: Path, tiny: Any, trace: Any, reference: dict[str, Any], cadence: dict[str, int]
 ) -> None:

@@ -53,6 +53,7 @@ def on(folder: Path, **trainer: Any) -> Any:
 
 
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
+@pytest.mark.thin(2)
 def test_resumed_run_takes_another_path(stations: Path, tmp_path: Path, trace: Any, step: int) -> None:
     """The crash came two steps after the save, in the middle of a line."""
     folder, whole = Path(shutil.copytree(stations / str(step), tmp_path / "run")), stations / "whole"
@@ -75,6 +76,7 @@ def test_clock_starts_again_at_a_resume(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("torn", [b'{"step": 5, "tokens"', b"{", b"\0" * 40, b"\xff\xfe\x9c"], ids=repr)
+@pytest.mark.thin(2)
 def test_torn_last_line_stays(copy: Path, torn: bytes) -> None:
     with open(copy / "metrics.jsonl", "ab") as file:
         file.write(torn)

@@ -56,6 +56,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, moment: str, number: int) -> l
         ("after the events", 1),
     ],
 )
+@pytest.mark.thin(1)
 def test_signal_costs_a_finished_step_or_the_path(
     tmp_path: Path, tiny: Any, trace: Any, monkeypatch: pytest.MonkeyPatch, moment: str, save_every: int, number: int
 ) -> None:
@@ -79,6 +80,7 @@ def test_signals_have_the_codes_of_a_shell() -> None:
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
+@pytest.mark.full
 def test_process_ends_with_another_code_or_resumes_elsewhere(
     tmp_path: Path, tiny: Any, trace: Any, number: int
 ) -> None:
@@ -120,6 +122,7 @@ run.train(config.parse([f"--config={sys.argv[1]}"]), callbacks=[stuck])
 """
 
 
+@pytest.mark.full
 def test_second_signal_is_waited_with(tmp_path: Path, tiny: Any) -> None:
     folder, config = tmp_path / "run", tmp_path / "config.yaml"
     config.write_text(tiny(folder, {"trainer.save_every": 1}).to_yaml(), encoding="utf-8")

@@ -121,6 +121,7 @@ def test_memory_of_training_helps_to_judge_or_write(stations: Path) -> None:
 
 
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
+@pytest.mark.thin(2)
 def test_resumed_run_takes_another_path(stations: Path, tmp_path: Path, trace: Any, step: int) -> None:
     folder, whole = Path(shutil.copytree(stations / str(step), tmp_path / "run")), stations / "whole"
     resumed = run.train(on(folder, save_every=0))

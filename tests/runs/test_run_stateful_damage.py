@@ -59,6 +59,7 @@ def damaged(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["missing", "cut", "a bit flipped"])
+@pytest.mark.thin(1)
 def test_damaged_state_is_used(
     copy: Path, newest: Path, trace: Any, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -98,6 +99,7 @@ def changed(carried: dict[str, torch.Tensor], name: str, value: torch.Tensor | N
         ("../evil", torch.zeros(1), r"\.\./evil is floating \(1,\) there and unknown here"),
     ],
 )
+@pytest.mark.thin(2)
 def test_state_of_another_shape_is_taken(copy: Path, newest: Path, name: str, value: Any, message: str) -> None:
     forge(newest, safetensors.torch.save(changed(checkpoint.read(newest).carried, name, value)))
     with pytest.raises(CheckpointError, match=f"another run's recurrent state: {message}") as refused:

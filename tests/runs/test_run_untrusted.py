@@ -57,6 +57,7 @@ def copy(trained: run.Run, tmp_path: Path) -> Path:
 @example(content=b"!!float ''")
 @example(content=b"!!int ''")
 @example(content=b"!!bool x")
+@pytest.mark.full
 def test_bytes_end_a_parser_in_another_error(content: bytes) -> None:
     for parse in (parse_yaml, parse_json):
         said = ""
@@ -141,6 +142,7 @@ def test_header_is_parsed_whatever_its_length() -> None:
 @example(content=b'{"1-gram": []}')  # of n-gram losses
 @example(content=b'{"1-gram": {"a": 1}}')
 @example(content=b'{"step": 1, "model": 1, "text": [], "prompt": 2}')
+@pytest.mark.full
 def test_record_of_a_run_ends_a_verb_in_another_code(trained: run.Run, content: bytes) -> None:
     """Each record of a run in turn."""
     for path in (trained.folder / name for name in ("environment.json", "metrics.jsonl", "baselines.json")):
@@ -174,6 +176,7 @@ def test_prompt_is_lost_or_ends_in_a_key_error(trained: run.Run, prompt: str) ->
         assert len(written) == len(prompt) + 3
 
 
+@pytest.mark.full
 def test_lost_record_ends_a_finished_run_in_an_index_error(copy: Path, tiny: Any) -> None:
     for content in (b"", b'{"step": 9, "train_loss": 1}\n'):
         (copy / "metrics.jsonl").write_bytes(content)
@@ -193,6 +196,7 @@ def test_picture_is_drawn_through_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["attention.png", "causality.png"])
+@pytest.mark.thin(1)
 def test_verb_draws_through_a_link_in_a_run_folder(copy: Path, name: str) -> None:
     precious = copy.parent / "precious"
     precious.write_text("precious")
@@ -212,6 +216,7 @@ def test_no_file_is_appended_to_through_a_link(copy: Path, tiny: Any, tmp_path: 
 
 
 @pytest.mark.parametrize("link", ["checkpoints", "."])
+@pytest.mark.thin(1)
 def test_run_goes_on_behind_links_to_folders(tmp_path: Path, tiny: Any, trace: Any, link: str) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "run" / link).parent.mkdir(exist_ok=True)

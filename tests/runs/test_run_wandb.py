@@ -143,6 +143,7 @@ def test_a_killed_training_is_no_finished_run_there(tmp_path: Path, wandb: Fake)
     ],
     indirect=["wandb"],
 )
+@pytest.mark.thin(2)
 def test_broken_mirror_is_waited_for_or_changes_training(
     tmp_path: Path,
     tiny: Any,

@@ -32,6 +32,7 @@ def attended(name: str, window: int | None, q: Tensor, k: Tensor, v: Tensor) -> 
 
 @pytest.mark.parametrize("dropout_p", [0.0, 0.4])
 @pytest.mark.parametrize("seed", range(20))
+@pytest.mark.thin(8)
 def test_gradient(seed: int, dropout_p: float) -> None:
     b, g, shared, d = torch.randint(1, 3, (4,), generator=torch.Generator().manual_seed(seed)).tolist()
     n = (1, 2, 5, 17, 19)[seed % 5]
@@ -217,11 +218,13 @@ def test_memory_does_not_grow_with_the_window(n: int, h: int) -> None:
 
 
 @pytest.mark.parametrize("dropout_p", [0.0, 0.3])
+@pytest.mark.thin(1)
 def test_it_is_an_operator_as_pytorch_wants_them(dropout_p: float) -> None:
     torch.library.opcheck(banded_attention, (*drawn(2, 4, 2, 19, 3), 5, 0.5, dropout_p, seed_of(dropout_p, 3)))
 
 
 @pytest.mark.parametrize("dropout_p", [0.0, 0.3])
+@pytest.mark.full
 def test_a_compiler_sees_one_node_in_the_layer_and_no_break(dropout_p: float) -> None:
     called = called_where_compiled("banded", dropout_p)
     assert [target for target in called if "banded" in target] == ["mingpt.banded.default"]

@@ -18,6 +18,7 @@ wide_attention = chunked_sdpa.chunked_sdpa
 
 
 @pytest.mark.parametrize("seed", range(20))
+@pytest.mark.thin
 def test_gradient(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setattr(chunked_sdpa, "CHUNK", 1 + seed % 4)
     b, g, shared, d = torch.randint(1, 3, (4,), generator=torch.Generator().manual_seed(seed)).tolist()
@@ -32,6 +33,7 @@ def test_gradient(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
 
 @pytest.mark.parametrize("chunk", [1, 7, 16, 256])
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2), (3, 1)], ids=str)
+@pytest.mark.thin
 def test_chunk_of_any_size_changes_the_result(
     monkeypatch: pytest.MonkeyPatch, chunk: int, heads: tuple[int, int]
 ) -> None:
@@ -191,6 +193,7 @@ def test_memory_grows_with_more_than_the_length() -> None:
 
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2)], ids=str)
 @pytest.mark.parametrize("window", [1, 5, 19])
+@pytest.mark.full
 def test_it_is_an_operator_as_pytorch_wants_them(
     monkeypatch: pytest.MonkeyPatch, heads: tuple[int, int], window: int
 ) -> None:
@@ -198,6 +201,7 @@ def test_it_is_an_operator_as_pytorch_wants_them(
     torch.library.opcheck(wide_attention, (*drawn(2, *heads, 19, 3), window, 0.5))
 
 
+@pytest.mark.full
 def test_a_compiler_sees_more_than_one_node_in_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunked_sdpa, "CHUNK", 4)
     called = called_where_compiled("chunked_sdpa")

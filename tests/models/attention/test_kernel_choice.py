@@ -133,6 +133,7 @@ def test_a_name_that_is_no_kernel_is_refused() -> None:
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("position", POSITIONS)
 @every_other
+@pytest.mark.thin
 def test_a_model_is_the_same_function_with_every_kernel_that_serves_it(
     gpt: Callable[..., GPT], name: str, position: str, score: str, window: int | None
 ) -> None:

@@ -71,6 +71,7 @@ def written_out(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
 @pytest.mark.parametrize("heads", [(6, 6), (6, 3), (6, 2), (6, 1), (1, 1)], ids=str)
 @pytest.mark.parametrize("lengths", [(1, 1), (2, 2), (5, 5), (1, 5), (2, 5), (4, 5)], ids=str)
 @every_kernel
+@pytest.mark.thin
 def test_kernel_equals_attention_written_out(name: str, heads: tuple[int, int], lengths: tuple[int, int]) -> None:
     (h, g), (t, s) = heads, lengths
     inputs = drawn(3, h, g, t, s, 7)
@@ -89,6 +90,7 @@ def test_kernel_equals_attention_written_out(name: str, heads: tuple[int, int], 
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("heads", HEADS, ids=str)
 @every_other
+@pytest.mark.thin
 def test_kernel_equals_the_reference_at_every_edge_of_a_window(
     name: str, heads: tuple[int, int], window: int | str
 ) -> None:
@@ -102,6 +104,7 @@ def test_kernel_equals_the_reference_at_every_edge_of_a_window(
 @pytest.mark.parametrize("n", [1, 2, 17, 65])
 @pytest.mark.parametrize("beyond", [0, 1, 5, 1000])
 @every_kernel
+@pytest.mark.thin
 def test_a_window_of_the_whole_length_is_causal(name: str, n: int, beyond: int) -> None:
     inputs = drawn(3, 6, 2, n, n)
     windowed = need_of(*inputs[:2], sliding_window(n + beyond))
@@ -112,6 +115,7 @@ def test_a_window_of_the_whole_length_is_causal(name: str, n: int, beyond: int) 
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("mask", [*MASKS, "window=3"])
 @every_other
+@pytest.mark.thin
 def test_kernel_serves_score_mask_position_and_heads_as_the_reference_or_refuses(
     name: str, mask: str, score: str, position: str
 ) -> None:
@@ -125,6 +129,7 @@ def test_kernel_serves_score_mask_position_and_heads_as_the_reference_or_refuses
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("window", [None, 3])
 @every_kernel
+@pytest.mark.thin
 def test_keys_from_a_ring_give_the_same_in_any_order(name: str, window: int | None, score: str, position: str) -> None:
     q, k, v = drawn(3, 6, 2, 2, 7)
     mask, bias = sliding_window(window) if window else CAUSAL, bias_of(position, 6)
@@ -162,6 +167,7 @@ def test_dropout_drops_weights_and_keeps_their_mean_or_is_refused(name: str, mas
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("window", [None, 3, 40])
 @every_kernel
+@pytest.mark.thin
 def test_short_numbers_cost_their_rounding_and_no_more(name: str, window: int | None, dtype: torch.dtype) -> None:
     inputs = drawn(2, 4, 2, 70, 70, 8)
     short = tuple(x.detach().to(dtype).requires_grad_() for x in inputs)
@@ -193,6 +199,7 @@ def test_the_reference_gives_its_weights_rows_that_sum_to_one_over_what_is_seen(
 
 @pytest.mark.parametrize("score", [name for name in SCORES if SCORES[name].bilinear])
 @pytest.mark.parametrize("mask", [*MASKS, "window=3"])
+@pytest.mark.thin
 def test_flex_without_its_compiler_equals_the_reference(monkeypatch: pytest.MonkeyPatch, mask: str, score: str) -> None:
     """Its rule, scale and heads, on any machine; the kernel that is made of them needs CUDA."""
     monkeypatch.setattr(flex, "_compiled", lambda: torch.nn.attention.flex_attention.flex_attention)

@@ -97,6 +97,7 @@ def test_what_was_handed_in_is_copied(ring: bool) -> None:
 @pytest.mark.parametrize("g", [6, 2, 1])
 @pytest.mark.parametrize("window", [None, 1, 3, 7, 20])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.thin
 def test_state_takes_exactly_its_formula(gpt: MakeGPT, g: int, window: int | None, dtype: torch.dtype) -> None:
     state = gpt(n_kv_head=g, n_layer=3, window=window).to(dtype).new_state(5)
     positions = min(7, window or 7)
@@ -131,6 +132,7 @@ def through(model: GPT, ids: Tensor, prompt: int, chunk: int) -> Tensor:
 @pytest.mark.parametrize("position", POSITIONS)
 @pytest.mark.parametrize("pattern", [None, "wf"])
 @torch.no_grad()
+@pytest.mark.thin(8)
 def test_every_prompt_and_chunk_gives_the_logits_of_one_pass(
     gpt: MakeGPT, position: str, score: str, pattern: str | None
 ) -> None:
@@ -149,6 +151,7 @@ def test_every_prompt_and_chunk_gives_the_logits_of_one_pass(
 @pytest.mark.parametrize("g", [6, 2, 1])
 @pytest.mark.parametrize("window", [None, 1, 2, 16])
 @torch.no_grad()
+@pytest.mark.thin
 def test_every_window_and_grouping_gives_the_logits_of_one_pass(gpt: MakeGPT, g: int, window: int | None) -> None:
     model, ids = gpt(n_kv_head=g, window=window, rope=True, block_size=24), random_ids(24)
     full = model(ids).logits
@@ -159,6 +162,7 @@ def test_every_window_and_grouping_gives_the_logits_of_one_pass(gpt: MakeGPT, g:
 @pytest.mark.parametrize("position", [name for name in POSITIONS if not POSITIONS[name].bounded])
 @pytest.mark.parametrize("window", [1, 3, 7])
 @torch.no_grad()
+@pytest.mark.thin
 def test_a_ring_goes_on_past_the_block_in_constant_memory_as_a_longer_block_would(
     gpt: MakeGPT, position: str, window: int
 ) -> None:

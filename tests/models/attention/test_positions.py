@@ -130,6 +130,7 @@ def test_odd_width_is_refused(d: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
+@pytest.mark.thin(3)
 def test_gradient(seed: int) -> None:
     b, h, t, half, rows = torch.randint(1, 6, (5,), generator=torch.Generator().manual_seed(seed)).tolist()
     rope = RotaryPositionalEmbeddings(2 * half, rows=rows)

@@ -80,6 +80,7 @@ def test_a_bilinear_score_is_the_product_of_what_it_folds_to(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCORES)
 @pytest.mark.parametrize("seed", range(20))
+@pytest.mark.thin
 def test_gradient(name: str, seed: int) -> None:
     b, g, shared, t, s = torch.randint(1, 3, (5,), generator=torch.Generator().manual_seed(seed)).tolist()
     d = 2 + seed % 2

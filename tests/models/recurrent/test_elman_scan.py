@@ -58,6 +58,7 @@ def away_from_kinks(given: list[Tensor], f: Activation) -> bool:
 
 @every_activation
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.thin
 def test_gradient_is_not_the_difference_quotient(activation: Activation, sizes: tuple[int, ...]) -> None:
     given = next(g for g in (inputs(*sizes, seed=seed) for seed in range(20)) if away_from_kinks(g, activation))
     assert torch.autograd.gradcheck(lambda *g: scan(*g, activation), given)
@@ -89,6 +90,7 @@ def compared(given: list[Any], activation: Activation) -> None:
 
 @every_activation
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.thin
 def test_scan_is_not_its_definition(activation: Activation, sizes: tuple[int, ...]) -> None:
     compared(inputs(*sizes), activation)
 

@@ -1,0 +1,104 @@
+"""Plant a fault in a copy of the tree and run tests on it, in a process that is forked with PyTorch imported."""
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.mutants.chosen import Chosen
+from tests.mutants.executed import Test
+from tests.mutants.fault import ROOT, Fault
+
+LEFT_OUT = shutil.ignore_patterns(".git", ".mutants", "__pycache__", ".venv", "out", "wandb", ".*_cache", ".hypothesis")
+PATIENCE = 120.0, 20.0  # seconds that a run of tests may take at least, and per CPU second of these tests
+TIMES = itertools.count(1)
+
+
+def copy_of_tree(place: Path) -> Path:
+    """Copy what tests need of the tree to `place`."""
+    return Path(shutil.copytree(ROOT, place, ignore=LEFT_OUT, symlinks=True))
+
+
+def write(path: Path, source: str) -> None:
+    """Write a source file whose compiled form Python will not take for that of another version of it."""
+    path.write_text(source, encoding="utf-8")
+    at = int(time.time()) + 10 * next(TIMES)  # a .pyc is found by seconds and size
+    os.utime(path, (at, at))
+
+
+def ordered(tests: Sequence[Test]) -> list[Test]:
+    """Return one case of each test function first, files together, the cheapest files first; then the others."""
+    cost: dict[str, float] = {}
+    firsts: dict[str, Test] = {}
+    for test in sorted(tests, key=lambda test: test.cpu_s):
+        firsts.setdefault(test.function, test)
+    for test in firsts.values():
+        cost[test.file] = cost.get(test.file, 0.0) + test.cpu_s
+    first = sorted(firsts.values(), key=lambda test: (cost[test.file], test.file, test.cpu_s))
+    chosen = {test.name for test in first}
+    return first + sorted((t for t in tests if t.name not in chosen), key=lambda t: (cost[t.file], t.file, t.cpu_s))
+
+
+class Tree:
+    """A copy of the tree in which one process at a time runs tests."""
+
+    def __init__(self, place: Path) -> None:
+        self.root = copy_of_tree(place)
+        self.failure, self.log = place.with_suffix(".failure"), place.with_suffix(".log")
+        self.planted: Fault | None = None
+        self.pid, self.until = 0, 0.0
+
+    def start(self, fault: Fault | None, tests: Sequence[Test]) -> None:
+        """Plant `fault` (None: nothing) and start the tests, which end at the first that fails."""
+        self.restore()
+        if fault:
+            path = self.root / fault.path
+            write(path, fault.planted(path.read_text(encoding="utf-8")))
+            self.planted = fault
+        self.failure.unlink(missing_ok=True)
+        least, per_second = PATIENCE
+        self.until = time.monotonic() + least + per_second * sum(test.cpu_s for test in tests)
+        self.pid = os.fork()
+        if not self.pid:
+            os.setsid()  # so that all that it starts can be ended with it
+            self._run([test.name for test in tests], first=bool(fault))
+
+    def _run(self, names: list[str], first: bool) -> None:
+        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.chdir(self.root)
+        os.environ["PYTHONPATH"] = str(self.root)
+        sys.path[:] = [str(self.root), *(each for each in sys.path if Path(each or ".").resolve() != ROOT)]
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("mingpt", "tests")]:
+            del sys.modules[name]
+        import pytest
+
+        files = list(dict.fromkeys(name.partition("::")[0] for name in names))
+        words = ["-n", "0", "-p", "no:cacheprovider", f"--rootdir={self.root}", *(["-x"] if first else []), *files]
+        os._exit(int(pytest.main(words, plugins=[Chosen(names, self.failure)])))
+
+    def ended(self, status: int) -> str | None:
+        """Return what noticed the fault: a test, or the end of the process; None: all tests passed."""
+        self.pid = 0
+        code = os.waitstatus_to_exitcode(status)
+        if self.failure.exists():
+            return str(json.loads(self.failure.read_text()))
+        return None if code in (0, 5) else f"the tests ended with {code}"
+
+    def kill(self) -> None:
+        """End the tests and whatever they started."""
+        if self.pid:
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def restore(self) -> None:
+        """Take the fault out again."""
+        if self.planted:
+            write(self.root / self.planted.path, (ROOT / self.planted.path).read_text(encoding="utf-8"))
+            self.planted = None
