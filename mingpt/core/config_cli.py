@@ -24,7 +24,7 @@ from mingpt.core.errors import UsageError
 from mingpt.core.paths import path_of
 from mingpt.core.setting_names import ELSEWHERE, did_you_mean_setting
 from mingpt.core.shell import quoted
-from mingpt.core.variants import choices
+from mingpt.core.variants import choices, closed_choices
 
 Options = typing.TypeVar("Options")
 Implied = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -132,11 +132,12 @@ class Flags:
         """Return what a form shows of each setting: name, group, type, choices, nullable, default, help."""
         groups = self.groups.items()
         names = {_key(prefix, key): taken for prefix, group in groups for key, taken in choices(group).items()}
+        closed = {_key(prefix, key) for prefix, group in groups for key in closed_choices(group)}
         return [
             {
                 "name": action.dest,
                 "group": action.dest.rpartition(".")[0],
-                "type": "choice" if action.dest in names else flag_values.kind_of(self._types[action.dest]),
+                "type": "choice" if action.dest in closed else flag_values.kind_of(self._types[action.dest]),
                 "choices": names.get(action.dest),
                 "nullable": flag_values.may_be_null(self._types[action.dest]),
                 "default": _plain(action.default),

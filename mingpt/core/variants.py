@@ -75,9 +75,13 @@ class Variants:
         return _Source(self._module, self._name)
 
 
-def choice(default: str | None, names: Iterable[str], *more: str) -> Any:
-    """Return a dataclass field that takes one of `names`, which may be Variants, or of `more`."""
-    return field(default=default, metadata={"names": names, "more": more})
+def choice(default: str | None, names: Iterable[str], *more: str, others: bool = False) -> Any:
+    """Return a dataclass field that takes one of `names`, which may be Variants, or of `more`.
+
+    Args:
+        others: it takes other values, too, which the class checks itself.
+    """
+    return field(default=default, metadata={"names": names, "more": more, "others": others})
 
 
 def choices(group: type) -> dict[str, list[str]]:
@@ -87,6 +91,11 @@ def choices(group: type) -> dict[str, list[str]]:
         for each in fields(group)
         if "names" in each.metadata
     }
+
+
+def closed_choices(group: type) -> set[str]:
+    """Return the fields of a dataclass that take no other value than one of `choices`."""
+    return {each.name for each in fields(group) if each.metadata.get("others") is False}
 
 
 def check_choices(settings: Any, group: str) -> None:

@@ -32,7 +32,7 @@ class DataConfig:
     """
 
     path: str = "input.txt"
-    tokenizer: str = choice("char", TOKENIZERS)
+    tokenizer: str = choice("char", TOKENIZERS, others=True)
     vocab_size: int = VOCAB_SIZE
     block_size: int = 128
     val_fraction: float = 0.1

@@ -1,6 +1,7 @@
 """The run folders below one root: their names, what is known of each, and whether it is still training.  No torch."""
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from mingpt.cli.play.metrics import Metrics
 from mingpt.core.atomic_io import holder
-from mingpt.core.errors import CheckpointError, MingptError, UsageError, require
+from mingpt.core.errors import CheckpointError, MingptError, UsageError, in_one_line, require
 from mingpt.core.paths import absolute, shown
 from mingpt.core.registry import did_you_mean
 from mingpt.core.run_files.reading import Record, read_json
@@ -16,6 +17,7 @@ from mingpt.core.run_files.records import HOME, OWN_FILES, Environment, is_run, 
 
 MOST_RUNS = 500
 MOST_CHOSEN = 2  # side by side
+MOST_FOLDERS = 20_000  # that are searched for runs
 DEEPEST = 6  # folders below the root: out/sweeps/1/cells/VARIANT/seed-1
 OUTPUT = "output.log"  # what a training that was started from the page printed
 RUNNING, STOPPED, FINISHED, FAILED = "running", "stopped", "finished", "failed"
@@ -37,6 +39,7 @@ class Catalogue:
 
     root: Path
     chosen: list[str] = field(default_factory=list)
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
     _metrics: dict[Path, Metrics] = field(default_factory=dict)
     _settings: dict[Path, tuple[int, dict[str, Any], Record]] = field(default_factory=dict)
 
@@ -80,18 +83,20 @@ class Catalogue:
 
     def list(self) -> list[dict[str, Any]]:
         """Return what a table of runs shows; settings are those that differ between runs which have them."""
-        entries = []
-        for name in self.names():
-            try:
-                entries.append(self._entry(name))
-            except (MingptError, OSError, ValueError) as damaged:
-                entries.append({**_blank(name), "error": " ".join(str(damaged).split())})
+        with self._one_at_a_time:
+            entries = [self._entry_or_error(name) for name in self.names()]
         known = [entry["settings"] for entry in entries if entry["settings"]]
         keys = dict.fromkeys(key for settings in known for key in settings if key not in NOT_COMPARED)
         differing = [key for key in keys if len({repr(each[key]) for each in known if key in each}) > 1]
         for entry in entries:
             entry["settings"] = {key: entry["settings"][key] for key in differing if key in entry["settings"]}
         return entries
+
+    def _entry_or_error(self, name: str) -> dict[str, Any]:
+        try:
+            return self._entry(name)
+        except (MingptError, OSError, ValueError) as damaged:
+            return {**_blank(name), "error": in_one_line(damaged)}
 
     def _entry(self, name: str) -> dict[str, Any]:
         folder = self.folder(name)
@@ -129,6 +134,7 @@ class Catalogue:
             "step": metrics.step,
             "max_iters": steps,
             "val_loss": metrics.val_loss,
+            "pseudo": metrics.pseudo,
             "seconds": metrics.seconds,
         }
 
@@ -154,7 +160,7 @@ def last_error(folder: Path) -> str | None:
 
 
 def _blank(name: str) -> dict[str, Any]:
-    nothing = dict.fromkeys(("val_loss", "parameters"))
+    nothing = dict.fromkeys(("val_loss", "pseudo", "parameters"))
     return {"name": name, "family": "", "status": FAILED, "step": 0, "max_iters": 0, "seconds": 0.0, "settings": {}} | (
         nothing
     )
@@ -162,7 +168,9 @@ def _blank(name: str) -> dict[str, Any]:
 
 def _runs(root: Path) -> Iterator[Path]:
     """The run folders in `root`; folders in a run, and links, are not followed."""
-    for place, folders, files in os.walk(root):
+    for number, (place, folders, files) in enumerate(os.walk(root)):
+        if number >= MOST_FOLDERS:
+            return
         here = Path(place)
         if "config.yaml" in files:
             folders.clear()

@@ -12,6 +12,7 @@ from mingpt.core.run_files.reading import read_lines, read_losses
 from mingpt.core.run_files.records import Sample
 
 POLL = 0.5  # seconds between two looks at a run's files
+SILENT = 15.0  # seconds at most between two events, so that a client that has gone is noticed
 AT_MOST = 400  # rows of one event
 SAMPLES = 5  # the last ones, of what was there before
 SAMPLES_BYTES = 64 << 20
@@ -71,7 +72,12 @@ class Follower:
         if status == self._status:
             return []
         self._status = status
-        return [("status", status)]
+        return [self.status]
+
+    @property
+    def status(self) -> Event:
+        """The last status, as an event."""
+        return "status", self._status
 
 
 async def follow(catalogue: Catalogue, name: str) -> AsyncIterator[Event]:
@@ -81,13 +87,16 @@ async def follow(catalogue: Catalogue, name: str) -> AsyncIterator[Event]:
         NoRunError: there is no such run.
         CheckpointError: a damaged file.
     """
+    silent = 0.0
     follower = Follower(catalogue, await asyncio.to_thread(catalogue.folder, name))
     while True:
         try:
             found = await asyncio.to_thread(follower.new)
         except FileNotFoundError:
             raise CheckpointError(f"{name}: removed") from None
-        for event in found:
+        silent = 0.0 if found else silent + POLL
+        for event in found or ([follower.status] if silent >= SILENT else []):
+            silent = 0.0
             yield event
         await asyncio.sleep(POLL)
 

@@ -15,7 +15,7 @@ from mingpt.core.safe_parsing import LINE_BYTES, Named, Number, fault, parse_jso
 POINTS = 400  # of a curve at most, and half as many at least
 RECENT = 50  # steps whose time says how long the rest takes
 
-Row = list[Any]  # [step, seconds, smoothed training loss, validation loss or None]
+Row = list[Any]  # [step, seconds, smoothed training loss, validation loss, pseudo-nats, or None]
 
 
 class Metrics:
@@ -23,7 +23,8 @@ class Metrics:
 
     Attributes:
         step, seconds: of the last line.
-        val_loss: the last validation loss, or pseudo-nats of a masked language model; None before any.
+        val_loss: the last validation loss; None before any.
+        pseudo: the last pseudo-nats of a masked language model; None before any.
         complete: whether the evaluation after the last step was made.
         tokens_per_second: of the last line.
     """
@@ -39,6 +40,7 @@ class Metrics:
         self._last: Record = {}
         self.step, self.seconds, self.tokens_per_second = 0, 0.0, 0.0
         self.val_loss: float | None = None
+        self.pseudo: float | None = None
         self.complete = False
 
     def update(self) -> list[Row] | None:
@@ -97,12 +99,12 @@ class Metrics:
     def _add(self, record: Record) -> Row:
         loss = record["train_loss"]
         smooth = record.get(SMOOTHED, self._average(loss) if math.isfinite(loss) else None)
-        found = judged(record)
-        found = judged(record, "pseudo_nats") if found is None else found
+        loss_now, pseudo_now = judged(record), judged(record, "pseudo_nats")
+        found = pseudo_now if loss_now is None else loss_now
         row: Row = [record["step"], record.get("seconds", 0.0), smooth, found]
         self._count += 1
         if found is not None:
-            self.val_loss = found
+            self.val_loss, self.pseudo = loss_now, pseudo_now
             self._evaluated.add(self._count, row)  # type: ignore[arg-type]
         self._curve.add(self._count, row)  # type: ignore[arg-type]
         self._times = [*self._times[1 - RECENT :], (record["step"], row[1])]

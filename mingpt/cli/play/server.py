@@ -20,6 +20,7 @@ from starlette.responses import (
 )
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from mingpt.cli.play import bodies, comparing, following, looking, training, writing
 from mingpt.cli.play.catalogue import Catalogue, NoRunError
@@ -259,11 +260,23 @@ async def events(source: AsyncIterator[writing.Event]) -> Response:
             yield event("error", {"error": in_one_line(error)})
         except Exception as error:
             yield event("error", {"error": f"{type(error).__name__}: {in_one_line(error)}"})
-        finally:
-            if isinstance(source, Job):
-                source.cancel()
 
-    return StreamingResponse(stream(), media_type="text/event-stream")
+    return Events(stream(), source)
+
+
+class Events(StreamingResponse):
+    """A stream whose job ends with the answer, also where the client has gone before it began."""
+
+    def __init__(self, content: AsyncIterator[str], source: AsyncIterator[writing.Event]) -> None:
+        super().__init__(content, media_type="text/event-stream")
+        self._source = source
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if isinstance(self._source, Job):
+                self._source.cancel()
 
 
 def numbers(matrix: looking.Square) -> Response:

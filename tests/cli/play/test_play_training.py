@@ -141,6 +141,8 @@ def test_form_has_every_setting_of_help_with_its_default(client: Any, chargpt: A
         assert {key: each["default"] for key, each in fields.items()} == {key: own[key] for key in fields}
     assert fields["model.type"]["choices"] == ["gpt", "rnn", "birnn", "ngram"]
     assert fields["model.order"]["type"] == "int"
+    assert (fields["model.type"]["type"], fields["data.tokenizer"]["type"]) == ("choice", "str")
+    assert fields["data.tokenizer"]["choices"] == ["char", "byte", "bpe"]
     assert "did you mean 'gpt'" in client.get("settings", family="gtp").error
 
 

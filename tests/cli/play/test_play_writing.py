@@ -1,11 +1,15 @@
 """What the page shows of a generated text is what the library generates, and what the model's distribution is."""
 
+import contextlib
+import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from mingpt.cli.play.worker import MOST_JOBS
 from mingpt.inference.generate import Sampling, probabilities
 from mingpt.runs import run
 
@@ -116,14 +120,26 @@ def test_long_text_does_not_block_another_tab(client: Any) -> None:
 
 
 def test_closing_a_stream_ends_its_work(client: Any) -> None:
-    import time
-
     with client.stream("POST", "write", {"name": "gpt", "settings": {"max_new_tokens": 5000}}) as long:
         next(long)
-    until = time.monotonic() + 10
-    while client.play.worker.busy and time.monotonic() < until:
+    until_idle(client)
+
+
+def test_clients_that_go_away_at_once_leave_no_work_behind(client: Any) -> None:
+    body = json.dumps({"name": "gpt", "settings": {"max_new_tokens": 5000}}).encode()
+    for _ in range(MOST_JOBS + 6):
+        with contextlib.closing(client.connection()) as connection:
+            connection.request("POST", "/api/write", body, {"X-Token": client.token})
+    until_idle(client)
+    assert client.post("write", name="gpt", settings={"max_new_tokens": 1}).status == 200
+
+
+def until_idle(client: Any) -> None:
+    """Wait until no request is left in the worker."""
+    until = time.monotonic() + 20
+    while client.play.worker.busy:
+        assert time.monotonic() < until
         time.sleep(0.02)
-    assert not client.play.worker.busy
 
 
 def test_facts_name_what_the_page_needs(client: Any, root: Path) -> None:
@@ -143,3 +159,5 @@ def test_list_of_runs_has_their_state(client: Any) -> None:
     assert found["gpt"]["val_loss"] > 0
     assert found["gpt"]["parameters"] > 0
     assert found["lstm"]["settings"]["model.type"] == "rnn"
+    assert (found["masked"]["val_loss"], found["gpt"]["pseudo"]) == (None, None)
+    assert found["masked"]["pseudo"] > 0
