@@ -54,7 +54,7 @@ def sweep(argv: Sequence[str]) -> int:
     from mingpt.cli import compare as comparing
     from mingpt.experiments import summarize, sweep_command
 
-    end = partial(summarize.conclude, show=comparing.show_experiment)
+    end = partial(summarize.summarize, show=comparing.show_experiment)
     return sweep_command.command(argv, program(), end, wanted)
 
 
@@ -73,7 +73,7 @@ def experiment(argv: Sequence[str]) -> int:
     from mingpt.cli import compare as comparing
     from mingpt.experiments import commands, summarize
 
-    end = partial(summarize.conclude, show=comparing.show_experiment)
+    end = partial(summarize.summarize, show=comparing.show_experiment)
     return commands.experiment(argv, program(), end, comparing.show_experiment)
 
 

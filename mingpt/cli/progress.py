@@ -13,7 +13,7 @@ from mingpt.cli.live import View, time_left
 from mingpt.cli.terminal import can_redraw, plain
 from mingpt.cli.terminal_plot import History
 from mingpt.core.run_files.curves import moving_average
-from mingpt.core.run_files.reading import Line, each_line, judged
+from mingpt.core.run_files.reading import Line, each_line, evaluated_loss
 from mingpt.core.run_files.records import TrainedStep
 from mingpt.report.formatting import duration
 from mingpt.runs.summary import mfu_of
@@ -56,7 +56,7 @@ class Watch:
 
     def _line(self, trainer: Trainer, record: Record) -> None:
         """Print a line every so often, and with every evaluation."""
-        loss, pseudo = judged(record), judged(record, "pseudo_nats")
+        loss, pseudo = evaluated_loss(record), evaluated_loss(record, "pseudo_nats")
         found = "" if loss is None else f" · validation {loss:.3f}"
         found = found if pseudo is None else f" · pseudo-nats {pseudo:.3f}"
         often = max(trainer.config.max_iters // LINES, 1)
@@ -72,7 +72,7 @@ class Watch:
     def _update(self, trainer: Trainer, record: Record) -> None:
         """Take what the record has, and show it, unless that was done a moment ago."""
         view = self._view or self._begin(trainer, record)
-        loss, pseudo = judged(record), judged(record, "pseudo_nats")
+        loss, pseudo = evaluated_loss(record), evaluated_loss(record, "pseudo_nats")
         view.history.add(record["step"], record["train_loss"], loss)
         view.history.baselines = record.get("baselines", view.history.baselines)
         if loss is not None:
@@ -95,7 +95,7 @@ class Watch:
         history = History(steps)
         for line in each_line(self._past / "metrics.jsonl", Line, TrainedStep) if self._past else ():
             if line["step"] < record["step"]:
-                history.add(line["step"], line["train_loss"], judged(line))
+                history.add(line["step"], line["train_loss"], evaluated_loss(line))
         view = self._view = View(steps, history)
 
         def begins(phase: str) -> None:

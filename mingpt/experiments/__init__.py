@@ -1,4 +1,4 @@
-"""Questions, and the runs that answer them: one file an experiment, registered where it is defined; `known` has all.
+"""Questions, and the runs that answer them: one file per experiment, registered where it is defined; see `catalogue`.
 
-A grid of settings times seeds becomes cells, each an ordinary run; what a run can't say is measured beside them.
+Variants times seeds become trials, each an ordinary run; what a run can't show is measured in addition.
 """

@@ -1,4 +1,4 @@
-"""What `chargpt sweep` and `chargpt experiment` may be told: known, and checked, before PyTorch is imported."""
+"""Options of `chargpt sweep` and `chargpt experiment`, checked before PyTorch is imported."""
 
 import ast
 import functools
@@ -73,7 +73,7 @@ class RunOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ShowOptions:
-    """Say what an experiment asks, and what it found.
+    """Show what an experiment asks, and what it found.
 
     Attributes:
         quick: its small form, for trying out
@@ -223,6 +223,6 @@ def _usage(program: str) -> str:
 
 
 def settings_alone(words: Sequence[str]) -> list[str]:
-    """Settings, each with its value; another word among them is left for the parser to refuse."""
+    """Return the settings, each with its value; other words among them are left for the parser to reject."""
     others, flags = split_words(words, bare=SWITCHES)
     return [*others, *flags]

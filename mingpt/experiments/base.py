@@ -1,7 +1,7 @@
-"""What an experiment is: data.  It says what is asked, what is expected, and which runs would answer.
+"""An experiment as data: its question, its hypothesis, and the runs that answer it.
 
-An **arm** is one of the things compared: settings, in stages that are trained one after the other, each from the
-weights of the one before.  A **cell** is an arm with a seed.  A **measurement** gives numbers that are no run.
+A **variant** is one of the things compared: settings, in stages that are trained one after the other, each from the
+weights of the one before.  A **trial** is a variant with a seed.  A **measurement** gives numbers that are no run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from typing_extensions import TypedDict
+
 from mingpt.core.registry import Registry
+from mingpt.core.run_files.records import STARTS_FROM
 from mingpt.core.safe_parsing import Kind
+from mingpt.core.setting_roles import EVALUATION, SEED, changes_no_result
 from mingpt.data.text_files import DEFAULT_PATH
+from mingpt.experiments.base_config import BASE
 from mingpt.models.config import CONFIGS
 from mingpt.report.figures import Draw
 from mingpt.runs.config import Config, defaults
@@ -19,15 +24,27 @@ from mingpt.runs.config import Config, defaults
 Settings = Mapping[str, Any]  # `{"model.window": 16}`
 Stages = Sequence[Settings]
 Row = dict[str, Any]
+
+
+class VariantFields(TypedDict):
+    arm: str  # of a row: its variant, by the key that files have
+
+
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A variant with a seed: its stages' configurations, their run folders, sha256 of what each reads; its own folder,
-    which holds these, and its id, both None where no record of it is kept."""
+class Trial:
+    """A variant with a seed.
 
-    arm: str
+    Attributes:
+        configs, folders: configuration and run folder of each stage.
+        inputs: sha256 of what each stage reads.
+        home: the folder that holds those of the stages; id: what the trial's record is named by. Both None where no
+            record is kept.
+    """
+
+    variant: str
     seed: int
     configs: tuple[Config, ...]
     folders: tuple[Path, ...]
@@ -37,12 +54,16 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Where it lies below an experiment's cells/, and how messages call it."""
-        return f"{self.arm} seed {self.seed}"
+        """Variant and seed, for messages."""
+        return f"{self.variant} seed {self.seed}"
+
+    def row(self, **values: Any) -> Row:
+        """Return a row of a measurement of this trial."""
+        return {"arm": self.variant, "seed": self.seed, **values}
 
     @property
     def tokens(self) -> int:
-        """Of all its steps: what its time is guessed from."""
+        """Tokens of all its steps, from which its time is estimated."""
         return sum(c.trainer.max_iters * c.trainer.batch_size * c.data.block_size for c in self.configs)
 
 
@@ -50,7 +71,7 @@ QUICK, STANDARD, FULL = FORMS = ("quick", "standard", "full")
 
 
 class Sizes(NamedTuple, Generic[T]):
-    """How much of something, by the form of the experiment; None: in the standard form as much as in the full one."""
+    """A size by the form of the experiment; standard None: as in the full form."""
 
     quick: T
     full: T
@@ -59,19 +80,19 @@ class Sizes(NamedTuple, Generic[T]):
 
 @dataclass(frozen=True)
 class Lab:
-    """What a measurement may use: the experiment's folder, its finished trials, its form, someone to tell."""
+    """What a measurement may use: the experiment's folder, its finished trials, its form."""
 
     folder: Path
-    cells: Sequence[Cell]
+    trials: Sequence[Trial]
     form: str
 
     def pick(self, sizes: Sizes[T]) -> T:
-        """The one of this form."""
+        """Return the size of this form."""
         middle = sizes.full if sizes.standard is None else sizes.standard
         return {QUICK: sizes.quick, STANDARD: middle, FULL: sizes.full}[self.form]
 
 
-def _arm(row: Row) -> str | None:
+def _variant(row: Row) -> str | None:
     return row.get("arm")
 
 
@@ -86,13 +107,13 @@ class Measurement:
         caption: of the picture: what is shown, and what lines, colours and shades mean.
         variant: what of a row has a look of its own in all pictures of its experiment; None: nothing.
         table: (rows) gives the rows of its table, each with the same columns, named as people read them.
-        of_runs: whether it looks at the experiment's own runs, so that these are what a quick form makes smaller.
+        of_runs: whether it uses the experiment's own runs, so that these are what a quick form makes smaller.
         of_model: whether it needs the trained model, so that it is taken at the end of each trial, of that one alone.
         first_seed: of a model's measurement: whether it is taken of each variant's first seed only.
-        smaller: what else a quick form makes smaller of it, for people; empty: nothing.
+        smaller: what else a quick form makes smaller of it, as text; empty: nothing.
         row: what `draw` and `table` use of a row, a TypedDict: what rows from elsewhere must hold.
-        beside_counts: whether its y axis is a held-out loss of the text in blocks as trained on, so that the n-gram
-            lines, which are one, may stand beside it.
+        with_baselines: whether its y axis is a validation loss in blocks as trained on, so that n-gram baselines are
+            drawn across it.
     """
 
     name: str
@@ -104,9 +125,9 @@ class Measurement:
     first_seed: bool = False
     smaller: str = ""
     row: Kind = dict
-    beside_counts: bool = False
+    with_baselines: bool = False
     caption: str = ""
-    variant: Callable[[Row], str | None] = _arm
+    variant: Callable[[Row], str | None] = _variant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +136,7 @@ class Form:
 
     Attributes:
         settings: over those that all variants share.
-        arms: the variants.
+        variants: the variants.
         seeds: trials per variant.
         learning_rates: to choose among; (): none, `settings` and variants have them.
         characters: what of the text is used, from its beginning; None: all.
@@ -123,7 +144,7 @@ class Form:
     """
 
     settings: Settings = field(default_factory=dict)
-    arms: Mapping[str, Stages] | None = None
+    variants: Mapping[str, Stages] | None = None
     seeds: int | None = None
     learning_rates: tuple[float, ...] | None = None
     characters: int | None = None
@@ -137,21 +158,21 @@ class Experiment:
     Attributes:
         name: as the command line has it.
         question: in one sentence.
-        hypothesis: what is expected, said before anything ran.
-        arms: the stages of each.
-        common: what all arms share, every setting spelled out, since defaults move; of it an arm takes what its family
-            of models reads, so that unlike families may stand side by side.
-        seeds: how many cells an arm has.
-        learning_rates: each arm that has a learning rate takes the best of these; None: what `common` says.
-        quick: what differs where it must be over in minutes, to try out that all works; never an answer.
+        hypothesis: what is expected, written before anything ran.
+        variants: the stages of each.
+        common: what differs from base_config.BASE in all variants; a variant takes the settings that its family of
+            models has, so that different families can be compared.
+        seeds: how many trials a variant has.
+        learning_rates: each variant that has a learning rate takes the best of these; None: what `common` says.
+        quick: what differs in the form that takes minutes, to try that all works; never an answer.
         standard: what differs in the form whose results are published, for two CPU cores.
-        measurements: numbers beside the runs.
+        measurements: numbers in addition to the runs.
     """
 
     name: str
     question: str
     hypothesis: str
-    arms: Mapping[str, Stages] = field(default_factory=dict)
+    variants: Mapping[str, Stages] = field(default_factory=dict)
     common: Settings = field(default_factory=dict)
     seeds: int = 5
     learning_rates: tuple[float, ...] | None = None
@@ -173,38 +194,30 @@ class Experiment:
         return (self.learning_rates or ()) if own is None else own
 
     def stages(self, form: str) -> dict[str, list[dict[str, Any]]]:
-        """Every variant's settings in full: common, then the form's, as far as its family uses them; then the
-        variant's own, all of them, so that one that is not used is rejected."""
+        """Every variant's settings in full: BASE, common, the form's, as far as its family has them; then the variant's
+        own, all of them, so that one that the family does not have is rejected."""
         own = self.form(form)
-        arms = self.arms if own.arms is None else own.arms
-        shared = {**self.common, **own.settings}
-        return {arm: [_in_full(shared, stage) for stage in stages] for arm, stages in arms.items()}
+        variants = self.variants if own.variants is None else own.variants
+        shared = {**BASE, **self.common, **own.settings}
+        return {variant: [_in_full(shared, stage) for stage in stages] for variant, stages in variants.items()}
 
 
 def _in_full(shared: Settings, own: Settings) -> dict[str, Any]:
-    family = {**DEFAULTS, **shared, **own}["model.type"]
+    family = {**shared, **own}["model.type"]
     known = Config(model=CONFIGS[family]()).flat()
     return {**{key: value for key, value in shared.items() if key in known or key not in DEFAULTS}, **own}
 
 
 def settings_of(config: Config) -> dict[str, Any]:
     """Return the settings that make a variant."""
-    idle = CADENCES if config.model.count_based else ()  # its only step is the last
-    return {key: value for key, value in config.flat().items() if _counts(key) and key not in idle}
-
-
-def _counts(key: str) -> bool:
-    return key not in NO_PART and not key.startswith("wandb.")
+    none = (SEED, STARTS_FROM, *(EVALUATION[:1] if config.model.count_based else ()))  # its only step is the last
+    return {key: value for key, value in config.flat().items() if key not in none and not changes_no_result(key)}
 
 
 DEFAULTS = defaults()
-CADENCES = ("trainer.eval_every", "trainer.sample_every", "trainer.save_every")
-NO_PART = ("system.seed", "system.work_dir", "model.pretrained_folder", "trainer.resume", "trainer.resume_changed")
-
-
 EXPERIMENTS: Registry[Experiment] = Registry("experiment")
 
 
 def register(experiment: Experiment) -> Experiment:
-    """Make it known by its name."""
+    """Register an experiment by its name, and return it."""
     return EXPERIMENTS.add(experiment.name)(experiment)

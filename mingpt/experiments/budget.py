@@ -9,9 +9,9 @@ import torch
 
 from mingpt.core.errors import DataError
 from mingpt.data.prepared_folder import is_prepared
-from mingpt.experiments import trials as plan
-from mingpt.experiments.base import Cell, Experiment
+from mingpt.experiments.base import Experiment, Trial
 from mingpt.experiments.trial_records import published
+from mingpt.experiments.trials import Text, trials_of
 from mingpt.model import build
 from mingpt.models.base import LanguageModel
 from mingpt.report.formatting import counted
@@ -23,22 +23,22 @@ from mingpt.utils import cpu_threads, pick_device, usable_threads
 
 STEPS = 2  # measured of each stage, after one that warms up
 VOCABULARY = 65  # about what a text of characters has
-HELD_OUT = 111_540  # tokens of tinyshakespeare that the last evaluation takes
+VALIDATION = 111_540  # tokens of tinyshakespeare that the last evaluation takes
 FORWARD = 1 / 3  # of a training step: what an evaluation of as many tokens takes
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one variant: trials left, of all; CPU seconds of one, as far as steps and evaluations say."""
+    """A variant's trials that are left, all of them, and the CPU seconds of one, from its steps and evaluations."""
 
-    arm: str
+    variant: str
     left: int
     trials: int
     seconds: float
 
 
 def lines(experiment: Experiment, form: str, kept: Path) -> Iterator[str]:
-    """What a person should know before they start it; nothing of an experiment without trials.
+    """Yield the lines that show the cost of an experiment before it starts; none of one without trials.
 
     Args:
         kept: where records of finished trials lie.
@@ -46,7 +46,7 @@ def lines(experiment: Experiment, form: str, kept: Path) -> Iterator[str]:
     costs: list[Cost] = []
     for cost in costs_of(experiment, form, kept):  # which takes seconds each, so it is shown at once
         costs.append(cost)
-        yield f"  {cost.arm}: {cost.seconds:,.0f} s of one core a trial, {cost.left} of {cost.trials} left"
+        yield f"  {cost.variant}: {cost.seconds:,.0f} s of one core a trial, {cost.left} of {cost.trials} left"
     if not costs:
         return
     trials, left = (sum(getattr(cost, name) for cost in costs) for name in ("trials", "left"))
@@ -62,21 +62,21 @@ def costs_of(experiment: Experiment, form: str, kept: Path) -> Iterator[Cost]:
     """The cost of each variant, in order."""
     seeds = range(1, experiment.seeds_of(form) + 1)
     finished = {path.stem for path in kept.glob("*.json")} | {trial.get("id") for trial in published(kept)}
-    by_arm: dict[str, list[Cell]] = {}
-    for cell in _cells(experiment, form, seeds):
-        by_arm.setdefault(cell.arm, []).append(cell)
-    for arm, cells in by_arm.items():
-        seconds = sum(_seconds(config) for config in cells[0].configs)
-        yield Cost(arm, sum(cell.id not in finished for cell in cells), len(cells), seconds)
+    by_variant: dict[str, list[Trial]] = {}
+    for trial in _trials(experiment, form, seeds):
+        by_variant.setdefault(trial.variant, []).append(trial)
+    for variant, trials in by_variant.items():
+        seconds = sum(_seconds(config) for config in trials[0].configs)
+        yield Cost(variant, sum(trial.id not in finished for trial in trials), len(trials), seconds)
 
 
-def _cells(experiment: Experiment, form: str, seeds: range) -> list[Cell]:
+def _trials(experiment: Experiment, form: str, seeds: range) -> list[Trial]:
     data = experiment.form(form).data
     try:
         digest = "" if is_prepared(data) else sha256_of(data)
     except DataError:
         digest = ""
-    return plan.cells(experiment, Path("budget"), plan.Text(data, digest, None), seeds, form, {})
+    return trials_of(experiment, Path("budget"), Text(data, digest, None), seeds, form, {})
 
 
 def _device(experiment: Experiment, form: str) -> str:
@@ -84,14 +84,14 @@ def _device(experiment: Experiment, form: str) -> str:
 
 
 def _seconds(config: Config) -> float:
-    """Of one stage: CPU seconds on a CPU, else wall seconds; 0 of what is counted in one step."""
+    """Of one stage: CPU seconds on a CPU, else wall seconds; 0 of an n-gram model."""
     if isinstance(config.trainer, NGramTrainerConfig):
         return 0.0
     model = build(replace(config.model, vocab_size=VOCABULARY, block_size=config.data.block_size), 0)
     step = _step_seconds(config, config.trainer, model)
     tokens = config.trainer.batch_size * config.data.block_size
-    looks = config.trainer.max_iters // config.trainer.eval_every if config.trainer.eval_every else 0
-    evaluated = looks * config.trainer.eval_tokens + HELD_OUT
+    evaluations = config.trainer.max_iters // config.trainer.eval_every if config.trainer.eval_every else 0
+    evaluated = evaluations * config.trainer.eval_tokens + VALIDATION
     return step * (config.trainer.max_iters + FORWARD * evaluated / tokens)
 
 

@@ -1,4 +1,4 @@
-"""`chargpt experiment`: words in, an exit code out; what a person should read is logged."""
+"""`chargpt experiment`: from its arguments to an exit code; its output is logged."""
 
 import itertools
 import logging
@@ -25,7 +25,7 @@ from mingpt.experiments.base import FORMS, FULL, QUICK, STANDARD, Experiment, Se
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.drawings import draw, drawing, palette, tables
 from mingpt.experiments.executor import Outcome
-from mingpt.experiments.runner import Conclude, Wish, carry_out
+from mingpt.experiments.runner import ExperimentOptions, Summarize, carry_out
 from mingpt.experiments.summarize import Show
 from mingpt.report import index, page, pictures
 from mingpt.report.drawing import Drawing
@@ -40,16 +40,16 @@ logger = logging.getLogger(__name__)
 TRIALS = RESULTS / "trials"  # records of finished trials, committed with the project
 
 
-def experiment(words: Sequence[str], program: str, conclude: Conclude, compared: Show) -> int:
+def experiment(words: Sequence[str], program: str, summarize: Summarize, compared: Show) -> int:
     """`list`, `run NAME`, `show NAME`, `publish [NAME ...]`.
 
     Args:
-        conclude: writes statistics and page of what was run.
-        compared: puts a comparison before a person.
+        summarize: writes statistics and page of what was run.
+        compared: prints a comparison.
     """
-    said = answered(program, words)
-    if said is not None:
-        logger.info(said)
+    answer = answered(program, words)
+    if answer is not None:
+        logger.info(answer)
         return 0
     action, rest = words[0], list(words[1:])
     if action == "publish":
@@ -61,32 +61,32 @@ def experiment(words: Sequence[str], program: str, conclude: Conclude, compared:
         for line in budget.lines(chosen, form, TRIALS):
             logger.info(line)
         return _show_result(chosen, form, compared)
-    return _run(chosen, settings_alone(rest[1:]), words, program, conclude)
+    return _run(chosen, settings_alone(rest[1:]), words, program, summarize)
 
 
-def _run(chosen: Experiment, given: Sequence[str], words: Sequence[str], program: str, conclude: Conclude) -> int:
-    options = run_options(program, given)
-    form = _form(options)
+def _run(chosen: Experiment, given: Sequence[str], words: Sequence[str], program: str, summarize: Summarize) -> int:
+    flags = run_options(program, given)
+    form = _form(flags)
     folder, kept = folder_of(chosen, form), list(given)
-    if options.data == STDIN:  # can be read once only
+    if flags.data == STDIN:  # can be read once only
         kept = [*without("--data", given), f"--data={folder / 'text.txt'}"]
-    wish = Wish(
+    options = ExperimentOptions(
         folder=folder,
         command=shlex.join([*program.split(), "experiment", *words]),
         again=shlex.join([*program.split(), "experiment", "run", chosen.name, *without("--fresh", kept)]),
-        data=options.data or chosen.form(form).data,
-        seeds=options.seeds,
+        data=flags.data or chosen.form(form).data,
+        seeds=flags.seeds,
         form=form,
-        jobs=options.jobs or (usable_threads() if form == STANDARD else 1),
+        jobs=flags.jobs or (usable_threads() if form == STANDARD else 1),
         idle=form == STANDARD,
-        trials_only=options.trials_only,
+        trials_only=flags.trials_only,
         kept=None if form == QUICK else TRIALS,
-        fresh=options.fresh,
+        fresh=flags.fresh,
     )
     if form == QUICK:
         logger.info("quick form: to try that everything works; its results answer nothing and can't be published")
     with given_as("data"):
-        return ended(carry_out(chosen, wish, conclude=conclude), wish)
+        return ended(carry_out(chosen, options, summarize=summarize), options)
 
 
 def _form(options: RunOptions | ShowOptions) -> str:
@@ -98,9 +98,9 @@ def show(experiment: Experiment, form: str) -> str:
     folder = folder_of(experiment, form)
     seeds = experiment.seeds_of(form)
     lines = [experiment.question, f"expected: {experiment.hypothesis}", ""]
-    for arm, stages in experiment.stages(form).items():
-        steps = " + ".join(_told(each) for each in stages)
-        lines.append(f"  {arm}: {steps}, {seeds} seeds")
+    for variant, stages in experiment.stages(form).items():
+        steps = " + ".join(_steps_of(each) for each in stages)
+        lines.append(f"  {variant}: {steps}, {seeds} seeds")
     lines += [f"  measured: {each.name}" for each in experiment.measurements]
     forms = [RESULTS / folder_of(experiment, each).name / "README.md" for each in dict.fromkeys((form, *FORMS))]
     lines += ["", *(f"published: {kept}" for kept in forms if kept.is_file())]
@@ -110,7 +110,7 @@ def show(experiment: Experiment, form: str) -> str:
 
 
 def _show_result(experiment: Experiment, form: str, compared: Show) -> int:
-    """What came out, by its own folder or else by what was published of it."""
+    """Print the result, from the experiment's folder or else from what was published of it."""
     folder = folder_of(experiment, form)
     there = next((each for each in (folder, RESULTS / folder.name) if read_record(each)), None)
     if there is None:
@@ -123,7 +123,7 @@ def _show_result(experiment: Experiment, form: str, compared: Show) -> int:
     return 0
 
 
-def _told(stage: Settings) -> str:
+def _steps_of(stage: Settings) -> str:
     made = f"{stage['trainer.max_iters']} steps" if "trainer.max_iters" in stage else "fitted once"
     return f"{made} at block {stage['data.block_size']}"
 
@@ -178,22 +178,22 @@ def redraw(results: Path) -> None:
 
 
 def folder_of(experiment: Experiment, form: str) -> Path:
-    """Where it lies."""
+    """Return the folder of an experiment's form."""
     return HOME / "experiments" / f"{experiment.name}{'' if form == STANDARD else f'-{form}'}"
 
 
 def without(name: str, flags: Sequence[str]) -> list[str]:
-    """`flags`, each with its value, but for those of this name."""
+    """Return `flags`, each with its value, without those of this name."""
     return [flag for flag in flags if flag.partition("=")[0] != name]
 
 
-def ended(outcome: Outcome, wish: Wish) -> int:
-    """The exit code of what was carried out; what failed, and how to go on, is said."""
+def ended(outcome: Outcome, options: ExperimentOptions) -> int:
+    """Return the exit code of an experiment; log what failed, and how to resume what was stopped."""
     if outcome.stopped:
-        logger.info(f"stopped by {outcome.stopped}; go on with: {wish.again or wish.command}")
+        logger.info(f"stopped by {outcome.stopped}; go on with: {options.again or options.command}")
         return EXIT_CODES[outcome.stopped]
-    for cell, (_, why) in outcome.failed.items():
-        logger.warning(f"{cell.name} failed: {why}")
+    for trial, (_, why) in outcome.failed.items():
+        logger.warning(f"{trial.name} failed: {why}")
     if outcome.failed:
-        logger.warning(f"{counted(len(outcome.failed), 'trial')} failed; their logs are in {wish.folder / 'logs'}")
+        logger.warning(f"{counted(len(outcome.failed), 'trial')} failed; their logs are in {options.folder / 'logs'}")
     return 1 if outcome.failed else 0

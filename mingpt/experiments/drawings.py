@@ -1,4 +1,4 @@
-"""What was measured, and its pictures: from an experiment's folder alone."""
+"""Rows, tables and figures of the measurements in an experiment's folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ def measured(folder: Path, name: str, row: Kind = MeasuredRow) -> list[Row]:
         row: the type of each.
 
     Raises:
-        CheckpointError: one doesn't.
+        CheckpointError: a row of another type.
     """
     rows = [each for each in read_rows(folder) if each["measurement"] == name]
     for each in rows:
@@ -62,12 +62,11 @@ def draw(measurement: Measurement, folder: Path, look: Palette) -> None:
 
 
 def drawing(measurement: Measurement, folder: Path, look: Palette) -> Drawing | None:
-    """Its picture, from the folder's files alone: rows, record, n-gram lines where they belong; None without rows."""
+    """Draw a measurement from the folder's files alone: rows, record, n-gram baselines; None without rows."""
     rows = measured(folder, measurement.name, measurement.row)
     if measurement.draw is None or not rows:
         return None
-    lines = baselines_of(folder) if measurement.beside_counts else {}
+    lines = baselines_of(folder) if measurement.with_baselines else {}
     record = read_record(folder)
     small = smallness(record) if measurement.of_runs else smallness_of(measurement.smaller, record)
-    said = {"small": small, "caption": measurement.caption}
-    return figures.measured(measurement.draw, rows, palette=look, lines=lines, **said)
+    return figures.measured(measurement.draw, rows, palette=look, lines=lines, small=small, caption=measurement.caption)

@@ -1,4 +1,4 @@
-"""What a trial is: its resolved settings, its seed, and the content of what it reads; not where anything lies.
+"""The identity of a trial: its resolved settings, its seed, and the content of its inputs; not where they lie.
 
 Whatever changes a trial is part of its id, so that two trials of one id are the same trial: a text or weights that
 moved keep it, and a file that was changed in its place does not.  Left out is what changes no result: the run folder,
@@ -19,81 +19,20 @@ from mingpt.core.errors import DataError, MingptError
 from mingpt.core.paths import path_of
 from mingpt.core.run_files.reading import readable
 from mingpt.core.safe_parsing import TOKENIZER_BYTES, parse_json, read_at_most
+from mingpt.core.setting_roles import changes_no_result
 from mingpt.core.version import VERSION
 from mingpt.data.data_config import FILE_NAME
 from mingpt.data.prepared_folder import is_prepared, tokenizer_sha256_of
 from mingpt.data.text_files import reason
+from mingpt.experiments.base_config import BASE
 from mingpt.runs import checkpoint
 from mingpt.runs.config import Config, defaults
 from mingpt.runs.text_origin import sha256_of
 
 logger = logging.getLogger(__name__)
 
-Inputs = Mapping[str, str]  # sha256 of everything that a trial reads beside its settings, by what it is
+Inputs = Mapping[str, str]  # sha256 of everything that a trial reads in addition to its settings, by kind
 LENGTH = 16  # hexadecimal digits of an id
-# Settings of which an id says nothing while they have these values.  Never changed, whatever the defaults become: the
-# ids of finished trials follow from it.  A setting added later is not listed: its default leaves those ids as they are.
-NEUTRAL: dict[str, Any] = {
-    "data.block_size": 128,
-    "data.stateful": False,
-    "data.tokenizer": "char",
-    "data.val_fraction": 0.1,
-    "data.vocab_size": 1024,
-    "dist.strategy": "ddp",
-    "model.attn_pdrop": 0.0,
-    "model.bias": True,
-    "model.cell": "elman",
-    "model.conv_width": 1,
-    "model.embd_pdrop": 0.0,
-    "model.head_dim": None,
-    "model.init": "gpt2",
-    "model.kernel": "auto",
-    "model.mask": "causal",
-    "model.mlp": "gelu",
-    "model.mlp_width": None,
-    "model.n_embd": 128,
-    "model.n_kv_head": None,
-    "model.n_layer": 4,
-    "model.n_query_head": 4,
-    "model.norm": "layernorm",
-    "model.norm_eps": None,
-    "model.objective": "next",
-    "model.order": 6,
-    "model.position": None,
-    "model.qk_norm": False,
-    "model.qkv_bias": None,
-    "model.reading": "full",
-    "model.readout": "linear",
-    "model.resid_pdrop": 0.0,
-    "model.rope": False,
-    "model.rope_base": 10_000.0,
-    "model.rope_scaling": 1.0,
-    "model.score": "scaled_dot",
-    "model.tie_embeddings": False,
-    "model.type": "gpt",
-    "model.window": None,
-    "model.window_pattern": None,
-    "system.threads": 0,
-    "trainer.accumulation": 1,
-    "trainer.batch_size": 16,
-    "trainer.betas": [0.9, 0.95],
-    "trainer.compile": "auto",
-    "trainer.decay_from": 0.0,
-    "trainer.device": "auto",
-    "trainer.eval_every": 100,
-    "trainer.eval_tokens": 16_384,
-    "trainer.final_rate": 0.0,
-    "trainer.grad_norm_clip": 1.0,
-    "trainer.learning_rate": 1e-3,
-    "trainer.matrix_learning_rate": 0.02,
-    "trainer.matrix_momentum": 0.95,
-    "trainer.max_iters": 1000,
-    "trainer.optimizer": "adamw",
-    "trainer.schedule": "linear",
-    "trainer.warmup_iters": 50,
-    "trainer.weight_decay": 0.1,
-}
-NO_RESULT = frozenset(("sample.prompts", "sample.tokens", "trainer.sample_every", "trainer.save_every"))
 
 
 def inputs_of(config: Config, text: str) -> Inputs:
@@ -143,7 +82,7 @@ def _weights(run: Path, manifests: tuple[tuple[Path, int], ...]) -> str:
 
 
 def changed(config: Config, before: Inputs) -> str | None:
-    """What a trial that is about to begin would read otherwise than was planned, in words; None where nothing is."""
+    """Describe which inputs of a trial that is about to begin have changed since it was planned; None: none has."""
     try:
         now = inputs_of(config, sha256_of(config.data.path))
     except MingptError as gone:
@@ -158,9 +97,9 @@ def changed(config: Config, before: Inputs) -> str | None:
 
 
 def versions(known: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """Of this project and of PyTorch, each pair that trials were trained with; says where another one comes to them.
+    """Return the versions of this project and of PyTorch that trials were trained with; warn of a new one.
 
-    They are no part of an id, since most change nothing; those that do change a loss are told by this list.
+    They are no part of an id, since most change nothing; where one did change a loss, this list shows it.
     """
     now = {"mingpt": VERSION, "torch": str(torch.__version__)}
     if known and now not in known:
@@ -173,7 +112,7 @@ def trial_id(stages: Sequence[Mapping[str, Any]], inputs: Sequence[Inputs], seed
     """The id of a trial.
 
     Args:
-        stages: settings of each stage, as far as its family uses them; of them those count that are not as in NEUTRAL.
+        stages: settings of each stage, as far as its family uses them; of them those count that are not as in BASE.
         inputs: what each stage reads; the weights that a later stage begins with are those of the one before it.
         seed: system.seed.
     """
@@ -183,12 +122,12 @@ def trial_id(stages: Sequence[Mapping[str, Any]], inputs: Sequence[Inputs], seed
 
 
 def _of_result(stage: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a stage's settings makes its trial another one than all settings as in NEUTRAL would."""
+    """Return the differences of a stage's settings from BASE, or from the default of a setting that BASE has not."""
     plain, usual = json.loads(json.dumps(dict(stage))), defaults()  # a tuple is a list
     return {
         key: value
         for key, value in plain.items()
-        if key not in NO_RESULT and not _by_content(key, value) and NEUTRAL.get(key, usual.get(key)) != value
+        if not changes_no_result(key) and not _by_content(key, value) and BASE.get(key, usual.get(key)) != value
     }
 
 

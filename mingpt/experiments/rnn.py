@@ -1,16 +1,16 @@
-"""Recurrent models beside GPT and counting: what each makes of what it read before."""
+"""Recurrent models compared with GPT and an n-gram model: how each uses its context."""
 
 from typing import Any
 
 from mingpt.data.text_files import TINY_PATH
 from mingpt.experiments.base import Experiment, Form, register
-from mingpt.experiments.defaults import GPT, QUICK, RECURRENT, SIX_GRAM, STANDARD
+from mingpt.experiments.base_config import FULL, QUICK, STANDARD
 from mingpt.experiments.measurements.associative_recall import recall
 from mingpt.experiments.measurements.context_length import loss_by_position
 from mingpt.experiments.measurements.sensitivity import sensitivity
 
 
-def _arms(layers: int, elman: int, gru: int, lstm: int) -> dict[str, list[dict[str, Any]]]:
+def _variants(layers: int, elman: int, gru: int, lstm: int) -> dict[str, list[dict[str, Any]]]:
     """Widths are the even ones whose parameters come nearest to GPT's, within 2 %."""
     cells = {
         "Elman slide": ("elman", elman),
@@ -22,7 +22,7 @@ def _arms(layers: int, elman: int, gru: int, lstm: int) -> dict[str, list[dict[s
         name: [{"model.type": "rnn", "model.cell": cell, "model.n_layer": layers, "model.n_embd": width}]
         for name, (cell, width) in cells.items()
     }
-    return {"GPT": [{"model.type": "gpt"}], **recurrent, "6-gram": [SIX_GRAM]}
+    return {"GPT": [{"model.type": "gpt"}], **recurrent, "6-gram": [{"model.type": "ngram", "model.order": 6}]}
 
 
 register(
@@ -34,21 +34,21 @@ register(
             "the Elman cells are behind, slide last, since a unit at a wall passes no gradient.  The 6-gram is best "
             "early in the block and gains nothing after its fifth token.  Replacing a token far back moves the "
             "predictions of the gated cells and of GPT, those of the Elman cells hardly, the 6-gram's not by a bit.  "
-            "Recall: GPT at any distance, gates to some tens of symbols, Elman cells to about ten, counting up to five "
-            "back, the token last read being one back."
+            "Recall: GPT at any distance, gates to some tens of symbols, Elman cells to about ten, the 6-gram up to "
+            "five back, the token last read being one back."
         ),
-        arms=_arms(layers=2, elman=360, gru=256, lstm=222),
-        common={**GPT, **RECURRENT},
+        variants=_variants(layers=2, elman=360, gru=256, lstm=222),
+        common=FULL,
         learning_rates=(1e-3, 3e-3, 1e-2),
         quick=Form(
             settings={**QUICK, "trainer.max_iters": 800, "trainer.eval_every": 100, "trainer.save_every": 800},
-            arms=_arms(layers=1, elman=172, gru=126, lstm=110),
+            variants=_variants(layers=1, elman=172, gru=126, lstm=110),
             seeds=3,
             characters=1_000_000,
         ),
         standard=Form(
-            settings=STANDARD,
-            arms=_arms(layers=2, elman=360, gru=256, lstm=222),
+            settings={**STANDARD, "model.rope": True},
+            variants=_variants(layers=2, elman=360, gru=256, lstm=222),
             learning_rates=(),
             data=TINY_PATH,
         ),

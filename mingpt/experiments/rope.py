@@ -1,25 +1,25 @@
 """RoPE or learned positions, trained in two stages or at the long block straight."""
 
-from typing import Any
+from collections.abc import Mapping
 
 from mingpt.data.text_files import TINY_PATH
-from mingpt.experiments.base import Experiment, Form, register
-from mingpt.experiments.defaults import QUICK_SEED, SECOND_STAGE, SEED, STANDARD_SEED
+from mingpt.experiments.base import Experiment, Form, Settings, Stages, register
+from mingpt.experiments.base_config import QUICK_SEED, SECOND_STAGE, SEED, STANDARD_SEED
 from mingpt.experiments.measurements.context_length import extrapolation, loss_by_position, side_by_side
 from mingpt.experiments.measurements.sensitivity import sensitivity
 from mingpt.experiments.measurements.stages import stage_curves
 
 
-def _arms(short: int, long: dict[str, Any], steps: int, straight: int | None = None) -> dict[str, list[dict[str, Any]]]:
-    """Either code: `steps` at the short block and as many at the long one; or `straight`, None: twice as many, at the
-    long one."""
-    arms: dict[str, list[dict[str, Any]]] = {}
+def _variants(short: int, long: Settings, steps: int, straight: int | None = None) -> Mapping[str, Stages]:
+    """Either positional encoding: `steps` at the short block and as many at the long one; or `straight`, None: twice as
+    many, at the long one."""
+    variants: dict[str, Stages] = {}
     for name, rope in (("learned", False), ("RoPE", True)):
         code = {"model.rope": rope}
         first = {**code, "data.block_size": short, "trainer.max_iters": steps}
-        arms[f"{name}, two stages"] = [first, {**code, **long, "trainer.max_iters": steps}]
-        arms[f"{name}, straight"] = [{**code, **long, "trainer.max_iters": straight or 2 * steps}]
-    return arms
+        variants[f"{name}, two stages"] = [first, {**code, **long, "trainer.max_iters": steps}]
+        variants[f"{name}, straight"] = [{**code, **long, "trainer.max_iters": straight or 2 * steps}]
+    return variants
 
 
 register(
@@ -30,16 +30,16 @@ register(
             "RoPE is better by more than 0.05 nats after two stages, where most learned rows begin untrained; trained "
             "at the long block straight, the gap shrinks.  Beyond the trained length both lose, RoPE less."
         ),
-        arms=_arms(16, {"data.block_size": 256}, 600),
+        variants=_variants(16, {"data.block_size": 256}, 600),
         common=SEED,
         seeds=5,
         quick=Form(
             settings=QUICK_SEED,
-            arms=_arms(16, {"data.block_size": 64, "trainer.batch_size": 8}, 300),
+            variants=_variants(16, {"data.block_size": 64, "trainer.batch_size": 8}, 300),
             seeds=3,
             characters=1_000_000,
         ),
-        standard=Form(settings=STANDARD_SEED, arms=_arms(16, SECOND_STAGE, 600, straight=900), data=TINY_PATH),
+        standard=Form(settings=STANDARD_SEED, variants=_variants(16, SECOND_STAGE, 600, straight=900), data=TINY_PATH),
         measurements=(stage_curves, extrapolation, loss_by_position, sensitivity, side_by_side),
     )
 )

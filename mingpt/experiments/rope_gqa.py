@@ -4,13 +4,13 @@ from typing import Any
 
 from mingpt.data.text_files import TINY_PATH
 from mingpt.experiments.base import Experiment, Form, register
-from mingpt.experiments.defaults import QUICK_SEED, SECOND_STAGE, SEED, STANDARD_SEED
+from mingpt.experiments.base_config import QUICK_SEED, SECOND_STAGE, SEED, STANDARD_SEED
 from mingpt.experiments.measurements.context_length import extrapolation, loss_by_position, side_by_side
 from mingpt.experiments.measurements.sensitivity import sensitivity
 from mingpt.experiments.measurements.stages import stage_curves
 
 
-def _arms(key_heads: int, steps: int, longer: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def _variants(key_heads: int, steps: int, longer: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """Absolute and rotary positions, with a key head per query head and with fewer; short blocks, then `longer`."""
     varied = {
         f"{position}+{heads}": {"model.rope": rope, "model.n_kv_head": count, "trainer.max_iters": steps}
@@ -28,16 +28,16 @@ register(
             "No: RoPE wins by far more than 0.05 nats after the second stage, whatever the heads, and sharing "
             "key/value heads changes less than 0.05 nats, whatever the positions."
         ),
-        arms=_arms(2, 600, {"data.block_size": 256}),
+        variants=_variants(2, 600, {"data.block_size": 256}),
         common=SEED,
         seeds=5,
         quick=Form(
             settings=QUICK_SEED,
-            arms=_arms(2, 300, {"data.block_size": 64, "trainer.batch_size": 8}),
+            variants=_variants(2, 300, {"data.block_size": 64, "trainer.batch_size": 8}),
             seeds=3,
             characters=1_000_000,
         ),
-        standard=Form(settings=STANDARD_SEED, arms=_arms(2, 600, SECOND_STAGE), data=TINY_PATH),
+        standard=Form(settings=STANDARD_SEED, variants=_variants(2, 600, SECOND_STAGE), data=TINY_PATH),
         measurements=(stage_curves, extrapolation, loss_by_position, sensitivity, side_by_side),
     )
 )

@@ -1,4 +1,4 @@
-"""Carrying an experiment out: record, learning rates, cells, measurements, conclusion; and going on with one.
+"""Run an experiment, or go on with it: record, learning rates, trials, measurements, page.
 
 Everything that is finished is skipped, so the same command continues a stopped experiment, and several processes may
 work in one folder.
@@ -8,8 +8,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,42 +18,48 @@ from typing import Any
 import torch
 
 from mingpt.core.atomic_io import locked, write_atomic
-from mingpt.core.errors import CheckpointError, UsageError, require
+from mingpt.core.errors import CheckpointError, require
 from mingpt.core.run_files.records import read_run
 from mingpt.core.safe_parsing import fault
 from mingpt.experiments import trial_records, validate
-from mingpt.experiments import trials as plan
-from mingpt.experiments.base import FORMS, STANDARD, Cell, Experiment, Lab, Measurement, Row
+from mingpt.experiments.base import FORMS, STANDARD, Experiment, Lab, Measurement, Row, Trial
 from mingpt.experiments.drawings import draw, measured, palette, tables
-from mingpt.experiments.executor import AGAIN_S, Crew, Launch, Outcome, done, in_process_of_its_own, threads_for
-from mingpt.experiments.identity import versions
-from mingpt.experiments.trials import Text
-from mingpt.report.experiment_files import MEASURED, RECORD, read_record, read_rows, refuse_links
+from mingpt.experiments.executor import Executor, Launch, Outcome, done, in_process_of_its_own, threads_for
+from mingpt.experiments.experiment_record import begin, note_diverged, update, waited_for
+from mingpt.experiments.trials import (
+    Text,
+    defined,
+    ids,
+    learning_rate_trials,
+    text_of,
+    trials_of,
+)
+from mingpt.report.experiment_files import MEASURED, check_links, read_record, read_rows
 from mingpt.utils import cpu_threads
 
 logger = logging.getLogger(__name__)
 
-HELD_OUT, TRAINING = "loss on the end of the training part", "training loss, smoothed"  # what may choose a rate
-Conclude = Callable[[Experiment, Path, Sequence[Cell]], None]
+VALIDATION, TRAINING = "loss on the end of the training part", "training loss, smoothed"  # what may choose a rate
+Summarize = Callable[[Experiment, Path, Sequence[Trial]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
-    """How an experiment is to be carried out.
+class ExperimentOptions:
+    """How an experiment is run.
 
     Attributes:
         folder: of the experiment.
-        command: what a person typed.
-        again: what goes on with it; "": the same.
+        command: as it was typed.
+        again: the command that resumes it; "": the same.
         data: the text.
-        seeds: cells per arm; None: as many as the record says, or else the experiment.
+        seeds: trials per variant; None: as many as the record says, or else the experiment.
         form: quick, standard or full.
         jobs: trials at once.
         idle: run only where nothing else wants the processors.
-        trials_only: train, but measure and conclude nothing: what is timed needs a quiet machine.
+        trials_only: train, but measure and summarize nothing: timings need a quiet machine.
         kept: where records of finished trials lie and go, for other experiments and checkouts; None: nowhere.
-        fresh: put what is there aside, and begin anew.
-        elsewhere: what to do where the folder holds another experiment, for people.
+        fresh: put what is there aside, and begin again.
+        elsewhere: what to do where the folder holds another experiment, for its message.
     """
 
     folder: Path
@@ -82,131 +87,99 @@ class Wish:
         require(self.data != "", "data", "''", "must name a text file")
 
 
-def carry_out(experiment: Experiment, wish: Wish, *, conclude: Conclude, launch: Launch | None = None) -> Outcome:
-    """Run what is not finished yet, measure, and conclude from the cells that are finished.
+def carry_out(
+    experiment: Experiment, options: ExperimentOptions, *, summarize: Summarize, launch: Launch | None = None
+) -> Outcome:
+    """Train what is not finished yet, measure, and summarize the finished trials.
 
     Args:
-        conclude: (experiment, folder, finished cells) writes statistics and page.
+        summarize: (experiment, folder, finished trials) writes statistics and page.
         launch: trains one run; None: in a process of its own.
 
     Raises:
         UsageError: a wrong setting, or another definition than the folder's record; nothing has run then.
         DataError: no such text.
-        CheckpointError: `fresh` while another process works in the folder; a link in the place of its cells.
+        CheckpointError: `fresh` while another process works in the folder; a link in the place of its trials.
     """
-    launch = launch or partial(in_process_of_its_own, threads=wish.threads, idle=wish.idle)
-    if wish.fresh:
-        _put_aside(wish.folder)
-    refuse_links(wish.folder)
-    existed = wish.folder.exists()
-    text = plan.text_of(experiment, wish.folder, wish.data, wish.form)
-    definition = plan.defined(experiment, text, wish.form)
-    validate.trainable(plan.cells(experiment, wish.folder, text, [1], wish.form, {}))
-    seeds = _record(experiment, wish, definition)
-    logger.info(f"{'going on in' if existed else 'folder:'} {wish.folder}")
-    crew = Crew(wish.folder, wish.jobs, launch)
-    rates, outcome = _learning_rates(experiment, wish, text, crew)
+    launch = launch or partial(in_process_of_its_own, threads=options.threads, idle=options.idle)
+    if options.fresh:
+        _put_aside(options.folder)
+    check_links(options.folder)
+    existed = options.folder.exists()
+    text = text_of(experiment, options.folder, options.data, options.form)
+    definition = defined(experiment, text, options.form)
+    validate.trainable(trials_of(experiment, options.folder, text, [1], options.form, {}))
+    usual = experiment.seeds_of(options.form)
+    seeds = begin(options.folder, definition, options.command, options.seeds, usual, options.elsewhere)
+    logger.info(f"{'resuming in' if existed else 'folder:'} {options.folder}")
+    executor = Executor(options.folder, options.jobs, launch)
+    rates, outcome = _learning_rates(experiment, options, text, executor)
     if outcome.stopped or outcome.failed:
         return outcome
-    cells = plan.cells(experiment, wish.folder, text, range(1, seeds + 1), wish.form, rates)
-    with waited_for(wish.folder):
-        _write_record(wish.folder, {**read_record(wish.folder), "trials": plan.ids(cells, wish.folder)})
-    crew.keep, crew.kept = partial(_keep, experiment.measurements, wish, Lock()), wish.kept
-    outcome = crew.do(cells)
+    trials = trials_of(experiment, options.folder, text, range(1, seeds + 1), options.form, rates)
+    update(options.folder, trials=ids(trials, options.folder))
+    executor.keep, executor.kept = partial(_keep, experiment.measurements, options, Lock()), options.kept
+    outcome = executor.do(trials)
     if outcome.stopped:
         return outcome
-    _note_hopeless(wish.folder, outcome)
-    if wish.trials_only:
+    finished = [trial for trial in trials if done(trial)]
+    note_diverged(options.folder, finished, outcome.diverged)
+    if options.trials_only:
         return outcome
-    finished = [cell for cell in cells if done(cell)]
-    _measure(experiment.measurements, Lab(wish.folder, finished, wish.form))
-    with waited_for(wish.folder):
-        _write_record(wish.folder, {**read_record(wish.folder), **tables(experiment.measurements, wish.folder)})
-    conclude(experiment, wish.folder, finished)
+    _measure(experiment.measurements, Lab(options.folder, finished, options.form))
+    update(options.folder, **tables(experiment.measurements, options.folder))
+    summarize(experiment, options.folder, finished)
     return outcome
 
 
-def _record(experiment: Experiment, wish: Wish, definition: dict[str, Any]) -> int:
-    """Write record.json, or check that the one there says the same; returns the number of seeds."""
-    wish.folder.mkdir(parents=True, exist_ok=True)
-    with waited_for(wish.folder):
-        before = read_record(wish.folder)
-        if before:
-            differing = plan.changes(before, definition)
-            if differing:
-                shown = "; ".join(differing[:4]) + ("; ..." if len(differing) > 4 else "")
-                raise UsageError(f"{wish.folder}: holds another experiment: {shown}; {wish.elsewhere}")
-        usual = experiment.seeds_of(wish.form)
-        seeds: int = wish.seeds or before.get("seeds") or usual
-        chosen = before.get("chosen_learning_rates", {})
-        told = {"command": wish.command, "seeds": seeds, "chosen_learning_rates": chosen}
-        _write_record(wish.folder, {**definition, **told, "versions": versions(before.get("versions", []))})
-    return seeds
-
-
-def _write_record(folder: Path, record: dict[str, Any]) -> None:
-    write_atomic(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
-
-
-def _note_hopeless(folder: Path, outcome: Outcome) -> None:
-    """Into the record: cells that will never end, and why, so that the rest may be published."""
-    found = {
-        f"cells/{plan.folder_name(cell.arm)}/seed-{cell.seed}": why
-        for cell, (_, why) in outcome.failed.items()
-        if outcome.hopeless(cell)
-    }
-    if found:
-        with waited_for(folder):
-            _write_record(folder, {**read_record(folder), "hopeless": found})
-
-
-def _learning_rates(experiment: Experiment, wish: Wish, text: Text, crew: Crew) -> tuple[dict[str, float], Outcome]:
-    """What every arm takes, chosen once and written into the record; empty where there is nothing to choose."""
-    if not experiment.rates_of(wish.form):
+def _learning_rates(
+    experiment: Experiment, options: ExperimentOptions, text: Text, executor: Executor
+) -> tuple[dict[str, float], Outcome]:
+    """Return the learning rate of every variant, chosen once and kept in the record; {} where none is to choose."""
+    if not experiment.rates_of(options.form):
         return {}, Outcome()
-    known = read_record(wish.folder).get("chosen_learning_rates")
+    known = read_record(options.folder).get("chosen_learning_rates")
     if known:
-        return {arm: each["chosen"] for arm, each in known.items()}, Outcome()
-    trials = plan.trials(experiment, wish.folder, text, wish.form)
-    outcome = crew.do([cell for by_rate in trials.values() for cell in by_rate.values()])
+        return {variant: each["chosen"] for variant, each in known.items()}, Outcome()
+    tried = learning_rate_trials(experiment, options.folder, text, options.form)
+    outcome = executor.do([trial for by_rate in tried.values() for trial in by_rate.values()])
     chosen: dict[str, Any] = {}
-    for arm, by_rate in trials.items():
-        chosen[arm], best = _choice(by_rate)
-        if all(done(cell) or outcome.hopeless(cell) for cell in by_rate.values()) and done(by_rate[best]):
-            for cell in by_rate.values():
-                outcome.failed.pop(cell, None)
+    for variant, by_rate in tried.items():
+        chosen[variant], best = _choice(by_rate)
+        if all(done(trial) or trial in outcome.diverged for trial in by_rate.values()) and done(by_rate[best]):
+            for trial in by_rate.values():
+                outcome.failed.pop(trial, None)
     if outcome.stopped or outcome.failed:
         return {}, outcome
-    with waited_for(wish.folder):
-        _write_record(wish.folder, {**read_record(wish.folder), "chosen_learning_rates": chosen})
-    for arm, each in chosen.items():
-        logger.info(f"{arm}: learning rate {each['chosen']:g} of {', '.join(each['losses'])}, by the {_why(each)}")
-    return {arm: each["chosen"] for arm, each in chosen.items()}, outcome
+    update(options.folder, chosen_learning_rates=chosen)
+    for variant, each in chosen.items():
+        logger.info(f"{variant}: learning rate {each['chosen']:g} of {', '.join(each['losses'])}, by the {_why(each)}")
+    return {variant: each["chosen"] for variant, each in chosen.items()}, outcome
 
 
-def _choice(by_rate: Mapping[float, Cell]) -> tuple[dict[str, Any], float]:
-    """What an arm's trials say, as the record has it; and the learning rate of the lowest loss."""
-    judged = {rate: _loss(cell) for rate, cell in by_rate.items()}
-    losses = {rate: loss for rate, (loss, _) in judged.items()}
+def _choice(by_rate: Mapping[float, Trial]) -> tuple[dict[str, Any], float]:
+    """Return the choice of a variant's learning rate, as the record has it; and the rate of the lowest loss."""
+    found = {rate: _loss(trial) for rate, trial in by_rate.items()}
+    losses = {rate: loss for rate, (loss, _) in found.items()}
     best, rates = min(losses, key=lambda rate: losses[rate]), sorted(losses)
     return {
         "chosen": best,
         "losses": {f"{rate:g}": loss if math.isfinite(loss) else None for rate, loss in losses.items()},
-        "decided_by": judged[best][1],
+        "decided_by": found[best][1],
         "end_of_grid": {rates[-1]: "highest", rates[0]: "lowest"}.get(best) if len(rates) > 1 else None,
     }, best
 
 
-def _loss(cell: Cell) -> tuple[float, str]:
-    """By which learning rates are chosen, and its name; infinite where the run came to no end.
+def _loss(trial: Trial) -> tuple[float, str]:
+    """Return the loss that a learning rate is chosen by, and its name; infinite where the run did not finish.
 
-    Of a run that has no held-out loss it is the training loss, smoothed, since one step's depends on its batch.
+    A run without a validation loss has the training loss, smoothed, since that of one step depends on its batch.
     """
-    if not done(cell):
+    if not done(trial):
         return math.inf, ""
-    run = read_run(cell.folders[-1])
+    run = read_run(trial.folders[-1])
     if "val_loss" in run.last:
-        return run.last["val_loss"], HELD_OUT
+        return run.last["val_loss"], VALIDATION
     return run.training().losses[-1], TRAINING
 
 
@@ -216,33 +189,33 @@ def _why(choice: Mapping[str, Any]) -> str:
     return f"{choice['decided_by']}{end}"
 
 
-def _keep(measurements: Sequence[Measurement], wish: Wish, one: Lock, cell: Cell) -> None:
+def _keep(measurements: Sequence[Measurement], options: ExperimentOptions, one: Lock, trial: Trial) -> None:
     """Measure the model that a trial ends with, and write the trial's record.
 
     Args:
         one: held while models are measured, which shares PyTorch's random state.
     """
-    assert cell.home is not None
-    wanted = [each for each in measurements if each.of_model and (cell.seed == 1 or not each.first_seed)]
-    with one, cpu_threads(wish.threads or torch.get_num_threads()):
-        rows = {each.name: each.take(Lab(wish.folder, [cell], wish.form)) for each in wanted}
+    assert trial.home is not None
+    wanted = [each for each in measurements if each.of_model and (trial.seed == 1 or not each.first_seed)]
+    with one, cpu_threads(options.threads or torch.get_num_threads()):
+        rows = {each.name: each.take(Lab(options.folder, [trial], options.form)) for each in wanted}
     for each in wanted:
         _check_rows(each, rows[each.name])
-    record = trial_records.record_of(cell, rows)
-    trial_records.write(cell.home / trial_records.NAME, record)
-    if wish.kept is not None:
-        trial_records.write(wish.kept / f"{cell.id}.json", record)
+    record = trial_records.record_of(trial, rows)
+    trial_records.write(trial.home / trial_records.NAME, record)
+    if options.kept is not None:
+        trial_records.write(options.kept / f"{trial.id}.json", record)
 
 
 def _of_models(measurement: Measurement, lab: Lab) -> list[Row]:
     """The rows of a measurement of trained models, from the trials' records."""
     rows: list[Row] = []
-    for cell in lab.cells:
-        found = trial_records.rows_of(cell, measurement.name)
+    for trial in lab.trials:
+        found = trial_records.rows_of(trial, measurement.name)
         rows += found or []
-        if found is None and (cell.seed == 1 or not measurement.first_seed):
+        if found is None and (trial.seed == 1 or not measurement.first_seed):
             logger.info(
-                f"{cell.name}: its record, of another experiment, has no {measurement.name}; it is left out there"
+                f"{trial.name}: its record, of another experiment, has no {measurement.name}; it is left out there"
             )
     return rows
 
@@ -292,20 +265,3 @@ def _put_aside(folder: Path) -> None:
         number += 1
     folder.rename(aside)
     logger.info(f"what was there is now {aside}")
-
-
-@contextmanager
-def waited_for(folder: Path) -> Iterator[None]:
-    """Hold `folder`'s lock, however long another process has it."""
-    while True:
-        lock = locked(folder)
-        try:
-            lock.__enter__()
-        except CheckpointError:
-            time.sleep(AGAIN_S)
-            continue
-        break
-    try:
-        yield
-    finally:
-        lock.__exit__(None, None, None)

@@ -1,8 +1,8 @@
-"""A grid of anything: `--model.window=16,64 --model.rope=True,False` as four arms, all checked before one runs.
+"""A grid of anything: `--model.window=16,64 --model.rope=True,False` as four variants, all checked before one runs.
 
 A comma parts values.  A setting that is itself a list, as trainer.betas, is one value, 0.9,0.95; several lists stand
 in brackets, [0.9,0.95],[0.8,0.99].  A text of several files stands in brackets, too: [a.txt,b.txt] is one, the same
-for every arm, since losses on different texts can't be compared.
+for every variant, since losses on different texts can't be compared.
 """
 
 import itertools
@@ -22,12 +22,11 @@ from mingpt.runs.config import Config
 from mingpt.runs.wandb_log import WandbConfig
 
 OURS = {  # settings of a run that a sweep has for itself
-    "system.seed": "every arm takes the same seeds; --seeds=N says how many",
+    "system.seed": "every variant takes the same seeds; --seeds=N says how many",
     "system.work_dir": "each run has a folder of its own; --folder=DIR names the sweep's",
-    "trainer.resume": "the same sweep with --folder=DIR goes on",
-    "trainer.resume_changed": "the same sweep with --folder=DIR goes on",
+    **dict.fromkeys(("trainer.resume", "trainer.resume_changed"), "the same sweep with --folder=DIR resumes"),
 }
-SHARED = {  # settings that can't differ between the arms of a sweep
+SHARED = {  # settings that can't differ between the variants of a sweep
     "data.path": "all variants need the same text, since losses on different texts can't be compared",
     "data.val_fraction": "all variants need the same validation set, since losses on different ones can't be compared",
     "data.test_fraction": "moves the validation set, which must be the same for all variants",
@@ -37,7 +36,7 @@ SHARED = {  # settings that can't differ between the arms of a sweep
 
 
 def swept(words: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """(what varies: key -> its values as typed, the words that every arm shares).
+    """(what varies: key -> its values as typed, the words that every variant shares).
 
     Raises:
         UsageError: an empty value, one that is given twice, a setting that is the sweep's own or must be the same for
@@ -95,7 +94,7 @@ def of_values(values: Mapping[str, Sequence[str]], shared: Sequence[str]) -> Exp
         UsageError: a setting that a sweep has for itself or that can't vary; or names field, value, rule, combination.
     """
     _require_free(values, shared)
-    arms: dict[str, tuple[dict[str, Any]]] = {}
+    variants: dict[str, tuple[dict[str, Any]]] = {}
     seen: dict[str, str] = {}
     for combination in itertools.product(*values.values()):
         chosen = dict(zip(values, combination, strict=True))
@@ -110,13 +109,13 @@ def of_values(values: Mapping[str, Sequence[str]], shared: Sequence[str]) -> Exp
         if same in seen:
             raise UsageError(f"{seen[same]} and {name} are the same settings")
         seen[same] = name
-        _require_shared(config, next(iter(arms.values()))[0] if arms else config.flat(), name)
-        arms[name] = (_of_arm(config),)
+        _require_shared(config, next(iter(variants.values()))[0] if variants else config.flat(), name)
+        variants[name] = (_of_variant(config),)
     return Experiment(
         name="sweep",
         question=f"What {'does' if len(values) == 1 else 'do'} {' and '.join(values)} change?",
         hypothesis="none was written down before",
-        arms=arms,
+        variants=variants,
     )
 
 
@@ -134,17 +133,17 @@ def _require_free(values: Mapping[str, Sequence[str]], shared: Iterable[str]) ->
 
 
 def _require_shared(config: Config, first: Mapping[str, Any], name: str) -> None:
-    """Refuse a combination that changes what all must share by another setting's name, as by --preset."""
+    """Reject a combination that changes what all must share by another setting's name, as by --preset."""
     for key, value in config.flat().items():
         if key in SHARED and value != first[key]:
             raise UsageError(f"{key} would be {first[key]} and, in the combination {name}, {value}: {SHARED[key]}")
 
 
 def _one_text(value: str) -> str:
-    """The text that all arms share; what `train` would read as one of several files stands in brackets here.
+    """The text that all variants share; what `train` would read as one of several files stands in brackets here.
 
     Raises:
-        UsageError: commas that could as well part the values of arms.
+        UsageError: commas that could as well part the values of variants.
     """
     if "," not in value or os.path.lexists(expanded(value)):  # a file's own name may have a comma
         return value
@@ -161,7 +160,7 @@ def spelled(value: Any) -> str:
     return str(value) if isinstance(value, str | bool) else json.dumps(value)
 
 
-def _of_arm(config: Config) -> dict[str, Any]:
+def _of_variant(config: Config) -> dict[str, Any]:
     return {key: value for key, value in config.flat().items() if key not in OURS}
 
 
@@ -175,7 +174,7 @@ def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _is_list(key: str) -> bool:
-    """Whether a value of this setting is a list; an unknown one is refused later, with the nearest right name."""
+    """Whether a value of this setting is a list; an unknown one is rejected later, with the nearest right name."""
     group, _, name = key.partition(".")
     kinds = {prefix: type(settings) for prefix, settings in vars(Config()).items()}
     hints = typing.get_type_hints(kinds[group]) if group in kinds else {}

@@ -17,8 +17,8 @@ from mingpt.experiments import validate
 from mingpt.experiments.arguments import SweepOptions, own_words, sweep_options
 from mingpt.experiments.base import Experiment
 from mingpt.experiments.commands import ended, without
-from mingpt.experiments.runner import Conclude, Wish, carry_out
-from mingpt.experiments.summarize import conclude as conclude_with
+from mingpt.experiments.runner import ExperimentOptions, Summarize, carry_out
+from mingpt.experiments.summarize import summarize as write_summary
 from mingpt.experiments.sweep import OURS, experiment_of, of_values, spelled
 from mingpt.experiments.trials import config_of
 from mingpt.report.formatting import counted
@@ -31,31 +31,31 @@ logger = logging.getLogger(__name__)
 ELSEWHERE = "--folder=DIR names another folder"
 
 
-def command(words: Sequence[str], program: str, conclude: Conclude, wanted: Experiment | None = None) -> int:
+def command(words: Sequence[str], program: str, summarize: Summarize, wanted: Experiment | None = None) -> int:
     """Every combination of the settings that have several values.
 
     Args:
-        wanted: what `grid.experiment_of` makes of the settings, where that is done already.
+        wanted: the settings' experiment, where `experiment_of` has made it already.
     """
     own, settings = own_words(words)
-    options = sweep_options(program, words)
+    flags = sweep_options(program, words)
     wanted = wanted or experiment_of(settings)
-    folder = path_of(options.folder) if options.folder else _free()
+    folder = path_of(flags.folder) if flags.folder else _free()
     data = data_of(wanted)
     again = [*settings, *without("--folder", own), f"--folder={folder}"]
     if data == STDIN:  # can be read once only
         again = [*without("--data.path", split_words(again)[1]), f"--data.path={folder / 'text.txt'}"]
-    wish = Wish(
+    options = ExperimentOptions(
         folder=folder,
         command=shlex.join([*program.split(), "sweep", *words]),
         again=shlex.join([*program.split(), "sweep", *again]),
         data=data,
-        seeds=options.seeds,
-        jobs=options.jobs,
+        seeds=flags.seeds,
+        jobs=flags.jobs,
         elsewhere=ELSEWHERE,
     )
-    _announce(wanted, options.seeds)
-    return ended(carry_out(wanted, wish, conclude=conclude), wish)
+    _announce(wanted, flags.seeds)
+    return ended(carry_out(wanted, options, summarize=summarize), options)
 
 
 def sweep(
@@ -76,7 +76,7 @@ def sweep(
         variants: settings by their keys, each with the values that it takes.
         seeds: trials per combination; a significance test needs 3.
         base: the settings that all variants share: a Config, some settings by their keys, or a YAML file of them. A
-            Config says all settings; where its wandb.mode is None, trials are not mirrored.
+            Config says all settings; where its wandb.mode is None, trials are not logged to W&B.
         folder: of the sweep; one that holds the same sweep goes on; None: the first free of out/sweeps/1, 2, ...
         jobs: trials at once; the threads are divided among them.
 
@@ -87,11 +87,11 @@ def sweep(
         KeyboardInterrupt: it was stopped by a signal; the same call with its folder goes on.
     """
     require(bool(variants), "variants", dict(variants), "must have a setting with several values")
-    options = SweepOptions(seeds=seeds, jobs=jobs, folder=None if folder is None else str(folder))
+    flags = SweepOptions(seeds=seeds, jobs=jobs, folder=None if folder is None else str(folder))
     values = {key: [spelled(each) for each in _listed(key, given)] for key, given in variants.items()}
     wanted = of_values(values, _shared(base))
-    home = path_of(options.folder) if options.folder else _free()
-    wish = Wish(
+    home = path_of(flags.folder) if flags.folder else _free()
+    options = ExperimentOptions(
         folder=home,
         command=f"mingpt.sweep({dict(variants)!r}, seeds={seeds})",
         data=data_of(wanted),
@@ -100,30 +100,30 @@ def sweep(
         elsewhere="folder=DIR names another folder",
     )
     _announce(wanted, seeds)
-    outcome = carry_out(wanted, wish, conclude=partial(conclude_with, show=lambda result, tables: None))
+    outcome = carry_out(wanted, options, summarize=partial(write_summary, show=lambda result, tables: None))
     if outcome.stopped:
         raise KeyboardInterrupt(f"stopped by {outcome.stopped}; folder={str(home)!r} goes on")
-    lost = {cell.name: why for cell, (_, why) in outcome.failed.items() if not outcome.hopeless(cell)}
+    lost = {trial.name: why for trial, (_, why) in outcome.failed.items() if trial not in outcome.diverged}
     if lost:
-        told = "; ".join(f"{name}: {why}" for name, why in lost.items())
-        raise MingptError(f"{counted(len(lost), 'trial')} failed: {told}; logs are in {home / 'logs'}")
+        reasons = "; ".join(f"{name}: {why}" for name, why in lost.items())
+        raise MingptError(f"{counted(len(lost), 'trial')} failed: {reasons}; logs are in {home / 'logs'}")
     return compare([home])
 
 
 def data_of(sweep: Experiment) -> str:
     """The text of all variants, as given."""
-    return str(next(iter(sweep.arms.values()))[0]["data.path"])
+    return str(next(iter(sweep.variants.values()))[0]["data.path"])
 
 
 def _announce(wanted: Experiment, seeds: int) -> None:
     """How many trials there will be, and what can be known of their comparison before the first."""
-    number = len(wanted.arms)
+    number = len(wanted.variants)
     logger.info(f"{counted(number, 'combination')} x {counted(seeds, 'seed')} = {counted(number * seeds, 'run')}")
     if seeds < FEWEST:
         logger.warning(
             f"{counted(seeds, 'seed')}: losses are shown, but a significance test needs --seeds={FEWEST} or more"
         )
-    variants = {name: config_of(stages[0]) for name, stages in wanted.arms.items()}
+    variants = {name: config_of(stages[0]) for name, stages in wanted.variants.items()}
     for line in [*validate.uncompared(variants), *validate.without_effect(variants)]:
         logger.warning(line)
 

@@ -1,4 +1,4 @@
-"""When the matrix of scores is symmetric, and when attention can't tell an order."""
+"""When the matrix of scores is symmetric, and when attention ignores the order of its inputs."""
 
 from mingpt.experiments.base import Experiment, register
 from mingpt.experiments.measurements.symmetries import asymmetry, equivariance

@@ -20,7 +20,7 @@ from mingpt.core.errors import CheckpointError
 from mingpt.core.run_files.reading import Record, read_json
 from mingpt.core.run_files.records import Stage
 from mingpt.core.safe_parsing import Count, Many, Named
-from mingpt.experiments.base import Cell, Row
+from mingpt.experiments.base import Row, Trial
 from mingpt.report.experiment_files import read_packed
 from mingpt.report.publish import TRIAL, portable, shorter, stage_of
 from mingpt.report.record_file import PACKED
@@ -37,7 +37,7 @@ class TrialRecord(TypedDict):
     measurements: Named[Many[dict[str, Any]]]
 
 
-def record_of(cell: Cell, rows: dict[str, list[Row]]) -> Record:
+def record_of(trial: Trial, rows: dict[str, list[Row]]) -> Record:
     """The record of a finished trial.
 
     Args:
@@ -47,8 +47,8 @@ def record_of(cell: Cell, rows: dict[str, list[Row]]) -> Record:
         name: [{key: value for key, value in row.items() if key not in ("arm", "seed")} for row in found]
         for name, found in rows.items()
     }
-    stages = [stage_of(folder) for folder in cell.folders]
-    return {"id": cell.id, "seed": cell.seed, "stages": stages, "measurements": shorter(portable(plain))}
+    stages = [stage_of(folder) for folder in trial.folders]
+    return {"id": trial.id, "seed": trial.seed, "stages": stages, "measurements": shorter(portable(plain))}
 
 
 def write(path: Path, record: Record) -> None:
@@ -83,22 +83,22 @@ def published(kept: Path) -> Iterator[Record]:
         yield from read_packed(path.parent).trials
 
 
-def unpack(record: Record, cell: Cell) -> None:
+def unpack(record: Record, trial: Trial) -> None:
     """Make the trial's folder what it would be, but for checkpoints, from the record of one with the same id.
 
     Raises:
         CheckpointError: the record is another trial's.
     """
-    assert cell.home is not None
-    if record["id"] != cell.id or len(record["stages"]) != len(cell.folders):
-        raise CheckpointError(f"{cell.id}.json: holds the record of another trial, {record['id']}")
-    for number, (stage, folder, config) in enumerate(zip(record["stages"], cell.folders, cell.configs, strict=True)):
+    assert trial.home is not None
+    if record["id"] != trial.id or len(record["stages"]) != len(trial.folders):
+        raise CheckpointError(f"{trial.id}.json: holds the record of another trial, {record['id']}")
+    for number, (stage, folder, config) in enumerate(zip(record["stages"], trial.folders, trial.configs, strict=True)):
         folder.mkdir(parents=True, exist_ok=True)
         settings: dict[str, dict[str, Any]] = stage["settings"]
-        settings.setdefault("system", {}).update(work_dir=str(folder), seed=cell.seed)
+        settings.setdefault("system", {}).update(work_dir=str(folder), seed=trial.seed)
         settings.setdefault("data", {}).update(path=config.data.path)
         if number:
-            settings.setdefault("model", {}).update(pretrained_folder=str(cell.folders[number - 1]))
+            settings.setdefault("model", {}).update(pretrained_folder=str(trial.folders[number - 1]))
         content = {
             "config.yaml": yaml.safe_dump(settings, sort_keys=False, allow_unicode=True),
             "environment.json": json.dumps(stage["environment"], indent=1) + "\n",
@@ -107,12 +107,12 @@ def unpack(record: Record, cell: Cell) -> None:
         }
         for name, text in content.items():
             write_atomic(folder / name, text.encode())
-    write(cell.home / NAME, record)
+    write(trial.home / NAME, record)
 
 
-def rows_of(cell: Cell, measurement: str) -> list[Row] | None:
+def rows_of(trial: Trial, measurement: str) -> list[Row] | None:
     """What was measured of the trained model, with this experiment's name of it; None: it was not measured."""
-    if cell.home is None:
+    if trial.home is None:
         return None
-    found = read(cell.home / NAME).get("measurements", {}).get(measurement)
-    return None if found is None else [{"arm": cell.arm, "seed": cell.seed, **row} for row in found]
+    found = read(trial.home / NAME).get("measurements", {}).get(measurement)
+    return None if found is None else [trial.row(**row) for row in found]

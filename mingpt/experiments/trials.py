@@ -1,9 +1,9 @@
-"""From an experiment to cells: which runs it takes, with which settings, in which folders.
+"""From an experiment to trials: which runs it takes, with which settings, in which folders.
 
 out/experiments/NAME/
-    record.json          what is asked, and every arm's settings
+    record.json          what is asked, and every variant's settings
     text.txt             the text's beginning, where quick
-    training-part.txt    all but the held-out tail: what learning rates are chosen on
+    training-part.txt    the text without its validation set, on which learning rates are chosen
     learning-rates/ARM/0.001/    a run each
     cells/ARM/seed-1/            a run each; stage-1/, stage-2/ inside where there are stages
     logs/  claims/
@@ -24,7 +24,7 @@ from mingpt.data.dataset import prepare
 from mingpt.data.prepared_folder import is_prepared, text_sha256_of
 from mingpt.data.shakespeare import read_text
 from mingpt.data.text_files import STDIN
-from mingpt.experiments.base import DEFAULTS, QUICK, Cell, Experiment, Settings, settings_of
+from mingpt.experiments.base import DEFAULTS, QUICK, Experiment, Settings, Trial, settings_of
 from mingpt.experiments.identity import Inputs, inputs_of, trial_id
 from mingpt.models.config import NeuralConfig
 from mingpt.report.experiment_files import RECORD, inside
@@ -32,14 +32,14 @@ from mingpt.runs import config as settings
 from mingpt.runs.config import Config
 
 RATE = "trainer.learning_rate"
-JUDGED_ON = 0.05  # of the training part, its end
-RATES_SEED = 0  # cells begin at 1, so that no arm is judged by the seed that its learning rate was chosen with
+VALIDATION_SHARE = 0.05  # of the training part, its end
+RATES_SEED = 0  # those of trials begin at 1, so that no learning rate is evaluated with the seed of its choice
 LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
 class Text:
-    """What all cells read; how many characters is None where it is prepared."""
+    """What all trials read; how many characters is None where it is prepared."""
 
     path: str
     sha256: str
@@ -63,7 +63,7 @@ def text_of(experiment: Experiment, folder: Path, data: str, form: str) -> Text:
         return Text(data, text.sha256, len(text.content))
     content = text.content[:limit].encode()
     path = folder / "text.txt"
-    if not (folder / RECORD).exists():  # else another text is refused, and the cells' own must stay
+    if not (folder / RECORD).exists():  # else another text is rejected, and the trials' own must stay
         path.unlink(missing_ok=True)
     keep(path, content)
     return Text(str(path), sha256(content), limit if long else len(text.content))
@@ -79,12 +79,12 @@ def config_of(values: Settings) -> Config:
 
 
 @contextmanager
-def naming(arm: str) -> Iterator[None]:
-    """Let an error inside, of whatever kind, name the arm as well."""
+def naming(variant: str) -> Iterator[None]:
+    """Let an error inside, of whatever kind, name the variant as well."""
     try:
         yield
     except MingptError as wrong:
-        raise type(wrong)(f"{wrong} (in the combination {arm})") from None
+        raise type(wrong)(f"{wrong} (in the combination {variant})") from None
 
 
 def words_of(values: Settings) -> list[str]:
@@ -92,33 +92,33 @@ def words_of(values: Settings) -> list[str]:
     return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items()]
 
 
-def cells(
+def trials_of(
     experiment: Experiment, folder: Path, text: Text, seeds: Iterable[int], form: str, rates: Mapping[str, float]
-) -> list[Cell]:
-    """Every arm with every seed, all of them checked; seed by seed, so that a stopped experiment compares something.
+) -> list[Trial]:
+    """Every variant with every seed, all checked; seed by seed, so that a stopped experiment compares something.
 
     Args:
-        rates: the learning rate that each arm took; none where none was to choose.
+        rates: the learning rate that each variant took; none where none was to choose.
     """
     made, read = [], dict[str, list[Inputs]]()
     for seed in seeds:
-        for arm, stages in experiment.stages(form).items():
-            home = folder / "cells" / folder_name(arm) / f"seed-{seed}"
+        for variant, stages in experiment.stages(form).items():
+            home = folder / "cells" / folder_name(variant) / f"seed-{seed}"
             homes = [home] if len(stages) == 1 else [home / f"stage-{n}" for n in range(1, len(stages) + 1)]
             own: dict[str, Any] = {"system.seed": seed, "data.path": text.path}
-            own |= {RATE: rates[arm]} if arm in rates else {}
+            own |= {RATE: rates[variant]} if variant in rates else {}
             configs = []
             for number, (stage, place) in enumerate(zip(stages, homes, strict=True)):
                 start = {"model.pretrained_folder": str(homes[number - 1])} if number else {}
                 found = config_of({**_quiet(stage), **own, **start, "system.work_dir": str(place)})
-                configs.append(_named_in_wandb(found, f"{arm} seed {seed}"))
-            if arm not in read:  # of a later stage the weights are those of the one before it
-                read[arm] = [
+                configs.append(_named_in_wandb(found, f"{variant} seed {seed}"))
+            if variant not in read:  # of a later stage the weights are those of the one before it
+                read[variant] = [
                     inputs_of(config if not number else _from_nothing(config), text.sha256)
                     for number, config in enumerate(configs)
                 ]
-            id_ = trial_id([settings_of(each) for each in configs], read[arm], seed)
-            made.append(Cell(arm, seed, tuple(configs), tuple(homes), tuple(read[arm]), home, id_))
+            id_ = trial_id([settings_of(each) for each in configs], read[variant], seed)
+            made.append(Trial(variant, seed, tuple(configs), tuple(homes), tuple(read[variant]), home, id_))
     return made
 
 
@@ -128,7 +128,7 @@ def _from_nothing(config: Config) -> Config:
 
 
 def _quiet(stage: Settings) -> Settings:
-    """Return settings of runs that are not mirrored to wandb unless they name a mode: there are many of them."""
+    """Return settings whose runs are not logged to W&B unless they name a mode: there are many of them."""
     return {**stage, "wandb.mode": stage.get("wandb.mode") or "disabled"}
 
 
@@ -139,38 +139,38 @@ def _named_in_wandb(config: Config, name: str) -> Config:
     return replace(config, wandb=replace(config.wandb, name=" ".join(filter(None, [config.wandb.name, name]))))
 
 
-def ids(cells: Iterable[Cell], folder: Path) -> dict[str, str]:
+def ids(trials: Iterable[Trial], folder: Path) -> dict[str, str]:
     """The id of each trial, by its folder as seen from the experiment's."""
-    return {inside(cell.home, folder): cell.id for cell in cells if cell.home and cell.id}
+    return {inside(trial.home, folder): trial.id for trial in trials if trial.home and trial.id}
 
 
-def trials(experiment: Experiment, folder: Path, text: Text, form: str) -> dict[str, dict[float, Cell]]:
-    """The runs that choose every arm's learning rate: its first stage on the training part alone.
+def learning_rate_trials(experiment: Experiment, folder: Path, text: Text, form: str) -> dict[str, dict[float, Trial]]:
+    """The runs that choose every variant's learning rate: its first stage on the training part alone.
 
-    They are judged on the last twentieth of that part, so the choice has not seen what the arms are compared by.
+    They are evaluated on the last twentieth of that part, so that the choice does not see the validation set.
     A variant whose family has no learning rate has none to choose.
     """
-    found: dict[str, dict[float, Cell]] = {}
-    for arm, stages in experiment.stages(form).items() if experiment.rates_of(form) else ():
+    found: dict[str, dict[float, Trial]] = {}
+    for variant, stages in experiment.stages(form).items() if experiment.rates_of(form) else ():
         first = config_of({**stages[0], "data.path": text.path})
         if RATE not in first.flat():
             continue
         part = _training_part(folder, first)
-        found[arm] = {}
+        found[variant] = {}
         for rate in experiment.rates_of(form):
-            home = folder / "learning-rates" / folder_name(arm) / f"{rate:g}"
-            own = {"data.path": str(part), "data.val_fraction": JUDGED_ON, "data.test_fraction": 0.0, RATE: rate}
+            home = folder / "learning-rates" / folder_name(variant) / f"{rate:g}"
+            own = {"data.path": str(part), "data.val_fraction": VALIDATION_SHARE, "data.test_fraction": 0.0, RATE: rate}
             config = config_of({**_quiet(stages[0]), **own, "system.seed": RATES_SEED, "system.work_dir": str(home)})
-            found[arm][rate] = Cell(f"{arm}, learning rate {rate:g},", RATES_SEED, (config,), (home,))
+            found[variant][rate] = Trial(f"{variant}, learning rate {rate:g},", RATES_SEED, (config,), (home,))
     return found
 
 
 def _training_part(folder: Path, config: Config) -> Path:
-    """A file of exactly the text that the arm's cells will train on."""
+    """A file of exactly the text that the variant's trials will train on."""
     corpus = prepare(config.data)
     content = corpus.tokenizer.decode(corpus.data.train)
     path = folder / "training-part.txt"
-    if path.exists() and path.read_bytes() != content.encode():  # arms that cut the text in other places
+    if path.exists() and path.read_bytes() != content.encode():  # variants that cut the text in other places
         path = folder / f"training-part-{sha256(content.encode())[:8]}.txt"
     keep(path, content.encode())
     return path
@@ -183,35 +183,35 @@ def keep(path: Path, content: bytes) -> None:
         write_atomic(path, content)
 
 
-def folder_name(arm: str) -> str:
-    """An arm's name as one folder's: unlike for unlike arms."""
-    plain = re.sub(r"[^\w.,=+ -]", "_", arm)
-    if arm and plain == arm and len(arm) <= LONGEST_NAME and not arm.startswith("."):
-        return arm
-    return f"{plain[:LONGEST_NAME].strip('. ')}-{sha256(arm.encode())[:8]}"
+def folder_name(variant: str) -> str:
+    """Return the name of a variant's folder: different for different variants."""
+    plain = re.sub(r"[^\w.,=+ -]", "_", variant)
+    if variant and plain == variant and len(variant) <= LONGEST_NAME and not variant.startswith("."):
+        return variant
+    return f"{plain[:LONGEST_NAME].strip('. ')}-{sha256(variant.encode())[:8]}"
 
 
 def defined(experiment: Experiment, text: Text, form: str) -> dict[str, Any]:
-    """What makes an experiment this one: JSON values, each arm's settings in full, as far as its family reads them.
+    """Return an experiment's definition as JSON values, with each variant's settings in full.
 
     Raises:
-        UsageError: a setting breaks a rule; names the arm.
-        DataError, CheckpointError: a tokenizer, or weights to start from, can't be read; names the arm.
+        UsageError: a setting breaks a rule; names the variant.
+        DataError, CheckpointError: a tokenizer, or weights to start from, can't be read; names the variant.
     """
-    arms: dict[str, Any] = {}
+    variants: dict[str, Any] = {}
     inputs: dict[str, Any] = {}
-    for arm, stages in experiment.stages(form).items():
-        with naming(arm):
+    for variant, stages in experiment.stages(form).items():
+        with naming(variant):
             found = [config_of({**stage, "data.path": text.path}) for stage in stages]
-            inputs[arm] = [dict(inputs_of(each, text.sha256)) for each in found]
-        arms[arm] = [settings_of(each) for each in found]
+            inputs[variant] = [dict(inputs_of(each, text.sha256)) for each in found]
+        variants[variant] = [settings_of(each) for each in found]
     return {
         **{name: getattr(experiment, name) for name in ("name", "question", "hypothesis")},
         "form": form,
         "quick": form == QUICK,
         "text": {"path": text.path, "sha256": text.sha256, "characters": text.characters},
         "learning_rates": list(experiment.rates_of(form)) or None,
-        "arms": arms,
+        "arms": variants,
         "inputs": inputs,
         "measurements": [each.name for each in experiment.measurements],
         "smaller": [each.smaller for each in experiment.measurements if form == QUICK and each.smaller],
@@ -219,49 +219,49 @@ def defined(experiment: Experiment, text: Text, form: str) -> dict[str, Any]:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """`window=16 stage 1 model.window was 8, is 16`, ...: all that would make two records' cells differ."""
-    said = [
+    """Describe what would make the trials of two records differ: `variant a stage 1: model.window was 8, is 16`."""
+    found = [
         f"{name} was {before.get(name)}, is {now[name]}"
         for name in ("name", "form", "learning_rates")
         if _before(before, name, now) != now[name]
     ]
     text = before.get("text", {})
     if text.get("sha256") != now["text"]["sha256"]:
-        said.append(f"the text was {text.get('path')}, is {now['text']['path']}, another one")
-    arms_then, arms_now = before.get("arms", {}), now["arms"]
-    said += [f"arm {arm} is gone" for arm in arms_then.keys() - arms_now.keys()]
-    said += [f"arm {arm} is new" for arm in arms_now.keys() - arms_then.keys()]
-    for arm in [arm for arm in arms_now if arm in arms_then]:
-        theirs, ours = arms_then[arm], arms_now[arm]
+        found.append(f"the text was {text.get('path')}, is {now['text']['path']}, another one")
+    variants_then, variants_now = before.get("arms", {}), now["arms"]
+    found += [f"variant {variant} is gone" for variant in variants_then.keys() - variants_now.keys()]
+    found += [f"variant {variant} is new" for variant in variants_now.keys() - variants_then.keys()]
+    for variant in [variant for variant in variants_now if variant in variants_then]:
+        theirs, ours = variants_then[variant], variants_now[variant]
         if len(theirs) != len(ours):
-            said.append(f"arm {arm} had {len(theirs)} stages, has {len(ours)}")
+            found.append(f"variant {variant} had {len(theirs)} stages, has {len(ours)}")
             continue
         for number, (there, here) in enumerate(zip(theirs, ours, strict=True), start=1):
             there = {**DEFAULTS, **there}  # what was no setting yet is as its default has it
-            said += [
-                f"arm {arm} stage {number}: {key} was {there.get(key)}, is {value}"
+            found += [
+                f"variant {variant} stage {number}: {key} was {there.get(key)}, is {value}"
                 for key, value in here.items()
                 if there.get(key) != value and key != "data.path"
             ]
-        said += _other_inputs(arm, before.get("inputs", {}).get(arm, []), now["inputs"][arm])
-    return said
+        found += _other_inputs(variant, before.get("inputs", {}).get(variant, []), now["inputs"][variant])
+    return found
 
 
 def _before(before: Mapping[str, Any], name: str, now: Mapping[str, Any]) -> Any:
-    """What an earlier record says; one that is older than forms says whether it is quick."""
+    """Return what an earlier record has; one that is older than forms has whether it is quick."""
     if name == "form" and name not in before:
         return now[name] if before.get("quick", False) == (now[name] == QUICK) else "another"
     return before.get(name)
 
 
-def _other_inputs(arm: str, before: Sequence[Inputs], now: Sequence[Inputs]) -> list[str]:
-    """What an arm's trials read otherwise than those that are there, beside the text; an older record doesn't say."""
-    said = []
+def _other_inputs(variant: str, before: Sequence[Inputs], now: Sequence[Inputs]) -> list[str]:
+    """Tokenizers and weights of a variant's stages that differ from those recorded; an older record has none."""
+    found = []
     for number, here in enumerate(now):
         there = before[number] if number < len(before) else {}
         for kind in [kind for kind in ("tokenizer", "weights") if there.get(kind) != here.get(kind)]:
             was = f"{there[kind][:8]}..." if kind in there else "none" if before else "not recorded"
-            said.append(
-                f"arm {arm} stage {number + 1}: sha256 of its {kind} was {was}, is {here.get(kind, 'none')[:8]}"
+            found.append(
+                f"variant {variant} stage {number + 1}: sha256 of its {kind} was {was}, is {here.get(kind, 'none')[:8]}"
             )
-    return said
+    return found

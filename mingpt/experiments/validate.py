@@ -1,4 +1,4 @@
-"""What can be known before the first trial: whether each can be trained, and whether their results can be compared."""
+"""Checks before the first trial: whether each variant can be trained, and whether their results can be compared."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from mingpt.data.batches import ContiguousStreams
 from mingpt.data.data_config import DataConfig
 from mingpt.data.dataset import Corpus, prepare
 from mingpt.data.splits import require_long_enough
-from mingpt.experiments.base import Cell
+from mingpt.experiments.base import Trial
 from mingpt.experiments.trials import naming
 from mingpt.model import build
 from mingpt.models.base import LanguageModel
@@ -23,16 +23,16 @@ from mingpt.runs.config import Config
 from mingpt.utils import pick_device
 
 
-def trainable(cells: Iterable[Cell]) -> None:
+def trainable(trials: Iterable[Trial]) -> None:
     """Check what would stop a run before its first step: text, tokenizer, device, kernels, weights to start from.
 
     Raises:
         MingptError: of the kind that the run would have raised; names the combination.
     """
     corpora: dict[DataConfig, Corpus] = {}
-    for cell in {cell.arm: cell for cell in cells}.values():  # a seed changes nothing here
-        with naming(cell.arm):
-            for number, config in enumerate(cell.configs):
+    for trial in {trial.variant: trial for trial in trials}.values():  # a seed changes nothing here
+        with naming(trial.variant):
+            for number, config in enumerate(trial.configs):
                 _check(config, _corpus(config.data, corpora), first=number == 0)
 
 
@@ -81,11 +81,11 @@ def uncompared(variants: Mapping[str, Config]) -> list[str]:
 
 def without_effect(variants: Mapping[str, Config]) -> list[str]:
     """What of the variants has no effect, each line with those that it is true of."""
-    said: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
     for name, config in variants.items():
         for line in summary.without_effect(config):
-            said.setdefault(line, []).append(name)
-    return [line if len(names) == len(variants) else f"{_named(names)}: {line}" for line, names in said.items()]
+            found.setdefault(line, []).append(name)
+    return [line if len(names) == len(variants) else f"{_named(names)}: {line}" for line, names in found.items()]
 
 
 def _smallest(config: ModelConfig) -> LanguageModel:

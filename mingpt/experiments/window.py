@@ -2,13 +2,13 @@
 
 from mingpt.data.text_files import TINY_PATH
 from mingpt.experiments.base import Experiment, Form, register
-from mingpt.experiments.defaults import GPT, QUICK, STANDARD
+from mingpt.experiments.base_config import FULL, QUICK, STANDARD
 from mingpt.experiments.measurements.context_length import loss_by_position
 from mingpt.experiments.measurements.sensitivity import sensitivity
 from mingpt.experiments.measurements.window_cost import window_bytes, window_times
 
 
-def _arms(*windows: int) -> dict[str, list[dict[str, int | None]]]:
+def _variants(*windows: int) -> dict[str, list[dict[str, int | None]]]:
     return {"no window": [{"model.window": None}], **{f"window {w}": [{"model.window": w}] for w in windows}}
 
 
@@ -21,15 +21,15 @@ register(
             "queries grows like N or worse, from a far higher start; half the block as window loses less "
             "than 0.05 nats, since layers reach back a window each."
         ),
-        arms=_arms(4, 16, 64, 128),
-        common={**GPT, "data.block_size": 256, "model.rope": True},
+        variants=_variants(4, 16, 64, 128),
+        common={**FULL, "data.block_size": 256, "model.rope": True},
         quick=Form(
             settings={**QUICK, "data.block_size": 128, "trainer.max_iters": 1500},
-            arms=_arms(2, 8, 32),
+            variants=_variants(2, 8, 32),
             seeds=3,
             characters=1_000_000,
         ),
-        standard=Form(settings=STANDARD, arms=_arms(4, 16, 64), data=TINY_PATH),
+        standard=Form(settings=STANDARD, variants=_variants(4, 16, 64), data=TINY_PATH),
         measurements=(loss_by_position, sensitivity, window_times, window_bytes),
     )
 )

@@ -211,7 +211,8 @@ def pairs_of(result: Comparison) -> Table | None:
 
 def _table(columns: Sequence[Column], rows: Sequence[Row], title: str, names: int = 1) -> Table:
     unit = "nats per token" if rows[0].result.unit == "nats" else rows[0].result.unit
-    at = "" if rows[0].result.seconds is None else seconds(rows[0].result.seconds)
+    result = rows[0].result
+    at = "" if result.seconds is None else seconds(result.seconds, result.clock)
     heads = [column.title.format(unit=unit, at=at) for column in columns]
     cells = [[_shown(column, row) for column in columns] for row in rows]
     return Table(heads=heads, rows=cells, title=title, names=names)

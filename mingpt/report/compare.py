@@ -85,8 +85,8 @@ class Comparison:
         baseline: name of the first variant with a validation loss; of the first, where none has one.
         every_pair: whether all pairs were tested, or each variant against the baseline.
         tests: after each variant's last step.
-        seconds: the longest training time that all variants reached, in CPU seconds of the process on a CPU; None where
-            times can't be compared.
+        seconds: the longest training time that all variants reached; None where times can't be compared.
+        clock: CPU, where times are CPU seconds of the process; empty: they are seconds inside training steps.
         tests_at_seconds: at that time; [] where no pair can be tested there.
         differing: setting -> its value in each variant, in their order; None of a variant that doesn't have it.
         baselines: n-gram losses of the text.
@@ -100,6 +100,7 @@ class Comparison:
     every_pair: bool
     tests: list[SignificanceTest]
     seconds: float | None
+    clock: str
     tests_at_seconds: list[SignificanceTest]
     differing: dict[str, list[Any]]
     baselines: dict[str, float]
@@ -152,6 +153,7 @@ def comparison(
         every_pair=every_pair,
         tests=tests,
         seconds=seconds,
+        clock="CPU" if all(run.has_cpu_seconds for run in used) else "",
         tests_at_seconds=tests_at_seconds if any(test.outcome != NOT_TESTED for test in tests_at_seconds) else [],
         differing=settings,
         baselines=used[0].baselines if len({str(run.baselines) for run in used}) == 1 and not per_byte else {},
@@ -181,7 +183,7 @@ def _into_groups(
 
 def _reached_by_all(runs: Sequence[RunRecord]) -> float:
     """Seconds of training that all reached; n-gram models apart, which more time would not change."""
-    by_gradients = [run for run in runs if not run.counted]
+    by_gradients = [run for run in runs if not run.count_based]
     return min(run.compute(run.last) for run in by_gradients or runs)
 
 
@@ -189,17 +191,17 @@ def _at(seconds: float | None, run: RunRecord, curve: Curve, last: float | None)
     """The loss after so many seconds; that of a fitted n-gram model stays as it is."""
     if seconds is None:
         return None
-    ended = run.counted and run.compute(run.last) <= seconds
+    ended = run.count_based and run.compute(run.last) <= seconds
     return last if ended else curve.loss_at(seconds)
 
 
 def _variant(group: Group, differing: Iterable[str], key: str, scale: float, seconds: float | None) -> Variant:
     runs = sorted(group.runs, key=lambda run: run.seed)
     model = runs[0].environment.get("model") or {}
-    curves = [run.held_out(key, scale) for run in runs]
+    curves = [run.validation(key, scale) for run in runs]
     losses = [scaled(run.last.get(key), scale) for run in runs]
     timed = [_at(seconds, run, curve, loss) for run, curve, loss in zip(runs, curves, losses, strict=True)]
-    fixed = all(run.counted for run in runs) and len({*losses}) == 1
+    fixed = all(run.count_based for run in runs) and len({*losses}) == 1
     return Variant(
         name=group.name,
         settings={name: group.settings.get(name) for name in differing},

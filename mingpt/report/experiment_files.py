@@ -51,14 +51,14 @@ class ExperimentRecord(TypedDict):
     quick: NotRequired[bool]
     seeds: NotRequired[Count]
     text: NotRequired[Text]
-    arms: NotRequired[Named[Many[Stage]]]
+    arms: NotRequired[Named[Many[Stage]]]  # variants
     measurements: NotRequired[Many[str]]
     measured: NotRequired[Many[str]]
     tables: NotRequired[Named[Many[dict[str, Any]]]]
     answer: NotRequired[str]
     smaller: NotRequired[Many[str]]
     chosen_learning_rates: NotRequired[Named[Choice]]
-    hopeless: NotRequired[Named[str]]
+    hopeless: NotRequired[Named[str]]  # diverged trials
     inputs: NotRequired[Named[Many[Named[str]]]]
     trials: NotRequired[Named[str]]
     versions: NotRequired[Many[Named[str]]]
@@ -116,37 +116,37 @@ def runs_of(folder: Path) -> dict[str, list[RunRecord]]:
         for trial in read_packed(folder).trials:
             found.setdefault(trial["variant"], []).append(record_file.last_run(trial, folder))
     else:
-        for variant, cells in cells_of(folder, record).items():
-            runs = [last_stage(cell) for cell in cells if inside(cell, folder) not in record.get("hopeless", {})]
+        for variant, trials in trial_folders(folder, record).items():
+            runs = [last_stage(trial) for trial in trials if inside(trial, folder) not in record.get("hopeless", {})]
             found.setdefault(variant, []).extend(read_run(run) for run in runs if is_run(run))
     return {variant: runs for variant, runs in found.items() if runs}
 
 
-def cells_of(folder: Path, record: Mapping[str, Any]) -> dict[str, list[Path]]:
+def trial_folders(folder: Path, record: Mapping[str, Any]) -> dict[str, list[Path]]:
     """The folders of the trials by their variant, in the record's order: of seeds 1 to its `seeds`; of all without.
 
     Raises:
-        CheckpointError: as `refuse_links`.
+        CheckpointError: as `check_links`.
     """
-    refuse_links(folder)
-    arms, seeds = list(record.get("arms", {})), record.get("seeds")
-    homes = sorted((folder / "cells").glob("*/"), key=lambda home: (_place(home.name, arms), home.name))
+    check_links(folder)
+    variants, seeds = list(record.get("arms", {})), record.get("seeds")
+    homes = sorted((folder / "cells").glob("*/"), key=lambda home: (_place(home.name, variants), home.name))
     return {
-        variant_of(home.name, arms): [
-            cell for cell in sorted(home.glob("seed-*")) if seeds is None or 1 <= _number(cell) <= seeds
+        variant_of(home.name, variants): [
+            trial for trial in sorted(home.glob("seed-*")) if seeds is None or 1 <= _number(trial) <= seeds
         ]
         for home in homes
     }
 
 
-def refuse_links(folder: Path) -> None:
+def check_links(folder: Path) -> None:
     """Reject an experiment of which a file, a run, or a file of one, is a link.
 
     Raises:
         CheckpointError: names the first.
     """
-    cells = [*(folder / "cells").glob("*/seed-*")]
-    runs = [*cells, *(stage for cell in cells for stage in cell.glob("stage-*"))]
+    trials = [*(folder / "cells").glob("*/seed-*")]
+    runs = [*trials, *(stage for trial in trials for stage in trial.glob("stage-*"))]
     own = [folder / name for name in (RECORD, MEASURED, "cells")]
     for path in (*own, *runs, *(run / name for run in runs for name in OWN_FILES)):
         readable(path, lambda path: require_own(path, folder))
@@ -158,13 +158,13 @@ def _number(place: Path) -> int:
     return int(number) if number.isdecimal() and place.name == f"{name}-{int(number)}" else 0
 
 
-def variant_of(folder: str, arms: Sequence[str]) -> str:
+def variant_of(folder: str, variants: Sequence[str]) -> str:
     """The variant whose folder has this name, which ends in a digest where the variant's own can't be a folder's."""
-    return next((arm for arm in arms if folder == arm or folder.endswith(sha256(arm.encode())[:8])), folder)
+    return next((each for each in variants if folder == each or folder.endswith(sha256(each.encode())[:8])), folder)
 
 
-def _place(folder: str, arms: Sequence[str]) -> int:
-    return [*arms, variant_of(folder, arms)].index(variant_of(folder, arms))
+def _place(folder: str, variants: Sequence[str]) -> int:
+    return [*variants, variant_of(folder, variants)].index(variant_of(folder, variants))
 
 
 def inside(run: str | Path, folder: Path) -> str:
@@ -173,19 +173,19 @@ def inside(run: str | Path, folder: Path) -> str:
     return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
 
 
-def last_stage(cell: Path) -> Path:
+def last_stage(trial: Path) -> Path:
     """The run of a trial that is compared."""
-    return max(cell.glob("stage-*"), key=_number, default=cell)
+    return max(trial.glob("stage-*"), key=_number, default=trial)
 
 
 def smallness(record: Mapping[str, Any]) -> str:
     """`Quick form: 600 steps of a 2-layer model, 3 seeds`, or what is smaller of an experiment without runs; nothing of
     a full one, or of one whose quick form is no smaller."""
-    arms = [arm for arm in record.get("arms", {}).values() if arm]
+    variants = [variant for variant in record.get("arms", {}).values() if variant]
     if not record.get("arms"):
         return smallness_of("; ".join(record.get("smaller", [])), record)
-    steps = _range(sum(stage.get("trainer.max_iters") or 0 for stage in arm) for arm in arms)
-    layers = _range(stage.get("model.n_layer") or 0 for arm in arms for stage in arm)
+    steps = _range(sum(stage.get("trainer.max_iters") or 0 for stage in variant) for variant in variants)
+    layers = _range(stage.get("model.n_layer") or 0 for variant in variants for stage in variant)
     sizes = f"{steps} steps of a {layers}-layer model, {record.get('seeds', '?')} seeds" if steps and layers else ""
     return smallness_of(sizes or "small sizes, few repeats", record)
 

@@ -18,7 +18,6 @@ from mingpt.report.plotting import require_matplotlib
 
 WIDTH, HEIGHT, LEGEND_ROW = 4.5, 3.1, 0.19  # inches
 MEASURED = (5.0, 3.6)  # inches, of a measurement's figure
-X_LABELS = {"steps": "optimizer step", "seconds": "seconds of training"}
 VALIDATION, TRAINING = "validation loss", "training loss, smoothed"
 BOTH = f"{VALIDATION} and smoothed training loss"
 Draw = Callable[[list[dict[str, Any]], Any, Palette], None]
@@ -64,17 +63,18 @@ def loss_curves(
         return None
     rows = sum(line.name.count("\n") + 1 for line in lines)
     across = result.baselines if VALIDATION in kind else {}
+    x_label = "optimizer step" if over == "steps" else f"{result.clock} seconds of training".strip()
     with rc_context(settings()):
         figure = Figure(figsize=(WIDTH, HEIGHT + LEGEND_ROW * rows), layout="constrained")
         axes = figure.subplots()
         for line in lines:
             _draw(axes, line, over)
         _baselines(axes, across, every=_is_lone(result))
-        finish(axes, xlabel=X_LABELS[over], ylabel=f"{'loss' if kind == BOTH else kind}, {_unit(result, kind)}")
+        finish(axes, xlabel=x_label, ylabel=f"{'loss' if kind == BOTH else kind}, {_unit(result, kind)}")
         legend(figure, rows)
         _say_small(figure, small)
-    label = " ".join(filter(None, [_alt(result, kind, over, across), _said(small)]))
-    return Drawing(figure=figure, caption=_caption(kind, over, lines, across), label=label)
+    label = " ".join(filter(None, [_alt(result, kind, x_label, across), _said(small)]))
+    return Drawing(figure=figure, caption=_caption(kind, x_label, lines, across), label=label)
 
 
 class Line(NamedTuple):
@@ -111,8 +111,8 @@ def _of_one_run(variant: Variant, palette: Palette) -> tuple[str, list[Line]]:
     return BOTH if len(lines) > 1 else lines[0].name if lines else "", lines
 
 
-def _caption(kind: str, over: str, lines: Sequence[Line], across: Mapping[str, float]) -> str:
-    said = [f"{kind[:1].upper()}{kind[1:]}, by {X_LABELS[over]}."]
+def _caption(kind: str, x_label: str, lines: Sequence[Line], across: Mapping[str, float]) -> str:
+    said = [f"{kind[:1].upper()}{kind[1:]}, by {x_label}."]
     several = max(len(line.curves) for line in lines) > 1
     said += ["Thick line: mean over a variant's seeds; thin lines: each seed."] if several else []
     said += ["Dashed across: what n-gram models reach on the same text."] if across else []
@@ -148,11 +148,11 @@ def _baselines(axes: Any, lines: Mapping[str, float], *, every: bool = False) ->
         )
 
 
-def _alt(result: Comparison, kind: str, over: str, lines: Mapping[str, float]) -> str:
+def _alt(result: Comparison, kind: str, x_label: str, lines: Mapping[str, float]) -> str:
     """What the figure shows, in words: the last loss of every variant, and the n-gram lines."""
     ends = [f"{each.name} {number(each.loss.mean)}" for each in result.variants if each.loss is not None]
     said = [
-        f"{kind[0].upper()}{kind[1:]} against {X_LABELS[over]}.",
+        f"{kind[0].upper()}{kind[1:]} against {x_label}.",
         f"Last validation loss, {result.unit}: {', '.join(ends)}." if ends else "",
         f"N-gram baselines: {losses(lines)}." if lines else "",
     ]

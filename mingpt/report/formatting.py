@@ -37,11 +37,12 @@ def _half(value: Estimate) -> str:
     return "" if value.low is None or value.high is None else f" ± {number((value.high - value.low) / 2)}"
 
 
-def seconds(value: float) -> str:
-    """`0.25 s`, `94 s`, `12 min`."""
+def seconds(value: float, kind: str = "") -> str:
+    """`0.25 s`, `94 s`, `12 min`; of a kind `94 CPU s`, `12 CPU min`."""
+    kind = f"{kind} " if kind else ""
     if value >= 600:
-        return f"{value / 60:,.0f} min"
-    return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
+        return f"{value / 60:,.0f} {kind}min"
+    return f"{value:.0f} {kind}s" if value >= 10 else f"{value:.2g} {kind}s"
 
 
 def duration(seconds: float) -> str:

@@ -7,13 +7,13 @@ from typing import Any
 
 from mingpt.core.atomic_io import save_picture
 from mingpt.core.run_files.curves import moving_average
-from mingpt.core.run_files.reading import Line, each_line, judged, read_losses
+from mingpt.core.run_files.reading import Line, each_line, evaluated_loss, read_losses
 from mingpt.core.run_files.records import TrainedStep
 from mingpt.report.palette import COLOURS, LINE, PAPER, QUIET
 from mingpt.report.plotting import figure_settings, new_figure
 
 TITLE = "Validation loss, and what n-gram models reach"
-UNJUDGED = "Training loss; there is no validation loss to compare with anything"
+NOT_EVALUATED = "Training loss; there is no validation loss to compare with anything"
 
 
 def draw(run_dir: Path) -> Path:
@@ -24,19 +24,19 @@ def draw(run_dir: Path) -> Path:
 
 def figure(run_dir: Path) -> Any:
     """Return what `draw` draws, a matplotlib Figure."""
-    steps, losses, looks = array("q"), array("d"), []  # numbers alone, however many steps there are
+    steps, losses, evaluations = array("q"), array("d"), []  # numbers alone, however many steps there are
     for line in each_line(run_dir / "metrics.jsonl", Line, TrainedStep):
         steps.append(line["step"])
         losses.append(line["train_loss"])
-        held_out = judged(line)
-        looks += [] if held_out is None else [(line["step"], held_out)]
-    lines = read_losses(run_dir / "baselines.json") if looks else {}  # of the validation set
+        loss = evaluated_loss(line)
+        evaluations += [] if loss is None else [(line["step"], loss)]
+    lines = read_losses(run_dir / "baselines.json") if evaluations else {}  # of the validation set
     with figure_settings():
-        return _drawn(steps, losses, looks, lines)
+        return _drawn(steps, losses, evaluations, lines)
 
 
 def _drawn(
-    steps: Sequence[int], losses: Sequence[float], looks: Sequence[tuple[int, float]], lines: Mapping[str, float]
+    steps: Sequence[int], losses: Sequence[float], evaluations: Sequence[tuple[int, float]], lines: Mapping[str, float]
 ) -> Any:
     from matplotlib.ticker import MaxNLocator
 
@@ -45,11 +45,11 @@ def _drawn(
     smooth = [*map(moving_average(), losses)]
     alone = len(steps) == 1  # an n-gram model makes one step: no line, but a point
     axes.plot(steps, smooth, "o" if alone else "-", ms=4, color=QUIET, alpha=0.7, lw=1.2, label="training, smoothed")
-    if looks:
-        axes.plot(*zip(*looks, strict=True), color=COLOURS[0], lw=2, marker="o", ms=4, label="validation")
+    if evaluations:
+        axes.plot(*zip(*evaluations, strict=True), color=COLOURS[0], lw=2, marker="o", ms=4, label="validation")
         axes.annotate(
-            f"{looks[-1][1]:.3f}",
-            looks[-1],
+            f"{evaluations[-1][1]:.3f}",
+            evaluations[-1],
             xytext=(0, 8),
             textcoords="offset points",
             ha="center",
@@ -66,7 +66,7 @@ def _drawn(
     low, high = axes.get_ylim()
     for height, text in labels(lines, apart=0.04 * (high - low), low=low, high=high):
         axes.annotate(text, (1.01, height), xycoords=("axes fraction", "data"), va="center", color=LINE, fontsize=9)
-    axes.set(xlabel="optimizer step", ylabel="nats per token", title=TITLE if looks else UNJUDGED)
+    axes.set(xlabel="optimizer step", ylabel="nats per token", title=TITLE if evaluations else NOT_EVALUATED)
     axes.legend(frameon=False, loc="upper center")
     return figure
 

@@ -222,10 +222,10 @@ def compared(folder: Path, every_pair: bool = True) -> Comparison | None:
 
     Diverged trials are left out with their reason.
     """
-    record, cells = read_record(folder), runs_of(folder)
-    if not cells:
+    record, trials = read_record(folder), runs_of(folder)
+    if not trials:
         return None
-    found = _from_within(folder, comparison(cells, every_pair=every_pair, keep_going=True))
+    found = _from_within(folder, comparison(trials, every_pair=every_pair, keep_going=True))
     return replace(found, left_out=[*found.left_out, *record.get("hopeless", {}).items()])
 
 

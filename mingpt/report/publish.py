@@ -16,12 +16,12 @@ from mingpt.core.run_files.records import STARTS_FROM, is_run, read_run
 from mingpt.report.experiment_files import (
     PAGE,
     RECORD,
-    cells_of,
     inside,
     last_stage,
     read_packed,
     read_record,
     read_rows,
+    trial_folders,
 )
 from mingpt.report.record_file import Packed, is_packed, write
 
@@ -43,11 +43,11 @@ def unfinished(folder: Path) -> str | None:
     if not (folder / RECORD).is_file():
         return f"no experiment here (it has no {RECORD})"
     record = read_record(folder)
-    arms = record.get("arms", {})
-    wanted = len(arms) * record.get("seeds", 0)
-    cells = [cell for arm, each in cells_of(folder, record).items() if arm in arms for cell in each]
-    runs = {inside(cell, folder): last_stage(cell) for cell in cells}
-    ended = {cell for cell, run in runs.items() if is_run(run) and not read_run(run).trouble}
+    variants = record.get("arms", {})
+    wanted = len(variants) * record.get("seeds", 0)
+    trials = [trial for variant, each in trial_folders(folder, record).items() if variant in variants for trial in each]
+    runs = {inside(trial, folder): last_stage(trial) for trial in trials}
+    ended = {trial for trial, run in runs.items() if is_run(run) and not read_run(run).trouble}
     ended |= record.get("hopeless", {}).keys()
     if len(ended) < wanted:
         return f"it is unfinished: {len(ended)} of {wanted} runs"
@@ -56,7 +56,7 @@ def unfinished(folder: Path) -> str | None:
     missing = [name for name in record.get("measurements", []) if name not in taken]
     if missing:
         return f"it is unfinished: {', '.join(missing)} not measured"
-    return None if (folder / PAGE).is_file() else "it is unfinished: nothing was concluded"
+    return None if (folder / PAGE).is_file() else "it is unfinished: it has no page"
 
 
 def publish(folder: Path, target: Path, answer: str | None = None) -> None:
@@ -89,20 +89,20 @@ def packed(folder: Path) -> Packed:
     record = read_record(folder)
     ids = record.pop("trials", {})
     trials = [
-        trial_of(cell, variant, folder, ids.get(inside(cell, folder)))
-        for variant, cells in cells_of(folder, record).items()
-        for cell in cells
-        if inside(cell, folder) not in record.get("hopeless", {})
+        trial_of(trial, variant, folder, ids.get(inside(trial, folder)))
+        for variant, trials in trial_folders(folder, record).items()
+        for trial in trials
+        if inside(trial, folder) not in record.get("hopeless", {})
     ]
     rows = [shorter(portable(row)) for row in read_rows(folder)]
     return Packed(experiment=shorter(portable(record)), trials=trials, rows=rows)
 
 
-def trial_of(cell: Path, variant: str, folder: Path, id_: str | None) -> Record:
-    """The published record of the trial in the folder `cell`."""
-    kept: Record = read_json(cell / TRIAL)
-    stages = kept.get("stages") or [stage_of(run) for run in sorted(cell.glob("stage-*")) or [cell] if is_run(run)]
-    name = {"trial": inside(cell, folder), "variant": variant, "seed": read_run(last_stage(cell)).seed}
+def trial_of(trial: Path, variant: str, folder: Path, id_: str | None) -> Record:
+    """The published record of the trial in the folder `trial`."""
+    kept: Record = read_json(trial / TRIAL)
+    stages = kept.get("stages") or [stage_of(run) for run in sorted(trial.glob("stage-*")) or [trial] if is_run(run)]
+    name = {"trial": inside(trial, folder), "variant": variant, "seed": read_run(last_stage(trial)).seed}
     return {**name, **({"id": id_} if id_ else {}), "stages": stages, "measurements": kept.get("measurements", {})}
 
 

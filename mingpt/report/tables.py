@@ -1,7 +1,7 @@
 """`mingpt.compare`: runs compared in a notebook or a script, with the columns of `chargpt compare`."""
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,9 @@ def compare(runs: Any, *, every_pair: bool | None = None) -> ComparisonTable:
         CheckpointError: a folder without a run, or a damaged one.
     """
     if isinstance(runs, Mapping):
-        named = {name: [_folder(run) for run in _several(each)] for name, each in runs.items()}
+        named = {name: _folders(each) for name, each in runs.items()}
         return ComparisonTable(comparison(named, every_pair=bool(every_pair)))
-    folders = [_folder(run) for run in _several(runs)]
+    folders = _folders(runs)
     experiment = folders[0] if len(folders) == 1 and not is_run(folders[0]) else None
     return ComparisonTable(compared(folders, every_pair), experiment)
 
@@ -107,10 +107,15 @@ def _runs(folder: Path) -> list[RunRecord]:
     return [run for runs in runs_of(folder).values() for run in runs]
 
 
-def _several(runs: Any) -> list[Any]:
-    return [runs] if isinstance(runs, str | Path) or hasattr(runs, "folder") else list(runs)
+def _folders(runs: Any) -> list[Path]:
+    """The folders of one or several runs, each a folder or a Run.
 
-
-def _folder(run: Any) -> Path:
-    """A folder, or that of a Run."""
-    return path_of(getattr(run, "folder", run))
+    Raises:
+        UsageError: anything else.
+    """
+    several = [runs] if isinstance(runs, str | Path) or not isinstance(runs, Iterable) else list(runs)
+    folders = [getattr(run, "folder", run) for run in several]
+    for folder in folders:
+        if not isinstance(folder, str | Path):
+            raise UsageError(f"runs={folder!r}: must be run folders, Runs, or lists of these by a variant's name")
+    return [path_of(folder) for folder in folders]

@@ -8,12 +8,8 @@ from typing import Any
 
 from mingpt.core.errors import DataError, UsageError
 from mingpt.core.run_files.records import FIRST_STAGE, STARTS_FROM, RunRecord, is_run, read_run, settings_of
+from mingpt.core.setting_roles import EVALUATION, SEED, changes_no_result
 
-NO_PART = (
-    *("system.seed", "system.work_dir", "data.path", "trainer.resume", "trainer.resume_changed"),
-    *("trainer.eval_every", "trainer.eval_tokens", "trainer.sample_every", "trainer.save_every"),
-    *("sample.prompts", "sample.tokens"),
-)
 FAMILY = "model.type"
 LONGEST_NAME = 40  # characters of a variant's name, so that a table and a legend have room for it
 PIPED = {"-": "standard input"}  # what a run calls its text, and what people do
@@ -97,7 +93,7 @@ def require_different_seeds(groups: Sequence[Group]) -> None:
 
 def variant_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a variant: without seed, folders, cadences; with those of the stage whose weights it starts from."""
-    kept = {key: value for key, value in settings.items() if _counts(key.split(FIRST_STAGE)[-1])}
+    kept = {key: value for key, value in settings.items() if _makes_variant(key.split(FIRST_STAGE)[-1])}
     start = kept.get(STARTS_FROM)
     if any(key.startswith(FIRST_STAGE) for key in kept):  # of a published run
         kept.pop(STARTS_FROM, None)
@@ -107,8 +103,8 @@ def variant_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _counts(key: str) -> bool:
-    return key not in NO_PART and not key.startswith("wandb.")
+def _makes_variant(key: str) -> bool:
+    return key not in (SEED, "data.path", *EVALUATION) and not changes_no_result(key)
 
 
 def by_settings(runs: Sequence[RunRecord]) -> list[Group]:
@@ -212,11 +208,13 @@ def notes(runs: Sequence[RunRecord], per_byte: bool) -> list[str]:
 
 
 def notes_on_time(runs: Sequence[RunRecord]) -> list[str]:
-    """Why seconds of these runs can't be compared; [] where they can."""
+    """Return why seconds of these runs can't be compared; [] where they can."""
     machines = {tuple(run.environment.get(key) for key in MACHINE) for run in runs}
     if len(machines) > 1:
         told = "; ".join(sorted(", ".join(str(part) for part in machine) for machine in machines))
         return [f"the runs had different machines or threads ({told}), so there is no comparison at equal seconds"]
+    if len({run.has_cpu_seconds for run in runs}) > 1:
+        return ["some runs have no CPU seconds on record, so there is no comparison at equal seconds"]
     if different_starts(runs):
         return ["some runs began from the weights of others, so there is no comparison at equal seconds, nor of steps"]
     return []

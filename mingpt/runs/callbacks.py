@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mingpt.core.errors import NotFiniteError
-from mingpt.core.run_files.reading import each_line, judged
+from mingpt.core.run_files.reading import each_line, evaluated_loss
 from mingpt.core.run_files.records import Sample, TrainedStep
 from mingpt.core.signals import stop_on_signals
 from mingpt.core.token_ids import Ids
@@ -161,7 +161,7 @@ class Saver:
             model=unsharded(trainer.model.state_dict(keep_vars=True)),
             optimizer=unsharded(trainer.optimizer_tensors()),
             carried=trainer.recurrent_states.tensors(),
-            state={**asdict(trainer.progress), "val_loss": judged(record), **self.state},
+            state={**asdict(trainer.progress), "val_loss": evaluated_loss(record), **self.state},
             tokenizer=self.tokenizer.to_json(),
         )
 

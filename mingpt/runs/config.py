@@ -17,6 +17,7 @@ from mingpt.core.errors import MingptError, UsageError, require
 from mingpt.core.paths import absolute, path_of
 from mingpt.core.run_files.records import newest_run
 from mingpt.core.safe_parsing import YAML_BYTES, parse_yaml, read_at_most
+from mingpt.core.setting_roles import EVALUATION, changes_no_result
 from mingpt.core.system_config import SystemConfig
 from mingpt.core.torchrun_env import DistConfig
 from mingpt.data import text_files
@@ -30,14 +31,8 @@ from mingpt.training.trainer_config import AnyTrainerConfig, check_tbptt, traine
 PRESETS = {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
 DERIVED = ("model.block_size", "model.vocab_size")  # a model's, but the text's and data.block_size's to say
 EARLIER_VALUES = {("model.kernel", "wide"): "chunked_sdpa"}  # of settings in older config files: their names now
-FREE_ON_RESUME = {
-    *("system.work_dir", "trainer.resume", "trainer.resume_changed"),
-    "data.path",  # a text is what its sha256 says, wherever it lies
-    "dist.strategy",
-    *("trainer.eval_every", "trainer.eval_tokens", "trainer.sample_every", "trainer.save_every"),
-    *(f"wandb.{field.name}" for field in dataclasses.fields(WandbConfig)),
-    *(f"sample.{field.name}" for field in dataclasses.fields(SampleConfig)),
-}
+# In addition to what changes no result; a text is what its sha256 says, wherever it lies.
+FREE_ON_RESUME = {"data.path", "dist.strategy", *EVALUATION}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -100,7 +95,7 @@ class Config:
         if self.flat().get("trainer.schedule") == theirs.get("trainer.schedule") == "constant":
             free = free | {"trainer.max_iters"}
         differing = {key: (theirs.get(key), value) for key, value in self.flat().items() if theirs.get(key) != value}
-        return {key: values for key, values in differing.items() if key not in free}
+        return {key: values for key, values in differing.items() if key not in free and not changes_no_result(key)}
 
 
 @functools.cache

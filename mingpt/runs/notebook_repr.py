@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mingpt.core.errors import CheckpointError
-from mingpt.core.run_files.reading import each_line, judged, last_line
+from mingpt.core.run_files.reading import each_line, evaluated_loss, last_line
 
 
 def columns(path: Path) -> dict[str, NDArray[Any]]:
@@ -48,7 +48,7 @@ def facts(folder: Path, family: str, parameters: int, step: int, max_iters: int)
     record: dict[str, Any] = {}
     with suppress(CheckpointError):  # an imported one has no metrics.jsonl; a damaged one is still shown
         record = last_line(folder / "metrics.jsonl") or {}
-    loss, pseudo = judged(record), judged(record, "pseudo_nats")
+    loss, pseudo = evaluated_loss(record), evaluated_loss(record, "pseudo_nats")
     losses = {"validation loss": (loss, "nats"), "pseudo-likelihood": (pseudo, "pseudo-nats")}
     return {
         "model": f"{family}, {parameters:,} parameters",

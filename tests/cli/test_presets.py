@@ -47,8 +47,8 @@ def test_help_lists_the_presets(chargpt: Any) -> None:
 
 
 def test_sweep_takes_presets_and_compares_them() -> None:
-    arms = experiment_of(["--preset=fast,seed", "--trainer.max_iters=5"]).arms
-    assert [stages[0]["data.block_size"] for stages in arms.values()] == [128, 16]
+    variants = experiment_of(["--preset=fast,seed", "--trainer.max_iters=5"]).variants
+    assert [stages[0]["data.block_size"] for stages in variants.values()] == [128, 16]
     with pytest.raises(UsageError, match="preset=fats"):
         experiment_of(["--preset=fast,fats"])
 

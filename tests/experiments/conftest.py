@@ -13,9 +13,9 @@ import pytest
 from mingpt.core.errors import MingptError
 from mingpt.core.log_output import messages
 from mingpt.experiments import summarize
-from mingpt.experiments.base import Cell, Experiment, Form
+from mingpt.experiments.base import Experiment, Form, Trial
 from mingpt.experiments.catalogue import EXPERIMENTS
-from mingpt.experiments.runner import Wish, carry_out
+from mingpt.experiments.runner import ExperimentOptions, carry_out
 from mingpt.report import page
 from mingpt.runs import run
 from mingpt.runs.config import Config
@@ -47,7 +47,7 @@ def no_slow_frills() -> Iterator[None]:
         mock.patch("mingpt.report.loss_plot.draw"),
         mock.patch("os.fsync"),
         mock.patch("mingpt.experiments.executor.AGAIN_S", 0.05),
-        mock.patch("mingpt.experiments.runner.AGAIN_S", 0.05),
+        mock.patch("mingpt.experiments.experiment_record.AGAIN_S", 0.05),
     ):
         yield
 
@@ -64,15 +64,15 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def experiment() -> Callable[..., Experiment]:
-    """`experiment(arms=...)`: one of two arms with two seeds, with changes."""
+    """`experiment(variants=...)`: one of two variants with two seeds, with changes."""
 
     def make(**changes: Any) -> Experiment:
-        arms = {"RoPE": [{"model.rope": True}], "learned": [{"model.rope": False}]}
+        variants = {"RoPE": [{"model.rope": True}], "learned": [{"model.rope": False}]}
         told = {
             "name": "tiny",
             "question": "Which?",
             "hypothesis": "Neither.",
-            "arms": arms,
+            "variants": variants,
             "common": TINY,
             "seeds": 2,
         }
@@ -123,19 +123,19 @@ def tiny_flags(text_file: Path) -> list[str]:
 
 @pytest.fixture
 def small_form() -> Callable[[str], Experiment]:
-    """`small_form("rnn")`: a registered experiment's quick form, its own arms one layer of 8 wide, three steps."""
+    """`small_form("rnn")`: a registered experiment's quick form, its own variants one layer of 8 wide, three steps."""
 
     def make(name: str) -> Experiment:
         found = EXPERIMENTS[name]
-        assert found.quick.arms is not None
-        arms = {
-            arm: [{key: 8 if key == "model.n_embd" else value for key, value in stage.items()} for stage in stages]
-            for arm, stages in found.quick.arms.items()
+        assert found.quick.variants is not None
+        variants = {
+            variant: [{key: 8 if key == "model.n_embd" else value for key, value in stage.items()} for stage in stages]
+            for variant, stages in found.quick.variants.items()
         }
         small = {"model.n_layer": 1, "model.n_embd": 8, "data.block_size": 12, "trainer.max_iters": 3}
         small |= {"trainer.batch_size": 2, "trainer.warmup_iters": 0, "trainer.eval_every": 1, "trainer.save_every": 3}
         settings = {**found.quick.settings, **small, "trainer.device": "cpu"}
-        quick = Form(settings=settings, arms=arms, seeds=1, learning_rates=(1e-3,), characters=1_000_000)
+        quick = Form(settings=settings, variants=variants, seeds=1, learning_rates=(1e-3,), characters=1_000_000)
         return replace(found, quick=quick)
 
     return make
@@ -148,8 +148,8 @@ def carried_out(text_file: Path, here: Trainer) -> Callable[[Experiment, Path], 
     def carry(experiment: Experiment, folder: Path) -> str:
         outcome = carry_out(
             experiment,
-            Wish(folder=folder, command="test", data=str(text_file), form="quick"),
-            conclude=lambda *told: summarize.conclude(*told, show=lambda result, tables: None),
+            ExperimentOptions(folder=folder, command="test", data=str(text_file), form="quick"),
+            summarize=lambda *told: summarize.summarize(*told, show=lambda result, tables: None),
             launch=here,
         )
         assert outcome.failed == {}
@@ -160,25 +160,27 @@ def carried_out(text_file: Path, here: Trainer) -> Callable[[Experiment, Path], 
 
 
 class Told:
-    """What was said and concluded."""
+    """What was said and summarized."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.concluded: list[Cell] = []
+        self.summarized: list[Trial] = []
 
-    def conclude(self, experiment: Experiment, folder: Path, cells: Any) -> None:
-        self.concluded = list(cells)
+    def summarize(self, experiment: Experiment, folder: Path, trials: Any) -> None:
+        self.summarized = list(trials)
 
 
 @pytest.fixture
 def go(text_file: Path, tmp_path: Path, here: Any) -> Callable[..., Any]:
     """`go(experiment, seeds=3)`: carried out in this process; returns (outcome, what was told)."""
 
-    def carry(experiment: Experiment, launch: Any = None, **wishes: Any) -> Any:
-        wish = Wish(**{"folder": tmp_path / "exp", "command": "test", "data": str(text_file), **wishes})
+    def carry(experiment: Experiment, launch: Any = None, **changes: Any) -> Any:
+        options = ExperimentOptions(
+            **{"folder": tmp_path / "exp", "command": "test", "data": str(text_file), **changes}
+        )
         told = Told()
         with messages(told.lines.append, "mingpt.experiments", "mingpt.data"):
-            outcome = carry_out(experiment, wish, conclude=told.conclude, launch=launch or here)
+            outcome = carry_out(experiment, options, summarize=told.summarize, launch=launch or here)
         return outcome, told
 
     return carry

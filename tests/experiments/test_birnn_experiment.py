@@ -1,4 +1,4 @@
-"""Reading from both ends: what sums to one, what leaks, and an experiment with an arm that has no held-out loss."""
+"""Reading from both ends: what sums to one, what leaks, and an experiment with a variant that has no held-out loss."""
 
 from pathlib import Path
 from typing import Any
@@ -76,8 +76,8 @@ def test_copying_all_but_the_last_sums_to_less_than_it_must() -> None:
 
 def test_map_has_no_bar_for_a_colour_or_no_names_along_its_axes() -> None:
     rows = [
-        {"arm": arm, "output": i, "token": "abc"[i], "later_inputs": int(i < 2), "moved": [0.1, 0.0, 0.2]}
-        for arm in (WHOLE, PREFIX)
+        {"arm": variant, "output": i, "token": "abc"[i], "later_inputs": int(i < 2), "moved": [0.1, 0.0, 0.2]}
+        for variant in (WHOLE, PREFIX)
         for i in range(3)
     ]
     figure = Figure(figsize=MEASURED, layout="constrained")
@@ -92,12 +92,12 @@ def test_map_has_no_bar_for_a_colour_or_no_names_along_its_axes() -> None:
 
 
 @pytest.mark.full
-def test_birnn_experiment_breaks_on_an_arm_without_a_loss(
+def test_birnn_experiment_breaks_on_an_variant_without_a_loss(
     quick_strings: None, tmp_path: Path, small_form: Any, carried_out: Any
 ) -> None:
     folder = tmp_path / "exp"
     page = carried_out(small_form("birnn"), folder)
-    assert all(arm in page for arm in (WHOLE, PREFIX, ONE))
+    assert all(variant in page for variant in (WHOLE, PREFIX, ONE))
     result = compared(folder)
     assert result
     losses_of = {each.name: each.loss for each in result.variants}
@@ -106,7 +106,7 @@ def test_birnn_experiment_breaks_on_an_arm_without_a_loss(
     losses = drawings.measured(folder, "loss-in-training")
     assert {(row["arm"], row["loss"]) for row in losses} == {
         (WHOLE, "training"),
-        *((arm, kind) for arm in (PREFIX, ONE) for kind in ("training", "held out")),
+        *((variant, kind) for variant in (PREFIX, ONE) for kind in ("training", "held out")),
     }
     later = dict.fromkeys((WHOLE, PREFIX, ONE), 0)
     for row in drawings.measured(folder, "leak-map"):

@@ -1,4 +1,4 @@
-"""Several processes in one experiment's folder: no cell is trained twice, and a signal leaves none behind."""
+"""Several processes in one experiment's folder: no trial is trained twice, and a signal leaves none behind."""
 
 import os
 import signal
@@ -14,20 +14,20 @@ import pytest
 
 from mingpt.core.atomic_io import locked
 from mingpt.core.run_files.reading import read_lines
-from mingpt.experiments import executor as crews
-from mingpt.experiments import trials
-from mingpt.experiments.base import Cell, Experiment
+from mingpt.experiments import executor as executors
+from mingpt.experiments.base import Experiment, Trial
 from mingpt.experiments.executor import claimed, in_process_of_its_own
-from mingpt.experiments.runner import Wish, carry_out
+from mingpt.experiments.runner import ExperimentOptions, carry_out
+from mingpt.experiments.trials import config_of
 from mingpt.runs import checkpoint
 from mingpt.runs.config import Config
 
 Make = Callable[..., Experiment]
 
 
-def test_two_crews_train_one_cell(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
-    """The second waits for the cell that the first holds, and then finds it done."""
-    one = experiment(arms={"RoPE": [{}]}, seeds=1)
+def test_two_executors_train_one_trial(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+    """The second waits for the trial that the first holds, and then finds it done."""
+    one = experiment(variants={"RoPE": [{}]}, seeds=1)
     inside, leave = Event(), Event()
 
     def slow(config: Config) -> None:
@@ -49,16 +49,16 @@ def test_two_crews_train_one_cell(go: Any, experiment: Make, here: Any, tmp_path
 def test_orphan_that_still_trains_is_joined(go: Any, experiment: Make, tmp_path: Path) -> None:
     go(experiment())
     home = tmp_path / "exp/cells/RoPE/seed-1"
-    cell = Cell("RoPE", 1, (), (home,))
+    trial = Trial("RoPE", 1, (), (home,))
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(home / ".lock")], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     with holder:
         assert holder.stdout.readline() == "held\n"
-        with claimed(tmp_path / "exp", cell) as ours:
+        with claimed(tmp_path / "exp", trial) as ours:
             assert not ours
         holder.kill()
         holder.wait()
-        with claimed(tmp_path / "exp", cell) as ours:  # and a dead one's lock is gone with it
+        with claimed(tmp_path / "exp", trial) as ours:  # and a dead one's lock is gone with it
             assert ours
 
 
@@ -73,10 +73,10 @@ time.sleep(60)
 
 @pytest.mark.full
 def test_ctrl_c_loses_steps_or_leaves_a_child(experiment: Make, text_file: Path, tmp_path: Path) -> None:
-    """A signal to the crew: the child of its own process saves and ends, and the same command goes on."""
-    one = experiment(arms={"RoPE": [{"trainer.max_iters": 100_000, "trainer.save_every": 0}]}, seeds=1)
+    """A signal to the executor: the child of its own process saves and ends, and the same command goes on."""
+    one = experiment(variants={"RoPE": [{"trainer.max_iters": 100_000, "trainer.save_every": 0}]}, seeds=1)
     home = tmp_path / "exp/cells/RoPE/seed-1"
-    wish = Wish(folder=tmp_path / "exp", command="test", data=str(text_file))
+    options = ExperimentOptions(folder=tmp_path / "exp", command="test", data=str(text_file))
 
     def interrupt() -> None:
         deadline = time.monotonic() + 60
@@ -85,7 +85,7 @@ def test_ctrl_c_loses_steps_or_leaves_a_child(experiment: Make, text_file: Path,
         os.kill(os.getpid(), signal.SIGINT)
 
     Thread(target=interrupt).start()
-    outcome = carry_out(one, wish, conclude=lambda *words: None)
+    outcome = carry_out(one, options, summarize=lambda *words: None)
     assert outcome.stopped == "SIGINT"
     assert outcome.failed == {}
     step = checkpoint.steps(home)[0]
@@ -97,6 +97,6 @@ def test_ctrl_c_loses_steps_or_leaves_a_child(experiment: Make, text_file: Path,
 
 @pytest.mark.full
 def test_what_a_process_of_its_own_says_is_lost(tiny: dict[str, Any], tmp_path: Path) -> None:
-    wanted = trials.config_of({**tiny, "data.path": str(tmp_path / "none.txt"), "system.work_dir": str(tmp_path / "r")})
+    wanted = config_of({**tiny, "data.path": str(tmp_path / "none.txt"), "system.work_dir": str(tmp_path / "r")})
     assert in_process_of_its_own(wanted, tmp_path / "log.txt", Event()) == 3
-    assert "there is no file" in crews._last_line(tmp_path / "log.txt")
+    assert "there is no file" in executors._last_line(tmp_path / "log.txt")

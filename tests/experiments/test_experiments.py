@@ -1,4 +1,4 @@
-"""The experiments as they are registered: no default hidden in an arm, none that can't run, none that draws nothing."""
+"""The registered experiments: no default hidden in a variant, none that can't run, none that draws nothing."""
 
 from pathlib import Path
 from typing import Any
@@ -7,10 +7,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from mingpt.core.run_files.reading import read_lines
-from mingpt.experiments import commands, trials
-from mingpt.experiments.base import FORMS, Cell, Experiment, Lab
+from mingpt.experiments import commands
+from mingpt.experiments.base import FORMS, Experiment, Lab, Trial
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.measurements import kv_cache, score_functions, symmetries, window_cost
+from mingpt.experiments.trials import Text, config_of, defined, text_of, trials_of
 from mingpt.report.experiment_files import smallness
 from mingpt.report.palette import Palette
 from mingpt.runs.run import train
@@ -23,24 +24,24 @@ ALL = [(name, form) for name in EXPERIMENTS for form in FORMS]
 def test_every_variant_has_valid_settings(name: str, form: str) -> None:
     for stages in EXPERIMENTS[name].stages(form).values():
         for stage in stages:
-            found = trials.config_of(stage).flat()
+            found = config_of(stage).flat()
             assert {key: found[key] for key in stage} == stage
 
 
 @pytest.mark.parametrize(("name", "form"), ALL)
-def test_shared_setting_is_read_by_no_arm(name: str, form: str) -> None:
+def test_shared_setting_is_read_by_no_variant(name: str, form: str) -> None:
     found = EXPERIMENTS[name]
     read = {key for stages in found.stages(form).values() for stage in stages for key in stage}
-    if found.arms:
+    if found.variants:
         assert {*found.common, *found.form(form).settings} <= read
 
 
 @pytest.mark.parametrize(("name", "form"), ALL)
-def test_arms_are_alike(name: str, form: str) -> None:
-    arms = EXPERIMENTS[name].stages(form)
-    assert len({str(stages) for stages in arms.values()}) == len(arms)
+def test_variants_are_alike(name: str, form: str) -> None:
+    variants = EXPERIMENTS[name].stages(form)
+    assert len({str(stages) for stages in variants.values()}) == len(variants)
     assert EXPERIMENTS[name].question.endswith("?")
-    assert arms or EXPERIMENTS[name].measurements
+    assert variants or EXPERIMENTS[name].measurements
     assert commands.show(EXPERIMENTS[name], form).startswith(EXPERIMENTS[name].question)
 
 
@@ -55,15 +56,17 @@ def test_published_record_is_not_found(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, text_file: Path, tiny: dict[str, Any]) -> Lab:
-    """Two arms of one seed, trained."""
+    """Two variants of one seed, trained."""
     folder = tmp_path_factory.mktemp("lab")
-    arms = {"RoPE": [{"model.rope": True}], "learned": [{"model.rope": False}]}
-    experiment = Experiment(name="t", question="?", hypothesis="", arms=arms, common={**tiny, "trainer.eval_every": 1})
-    text = trials.text_of(experiment, folder, str(text_file), "standard")
-    cells = trials.cells(experiment, folder, text, [1], "standard", {})
-    for cell in cells:
-        train(cell.configs[0])
-    return Lab(folder, cells, "quick")
+    variants = {"RoPE": [{"model.rope": True}], "learned": [{"model.rope": False}]}
+    experiment = Experiment(
+        name="t", question="?", hypothesis="", variants=variants, common={**tiny, "trainer.eval_every": 1}
+    )
+    text = text_of(experiment, folder, str(text_file), "standard")
+    trials = trials_of(experiment, folder, text, [1], "standard", {})
+    for trial in trials:
+        train(trial.configs[0])
+    return Lab(folder, trials, "quick")
 
 
 @pytest.mark.parametrize("name", ["loss-by-step", "extrapolation", "loss-by-position", "samples"])
@@ -80,9 +83,9 @@ def test_measurement_of_runs_says_nothing(lab: Lab, name: str) -> None:
 def test_extrapolation_is_of_other_weights(lab: Lab) -> None:
     """At the trained length it is the run's own held-out loss; and learned positions lose beyond it."""
     rows = {each.name: each for each in EXPERIMENTS["rope"].measurements}["extrapolation"].take(lab)
-    for cell in lab.cells:
-        own = next(row for row in rows if row["arm"] == cell.arm and row["block"] == row["trained"])
-        assert own["nats"] == pytest.approx(read_lines(cell.folders[0] / "metrics.jsonl")[-1]["val_loss"], abs=1e-5)
+    for trial in lab.trials:
+        own = next(row for row in rows if row["arm"] == trial.variant and row["block"] == row["trained"])
+        assert own["nats"] == pytest.approx(read_lines(trial.folders[0] / "metrics.jsonl")[-1]["val_loss"], abs=1e-5)
     assert sorted({row["block"] for row in rows}) == [8, 16, 32]
 
 
@@ -129,8 +132,8 @@ def test_timing_leaves_nothing_to_draw(name: str) -> None:
 
 @pytest.mark.full
 def test_cache_writes_another_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kv_cache, "ARMS", {"window": {"rope": True, "window": 8}})
-    rows = kv_cache.same_text.take(Lab(Path(), [Cell("", 0, (), ())], "quick"))
+    monkeypatch.setattr(kv_cache, "VARIANTS", {"window": {"rope": True, "window": 8}})
+    rows = kv_cache.same_text.take(Lab(Path(), [Trial("", 0, (), ())], "quick"))
     assert {row["differing"] for row in rows} == {0}
 
 
@@ -147,20 +150,23 @@ def test_figure_of_timings_names_steps_of_training(name: str) -> None:
 @pytest.mark.parametrize("name", EXPERIMENTS)
 @pytest.mark.thin(2)
 def test_quick_form_is_called_smaller_where_it_is_not(name: str) -> None:
-    """And the full form larger and trained for longer, as a page says of an experiment with arms."""
-    experiment, text = EXPERIMENTS[name], trials.Text("t.txt", "0", 9)
-    small = smallness({**trials.defined(experiment, text, "quick"), "seeds": 3})
-    assert smallness({**trials.defined(experiment, text, "full"), "seeds": 3}) == ""
-    if not experiment.arms:
+    """And the full form larger and trained for longer, as a page says of an experiment with variants."""
+    experiment, text = EXPERIMENTS[name], Text("t.txt", "0", 9)
+    small = smallness({**defined(experiment, text, "quick"), "seeds": 3})
+    assert smallness({**defined(experiment, text, "full"), "seeds": 3}) == ""
+    if not experiment.variants:
         assert bool(small) == any(each.smaller for each in experiment.measurements)
         return
     quick, full = (experiment.stages(form) for form in ("quick", "full"))
     for size in ("trainer.max_iters", "model.n_embd"):
-        most = [max(sum(stage.get(size, 0) for stage in stages) for stages in arms.values()) for arms in (quick, full)]
+        most = [
+            max(sum(stage.get(size, 0) for stage in stages) for stages in variants.values())
+            for variants in (quick, full)
+        ]
         assert most[0] < most[1], size
 
 
 def test_symmetry_is_called_smaller_in_its_quick_form() -> None:
     for measurement in EXPERIMENTS["symmetry"].measurements:
         assert measurement.take(None)  # type: ignore[arg-type]  # which so doesn't ask whether to be quick
-    assert smallness(trials.defined(EXPERIMENTS["symmetry"], trials.Text("t.txt", "0", 9), "quick")) == ""
+    assert smallness(defined(EXPERIMENTS["symmetry"], Text("t.txt", "0", 9), "quick")) == ""

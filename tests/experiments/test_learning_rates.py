@@ -1,4 +1,4 @@
-"""A learning rate is chosen for each arm on text that no arm is judged on, and not by luck."""
+"""A learning rate is chosen for each variant on text that no variant is judged on, and not by luck."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest
 
 from mingpt.core.errors import NotFiniteError
 from mingpt.experiments import runner
-from mingpt.experiments.base import Cell, Experiment
+from mingpt.experiments.base import Experiment, Trial
 from mingpt.report.experiment_files import read_record
 from mingpt.runs.config import Config
 from mingpt.training.trainer_config import TrainerConfig
@@ -37,18 +37,18 @@ def test_learning_rate_is_chosen_on_the_held_out_tail(
     assert {config.system.seed for config in tried} == {0}
     assert len(tried) == 4
     chosen = read_record(tmp_path / "exp")["chosen_learning_rates"]
-    for arm, each in chosen.items():
+    for variant, each in chosen.items():
         losses = {float(rate): loss for rate, loss in each["losses"].items()}
         assert each["chosen"] == min(losses, key=lambda rate: losses[rate])
-        cells = [c for c in here.trained if f"cells/{arm}/" in c.system.work_dir]
-        assert [c.trainer.learning_rate for c in cells] == [each["chosen"]] * 2
-        assert all(c.data.path == str(text_file) for c in cells)
+        trials = [c for c in here.trained if f"cells/{variant}/" in c.system.work_dir]
+        assert [c.trainer.learning_rate for c in trials] == [each["chosen"]] * 2
+        assert all(c.data.path == str(text_file) for c in trials)
     here.trained.clear()
     go(experiment(learning_rates=(1e-9, 1e-1), common={**tiny, "trainer.max_iters": 20}))
     assert here.trained == []
 
 
-def trial(folder: Path, rate: float, losses: list[float], **last: float) -> Cell:
+def trial(folder: Path, rate: float, losses: list[float], **last: float) -> Trial:
     """A finished trial with such training losses."""
     config = Config(trainer=TrainerConfig(max_iters=len(losses), learning_rate=rate))
     folder.mkdir(parents=True)
@@ -56,20 +56,20 @@ def trial(folder: Path, rate: float, losses: list[float], **last: float) -> Cell
     lines = [{"step": step, "train_loss": loss} for step, loss in enumerate(losses, start=1)]
     lines[-1] |= last
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return Cell(f"{rate}", 0, (config,), (folder,))
+    return Trial(f"{rate}", 0, (config,), (folder,))
 
 
 def test_learning_rate_is_chosen_by_the_luck_of_one_batch(tmp_path: Path) -> None:
     steady, lucky = [2.0] * 9 + [2.1], [3.0] * 9 + [1.0]
-    cells = {
+    trials = {
         1e-2: trial(tmp_path / "a", 1e-2, steady),
         1e-3: trial(tmp_path / "b", 1e-3, lucky),
         1e-1: trial(tmp_path / "c", 1e-1, lucky),
     }
     with mock.patch.object(runner, "done", return_value=True):
-        choice, best = runner._choice(cells)
+        choice, best = runner._choice(trials)
         assert (best, choice["decided_by"], choice["end_of_grid"]) == (1e-2, "training loss, smoothed", None)
-        held_out = {rate: trial(tmp_path / f"{rate}", rate, steady, val_loss=rate) for rate in cells}
+        held_out = {rate: trial(tmp_path / f"{rate}", rate, steady, val_loss=rate) for rate in trials}
         choice, best = runner._choice(held_out)
         assert (best, choice["end_of_grid"]) == (1e-3, "lowest")
         assert choice["decided_by"] == "loss on the end of the training part"
@@ -86,6 +86,6 @@ def test_learning_rate_that_diverges_ends_the_experiment(go: Any, experiment: Ma
     outcome, told = go(experiment(learning_rates=(1e-3, 0.1)))
     assert outcome.failed == {}
     chosen = read_record(tmp_path / "exp")["chosen_learning_rates"]
-    assert {arm: each["chosen"] for arm, each in chosen.items()} == {"RoPE": 1e-3, "learned": 1e-3}
+    assert {variant: each["chosen"] for variant, each in chosen.items()} == {"RoPE": 1e-3, "learned": 1e-3}
     assert chosen["RoPE"]["losses"]["0.1"] is None
-    assert len(told.concluded) == 4
+    assert len(told.summarized) == 4

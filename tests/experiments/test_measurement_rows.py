@@ -27,7 +27,7 @@ class LossFields(TypedDict):
     loss: Number
 
 
-class ArmFields(TypedDict):
+class VariantFields(TypedDict):
     arm: str
 
 
@@ -62,7 +62,7 @@ def test_mistake_of_ours_is_told_as_a_damaged_file(tmp_path: Path) -> None:
 
 
 def test_rows_are_taken_that_are_then_refused(tmp_path: Path) -> None:
-    wrong = Measurement("far", lambda lab: [{"arm": None}], row=ArmFields)
+    wrong = Measurement("far", lambda lab: [{"arm": None}], row=VariantFields)
     with pytest.raises(AssertionError, match="far: arm must be a valid string, is null"):
         runner._measure([wrong], Lab(tmp_path, (), "quick"))
     assert not (tmp_path / "measurements.jsonl").exists()

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from mingpt.cli import main
-from mingpt.experiments import arguments, summarize, trials
+from mingpt.experiments import arguments, summarize
 from mingpt.experiments.base import DEFAULTS, Experiment, Measurement
 from mingpt.experiments.catalogue import EXPERIMENTS
-from mingpt.experiments.runner import Wish, carry_out
+from mingpt.experiments.runner import ExperimentOptions, carry_out
+from mingpt.experiments.trials import Text, changes, defined
 from mingpt.report.experiment_files import read_record, smallness
 from mingpt.report.palette import Palette
 
@@ -38,9 +39,11 @@ def known(experiment: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
 
 
 def carried_out(known: Experiment, text_file: Path, here: Any) -> None:
-    wish = Wish(folder=Path("out/experiments/tiny"), command=f"chargpt --data={text_file}", data=str(text_file))
-    end = partial(summarize.conclude, show=lambda result, tables: None)
-    carry_out(known, wish, conclude=end, launch=here)
+    options = ExperimentOptions(
+        folder=Path("out/experiments/tiny"), command=f"chargpt --data={text_file}", data=str(text_file)
+    )
+    end = partial(summarize.summarize, show=lambda result, tables: None)
+    carry_out(known, options, summarize=end, launch=here)
 
 
 @pytest.mark.full
@@ -99,14 +102,14 @@ def test_show_prints_the_result_of_a_finished_experiment(
 
 @pytest.mark.parametrize("quick", [True, False])
 def test_smallness_counts_settings_that_no_run_reads(quick: bool) -> None:
-    definition = trials.defined(EXPERIMENTS["rnn"], trials.Text("t.txt", "0", 9), "quick" if quick else "full")
+    definition = defined(EXPERIMENTS["rnn"], Text("t.txt", "0", 9), "quick" if quick else "full")
     said = smallness({**definition, "seeds": 3})
     assert said == ("Quick form: 800 steps of a 1 to 2-layer model, 3 seeds" if quick else "")
     (counting,) = definition["arms"]["6-gram"]
     assert counting["model.order"] == 6
     assert not {"model.n_layer", "trainer.max_iters", "model.cell"} & {*counting}
-    whole = {arm: [{**DEFAULTS, **each} for each in stages] for arm, stages in definition["arms"].items()}
-    assert trials.changes({**definition, "arms": whole}, definition) == []  # as older records have it
+    whole = {variant: [{**DEFAULTS, **each} for each in stages] for variant, stages in definition["arms"].items()}
+    assert changes({**definition, "arms": whole}, definition) == []  # as older records have it
 
 
 def test_form_that_was_not_meant_is_published(known: Experiment, capsys: Any) -> None:

@@ -1,4 +1,4 @@
-"""Recurrent models beside GPT and counting: arms of one size, and a memory measured where there is one."""
+"""Recurrent models beside GPT and counting: variants of one size, and a memory measured where there is one."""
 
 import json
 import math
@@ -11,11 +11,13 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from mingpt.experiments import drawings, trials
+from mingpt.experiments import drawings
 from mingpt.experiments.base import FORMS, Experiment, Sizes
+from mingpt.experiments.base_config import BASE, model_config
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.measurements import associative_recall, sensitivity
-from mingpt.experiments.runner import Wish, carry_out
+from mingpt.experiments.runner import ExperimentOptions, carry_out
+from mingpt.experiments.trials import config_of
 from mingpt.model import build
 from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.report.compare import comparison
@@ -25,7 +27,6 @@ from mingpt.report.palette import Palette
 
 def parameters(settings: dict[str, Any]) -> int:
     own = {key.removeprefix("model."): value for key, value in settings.items() if key.startswith("model.")}
-    del own["pretrained_folder"]
     with torch.device("meta"):
         model = build(ModelConfig(**own, vocab_size=65, block_size=settings["data.block_size"]))
     return model.parameter_count
@@ -33,9 +34,9 @@ def parameters(settings: dict[str, Any]) -> int:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["rnn", "birnn"])
-def test_arms_are_of_unlike_sizes(name: str, form: str) -> None:
-    arms = {arm: stages[-1] for arm, stages in EXPERIMENTS[name].stages(form).items()}
-    sizes = {arm: parameters(stage) for arm, stage in arms.items() if stage["model.type"] != "ngram"}
+def test_variants_are_of_unlike_sizes(name: str, form: str) -> None:
+    variants = {variant: stages[-1] for variant, stages in EXPERIMENTS[name].stages(form).items()}
+    sizes = {variant: parameters(stage) for variant, stage in variants.items() if stage["model.type"] != "ngram"}
     assert len(sizes) >= 3
     assert max(sizes.values()) < 1.02 * min(sizes.values()), sizes
 
@@ -43,26 +44,30 @@ def test_arms_are_of_unlike_sizes(name: str, form: str) -> None:
 def test_recall_is_of_unlike_sizes() -> None:
     shape = {"vocab_size": associative_recall.ASK + 1, "block_size": max(associative_recall.SIZES.full.distances) + 1}
     sizes = {
-        name: build(ModelConfig(**own, **shape)).parameter_count for name, own in associative_recall.MODELS.items()
+        name: build(model_config(**own, **shape)).parameter_count for name, own in associative_recall.MODELS.items()
     }
     assert sizes.pop("6-gram") == 0
     assert all(abs(size / sizes["GPT"] - 1) < 0.03 for size in sizes.values()), sizes
 
 
 def test_shared_settings_reach_a_family_that_reads_none_or_own_ones_are_dropped() -> None:
-    arms = {"network": [{"model.type": "gpt"}], "counts": [{"model.type": "ngram", "model.order": 2}]}
+    variants = {"network": [{"model.type": "gpt"}], "counts": [{"model.type": "ngram", "model.order": 2}]}
     shared = {"trainer.max_iters": 7, "model.n_embd": 8, "data.block_size": 4, "model.cell": "gru"}
-    made = Experiment(name="t", question="?", hypothesis="", arms=arms, common=shared).stages("full")
-    assert made["counts"] == [{"data.block_size": 4, **arms["counts"][0]}]
-    assert made["network"] == [{**{k: v for k, v in shared.items() if k != "model.cell"}, "model.type": "gpt"}]
+    made = Experiment(name="t", question="?", hypothesis="", variants=variants, common=shared).stages("full")
+    (counts,) = made["counts"]
+    assert counts.items() >= {"data.block_size": 4, **variants["counts"][0]}.items()
+    assert not counts.keys() & {"trainer.max_iters", "model.n_embd", "model.cell"}
+    (network,) = made["network"]
+    assert {key: network.get(key) for key in shared} == {**shared, "model.cell": None}
+    assert network["model.n_layer"] == BASE["model.n_layer"]
     refused = Experiment(
-        name="t", question="?", hypothesis="", arms={"c": [{**arms["counts"][0], "trainer.max_iters": 7}]}
+        name="t", question="?", hypothesis="", variants={"c": [{**variants["counts"][0], "trainer.max_iters": 7}]}
     )
     with pytest.raises(Exception, match=r"trainer.max_iters: no setting of model.type=ngram"):
-        trials.config_of(refused.stages("full")["c"][0])
-    wrong = Experiment(name="t", question="?", hypothesis="", arms=arms, common={"model.n_embdd": 8})
+        config_of(refused.stages("full")["c"][0])
+    wrong = Experiment(name="t", question="?", hypothesis="", variants=variants, common={"model.n_embdd": 8})
     with pytest.raises(Exception, match="no such setting"):
-        trials.config_of(wrong.stages("full")["counts"][0])
+        config_of(wrong.stages("full")["counts"][0])
 
 
 class Remembers(LanguageModel):
@@ -167,31 +172,31 @@ def small_recall() -> Any:
 
 
 @pytest.mark.full
-def test_rnn_experiment_loses_an_arm(
+def test_rnn_experiment_loses_an_variant(
     small_recall: None, tmp_path: Path, here: Any, small_form: Any, carried_out: Any
 ) -> None:
     experiment = small_form("rnn")
     folder = tmp_path / "exp"
     page = carried_out(experiment, folder)
-    arms = list(experiment.stages("quick"))
-    assert all(arm in page for arm in arms)
+    variants = list(experiment.stages("quick"))
+    assert all(variant in page for variant in variants)
     for name in ("loss-by-position", "sensitivity-by-distance"):
-        assert {row["arm"] for row in drawings.measured(folder, name)} == set(arms), name
+        assert {row["arm"] for row in drawings.measured(folder, name)} == set(variants), name
     far = [row for row in drawings.measured(folder, "sensitivity-by-distance") if row["arm"] == "6-gram"]
     assert {row["largest"] for row in far if row["distance"] > 5} == {0.0}
     assert any(row["largest"] > 0 for row in far if row["distance"] <= 5)
     assert {row["model"] for row in drawings.measured(folder, "recall")} == set(associative_recall.MODELS)
     record = read_record(folder)
     assert "6-gram" not in record["chosen_learning_rates"]
-    assert set(record["chosen_learning_rates"]) == set(arms) - {"6-gram"}
+    assert set(record["chosen_learning_rates"]) == set(variants) - {"6-gram"}
     here.trained.clear()
     carried_out(experiment, folder)
     assert here.trained == []  # what counts is finished after its one step, too
 
 
-def lasts(cells: list[Any], arm: str, seconds: float) -> None:
+def lasts(trials: list[Any], variant: str, seconds: float) -> None:
     """Its steps took so long each, whatever this machine says."""
-    for path in [cell.folders[-1] / "metrics.jsonl" for cell in cells if cell.arm == arm]:
+    for path in [trial.folders[-1] / "metrics.jsonl" for trial in trials if trial.variant == variant]:
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         told = [{**line, **dict.fromkeys(("seconds", "cpu_seconds"), seconds * line["step"])} for line in lines]
         path.write_text("".join(json.dumps(line) + "\n" for line in told))
@@ -202,20 +207,20 @@ def test_counting_shortens_the_view_at_equal_seconds(
     text_file: Path, tmp_path: Path, here: Any, small_form: Any
 ) -> None:
     experiment = small_form("rnn")
-    kept = {arm: stages for arm, stages in experiment.quick.arms.items() if arm in ("GRU", "6-gram")}
-    experiment = replace(experiment, quick=replace(experiment.quick, arms=kept, learning_rates=()), measurements=())
-    wish = Wish(folder=tmp_path / "exp", command="test", data=str(text_file), form="quick")
-    cells: list[Any] = []
-    carry_out(experiment, wish, conclude=lambda e, f, c: cells.extend(c), launch=here)
-    lasts(cells, "GRU", 10.0)
-    lasts(cells, "6-gram", 0.5)
-    found = comparison({cell.arm: cell.folders for cell in cells})
+    kept = {variant: stages for variant, stages in experiment.quick.variants.items() if variant in ("GRU", "6-gram")}
+    experiment = replace(experiment, quick=replace(experiment.quick, variants=kept, learning_rates=()), measurements=())
+    options = ExperimentOptions(folder=tmp_path / "exp", command="test", data=str(text_file), form="quick")
+    trials: list[Any] = []
+    carry_out(experiment, options, summarize=lambda e, f, c: trials.extend(c), launch=here)
+    lasts(trials, "GRU", 10.0)
+    lasts(trials, "6-gram", 0.5)
+    found = comparison({trial.variant: trial.folders for trial in trials})
     network, counts = found.variants
     assert found.seconds == pytest.approx(network.seconds.mean)
     assert counts.losses_at_seconds == counts.losses
     assert all(each.steps_to_baseline is None for each in found.variants)
-    lasts(cells, "6-gram", 1e3)
-    found = comparison({cell.arm: cell.folders for cell in cells})
+    lasts(trials, "6-gram", 1e3)
+    found = comparison({trial.variant: trial.folders for trial in trials})
     assert found.seconds == pytest.approx(found.variants[0].seconds.mean)
     assert found.variants[1].losses_at_seconds != found.variants[1].losses
 
@@ -223,10 +228,12 @@ def test_counting_shortens_the_view_at_equal_seconds(
 @pytest.mark.parametrize("measurement", EXPERIMENTS["rnn"].measurements, ids=lambda each: each.name)
 def test_figure_says_nothing(measurement: Any) -> None:
     rows: dict[str, list[dict[str, Any]]] = {
-        "loss-by-position": [{"arm": arm, "seed": 1, "nats": [3.0, 2.0, 2.0, 1.0, 1.0, 1.0]} for arm in ("a", "b")],
+        "loss-by-position": [
+            {"arm": variant, "seed": 1, "nats": [3.0, 2.0, 2.0, 1.0, 1.0, 1.0]} for variant in ("a", "b")
+        ],
         "sensitivity-by-distance": [
-            {"arm": arm, "seed": 1, "distance": k, "places": 3, "moved": m, "largest": m}
-            for arm in ("a", "b")
+            {"arm": variant, "seed": 1, "distance": k, "places": 3, "moved": m, "largest": m}
+            for variant in ("a", "b")
             for k, m in ((1, 0.5), (2, 0.0))
         ],
         "recall": [

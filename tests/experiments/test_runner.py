@@ -1,4 +1,4 @@
-"""An experiment ends with all its cells, however it was stopped, and never on another definition than it began with."""
+"""An experiment ends with all its trials, however it was stopped, and always on the definition that it began with."""
 
 import json
 from collections.abc import Callable
@@ -13,8 +13,10 @@ import pytest
 from mingpt.core.atomic_io import locked
 from mingpt.core.errors import CheckpointError, NotFiniteError, UsageError
 from mingpt.core.run_files.reading import read_lines
-from mingpt.experiments import drawings, trials
-from mingpt.experiments.base import NO_PART, Experiment, Form, Lab, Measurement
+from mingpt.core.setting_roles import changes_no_result
+from mingpt.experiments import drawings
+from mingpt.experiments.base import Experiment, Form, Lab, Measurement
+from mingpt.experiments.trials import folder_name
 from mingpt.report.experiment_files import read_record
 from mingpt.report.palette import Palette
 from mingpt.runs import checkpoint
@@ -24,21 +26,21 @@ from mingpt.runs.run import load
 Make = Callable[..., Experiment]
 
 
-def test_grid_misses_a_cell_or_mixes_seeds(go: Any, experiment: Make, tmp_path: Path, here: Any) -> None:
+def test_grid_misses_a_trial_or_mixes_seeds(go: Any, experiment: Make, tmp_path: Path, here: Any) -> None:
     outcome, told = go(experiment())
     assert outcome.failed == {}
     assert sorted(here.seen) == ["RoPE/seed-1", "RoPE/seed-2", "learned/seed-1", "learned/seed-2"]
     for config in here.trained:
-        arm, seed = Path(config.system.work_dir).parts[-2:]
-        assert config.model.rope == (arm == "RoPE")
+        variant, seed = Path(config.system.work_dir).parts[-2:]
+        assert config.model.rope == (variant == "RoPE")
         assert f"seed-{config.system.seed}" == seed
-    assert [(cell.arm, cell.seed) for cell in told.concluded] == [
+    assert [(trial.variant, trial.seed) for trial in told.summarized] == [
         ("RoPE", 1), ("learned", 1), ("RoPE", 2), ("learned", 2),
     ]  # fmt: skip
     assert all((tmp_path / "exp/cells" / name / "config.yaml").exists() for name in here.seen)
 
 
-def test_finished_cell_is_trained_again(go: Any, experiment: Make, here: Any) -> None:
+def test_finished_trial_is_trained_again(go: Any, experiment: Make, here: Any) -> None:
     go(experiment())
     here.trained.clear()
     go(experiment())
@@ -47,7 +49,7 @@ def test_finished_cell_is_trained_again(go: Any, experiment: Make, here: Any) ->
     assert sorted(here.seen) == ["RoPE/seed-3", "learned/seed-3"]
     here.trained.clear()
     _, told = go(experiment())  # as many seeds as the record says
-    assert (len(told.concluded), here.seen) == (6, [])
+    assert (len(told.summarized), here.seen) == (6, [])
 
 
 @pytest.mark.full
@@ -57,13 +59,13 @@ def test_record_with_a_metric_is_another_experiment(go: Any, experiment: Make, h
     path.write_text(json.dumps({**json.loads(path.read_bytes()), "metric": "val_loss"}))  # as it was kept once
     here.trained.clear()
     _, told = go(experiment())
-    assert (len(told.concluded), here.seen) == (4, [])
+    assert (len(told.summarized), here.seen) == (4, [])
 
 
 @pytest.mark.parametrize("lost", ["checkpoints", "a line", "baselines.json"])
 @pytest.mark.thin(1)
-def test_damaged_cell_counts_as_finished(go: Any, experiment: Make, here: Any, tmp_path: Path, lost: str) -> None:
-    one = experiment(arms={"RoPE": [{}]}, seeds=1)
+def test_damaged_trial_counts_as_finished(go: Any, experiment: Make, here: Any, tmp_path: Path, lost: str) -> None:
+    one = experiment(variants={"RoPE": [{}]}, seeds=1)
     go(one)
     home = tmp_path / "exp/cells/RoPE/seed-1"
     if lost == "checkpoints":
@@ -79,11 +81,11 @@ def test_damaged_cell_counts_as_finished(go: Any, experiment: Make, here: Any, t
     assert outcome.failed == {}
     assert len(here.trained) == 1
     assert here.trained[0].trainer.resume
-    assert len(told.concluded) == 1
+    assert len(told.summarized) == 1
 
 
-def test_half_done_cell_begins_anew(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
-    one = experiment(arms={"RoPE": [{"trainer.max_iters": 6}]}, seeds=1)
+def test_half_done_trial_begins_anew(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+    one = experiment(variants={"RoPE": [{"trainer.max_iters": 6}]}, seeds=1)
 
     def dies(config: Config, log: Path, stop: Event) -> int:
         killed = replace(config, trainer=replace(config.trainer, max_iters=6))
@@ -112,18 +114,18 @@ def test_half_done_cell_begins_anew(go: Any, experiment: Make, here: Any, tmp_pa
 
 
 @pytest.mark.full
-def test_crash_of_a_cell_ends_the_others(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+def test_crash_of_a_trial_ends_the_others(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
     def crash(config: Config) -> None:
         if config.model.rope:
             raise NotFiniteError("boom")
 
     here.before = crash
     outcome, told = go(experiment())
-    assert sorted((cell.name, code) for cell, (code, _) in outcome.failed.items()) == [
+    assert sorted((trial.name, code) for trial, (code, _) in outcome.failed.items()) == [
         ("RoPE seed 1", 5), ("RoPE seed 2", 5),
     ]  # fmt: skip
     assert any("FAILED: error: boom" in line for line in told.lines)
-    assert [cell.arm for cell in told.concluded] == ["learned", "learned"]
+    assert [trial.variant for trial in told.summarized] == ["learned", "learned"]
     record = read_record(tmp_path / "exp")
     assert record is not None
     assert record["hopeless"] == {f"cells/RoPE/seed-{seed}": "error: boom" for seed in (1, 2)}
@@ -132,21 +134,39 @@ def test_crash_of_a_cell_ends_the_others(go: Any, experiment: Make, here: Any, t
     assert "hopeless" not in read_record(tmp_path / "exp")
 
 
+def test_record_keeps_what_was_found_while_an_experiment_goes_on(
+    go: Any, experiment: Make, here: Any, tmp_path: Path
+) -> None:
+    def crash(config: Config) -> None:
+        if config.model.rope:
+            raise NotFiniteError("boom")
+
+    one, seen = experiment(measurements=(Measurement("numbers", lambda lab: [{"x": 1}]),)), list[Any]()
+    here.before = crash
+    go(one)
+    first = read_record(tmp_path / "exp")
+    here.before = lambda config: seen.append(read_record(tmp_path / "exp"))
+    go(one)
+    assert len(seen) == len(first["hopeless"]) == 2
+    for key in ("hopeless", "measured", "tables", "trials"):
+        assert [record[key] for record in seen] == [first[key]] * 2
+
+
 @pytest.mark.full
 def test_changed_definition_goes_on(go: Any, experiment: Make, here: Any, tmp_path: Path, text_file: Path) -> None:
     go(experiment())
     here.trained.clear()
     other = {"RoPE": [{"model.rope": True, "model.n_embd": 16}], "learned": [{"model.rope": False}]}
-    with pytest.raises(UsageError, match=r"arm RoPE stage 1: model.n_embd was 8, is 16; --fresh"):
-        go(experiment(arms=other))
-    with pytest.raises(UsageError, match="arm learned is gone"):
-        go(experiment(arms={"RoPE": [{"model.rope": True}]}))
+    with pytest.raises(UsageError, match=r"variant RoPE stage 1: model.n_embd was 8, is 16; --fresh"):
+        go(experiment(variants=other))
+    with pytest.raises(UsageError, match="variant learned is gone"):
+        go(experiment(variants={"RoPE": [{"model.rope": True}]}))
     changed = tmp_path / "changed.txt"
     changed.write_text(text_file.read_text() + "a")
     with pytest.raises(UsageError, match="the text was"):
         go(experiment(), data=str(changed))
     assert here.trained == []
-    go(experiment(arms=other), fresh=True)
+    go(experiment(variants=other), fresh=True)
     assert len(here.trained) == 4
     assert (tmp_path / "exp.before-1/record.json").exists()
 
@@ -158,7 +178,7 @@ def test_fresh_pulls_the_folder_from_under_another(go: Any, experiment: Make, tm
     assert (tmp_path / "exp/record.json").exists()
 
 
-def test_cells_behind_a_link_are_found_after_they_were_trained(
+def test_trials_behind_a_link_are_found_after_they_were_trained(
     go: Any, experiment: Make, here: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "exp").mkdir()
@@ -171,14 +191,14 @@ def test_cells_behind_a_link_are_found_after_they_were_trained(
 
 def test_wrong_setting_is_found_after_others_ran(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"model.n_embd=7.*in the combination bad"):
-        go(experiment(arms={"good": [{}], "bad": [{"model.n_embd": 7}]}))
+        go(experiment(variants={"good": [{}], "bad": [{"model.n_embd": 7}]}))
     assert here.trained == []
     assert not (tmp_path / "exp").exists()
 
 
 def test_second_stage_starts_from_nothing(go: Any, experiment: Make, tmp_path: Path) -> None:
     stages = [{"trainer.max_iters": 3}, {"data.block_size": 12, "trainer.max_iters": 1, "trainer.learning_rate": 1e-9}]
-    go(experiment(arms={"RoPE": stages}, seeds=1))
+    go(experiment(variants={"RoPE": stages}, seeds=1))
     first, second = (load(tmp_path / "exp/cells/RoPE/seed-1" / f"stage-{n}") for n in (1, 2))
     assert (first.progress.step, second.progress.step, second.model.config.block_size) == (3, 1, 12)
     for name, weight in first.model.state_dict().items():
@@ -191,14 +211,14 @@ def test_second_stage_runs_after_a_failed_first(go: Any, experiment: Make, here:
             raise NotFiniteError("boom")
 
     here.before = crash
-    outcome, _ = go(experiment(arms={"RoPE": [{}, {}]}, seeds=1))
+    outcome, _ = go(experiment(variants={"RoPE": [{}, {}]}, seeds=1))
     assert len(outcome.failed) == 1
     assert here.seen == ["seed-1/stage-1"]
 
 
 def test_second_stage_does_not_train_on_another_text(go: Any, experiment: Make, here: Any, text_file: Path) -> None:
     here.before = lambda config: text_file.write_text(text_file.read_text() + "a") and None
-    outcome, _ = go(experiment(arms={"RoPE": [{}, {}]}, seeds=1))
+    outcome, _ = go(experiment(variants={"RoPE": [{}, {}]}, seeds=1))
     ((code, why),) = outcome.failed.values()
     assert (code, why) == (3, f"the text in {text_file} changed since the first trial was planned")
     assert here.seen == ["seed-1/stage-1"]
@@ -213,12 +233,12 @@ def test_n_gram_lines_are_drawn_where_they_do_not_belong(tmp_path: Path) -> None
     for belongs in (True, False):
         given = mock.patch("mingpt.experiments.drawings.baselines_of", return_value={"2-gram": 2.5})
         with given, mock.patch("mingpt.report.figures._baselines") as drawn:
-            drawings.draw(Measurement("numbers", lambda lab: [], plot, beside_counts=belongs), tmp_path, Palette())
+            drawings.draw(Measurement("numbers", lambda lab: [], plot, with_baselines=belongs), tmp_path, Palette())
         assert drawn.called is belongs
 
 
-def test_quick_takes_the_whole_text_or_the_long_arms(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
-    one = experiment(quick=Form(settings={"trainer.max_iters": 1}, arms={"RoPE": [{}]}, seeds=1, characters=300))
+def test_quick_takes_the_whole_text_or_the_long_variants(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+    one = experiment(quick=Form(settings={"trainer.max_iters": 1}, variants={"RoPE": [{}]}, seeds=1, characters=300))
     go(one, form="quick")
     assert [config.trainer.max_iters for config in here.trained] == [1]
     assert len(Path(here.trained[0].data.path).read_text()) == 300
@@ -234,7 +254,7 @@ def test_measurement_is_taken_twice_or_not_drawn(go: Any, experiment: Make, tmp_
 
     drawn: list[Any] = []
     measurement = Measurement("numbers", take, lambda rows, figure, look: drawn.append(rows))
-    one = experiment(arms={}, common={}, measurements=(measurement,))
+    one = experiment(variants={}, common={}, measurements=(measurement,))
     go(one)
     go(one)
     assert len(taken) == 1
@@ -242,13 +262,13 @@ def test_measurement_is_taken_twice_or_not_drawn(go: Any, experiment: Make, tmp_
     assert (tmp_path / "exp/figures/numbers.svg").exists()
 
 
-@pytest.mark.parametrize("arm", ["a/b", "..", "x" * 300, "a:b", ""])
-def test_name_of_an_arm_leaves_the_folder(arm: str) -> None:
-    name = trials.folder_name(arm)
+@pytest.mark.parametrize("variant", ["a/b", "..", "x" * 300, "a:b", ""])
+def test_name_of_a_variant_leaves_the_folder(variant: str) -> None:
+    name = folder_name(variant)
     assert "/" not in name
     assert name not in ("", ".", "..")
     assert len(name) < 120
-    assert trials.folder_name(arm + "!") != name
+    assert folder_name(variant + "!") != name
 
 
 def test_record_lacks_a_setting(go: Any, experiment: Make, tmp_path: Path) -> None:
@@ -256,7 +276,8 @@ def test_record_lacks_a_setting(go: Any, experiment: Make, tmp_path: Path) -> No
     record = json.loads((tmp_path / "exp/record.json").read_bytes())
     settings = record["arms"]["RoPE"][0]
     assert settings["model.rope"] is True
-    expected = {key for key in Config().flat() if key not in NO_PART and not key.startswith("wandb.")}
+    none = ("system.seed", "model.pretrained_folder")
+    expected = {key for key in Config().flat() if key not in none and not changes_no_result(key)}
     expected -= {f"model.{name}" for name in ("cell", "readout", "reading", "objective", "order")}  # others' own
     assert settings.keys() == expected
     assert (record["seeds"], record["command"], record["question"]) == (2, "test", "Which?")

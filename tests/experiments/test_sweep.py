@@ -18,12 +18,12 @@ from mingpt.experiments.executor import Outcome
 from mingpt.experiments.sweep import experiment_of, split, swept
 
 
-def arms(*words: str) -> dict[str, Any]:
-    return {name: stages[0] for name, stages in experiment_of(words).arms.items()}
+def variants(*words: str) -> dict[str, Any]:
+    return {name: stages[0] for name, stages in experiment_of(words).variants.items()}
 
 
 def test_grid_lacks_a_combination_or_a_type() -> None:
-    made = arms("--model.window=16,null", "--model.rope", "True,false", "--trainer.max_iters=7")
+    made = variants("--model.window=16,null", "--model.rope", "True,false", "--trainer.max_iters=7")
     assert list(made) == [
         "model.window=16,model.rope=True", "model.window=16,model.rope=false",
         "model.window=null,model.rope=True", "model.window=null,model.rope=false",
@@ -49,15 +49,15 @@ def test_list_is_parted_or_values_are_not(value: str, whole: bool, parts: list[s
 
 
 def test_betas_are_parted() -> None:
-    made = arms("--trainer.betas=0.9,0.95", "--model.rope=True,False")
+    made = variants("--trainer.betas=0.9,0.95", "--model.rope=True,False")
     assert [each["trainer.betas"] for each in made.values()] == [[0.9, 0.95]] * 2
-    made = arms("--trainer.betas=[0.9,0.95],[0.8,0.99]")
+    made = variants("--trainer.betas=[0.9,0.95],[0.8,0.99]")
     assert [each["trainer.betas"] for each in made.values()] == [[0.9, 0.95], [0.8, 0.99]]
 
 
 def test_prompt_with_a_comma_is_one_prompt() -> None:
     for prompts, texts in {"O, Romeo": ["O, Romeo"], '["O, Romeo", "Ay"]': ["O, Romeo", "Ay"]}.items():
-        made = arms(f"--sample.prompts={prompts}", "--model.rope=True,False")
+        made = variants(f"--sample.prompts={prompts}", "--model.rope=True,False")
         assert [each["sample.prompts"] for each in made.values()] == [texts] * 2
 
 
@@ -96,29 +96,29 @@ def test_last_of_a_setting_given_twice_is_ignored() -> None:
 
 @pytest.fixture
 def sweep(here: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """`sweep(words)` -> (exit code, what was said, arms and seeds that were concluded from)."""
+    """`sweep(words)` -> (exit code, what was said, variants and seeds that were summarized from)."""
     monkeypatch.chdir(tmp_path)
 
     def call(*words: str) -> Any:
         said: list[str] = []
-        concluded: list[tuple[str, int]] = []
+        summarized: list[tuple[str, int]] = []
         with (
             mock.patch.object(runner, "in_process_of_its_own", lambda *args, **how: here(*args)),
             messages(said.append, "mingpt.experiments"),
         ):
             code = sweep_command.command(
-                words, "chargpt", lambda e, f, cells: concluded.extend((c.arm, c.seed) for c in cells)
+                words, "chargpt", lambda e, f, trials: summarized.extend((c.variant, c.seed) for c in trials)
             )
-        return code, said, concluded
+        return code, said, summarized
 
     return call
 
 
 def test_sweep_misses_a_run_or_overwrites_another(sweep: Any, tiny_flags: list[str], here: Any) -> None:
-    code, said, concluded = sweep("--model.rope=True,False", *tiny_flags, "--seeds", "2")
+    code, said, summarized = sweep("--model.rope=True,False", *tiny_flags, "--seeds", "2")
     assert code == 0
     assert said[0] == "2 combinations x 2 seeds = 4 runs"
-    assert sorted(concluded) == [(f"model.rope={rope}", seed) for rope in ("False", "True") for seed in (1, 2)]
+    assert sorted(summarized) == [(f"model.rope={rope}", seed) for rope in ("False", "True") for seed in (1, 2)]
     assert {config.model.rope for config in here.trained} == {True, False}
     again, _, _ = sweep("--model.rope=True,False", *tiny_flags, "--seeds=1")
     assert again == 0

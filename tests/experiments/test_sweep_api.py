@@ -67,9 +67,13 @@ def test_base_may_be_a_config_or_a_file(base: dict[str, Any], here: Any) -> None
         ({}, None, "must have a setting with several values"),
         ({"model.rope": True}, None, "must be a list of values"),
         ({"data.path": ["a.txt", "b.txt"]}, None, "all variants need the same text"),
-        ({"system.seed": [1, 2]}, None, "every arm takes the same seeds"),
-        ({"model.rope": [True, False]}, {"system.seed": 3}, "every arm takes the same seeds"),
-        ({"model.rope": [True, False]}, Config(system=mingpt.SystemConfig(seed=3)), "every arm takes the same seeds"),
+        ({"system.seed": [1, 2]}, None, "every variant takes the same seeds"),
+        ({"model.rope": [True, False]}, {"system.seed": 3}, "every variant takes the same seeds"),
+        (
+            {"model.rope": [True, False]},
+            Config(system=mingpt.SystemConfig(seed=3)),
+            "every variant takes the same seeds",
+        ),
         ({"model.rop": [True, False]}, None, "did you mean 'model.rope'"),
     ],
 )

@@ -71,8 +71,8 @@ def experiment_folder(make_run: MakeRun, tmp_path: Path) -> Path:
     """out/experiments/positions-quick, finished, in two stages; what it holds names this machine's folders."""
     folder = tmp_path / "out" / "experiments" / "positions-quick"
     for seed in (1, 2, 3):
-        for arm, rope in (("rope", True), ("learned", False)):
-            home = folder / "cells" / arm / f"seed-{seed}"
+        for variant, rope in (("rope", True), ("learned", False)):
+            home = folder / "cells" / variant / f"seed-{seed}"
             text = {"text": f"{tmp_path}/out/t.txt"}
             first = make_run(str(home / "stage-1"), seed=seed, rope=rope, environment=text)
             curve = [2.5, 2.0, 1.6 + 0.01 * seed - 0.1 * rope]
@@ -119,7 +119,7 @@ def runs(make_run: Any) -> list[Path]:
 
 @pytest.fixture
 def six(make_run: Any) -> list[Path]:
-    """Two arms of three seeds: rope ends 0.1 lower, give or take, and is twice as slow."""
+    """Two variants of three seeds: rope ends 0.1 lower, give or take, and is twice as slow."""
     return [
         make_run(
             f"{'rope' if rope else 'learned'}-{seed}",

@@ -1,4 +1,4 @@
-"""Run folders into arms: which runs belong together, what is read off their curves, and what is refused."""
+"""Run folders into variants: which runs belong together, what is read off their curves, and what is refused."""
 
 import json
 import math
@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mingpt.core.errors import DataError, UsageError
+from mingpt.report.columns import table_of
 from mingpt.report.compare import comparison
+from mingpt.report.figures import loss_curves
 from mingpt.report.variants import names_of
 
 
-def test_arms_are_not_told_by_what_differs(six: list[Path]) -> None:
+def test_variants_are_not_told_by_what_differs(six: list[Path]) -> None:
     result = comparison(six)
     assert [each.name for each in result.variants] == ["model.rope=False", "model.rope=True"]
     assert [each.seeds for each in result.variants] == [[1, 2, 3]] * 2
@@ -26,16 +28,16 @@ def test_arms_are_not_told_by_what_differs(six: list[Path]) -> None:
     assert test.difference.mean == pytest.approx(-0.104)
 
 
-def test_seed_folder_or_cadence_makes_an_arm(make_run: Any) -> None:
+def test_seed_folder_or_cadence_makes_a_variant(make_run: Any) -> None:
     folders = [make_run("a", seed=1), make_run("b", seed=2), make_run("c", seed=3)]
     for folder, line in zip(folders, ("eval_every: 5", "eval_every: 10", "eval_every: 7"), strict=True):
         text = (folder / "config.yaml").read_text().replace("eval_every: 10", line).replace("t.txt", f"{folder}.txt")
         (folder / "config.yaml").write_text(text + "wandb:\n  name: " + folder.name + "\n")
-    (arm,) = comparison(folders).variants
-    assert arm.seeds == [1, 2, 3]
+    (variant,) = comparison(folders).variants
+    assert variant.seeds == [1, 2, 3]
 
 
-def test_setting_that_older_runs_lack_is_another_arm_where_it_is_null(make_run: Any) -> None:
+def test_setting_that_older_runs_lack_is_another_variant_where_it_is_null(make_run: Any) -> None:
     assert len(comparison([make_run("a", seed=1), make_run("b", seed=2, window=None)]).variants) == 1
     assert len(comparison([make_run("c", seed=1), make_run("d", seed=2, window=8)]).variants) == 2
 
@@ -49,7 +51,7 @@ def test_setting_that_came_later_parts_runs_that_it_leaves_as_they_were(make_run
     assert comparison([older, newer, wide]).differing == {"model.conv_width": [1, 4]}
 
 
-def test_second_stages_are_arms_of_their_own_for_their_folders(make_run: Any) -> None:
+def test_second_stages_are_variants_of_their_own_for_their_folders(make_run: Any) -> None:
     first = {(rope, seed): make_run(f"1-{rope}-{seed}", seed=seed, rope=rope) for rope in (0, 1) for seed in (1, 2)}
     second = [make_run(f"2-{rope}-{seed}", seed=seed, pretrained_folder=str(first[rope, seed])) for rope, seed in first]
     result = comparison(second)
@@ -63,7 +65,7 @@ def test_folder_named_twice_counts_twice(six: list[Path], monkeypatch: pytest.Mo
     assert comparison([*six, six[0].name, six[0]]).variants[0].seeds == [1, 2, 3]
 
 
-def test_names_of_arms_are_not_the_callers(six: list[Path]) -> None:
+def test_names_of_variants_are_not_the_callers(six: list[Path]) -> None:
     result = comparison({"new": six[1::2], "old": six[::2], "none": []})
     assert [each.name for each in result.variants] == ["new", "old"]
     assert (result.baseline, result.tests[0].variant, result.tests[0].outcome) == ("new", "old", "worse")
@@ -97,6 +99,32 @@ def test_seconds_of_two_machines_are_compared(six: list[Path]) -> None:
     result = comparison(six)
     assert (result.seconds, result.tests_at_seconds) == (None, [])
     assert "no comparison at equal seconds" in result.notes[0]
+
+
+def with_cpu_seconds(run: Path) -> Path:
+    """The run as recorded since CPU seconds are: twice its seconds."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = [{**line, "cpu_seconds": 2 * line["seconds"]} for line in lines]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return run
+
+
+def test_cpu_seconds_are_labelled(six: list[Path]) -> None:
+    assert "loss\nat 3 s" in table_of(comparison(six)).heads
+    result = comparison([*map(with_cpu_seconds, six)])
+    assert (result.seconds, result.clock) == (pytest.approx(6.0), "CPU")
+    assert "loss\nat 6 CPU s" in table_of(result).heads
+    drawn = loss_curves(result, over="seconds")
+    assert drawn
+    assert drawn.figure.axes[0].get_xlabel() == "CPU seconds of training"
+    assert "by CPU seconds of training" in drawn.caption
+
+
+def test_cpu_seconds_are_not_compared_with_others(six: list[Path]) -> None:
+    with_cpu_seconds(six[0])
+    result = comparison(six)
+    assert (result.seconds, result.tests_at_seconds) == (None, [])
+    assert "some runs have no CPU seconds on record" in result.notes[0]
 
 
 def test_steps_and_seconds_of_a_last_stage_are_set_beside_those_of_a_whole_training(make_run: Any) -> None:
@@ -219,7 +247,7 @@ def test_same_run_twice_passes_for_two(make_run: Any) -> None:
 LONG = {"n_embd": 126_000, "cell": "gru", "type": "rnn", "n_layer": 1}
 
 
-def test_name_of_an_arm_is_long_or_tells_nothing_or_is_anothers(make_run: Any) -> None:
+def test_name_of_a_variant_is_long_or_tells_nothing_or_is_anothers(make_run: Any) -> None:
     reads = {
         name: [f"model.{each}" for each in ("type", "n_embd", "n_layer", name)] for name in ("cell", "n_query_head")
     }
@@ -231,7 +259,7 @@ def test_name_of_an_arm_is_long_or_tells_nothing_or_is_anothers(make_run: Any) -
 
 
 @given(
-    arms=st.lists(
+    variants=st.lists(
         st.dictionaries(
             st.sampled_from(["model.a", "trainer.a", "model.type", "model.width"]),
             st.text("ab1", max_size=9),
@@ -239,12 +267,12 @@ def test_name_of_an_arm_is_long_or_tells_nothing_or_is_anothers(make_run: Any) -
         ),
         min_size=1,
         max_size=6,
-        unique_by=lambda arm: tuple(sorted(arm.items())),
+        unique_by=lambda variant: tuple(sorted(variant.items())),
     ),
 )
-def test_two_arms_have_one_name(arms: list[dict[str, str]]) -> None:
-    names = names_of(arms)
-    assert len({*names}) == len(arms)
+def test_two_variants_have_one_name(variants: list[dict[str, str]]) -> None:
+    names = names_of(variants)
+    assert len({*names}) == len(variants)
     assert all(names)
 
 

@@ -109,7 +109,7 @@ def test_compare_or_report_loads_torch(six: list[Path], tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_arm_is_named_by_settings_of_its_family_alone(make_run: Any) -> None:
+def test_variant_is_named_by_settings_of_its_family_alone(make_run: Any) -> None:
     both = {"model": {"parameters": 0, "flops_per_token": 1, "reads": ["model.type", "model.cell"]}}
     one = {"model": {"parameters": 5, "flops_per_token": 1, "reads": ["model.type", "model.n_layer"]}}
     runs = [make_run("r", type="rnn", cell="gru", n_layer=4, environment=both)]

@@ -60,8 +60,8 @@ def experiment(runs: list[Path], tmp_path: Path) -> Path:
     """A folder as `chargpt experiment` leaves it."""
     folder = tmp_path / "out" / "positions-quick"
     for run in runs:
-        arm, _, seed = run.name.partition("-")
-        shutil.copytree(run, folder / "cells" / arm / f"seed-{seed}")
+        variant, _, seed = run.name.partition("-")
+        shutil.copytree(run, folder / "cells" / variant / f"seed-{seed}")
     record = {"name": "positions", "question": "RoPE or learned positions?", "hypothesis": "RoPE", "quick": True}
     record |= {"arms": {"rope": [], "learned": []}, "command": "chargpt experiment positions --quick"}
     (folder / "record.json").write_text(json.dumps(record))
@@ -135,8 +135,8 @@ def test_file_writes_into_the_page(make_run: Any, tmp_path: Path, where: str) ->
     sample = HOSTILE if where == "sample" else "x"
     first = make_run(name, sample=sample, environment={"platform": HOSTILE} if where == "text" else None)
     second = make_run("b", rope=True)
-    arms = {HOSTILE if where == "arm" else "a": [first], "b": [second]}
-    result = comparison(arms)
+    variants = {HOSTILE if where == "arm" else "a": [first], "b": [second]}
+    result = comparison(variants)
     part = page.Part(title=name, answer=name, commands=[name], result=result, figures=loss_figures(result))
     outline = Outline(page.render("page.html", page=page.Page(title=name, parts=[part])))
     assert outline.all("script", "img") == []
@@ -180,11 +180,11 @@ def test_experiment_without_runs_has_no_page(tmp_path: Path) -> None:
 
 def test_last_stage_is_not_the_one_shown(experiment: Path, make_run: Any) -> None:
     for seed in (1, 2, 3):
-        cell = experiment / "cells" / "rope" / f"seed-{seed}"
+        trial = experiment / "cells" / "rope" / f"seed-{seed}"
         stages = {2: 1.5 + seed / 100, 10: 1.2 + seed / 100}
-        shutil.rmtree(cell)
+        shutil.rmtree(trial)
         for stage, loss in stages.items():
-            shutil.copytree(make_run(f"s{seed}-{stage}", seed=seed, curve=[3, 2, loss]), cell / f"stage-{stage}")
+            shutil.copytree(make_run(f"s{seed}-{stage}", seed=seed, curve=[3, 2, loss]), trial / f"stage-{stage}")
     assert page.of_experiment(experiment).result.variants[0].loss.mean == pytest.approx(1.22)
 
 
@@ -290,7 +290,7 @@ def test_refusal_is_no_single_line(
 
 
 def test_wide_table_hides_that_it_goes_on(runs: list[Path], tmp_path: Path) -> None:
-    """On a phone the arms' table is cut at an edge that shows no bar."""
+    """On a phone the variants' table is cut at an edge that shows no bar."""
     content = page.write(runs, tmp_path / "page.html").read_text(encoding="utf-8")
     assert re.search(
         r'class="soft sideways">[^<]*sideways[^<]*</p>\s*<div class="scroll"[^>]*"Table of the variants"', content

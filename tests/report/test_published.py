@@ -200,11 +200,11 @@ def test_smallness_is_not_told() -> None:
     assert smallness({"quick": True}) == ""  # nothing says that it is smaller
     assert smallness({"quick": True, "smaller": ["4 texts", "2 repeats"]}) == "Quick form: 4 texts; 2 repeats"
     assert smallness({"quick": True, "arms": {"a": [{}]}}) == "Quick form: small sizes, few repeats"
-    arms = {"a": [{"trainer.max_iters": 300, "model.n_layer": 2}] * 2, "b": [{"trainer.max_iters": 1200}]}
-    told = smallness({"quick": True, "arms": arms, "seeds": 3})
+    variants = {"a": [{"trainer.max_iters": 300, "model.n_layer": 2}] * 2, "b": [{"trainer.max_iters": 1200}]}
+    told = smallness({"quick": True, "arms": variants, "seeds": 3})
     assert told == "Quick form: 600 to 1,200 steps of a 2-layer model, 3 seeds"
-    assert smallness_of("64 positions", {"quick": True, "arms": arms}) == "Quick form: 64 positions"
-    assert smallness_of("", {"quick": True, "arms": arms}) == smallness_of("64 positions", {"arms": arms}) == ""
+    assert smallness_of("64 positions", {"quick": True, "arms": variants}) == "Quick form: 64 positions"
+    assert smallness_of("", {"quick": True, "arms": variants}) == smallness_of("64 positions", {"arms": variants}) == ""
 
 
 def test_fewer_seeds_or_pseudo_nats_or_no_parameters_are_not_told(make_run: Any, tmp_path: Path) -> None:

@@ -93,11 +93,11 @@ def test_interval_misses_the_truth_more_or_less_often_than_one_time_of_twenty() 
 
 @pytest.mark.full
 def test_equal_variants_differ_significantly_at_most_one_time_of_twenty() -> None:
-    draws = np.random.default_rng(1).normal(1.6, 0.1, (600, 4, 5))  # 4 arms of 5 seeds, 6 pairs
+    draws = np.random.default_rng(1).normal(1.6, 0.1, (600, 4, 5))  # 4 variants of 5 seeds, 6 pairs
     wrong = 0
     for losses in draws.tolist():
-        arms = {str(number): dict(enumerate(each)) for number, each in enumerate(losses)}
-        wrong += any(v.outcome in ("better", "worse") for v in judge(arms, every_pair=True))
+        variants = {str(number): dict(enumerate(each)) for number, each in enumerate(losses)}
+        wrong += any(v.outcome in ("better", "worse") for v in judge(variants, every_pair=True))
     assert wrong / len(draws) < 0.07
 
 

@@ -63,6 +63,12 @@ def test_cell_can_not_leave_its_place_in_markdown_or_html() -> None:
     assert to_html(table).count("&lt;i&gt;") == 3
 
 
+@pytest.mark.parametrize("runs", [7, [7, 8], {"a": 7}, None, [None]])
+def test_what_is_no_run_is_rejected_in_one_line(runs: Any) -> None:
+    with pytest.raises(UsageError, match=r"^runs=(7|None): must be run folders, Runs, or lists of these"):
+        mingpt.compare(runs)
+
+
 def test_csv_is_printed_alone_or_written_beside_the_table(six: list[Path], tmp_path: Path, capsys: Any) -> None:
     folders = list(map(str, six))
     assert main.main(["compare", "--csv", *folders]) == 0

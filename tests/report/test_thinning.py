@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mingpt.core.run_files.records import read_run
-from mingpt.core.run_files.thinning import LOOKS, POINTS, SMOOTHED, thinned
+from mingpt.core.run_files.thinning import EVALUATIONS, POINTS, SMOOTHED, thinned
 from mingpt.report.compare import comparison
 
 
@@ -53,11 +53,11 @@ def test_step_without_a_loss_moves_the_average() -> None:
 def test_steps_cost_memory() -> None:
     tracemalloc.start()
     try:
-        kept = thinned(steps(3 * LOOKS, look_every=1))  # 12 MB if all were kept
+        kept = thinned(steps(3 * EVALUATIONS, look_every=1))  # 12 MB if all were kept
         assert tracemalloc.get_traced_memory()[1] < 8e6
     finally:
         tracemalloc.stop()
-    assert LOOKS // 2 <= len(kept) <= LOOKS + POINTS + 1
+    assert EVALUATIONS // 2 <= len(kept) <= EVALUATIONS + POINTS + 1
     spaced = [record["step"] for record in kept if SMOOTHED not in record]
     assert {b - a for a, b in itertools.pairwise(spaced)} <= {4, 8}
 

@@ -13,7 +13,7 @@ import pytest
 from mingpt.core.errors import CheckpointError
 from mingpt.core.run_files.records import OWN_FILES
 from mingpt.report import page
-from mingpt.report.experiment_files import cells_of, last_stage, read_record
+from mingpt.report.experiment_files import last_stage, read_record, trial_folders
 from mingpt.report.publish import publish, unfinished
 
 Damage = Callable[[Path], Any]
@@ -21,15 +21,16 @@ Damage = Callable[[Path], Any]
 
 def test_number_of_seeds_costs_memory(experiment_folder: Path) -> None:
     record = {**read_record(experiment_folder), "seeds": 10**18}
-    assert {arm: len(cells) for arm, cells in cells_of(experiment_folder, record).items()} == {"rope": 3, "learned": 3}
-    assert [len(cells) for cells in cells_of(experiment_folder, {**record, "seeds": 2}).values()] == [2, 2]
+    found = trial_folders(experiment_folder, record)
+    assert {name: len(trials) for name, trials in found.items()} == {"rope": 3, "learned": 3}
+    assert [len(trials) for trials in trial_folders(experiment_folder, {**record, "seeds": 2}).values()] == [2, 2]
 
 
 def test_folder_of_no_number_ends_the_choice_of_the_last_stage(experiment_folder: Path) -> None:
-    cell = experiment_folder / "cells" / "rope" / "seed-1"
+    trial = experiment_folder / "cells" / "rope" / "seed-1"
     for name in ("stage-x", "stage-03", "stage-"):
-        (cell / name).mkdir()
-    assert last_stage(cell).name == "stage-2"
+        (trial / name).mkdir()
+    assert last_stage(trial).name == "stage-2"
 
 
 PICTURES: dict[str, tuple[Damage, str]] = {

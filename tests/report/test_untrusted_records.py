@@ -94,7 +94,12 @@ def test_file_that_was_cut_short_is_taken(experiment_folder: Path, name: str) ->
         ("record.json", "seeds", "3", "seeds must be a valid integer, is '3'"),
         ("record.json", "seeds", 1 << 63, "seeds must be less than 9223372036854775808, is 9223372036854775808"),
         ("record.json", "seeds", True, "seeds must be a valid integer, is True"),
-        ("record.json", "arms", {"a": [{"trainer.max_iters": "9"}]}, r"arms.a.0.trainer.max_iters must be a valid int"),
+        (
+            "record.json",
+            "arms",
+            {"a": [{"trainer.max_iters": "9"}]},
+            r"arms.a.0.trainer.max_iters must be a valid int",
+        ),
         ("record.json", "arms", {"a": 3}, "arms.a must be a valid list, is 3"),
         ("record.json", "arms", {"a\nb\x1b": 3}, "arms.a b\x1b must be a valid list, is 3"),
         ("record.json", "chosen_learning_rates", {"a": {}}, "chosen_learning_rates.a.chosen is missing"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from mingpt.core.errors import CheckpointError
 from mingpt.core.run_files.curves import moving_average
-from mingpt.core.run_files.reading import Record, judged
+from mingpt.core.run_files.reading import Record, evaluated_loss
 from mingpt.core.run_files.records import TrainedStep
 from mingpt.core.run_files.thinning import SMOOTHED, EvenlySpaced
 from mingpt.core.safe_parsing import LINE_BYTES, Named, Number, fault, parse_json, require_ordinary
@@ -99,7 +99,7 @@ class Metrics:
     def _add(self, record: Record) -> Row:
         loss = record["train_loss"]
         smooth = record.get(SMOOTHED, self._average(loss) if math.isfinite(loss) else None)
-        loss_now, pseudo_now = judged(record), judged(record, "pseudo_nats")
+        loss_now, pseudo_now = evaluated_loss(record), evaluated_loss(record, "pseudo_nats")
         found = pseudo_now if loss_now is None else loss_now
         row: Row = [record["step"], record.get("seconds", 0.0), smooth, found]
         self._count += 1

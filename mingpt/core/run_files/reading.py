@@ -1,6 +1,6 @@
 """The files that runs and experiments leave, read as untrusted input: sizes and types are checked.
 
-A file that is damaged, too large or holds something else is a CheckpointError of one line, which names it and says why.
+A file that is damaged, too large or holds something else is a CheckpointError of one line: the file and the reason.
 """
 
 from collections import deque
@@ -59,7 +59,7 @@ def readable(path: Path, read: Callable[[Path], T]) -> T:
     """What `read` makes of the file.
 
     Raises:
-        CheckpointError: it can't; names the file and says why.
+        CheckpointError: it can't; names the file and the reason.
     """
     try:
         return read(path)
@@ -107,7 +107,7 @@ def each_line(path: Path, *kinds: Kind) -> Iterator[Record]:
         yield line
 
 
-def judged(record: Record, key: str = "val_loss") -> float | None:
+def evaluated_loss(record: Record, key: str = "val_loss") -> float | None:
     """The loss of an evaluation, over the validation set or, before the end of a run, over part of it."""
     return record.get(key, record.get(f"{key}_part"))
 

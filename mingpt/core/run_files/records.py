@@ -1,9 +1,9 @@
-"""What a run folder says, read from its files alone: no torch, nothing loaded, nothing guessed.
+"""The content of a run folder, read from its files alone, without PyTorch.
 
 config.yaml        settings, flattened to `group.key`
 environment.json   versions, machine, checksums of text and vocabulary, and the model's size where it is known
 metrics.jsonl      one object a step, of which those are kept that are drawn
-samples.jsonl      text drawn along the way
+samples.jsonl      text generated along the way
 baselines.json     n-gram losses of the text
 """
 
@@ -24,8 +24,8 @@ from mingpt.core.run_files.reading import (
     Record,
     Settings,
     each_line,
+    evaluated_loss,
     flat,
-    judged,
     read_json,
     read_lines,
     read_losses,
@@ -100,21 +100,23 @@ class RunRecord:
     def last(self) -> Record:
         return self.metrics[-1]
 
+    @property
+    def has_cpu_seconds(self) -> bool:
+        """Whether the run is timed by CPU seconds of its process, which other processes don't lengthen."""
+        return str(self.environment.get("device", "")).startswith("cpu") and "cpu_seconds" in self.last
+
     def compute(self, line: Record) -> float:
-        """Seconds of computing up to a record: on a CPU those of the process, which other processes don't lengthen,
-        where the run has them; else those inside training steps."""
-        device = str(self.environment.get("device", ""))
-        key = "cpu_seconds" if device.startswith("cpu") and "cpu_seconds" in self.last else "seconds"
-        return float(line.get(key, 0.0))
+        """Seconds of training up to a record: CPU seconds, where the run has them; else those inside training steps."""
+        return float(line.get("cpu_seconds" if self.has_cpu_seconds else "seconds", 0.0))
 
     @property
-    def counted(self) -> bool:
+    def count_based(self) -> bool:
         """Whether it is an n-gram model, fitted in one step: no learning rate is on record."""
         return bool(self.metrics) and self.last["step"] == 1 and "lr" not in self.last
 
     @property
     def trouble(self) -> str | None:
-        """Why this run can't be compared, in words; None where it can."""
+        """Why this run can't be compared; None where it can."""
         if not self.metrics:
             return "it has made no step"
         loss, steps = self.last.get("val_loss"), self.settings.get("trainer.max_iters", 0)
@@ -124,17 +126,17 @@ class RunRecord:
             return f"its validation loss is {loss}"
         return None
 
-    def held_out(self, key: str = "val_loss", scale: float = 1.0) -> Curve:
+    def validation(self, key: str = "val_loss", scale: float = 1.0) -> Curve:
         """Validation loss (or `bits_per_byte`) of every evaluation: over part of the validation set before the end."""
-        looks = [(line, judged(line, key)) for line in self.metrics]
-        return self._curve([(line, loss * scale) for line, loss in looks if loss is not None and math.isfinite(loss)])
+        found = [(line, evaluated_loss(line, key)) for line in self.metrics]
+        return self._curve([(line, loss * scale) for line, loss in found if loss is not None and math.isfinite(loss)])
 
     def training(self) -> Curve:
         """Training loss, smoothed, at some 100 to 200 points; the last step is always one."""
         return self._curve([(line, line[SMOOTHED]) for line in self.metrics if SMOOTHED in line])
 
     def last_samples(self) -> list[dict[str, str]]:
-        """Prompt and text of what was drawn last."""
+        """Return prompts and texts of the last samples."""
         last = max((line.get("step", 0) for line in self.samples), default=0)
         return [
             {"prompt": str(line["prompt"]), "text": str(line["text"])} for line in self.samples if line["step"] == last

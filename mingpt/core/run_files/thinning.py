@@ -7,11 +7,11 @@ from mingpt.core.run_files.curves import moving_average
 from mingpt.core.run_files.reading import Record
 
 OF_A_STEP = ("step", "tokens", "seconds", "cpu_seconds")
-JUDGED = ("val_loss", "val_loss_part", "bits_per_byte", "bits_per_byte_part", "pseudo_nats", "pseudo_nats_part")
+EVALUATED = ("val_loss", "val_loss_part", "bits_per_byte", "bits_per_byte_part", "pseudo_nats", "pseudo_nats_part")
 SMOOTHED = "train_loss_smoothed"  # stands in for the training loss in records that are kept
-KEPT = (*OF_A_STEP, *JUDGED, SMOOTHED)
+KEPT = (*OF_A_STEP, *EVALUATED, SMOOTHED)
 POINTS = 200  # of a training curve at most, and half as many at least, but for shorter runs
-LOOKS = 10_000  # evaluations; a run has about a hundred
+EVALUATIONS = 10_000  # evaluations; a run has about a hundred
 
 
 class EvenlySpaced:
@@ -36,15 +36,15 @@ def thinned(records: Iterable[Record]) -> list[Record]:
     Of the last, everything is kept, as it says how a run ended.  What was thinned before, for publishing, stays as it
     is, since its losses are smoothed already.
     """
-    looks, curve, last = EvenlySpaced(LOOKS), EvenlySpaced(POINTS), dict[int, Record]()
+    evaluations, curve, last = EvenlySpaced(EVALUATIONS), EvenlySpaced(POINTS), dict[int, Record]()
     average = moving_average()
     for place, record in enumerate(records):
         kept = {key: record[key] for key in KEPT if key in record}
-        if SMOOTHED in record or any(key in record for key in JUDGED):
-            looks.add(place, kept)
+        if SMOOTHED in record or any(key in record for key in EVALUATED):
+            evaluations.add(place, kept)
         last = {place: record}
         if SMOOTHED not in record and math.isfinite(loss := record.get("train_loss", math.nan)):
             smooth = average(loss)
             curve.add(place, {**kept, SMOOTHED: smooth})
             last = {place: {**record, SMOOTHED: smooth}}
-    return [record for _, record in sorted({**looks.kept, **curve.kept, **last}.items())]
+    return [record for _, record in sorted({**evaluations.kept, **curve.kept, **last}.items())]

@@ -1,1 +1,1 @@
-"""What experiments measure beside their runs: each gives rows, and draws them from the rows alone."""
+"""What experiments measure in addition to their runs: each gives rows, and draws them from the rows alone."""

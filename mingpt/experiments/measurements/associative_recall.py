@@ -1,4 +1,4 @@
-"""A task that is nothing but memory: tell a symbol again after a number of others.
+"""Associative recall, a task that needs memory alone: repeat a symbol after a number of others.
 
 A text is a key, one of KEYS; then fillers, drawn from as many others; then a sign that asks.  The answer is all that is
 scored, so that distance is the only difficulty.  Places are counted back as everywhere: the token last read, which is
@@ -24,33 +24,31 @@ from mingpt.core.errors import NotFiniteError
 from mingpt.core.run_files.reading import read_lines
 from mingpt.core.safe_parsing import Number, Whole
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
-from mingpt.experiments.defaults import GPT, RECURRENT, SIX_GRAM, TASK, of_group
+from mingpt.experiments.base_config import model_config, task_config
 from mingpt.experiments.measurements.summaries import groups, mean
 from mingpt.model import build
 from mingpt.models.base import LanguageModel, evaluating
-from mingpt.models.config import CONFIGS, ModelConfig
+from mingpt.models.config import CONFIGS
 from mingpt.report.figure_layout import log_ticks
 from mingpt.report.palette import INK, Palette
 from mingpt.trainer import Record, Trainer
-from mingpt.training.trainer_config import TrainerConfig
 from mingpt.utils import derived_seed, pick_device
 
 KEYS, FILLERS = 8, 8
 ASK = KEYS + FILLERS
 NOT_SCORED = -100  # a target that the loss leaves out
 FRESH = 1024  # texts that accuracy is of
-TOLD = 0.9  # of the answers, from where on a distance counts as reached
+REACHED = 0.9  # accuracy from which on a distance is reached
 LEARNED, LAST = 0.05, 10  # nats, the mean of so many steps below which training ends
 
-_RECURRENT = of_group("model", RECURRENT, type="rnn", n_layer=1)
 # As many parameters as GPT within 3 %; GPT has a row for each of 64 positions.
 MODELS: dict[str, dict[str, Any]] = {
-    "GPT": of_group("model", GPT, n_layer=2, n_embd=32),
-    "Elman slide": {**_RECURRENT, "cell": "elman", "n_embd": 92},
-    "Elman tanh": {**_RECURRENT, "cell": "elman_tanh", "n_embd": 92},
-    "GRU": {**_RECURRENT, "cell": "gru", "n_embd": 66},
-    "LSTM": {**_RECURRENT, "cell": "lstm", "n_embd": 58},
-    "6-gram": of_group("model", SIX_GRAM),
+    "GPT": {"type": "gpt", "n_layer": 2, "n_embd": 32},
+    "Elman slide": {"type": "rnn", "n_layer": 1, "cell": "elman", "n_embd": 92},
+    "Elman tanh": {"type": "rnn", "n_layer": 1, "cell": "elman_tanh", "n_embd": 92},
+    "GRU": {"type": "rnn", "n_layer": 1, "cell": "gru", "n_embd": 66},
+    "LSTM": {"type": "rnn", "n_layer": 1, "cell": "lstm", "n_embd": 58},
+    "6-gram": {"type": "ngram", "order": 6},
 }
 
 
@@ -91,7 +89,7 @@ def batch(size: Size, distance: int, seed: int, step: int) -> tuple[Tensor, Tens
 
 @dataclass
 class Until:
-    """An event that ends training once the answers are known."""
+    """A callback that ends training once the answers are known."""
 
     losses: list[float] = field(default_factory=list)
 
@@ -102,26 +100,26 @@ class Until:
 
 
 def taught(settings: dict[str, Any], size: Size, distance: int, seed: int, rate: float) -> tuple[LanguageModel, int]:
-    """A model after as many steps as it takes, or as there are; and how many these were.  One that counts sees all the
-    texts of all the steps at once, each with its answer after it."""
+    """Return a model after as many steps as it needs, or as there are, and their number.  An n-gram model is fitted to
+    the texts of all steps at once, each with its answer after it."""
     torch.manual_seed(derived_seed(seed, "weights"))
-    model = build(ModelConfig(**settings, block_size=max(SIZES.full.distances), vocab_size=ASK + 1))
+    model = build(model_config(**settings, block_size=max(SIZES.full.distances), vocab_size=ASK + 1))
     batches = partial(batch, size, distance, seed)
     if model.config.count_based:
         pairs = [batches(step) for step in range(size.steps)]
         answered = [torch.cat((idx, targets[:, -1:]), 1).flatten() for idx, targets in pairs]
         model.fit(torch.cat(answered).numpy())
         return model, 1
-    how = TrainerConfig(**of_group("trainer", TASK, max_iters=size.steps, batch_size=size.batch, learning_rate=rate))
+    how = task_config(max_iters=size.steps, batch_size=size.batch, learning_rate=rate)
     trainer = Trainer(how, model, batches, seed=seed, device=pick_device("auto"), callbacks=[Until()])
-    with suppress(NotFiniteError):  # it is judged as it then is
+    with suppress(NotFiniteError):  # it is evaluated as it then is
         trainer.run()
     return model, trainer.progress.step
 
 
 def accuracy(model: LanguageModel, distance: int, seed: int) -> float:
-    """Share of fresh texts whose key it finds likeliest; unlike texts for unlike seeds, so that those that a learning
-    rate was chosen on are not those that it is judged on."""
+    """Return the share of fresh texts whose key is the likeliest prediction.  Each seed has texts of its own, so that a
+    learning rate is not evaluated on those that it was chosen on."""
     idx, keys = texts(FRESH, distance, derived_seed(seed, "fresh", distance))
     with evaluating(model):
         likeliest = model(idx.to(model.device)).logits[:, -1].argmax(-1).cpu()
@@ -186,13 +184,13 @@ def _draw(rows: list[Row], figure: Any, look: Palette) -> None:
         own = [row for row in rows if row["model"] == name]
         at = sorted({row["distance"] for row in own})
         means = [np.mean([row["accuracy"] for row in own if row["distance"] == distance]) for distance in at]
-        beside = 2 ** (0.06 * (place - (len(names) - 1) / 2))  # so that no dot hides another
-        axes.plot([each * beside for each in at], means, label=name, **{**look.line(name), "marker": None})
-        axes.plot([row["distance"] * beside for row in own], [row["accuracy"] for row in own], **look.dots(name), ms=4)
+        shift = 2 ** (0.06 * (place - (len(names) - 1) / 2))  # so that no dot hides another
+        axes.plot([each * shift for each in at], means, label=name, **{**look.line(name), "marker": None})
+        axes.plot([row["distance"] * shift for row in own], [row["accuracy"] for row in own], **look.dots(name), ms=4)
     axes.axhline(rows[0]["chance"], color=INK, lw=1, ls=":")
     axes.annotate(
         f"chance, 1 in {round(1 / rows[0]['chance'])}",
-        (0.01, rows[0]["chance"]),  # where no dot is: near the question all is told
+        (0.01, rows[0]["chance"]),  # where no dot is: near the question all is recalled
         xycoords=("axes fraction", "data"),
         ha="left",
         va="bottom",
@@ -207,20 +205,20 @@ def _draw(rows: list[Row], figure: Any, look: Palette) -> None:
 
 
 def _table(rows: list[Row]) -> list[Row]:
-    """Accuracy at each distance, and the largest up to which it is TOLD."""
+    """Accuracy at each distance, and the largest up to which it is at least REACHED."""
     table = []
     for (name,), own in groups(rows, "model").items():
         at = {distance: mean(each, "accuracy") for (distance,), each in groups(own, "distance").items()}
         accuracies = {f"accuracy {distance} back": at[distance] for distance in sorted(at)}
-        table.append({"variant": name, f"{TOLD:.0%} correct up to": reach(at), **accuracies})
+        table.append({"variant": name, f"{REACHED:.0%} correct up to": reach(at), **accuracies})
     return table
 
 
 def reach(accuracies: Mapping[int, float]) -> int:
-    """The largest distance up to which, itself included, accuracy is TOLD at every one that was tried; 0: at none."""
+    """Return the largest distance up to which accuracy is at least REACHED at all that were tried; 0: at none."""
     far = 0
     for distance in sorted(accuracies):
-        if accuracies[distance] < TOLD:
+        if accuracies[distance] < REACHED:
             break
         far = distance
     return far
@@ -239,7 +237,7 @@ class RowFields(TypedDict):
 
 CAPTION = (
     "How often a model repeats a symbol that it read so many places before. Line: mean of the seeds; a dot for each "
-    "seed; variants stand beside each other so that none hides another. Dotted: chance."
+    "seed; variants are shifted so that none hides another. Dotted: chance."
 )
 recall = Measurement(
     "recall",

@@ -1,4 +1,4 @@
-"""Writing with and without a cache: whether it is the same text, and what a token takes at each position."""
+"""Generation with and without a KV cache: whether the text is the same, and the time of a token by its position."""
 
 import time
 from typing import Any
@@ -8,16 +8,17 @@ from typing_extensions import TypedDict
 
 from mingpt.core.safe_parsing import Whole
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
-from mingpt.experiments.measurements.summaries import groups
+from mingpt.experiments.base_config import model_config
+from mingpt.experiments.measurements.summaries import by_variant
 from mingpt.experiments.measurements.timing import SpreadFields, spread
 from mingpt.inference.generate import Sampling, generate
-from mingpt.model import GPT
-from mingpt.models.config import GPTConfig
+from mingpt.model import build
+from mingpt.models.base import LanguageModel
 from mingpt.report.palette import Palette
 from mingpt.training.profiling import Spread
 from mingpt.utils import pick_device, synchronise
 
-ARMS: dict[str, dict[str, Any]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "learned positions": {"rope": False},
     "RoPE": {"rope": True},
     "RoPE, window 32": {"rope": True, "window": 32},
@@ -29,18 +30,17 @@ LENGTH = Sizes(quick=256, full=1024)  # of the longest text whose tokens are tim
 TOKENS, PROMPTS = Sizes(quick=40, full=400), Sizes(quick=(1, 50), full=(1, 16, 60))  # of texts that are compared
 
 
-def _model(block_size: int, **settings: Any) -> GPT:
+def _model(block_size: int, **settings: Any) -> LanguageModel:
     """Untrained: what a token costs does not depend on what was learned."""
     torch.manual_seed(0)
-    sizes = {"n_layer": 4, "n_embd": 128, "n_query_head": 4, "vocab_size": 65, "norm": "layernorm", "mlp": "gelu"}
-    return GPT(GPTConfig(**{**sizes, "init": "gpt2", "bias": True, "block_size": block_size, **settings})).eval()
+    return build(model_config(vocab_size=65, block_size=block_size, **settings)).eval()
 
 
 def _same(lab: Lab) -> list[Row]:
     """Tokens that differ, of texts drawn at several temperatures past the end of the block; in float64, so that no tie
     is broken by rounding."""
     rows, tokens, prompts = [], lab.pick(TOKENS), lab.pick(PROMPTS)
-    for name, settings in ARMS.items():
+    for name, settings in VARIANTS.items():
         model = _model(64, **settings).double()
         for prompt in prompts:
             for temperature in (0.0, 0.8):
@@ -59,7 +59,7 @@ def _times(lab: Lab) -> list[Row]:
     length, device = lab.pick(LENGTH), pick_device("auto")
     positions = [p for p in (8, 16, 32, 64, 128, 192, 256, 512, 768, 1024) if p <= length]
     rows = []
-    for name, settings in ARMS.items():
+    for name, settings in VARIANTS.items():
         model = _model(length, **settings).to(device)
         for cache in (True, False):
             seconds = [_each(model, length - 1, cache, device) for _ in range(REPEATS)]
@@ -71,7 +71,7 @@ def _times(lab: Lab) -> list[Row]:
     return rows
 
 
-def _each(model: GPT, tokens: int, cache: bool, device: torch.device) -> list[float]:
+def _each(model: LanguageModel, tokens: int, cache: bool, device: torch.device) -> list[float]:
     seconds, before = [], time.perf_counter()
     start = torch.zeros(1, 1, dtype=torch.long)
     for _ in generate(model, start, tokens, Sampling(), cache=cache):
@@ -102,11 +102,11 @@ def _model_of(row: Row) -> str:
 def _same_table(rows: list[Row]) -> list[Row]:
     return [
         {
-            "model": arm,
+            "model": variant,
             "tokens generated": sum(row["tokens"] for row in own),
             "different with a cache": sum(row["differing"] for row in own),
         }
-        for (arm,), own in groups(rows, "arm").items()
+        for variant, own in by_variant(rows).items()
     ]
 
 
@@ -136,7 +136,7 @@ class TimesFields(TypedDict):
     ms: SpreadFields
 
 
-SMALLER = f"{TOKENS.quick} tokens written after each of {len(PROMPTS.quick)} prompts"
+SMALLER = f"{TOKENS.quick} tokens generated after each of {len(PROMPTS.quick)} prompts"
 same_text = Measurement("same-text", _same, table=_same_table, smaller=SMALLER, row=TextsFields)
 token_times = Measurement(
     "token-times",

@@ -1,4 +1,4 @@
-"""An attention layer with fewer key/value heads: seconds of reading and of writing, operations, bytes kept."""
+"""An attention layer with fewer key/value heads: seconds of prefill and of decoding, operations, size of the cache."""
 
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ LENGTH = Sizes(quick=128, full=512)  # of the prompt
 
 
 def _take(lab: Lab) -> list[Row]:
-    """Reading (a whole prompt, no gradients) is timed here; training and writing by `chargpt bench grouped`."""
+    """Time the prefill (a prompt, no gradients) here; training and decoding are timed by `chargpt bench gqa`."""
     device, width, length = pick_device("auto"), 192, lab.pick(LENGTH)
     options = Options(heads=HEADS, width=width, length=length, batch=4, rounds=REPEATS)
     timed = gqa.run(options)["rows"]

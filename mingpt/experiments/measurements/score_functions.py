@@ -1,4 +1,4 @@
-"""Score functions beside each other: cost, what they can't see, what they can say, and what folds into what."""
+"""Attention score functions compared: cost, what they can't represent, and which of them are equal."""
 
 import math
 from functools import partial
@@ -23,7 +23,7 @@ from mingpt.training.profiling import measure, peak_bytes
 from mingpt.utils import pick_device
 
 D, H = 16, 4  # head width, heads
-BESIDE = "scaled_dot"  # the score that the others' costs are held against
+BASELINE = "scaled_dot"  # the score that the others' costs are compared with
 ROUNDING = 1e-12  # of float64
 LENGTH, STEPS = Sizes(quick=64, full=256), Sizes(quick=300, full=2000)
 
@@ -118,8 +118,8 @@ class _Settings:
 
 
 def _angles(lab: Lab) -> list[Row]:
-    """Share of the variance of cos(q, k) that a score explains, trained to tell it of unit vectors with no projection
-    before it: on fresh vectors, for three seeds."""
+    """Return the share of the variance of cos(q, k) of fresh unit vectors that each score function explains, trained to
+    predict it with no projection before it, for three seeds."""
     rows = []
     for name in SCORES:
         for seed in range(3):
@@ -161,13 +161,13 @@ def _draw_angles(rows: list[Row], figure: Any, look: Palette) -> None:
 
 
 def _cost_table(rows: list[Row]) -> list[Row]:
-    base = next((row["ms"]["median"] for row in rows if row["score"] == BESIDE), None)
+    base = next((row["ms"]["median"] for row in rows if row["score"] == BASELINE), None)
     return [
         {
             "score": row["score"],
             "positions": row["length"],
             "forward and backward, ms": row["ms"]["median"],
-            f"times {BESIDE}": row["ms"]["median"] / base if base else None,
+            f"times {BASELINE}": row["ms"]["median"] / base if base else None,
         }
         for row in rows
     ]

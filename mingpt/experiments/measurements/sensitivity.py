@@ -1,25 +1,22 @@
 """How far back a trained model looks: replace the token so many places back, and see how far its prediction moves.
 
-It asks for nothing but predictions, so that counts are measured as networks are.
+It needs nothing but predictions, so that n-gram models are measured as networks are.
 """
 
 from typing import Any
 
-import numpy as np
 from torch import Tensor
-from typing_extensions import TypedDict
 
 from mingpt.core.safe_parsing import Number, Whole
-from mingpt.experiments.base import Lab, Measurement, Row
-from mingpt.experiments.measurements.context_length import held_out_windows, last_runs
-from mingpt.experiments.measurements.summaries import groups, mean
+from mingpt.experiments.base import Lab, Measurement, Row, VariantFields
+from mingpt.experiments.measurements.context_length import last_runs, validation_blocks
+from mingpt.experiments.measurements.summaries import by_variant, groups, mean, mean_lines
 from mingpt.models.base import LanguageModel, evaluating
 from mingpt.report.figure_layout import log_ticks
-from mingpt.report.fonts import plain
 from mingpt.report.palette import Palette
 
-PLACES = 64  # of held-out text, a prediction each
-ROUNDING = 1e-7  # of float32: what is below says nothing
+PLACES = 64  # of the validation set, a prediction each
+ROUNDING = 1e-7  # of float32: what is below has no meaning
 IN_TABLE = (1, 4, 16, 64)
 DISTANCES = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # 1: the last token that was read
 
@@ -49,27 +46,19 @@ def moved(model: LanguageModel, idx: Tensor, distance: int, before: Tensor) -> T
 
 def _take(lab: Lab) -> list[Row]:
     rows = []
-    for cell, trained, corpus in last_runs(lab):
-        idx = held_out_windows(trained, corpus, PLACES)[:, :-1]
+    for trial, trained, corpus in last_runs(lab):
+        idx = validation_blocks(trained, corpus, PLACES)[:, :-1]
         before = predicted(trained.model, idx)
         for distance in (each for each in DISTANCES if each <= idx.shape[1]):
             distances = moved(trained.model, idx, distance, before)
-            where = {"arm": cell.arm, "seed": cell.seed, "distance": distance, "places": len(idx)}
-            rows.append({**where, "moved": distances.mean().item(), "largest": distances.max().item()})
+            found = {"moved": distances.mean().item(), "largest": distances.max().item()}
+            rows.append(trial.row(distance=distance, places=len(idx), **found))
     return rows
 
 
 def _draw(rows: list[Row], figure: Any, look: Palette) -> None:
     axes = figure.subplots()
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        own = [row for row in rows if row["arm"] == arm]
-        at = sorted({row["distance"] for row in own})
-        by_seed = [[row["moved"] for row in own if row["distance"] == distance] for distance in at]
-        means = np.array([np.mean(each) for each in by_seed])
-        shown = np.where(means > 0, means, np.nan)
-        axes.plot(at, shown, label=plain(f"{arm} (n = {len(by_seed[0])})"), **look.line(arm, len(at)))
-        spans = [[each(values) or np.nan for values in by_seed] for each in (min, max)]
-        axes.fill_between(at, *spans, alpha=0.15, lw=0, color=look.colour(arm))
+    mean_lines(axes, rows, look, "distance", "moved", positive=True)
     axes.set(yscale="log", xlabel="places back; 1 is the last token that was read")
     axes.set_ylabel("total variation distance, 0 to 1")
     axes.set_ylim(ROUNDING, 1.5)
@@ -77,22 +66,20 @@ def _draw(rows: list[Row], figure: Any, look: Palette) -> None:
     farthest = max(row["distance"] for row in rows)
     log_ticks(axes.xaxis, [each for each in (1, 2, 4, 8, 16, 32, 64, 128) if each <= farthest])
     axes.yaxis.set_ticks([], minor=True)
-    axes.legend(frameon=False)
 
 
 def _table(rows: list[Row]) -> list[Row]:
     """Mean total variation distance at some distances."""
     return [
         {
-            "variant": arm,
+            "variant": variant,
             **{f"{at} back": mean(each, "moved") for (at,), each in groups(own, "distance").items() if at in IN_TABLE},
         }
-        for (arm,), own in groups(rows, "arm").items()
+        for variant, own in by_variant(rows).items()
     ]
 
 
-class RowFields(TypedDict):
-    arm: str
+class RowFields(VariantFields):
     distance: Whole
     places: Whole
     moved: Number

@@ -1,51 +1,39 @@
-"""Held-out loss along every stage of every arm: one line an arm, the mean of its seeds, all seeds' range shaded."""
+"""Validation loss along all stages of every variant."""
 
 from typing import Any
 
-from typing_extensions import TypedDict
-
-from mingpt.core.run_files.reading import each_line, judged
+from mingpt.core.run_files.reading import each_line, evaluated_loss
 from mingpt.core.safe_parsing import Number, Whole
-from mingpt.experiments.base import Lab, Measurement, Row
-from mingpt.experiments.measurements.summaries import groups, mean
-from mingpt.report.fonts import plain
+from mingpt.experiments.base import Lab, Measurement, Row, VariantFields
+from mingpt.experiments.measurements.summaries import by_variant, groups, mean, mean_lines
 from mingpt.report.palette import Palette
 
 
 def _take(lab: Lab) -> list[Row]:
     rows = []
-    for cell in lab.cells:
+    for trial in lab.trials:
         before = 0
-        for number, (config, folder) in enumerate(zip(cell.configs, cell.folders, strict=True), start=1):
+        for number, (config, folder) in enumerate(zip(trial.configs, trial.folders, strict=True), start=1):
             for record in each_line(folder / "metrics.jsonl"):
-                loss = judged(record)
+                loss = evaluated_loss(record)
                 if loss is not None:
-                    where = {"arm": cell.arm, "seed": cell.seed, "stage": number}
-                    rows.append({**where, "step": before + record["step"], "held_out": loss})
+                    rows.append(trial.row(stage=number, step=before + record["step"], held_out=loss))
             before += config.trainer.max_iters
     return rows
 
 
 def _draw(rows: list[Row], figure: Any, look: Palette) -> None:
     axes = figure.subplots()
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        own = [row for row in rows if row["arm"] == arm]
-        steps = sorted({row["step"] for row in own})
-        losses = [[row["held_out"] for row in own if row["step"] == step] for step in steps]
-        label = plain(f"{arm} (n = {len(losses[-1])})")
-        axes.plot(steps, [sum(each) / len(each) for each in losses], label=label, **look.line(arm, len(steps)))
-        span = ([end(each) for each in losses] for end in (min, max))
-        axes.fill_between(steps, *span, alpha=0.15, lw=0, color=look.colour(arm))
+    mean_lines(axes, rows, look, "step", "held_out")
     axes.set(xlabel="optimizer step, all stages", ylabel="validation loss, nats per token")
     axes.set_title("Validation loss, all stages")
-    axes.legend(frameon=False)
 
 
 def _table(rows: list[Row]) -> list[Row]:
     """The mean loss at the end of each stage."""
     table: list[Row] = []
-    for (arm,), own in groups(rows, "arm").items():
-        table.append({"variant": arm})
+    for variant, own in by_variant(rows).items():
+        table.append({"variant": variant})
         for (stage,), each in groups(own, "stage").items():
             end = max(row["step"] for row in each)
             ends = [row for row in each if row["step"] == end]
@@ -53,8 +41,7 @@ def _table(rows: list[Row]) -> list[Row]:
     return table
 
 
-class RowFields(TypedDict):
-    arm: str
+class RowFields(VariantFields):
     stage: Whole
     step: Whole
     held_out: Number
@@ -65,5 +52,5 @@ CAPTION = (
     "what n-gram models reach on the same text."
 )
 stage_curves = Measurement(
-    "loss-by-step", _take, _draw, _table, of_runs=True, row=RowFields, beside_counts=True, caption=CAPTION
+    "loss-by-step", _take, _draw, _table, of_runs=True, row=RowFields, with_baselines=True, caption=CAPTION
 )

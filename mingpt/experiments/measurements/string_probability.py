@@ -9,18 +9,17 @@ from typing_extensions import TypedDict
 
 from mingpt.core.safe_parsing import Number, Whole
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
-from mingpt.experiments.defaults import BOTH_WAYS, TASK, of_group
+from mingpt.experiments.base_config import model_config, task_config
 from mingpt.experiments.measurements.summaries import groups
 from mingpt.experiments.measurements.timing import SpreadFields, banded_lines, spread
 from mingpt.experiments.measurements.window_cost import time_slopes
 from mingpt.model import build
-from mingpt.models.base import LanguageModel, ModelConfig, evaluating
+from mingpt.models.base import LanguageModel, evaluating
 from mingpt.models.recurrent.layers import READINGS
 from mingpt.report.figure_layout import log_ticks
 from mingpt.report.palette import INK, Palette
 from mingpt.trainer import Trainer
 from mingpt.training.profiling import measure
-from mingpt.training.trainer_config import TrainerConfig
 from mingpt.utils import derived_seed, pick_device
 
 V, LONGEST, SEEDS = 3, 5, 3
@@ -29,12 +28,11 @@ RANDOM = "random weights"
 STEPS = Sizes(quick=200, full=1000)  # of training on random strings
 LENGTHS = Sizes(quick=(32, 64, 128, 256, 512), full=(32, 64, 128, 256, 512, 1024))  # of texts whose reading is timed
 WIDTH = {"sums": 16, "costs": 64}
-LAYER: dict[str, Any] = {"cell": "gru", "n_layer": 1, "embd_pdrop": 0.0, "resid_pdrop": 0.0}
-BOTH: dict[str, Any] = {**LAYER, **of_group("model", BOTH_WAYS), "type": "birnn"}
-# Small layers of their own, and no experiment's arms.
+LAYER: dict[str, Any] = {"cell": "gru", "n_layer": 1}
+# Small layers of their own, and no experiment's variants.
 WAYS: dict[str, dict[str, Any]] = {
-    "whole text": {**BOTH, "reading": "full"},
-    "each prefix": {**BOTH, "reading": "prefix"},
+    "whole text": {**LAYER, "type": "birnn", "reading": "full"},
+    "each prefix": {**LAYER, "type": "birnn", "reading": "prefix"},
     "one way": {**LAYER, "type": "rnn"},
 }
 
@@ -50,9 +48,9 @@ def total(model: LanguageModel, length: int) -> float:
 
 
 def _model(settings: dict[str, Any], seed: int, spread_: float) -> LanguageModel:
-    """In float64, its weights drawn as wide as said."""
+    """Build a model in float64; its weights are drawn with this standard deviation, 0: as they are initialised."""
     torch.manual_seed(derived_seed(seed, "weights"))
-    config = ModelConfig(**settings, n_embd=WIDTH["sums"], vocab_size=V, block_size=LONGEST)
+    config = model_config(**settings, n_embd=WIDTH["sums"], vocab_size=V, block_size=LONGEST)
     model = build(config).double()
     with torch.no_grad():
         for parameter in model.parameters() if spread_ else ():
@@ -69,7 +67,7 @@ def _random_strings(seed: int, step: int) -> tuple[Tensor, Tensor]:
 
 def _trained(settings: dict[str, Any], seed: int, steps: int) -> LanguageModel:
     model = _model(settings, seed, 0.0)
-    how = TrainerConfig(**of_group("trainer", TASK, max_iters=steps, batch_size=32, learning_rate=1e-2))
+    how = task_config(max_iters=steps, batch_size=32, learning_rate=1e-2)
     Trainer(how, model, partial(_random_strings, seed), seed=seed).run()
     return model
 
@@ -101,8 +99,8 @@ def _draw_sums(rows: list[Row], figure: Any, look: Palette) -> None:
         axes.plot(lengths, copied, color=INK, lw=1, ls=":", label="if all but the last are copied")
         for place, way in enumerate(ways):
             own = [row for row in rows if (row["way"], row["weights"]) == (way, weights)]
-            beside = [row["length"] + 0.08 * (place - 1) for row in own]  # so that no dot hides another
-            axes.plot(beside, [row["sum"] for row in own], label=way, **look.dots(_layer_of(own[0])), ms=4.5)
+            shifted = [row["length"] + 0.08 * (place - 1) for row in own]  # so that no dot hides another
+            axes.plot(shifted, [row["sum"] for row in own], label=way, **look.dots(_layer_of(own[0])), ms=4.5)
         axes.axhline(1, color=INK, lw=0.8)
         axes.set(yscale="log", xlabel="symbols in a string", title=weights)
     figure.axes[0].set_ylabel("sum; 1 for a probability")
@@ -114,7 +112,7 @@ def _costs(lab: Lab) -> list[Row]:
     device, rows = pick_device("auto"), []
     for length in lab.pick(LENGTHS):
         sizes: dict[str, Any] = {"n_embd": WIDTH["costs"], "vocab_size": 65, "block_size": length}
-        models = {way: build(ModelConfig(**settings, **sizes)).to(device).eval() for way, settings in WAYS.items()}
+        models = {way: build(model_config(**settings, **sizes)).to(device).eval() for way, settings in WAYS.items()}
         idx = torch.randint(65, (1, length), generator=torch.Generator().manual_seed(0)).to(device)
         calls = {way: partial(_read, model, idx) for way, model in models.items()}
         of = {"width": WIDTH["costs"]}
