@@ -24,7 +24,7 @@ from mingpt.runs.wandb_log import WandbConfig
 OURS = {  # settings of a run that a sweep has for itself
     "system.seed": "every variant takes the same seeds; --seeds=N says how many",
     "system.work_dir": "each run has a folder of its own; --folder=DIR names the sweep's",
-    **dict.fromkeys(("trainer.resume", "trainer.resume_changed"), "the same sweep with --folder=DIR resumes"),
+    **dict.fromkeys(("trainer.resume", "trainer.resume_changed"), "the same sweep with --folder=DIR goes on"),
 }
 SHARED = {  # settings that can't differ between the variants of a sweep
     "data.path": "all variants need the same text, since losses on different texts can't be compared",
