@@ -18,11 +18,16 @@ from mingpt.cli.play import catalogue, ports
 from mingpt.cli.play.server import Play
 from mingpt.cli.play.serving import Page
 
+TINY = (
+    *("--model.n_layer=2", "--model.n_embd=16", "--data.block_size=8", "--trainer.max_iters=3"),
+    *("--sample.tokens=5", "--wandb.mode=disabled"),
+)
 RUNS: Mapping[str, tuple[str, ...]] = {
-    "gpt": ("--model.n_query_head=4", "--model.n_kv_head=2", "--model.window=5", "--model.n_layer=2"),
-    "lstm": ("--model.type=rnn", "--model.cell=lstm", "--model.n_layer=2"),
-    "masked": ("--model.type=birnn", "--model.objective=masked"),
-    "sees": ("--model.type=birnn",),
+    "gpt": (*TINY, "--model.n_query_head=4", "--model.n_kv_head=2", "--model.window=5"),
+    "lstm": (*TINY, "--model.type=rnn", "--model.cell=lstm"),
+    "masked": (*TINY, "--model.type=birnn", "--model.objective=masked"),
+    "sees": (*TINY, "--model.type=birnn"),
+    "more/ngram": ("--model.type=ngram", "--wandb.mode=disabled"),
 }
 EVENT = tuple[str, dict[str, Any]]
 
@@ -125,14 +130,13 @@ def served(root: Path, *chosen: Path, train: bool = False, host: str = "127.0.0.
 
 
 @pytest.fixture(scope="session")
-def root(chargpt: Any, tiny: tuple[str, ...], text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of runs of several families, by their names in RUNS; read only."""
+def root(request: Any, chargpt: Any, text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs of several families, by their names in RUNS; of the quick suite alone a GPT; read only."""
     home = tmp_path_factory.mktemp("play") / "out"
-    for name, words in RUNS.items():
-        ended = chargpt(*tiny, *words, f"--data.path={text_file}", f"--system.work_dir={home / name}")
+    quick = not any(item.get_closest_marker("full") for item in request.session.items if "client" in item.fixturenames)
+    for name, words in [*RUNS.items()][: 1 if quick else None]:
+        ended = chargpt(*words, f"--data.path={text_file}", f"--system.work_dir={home / name}")
         assert (ended.code, ended.err) == (0, "")
-    ended = chargpt("--model.type=ngram", f"--data.path={text_file}", f"--system.work_dir={home / 'more/ngram'}")
-    assert ended.code == 0
     return home
 
 
@@ -147,3 +151,9 @@ def client(root: Path) -> Iterator[Client]:
 def serve() -> Callable[..., contextlib.AbstractContextManager[Client]]:
     """`with serve(root, train=True) as client`."""
     return served
+
+
+@pytest.fixture(scope="session")
+def families() -> Mapping[str, tuple[str, ...]]:
+    """The runs of `root`."""
+    return RUNS

@@ -56,11 +56,12 @@ def test_run_that_is_none_is_one_line_with_the_nearest(chargpt: Any, root: Path)
     assert "gpt" in ended.refusal.partition("did you mean")[2]
 
 
-def test_run_outside_of_the_root_is_rejected(chargpt: Any, root: Path) -> None:
-    ended = chargpt("play", str(root / "gpt"), f"--root={root / 'more'}", "--open=False")
+def test_run_outside_of_the_root_is_rejected(chargpt: Any, root: Path, tmp_path: Path) -> None:
+    ended = chargpt("play", str(root / "gpt"), f"--root={tmp_path}", "--open=False")
     assert (ended.code, "not below --root=" in ended.refusal) == (2, True)
 
 
+@pytest.mark.full
 def test_root_is_where_the_runs_lie_unless_it_is_given(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root.parent)
     assert catalogue.opened(None, ["out/gpt", "out/lstm"]).chosen == ["gpt", "lstm"]
@@ -69,7 +70,7 @@ def test_root_is_where_the_runs_lie_unless_it_is_given(root: Path, monkeypatch: 
     assert (found.root, found.chosen) == (root, ["gpt", "more/ngram"])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_ends_it_with_its_exit_code_while_streams_are_open(root: Path, number: int, code: int) -> None:
     command = [sys.executable, "-m", "mingpt", "play", str(root / "gpt"), "--open=False", "--port=0", "--host=0.0.0.0"]
@@ -89,6 +90,7 @@ def test_signal_ends_it_with_its_exit_code_while_streams_are_open(root: Path, nu
     assert "Traceback" not in said
 
 
+@pytest.mark.full
 def test_notebook_shows_the_page_in_a_frame(root: Path) -> None:
     page = mingpt.play(root / "gpt", port=0, height=500)
     try:

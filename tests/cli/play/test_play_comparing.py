@@ -8,6 +8,8 @@ import pytest
 
 from mingpt.report import columns, tables
 
+pytestmark = pytest.mark.full
+
 RESULTS = Path(__file__).parents[3] / "results"
 
 

@@ -10,14 +10,15 @@ import torch
 from mingpt.runs import run
 
 TEXT = "JULIET:"  # of 7 tokens; a block has 8
-FAMILIES = ["gpt", "lstm", "masked", "sees", "more/ngram"]
+FULL = pytest.mark.full
+OTHERS = [pytest.param(name, marks=FULL) for name in ("lstm", "more/ngram", "masked", "sees")]
 
 
 def ids_of(loaded: Any) -> torch.Tensor:
     return torch.from_numpy(loaded.tokenizer.encode(TEXT).astype("int64"))[None]
 
 
-@pytest.mark.parametrize("name", ["gpt", "lstm", "more/ngram"])
+@pytest.mark.parametrize("name", ["gpt", *OTHERS[:2]])
 def test_losses_are_those_of_the_model(client: Any, root: Path, name: str) -> None:
     found, loaded = client.post("look", name=name, text=TEXT).json, run.load(root / name)
     ids = ids_of(loaded)
@@ -30,6 +31,7 @@ def test_losses_are_those_of_the_model(client: Any, root: Path, name: str) -> No
     assert (found["ids"], "".join(found["texts"])) == (ids[0].tolist(), TEXT)
 
 
+@pytest.mark.full
 def test_masked_model_has_pseudo_losses_of_each_token_while_it_is_masked(client: Any, root: Path) -> None:
     found, loaded = client.post("look", name="masked", text=TEXT).json, run.load(root / "masked")
     ids = ids_of(loaded)
@@ -41,6 +43,7 @@ def test_masked_model_has_pseudo_losses_of_each_token_while_it_is_masked(client:
     assert (found["pseudo"], found["ppl"]) == (True, None)
 
 
+@pytest.mark.full
 def test_model_that_sees_what_it_predicts_has_no_loss(client: Any) -> None:
     found = client.post("look", name="sees", text=TEXT).json
     assert (found["losses"], found["ppl"]) == ([None] * 7, None)
@@ -57,13 +60,14 @@ def test_attention_is_that_of_the_run_and_its_rows_sum_to_1(client: Any, root: P
             assert not np.tril(found, -5).any(), "outside the window"
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ["gpt", *OTHERS])
 def test_dependency_map_is_that_of_the_causality_command(client: Any, root: Path, name: str) -> None:
     found = client.post("dependency", name=name, text=TEXT).square
     np.testing.assert_allclose(found, run.load(root / name).dependency_map(TEXT).numpy(), rtol=1e-5, atol=1e-6)
     assert bool(np.triu(found, 1).any()) == (name in ("masked", "sees"))
 
 
+@pytest.mark.full
 def test_hidden_state_is_that_after_each_token(client: Any, root: Path) -> None:
     assert client.get("run", name="lstm").json["hidden"] == {"layers": 2, "units": 16}
     loaded = run.load(root / "lstm")
@@ -77,6 +81,7 @@ def test_hidden_state_is_that_after_each_token(client: Any, root: Path) -> None:
             np.testing.assert_allclose(found[length - 1], state.layers[layer][0][0].numpy(), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("path", "body", "said"),
     [

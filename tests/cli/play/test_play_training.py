@@ -53,7 +53,7 @@ def until(client: Any, name: str, wanted: str) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_run_is_started_followed_killed_resumed_and_stopped(trainer: Any, text_file: Path) -> None:
     name = trainer.post("train", settings={**TINY, "data.path": str(text_file)}).json["name"]
     assert name == "chargpt"
@@ -109,7 +109,7 @@ def test_wrong_setting_is_rejected_as_by_the_command(trainer: Any, given: Any, s
     assert [*trainer.play.catalogue.root.iterdir()] == []
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_training_that_can_not_begin_leaves_its_error_and_nothing_else(trainer: Any, tmp_path: Path) -> None:
     found = trainer.post("train", settings={**TINY, "data.path": str(tmp_path / "missing.txt")})
     assert "missing.txt" in found.error
@@ -154,6 +154,7 @@ def test_run_of_a_terminal_shows_as_running_while_it_is_locked(client: Any, root
     assert holder(root / "gpt") is None
 
 
+@pytest.mark.full
 def test_metrics_are_followed_as_they_grow_and_when_they_are_replaced(serve: Any, root: Path, tmp_path: Path) -> None:
     import shutil
 
