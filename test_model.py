@@ -28,6 +28,7 @@ NEEDED = (
     "numpy",
     "rich",
     "safetensors",
+    "selenium",
     "torch",
     "xdist",
     "yaml",

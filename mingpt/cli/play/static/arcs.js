@@ -6,7 +6,7 @@ const HEIGHT = 104;
 const BASE = 84; // y of the arcs' feet
 const FAINT = 0.02; // weights below are left out
 const EDGE = 6; // pixels at both ends
-const [NARROWEST, WIDEST] = [14, 28]; // pixels of a token of one character
+const [NARROWEST, WIDEST] = [11, 28]; // pixels of a token of one character
 
 export class Arcs {
   /** `hover(place)` is called with the token under the pointer, -1 when it leaves. */
@@ -30,7 +30,7 @@ export class Arcs {
     let x = EDGE;
     const words = texts.map((text) => label(text));
     const room = Math.min(WIDEST, Math.floor((this.el.clientWidth - 2 * EDGE) / words.length)) || NARROWEST;
-    const widths = words.map((word) => Math.max(NARROWEST, room, word.length * 8 + 5));
+    const widths = words.map((word) => Math.max(NARROWEST, room, word.length * 8 + 3));
     this.centres = widths.map((width) => (x += width) - width / 2);
     this.edges = widths.map((width, at) => this.centres[at] - width / 2);
     this.picture.setAttribute("width", x + EDGE);

@@ -1,7 +1,7 @@
 /** One run's text in the Write view: streamed in, coloured by surprise, branched where an alternative is clicked. */
 
 import { events, post } from "./api.js";
-import { count, h, number, percent } from "./dom.js";
+import { count, h, label, number, percent } from "./dom.js";
 import { TokenText } from "./tokens.js";
 
 const GAP = "_"; // marks one to fill
@@ -131,7 +131,7 @@ export class Column {
         span.classList.toggle("filled", piece.filled);
       }
       const filled = pieces.filter((piece) => piece.filled);
-      this.#say(filled.map((piece) => `${piece.text} ${piece.p === null ? "" : percent(piece.p)}`).join(" · "));
+      this.#say(filled.map((piece) => `${label(piece.text)} ${piece.p === null ? "" : percent(piece.p)}`).join(" · "));
     } catch (error) {
       this.#say(error.message, true);
     }
@@ -185,7 +185,7 @@ export class Column {
     const hints = {
       write: "Press Write: each character appears as the model draws it. The stronger its colour, the more it surprised the model. Point at one to see what else it could have been.",
       fill: "This model fills gaps: it sees both sides of each. Mark gaps by _ in the text above, then press Fill.",
-      none: this.info.why_not ?? "This model does not write.",
+      none: `${this.info.why_not ?? "This model does not write"}. Its predictions use later tokens, so it has seen what it should predict; the view Look shows which.`,
     };
     this.box.append(h("p", { class: "hint" }, hints[this.kind]));
   }

@@ -7,7 +7,7 @@ import { Experiments } from "./experiments.js";
 import * as route from "./route.js";
 
 const COLUMNS = [
-  { key: "name", title: "run", of: (run) => run.name },
+  { key: "name", title: "run", of: (run) => run.name, whole: (run) => [run.name, run.error && h("small", { class: "wrong" }, run.error)] },
   { key: "family", title: "family", of: (run) => run.family },
   { key: "status", title: "status", of: (run) => run.status, show: (value) => h("span", { class: `state ${value}` }, value) },
   { key: "val_loss", title: "validation loss", number: true, of: (run) => run.val_loss, show: (value) => number(value) },
@@ -17,6 +17,8 @@ const COLUMNS = [
 ];
 
 const shown = (value) => (value === undefined ? "" : value === null ? "null" : value === true ? "True" : value === false ? "False" : label(String(value)));
+
+const cell = ({ of, show, whole }, run) => (whole ? whole(run) : show ? show(of(run)) : (of(run) ?? "–"));
 
 export class CompareView {
   constructor(app) {
@@ -84,7 +86,7 @@ export class CompareView {
     const body = this.#sorted(columns).map((run) => {
       const at = this.chosen.indexOf(run.name);
       const box = h("input", { type: "checkbox", "aria-label": `Choose ${run.name}`, value: run.name, checked: at >= 0, onchange: () => this.#toggle(run.name) });
-      return h("tr", { class: at >= 0 ? "chosen" : null }, h("td", { class: at >= 0 ? `pick curve-${at % 8}` : "pick" }, box), columns.map(({ of, show, number: right }, n) => h(n ? "td" : "th", { scope: n ? null : "row", class: right ? "right" : null }, show ? show(of(run)) : (of(run) ?? "–"))));
+      return h("tr", { class: at >= 0 ? "chosen" : null }, h("td", { class: at >= 0 ? `pick curve-${at % 8}` : "pick" }, box), columns.map((column, n) => h(n ? "td" : "th", { scope: n ? null : "row", class: column.number ? "right" : null }, cell(column, run))));
     });
     this.table.replaceChildren(h("table", {}, h("thead", {}, h("tr", {}, h("td", {}, h("span", { class: "hidden" }, "chosen")), head)), h("tbody", {}, body)));
     this.hint.textContent = this.app.runs.length ? `${this.app.runs.length} below ${this.app.state.root}; columns of settings only where they differ` : `none below ${this.app.state.root} yet`;

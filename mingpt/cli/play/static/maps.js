@@ -61,7 +61,7 @@ export class HeatMap {
     this.canvas = h("canvas", { class: "map", tabindex: "0", role: "img", "aria-label": title });
     this.readout = h("p", { class: "readout", "aria-live": "polite" });
     this.frame = h("div", { class: square ? "mapframe square" : "mapframe" }, this.canvas);
-    this.el = h("figure", { class: `mapfigure ${kind}` }, h("figcaption", {}, (this.title = h("span", {}, title))), this.frame, this.readout);
+    this.el = h("figure", { class: `mapfigure map-${kind}` }, h("figcaption", {}, (this.title = h("span", {}, title))), this.frame, this.readout);
     this.at = null;
     this.row = -1;
     this.canvas.addEventListener("pointermove", (event) => this.#pointed(event));

@@ -33,6 +33,11 @@ export class Sliders {
     for (const input of this.inputs.get(name)) input.value = value;
   }
 
+  /** Let the sliders be moved, or not where they have no effect. */
+  enable(on) {
+    for (const pair of this.inputs.values()) for (const input of pair) input.disabled = !on;
+  }
+
   get values() {
     return Object.fromEntries(SETTINGS.map(({ name }) => [name, Number(this.inputs.get(name)[1].value)]));
   }

@@ -29,6 +29,7 @@ export class WriteView {
     this.texts = h("div", { class: "columns" });
     this.caption = h("p", { class: "caption" });
     this.promptLabel = h("label", { for: "prompt" }, "Prompt");
+    this.idle = h("p", { class: "help" });
     this.#listen();
     this.el = this.#layout();
     this.remember = later(() => route.read().view === "write" && route.write("write", this.values), 250);
@@ -53,12 +54,18 @@ export class WriteView {
     }
     const fresh = wanted.join("\n") !== this.columns.map((column) => column.info.name).join("\n");
     if (fresh) await this.#load(wanted, params);
-    else if (params.has("prompt")) this.prompt.value = params.get("prompt");
+    else if (params.size) this.#take(params);
     await this.next();
   }
 
   hide() {
     this.popover.hide();
+  }
+
+  /** Take prompt and settings from an address of the runs that are shown. */
+  #take(params) {
+    this.prompt.value = params.get("prompt") ?? this.given;
+    this.sliders.reset(this.columns[0].info.sampling ?? {}, Object.fromEntries(params));
   }
 
   async #load(names, params = new URLSearchParams()) {
@@ -78,6 +85,9 @@ export class WriteView {
     const before = this.loaded ? this.sliders.differing : {};
     this.loaded = true;
     this.sliders.reset(infos[0].sampling ?? {}, { ...before, ...Object.fromEntries(params) });
+    const writes = this.columns.some((column) => column.kind === "write");
+    this.sliders.enable(writes);
+    this.idle.textContent = writes ? "" : "No effect: this run does not draw tokens one after the other.";
     this.after = "prompt";
   }
 
@@ -209,7 +219,7 @@ export class WriteView {
       "div",
       { class: "write" },
       h("div", { class: "toolbar" }, h("label", { class: "field" }, "Run", this.first), h("label", { class: "field" }, "next to", this.second), surpriseLegend(h)),
-      h("aside", { class: "panel settings", "aria-label": "Settings of sampling" }, h("header", {}, h("h2", {}, "Sampling"), reset), this.sliders.el),
+      h("aside", { class: "panel settings", "aria-label": "Settings of sampling" }, h("header", {}, h("h2", {}, "Sampling"), reset), this.idle, this.sliders.el),
       h("div", { class: "panel prompt" }, this.promptLabel, this.prompt, h("div", { class: "actions" }, this.go, this.halt, h("kbd", {}, "Ctrl + Enter"))),
       this.texts,
       h("aside", { class: "panel next", "aria-label": "Next token" }, h("header", {}, h("h2", {}, "Next token"), this.caption), this.bars.el, this.bars.foot),
