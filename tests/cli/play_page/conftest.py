@@ -10,6 +10,9 @@ from browsing import Page, chromium, missing, served
 from mingpt.runs import run
 from mingpt.runs.trained_run import Run
 
+TEXT = (
+    "ROMEO:\nBut soft, what light through yonder window breaks?\nJULIET:\nWhat's in a name? Ay me, to be or not.\n" * 8
+)
 COMMON = ("--data.block_size=32", "--trainer.max_iters=12", "--sample.tokens=5", "--wandb.mode=disabled")
 SMALL = ("--model.n_layer=2", "--model.n_embd=16")
 RUNS = {
@@ -24,12 +27,20 @@ RUNS = {
 
 
 @pytest.fixture(scope="session")
-def played(chargpt: Any, text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def soft(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text that has every character of the prepared views."""
+    path = tmp_path_factory.mktemp("soft") / "soft.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def played(chargpt: Any, soft: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with a small run of every family."""
     root = tmp_path_factory.mktemp("played")
     for name, words in RUNS.items():
         common = COMMON if name != "ngram" else tuple(word for word in COMMON if "max_iters" not in word)
-        ended = chargpt(*words, *common, f"--data.path={text_file}", f"--system.work_dir={root / name}")
+        ended = chargpt(*words, *common, f"--data.path={soft}", f"--system.work_dir={root / name}")
         assert (ended.code, ended.err) == (0, "")
     return root
 

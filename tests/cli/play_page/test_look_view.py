@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from browsing import KEYS, Page
+from browsing import KEYS, Page, served
 
 from mingpt.runs.trained_run import Run
 
@@ -130,3 +130,21 @@ def test_text_of_more_than_a_block_is_rejected_in_one_line(page: Page) -> None:
     page.driver.get_log("browser")  # the answer 400 is no fault of the page
     page.fill("#looktext", TEXT)
     page.until(lambda: not page.one("#notice").is_displayed())
+
+
+def test_run_that_cannot_spell_a_prepared_text_gets_one_of_its_own(
+    browser: Any, chargpt: Any, text_file: Path, tmp_path: Path
+) -> None:
+    words = ("--model.n_layer=1", "--model.n_embd=16", "--data.block_size=8", "--trainer.max_iters=3")
+    ended = chargpt(
+        *words, f"--data.path={text_file}", "--wandb.mode=disabled", f"--system.work_dir={tmp_path / 'own'}"
+    )
+    assert (ended.code, ended.err) == (0, "")
+    with served(tmp_path, "--device=cpu") as address:
+        page = Page(browser, address)
+        page.open("look?idea=attention")
+        page.until(lambda: page.all(".card .map-dependency"))
+        assert 2 <= len(page.text(".card .tokens")) <= 8
+        assert page.one("#looktext").get_property("value") == page.text(".card .tokens")
+        browser.get_log("browser")  # the first answer was 400
+        browser.get("about:blank")

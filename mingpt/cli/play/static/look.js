@@ -1,5 +1,6 @@
 /** Look: what one or several runs make of a text of the user's. */
 
+import { events } from "./api.js";
 import { surpriseLegend } from "./colours.js";
 import { h, latest, later } from "./dom.js";
 import { IDEAS, runsFor } from "./ideas.js";
@@ -7,6 +8,7 @@ import { LookCard } from "./lookcard.js";
 import * as route from "./route.js";
 
 const MOST = 4; // runs side by side
+const OWN_TOKENS = 40; // of a text that a run writes itself
 
 export class LookView {
   constructor(app) {
@@ -130,15 +132,38 @@ export class LookView {
     const shown = this.cards.map((card) => card.el);
     if (shown.length !== this.grid.children.length || shown.some((el, at) => this.grid.children[at] !== el)) this.grid.replaceChildren(...shown);
     this.grid.dataset.count = shown.length;
+    if (!this.text.value) return;
+    if (this.text.value === this.given) {
+      const most = Math.min(...infos.map((info) => info.block_size));
+      this.text.value = this.given = this.given.slice(0, most); // a character is a token at least
+    }
     const text = this.text.value;
-    if (!text) return;
-    await Promise.all(this.cards.map((card) => card.load(text, signal)));
+    try {
+      await Promise.all(this.cards.map((card) => card.load(text, signal)));
+    } catch (error) {
+      if (error.status !== 400 || text !== this.given || infos[0].own) throw error;
+      infos[0].own = true; // once: the text that the page gave has characters that this run doesn't know
+      this.text.value = this.given = await written(infos[0], signal);
+      return this.#load(signal);
+    }
     this.app.notice(null);
+    return undefined;
   }
 
   #point(at) {
     for (const card of this.cards) card.emphasise(at);
   }
+}
+
+/** A text of a run's own: what it writes after its first prompt, or that prompt. */
+async function written(info, signal) {
+  let text = info.prompt;
+  if (!info.autoregressive) return text;
+  const settings = { max_new_tokens: Math.max(1, Math.min(OWN_TOKENS, info.block_size - text.length)), temperature: 0.5 };
+  for await (const { event, data } of events("write", { body: { name: info.name, prompt: text, settings }, signal })) {
+    if (event === "token") text += data.text;
+  }
+  return text;
 }
 
 /** A first text for a run: its prompt, where that says enough. */
