@@ -4,6 +4,7 @@ RUN and the others are run folders in one folder; the first should be a GPT and 
 """
 
 import base64
+import io
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
@@ -21,15 +23,18 @@ HERE = Path(__file__).resolve().parent
 FOLDER = HERE / "pictures"
 WIDTH, HEIGHT = 1280, 860
 PATIENCE = 60  # seconds
-BRANCH_AT = 44  # token whose alternatives the first picture shows
+COLOURS = 256  # of a picture, a third of the size of one in full colour
+BRANCH_AT = 32  # token whose alternatives the first picture shows
+
+DRAWN = "document.querySelector('.mapfigure') && !document.querySelector('.mapfigure:not([data-ready])')"
 
 
 @contextmanager
 def served(root: Path) -> Iterator[str]:
     """Yield the address of the page that shows the runs below `root`."""
-    words = ("play", f"--root={root}", "--open=False", "--port=0", "--train=True")
+    words = ("play", f"--root={root.name}", "--open=False", "--port=0", "--train=True")
     command = [sys.executable, str(HERE.parent / "chargpt.py"), *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root.parent)
     try:
         assert process.stdout is not None
         yield next(found[0] for line in process.stdout if (found := re.search(r"http://\S+", line)))
@@ -75,7 +80,8 @@ def save(driver: webdriver.Chrome, name: str, height: int = HEIGHT) -> None:
     clip = {"x": 0, "y": 0, "width": WIDTH, "height": height, "scale": 1}
     how = {"format": "png", "clip": clip, "captureBeyondViewport": True, "optimizeForSpeed": False}
     data = driver.execute_cdp_cmd("Page.captureScreenshot", how)["data"]
-    (FOLDER / f"play-{name}.png").write_bytes(base64.b64decode(data))
+    picture = Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
+    picture.quantize(COLOURS, kmeans=2, dither=Image.Dither.NONE).save(FOLDER / f"play-{name}.png", optimize=True)
 
 
 def write(driver: webdriver.Chrome, address: str, runs: list[str]) -> None:
@@ -106,11 +112,9 @@ def main(*folders: str) -> None:
         driver = browser()
         try:
             write(driver, address, runs)
-            shown(driver, address, f"look?idea=attention&run={runs[0]}", "document.querySelectorAll('.thumb').length")
+            shown(driver, address, f"look?idea=attention&run={runs[0]}", DRAWN)
             save(driver, "look", 1240)
-            shown(
-                driver, address, f"look?{several}&text=ROMEO: But soft, what light", "document.querySelector('.card')"
-            )
+            shown(driver, address, f"look?{several}&text=ROMEO: But soft, what light", DRAWN)
             save(driver, "families", 1000)
             shown(driver, address, f"train?run={runs[0]}", "document.querySelector('.plot canvas')")
             save(driver, "train")

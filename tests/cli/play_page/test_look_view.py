@@ -26,7 +26,7 @@ def flat(tensor: torch.Tensor) -> list[float]:
 def looked(page: Page, *runs: str) -> None:
     """Open the view on TEXT and wait until every run has drawn its map of dependencies."""
     page.open(f"look?{'&'.join(f'run={name}' for name in runs)}&text={TEXT}")
-    page.until(lambda: len(page.all(".card .map-dependency")) == len(runs))
+    page.until(lambda: len(page.all(".card .map-dependency[data-ready]")) == len(runs))
 
 
 @pytest.mark.parametrize(("layer", "head"), [(0, 0), (1, 3)])

@@ -72,7 +72,7 @@ export class LossChart {
     return {
       width: this.#width,
       height: HEIGHT,
-      padding: [10, Object.keys(this.baselines).length ? NAME_WIDTH : 14, 0, 0],
+      padding: [10, Object.keys(this.baselines).length ? NAME_WIDTH : 22, 0, 0],
       legend: { show: false },
       cursor: { points: { size: 6 }, drag: { x: true, y: false } },
       scales: { x: { time: false }, y: { range: (_, low, high) => this.#range(low, high) } },
@@ -85,7 +85,7 @@ export class LossChart {
         ...this.curves.map(({ name, faint, colour, x }) => ({
           label: name,
           stroke: curve(colour),
-          alpha: faint ? 0.45 : 1,
+          alpha: faint ? 0.6 : 1,
           width: faint ? 1.25 : 2.25,
           spanGaps: true,
           points: { show: x.length < 3, size: 8, fill: curve(colour) }, // one evaluation makes no line

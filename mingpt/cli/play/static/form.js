@@ -66,7 +66,7 @@ export class SettingsForm {
     const id = `field-${name}`;
     const input = control(setting, id);
     const reset = h("button", { class: "reset", type: "button", title: "Back to the default", "aria-label": `${name}: back to the default`, onclick: () => this.#set(field, undefined) }, "↺");
-    const el = h("div", { class: "setting" }, h("label", { for: id }, short(setting)), input, reset, h("p", { class: "help", id: `${id}-help` }, help ?? ""));
+    const el = h("div", { class: "setting" }, h("label", { for: id }, short(setting)), input, reset, h("p", { class: "help", id: `${id}-help` }, explained(help)));
     const field = { el, input, words: `${name} ${help ?? ""}`.toLowerCase() };
     field.get = () => read(input, setting);
     field.set = (value) => write(input, setting, value);
@@ -113,18 +113,29 @@ export class SettingsForm {
 
 const short = ({ name, group }) => (group && name.startsWith(`${group}.`) ? name.slice(group.length + 1) : name.split(".").slice(-1)[0]);
 
-const text = (value) => (value === null || value === undefined ? "" : String(value));
+const text = (value) => (value === null || value === undefined ? "" : Array.isArray(value) ? JSON.stringify(value) : String(value));
+
+/** A help text; what stands between backticks is code. */
+const explained = (help) => (help ?? "").split("`").map((part, at) => (at % 2 ? h("code", {}, part) : part));
 
 /** The input of a setting; its default is what shows while nothing is chosen. */
 function control({ type, choices, default: value }, id) {
   const props = { id, "aria-describedby": `${id}-help` };
-  if (type === "bool" || choices?.length) {
+  if (type === "bool" || type === "choice") {
     const words = choices?.length ? choices : ["True", "False"];
     const first = type === "bool" && typeof value === "boolean" ? (value ? "True" : "False") : text(value) || "null";
     return h("select", props, h("option", { value: "" }, first), words.filter((word) => String(word) !== first).map((word) => h("option", { value: word }, String(word))));
   }
   const numeric = type === "int" || type === "float";
+  if (choices?.length) props.list = suggestions(choices);
   return h("input", { ...props, type: "text", inputmode: numeric ? "decimal" : null, placeholder: text(value) || "null", spellcheck: "false", autocomplete: "off" });
+}
+
+/** The id of a list of suggestions on the page. */
+function suggestions(words) {
+  const id = `suggest-${words.join("-")}`;
+  if (!document.getElementById(id)) document.body.append(h("datalist", { id }, words.map((word) => h("option", { value: word }))));
+  return id;
 }
 
 /** The value that an input has; undefined where that is the default. */

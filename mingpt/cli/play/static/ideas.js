@@ -13,7 +13,7 @@ export const IDEAS = [
       { families: ["rnn"], having: { "model.cell": "lstm" }, command: "python chargpt.py --model.type=rnn --model.cell=lstm" },
     ],
     look: [
-      "Hidden state: each column is the memory after one character. Bands that stay the same colour for long are what is remembered; most units change at every step.",
+      "Hidden state: each column is the memory after one character. The rows at the top keep their colour for long, so they remember something; those at the bottom change with every character.",
       "Dependency map: how far below the diagonal is there colour? That far back a character still moves the prediction. An LSTM should reach further than an Elman cell.",
     ],
   },

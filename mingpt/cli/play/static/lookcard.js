@@ -173,14 +173,14 @@ export class LookCard {
       kind: "hidden",
       title: "Hidden state over time",
       square: false,
-      read: (unit, at, value) => `unit ${unit + 1} after ${this.#name(at)}: ${number(value, 2)}`,
+      read: (row, at, value) => `unit ${this.order[row] + 1} after ${this.#name(at)}: ${number(value, 2)}`,
       hover: (_, at) => this.#pointed(at),
       axes: ["time →", ""],
     });
     const pick = h("select", { "aria-label": "Layer", onchange: () => this.#chooseLayer(Number(pick.value)) }, [...Array(layers).keys()].map((n) => h("option", { value: n }, `layer ${n + 1}`)));
     pick.value = this.hiddenLayer;
     if (layers > 1) this.state.el.querySelector("figcaption").append(pick);
-    this.state.el.append(h("p", { class: "help" }, `Column: the state after a token. Row: one of ${count(units)} units. Orange: below zero, blue: above.`));
+    this.state.el.append(h("p", { class: "help" }, `Column: the state after a token. Row: one of ${count(units)} units, those that change least from token to token first. Orange: below zero, blue: above.`));
     return this.state.el;
   }
 
@@ -192,8 +192,26 @@ export class LookCard {
   async #loadHidden(text, signal) {
     const values = await floats("hidden", { name: this.info.name, text, layer: this.hiddenLayer }, signal);
     const units = values.length / this.size;
+    this.order = slowestFirst(values, this.size, units);
     const turned = new Float32Array(values.length); // the server's rows are times, the picture's are units
-    for (let t = 0; t < this.size; t++) for (let u = 0; u < units; u++) turned[u * this.size + t] = values[t * units + u];
+    this.order.forEach((unit, row) => {
+      for (let t = 0; t < this.size; t++) turned[row * this.size + t] = values[t * units + unit];
+    });
     this.state.set(turned, units, this.size, this.texts);
   }
+}
+
+/** Units in order of how much they change from token to token, relative to how much they vary at all. */
+function slowestFirst(values, size, units) {
+  const pace = [...Array(units).keys()].map((unit) => {
+    let [sum, squares, steps] = [0, 0, 0];
+    for (let t = 0; t < size; t++) {
+      const x = values[t * units + unit];
+      sum += x;
+      squares += x * x;
+      if (t) steps += (x - values[(t - 1) * units + unit]) ** 2;
+    }
+    return steps / Math.max(squares - (sum * sum) / size, 1e-9);
+  });
+  return [...pace.keys()].sort((a, b) => pace[a] - pace[b]);
 }

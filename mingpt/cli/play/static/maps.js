@@ -81,7 +81,7 @@ export class HeatMap {
       this.canvas.setAttribute("aria-label", title);
     }
     this.readout.textContent = "";
-    this.image = null;
+    this.el.dataset.ready = "";
     this.draw();
   }
 

@@ -115,7 +115,7 @@ export class TrainView {
           h("span", { class: "name" }, run.name),
           h("span", { class: "state" }, run.status),
           h("span", { class: "loss" }, number(run.val_loss)),
-          h("span", { class: "steps" }, run.step ? `${count(run.step)} steps` : "–"),
+          h("span", { class: "steps" }, run.step ? `${count(run.step)} step${run.step === 1 ? "" : "s"}` : "–"),
         ),
       ),
     );
@@ -126,6 +126,10 @@ export class TrainView {
 
   #mark() {
     for (const row of this.list.children) row.setAttribute?.("aria-current", row.dataset.run === this.follow.name);
+    const current = this.list.querySelector("[aria-current=true]");
+    if (!current || this.list.contains(document.activeElement)) return;
+    const [top, bottom] = [current.offsetTop, current.offsetTop + current.offsetHeight];
+    if (top < this.list.scrollTop || bottom > this.list.scrollTop + this.list.clientHeight) this.list.scrollTop = top;
   }
 }
 
