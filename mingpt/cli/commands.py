@@ -170,9 +170,10 @@ def prepare(argv: Sequence[str]) -> int:
     from mingpt.data import prepare as preparing
     from mingpt.data import prepared_folder
     from mingpt.data.data_config import DataConfig
+    from mingpt.data.downloads import published_split
 
     groups, hidden = {"data": DataConfig, "": PrepareOptions}, ("data.block_size", "data.stateful")
-    read = Flags("chargpt prepare", "Tokenize a text once.", groups, hidden).parse(argv)
+    read = Flags("chargpt prepare", "Tokenize a text once.", groups, hidden).parse(argv, published_split)
     made = preparing.write(read["data"], path_of(read[""].out))
     sizes = [made["files"][name]["bytes"] for name in prepared_folder.IDS if name in made["files"]]
     tokens = sum(sizes) // made["bytes_per_id"]

@@ -19,7 +19,7 @@ class DataConfig:
     Attributes:
         path: a UTF-8 file, several (`a.txt,b.txt`), a folder, a pattern (`texts/**/*.txt`), `-` for standard input, or
             what `chargpt prepare` made; `input.txt`: written, where missing, as Shakespeare's plays;
-            `tinyshakespeare`: downloaded
+            `tinyshakespeare`, `text8`, `enwik8`: downloaded once; the last two with their published split
         tokenizer: how text becomes ids; or the path of a tokenizer.json, as the tokenizers library or a run saved it
         vocab_size: tokens at most of a tokenizer that learns them from the text
         block_size: tokens that a model sees at once

@@ -8,8 +8,9 @@ from mingpt.core.paths import absolute, path_of, shown
 from mingpt.core.safe_parsing import TOKENIZER_BYTES, read_at_most, require_at_most
 from mingpt.data import memmap, prepared_folder
 from mingpt.data.data_config import FILE_NAME, DataConfig
+from mingpt.data.downloads import check_split, split_by_bytes
 from mingpt.data.shakespeare import read_text
-from mingpt.data.splits import Split, require_long_enough, split
+from mingpt.data.splits import BYTES, CHARACTERS, Split, Unit, require_long_enough, split
 from mingpt.data.text_files import reason
 from mingpt.data.tokenizers import TOKENIZERS, Tokenizer, from_json
 
@@ -47,6 +48,7 @@ def prepare(config: DataConfig, tokenizer: Tokenizer | None = None) -> Corpus:
         if tokenizer and tokenizer.to_json() != found.tokenizer.to_json():
             raise DataError(f"{source}: was prepared with another vocabulary")
         return Corpus(source, absolute(folder), found.text_sha256, found.tokenizer, found.data)
+    check_split(config.path, config.val_fraction, config.test_fraction)
     text = read_text(config.path)
     tokenizer = tokenizer or tokenizer_of(config, [text.content])
     data = split(
@@ -55,9 +57,15 @@ def prepare(config: DataConfig, tokenizer: Tokenizer | None = None) -> Corpus:
         block_size=config.block_size,
         val_fraction=config.val_fraction,
         test_fraction=config.test_fraction,
+        unit=unit_of(text.sha256),
         source=text.source,
     )
     return Corpus(text.source, text.place, text.sha256, tokenizer, data)
+
+
+def unit_of(sha256: str) -> Unit:
+    """Return what the sets of the text with this SHA-256 are measured in: bytes where its published split is."""
+    return BYTES if split_by_bytes(sha256) else CHARACTERS
 
 
 def tokenizer_of(config: DataConfig, pieces: Iterable[str]) -> Tokenizer:

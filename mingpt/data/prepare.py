@@ -20,11 +20,12 @@ import numpy as np
 from mingpt.core.atomic_io import sync, sync_folder, write_atomic
 from mingpt.core.errors import DataError, UsageError, require
 from mingpt.data.data_config import DataConfig
-from mingpt.data.dataset import tokenizer_of
+from mingpt.data.dataset import tokenizer_of, unit_of
+from mingpt.data.downloads import check_split
 from mingpt.data.memmap import TYPES
 from mingpt.data.prepared_folder import DECIDED, FORMAT, HELD_OUT, IDS, TOKENIZER
 from mingpt.data.shakespeare import text_files
-from mingpt.data.splits import CHARACTERS, FEWEST, Unit, borders
+from mingpt.data.splits import BYTES, FEWEST, Unit, borders
 from mingpt.data.text_files import BLOCK_BYTES, NEEDED, PREPARED, STDIN, chunks, decoded, named, opened
 from mingpt.data.tokenizer_base import cut, smallest_type
 from mingpt.data.tokenizers import Tokenizer
@@ -48,6 +49,7 @@ def write(config: DataConfig, out: Path) -> dict[str, Any]:
         DataError: a text that is missing, not UTF-8, empty, or changed between the two readings.
     """
     require(not out.exists(), "out", out, "is there already; name a new folder")
+    check_split(config.path, config.val_fraction, config.test_fraction)
     files = text_files(config.path)
     draft = out.parent / f".{out.name}.tmp"
     shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
@@ -67,16 +69,16 @@ def _into(folder: Path, config: DataConfig, files: list[str]) -> dict[str, Any]:
     if files == [STDIN]:  # can be read once only
         with opened(STDIN) as there, open(kept, "wb") as file:
             shutil.copyfileobj(there, file, BLOCK_BYTES)
-    unit = CHARACTERS
-    first = _Reading(files, kept, "read", unit)
+    first = _Reading(files, kept, "read")
     tokenizer = tokenizer_of(config, first)
     for _ in first:  # what the tokenizer had no need to see
         pass
     if not first.characters:
         raise DataError(f"data.path: {named(config.path)} is empty; {NEEDED}")
-    second = _Reading(files, kept, "tokenized", unit)
+    second, unit = _Reading(files, kept, "tokenized"), unit_of(first.digest.hexdigest())
     dtype = TYPES[smallest_type(tokenizer.vocab_size).itemsize]
-    ends = borders(first.length, config.val_fraction, config.test_fraction)
+    length = first.bytes if unit is BYTES else first.characters
+    ends = borders(length, config.val_fraction, config.test_fraction)
     listed = _write_sets(folder, config, tokenizer, _Sets(second, unit), ends, dtype)
     if first.digest.hexdigest() != second.digest.hexdigest():
         raise DataError(f"data.path: {named(config.path)} changed while it was read")
@@ -158,12 +160,10 @@ class _Reading:
     Args:
         kept: what came from standard input, if anything did.
         doing: for people: what is done with what was read.
-        unit: what `length` is measured in.
     """
 
-    def __init__(self, files: list[str], kept: Path, doing: str, unit: Unit) -> None:
-        self.characters, self.bytes, self.length, self.digest = 0, 0, 0, hashlib.sha256()
-        self._unit = unit
+    def __init__(self, files: list[str], kept: Path, doing: str) -> None:
+        self.characters, self.bytes, self.digest = 0, 0, hashlib.sha256()
         self._all = sum(os.path.getsize(name) for name in [*files, str(kept)] if os.path.isfile(name))
         self._doing, self._began, self._said = doing, time.monotonic(), time.monotonic()
         self._sizes: list[int] = []
@@ -176,7 +176,6 @@ class _Reading:
     def __iter__(self) -> Iterator[str]:
         for chunk in self._chunks:
             self.characters += len(chunk)
-            self.length += self._unit.length(chunk)
             self.bytes += sum(self._sizes)
             self._sizes.clear()
             self._tell()

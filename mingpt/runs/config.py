@@ -22,6 +22,7 @@ from mingpt.core.system_config import SystemConfig
 from mingpt.core.torchrun_env import DistConfig
 from mingpt.data import text_files
 from mingpt.data.data_config import FILE_NAME, DataConfig, SampleConfig
+from mingpt.data.downloads import published_split
 from mingpt.data.prepared_folder import is_prepared, settings_of
 from mingpt.models.config import CONFIGS, ModelConfig, NeuralConfig, no_setting_of
 from mingpt.runs import text_origin
@@ -166,11 +167,14 @@ def parse(argv: Sequence[str], *, same_text: bool = True) -> Config:
 
 
 def _parsed(argv: Sequence[str], implied: Implied, placed: Placed) -> Config:
+    def all_implied(given: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**published_split(given), **implied(given)}
+
     try:
         line = _with_new_values(command_line(argv, PRESETS))
         given = line.given()
         family = given.get("model.type") or _family_resumed(given) or Config().model.type
-        return Config(**flags(str(family)).parse(line, implied, placed))
+        return Config(**flags(str(family)).parse(line, all_implied, placed))
     except UsageError as error:
         raise blaming(error, argv) from None
 

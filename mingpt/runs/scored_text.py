@@ -11,7 +11,7 @@ from mingpt.data.data_config import DataConfig
 from mingpt.data.dataset import prepare
 from mingpt.data.prepared_folder import is_prepared
 from mingpt.data.shakespeare import read_text
-from mingpt.data.text_files import STDIN, TINY_PATH, given_as, is_there
+from mingpt.data.text_files import DOWNLOADED, STDIN, given_as, is_there
 from mingpt.data.tokenizers import Tokenizer
 from mingpt.runs import run_dir
 
@@ -58,8 +58,8 @@ def _own_text(folder: Path, config: DataConfig) -> str:
         raise DataError(f"{shown(folder)}: imported, so it has no text of its own; name one with --text")
     if path == STDIN:
         raise DataError(f"{shown(folder)}: its text came from standard input and is kept nowhere; name one with --text")
-    if config.path == TINY_PATH:  # wherever it is kept
-        return TINY_PATH
+    if config.path in DOWNLOADED:  # wherever it is kept
+        return config.path
     if not is_there(path) and not is_prepared(path):
         raise DataError(f"{shown(folder)}: its text is no longer at {text_files.shown(path)}; name one with --text")
     return path

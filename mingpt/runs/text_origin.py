@@ -17,11 +17,11 @@ from mingpt.core.run_files.reading import Record, read_json
 from mingpt.core.run_files.records import STARTS_FROM, Environment
 from mingpt.data import prepared_folder, text_files
 from mingpt.data.data_config import FILE_NAME
-from mingpt.data.shakespeare import SHAKESPEARE_SHA256, TINY_SHA256
+from mingpt.data.downloads import DOWNLOADS
+from mingpt.data.shakespeare import SHAKESPEARE_SHA256
 
 TEXT, TOKENIZER = "data.path", "data.tokenizer"
 ENVIRONMENT = "environment.json"
-MADE = {text_files.TINY_PATH: TINY_SHA256, text_files.DEFAULT_PATH: SHAKESPEARE_SHA256}
 
 
 def placed(given: Mapping[str, Any], file_of: Mapping[str, Path]) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _environment(folder: Path) -> Record:
 
 def _of_its_run(given: Mapping[str, Any], file_of: Mapping[str, Path]) -> dict[str, Any]:
     path = given.get(TEXT)
-    if TEXT not in file_of or not isinstance(path, str) or path in (text_files.STDIN, text_files.TINY_PATH):
+    if TEXT not in file_of or not isinstance(path, str) or path in (text_files.STDIN, *DOWNLOADS):
         return dict(given)
     own = _environment(file_of[TEXT].parent).get("text") if text_files.is_relative(path) else None
     return {**given, TEXT: own} if own else dict(given)
@@ -137,8 +137,10 @@ def sha256_of(path: str) -> str:
     Raises:
         DataError: it can't be read.
     """
-    if text_files.is_name(path):
-        return MADE[path]
+    if path in DOWNLOADS:
+        return DOWNLOADS[path].sha256
+    if path != text_files.STDIN and text_files.is_name(path):
+        return SHAKESPEARE_SHA256
     if prepared_folder.is_prepared(path):
         return prepared_folder.text_sha256_of(paths.path_of(path))
     digest = hashlib.sha256()

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from reading import python, refusal, write
 
 from mingpt.data import text_files as reading_files
-from mingpt.data.shakespeare import DEFAULT_PATH, TINY_PATH, read_text
+from mingpt.data.shakespeare import DEFAULT_PATH, read_text
+from mingpt.data.text_files import TINY_PATH
 
 # ---- a user's own file
 

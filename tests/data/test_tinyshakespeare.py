@@ -1,5 +1,6 @@
 """The field's usual small file: downloaded once, whole, or not at all."""
 
+import dataclasses
 import hashlib
 import io
 import os
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 from reading import refusal, write
 
-from mingpt.data import shakespeare
-from mingpt.data.shakespeare import TINY_PATH, read_text
+from mingpt.data.downloads import DOWNLOADS
+from mingpt.data.shakespeare import read_text
+from mingpt.data.text_files import TINY_PATH
 
 # ---- tinyshakespeare
 
@@ -39,8 +41,11 @@ class Web:
 def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Web:
     fake = Web(TINY)
     monkeypatch.setattr(urllib.request, "urlopen", fake)
-    monkeypatch.setattr(shakespeare, "TINY_SHA256", hashlib.sha256(TINY).hexdigest())
+    stand_in = {"bytes": len(TINY), "sha256": hashlib.sha256(TINY).hexdigest()}
+    monkeypatch.setitem(DOWNLOADS, TINY_PATH, dataclasses.replace(DOWNLOADS[TINY_PATH], **stand_in))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
     return fake
 
 
@@ -52,10 +57,10 @@ def cached(tmp_path: Path) -> Path:
 def test_file_is_downloaded_twice(web: Web, cached: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = read_text(TINY_PATH)
     assert (first.content, first.source) == (TINY.decode(), str(cached))
-    assert web.asked == [shakespeare.TINY_URL]
+    assert web.asked == [DOWNLOADS[TINY_PATH].url]
     assert caplog.messages == [f"downloaded tinyshakespeare, {len(TINY)} bytes, to {cached}"]
     assert read_text(TINY_PATH) == first
-    assert web.asked == [shakespeare.TINY_URL]
+    assert web.asked == [DOWNLOADS[TINY_PATH].url]
 
 
 @pytest.mark.parametrize("damage", [b"", TINY[:-1], TINY.replace(b"\n", b"\r\n"), b"\xff" + TINY])
@@ -70,7 +75,9 @@ def test_damaged_cache_is_believed(web: Web, cached: Path, damage: bytes, caplog
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (b"<html>Log in to the network</html>", "what came has sha256"),
+        (b"<html>Log in</html>", "19 of 22 bytes came"),
+        (b"<html>Log in to the network</html>", "what came is longer than 22 bytes"),
+        (TINY[:-1] + b"?", "what came has sha256"),
         (urllib.error.URLError(socket.gaierror(-2, "Name or service not known")), "Name or service not known"),
         (TimeoutError("timed out"), "timed out"),
         (ConnectionResetError(), "ConnectionResetError"),
@@ -83,8 +90,8 @@ def test_failed_download_is_stored_or_not_explained(
     message = refusal(TINY_PATH)
     assert says in message
     assert str(cached) in message
-    assert shakespeare.TINY_SHA256 in message
-    assert shakespeare.TINY_URL in message
+    assert DOWNLOADS[TINY_PATH].sha256 in message
+    assert DOWNLOADS[TINY_PATH].url in message
     assert not cached.exists()
 
 
@@ -92,13 +99,7 @@ def test_relative_cache_folder_is_used(web: Web, tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", "cache")
-    assert read_text(TINY_PATH).source == str(tmp_path / "home" / ".cache" / "mingpt" / "tinyshakespeare.txt")
-
-
-def test_read_only_cache_costs_the_download(web: Web, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "cache").write_bytes(b"a file where the folder should be")
-    assert read_text(TINY_PATH).content == TINY.decode()
-    assert "cannot be kept" in caplog.messages[-1]
+    assert read_text(TINY_PATH).place == str(tmp_path / "home" / ".cache" / "mingpt" / "tinyshakespeare.txt")
 
 
 def test_file_named_like_the_corpus_cannot_be_read(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +109,7 @@ def test_file_named_like_the_corpus_cannot_be_read(web: Web, tmp_path: Path, mon
     assert web.asked == []
 
 
-def test_constants_of_the_field_are_changed() -> None:
-    assert shakespeare.TINY_SHA256 == "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
-    assert shakespeare.TINY_MAX_BYTES > 1_115_394
+def test_constants_of_the_field_are_as_published() -> None:
+    own = DOWNLOADS[TINY_PATH]
+    assert own.sha256 == "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+    assert own.bytes == 1_115_394

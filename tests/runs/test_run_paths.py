@@ -1,5 +1,6 @@
 """Paths of a run hold from wherever the next command is started, and no run learns another text without a word."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from mingpt.cli import main
 from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.core.paths import absolute, expanded, shown
 from mingpt.data import text_files
+from mingpt.data.downloads import DOWNLOADS
 from mingpt.interop import exporting
 from mingpt.runs import config as settings
 from mingpt.runs import run, run_dir, text_origin
@@ -266,11 +268,8 @@ def test_text_of_a_cache_that_moved_is_found_again(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What has a name is wherever it is kept."""
-    from mingpt.data import shakespeare
-
-    monkeypatch.setattr(
-        shakespeare, "TINY_SHA256", json.loads((home / "run/environment.json").read_text())["text_sha256"]
-    )
+    own = json.loads((home / "run/environment.json").read_text())["text_sha256"]
+    monkeypatch.setitem(DOWNLOADS, "tinyshakespeare", dataclasses.replace(DOWNLOADS["tinyshakespeare"], sha256=own))
     config = (home / "run/config.yaml").read_text().replace(str(home / "text.txt"), "tinyshakespeare")
     (home / "run/config.yaml").write_text(config)
     environment = (home / "run/environment.json").read_text().replace(str(home / "text.txt"), "/old/tiny.txt")
