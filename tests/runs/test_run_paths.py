@@ -66,7 +66,7 @@ def test_run_stores_absolute_paths_and_shows_relative_ones(
     monkeypatch.chdir(made)
     assert run.load("run").folder == made / "run"
     assert main.main(["eval", "--run=run"]) == 0
-    assert capsys.readouterr().out.endswith("of the held-out text, run\n")
+    assert capsys.readouterr().out.endswith("of the validation set, run\n")
 
 
 @pytest.mark.parametrize("old", [False, True])
