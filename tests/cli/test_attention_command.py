@@ -161,14 +161,12 @@ def test_help_of_bench_hides_what_there_is_to_time(chargpt: Any, words: tuple[st
     assert "--shape" not in ended.out
 
 
-def test_bench_without_a_name_is_another_than_train(chargpt: Any) -> None:
+def test_bench_is_of_the_training_step_unless_it_is_named(chargpt: Any) -> None:
     assert "--shape" in chargpt("bench", "train", "--help").out
     assert chargpt("bench", "--shape=Z").refusal.startswith("shape=Z: must be one of A, B, C")
     assert "--peers" in chargpt("bench", "decode", "--help").out
-    assert chargpt("bench", "atention").refusal == (
-        "bench=atention: must be one of attention, decode, processes, grouped, load, rnn, all, growth, "
-        "speedrun, train (did you mean 'attention'?)"
-    )
+    names = "attention, decode, processes, grouped, load, play, rnn, all, growth, speedrun, train"
+    assert chargpt("bench", "atention").refusal == f"bench=atention: must be one of {names} (did you mean 'attention'?)"
 
 
 def test_help_counts_characters_where_tokens_are_meant(chargpt: Any) -> None:

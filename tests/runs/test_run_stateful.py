@@ -155,10 +155,10 @@ NOWHERE = {"data.path": "no/such/file.txt"}
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model.type": "birnn"}, r"data\.stateful=True: needs a model with a state"),
+        ({"model.type": "birnn"}, r"data\.stateful=True: needs a model with a recurrent state"),
         (
             {"model.type": "birnn", "model.reading": "prefix"},
-            r"data\.stateful=True: needs a model with a state .* which model\.type=birnn has not",
+            r"data\.stateful=True: needs a model with a recurrent state, which model\.type=birnn has not",
         ),
         ({"trainer.compile": "always"}, r"trainer\.compile=always: can't be with data\.stateful=True"),
     ],
@@ -172,7 +172,9 @@ def test_state_is_carried_where_it_cant_be(tmp_path: Path, tiny: Any, changes: d
 
 
 def test_trainer_carries_what_no_state_is_made_for(make: Callable[..., Trainer], fresh_gpt: Callable[..., GPT]) -> None:
-    with pytest.raises(UsageError, match=r"data\.stateful=True: needs a model with a state .*model\.type=gpt"):
+    with pytest.raises(
+        UsageError, match=r"data\.stateful=True: needs a model with a recurrent state, which model\.type=gpt"
+    ):
         Trainer(make().config, fresh_gpt(), make().batches, fresh=lambda step: True)
 
 
