@@ -35,7 +35,7 @@ def parsed(name: str, *words: str) -> Any:
 
 
 @pytest.mark.parametrize("window", [1, 3, 7, 23])
-def test_a_way_computes_another_window_forward_or_backward(window: int) -> None:
+def test_every_way_computes_the_same_window(window: int) -> None:
     torch.manual_seed(3)
     inputs = [torch.randn(1, 2, 23, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     ways = attention.ways(23, window, 4, CPU, torch.float64)
@@ -53,17 +53,17 @@ def test_a_way_computes_another_window_forward_or_backward(window: int) -> None:
 @pytest.mark.parametrize(
     ("length", "left_out"), [(1024, set()), (1025, {"loop"}), (4097, {"loop", "reference", "sdpa"})]
 )
-def test_a_way_without_end_is_timed(length: int, left_out: set[str]) -> None:
+def test_a_way_without_end_is_rejected(length: int, left_out: set[str]) -> None:
     short, long = (attention.ways(n, 8, 4, CPU, torch.float32) for n in (64, length))
     assert short.keys() - long.keys() == left_out
 
 
-def test_overlapping_spreads_are_ranked() -> None:
+def test_overlapping_spreads_are_not_ranked() -> None:
     slow, slower, fast = (Spread(values) for values in ((2.0, 3.0, 4.0), (2.5, 3.5, 4.5), (0.9, 1.0, 1.1)))
     assert base.ranking({"slower": slower, "slow": slow, "fast": fast}) == "fast < slow ~ slower"
 
 
-def test_slope_is_no_exponent() -> None:
+def test_slope_is_the_exponent() -> None:
     assert attention.slope([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
 
 
@@ -74,7 +74,7 @@ def measured_alike(contestants: Any, device: Any, *, rounds: int, **_: Any) -> d
     return {name: Spread((1.0, 2.0, 3.0)) for name in contestants}
 
 
-def test_attention_prints_a_rank_where_there_is_none(
+def test_attention_prints_no_rank_where_there_is_none(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(attention, "measure", measured_alike)
@@ -86,7 +86,7 @@ def test_attention_prints_a_rank_where_there_is_none(
     assert sum("no significant difference" in line for line in caplog.messages) == 6
 
 
-def test_slopes_are_those_of_other_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slopes_are_those_of_the_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (attention, attention_options):
         monkeypatch.setattr(module, "SHORTEST", 16)
     monkeypatch.setattr(attention, "SLOPE_LIMITS", {"full": 32})
@@ -114,9 +114,7 @@ def test_slopes_are_those_of_other_lengths(monkeypatch: pytest.MonkeyPatch) -> N
     )
 
 
-def test_decode_times_another_number_of_writers(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_decode_times_every_writer(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(decode, "BATCHES", (1, 2))
     monkeypatch.setattr(decode, "TURN", 0.0)
     sizes = ("--layers=1", "--heads=2", "--width=8", "--block_size=8", "--prompt=3", "--tokens=4", "--threads=1")
@@ -133,7 +131,7 @@ def test_decode_times_another_number_of_writers(
 
 @pytest.mark.parametrize("name", ["attention", "decode"])
 @pytest.mark.parametrize(("beside", "found"), [(True, "cpu"), (False, "auto")])
-def test_ours_on_another_device_than_the_peers(
+def test_ours_is_on_the_device_of_the_peers(
     name: str, beside: bool, found: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class PickedError(Exception):
@@ -150,7 +148,7 @@ def test_ours_on_another_device_than_the_peers(
         module.run(options)
 
 
-def test_table_turns_a_ratio_or_tells_apart_what_overlaps() -> None:
+def test_table_keeps_ratios_and_marks_what_overlaps() -> None:
     seconds = {"base": Spread((2.0, 2.1, 2.2)), "half": Spread((1.0, 1.05, 1.1)), "alike": Spread((2.1, 2.2, 2.3))}
     slow, fast = base.table(seconds, "base"), base.table(seconds, "base", faster=True)
     assert (slow["half"]["ratio"]["median"], fast["half"]["ratio"]["median"]) == (0.5, 2.0)
@@ -158,7 +156,7 @@ def test_table_turns_a_ratio_or_tells_apart_what_overlaps() -> None:
     assert slow["half"]["ms"]["median"] == 1050
 
 
-def test_transformers_leaves_tokens_out_that_others_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transformers_draws_from_all_tokens_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[dict[str, Any]] = []
 
     class Model:
@@ -179,7 +177,7 @@ def test_transformers_leaves_tokens_out_that_others_draw(monkeypatch: pytest.Mon
 
 
 @pytest.mark.full
-def test_peer_that_stops_ends_in_a_traceback(tmp_path: Any) -> None:
+def test_peer_that_stops_is_one_line(tmp_path: Any) -> None:
     (tmp_path / "model.py").write_text(
         "from types import SimpleNamespace as GPTConfig\n"
         "class GPT:\n"
@@ -197,9 +195,7 @@ def test_peer_that_stops_ends_in_a_traceback(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize("strategy", [*STRATEGIES])
-def test_step_is_not_timed_through_the_engine_that_was_asked_for(
-    strategy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_step_is_timed_through_the_strategy_that_was_asked_for(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = train_step.contestants(parsed("train", f"--through={strategy}", "--compile=True"))
     assert [*kinds] == ["ours", f"ours-{strategy}", "ours-compiled", f"ours-{strategy}-compiled"]
     for name in VARIABLES:
@@ -212,7 +208,7 @@ def test_step_is_not_timed_through_the_engine_that_was_asked_for(
 
 @pytest.mark.parametrize("strategy", [*STRATEGIES])
 @pytest.mark.full
-def test_engine_of_several_processes_makes_no_step_with_one(strategy: str) -> None:
+def test_strategy_of_several_processes_makes_a_step_with_one(strategy: str) -> None:
     shape = {"n_layer": 1, "n_head": 1, "n_embd": 4, "block_size": 8, "batch_size": 2, "dropout": 0.0}
     worker = Worker(f"ours-{strategy}", "", {**shape, "device": "cpu", "compile": False, "threads": 1})
     try:
@@ -222,7 +218,7 @@ def test_engine_of_several_processes_makes_no_step_with_one(strategy: str) -> No
 
 
 @pytest.mark.full
-def test_peer_that_writes_is_not_timed_or_left_running(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peer_that_decodes_is_timed_and_ended(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.py").write_text(
         "from types import SimpleNamespace as GPTConfig\n"
         "class GPT:\n"
@@ -246,7 +242,7 @@ def test_peer_that_writes_is_not_timed_or_left_running(tmp_path: Any, monkeypatc
     assert [worker.process.poll() is None for worker in workers] == [False, False]
 
 
-def test_fewer_key_heads_keep_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_key_heads_keep_less(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = ("--heads=6", "--width=12", "--length=24", "--batch=3", "--rounds=2", "--device=cpu")
     rows = BENCHMARKS["grouped"].run(parsed("grouped", *sizes))["rows"]
     assert {g: row["cache_bytes"] for g, row in rows.items()} == {g: 2 * 3 * int(g) * 24 * 2 * 4 for g in "6321"}
@@ -273,7 +269,7 @@ def test_fewer_key_heads_keep_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
         ("train", ["--through=ddp,dpp"], "through=dpp: must be of ddp, fsdp (did you mean 'ddp'?)"),
     ],
 )
-def test_setting_that_makes_no_sense_is_timed(name: str, words: list[str], refusal: str) -> None:
+def test_setting_that_makes_no_sense_is_rejected(name: str, words: list[str], refusal: str) -> None:
     with pytest.raises(UsageError, match="must") as refused:
         parsed(name, *words)
     assert refusal in str(refused.value)

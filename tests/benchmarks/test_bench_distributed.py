@@ -26,13 +26,13 @@ def parsed(*words: str) -> Any:
         ("--threads=0", "threads=0: must be at least 1"),
     ],
 )
-def test_setting_that_makes_no_sense_is_timed(word: str, refusal: str) -> None:
+def test_setting_that_makes_no_sense_is_rejected(word: str, refusal: str) -> None:
     with pytest.raises(UsageError, match=refusal):
         parsed(word)
 
 
 @pytest.mark.slow
-def test_processes_differ_or_a_kill_is_not_made_or_not_survived(caplog: pytest.LogCaptureFixture) -> None:
+def test_processes_agree_and_a_kill_is_survived(caplog: pytest.LogCaptureFixture) -> None:
     result = BENCHMARKS["processes"].run(parsed("--steps=13", "--kills=1", "--device=cpu"))
     json.dumps(result)
     ways = ["1 process", "1 process, 2 threads", "2 processes, ddp", "2 processes, fsdp"]
@@ -47,7 +47,7 @@ def test_processes_differ_or_a_kill_is_not_made_or_not_survived(caplog: pytest.L
 
 
 @pytest.mark.full
-def test_process_that_fails_or_is_ended_leaves_no_reason() -> None:
+def test_process_that_fails_or_is_ended_leaves_a_reason() -> None:
     with pytest.raises(UsageError, match=r"processes=2: .*TypeError: dying\(\) missing 2 required"):
         distributed._launch([{"argv": [], "float64": False, "kill": ["no rank"]}], 2, 1)
     report = ["W: Error: a warning", "E: failed (exitcode: -15) local_rank: 0", "elastic.errors.ChildFailedError: "]

@@ -16,7 +16,7 @@ def parsed(*words: str) -> Any:
 
 
 @pytest.mark.full
-def test_scan_and_loop_compute_other_hidden_vectors_or_gradients() -> None:
+def test_scan_and_loop_compute_the_same_hidden_vectors_and_gradients() -> None:
     torch.manual_seed(3)
     x, results = torch.randn(2, 11, 5, requires_grad=True), {}
     ways = rnn.ways(5, torch.device("cpu"))
@@ -27,7 +27,7 @@ def test_scan_and_loop_compute_other_hidden_vectors_or_gradients() -> None:
     assert all(way(x).shape == (2, 11, 5) for way in ways.values())
 
 
-def test_a_way_is_missing_or_the_answer_is_no_json(caplog: pytest.LogCaptureFixture) -> None:
+def test_every_way_is_timed_and_the_answer_is_json(caplog: pytest.LogCaptureFixture) -> None:
     before = torch.get_num_threads()
     sizes = ("--width=4", "--length=3", "--batch=2", "--rounds=2", "--threads=1", "--device=cpu")
     result = BENCHMARKS["rnn"].run(parsed(*sizes))
@@ -47,7 +47,7 @@ def test_a_way_is_missing_or_the_answer_is_no_json(caplog: pytest.LogCaptureFixt
         ("--device=abacus", "device=abacus: must be one of"),
     ],
 )
-def test_setting_that_makes_no_sense_is_timed(word: str, refusal: str) -> None:
+def test_setting_that_makes_no_sense_is_rejected(word: str, refusal: str) -> None:
     with pytest.raises(UsageError, match="must be") as refused:
         parsed(word)
     assert refusal in str(refused.value)

@@ -44,7 +44,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_slope_is_no_exponent_or_more_than_one_thing_grows(clock: list[float]) -> None:
+def test_slope_is_an_exponent_and_one_thing_grows(clock: list[float]) -> None:
     rows = scaling.run(parsed(*SMALL))["rows"]
     for name, power in {"parameters": 0.75, "tokens": 1.25, "block": 0.75, "window": 0.25}.items():
         for fitted in (rows[name]["slope"], rows[name]["slope_larger"]):
@@ -56,7 +56,7 @@ def test_slope_is_no_exponent_or_more_than_one_thing_grows(clock: list[float]) -
     assert [row["none_ms"] is None for row in rows.values()] == [True, True, True, False]
 
 
-def test_larger_half_is_the_whole_or_drift_is_growth(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_larger_half_is_a_half_and_drift_is_no_growth(monkeypatch: pytest.MonkeyPatch) -> None:
     slower = (1.0, 3.0, 9.0)  # the machine, round by round
 
     def measured(contestants: Any, device: Any, *, rounds: int, warmup: int) -> dict[str, Spread]:
@@ -72,9 +72,7 @@ def test_larger_half_is_the_whole_or_drift_is_growth(monkeypatch: pytest.MonkeyP
     assert rows["window"]["none_ms"] == {"median": 3000, "q1": 2000, "q3": 6000}
 
 
-def test_step_that_is_timed_is_not_the_trainers(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_step_that_is_timed_is_the_trainers(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Every shape makes as many true steps as are asked for, of tokens and weights as it says."""
     made: list[Trainer] = []
     real = scaling.trainer
@@ -103,7 +101,7 @@ def test_step_that_is_timed_is_not_the_trainers(
 
 
 @pytest.mark.full
-def test_picture_lacks_a_panel_or_a_slope(clock: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_picture_has_every_panel_and_slope(clock: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
     real = scaling.figures.measured
     monkeypatch.setattr(scaling.figures, "measured", lambda *w, **k: drawn.append(real(*w, **k)) or drawn[0])
@@ -121,7 +119,7 @@ def test_picture_lacks_a_panel_or_a_slope(clock: list[float], tmp_path: Path, mo
     assert "parameters: P^0.75" in text
 
 
-def test_bench_all_draws_bars_of_what_has_no_ratio(clock: list[float], tmp_path: Path, monkeypatch: Any) -> None:
+def test_bench_all_draws_no_bars_of_what_has_no_ratio(clock: list[float], tmp_path: Path, monkeypatch: Any) -> None:
     only: Registry[Benchmark] = Registry("bench")
     only.add("growth")(BENCHMARKS["growth"])
     monkeypatch.setattr(offered, "BENCHMARKS", only)
@@ -149,7 +147,7 @@ def test_bench_all_draws_bars_of_what_has_no_ratio(clock: list[float], tmp_path:
         ("--figure=nowhere/growth.svg", "figure=nowhere/growth.svg: must lie in a folder"),
     ],
 )
-def test_setting_that_makes_no_sense_is_timed(word: str, refusal: str) -> None:
+def test_setting_that_makes_no_sense_is_rejected(word: str, refusal: str) -> None:
     with pytest.raises(UsageError, match="must") as refused:
         parsed(word)
     assert refusal in str(refused.value)

@@ -19,12 +19,12 @@ def parsed(name: str, *words: str) -> Any:
     return Flags(name, "", {"": BENCHMARKS[name].options}).parse(words)[""]
 
 
-def test_memory_is_read_in_other_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_read_in_the_bytes_stated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profiling, "READ_BYTES", 4096)
     assert profiling.memory_reader(torch.device("cpu"))().item() == 1024  # type: ignore[attr-defined]
 
 
-def test_step_has_other_flops() -> None:
+def test_step_has_the_flops_stated() -> None:
     layers, width, length, tokens, vocabulary = 4, 128, 64, 12 * 64, 65
     products = 2 * (layers * 12 * width**2 + width * vocabulary)
     scores = layers * 4 * width * (length + 1) / 2  # a query sees half of the keys, and its own
@@ -32,7 +32,7 @@ def test_step_has_other_flops() -> None:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_writing_reads_other_bytes(tied: bool) -> None:
+def test_decoding_reads_the_bytes_stated(tied: bool) -> None:
     layers, width, batch, prompt, tokens = 2, 12, 3, 5, 4
     model = GPT(replace(gpt2(n_layer=layers, n_head=3, n_embd=width, block_size=16), tie_embeddings=tied))
     weights = layers * (12 * width**2 + 13 * width) + 2 * width + 65 * width  # no row of the two tables
@@ -42,9 +42,7 @@ def test_writing_reads_other_bytes(tied: bool) -> None:
     assert found == pytest.approx(4 * (weights + batch * cache))
 
 
-def test_share_of_matrix_rate_is_not_that_rounds(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_share_of_peak_flops_is_that_rounds(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     class Worker:
         def __init__(self, *words: Any) -> None:
             self.rounds = iter([1.0, 1.0, 2.0, 4.0])
@@ -66,7 +64,7 @@ def test_share_of_matrix_rate_is_not_that_rounds(
     assert "50.0%" in caplog.messages[1]
 
 
-def test_share_of_memory_rate_is_not_shown(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_share_of_memory_rate_is_shown(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     reading = (1 / 2e9, 1 / 1e9)  # seconds of a byte in each of two rounds: as the memory slows, so does the writing
     each = {"cache 1": (1.0, 1.0), "cache 4": (4.0, 7.0), "no cache 1": (1.0, 1.0), "no cache 4": (4.0, 7.0)}
 
@@ -89,7 +87,7 @@ def test_share_of_memory_rate_is_not_shown(monkeypatch: pytest.MonkeyPatch, capl
 
 
 @pytest.mark.parametrize("first", [0.0, 0.25, 60.0], ids=["free", "as the others", "slow"])
-def test_turn_is_one_call_however_short_or_waits_for_each(monkeypatch: pytest.MonkeyPatch, first: float) -> None:
+def test_turn_is_as_many_calls_as_make_it_long_enough(monkeypatch: pytest.MonkeyPatch, first: float) -> None:
     now, said = [0.0], ""
 
     def call() -> None:

@@ -57,7 +57,7 @@ def parsed(*words: str) -> offered.Options:
     return options
 
 
-def test_peers_or_threads_reach_who_does_not_know_them(
+def test_peers_and_threads_reach_those_that_have_them(
     few: list[tuple[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     result = run_all.run(parsed(f"--peers=theirs,mine={tmp_path}", "--threads=3"))
@@ -67,13 +67,13 @@ def test_peers_or_threads_reach_who_does_not_know_them(
     assert "long: left out, as it takes a week" in caplog.messages[-1]
 
 
-def test_lengthy_one_is_left_out_though_asked_for(few: list[tuple[str, Any]], tmp_path: Path) -> None:
+def test_lengthy_one_runs_where_asked_for(few: list[tuple[str, Any]], tmp_path: Path) -> None:
     result = run_all.run(parsed("--speedrun=True", f"--peers=theirs,mine={tmp_path}"))
     assert few[-1] == ("long", Peers(threads=2, peers=f"mine={tmp_path}"))
     assert (list(result["results"]), result["left_out"]) == (["plain", "nested", "long"], [])
 
 
-def test_figure_lacks_a_bar(few: list[tuple[str, Any]], tmp_path: Path) -> None:
+def test_figure_has_every_bar(few: list[tuple[str, Any]], tmp_path: Path) -> None:
     path = tmp_path / "bench.svg"
     run_all.run(parsed(f"--figure={path}"))
     drawn = path.read_text(encoding="utf-8")
@@ -91,7 +91,7 @@ def bars(figure: Any) -> list[list[tuple[str, float, bool]]]:
     return panels
 
 
-def test_bar_is_missing_or_turned_or_full_where_nothing_was_told_apart(
+def test_bars_show_ratios_and_which_are_not_significant(
     few: list[tuple[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures: list[Any] = []
@@ -119,7 +119,7 @@ def test_bar_is_missing_or_turned_or_full_where_nothing_was_told_apart(
     assert bars(figures[1])[0] == [("one", 1.0, False), ("two", 0.25, True)]
 
 
-def test_one_that_fails_takes_the_others_with_it(
+def test_one_that_fails_leaves_the_others(
     few: list[tuple[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(options: Any) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def test_one_that_fails_takes_the_others_with_it(
     assert any("nested failed: peers=theirs" in line for line in caplog.messages)
 
 
-def test_ratio_of_a_row_in_a_row_is_lost() -> None:
+def test_ratio_of_a_row_in_a_row_is_kept() -> None:
     rows = {"a": {"ratio": ratio(1), "ms": ratio(7)}, "b": {"c": {"ratio": ratio(2), "token_ratio": ratio(8)}}}
     assert list(run_all.ratios(rows)) == [("a", ratio(1) | {"apart": True}), ("b, c", ratio(2) | {"apart": True})]
 
@@ -152,7 +152,7 @@ def test_ratio_of_a_row_in_a_row_is_lost() -> None:
         ("--figure=nowhere/bench.svg", "figure=nowhere/bench.svg: must lie in a folder"),
     ],
 )
-def test_setting_that_makes_no_sense_is_found_late(few: list[tuple[str, Any]], word: str, refusal: str) -> None:
+def test_setting_that_makes_no_sense_is_found_first(few: list[tuple[str, Any]], word: str, refusal: str) -> None:
     with pytest.raises(UsageError, match="must") as refused:
         parsed(word)
     assert refusal in str(refused.value)

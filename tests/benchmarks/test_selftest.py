@@ -38,7 +38,7 @@ def checked() -> Iterator[Any]:
     return run
 
 
-def test_a_combination_is_left_out() -> None:
+def test_every_combination_is_checked() -> None:
     layers = list(selftest.cases())
     assert len(set(layers)) == len(layers)
     assert {layer.score for layer in layers} == {*SCORES}
@@ -49,7 +49,7 @@ def test_a_combination_is_left_out() -> None:
     assert {(score, code, g, 5) for score in SCORES for code in POSITIONS for g in (6, 2, 1)} <= pairs
 
 
-def test_kernels_that_are_right_fail(checked: Any) -> None:
+def test_kernels_that_are_right_pass(checked: Any) -> None:
     passes, said = checked(SOME)
     assert passes
     assert said[-1].startswith("PASS: ")
@@ -62,7 +62,7 @@ def test_kernels_that_are_right_fail(checked: Any) -> None:
 
 
 @pytest.mark.parametrize("phase", ["forward", "backward", "decode"])
-def test_kernel_that_is_wrong_in_one_phase_passes(checked: Any, monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
+def test_kernel_that_is_wrong_in_one_phase_fails(checked: Any, monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
     attend = Sdpa.attend
 
     def wrong(self: Sdpa, q: Any, k: Any, v: Any, need: Any) -> Any:
@@ -82,7 +82,7 @@ def test_kernel_that_is_wrong_in_one_phase_passes(checked: Any, monkeypatch: pyt
     assert any(line.startswith(f"sdpa, float64, {phase}: off by") and "window 5" in line for line in said)
 
 
-def test_kernel_that_crashes_or_gives_nan_passes(checked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernel_that_crashes_or_gives_nan_fails(checked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*words: Any) -> Any:
         raise RuntimeError("no such instruction")
 
@@ -99,7 +99,7 @@ def test_kernel_that_crashes_or_gives_nan_passes(checked: Any, monkeypatch: pyte
     assert any("sdpa, bfloat16, forward: off by inf" in line for line in said)
 
 
-def test_another_kernel_than_the_one_asked_for_is_checked(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_kernel_asked_for_is_checked(caplog: pytest.LogCaptureFixture) -> None:
     assert selftest.run(CPU, layers=SOME[:1], kernel="sdpa")
     assert [line.split()[0] for line in caplog.messages[1:-1]] == ["sdpa", "sdpa"]
     with pytest.raises(UsageError, match=r"model\.kernel=sdqa: must be one of .*did you mean 'sdpa'"):

@@ -90,7 +90,7 @@ def peer_asked(path: str, text: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
     return {"path": path, "seed": 1, "threads": threads, "data": speedrun_worker.data_settings(data)}
 
 
-def test_peers_loss_skips_or_repeats_targets(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peers_loss_has_every_target_once(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[speedrun_worker.Guest] = []
     real = speedrun_worker.Guest
     monkeypatch.setattr(speedrun_worker, "Guest", lambda *words: made.append(real(*words)) or made[-1])
@@ -104,7 +104,7 @@ def test_peers_loss_skips_or_repeats_targets(tmp_path: Path, text: str, monkeypa
     assert (outcome["steps"], outcome["seconds"] > 0) == (3, True)
 
 
-def test_peer_trains_with_other_settings_than_its_recipes(
+def test_peer_trains_with_the_settings_of_its_recipe(
     tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[speedrun_worker.Guest] = []
@@ -119,18 +119,20 @@ def test_peer_trains_with_other_settings_than_its_recipes(
     assert [step[3] for step in steps] == pytest.approx([1e-3] * 3, rel=1e-2)
 
 
-def test_peer_that_sees_what_it_predicts_has_a_loss(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peer_that_sees_what_it_predicts_has_no_loss(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = peer_asked(clone(tmp_path / "clone", leak=True), text, monkeypatch)
     with pytest.raises(UsageError, match="sees what it predicts"):
         speedrun_worker.nanogpt(asked)
 
 
-def test_learning_rate_is_not_nanogpts() -> None:
+def test_learning_rate_is_nanogpts() -> None:
     rates = [speedrun_worker.learning_rate(step) for step in (0, 99, 100, 1050, 2000)]
     assert rates == pytest.approx([1e-3 / 101, 1e-1 / 101, 1e-3, 5.5e-4, 1e-4])
 
 
-def test_random_blocks_reach_too_far_or_not_far_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_blocks_reach_all_of_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speedrun_worker, "BATCH", 500)
     torch.manual_seed(0)
     inputs, targets = speedrun_worker.random_blocks(np.arange(70, dtype=np.uint8))
@@ -140,7 +142,7 @@ def test_random_blocks_reach_too_far_or_not_far_enough(monkeypatch: pytest.Monke
 
 
 @pytest.mark.full
-def test_ours_is_judged_in_blocks_of_another_length(tmp_path: Path, text: str, recipe: str) -> None:
+def test_ours_is_evaluated_in_blocks_of_the_same_length(tmp_path: Path, text: str, recipe: str) -> None:
     words = [f"--config={recipe}", f"--data.path={text}", f"--system.work_dir={tmp_path / 'run'}"]
     config = tmp_path / "config.yaml"
     config.write_text(settings.parse([*words, "--wandb.mode=disabled", "--trainer.device=cpu"]).to_yaml())
@@ -158,7 +160,7 @@ def test_ours_is_judged_in_blocks_of_another_length(tmp_path: Path, text: str, r
 
 
 @pytest.mark.full
-def test_seconds_of_compiling_are_left_out_or_others_charged(
+def test_seconds_of_compiling_are_charged_and_no_others(
     tmp_path: Path, text: str, recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def compiled(forward: Any, *others: Any) -> Any:
@@ -180,7 +182,7 @@ def test_seconds_of_compiling_are_left_out_or_others_charged(
     assert outcome["seconds"] == pytest.approx(0.7 + json.loads(metrics[-1])["seconds"], abs=0.21)
 
 
-def test_ratio_is_of_lucky_rounds_alone(
+def test_ratio_is_of_all_rounds(
     tmp_path: Path, text: str, recipe: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ends = {"ours": [(1.9, 10.0), (2.1, 1.0), (1.8, 5.0)], "nanogpt": [(1.9, 100.0), (2.0, 100.0), (2.0, 100.0)]}
@@ -207,7 +209,7 @@ def test_ratio_is_of_lucky_rounds_alone(
 
 
 @pytest.mark.full
-def test_run_in_a_process_of_its_own_trains_with_another_seed_or_stays(
+def test_run_in_a_process_of_its_own_has_its_seed_and_ends(
     tmp_path: Path, text: str, recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Config] = []
@@ -228,7 +230,7 @@ def test_run_in_a_process_of_its_own_trains_with_another_seed_or_stays(
 
 
 @pytest.mark.full
-def test_failing_peer_ends_in_a_traceback(tmp_path: Path, text: str) -> None:
+def test_failing_peer_is_one_line(tmp_path: Path, text: str) -> None:
     broken = clone(tmp_path / "clone", after="raise RuntimeError('no such thing')")
     asked = {"path": broken, "seed": 0, "threads": 1, "data": speedrun_worker.data_settings(settings.parse([]).data)}
     asked["data"]["path"] = text
@@ -246,7 +248,7 @@ def test_failing_peer_ends_in_a_traceback(tmp_path: Path, text: str) -> None:
         ("trainer: {device: cuda}", "trainer.device=cuda: must be cpu"),
     ],
 )
-def test_losses_of_different_things_are_compared(tmp_path: Path, line: str, refusal: str) -> None:
+def test_losses_of_different_things_are_not_compared(tmp_path: Path, line: str, refusal: str) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(line, encoding="utf-8")
     with pytest.raises(UsageError, match="must") as refused:
@@ -254,7 +256,7 @@ def test_losses_of_different_things_are_compared(tmp_path: Path, line: str, refu
     assert refusal in str(refused.value)
 
 
-def test_recipes_are_no_settings_or_not_the_ones_raced() -> None:
+def test_recipes_are_settings_and_the_ones_raced() -> None:
     config = settings.read(settings.PRESETS["nanogpt-cpu"])
     model, trainer, sizes = config.model, config.trainer, speedrun_worker.SIZES
     assert (model.n_layer, model.n_query_head, model.n_embd) == (sizes["n_layer"], sizes["n_head"], sizes["n_embd"])

@@ -26,20 +26,20 @@ ALL = [pytest.param(n, marks=() if n in ("kills", "bit_flips") else pytest.mark.
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_trial_is_lost(tmp_path: Path, name: str) -> None:
+def test_no_trial_of_a_campaign_is_lost(tmp_path: Path, name: str) -> None:
     lose_nothing(tmp_path, name, CAMPAIGNS[name].quick)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CAMPAIGNS if CAMPAIGNS[name].whole > CAMPAIGNS[name].quick])
-def test_a_trial_of_many_is_lost(tmp_path: Path, name: str) -> None:
+def test_no_trial_of_a_long_campaign_is_lost(tmp_path: Path, name: str) -> None:
     tally = lose_nothing(tmp_path, name, CAMPAIGNS[name].whole)
     assert tally.trials >= CAMPAIGNS[name].whole
     for kind, number in CAMPAIGNS[name].needed.items():
         assert tally.counts[kind] >= number, kind
 
 
-def test_committed_figures_are_of_short_campaigns_or_hide_a_loss() -> None:
+def test_committed_figures_are_of_long_campaigns_without_a_loss() -> None:
     rows = {row["campaign"]: row for row in json.loads(LAST.read_bytes())["rows"]}
     assert rows.keys() == CAMPAIGNS.keys()
     for name, row in rows.items():
@@ -50,7 +50,7 @@ def test_committed_figures_are_of_short_campaigns_or_hide_a_loss() -> None:
         assert all(row["worst"][what] <= limit for what, limit in CAMPAIGNS[name].limits.items()), name
 
 
-def test_lost_trial_is_not_told(
+def test_lost_trial_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def losing(home: Path, trials: int) -> Tally:
@@ -77,7 +77,7 @@ def test_lost_trial_is_not_told(
     "words",
     [["damage"], ["cuts", "--trails=20"], ["--trials=many"], ["--trials=0"], ["--quick=1"], ["--qui"], ["--out"]],
 )
-def test_word_that_means_nothing_is_passed_over(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_word_that_means_nothing_is_rejected(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert table.main(words) == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -85,7 +85,7 @@ def test_word_that_means_nothing_is_passed_over(words: list[str], capsys: pytest
     assert len(said.err.splitlines()) == 1
 
 
-def test_broken_limit_passes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_broken_limit_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def slow(home: Path, trials: int) -> Tally:
         tally = Tally()
         tally.trial("trial", held=True)
@@ -99,7 +99,7 @@ def test_broken_limit_passes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert table.main(["slow", "--trials=2"]) == 0
 
 
-def test_documented_example_names_no_campaign() -> None:
+def test_documented_example_names_campaigns() -> None:
     (said,) = (line for line in str(campaigns.__doc__).splitlines() if line.rstrip().endswith("some"))
     names = said.split()[3:-1]
     assert names

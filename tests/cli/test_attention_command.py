@@ -14,7 +14,7 @@ from mingpt.report import heatmaps
 
 
 @pytest.mark.full
-def test_picture_is_not_where_it_was_asked_for(chargpt: Any, trained: Path, tmp_path: Path) -> None:
+def test_picture_is_where_it_was_asked_for(chargpt: Any, trained: Path, tmp_path: Path) -> None:
     for words, path in (([], trained / "attention.png"), ([f"--out={tmp_path / 'a.png'}"], tmp_path / "a.png")):
         ended = chargpt("attention", f"--run={trained}", "--text=ROMEO:\nA", *words)
         assert (ended.code, ended.err, ended.out) == (0, "", f"{path}\n")
@@ -47,7 +47,7 @@ def test_attention_without_a_text_draws_the_run_s_own(chargpt: Any, tmp_path: Pa
         (["--run=nowhere"], 4, "nowhere"),
     ],
 )
-def test_picture_is_drawn_of_nonsense(
+def test_no_picture_is_drawn_of_nonsense(
     chargpt: Any, trained: Path, untouched: Path, words: list[str], code: int, refusal: str
 ) -> None:
     ended = chargpt("attention", f"--run={trained}", *words)
@@ -73,7 +73,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return draw
 
 
-def test_shared_keys_do_not_show(drawn: Any) -> None:
+def test_shared_keys_show(drawn: Any) -> None:
     axes = drawn(4, 2, None, 5).axes
     assert [each.get_title() for each in axes[:4]] == [f"head {n} (keys {n // 2})" for n in range(4)]
     left, right = zip(*(each.get_position().intervalx for each in axes[:4]), strict=True)
@@ -82,7 +82,7 @@ def test_shared_keys_do_not_show(drawn: Any) -> None:
     assert drawn(4, 4, None, 5).axes[3].get_title() == "head 3"
 
 
-def test_window_does_not_show(drawn: Any) -> None:
+def test_window_shows(drawn: Any) -> None:
     first, second = (drawn(1, 1, 3, 7).axes[row] for row in (0, 1))
     assert (len(first.lines), len(second.lines)) == (0, 1)
     corners = second.lines[0].get_xydata()  # between the keys that row 3 and row 6, the last, see and miss
@@ -91,7 +91,7 @@ def test_window_does_not_show(drawn: Any) -> None:
     assert second.get_ylabel() == "layer 1"
 
 
-def test_later_rows_are_as_pale_as_nothing(drawn: Any) -> None:
+def test_later_rows_are_as_dark_as_the_first(drawn: Any) -> None:
     """A query of 40 keys gives each 1/40."""
     figure = drawn(1, 1, None, 5)
     image = figure.axes[0].images[0]
@@ -100,7 +100,7 @@ def test_later_rows_are_as_pale_as_nothing(drawn: Any) -> None:
     assert "square root" in figure.get_suptitle()
 
 
-def test_letters_are_missing_where_they_fit_or_crowd_where_not(drawn: Any) -> None:
+def test_letters_are_there_where_they_fit(drawn: Any) -> None:
     short, long = drawn(2, 2, None, 40).axes[0], drawn(2, 2, None, 41).axes[0]
     assert [label.get_text() for label in short.get_xticklabels()][-2:] == ["m", "\\n"]
     assert len(long.get_xticks()) < 20
@@ -108,7 +108,7 @@ def test_letters_are_missing_where_they_fit_or_crowd_where_not(drawn: Any) -> No
 
 @pytest.mark.parametrize(("layers", "heads"), [(1, 1), (2, 48)])
 @pytest.mark.full
-def test_picture_is_too_large_or_small(drawn: Any, layers: int, heads: int) -> None:
+def test_picture_has_a_size_that_is_readable(drawn: Any, layers: int, heads: int) -> None:
     width, height = drawn(heads, heads, None, 5).get_size_inches()
     assert 2 < width < 30
     assert 2 < height < 30
@@ -117,7 +117,7 @@ def test_picture_is_too_large_or_small(drawn: Any, layers: int, heads: int) -> N
 # ---- the rest
 
 
-def test_model_that_sees_what_it_predicts_ends_in_an_error(
+def test_model_that_sees_what_it_predicts_trains_and_neither_samples_nor_evaluates(
     chargpt: Any, tiny: tuple[str, ...], text_file: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
@@ -129,7 +129,7 @@ def test_model_that_sees_what_it_predicts_ends_in_an_error(
         assert (refused.code, bool(refused.refusal)) == (2, True)
 
 
-def test_cache_changes_the_text(chargpt: Any, trained: Path) -> None:
+def test_cache_does_not_change_the_text(chargpt: Any, trained: Path) -> None:
     with_cache, without = (
         chargpt("sample", f"--run={trained}", "--prompt=RO", "--max_new_tokens=20", f"--cache={cache}").out
         for cache in (True, False)
@@ -139,12 +139,12 @@ def test_cache_changes_the_text(chargpt: Any, trained: Path) -> None:
 
 
 @pytest.mark.parametrize(("passes", "code"), [(True, 0), (False, 1)])
-def test_verdict_is_not_the_exit_code(chargpt: Any, passes: bool, code: int) -> None:
+def test_verdict_is_the_exit_code(chargpt: Any, passes: bool, code: int) -> None:
     with mock.patch.object(selftest, "run", return_value=passes):
         assert chargpt("selftest", "--device=cpu").code == code
 
 
-def test_bench_ends_in_something_else_than_json(chargpt: Any) -> None:
+def test_bench_ends_in_json(chargpt: Any) -> None:
     sizes = ("--length=16", "--window=4", "--heads=1", "--width=4", "--rounds=2", "--device=cpu")
     ended = chargpt("bench", "attention", *sizes)
     assert (ended.code, ended.err) == (0, "")
@@ -152,7 +152,7 @@ def test_bench_ends_in_something_else_than_json(chargpt: Any) -> None:
 
 
 @pytest.mark.parametrize("words", [("--help",), ("-h",), ("--rounds=3", "--help")])
-def test_help_of_bench_hides_what_there_is_to_time(chargpt: Any, words: tuple[str, ...]) -> None:
+def test_help_of_bench_lists_what_there_is_to_time(chargpt: Any, words: tuple[str, ...]) -> None:
     ended = chargpt("bench", *words)
     assert (ended.code, ended.err) == (0, "")
     lines = dict(line.split(maxsplit=1) for line in ended.out.splitlines() if line.startswith("  "))
@@ -169,14 +169,14 @@ def test_bench_is_of_the_training_step_unless_it_is_named(chargpt: Any) -> None:
     assert chargpt("bench", "atention").refusal == f"bench=atention: must be one of {names} (did you mean 'attention'?)"
 
 
-def test_help_counts_characters_where_tokens_are_meant(chargpt: Any) -> None:
+def test_help_counts_tokens(chargpt: Any) -> None:
     for words in (("--help",), ("attention", "--help"), ("train", "--help")):
         shown = " ".join(chargpt(*words).out.split())
         for wrong in ("character-level", "block_size characters", "which characters", "every character"):
             assert wrong not in shown
 
 
-def test_help_leaves_out_scores_masks_or_kernels(chargpt: Any) -> None:
+def test_help_lists_scores_masks_and_kernels(chargpt: Any) -> None:
     words = " ".join(chargpt("--help").out.split())
     assert "attention" in words
     shown = " ".join(chargpt("train", "--help").out.split())

@@ -35,7 +35,7 @@ from mingpt.runs.trained_run import Run
     ],
 )
 @pytest.mark.full
-def test_finding_is_not_what_the_model_does(
+def test_finding_is_what_the_model_does(
     chargpt: Any, runs: dict[str, Path], tmp_path: Path, name: str, finding: str
 ) -> None:
     picture = runs[name] / "causality.png"
@@ -47,7 +47,7 @@ def test_finding_is_not_what_the_model_does(
 
 
 @pytest.mark.usefixtures("leaky")
-def test_model_that_claims_to_be_autoregressive_and_leaks_ends_in_0(chargpt: Any, trained: Path) -> None:
+def test_model_that_claims_to_be_autoregressive_and_leaks_ends_in_an_error(chargpt: Any, trained: Path) -> None:
     ended = chargpt("causality", f"--run={trained}", "--text=ROMEO:\nA")
     assert ended.code == 1
     assert ended.out.startswith("7 of 7 later inputs move an earlier output")
@@ -58,7 +58,7 @@ def test_model_that_claims_to_be_autoregressive_and_leaks_ends_in_0(chargpt: Any
     assert (trained / "causality.png").is_file()
 
 
-def test_hidden_token_that_shows_is_not_found(
+def test_hidden_token_that_shows_is_found(
     chargpt: Any, runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A filler that is told what it should guess, at the third position alone."""
@@ -76,7 +76,7 @@ def test_hidden_token_that_shows_is_not_found(
     )
 
 
-def test_own_text_is_not_the_beginning_of_what_was_held_out(
+def test_default_text_is_the_beginning_of_the_validation_set(
     chargpt: Any, runs: dict[str, Path], text_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
@@ -103,12 +103,14 @@ def test_own_text_is_not_the_beginning_of_what_was_held_out(
     ],
 )
 @pytest.mark.usefixtures("untouched")
-def test_picture_is_drawn_of_nonsense(chargpt: Any, trained: Path, words: list[str], code: int, refusal: str) -> None:
+def test_no_picture_is_drawn_of_nonsense(
+    chargpt: Any, trained: Path, words: list[str], code: int, refusal: str
+) -> None:
     ended = chargpt("causality", f"--run={trained}", *words)
     assert (ended.code, refusal in ended.refusal) == (code, True)
 
 
-def test_text_that_is_gone_is_read(chargpt: Any, trained: Path, tmp_path: Path) -> None:
+def test_text_that_is_gone_is_one_line(chargpt: Any, trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     environment = json.loads((run / "environment.json").read_text())
@@ -117,7 +119,7 @@ def test_text_that_is_gone_is_read(chargpt: Any, trained: Path, tmp_path: Path) 
     assert chargpt("causality", f"--run={run}", "--text=RO").code == 0
 
 
-def test_later_half_diagonal_or_finding_does_not_show(figures: list[Figure], tmp_path: Path) -> None:
+def test_map_shows_later_half_diagonal_and_finding(figures: list[Figure], tmp_path: Path) -> None:
     moved = np.tril(np.full((5, 5), 0.5))
     moved[4, 0] = 0  # an input that is too far back
     for leak in (0.0, np.finfo(float).tiny):

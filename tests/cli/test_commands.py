@@ -49,7 +49,7 @@ def written(sample: Any) -> Any:
 
 @pytest.mark.parametrize("length", [1, BLOCK - 1, BLOCK, BLOCK + 1, 10 * BLOCK])
 @pytest.mark.thin(2)
-def test_prompt_is_lost_or_cut_where_it_is_long(written: Any, loaded: Run, text_file: Path, length: int) -> None:
+def test_prompt_is_printed_complete_however_long(written: Any, loaded: Run, text_file: Path, length: int) -> None:
     prompt = text_file.read_text(encoding="utf-8")[:length]
     text = written(f"--prompt={prompt}", "--seed=4")
     assert text.startswith(prompt)
@@ -61,11 +61,11 @@ def test_prompt_is_lost_or_cut_where_it_is_long(written: Any, loaded: Run, text_
         )
 
 
-def test_empty_prompt_starts_elsewhere_than_after_a_line_end(written: Any) -> None:
+def test_empty_prompt_starts_after_a_line_end(written: Any) -> None:
     assert "\n" + written("--prompt=") == written("--prompt=\n")
 
 
-def test_unknown_characters_are_not_listed_or_the_prompt_is_printed_all_the_same(sample: Any) -> None:
+def test_unknown_characters_are_listed_before_anything_is_printed(sample: Any) -> None:
     ended = sample("--prompt=Привет 🤗")
     assert ended.code == 2
     for character in "Привет🤗":
@@ -81,17 +81,17 @@ def test_backslash_n_in_a_prompt_is_answered_with_how_a_line_break_is_typed(samp
     assert "line break" not in sample("--prompt=Привет").refusal
 
 
-def test_no_new_tokens_is_refused_or_adds_some(written: Any) -> None:
+def test_no_new_tokens_adds_none(written: Any) -> None:
     assert written("--max_new_tokens=0") == "ROMEO:\n"
 
 
-def test_negative_number_of_tokens_prints_the_prompt(sample: Any) -> None:
+def test_negative_number_of_tokens_is_rejected(sample: Any) -> None:
     ended = sample("--max_new_tokens=-1")
     assert ended.code == 2
     assert ended.refusal == "max_new_tokens=-1: must be 0 or more"
 
 
-def test_absent_device_is_called_by_the_name_of_another_setting(sample: Any) -> None:
+def test_absent_device_is_named_by_its_own_setting(sample: Any) -> None:
     ended = sample("--device=gpu")
     assert ended.code == 2
     assert ended.refusal.startswith("device=gpu: must be one of auto")
@@ -101,12 +101,12 @@ def test_absent_device_is_called_by_the_name_of_another_setting(sample: Any) -> 
     "filters", [(), ("--top_k=1",), ("--top_k=5",), ("--top_p=0.5",), ("--top_k=9", "--top_p=0.9")]
 )
 @pytest.mark.thin(2)
-def test_temperature_0_draws_at_random(written: Any, filters: tuple[str, ...]) -> None:
+def test_temperature_0_is_greedy(written: Any, filters: tuple[str, ...]) -> None:
     texts = {written("--temperature=0", f"--seed={seed}", *filters) for seed in (0, 1)}
     assert texts == {written("--temperature=1.7", "--top_k=1")}
 
 
-def test_top_k_of_the_vocabulary_or_top_p_of_1_leaves_something_out(written: Any, loaded: Run) -> None:
+def test_top_k_of_the_vocabulary_and_top_p_of_1_leave_nothing_out(written: Any, loaded: Run) -> None:
     v = loaded.tokenizer.vocab_size
     every = written("--temperature=1.2")
     for words in (["--top_k=0"], [f"--top_k={v}"], [f"--top_k={v + 1}"], ["--top_p=1"], ["--top_k=0", "--top_p=1.0"]):
@@ -114,13 +114,13 @@ def test_top_k_of_the_vocabulary_or_top_p_of_1_leaves_something_out(written: Any
     assert written("--temperature=1.2", "--top_k=2") != every
 
 
-def test_second_sample_repeats_the_first_or_has_no_seed_of_its_own(written: Any) -> None:
+def test_second_sample_has_a_seed_of_its_own(written: Any) -> None:
     one_by_one = [written(f"--seed={seed}") for seed in (5, 6, 7)]
     assert len({*one_by_one}) == 3
     assert written("--seed=5", "--num_samples=3") == f"\n{RULE}\n".join(one_by_one)
 
 
-def test_same_seed_writes_another_text_or_streaming_changes_it(written: Any) -> None:
+def test_same_seed_writes_the_same_text_streamed_or_not(written: Any) -> None:
     assert written("--seed=9") == written("--seed=9", "--stream=False") == written("--seed=9", "--stream=True")
     assert written("--seed=9") != written("--seed=10")
 
@@ -137,7 +137,7 @@ def two_runs(cwd: Path, trained: Path) -> Path:
     return cwd
 
 
-def test_another_run_than_the_newest_is_taken(chargpt: Any, two_runs: Path) -> None:
+def test_newest_run_is_taken(chargpt: Any, two_runs: Path) -> None:
     assert chargpt("eval").out.endswith(f"{Path('out') / 'b'}\n")
     os.utime(two_runs / "out" / "a" / "config.yaml", (2e9, 2e9))
     assert chargpt("eval").out.endswith(f"{Path('out') / 'a'}\n")
@@ -146,7 +146,7 @@ def test_another_run_than_the_newest_is_taken(chargpt: Any, two_runs: Path) -> N
 
 @pytest.mark.parametrize("words", ["sample", "eval", "sample --run=nowhere", "eval --run=.", "--trainer.resume=True"])
 @pytest.mark.usefixtures("untouched")
-def test_no_run_there_ends_in_a_traceback_or_another_code(chargpt: Any, words: str) -> None:
+def test_no_run_there_is_one_line_and_code_4(chargpt: Any, words: str) -> None:
     ended = chargpt(*words.split())
     assert ended.code == 4
     named = words.partition("--run=")[2]
@@ -154,7 +154,7 @@ def test_no_run_there_ends_in_a_traceback_or_another_code(chargpt: Any, words: s
 
 
 @pytest.mark.usefixtures("untouched")
-def test_run_is_written_over(chargpt: Any, text_file: Path, trained: Path) -> None:
+def test_run_is_not_written_over(chargpt: Any, text_file: Path, trained: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
     ended = chargpt(f"--data.path={text_file}", f"--system.work_dir={trained}")
     assert ended.code == 2
@@ -171,7 +171,7 @@ def figures(loss: ValidationLoss) -> str:
     return f"{nats}, {bits}, perplexity {loss.perplexity:.3f}\ncontext: 1 to {BLOCK} tokens\n"
 
 
-def test_eval_prints_other_figures_than_training_wrote_down(chargpt: Any, trained: Path, loaded: Run) -> None:
+def test_eval_prints_the_figures_that_training_wrote_down(chargpt: Any, trained: Path, loaded: Run) -> None:
     ended, loss = chargpt("eval", f"--run={trained}"), loaded.evaluate()
     assert (ended.code, ended.err) == (0, "")
     assert ended.out == figures(loss) + f"over {loss.tokens:,} tokens of the validation set, {trained}\n"
@@ -185,7 +185,7 @@ def test_sample_takes_both_ways_past_the_block(written: Any, loaded: Run) -> Non
         assert text == loaded.generate("a", 4 * BLOCK, seed=4, past_block=way) + "\n"
 
 
-def test_own_file_is_split_or_scored_otherwise_than_the_held_out_text(
+def test_own_file_is_scored_complete_as_the_validation_set_is(
     chargpt: Any, trained: Path, loaded: Run, text_file: Path, tmp_path: Path
 ) -> None:
     text = text_file.read_text(encoding="utf-8")
@@ -198,7 +198,7 @@ def test_own_file_is_split_or_scored_otherwise_than_the_held_out_text(
     assert f"over {len(text) - 1:,} tokens of" in chargpt("eval", f"--run={trained}", f"--text={own}").out
 
 
-def test_unknown_characters_of_an_own_file_are_not_listed(chargpt: Any, trained: Path, tmp_path: Path) -> None:
+def test_unknown_characters_of_an_own_file_are_listed(chargpt: Any, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "t").write_text("Ay me 🤗Ω", encoding="utf-8")
     ended = chargpt("eval", f"--run={trained}", f"--text={tmp_path / 't'}")
     assert ended.code == 3
@@ -210,7 +210,7 @@ def test_unknown_characters_of_an_own_file_are_not_listed(chargpt: Any, trained:
 @pytest.mark.parametrize(
     ("nats", "said"), [(3.2, "24.533"), (710.0, "inf"), (float("inf"), "inf"), (float("nan"), "nan")]
 )
-def test_perplexity_of_a_diverged_model_is_printed(
+def test_perplexity_of_a_diverged_model_is_inf(
     chargpt: Any, trained: Path, monkeypatch: pytest.MonkeyPatch, nats: float, said: str
 ) -> None:
     monkeypatch.setattr(Run, "evaluate", lambda *args, **kwargs: ValidationLoss(nats, nats, 9))
@@ -243,7 +243,7 @@ WRONG_TEXTS = {
 @pytest.mark.parametrize("verb", ["train", "eval"])
 @pytest.mark.usefixtures("untouched")
 @pytest.mark.thin(4)
-def test_wrong_text_leaves_something_behind_or_another_code(
+def test_wrong_text_leaves_nothing_and_ends_in_code_3(
     chargpt: Any, trained: Path, tmp_path: Path, verb: str, name: str
 ) -> None:
     content, said = WRONG_TEXTS[name]
@@ -258,7 +258,7 @@ def test_wrong_text_leaves_something_behind_or_another_code(
 
 @pytest.mark.parametrize(("block", "length", "needed"), [(8, 8, 9), (8, 1, 9), (128, 128, 129), (1, 3, 4)])
 @pytest.mark.usefixtures("untouched")
-def test_short_text_does_not_say_what_is_needed_and_found(
+def test_short_text_says_what_is_needed_and_found(
     chargpt: Any, tmp_path: Path, block: int, length: int, needed: int
 ) -> None:
     (tmp_path / "t").write_text("x" * length)
@@ -267,16 +267,14 @@ def test_short_text_does_not_say_what_is_needed_and_found(
     assert f"data.block_size={block} needs {needed} tokens, found {length}" in ended.refusal
 
 
-def test_text_of_one_character_is_scored_or_blamed_on_the_settings(chargpt: Any, trained: Path, tmp_path: Path) -> None:
+def test_text_of_one_character_is_too_short_to_score(chargpt: Any, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "t").write_text("R")
     ended = chargpt("eval", f"--run={trained}", f"--text={tmp_path / 't'}")
     assert ended.code == 3
     assert "at least 2" in ended.refusal
 
 
-def test_shortest_text_or_one_of_a_single_character_or_the_second_folder_fails(
-    chargpt: Any, cwd: Path, tiny: tuple[str, ...]
-) -> None:
+def test_shortest_text_and_one_of_a_single_character_train(chargpt: Any, cwd: Path, tiny: tuple[str, ...]) -> None:
     (cwd / "short").write_text("abcdefghi")  # block_size + 1
     (cwd / "same").write_text("a" * 50)
     for text, folder in (("short", "out/chargpt"), ("same", "out/chargpt-2")):

@@ -58,7 +58,7 @@ def test_applied_diff_is_recognised(changed: Path) -> None:
 
 
 @pytest.mark.full
-def test_addition_is_not_listed_or_can_not_be_trained(changed: Path) -> None:
+def test_addition_is_listed_and_can_be_trained(changed: Path) -> None:
     (changed / "text.txt").write_text("It was the best of times, it was the worst of times.\n" * 9, encoding="utf-8")
     small = [
         "--data.path=text.txt",
@@ -78,7 +78,7 @@ def test_addition_is_not_listed_or_can_not_be_trained(changed: Path) -> None:
 
 
 @pytest.mark.full
-def test_addition_escapes_the_tests_of_its_kind(changed: Path) -> None:
+def test_addition_is_tested_with_its_kind(changed: Path) -> None:
     tests = ["tests/models/attention/test_kernels.py", "tests/models/attention/test_kv_cache.py", "-k", "cosine"]
     ran = subprocess.run([sys.executable, "-m", "pytest", *tests], cwd=changed, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout

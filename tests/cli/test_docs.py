@@ -72,7 +72,7 @@ def parsed_only(chargpt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return call
 
 
-def test_commands_are_overlooked() -> None:
+def test_no_command_of_a_page_is_overlooked() -> None:
     document = (
         "```sh\n$ pip install x && python chargpt.py\nchargpt sample --prompt 'a b' | head # chargpt no\n"
         "OMP_NUM_THREADS=1 chargpt \\\n  --model.rope=True > log\n```\n`chargpt eval`\n```\ncargo chargpt\n```\n"
@@ -93,7 +93,7 @@ def test_settings_of_a_page_are_accepted_together(parsed_only: Any, code: str) -
     assert parsed_only(*shlex.split(code)).refusal == "parsed"
 
 
-def test_pages_name_settings_and_verbs_that_exist() -> None:
+def test_pages_name_settings_and_commands_that_exist() -> None:
     pages = "".join(PAGES)
     named = re.findall(r"--((?:data|model|trainer|system|sample|wandb|dist)\.\w+)", pages)
     assert len(named) > 10
@@ -112,7 +112,7 @@ def test_readme_is_short_and_starts_with_its_two_commands() -> None:
 
 
 @pytest.mark.parametrize("name", config.PRESETS)
-def test_preset_is_accepted_and_changes_something(name: str) -> None:
+def test_every_preset_is_accepted_and_changes_something(name: str) -> None:
     assert config.parse([f"--preset={name}"]) != config.Config()
     mentioned = re.findall(r"--(\w+\.\w+)", config.PRESETS[name].read_text(encoding="utf-8"))
     assert {*mentioned} <= config.defaults().keys()

@@ -22,7 +22,7 @@ INSIDE = [
 
 @pytest.mark.parametrize("words", [*((verb,) for verb in main.COMMANDS), *INSIDE], ids=" ".join)
 @pytest.mark.usefixtures("untouched")
-def test_every_verb_has_help(chargpt: Any, words: tuple[str, ...]) -> None:
+def test_every_command_has_help(chargpt: Any, words: tuple[str, ...]) -> None:
     asked = [chargpt(*words, "--help"), chargpt(*words, "-h"), chargpt("help", *words)]
     assert {(ended.code, ended.err) for ended in asked} == {(0, "")}
     assert "usage: " in asked[0].out
@@ -30,13 +30,13 @@ def test_every_verb_has_help(chargpt: Any, words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["help"]])
-def test_general_help_lists_every_verb(chargpt: Any, words: list[str]) -> None:
+def test_general_help_lists_every_command(chargpt: Any, words: list[str]) -> None:
     ended = chargpt(*words)
     assert (ended.code, ended.err) == (0, "")
     assert all(f"\n  {verb} " in ended.out for verb in main.COMMANDS)
 
 
-def test_help_of_no_verb_names_the_nearest(chargpt: Any) -> None:
+def test_help_of_no_command_names_the_nearest(chargpt: Any) -> None:
     ended = chargpt("help", "swep")
     assert ended.code == 2
     assert "did you mean 'sweep'?" in ended.refusal

@@ -22,7 +22,7 @@ from mingpt.runs import config as settings
 
 
 @pytest.mark.full
-def test_pseudo_likelihood_is_called_a_loss_or_a_perplexity(
+def test_pseudo_likelihood_is_called_neither_loss_nor_perplexity(
     chargpt: Any, runs: dict[str, Path], text_file: Path
 ) -> None:
     pseudo = mingpt.load(runs["masked"]).pseudo_likelihood()
@@ -41,9 +41,7 @@ def test_pseudo_likelihood_is_called_a_loss_or_a_perplexity(
         assert "perplexity" not in first + second
 
 
-def test_run_that_fills_gaps_has_no_signal_or_is_told_something_false(
-    chargpt: Any, text_file: Path, tmp_path: Path
-) -> None:
+def test_masked_run_reports_its_pseudo_likelihood_and_no_loss(chargpt: Any, text_file: Path, tmp_path: Path) -> None:
     words = (*LEARNED, *MASKED, "--trainer.max_iters=2", "--trainer.eval_every=1", "--trainer.eval_tokens=64")
     ended = chargpt(*words, f"--data.path={text_file}", f"--system.work_dir={tmp_path / 'run'}")
     assert (ended.code, ended.err) == (0, "")
@@ -58,14 +56,14 @@ def test_run_that_fills_gaps_has_no_signal_or_is_told_something_false(
     assert "sees the tokens that it predicts" not in ended.out
 
 
-def test_text_without_tokens_has_a_pseudo_likelihood(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_without_tokens_has_no_pseudo_likelihood(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mingpt.runs.scored_text.scored_ids", lambda *_: np.zeros(0, dtype=np.uint8))
     with pytest.raises(DataError, match="has no token to hide; at least 1 is needed"):
         mingpt.load(runs["masked"]).pseudo_likelihood()
 
 
 @pytest.mark.parametrize("name", ["full", "masked"])
-def test_run_of_a_model_that_sees_what_it_predicts_reports_a_held_out_loss(
+def test_run_of_a_model_that_sees_what_it_predicts_reports_no_validation_loss(
     chargpt: Any, runs: dict[str, Path], figures: list[Figure], name: str
 ) -> None:
     folder = runs[name]
@@ -87,7 +85,7 @@ def test_run_of_a_model_that_sees_what_it_predicts_reports_a_held_out_loss(
 
 
 @pytest.mark.usefixtures("leaky", "untouched")
-def test_model_that_denies_that_it_leaks_is_trained(chargpt: Any, tiny: tuple[str, ...], text_file: Path) -> None:
+def test_model_that_denies_that_it_leaks_is_not_trained(chargpt: Any, tiny: tuple[str, ...], text_file: Path) -> None:
     ended = chargpt(*tiny, f"--data.path={text_file}")
     assert ended.code == 2
     assert "error: GPT claims to be autoregressive, but its output at position 0" in ended.err
@@ -95,7 +93,9 @@ def test_model_that_denies_that_it_leaks_is_trained(chargpt: Any, tiny: tuple[st
 
 
 @pytest.mark.usefixtures("leaky", "cwd")
-def test_model_whose_leak_shows_only_later_is_judged(chargpt: Any, tiny: tuple[str, ...], text_file: Path) -> None:
+def test_model_whose_leak_shows_only_later_has_no_validation_loss(
+    chargpt: Any, tiny: tuple[str, ...], text_file: Path
+) -> None:
     with mock.patch("mingpt.runs.run.require_autoregressive"):
         ended = chargpt(*tiny, f"--data.path={text_file}", "--system.work_dir=run")
     assert ended.code == 2
@@ -105,7 +105,7 @@ def test_model_whose_leak_shows_only_later_is_judged(chargpt: Any, tiny: tuple[s
 
 
 @pytest.mark.usefixtures("leaky")
-def test_run_that_denies_that_it_leaks_is_judged(chargpt: Any, trained: Path) -> None:
+def test_run_that_denies_that_it_leaks_is_not_evaluated(chargpt: Any, trained: Path) -> None:
     ended = chargpt("eval", f"--run={trained}")
     assert ended.code == 2
     assert "GPT claims to be autoregressive, but" in ended.refusal
@@ -114,7 +114,7 @@ def test_run_that_denies_that_it_leaks_is_judged(chargpt: Any, trained: Path) ->
 # ---- fill
 
 
-def test_gaps_are_not_filled_or_something_else_changes(chargpt: Any, runs: dict[str, Path]) -> None:
+def test_gaps_are_filled_and_nothing_else_changes(chargpt: Any, runs: dict[str, Path]) -> None:
     ended = chargpt("sample", f"--run={runs['masked']}", "--fill=R_MEO:\nAy m_")
     assert (ended.code, ended.err) == (0, "")
     text = ended.out.removesuffix("\n")
@@ -125,7 +125,7 @@ def test_gaps_are_not_filled_or_something_else_changes(chargpt: Any, runs: dict[
     assert chargpt("sample", f"--run={runs['masked']}", "--fill=R#MEO:\nAy m#", "--gap=#").out == ended.out
 
 
-def test_text_that_was_learned_is_not_restored(runs: dict[str, Path], text_file: Path) -> None:
+def test_text_that_was_learned_is_restored(runs: dict[str, Path], text_file: Path) -> None:
     text, loaded = text_file.read_text(encoding="utf-8")[:160], mingpt.load(runs["masked"])
     blocks = [text[start : start + 16] for start in range(0, 160, 16)]
     right = sum(loaded.fill(f"{block[:n]}_{block[n + 1 :]}") == block for block in blocks for n in range(16))
@@ -146,13 +146,13 @@ def test_text_that_was_learned_is_not_restored(runs: dict[str, Path], text_file:
         (["--prompt=R"], "so it can't generate text; it infills masked tokens: --fill="),
     ],
 )
-def test_nonsense_is_filled(chargpt: Any, runs: dict[str, Path], words: list[str], refusal: str) -> None:
+def test_nonsense_is_not_filled(chargpt: Any, runs: dict[str, Path], words: list[str], refusal: str) -> None:
     ended = chargpt("sample", f"--run={runs['masked']}", *words)
     assert (ended.code, refusal in ended.refusal) == (2, True)
 
 
 @pytest.mark.parametrize("name", ["causal", "full"])
-def test_model_that_was_not_trained_to_fills_gaps(chargpt: Any, runs: dict[str, Path], name: str) -> None:
+def test_model_that_was_not_trained_to_infills_nothing(chargpt: Any, runs: dict[str, Path], name: str) -> None:
     ended = chargpt("sample", f"--run={runs[name]}", "--fill=R_")
     assert ended.code == 2
     begins, (asked, trains) = "GPT was not trained on masked tokens; ", ended.refusal.split("; ")
@@ -164,7 +164,7 @@ def test_model_that_was_not_trained_to_fills_gaps(chargpt: Any, runs: dict[str, 
     assert "fill" not in chargpt("sample", f"--run={runs['full']}", "--prompt=R").refusal
 
 
-def test_surest_gap_is_not_filled_first_or_what_it_got_is_not_read(runs: dict[str, Path]) -> None:
+def test_surest_gap_is_filled_first_and_then_read(runs: dict[str, Path]) -> None:
     """A model that knows of the second gap more than of the first, and then the first from it."""
     run = mingpt.load(runs["masked"])
     seen: list[list[bool]] = []

@@ -12,7 +12,7 @@ FILES = ["config.json", "generation_config.json", "model.safetensors", "tokenize
 
 
 @pytest.mark.full
-def test_default_runs_export_is_another_model(chargpt: Any, trained: Path, text_file: Path, tmp_path: Path) -> None:
+def test_default_runs_export_is_the_same_model(chargpt: Any, trained: Path, text_file: Path, tmp_path: Path) -> None:
     """A run of the default architecture goes out, comes back, and both write and judge alike."""
     pytest.importorskip("transformers")
     out, back = tmp_path / "theirs", tmp_path / "back"
@@ -39,7 +39,7 @@ def test_default_runs_export_is_another_model(chargpt: Any, trained: Path, text_
         assert (ended.code, ended.refusal) == (3, f"{told} --text")
 
 
-def test_missing_transformers_costs_the_folder_or_a_traceback(
+def test_missing_transformers_is_one_line_and_keeps_the_folder(
     chargpt: Any, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
@@ -73,7 +73,7 @@ def test_model_that_no_class_computes_is_exported(chargpt: Any, runs: dict[str, 
     ids=str,
 )
 @pytest.mark.usefixtures("untouched")
-def test_wrong_words_are_taken(chargpt: Any, trained: Path, words: list[str], code: int, refusal: str) -> None:
+def test_wrong_words_are_rejected(chargpt: Any, trained: Path, words: list[str], code: int, refusal: str) -> None:
     given = [*words, f"--run={trained}"] if words[0] == "export" and "--run=" not in words else words
     ended = chargpt(*given)
     assert (ended.code, ended.refusal) == (code, refusal)

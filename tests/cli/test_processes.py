@@ -61,7 +61,7 @@ except SystemExit as end:
 """
 
 
-def test_help_is_slow_or_imports_torch() -> None:
+def test_help_is_fast_and_needs_no_torch() -> None:
     began = time.perf_counter()
     code, out, err = finish(start("-c", RUN_AND_TELL, cwd=ROOT))
     assert time.perf_counter() - began < 3
@@ -69,13 +69,13 @@ def test_help_is_slow_or_imports_torch() -> None:
     assert out.startswith("usage: python chargpt.py [COMMAND]")
 
 
-def test_version_is_another_than_the_package_says() -> None:
+def test_version_is_the_packages() -> None:
     from mingpt.core.version import VERSION
 
     assert finish(start("chargpt.py", "--version", cwd=ROOT)) == (0, f"{VERSION}\n", "")
 
 
-def test_rules_are_asserts_that_optimisation_drops(tmp_path: Path) -> None:
+def test_rules_hold_without_asserts(tmp_path: Path) -> None:
     words = ("--model.n_embd=30", "--model.n_query_head=4", "--data.path=missing")
     process = start(str(ROOT / "chargpt.py"), *words, options=("-O",), cwd=tmp_path)
     assert finish(process) == (2, "", "error: model.n_embd=30: must be a multiple of model.n_query_head=4\n")
@@ -83,7 +83,7 @@ def test_rules_are_asserts_that_optimisation_drops(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-def test_reader_that_stops_reading_a_sample_causes_a_traceback(trained: Path) -> None:
+def test_reader_that_stops_reading_a_sample_causes_no_traceback(trained: Path) -> None:
     words = ("sample", f"--run={trained}", "--prompt=ROMEO:", "--max_new_tokens=100000")
     process = start(str(ROOT / "chargpt.py"), *words)
     assert process.stdout
@@ -95,7 +95,7 @@ def test_reader_that_stops_reading_a_sample_causes_a_traceback(trained: Path) ->
     process.stderr.close()
 
 
-def test_reader_that_is_gone_before_the_last_line_causes_a_traceback() -> None:
+def test_reader_that_is_gone_before_the_last_line_causes_no_traceback() -> None:
     read, write = os.pipe()
     os.close(read)
     process = start("chargpt.py", "--help", cwd=ROOT, stdout=write)
@@ -104,7 +104,7 @@ def test_reader_that_is_gone_before_the_last_line_causes_a_traceback() -> None:
 
 
 @pytest.mark.parametrize("verb", ["train", "sample", "eval"])
-def test_missing_package_ends_in_a_traceback(bare: dict[str, Any], tmp_path: Path, verb: str) -> None:
+def test_missing_package_is_one_line(bare: dict[str, Any], tmp_path: Path, verb: str) -> None:
     code, out, err = finish(start(str(ROOT / "chargpt.py"), verb, cwd=tmp_path, **bare))
     assert (code, out) == (1, "")
     assert err.startswith("error: ")
@@ -113,7 +113,7 @@ def test_missing_package_ends_in_a_traceback(bare: dict[str, Any], tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_test_package_ends_in_a_traceback(bare: dict[str, Any]) -> None:
+def test_missing_test_package_is_one_line(bare: dict[str, Any]) -> None:
     code, out, err = finish(start("test_model.py", cwd=ROOT, **bare))
     assert (code, out) == (1, "")
     assert err.startswith("error: pytest, hypothesis, ")

@@ -34,7 +34,7 @@ def printed(console: Console) -> str:
     return console.file.getvalue()
 
 
-def test_outcome_leaves_out_what_was_measured(console: Console, trained: Path) -> None:
+def test_outcome_has_all_that_was_measured(console: Console, trained: Path) -> None:
     run = mingpt.load(trained)
     show_outcome(run, console, "python chargpt.py")
     shown, last = ESCAPE.sub("", printed(console)), run.last_record()

@@ -147,7 +147,7 @@ WRONG = [
 @pytest.mark.parametrize(("words", "named", "rule"), WRONG, ids=[words for words, *_ in WRONG])
 @pytest.mark.usefixtures("untouched")
 @pytest.mark.thin(30)
-def test_wrong_setting_is_accepted_or_refused_vaguely(accepts: Any, words: str, named: str, rule: str) -> None:
+def test_wrong_setting_is_rejected_with_setting_value_and_rule(accepts: Any, words: str, named: str, rule: str) -> None:
     ended = accepts(*words.split(" "))
     assert ended.code == 2
     assert ended.refusal.startswith(f"{named}: ")
@@ -155,7 +155,7 @@ def test_wrong_setting_is_accepted_or_refused_vaguely(accepts: Any, words: str, 
 
 
 @pytest.mark.usefixtures("untouched")
-def test_default_is_blamed_for_what_was_typed(accepts: Any, tmp_path: Path) -> None:
+def test_what_was_typed_is_named_and_not_a_default(accepts: Any, tmp_path: Path) -> None:
     """Of two settings that break a rule, the one on the command line, and its name after no other."""
     multiple = "model.n_query_head=3: model.n_embd=128 must be a multiple of model.n_query_head=3"
     assert accepts("--model.n_query_head=3").refusal == multiple
@@ -182,7 +182,7 @@ def test_default_is_blamed_for_what_was_typed(accepts: Any, tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("untouched")
-def test_accumulation_that_does_not_divide_is_blamed_on_the_batch_alone(accepts: Any) -> None:
+def test_accumulation_that_does_not_divide_is_named_with_the_batch(accepts: Any) -> None:
     ended = accepts("--trainer.batch_size=16", "--trainer.accumulation=3")
     assert ended.code == 2
     assert "trainer.batch_size=16" in ended.refusal
@@ -198,7 +198,7 @@ def test_accumulation_that_does_not_divide_is_blamed_on_the_batch_alone(accepts:
     ],
 )
 @pytest.mark.usefixtures("untouched")
-def test_wrong_option_is_refused_only_once_a_run_was_read(accepts: Any, words: str, named: str) -> None:
+def test_wrong_option_is_rejected_before_a_run_is_read(accepts: Any, words: str, named: str) -> None:
     ended = accepts(*words.split(" "))
     assert ended.code == 2
     assert ended.refusal.startswith(named)
@@ -206,20 +206,20 @@ def test_wrong_option_is_refused_only_once_a_run_was_read(accepts: Any, words: s
 
 @pytest.mark.parametrize("verb", ["sample --run=", "eval --run=", "eval --text="])
 @pytest.mark.usefixtures("untouched")
-def test_empty_name_stands_for_something_else(accepts: Any, verb: str) -> None:
+def test_empty_name_is_rejected(accepts: Any, verb: str) -> None:
     ended = accepts(*verb.split(" "))
     assert ended.code == 2
     assert ended.refusal.startswith(f"{verb.split('--')[1]}'': must name")
 
 
 @pytest.mark.usefixtures("untouched")
-def test_text_is_read_though_nothing_was_wrong_with_the_test_itself(accepts: Any) -> None:
+def test_control_of_these_tests_reads_a_text(accepts: Any) -> None:
     assert accepts().refusal == "accepted"
     assert accepts("sample").refusal == "accepted"
 
 
 @pytest.mark.usefixtures("untouched")
-def test_name_from_a_file_steers_the_terminal(accepts: Any) -> None:
+def test_name_from_a_file_does_not_steer_the_terminal(accepts: Any) -> None:
     assert accepts("--\x1b]0;title\x07=1").refusal.startswith("--\\x1b]0;title\\x07: there is no such setting")
     assert accepts("--größe=1").refusal.startswith("--größe: there is no such setting")
 
@@ -262,7 +262,7 @@ WRONG_FILES = {
 @pytest.mark.parametrize("name", WRONG_FILES)
 @pytest.mark.usefixtures("untouched")
 @pytest.mark.thin(7)
-def test_wrong_file_is_accepted_or_refused_vaguely(accepts: Any, tmp_path: Path, name: str) -> None:
+def test_wrong_file_is_rejected_with_its_fault(accepts: Any, tmp_path: Path, name: str) -> None:
     content, named, rule = WRONG_FILES[name]
     (tmp_path / name).write_bytes(content)
     ended = accepts(f"--config={tmp_path / name}")
@@ -273,12 +273,12 @@ def test_wrong_file_is_accepted_or_refused_vaguely(accepts: Any, tmp_path: Path,
 
 
 @pytest.mark.usefixtures("untouched")
-def test_wrong_value_in_a_file_is_blamed_on_a_flag(accepts: Any, tmp_path: Path) -> None:
+def test_wrong_value_in_a_file_names_the_file(accepts: Any, tmp_path: Path) -> None:
     (tmp_path / "c").write_text("model:\n  n_layer: two\n")
     assert accepts(f"--config={tmp_path / 'c'}", "--model.n_layer=3").refusal.startswith("model.n_layer=two: ")
 
 
-def test_flag_file_default_win_in_any_other_order(tmp_path: Path) -> None:
+def test_flags_win_over_files_and_files_over_defaults(tmp_path: Path) -> None:
     first, second = tmp_path / "first=1 .yaml", tmp_path / "second.yaml"
     first.write_text("trainer:\n  max_iters: 11\n  batch_size: 22\nmodel:\n  n_layer: 2\n")
     second.write_text("model.n_layer: 3\n")
@@ -293,7 +293,7 @@ def test_flag_file_default_win_in_any_other_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("field", ["temperature=-1", "nothing"])
-def test_debug_shows_no_traceback_or_is_shown_unasked(accepts: Any, field: str) -> None:
+def test_traceback_is_shown_with_debug_alone(accepts: Any, field: str) -> None:
     plain, debug = accepts("sample", f"--{field}"), accepts("sample", f"--{field}", "--debug")
     assert plain.code == debug.code == 2
     assert "Traceback" not in plain.err

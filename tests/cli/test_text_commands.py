@@ -54,7 +54,7 @@ def learned(
 
 @pytest.mark.parametrize("kind", ["byte", "bpe"])
 @pytest.mark.full
-def test_verb_counts_on_characters(
+def test_commands_work_with_any_tokenizer(
     chargpt: Any, learned: dict[str, Path], speech: Path, tmp_path: Path, kind: str
 ) -> None:
     named = f"--run={learned[kind]}"
@@ -77,7 +77,7 @@ def test_verb_counts_on_characters(
     assert (half.code, "prompt: halves of surrogate pairs" in half.err) == (2, True)
 
 
-def test_losses_per_byte_are_not_those_of_the_same_text(learned: dict[str, Path], speech: Path) -> None:
+def test_losses_per_byte_are_of_the_same_text(learned: dict[str, Path], speech: Path) -> None:
     """All but the first token of one and the same held-out tenth, whatever its tokens are."""
     text = SPEECH[int(len(SPEECH) * 0.9) :]
     for kind in ("byte", "bpe"):
@@ -95,7 +95,7 @@ def test_losses_per_byte_are_not_those_of_the_same_text(learned: dict[str, Path]
         assert last == done.prompts() != [""]
 
 
-def test_gap_in_a_text_of_tokens_is_not_filled(chargpt: Any, learned: dict[str, Path]) -> None:
+def test_gap_in_a_text_of_tokens_is_filled(chargpt: Any, learned: dict[str, Path]) -> None:
     ended = chargpt("sample", f"--run={learned['masked']}", "--fill=the _ and _og")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.startswith("the ")
@@ -103,7 +103,7 @@ def test_gap_in_a_text_of_tokens_is_not_filled(chargpt: Any, learned: dict[str, 
     assert ended.out.endswith("og\n")
 
 
-def test_checkpoint_of_bpe_is_no_tokenizer_of_the_library(
+def test_checkpoint_of_bpe_holds_a_tokenizer_of_the_library(
     chargpt: Any, learned: dict[str, Path], speech: Path, cwd: Path, tiny: tuple[str, ...]
 ) -> None:
     """And a ready-made one, as any: it begins another run, on another text."""
@@ -127,7 +127,7 @@ def test_checkpoint_of_bpe_is_no_tokenizer_of_the_library(
 
 @pytest.mark.parametrize("words", [(), BPE, ("--data.tokenizer=byte", "--data.val_fraction=0.2")], ids=str)
 @pytest.mark.thin(1)
-def test_prepared_text_trains_another_model(
+def test_prepared_text_trains_the_same_model(
     chargpt: Any, cwd: Path, speech: Path, tiny: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     made = chargpt("prepare", f"--data.path={speech}", "--out", "ids", *words)
@@ -147,7 +147,7 @@ def test_prepared_text_trains_another_model(
     assert chargpt("causality", "--run=again").code in (0, 1)
 
 
-def test_prepared_folder_is_believed_whatever_is_asked(chargpt: Any, cwd: Path, speech: Path) -> None:
+def test_prepared_folder_with_other_settings_is_rejected(chargpt: Any, cwd: Path, speech: Path) -> None:
     assert chargpt("prepare", f"--data.path={speech}", "--out=ids", *BPE).code == 0
     wrong = chargpt("--data.path=ids", "--data.tokenizer=char")
     assert (wrong.code, wrong.refusal) == (2, "data.tokenizer=char: ids was prepared with data.tokenizer=bpe")
@@ -176,7 +176,7 @@ def test_prepared_folder_is_believed_whatever_is_asked(chargpt: Any, cwd: Path, 
 
 
 @pytest.mark.full
-def test_run_fed_by_standard_input_goes_on_with_another_text(
+def test_run_fed_by_standard_input_goes_on_with_its_text_alone(
     chargpt: Any, cwd: Path, tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = (*tiny, "--data.path=-", "--trainer.schedule=constant")
@@ -201,7 +201,7 @@ def test_run_fed_by_standard_input_goes_on_with_another_text(
     assert chargpt("eval", "--text=-").code == 0
 
 
-def test_standard_input_is_prepared_otherwise_than_a_file(
+def test_standard_input_is_prepared_as_a_file_is(
     chargpt: Any, cwd: Path, speech: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert chargpt("prepare", f"--data.path={speech}", "--out=a", *BPE).code == 0
@@ -224,7 +224,7 @@ def test_standard_input_is_prepared_otherwise_than_a_file(
     ],
 )
 @pytest.mark.thin(2)
-def test_table_or_json_is_read_as_letters_without_a_word(
+def test_table_or_json_read_as_text_is_reported(
     chargpt: Any, cwd: Path, tiny: tuple[str, ...], path: str, said: str | None
 ) -> None:
     for name in ("a.jsonl", "b.CSV", "c.txt"):
@@ -241,7 +241,9 @@ def test_table_or_json_is_read_as_letters_without_a_word(
 
 
 @pytest.mark.full
-def test_text_of_several_files_is_gone_when_it_is_judged_again(chargpt: Any, cwd: Path, tiny: tuple[str, ...]) -> None:
+def test_text_of_several_files_is_there_when_it_is_evaluated_again(
+    chargpt: Any, cwd: Path, tiny: tuple[str, ...]
+) -> None:
     Path("texts").mkdir()
     for name in "ab":
         Path(f"texts/{name}.txt").write_text(SPEECH + name, encoding="utf-8")

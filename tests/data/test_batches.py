@@ -46,7 +46,7 @@ def test_global_random_state_is_neither_read_nor_moved(batches: Callable[..., Ba
     assert torch.equal(batches()(4)[0], first)
 
 
-def test_every_seed_and_step_draws_anew() -> None:
+def test_every_seed_and_step_has_other_draws() -> None:
     drawn = {batches(10_000, seed=seed).starts(step).tobytes() for seed in range(20) for step in range(20)}
     assert len(drawn) == 400
 
@@ -106,7 +106,7 @@ def test_split_gives_every_position_to_one_part(length: int, block_size: int, va
 @pytest.mark.parametrize("kind", TOKENIZERS)
 @given(text=st.text(alphabet="ab é🤗\n", min_size=20, max_size=60), val_fraction=st.floats(0.3, 0.7))
 @settings(deadline=None, max_examples=60)
-def test_character_is_in_both_parts_or_tokenizers_are_judged_on_unlike_texts(
+def test_no_character_is_in_both_sets_and_tokenizers_are_evaluated_on_one_text(
     kind: str, text: str, val_fraction: float
 ) -> None:
     tokenizer, at = TOKENIZERS[kind].of([text], 257), borders(len(text), val_fraction)[0]
@@ -146,7 +146,7 @@ def test_a_text_barely_long_enough_trains(block_size: int, extra: int) -> None:
     ],
     ids=str,
 )
-def test_wrong_setting_is_refused_by_name_value_and_rule(changed: dict[str, Any], message: str) -> None:
+def test_wrong_setting_is_rejected_by_name_value_and_rule(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DataConfig(**changed)
 
@@ -158,7 +158,7 @@ SHAPES = {"length": st.integers(2, 400), "block_size": st.integers(1, 17), "batc
 
 @given(**SHAPES, seed=st.integers(0, 2**63 - 1))
 @settings(deadline=None, max_examples=200)
-def test_lane_jumps_or_repeats_or_leaves_the_text(length: int, block_size: int, batch_size: int, seed: int) -> None:
+def test_streams_go_on_without_jumps_inside_the_text(length: int, block_size: int, batch_size: int, seed: int) -> None:
     """The text counts upwards, so that a token is its position."""
     if length < batch_size * block_size + 1:
         return
@@ -179,7 +179,7 @@ def test_lane_jumps_or_repeats_or_leaves_the_text(length: int, block_size: int, 
         assert length - 1 - seen.size < batch_size * block_size + batch_size  # no block that would fit is left out
 
 
-def test_lanes_of_another_shift_take_another_part_of_what_is_left() -> None:
+def test_streams_of_another_shift_take_another_part_of_what_is_left() -> None:
     ours = lanes(3 * (4 * 7 + 5) + 3)  # 5 tokens of a lane are left over, and 2 of the text
     starts = np.stack([ours.starts(epoch * ours.epoch) for epoch in range(200)])
     assert (np.diff(starts, axis=1) == 33).all()
@@ -192,22 +192,22 @@ def test_shifts_are_uniform_over_all_that_fit(chi_square_p: Callable[[Any, Any],
     assert chi_square_p(np.bincount(shifts, minlength=8), np.full(8, 1 / 8)) > 1e-4
 
 
-def test_lanes_that_fit_exactly_never_move() -> None:
+def test_streams_that_fit_exactly_never_move() -> None:
     ours = lanes(3 * 4 * 7 + 1)
     assert {tuple(ours.starts(epoch * 4)) for epoch in range(9)} == {(0, 28, 56)}
 
 
-def test_every_seed_shifts_anew() -> None:
+def test_every_seed_shifts_differently() -> None:
     ours = [lanes(60_000, block_size=40_000, batch_size=1, seed=seed) for seed in range(20)]
     assert len({int(one.starts(epoch)[0]) for one in ours for epoch in range(5)}) > 95
 
 
-def test_steps_of_a_lane_of_any_size() -> None:
+def test_steps_of_a_stream_of_any_size() -> None:
     assert lanes(seed=2**63 - 1)(2**40)[0].max() < 101
 
 
 @pytest.mark.parametrize("length", [2, 20, 21])
-def test_text_too_short_for_its_lanes_is_not_counted(length: int) -> None:
+def test_text_too_short_for_its_streams_is_rejected_with_numbers(length: int) -> None:
     with pytest.raises(
         DataError, match=rf"batch_size=3.*block_size=7 needs 22 tokens to train on, found {length}: lower"
     ):

@@ -37,7 +37,7 @@ def spelled(tokenizer: tokenizer_base.Tokenizer, ids: Any) -> bytes:
 @given(text=st.text(min_size=1, max_size=60))
 @settings(deadline=None, max_examples=60)
 @pytest.mark.full
-def test_spelling_is_not_the_text(kind: str, text: str) -> None:
+def test_spelling_is_the_text(kind: str, text: str) -> None:
     tokenizer = TOKENIZERS[kind].of([text])
     assert spelled(tokenizer, tokenizer.encode(text)) == text.encode()
     assert len(tokenizer.spelling) == tokenizer.vocab_size
@@ -46,20 +46,20 @@ def test_spelling_is_not_the_text(kind: str, text: str) -> None:
 @pytest.mark.parametrize("kind", ["byte", "bpe"])
 @given(text=st.text(max_size=200))
 @settings(deadline=None, max_examples=100)
-def test_text_of_other_characters_than_learned_does_not_come_back(kind: str, bpe: LibraryTokenizer, text: str) -> None:
+def test_text_of_other_characters_than_learned_comes_back(kind: str, bpe: LibraryTokenizer, text: str) -> None:
     tokenizer = bpe if kind == "bpe" else TOKENIZERS[kind].of([TEXT])
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 @given(ids=st.lists(st.integers(0, 289), max_size=60))
 @settings(deadline=None, max_examples=300)
-def test_ids_that_are_no_text_are_spelled_otherwise_than_decoded(bpe: LibraryTokenizer, ids: list[int]) -> None:
+def test_ids_that_are_no_text_are_spelled_as_decoded(bpe: LibraryTokenizer, ids: list[int]) -> None:
     stepwise = codecs.getincrementaldecoder("utf-8")("replace")
     pieces = [stepwise.decode(bpe.spelling[id]) for id in ids]
     assert "".join([*pieces, stepwise.decode(b"", final=True)]) == bpe.decode(ids)
 
 
-def test_vocabulary_is_of_another_size_than_asked_or_joins_what_stands_once(bpe: LibraryTokenizer) -> None:
+def test_vocabulary_has_the_size_asked_and_joins_nothing_that_stands_once(bpe: LibraryTokenizer) -> None:
     assert bpe.vocab_size == 290
     assert len(bpe.encode(TEXT)) < len(TEXT.encode()) / 1.5
     assert LibraryTokenizer.of(["abcdefgh"], vocab_size=300).vocab_size == 256
@@ -67,13 +67,13 @@ def test_vocabulary_is_of_another_size_than_asked_or_joins_what_stands_once(bpe:
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
-def test_text_in_pieces_makes_another_vocabulary(kind: str) -> None:
+def test_text_in_pieces_makes_the_same_vocabulary(kind: str) -> None:
     line = TEXT.index("\n") + 1
     of = TOKENIZERS[kind].of
     assert of([TEXT[:line], TEXT[line:]], 290).to_json() == of([TEXT], 290).to_json()
 
 
-def test_vocabulary_depends_on_threads_or_the_seed_of_hashes(bpe: LibraryTokenizer) -> None:
+def test_vocabulary_depends_neither_on_threads_nor_on_hashes(bpe: LibraryTokenizer) -> None:
     code = (
         f"from mingpt.data.bpe_tokenizer import LibraryTokenizer as L; print(L.of([{TEXT!r}], 290).to_json(), end='')"
     )
@@ -82,9 +82,7 @@ def test_vocabulary_depends_on_threads_or_the_seed_of_hashes(bpe: LibraryTokeniz
 
 
 @pytest.mark.parametrize("limits", [(400, 10**9), (10**9, 120)], ids=["characters", "words"])
-def test_long_text_is_learned_from_whole_or_from_one_end(
-    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int]
-) -> None:
+def test_long_text_is_learned_from_parts_of_all_of_it(monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int]) -> None:
     for name, limit in zip(("LEARNED_FROM", "LEARNED_WORDS", "LONGEST_WORD"), (*limits, 20), strict=True):
         monkeypatch.setattr(bpe_tokenizer, name, limit)
     text = "".join(f"w{number} said so\n" for number in range(300))
@@ -98,12 +96,12 @@ def test_long_text_is_learned_from_whole_or_from_one_end(
     assert len({word for piece in kept for word in bpe_tokenizer.WORDS.findall(piece)}) < 120
 
 
-def test_word_without_an_end_is_learned_whole() -> None:
+def test_word_without_an_end_is_learned_in_pieces() -> None:
     """The library takes minutes for one of 50,000 letters."""
     assert {len(piece) for piece in bpe_tokenizer._spread(["x" * 3000])} == {1000}
 
 
-def test_library_cannot_read_what_we_save_or_we_change_what_it_saved(bpe: LibraryTokenizer) -> None:
+def test_library_reads_what_we_save_and_we_keep_what_it_saved(bpe: LibraryTokenizer) -> None:
     theirs = tokenizers.Tokenizer.from_str(bpe.to_json())
     assert theirs.encode(TEXT).ids == bpe.encode(TEXT).tolist()
     saved = theirs.to_str(pretty=True)
@@ -119,12 +117,12 @@ def test_library_cannot_read_what_we_save_or_we_change_what_it_saved(bpe: Librar
 )
 @settings(deadline=None, max_examples=600)
 @pytest.mark.full
-def test_ids_word_by_word_are_not_the_library_s(bpe: LibraryTokenizer, text: str) -> None:
+def test_ids_word_by_word_are_the_library_s(bpe: LibraryTokenizer, text: str) -> None:
     assert bpe.encode(text).tolist() == tokenizers.Tokenizer.from_str(bpe.to_json()).encode(text).ids
     assert bpe.encode(TEXT + text).tolist() == tokenizers.Tokenizer.from_str(bpe.to_json()).encode(TEXT + text).ids
 
 
-def test_words_are_remembered_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bpe_tokenizer, "WORDS_HELD", 50)
     monkeypatch.setattr(tokenizer_base, "PIECE", 20)
     tokenizer = LibraryTokenizer.of([TEXT], 290)
@@ -155,7 +153,7 @@ def test_characters_outside_its_vocabulary_become_unk() -> None:
         tokenizer.encode("aПxa")
 
 
-def test_unknown_character_ends_what_we_exported_in_an_error_of_the_library() -> None:
+def test_unknown_character_is_an_error_of_its_own_in_an_export() -> None:
     """Of an exported run of characters the unk_token is no word of the vocabulary."""
     exported = from_json(as_json(CharTokenizer("abc ")))
     assert exported.decode(exported.encode("a b cab")) == "a b cab"
@@ -165,21 +163,21 @@ def test_unknown_character_ends_what_we_exported_in_an_error_of_the_library() ->
 
 
 @pytest.mark.parametrize("token", ["<0xZZ>", "<0x+1>", "<0x_1>"])
-def test_token_that_only_looks_like_a_byte_ends_in_a_value_error(token: str) -> None:
+def test_token_that_only_looks_like_a_byte_is_text(token: str) -> None:
     words = {word: id for id, word in enumerate(["a", token])}
     theirs = tokenizers.Tokenizer(models.WordLevel(words, unk_token="a"))
     theirs.decoder = decoders.Fuse()
     assert LibraryTokenizer(theirs.to_str()).spelling == [b"a", token.encode()]
 
 
-def test_text_that_it_would_change_is_taken() -> None:
+def test_text_that_it_would_change_is_rejected() -> None:
     tokenizer = ready_made(normalizer=normalizers.Replace("cab", "ab"))
     assert tokenizer.encode("abc").tolist() == [1, 2, 3]
     with pytest.raises(UsageError, match=r"gives 'ab' back for 'cab'$"):
         tokenizer.encode("a cab")
 
 
-def test_bytes_of_a_tokenizer_that_hides_the_first_space_are_miscounted() -> None:
+def test_bytes_of_a_tokenizer_that_hides_the_first_space_are_counted() -> None:
     vocabulary = {word: id for id, word in enumerate(["▁", "a", "b", "▁a", "<0xC3>", "<0xA9>", "UNK"])}
     theirs = tokenizers.Tokenizer(models.BPE(vocabulary, [("▁", "a")], unk_token="UNK", byte_fallback=True))
     theirs.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -205,7 +203,7 @@ def test_bytes_of_a_tokenizer_that_hides_the_first_space_are_miscounted() -> Non
         '{"model": ' * 2000,
     ],
 )
-def test_what_describes_no_tokenizer_of_the_library_is_taken(content: str) -> None:
+def test_what_describes_no_tokenizer_of_the_library_is_rejected(content: str) -> None:
     with pytest.raises(CheckpointError, match=r"^tokenizer\.json: "):
         from_json(content)
 
@@ -229,7 +227,7 @@ def test_token_that_is_part_of_a_character_is_shown_as_broken_text(bpe: LibraryT
 
 @given(text=st.text(alphabet="ab \n", max_size=80), sizes=st.lists(st.integers(1, 30), min_size=1))
 @settings(deadline=None, max_examples=200)
-def test_pieces_depend_on_chunks_or_lose_something(text: str, sizes: list[int]) -> None:
+def test_pieces_do_not_depend_on_chunks_and_lose_nothing(text: str, sizes: list[int]) -> None:
     chunks, rest = [], text
     for size in sizes:
         chunks.append(rest[:size])
@@ -242,12 +240,12 @@ def test_pieces_depend_on_chunks_or_lose_something(text: str, sizes: list[int]) 
     assert all(1 <= len(piece) <= 7 for piece in pieces)
 
 
-def test_piece_ends_inside_a_line_that_would_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_end_with_lines_where_these_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokenizer_base, "PIECE", 7)
     assert list(cut(["ab\ncd\nefgh ijkl mnopqrstuv"])) == ["ab\ncd\n", "efgh", " ijkl", " mnopqr", "stuv"]
 
 
-def test_ids_of_a_long_text_depend_on_how_many_pieces_go_at_once(
+def test_ids_of_a_long_text_do_not_depend_on_how_many_pieces_go_at_once(
     bpe: LibraryTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokenizer_base, "PIECE", 20)

@@ -12,7 +12,7 @@ from mingpt.data.dataset import prepare
 @pytest.mark.parametrize("line", ["plain ascii text\n", "Привет, мир 🤗\n", "no line ends here. "])
 @pytest.mark.parametrize("size", [8_000_000, pytest.param(50_000_000, marks=pytest.mark.slow)])
 @pytest.mark.thin(1)
-def test_text_costs_more_than_eight_times_its_file(tmp_path: Path, line: str, size: int) -> None:
+def test_text_costs_at_most_eight_times_its_file(tmp_path: Path, line: str, size: int) -> None:
     content = line.encode() * (size // len(line.encode()))
     (tmp_path / "long.txt").write_bytes(content)
     length = len(content)

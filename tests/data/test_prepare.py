@@ -36,7 +36,7 @@ def made(home: Path, **settings: Any) -> tuple[Path, DataConfig]:
 @pytest.mark.parametrize("block", [5, 1 << 20])
 @pytest.mark.parametrize("piece", [31, 1 << 16])
 @pytest.mark.parametrize("kind", TOKENIZERS)
-def test_ids_are_other_than_those_of_the_text(
+def test_ids_are_those_of_the_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, piece: int, block: int
 ) -> None:
     monkeypatch.setattr(tokenizer_base, "PIECE", piece)
@@ -61,7 +61,7 @@ def test_ids_are_other_than_those_of_the_text(
     assert not ours.data.train.flags.writeable
 
 
-def test_ids_are_larger_than_the_vocabulary_needs(tmp_path: Path) -> None:
+def test_ids_are_as_small_as_the_vocabulary_needs(tmp_path: Path) -> None:
     letters = "".join(chr(0x4E00 + n) for n in range(300))
     put(tmp_path, letters.encode() * 3)
     preparing.write(DataConfig(path=str(tmp_path / "text.txt")), tmp_path / "out")
@@ -77,7 +77,7 @@ def test_ids_are_larger_than_the_vocabulary_needs(tmp_path: Path) -> None:
         if (name, damage) != (PREPARED, "bit")  # a digit of a count that nobody reads, or what the next test changes
     ],
 )
-def test_damaged_file_is_believed(tmp_path: Path, name: str, damage: str) -> None:
+def test_damaged_file_is_rejected(tmp_path: Path, name: str, damage: str) -> None:
     folder, config = made(tmp_path)
     path = folder / name
     content = path.read_bytes()
@@ -126,7 +126,7 @@ def test_damaged_file_is_believed(tmp_path: Path, name: str, damage: str) -> Non
     ],
     ids=str,
 )
-def test_hostile_description_is_believed(tmp_path: Path, key: str, value: Any) -> None:
+def test_hostile_description_is_rejected(tmp_path: Path, key: str, value: Any) -> None:
     folder, config = made(tmp_path)
     described = json.loads((folder / PREPARED).read_bytes())
     (folder / PREPARED).write_text(json.dumps({**described, key: value}))
@@ -135,14 +135,14 @@ def test_hostile_description_is_believed(tmp_path: Path, key: str, value: Any) -
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b"\xff", b"[" * 100_000, b" " * 9_000_000], ids=len)
-def test_description_that_is_none_is_believed(tmp_path: Path, content: bytes) -> None:
+def test_description_that_is_none_is_rejected(tmp_path: Path, content: bytes) -> None:
     folder, config = made(tmp_path)
     (folder / PREPARED).write_bytes(content)
     with pytest.raises(DataError, match=r"prepared\.json"):
         load(folder, config)
 
 
-def test_ids_beyond_the_vocabulary_are_believed_since_their_checksum_holds(tmp_path: Path) -> None:
+def test_ids_beyond_the_vocabulary_are_rejected_though_their_checksum_holds(tmp_path: Path) -> None:
     folder, config = made(tmp_path)
     ids = np.fromfile(folder / HELD_OUT, np.uint8)
     ids[5] = 200
@@ -162,13 +162,13 @@ def test_ids_beyond_the_vocabulary_are_believed_since_their_checksum_holds(tmp_p
     ],
     ids=str,
 )
-def test_other_settings_than_it_was_made_with_are_ignored(tmp_path: Path, asked: dict[str, Any], said: str) -> None:
+def test_other_settings_than_it_was_made_with_are_rejected(tmp_path: Path, asked: dict[str, Any], said: str) -> None:
     folder, _ = made(tmp_path)
     with pytest.raises(UsageError, match=said):
         prepare(DataConfig(path=str(folder), **asked))
 
 
-def test_prepared_text_that_is_too_short_for_a_block_trains(tmp_path: Path) -> None:
+def test_prepared_text_that_is_too_short_for_a_block_is_rejected(tmp_path: Path) -> None:
     folder, _ = made(tmp_path)
     with pytest.raises(
         DataError, match=r"too short: data\.block_size=9999 needs 10000 tokens, found \d{4}: take a longer"
@@ -179,7 +179,7 @@ def test_prepared_text_that_is_too_short_for_a_block_trains(tmp_path: Path) -> N
 # ---- while it is made
 
 
-def test_folder_that_is_there_is_overwritten(tmp_path: Path) -> None:
+def test_folder_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     folder, _ = made(tmp_path)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(UsageError, match="is there already; name a new folder"):
@@ -197,7 +197,7 @@ def test_folder_that_is_there_is_overwritten(tmp_path: Path) -> None:
         (b"abc", {"tokenizer": "nowhere.json"}, r"data\.tokenizer=nowhere\.json: cannot be read: No such file"),
     ],
 )
-def test_refused_text_leaves_something(
+def test_rejected_text_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, settings: dict[str, Any], said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -208,9 +208,7 @@ def test_refused_text_leaves_something(
     assert sorted(os.listdir()) == ["text.txt", "tokenizer.json"]
 
 
-def test_tokenizer_is_learned_or_taken_that_no_checkpoint_could_hold(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tokenizer_that_no_checkpoint_could_hold_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put(tmp_path, TEXT.encode())
     ready_made = tmp_path / "big-tokenizer.json"
     ready_made.write_text(TOKENIZERS["char"].of([TEXT]).to_json() + " " * 1000)
@@ -224,14 +222,14 @@ def test_tokenizer_is_learned_or_taken_that_no_checkpoint_could_hold(
         prepare(DataConfig(path=path, tokenizer=str(ready_made)))
 
 
-def test_tokenizer_without_an_end_is_waited_for(tmp_path: Path) -> None:
+def test_tokenizer_without_an_end_is_rejected(tmp_path: Path) -> None:
     path, ready_made = put(tmp_path, TEXT.encode()), tmp_path / "tokenizer.json"
     os.mkfifo(ready_made)
     with pytest.raises(DataError, match=r"tokenizer\.json: cannot be read: no ordinary file$"):
         prepare(DataConfig(path=path, tokenizer=str(ready_made)))
 
 
-def test_draft_of_a_killed_process_stays_or_a_failed_write_leaves_one(
+def test_drafts_of_killed_processes_and_failed_writes_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / ".out.tmp").mkdir()
@@ -249,7 +247,7 @@ def test_draft_of_a_killed_process_stays_or_a_failed_write_leaves_one(
     assert sorted(os.listdir(tmp_path)) == ["out", "text.txt"]
 
 
-def test_text_that_changes_between_two_readings_is_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_that_changes_between_two_readings_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put(tmp_path, b"abcabcabc")
     borders = preparing.borders
 
@@ -264,7 +262,7 @@ def test_text_that_changes_between_two_readings_is_prepared(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("kind", ["char", "byte"])
-def test_memory_grows_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_memory_does_not_grow_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr(text_files, "BLOCK_BYTES", 1 << 16)
     path, peaks = put(tmp_path, TEXT.encode()), []
     for times in (500, 1500):  # 1 and 3 MB
@@ -276,9 +274,7 @@ def test_memory_grows_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert peaks[1] < 1.1 * peaks[0]
 
 
-def test_nobody_is_told_how_far_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_progress_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(text_files, "BLOCK_BYTES", 1000)
     monkeypatch.setattr(preparing, "OFTEN", 0.0)
     preparing.write(DataConfig(path=put(tmp_path, TEXT.encode())), tmp_path / "out")
@@ -286,7 +282,7 @@ def test_nobody_is_told_how_far_it_is(
     assert all("MB/s" in line and "s left" in line for line in caplog.messages)
 
 
-def test_split_and_prepare_cut_at_other_places(tmp_path: Path) -> None:
+def test_split_and_prepare_cut_at_the_same_place(tmp_path: Path) -> None:
     folder, config = made(tmp_path, val_fraction=0.37)
     found = load(folder, config)
     parts = split(TEXT, found.tokenizer, block_size=8, val_fraction=0.37)

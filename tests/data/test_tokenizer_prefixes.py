@@ -139,7 +139,7 @@ def test_characters_of_a_tokenizer_with_a_prefix_are_known() -> None:
             made(maker)[0].encode("ab x a")
 
 
-def test_description_with_steps_inside_steps_loses_its_prefix_too() -> None:
+def test_prefix_is_removed_from_steps_inside_steps_too() -> None:
     described = json.loads(pieces_of(decoder=decoders.Sequence(STRIP)).to_str())
     inner = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}]}
     space = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}

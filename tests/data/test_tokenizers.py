@@ -113,7 +113,7 @@ def test_json_is_ascii_and_survives_awkward_characters() -> None:
         '{"type": "char", "vocabulary": ["a", "b", "a"]}',
     ],
 )
-def test_what_describes_no_tokenizer_is_refused(content: str) -> None:
+def test_what_describes_no_tokenizer_is_rejected(content: str) -> None:
     with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
         from_json(content)
 

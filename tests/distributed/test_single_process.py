@@ -33,22 +33,20 @@ class Untouchable:
         raise AssertionError(f"torch.distributed.{name} was asked for")
 
 
-def test_process_alone_starts_the_engine(flags: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_process_starts_no_process_group(flags: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("dist", "rendezvous", "DistributedDataParallel"):
         monkeypatch.setattr(ddp_fsdp, name, Untouchable())
     alone(flags(tmp_path / "run", {"trainer.max_iters": 1}))
     assert not torch.distributed.is_initialized()
 
 
-def test_shards_of_one_are_accepted_and_ignored(flags: Any, tmp_path: Path) -> None:
+def test_strategy_of_several_is_rejected_in_a_single_process(flags: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"dist\.strategy=fsdp: needs several processes: start it with torchrun"):
         alone(flags(tmp_path / "run", {"dist.strategy": "fsdp"}))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_half_told_process_waits_for_company_or_trains_alone(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_incomplete_launch_is_rejected(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert launched({}) is launched({"RANK": "0", "WORLD_SIZE": "1"}) is None
     for name in TOLD.keys() - {"WORLD_SIZE"}:
         with pytest.raises(UsageError, match=rf"WORLD_SIZE=8: needs {name}, too"):
@@ -61,7 +59,7 @@ def test_half_told_process_waits_for_company_or_trains_alone(
     assert capsys.readouterr().err.startswith("error: WORLD_SIZE=8: needs RANK, MASTER_ADDR")
 
 
-def test_launch_is_misread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_launch_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert launched(TOLD) == Launch(rank=3, size=8, local_rank=1, local_size=2, id=None)
     by_torchrun = {"TORCHELASTIC_RUN_ID": "x", "TORCHELASTIC_RESTART_COUNT": "4"}
     found = launched(TOLD | by_torchrun)
@@ -78,7 +76,7 @@ def test_launch_is_misread(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rank() == 3
 
 
-def test_one_alone_changes_what_it_exchanges() -> None:
+def test_single_process_exchanges_nothing() -> None:
     batch, parameter = torch.arange(6).view(3, 2), torch.nn.Parameter(torch.ones(2))
     assert SINGLE_PROCESS.local_rows(batch) is SINGLE_PROCESS.gather_rows(batch) is batch
     assert (SINGLE_PROCESS.mean(2.5), SINGLE_PROCESS.any_reason(None), SINGLE_PROCESS.any_reason("SIGINT")) == (
@@ -95,13 +93,13 @@ def test_one_alone_changes_what_it_exchanges() -> None:
     ("size", "batch", "accumulation", "parts"),
     [(2, 12, 1, 1), (2, 12, 3, 2), (3, 12, 4, 2), (4, 8, 2, 1), (2, 6, 6, 3)],
 )
-def test_part_is_larger_than_was_asked_for(size: int, batch: int, accumulation: int, parts: int) -> None:
+def test_micro_batch_is_no_larger_than_asked(size: int, batch: int, accumulation: int, parts: int) -> None:
     processes = DDP(Launch(rank=0, size=size, local_rank=0, local_size=size))
     assert processes.micro_batches(batch, accumulation) == parts
     assert batch / (size * parts) <= batch / accumulation
 
 
-def test_shares_of_a_batch_overlap_or_leave_a_row_out() -> None:
+def test_shares_of_a_batch_are_all_rows_once() -> None:
     everybody = [DDP(Launch(rank=r, size=3, local_rank=r, local_size=3)) for r in range(3)]
     batch = torch.arange(12)
     assert torch.cat([processes.local_rows(batch) for processes in everybody]).tolist() == list(range(12))
@@ -123,12 +121,12 @@ def test_numbers_that_a_process_holds_are_those_of_all() -> None:
 
 
 @pytest.mark.parametrize("id", [None, "mine"])
-def test_two_trainings_of_one_launch_are_one_run(id: str | None) -> None:
+def test_two_trainings_of_one_launch_are_two_runs(id: str | None) -> None:
     launch = Launch(rank=0, size=2, local_rank=0, local_size=2, id=id)
     assert [launch.training(n) for n in (1, 2, 3)] == [id, *(id and f"{id}, training {n}" for n in (2, 3))]
 
 
-def test_dropout_is_the_same_in_two_processes() -> None:
+def test_dropout_differs_between_processes() -> None:
     paths = [DDP(Launch(rank=r, size=3, local_rank=r, local_size=3)).path for r in range(3)]
     assert len(set(paths)) == 3
     assert paths[0] == ProcessGroup.path

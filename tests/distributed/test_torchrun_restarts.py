@@ -41,7 +41,7 @@ def since_last_step(folder: Path) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("turn", range(3))
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_to_torchrun_leaves_processes_or_no_checkpoint(
+def test_signal_to_torchrun_leaves_a_checkpoint_and_no_processes(
     together: Together, flags: Any, tmp_path: Path, number: signal.Signals, turn: int
 ) -> None:
     folder, sent = tmp_path / "run", []
@@ -58,7 +58,7 @@ def test_signal_to_torchrun_leaves_processes_or_no_checkpoint(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
-def test_other_process_outlives_one_that_was_killed(together: Together, flags: Any, tmp_path: Path, rank: int) -> None:
+def test_no_process_outlives_one_that_was_killed(together: Together, flags: Any, tmp_path: Path, rank: int) -> None:
     ended = together([{"argv": flags(tmp_path / "run", ENDLESS), "fault": ["SIGKILL", rank, 9, 0.001]}])
     assert ended.code == 1
     assert ended.exits()[rank] == -signal.SIGKILL
@@ -67,7 +67,7 @@ def test_other_process_outlives_one_that_was_killed(together: Together, flags: A
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
-def test_second_signal_to_one_waits_or_leaves_the_other_or_costs_what_was_saved(
+def test_second_signal_to_one_ends_both_and_keeps_what_was_saved(
     together: Together, flags: Any, tmp_path: Path, rank: int
 ) -> None:
     """It ends that process by the signal, the other by its loss."""
@@ -81,7 +81,7 @@ def test_second_signal_to_one_waits_or_leaves_the_other_or_costs_what_was_saved(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stalled", [0, 1])
-def test_second_signal_to_torchrun_waits_for_a_step_or_leaves_processes(
+def test_second_signal_to_torchrun_ends_all_at_once(
     together: Together, flags: Any, tmp_path: Path, stalled: int
 ) -> None:
     """One of them makes no progress, and the other waits for it."""
@@ -108,7 +108,7 @@ def test_second_signal_to_torchrun_waits_for_a_step_or_leaves_processes(
 @pytest.mark.slow
 @pytest.mark.parametrize("turn", range(10))
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_restart_after_a_kill_goes_elsewhere(
+def test_restart_after_a_kill_takes_the_same_path(
     together: Together, flags: Any, tmp_path: Path, strategy: str, turn: int
 ) -> None:
     """At any step and moment, before the first checkpoint too."""
@@ -125,7 +125,7 @@ def test_restart_after_a_kill_goes_elsewhere(
 
 
 @pytest.mark.slow
-def test_restart_takes_a_second_training_for_the_first(together: Together, flags: Any, tmp_path: Path) -> None:
+def test_restart_goes_on_with_the_right_training(together: Together, flags: Any, tmp_path: Path) -> None:
     """Killed in the second, both begin again: the first has nothing left to do, the second goes on."""
     family = {**FAMILIES["gpt"], "trainer.save_every": 5, "trainer.max_iters": 12}
     first, second = (
@@ -140,7 +140,9 @@ def test_restart_takes_a_second_training_for_the_first(together: Together, flags
 
 
 @pytest.mark.slow
-def test_restart_of_a_refused_run_goes_on_with_another_launch_s(together: Together, flags: Any, tmp_path: Path) -> None:
+def test_restart_of_a_rejected_run_does_not_go_on_with_another_launch_s(
+    together: Together, flags: Any, tmp_path: Path
+) -> None:
     """The folder holds a run of the same settings, which this launch has not begun."""
     short = {**FAMILIES["gpt"], "trainer.max_iters": 2}
     alone(flags(tmp_path / "run", short))

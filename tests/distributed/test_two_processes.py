@@ -106,7 +106,7 @@ def require_same(ways: dict[str, Path], one: Path) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.full
-def test_two_learn_other_things_than_one(trained: Trained, flags: Any, tmp_path: Path, family: str) -> None:
+def test_two_learn_what_one_learns(trained: Trained, flags: Any, tmp_path: Path, family: str) -> None:
     ways = (family, f"{family}-fsdp")
     assert [trained.codes[way] for way in ways] == [[0, 0]] * 2, trained.ended.said
     alone(flags(tmp_path / "one", FAMILIES[family] | {"trainer.max_iters": 12}))
@@ -115,7 +115,7 @@ def test_two_learn_other_things_than_one(trained: Trained, flags: Any, tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_fifty_steps_of_two_lead_elsewhere(
+def test_fifty_steps_of_two_lead_where_one_goes(
     together: Callable[..., Ended], flags: Any, tmp_path: Path, family: str
 ) -> None:
     ways = {way: flags(tmp_path / way, SAME[way]) for way in (family, f"{family}-fsdp")}
@@ -134,9 +134,7 @@ def test_muon_of_shards_orthogonalises_shards(trained: Trained, flags: Any, tmp_
 
 @pytest.mark.parametrize("name", CHAINS)
 @pytest.mark.full
-def test_run_of_one_gone_on_with_by_two_and_then_by_one_goes_elsewhere(
-    trained: Trained, flags: Any, tmp_path: Path, name: str
-) -> None:
+def test_run_of_one_goes_on_with_two_and_then_one(trained: Trained, flags: Any, tmp_path: Path, name: str) -> None:
     """One of them with a state that is carried from block to block, whose rows are shared out like a batch's."""
     assert trained.codes[name] == [0, 0], trained.ended.said
     family = without_company(CHAINS[name])
@@ -147,9 +145,7 @@ def test_run_of_one_gone_on_with_by_two_and_then_by_one_goes_elsewhere(
 
 
 @pytest.mark.slow
-def test_run_of_two_gone_on_with_by_one_and_then_by_two_goes_elsewhere(
-    together: Callable[..., Ended], flags: Any, tmp_path: Path
-) -> None:
+def test_run_of_two_goes_on_with_one_and_then_two(together: Callable[..., Ended], flags: Any, tmp_path: Path) -> None:
     def by_two(leg: dict[str, Any]) -> None:
         ended = together([{"argv": flags(tmp_path / name, how | leg)} for name, how in CHAINS.items()])
         assert ended.codes == [[0] * len(CHAINS)] * 2, ended.said
@@ -166,20 +162,20 @@ def test_run_of_two_gone_on_with_by_one_and_then_by_two_goes_elsewhere(
 
 
 @pytest.mark.parametrize("name", STOPPED)
-def test_signal_to_one_stops_it_alone(trained: Trained, name: str) -> None:
+def test_signal_to_one_stops_both(trained: Trained, name: str) -> None:
     assert trained.codes[name] == [STOPPED[name][2]] * 2
     assert saved(trained.home / name).state["step"] == len(losses(trained.home / name)) == 6
 
 
 @pytest.mark.parametrize("name", FAILED)
-def test_failure_of_one_leaves_the_others_waiting_or_costs_what_was_saved(trained: Trained, name: str) -> None:
+def test_failure_of_one_ends_all_and_keeps_what_was_saved(trained: Trained, name: str) -> None:
     _, code, says = FAILED[name]
     assert trained.codes[name] == [code] * 2
     assert any(line.startswith(f"error: {says}") for line in trained.errors())
     assert saved(trained.home / name).state["step"] == 2
 
 
-def test_wrong_setting_is_refused_after_something_was_written_or_by_everybody(trained: Trained) -> None:
+def test_wrong_setting_is_rejected_once_before_anything_is_written(trained: Trained) -> None:
     for name, (_, says) in REFUSED.items():
         assert trained.codes[name] == [2, 2]
         assert sum(says in line for line in trained.errors()) == 1
@@ -189,20 +185,20 @@ def test_wrong_setting_is_refused_after_something_was_written_or_by_everybody(tr
     assert "error: sample: is one process's work; start it without torchrun" in trained.errors()
 
 
-def test_second_training_of_the_same_processes_goes_on_with_the_first_one_s_run(trained: Trained) -> None:
+def test_second_training_of_the_same_processes_is_another_run(trained: Trained) -> None:
     assert trained.codes["second"] == [2, 2]
     assert any(f"{trained.home / 'gpt'}: already holds a run" in line for line in trained.errors())
     assert "this launch began it before" not in trained.ended.said
 
 
-def test_share_of_a_process_is_announced_as_all_of_the_model(trained: Trained) -> None:
+def test_share_of_a_process_is_reported_as_a_share(trained: Trained) -> None:
     announced = [line for line in trained.ended.said.splitlines() if "MFLOP per token" in line]
     assert announced
     assert all(" in each of 2 processes (" in line and line.endswith((" GB each", " MB each")) for line in announced)
     assert {line.partition(":")[0] for line in announced} == {"GPT", "RNN"}
 
 
-def test_another_than_the_first_talks(trained: Trained) -> None:
+def test_only_the_first_process_logs(trained: Trained) -> None:
     assert trained.ended.said.count(f"run folder: {trained.home / 'gpt'}\n") == 1
     only_theirs = [line for line in trained.errors() if line.startswith("rank 1: ")]
     assert len(only_theirs) <= 1, only_theirs  # of the log that only the first one writes

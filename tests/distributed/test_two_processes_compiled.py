@@ -14,7 +14,7 @@ FAILED = "torch.compile failed"
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_process_whose_compiler_fails_leaves_the_other_waiting(
+def test_process_whose_compiler_fails_does_not_leave_the_other_waiting(
     together: Together, flags: Any, tmp_path: Path, strategy: str, rank: int
 ) -> None:
     short = {**FAMILIES["gpt"], "trainer.max_iters": 4}
@@ -27,7 +27,7 @@ def test_process_whose_compiler_fails_leaves_the_other_waiting(
 
 
 @pytest.mark.slow
-def test_compiled_step_of_two_leads_elsewhere(together: Together, flags: Any, tmp_path: Path) -> None:
+def test_compiled_step_of_two_is_that_of_one(together: Together, flags: Any, tmp_path: Path) -> None:
     short = {**FAMILIES["gpt"], "trainer.max_iters": 4}
     ways = ("ddp", "fsdp")
     asked = [

@@ -31,7 +31,9 @@ def trace(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_looking_changes_what_two_learn(together: Together, flags: Any, tmp_path: Path, strategy: str) -> None:
+def test_evaluation_changes_nothing_of_what_two_learn(
+    together: Together, flags: Any, tmp_path: Path, strategy: str
+) -> None:
     looks = ({}, {}, {"eval_every": 1}, {"sample_every": 2}, {"save_every": 3}, {"eval_every": 2, "sample_every": 3})
     short = {**DROPPING, "trainer.max_iters": 12, "dist.strategy": strategy}
     changes = [{f"trainer.{name}": every for name, every in look.items()} for look in looks]
@@ -45,7 +47,7 @@ def test_looking_changes_what_two_learn(together: Together, flags: Any, tmp_path
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_resumed_run_of_two_takes_another_path(together: Together, flags: Any, tmp_path: Path, strategy: str) -> None:
+def test_resumed_run_of_two_takes_the_same_path(together: Together, flags: Any, tmp_path: Path, strategy: str) -> None:
     """From each of 19 steps of a run of 60, with dropout, a batch in parts and a schedule."""
     long = {**DROPPING, "trainer.max_iters": 60, "trainer.save_every": 3, "dist.strategy": strategy}
     kept = {"argv": flags(tmp_path / "whole", long), "fault": ["keep", 0, 3]}
@@ -60,7 +62,7 @@ def test_resumed_run_of_two_takes_another_path(together: Together, flags: Any, t
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_signal_at_any_time_costs_a_finished_step(
+def test_signal_at_any_time_costs_no_finished_step(
     together: Together, flags: Any, tmp_path: Path, strategy: str
 ) -> None:
     """Twenty times, to either process; the run then goes on as if nothing had been."""

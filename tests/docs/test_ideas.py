@@ -96,7 +96,7 @@ def wrong(page: Path, text: str, target: str, names: tuple[str, ...]) -> str | N
     return None if named in defined_in(path) else f"{name} has no {named}"
 
 
-def test_wrong_link_is_overlooked() -> None:
+def test_wrong_link_is_found() -> None:
     page = FOLDER / "attention.md"
     made = (
         "[`a`](../../mingpt/model.py) [`model.py`](../../mingpt/model.py) `GPT`, `GPT.fly` [x](gone.md) "
@@ -132,7 +132,7 @@ def chargpt(capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 @pytest.mark.parametrize(("page", "words"), of_pages(OF_README.commands))
-def test_command_is_refused(parsed_only: Any, page: Path, words: list[str]) -> None:
+def test_every_command_is_accepted(parsed_only: Any, page: Path, words: list[str]) -> None:
     assert parsed_only(*words) == READ
 
 
@@ -155,7 +155,7 @@ def test_settings_exist(page: Path, code: str) -> None:
     assert {word.removeprefix("--").split("=")[0] for word in code.split()} <= defaults().keys()
 
 
-def test_page_is_not_listed_or_has_no_picture_or_no_command() -> None:
+def test_every_page_is_listed_and_has_picture_and_command() -> None:
     contents = {target for _, target, _ in links((FOLDER / "README.md").read_text(encoding="utf-8"))}
     assert contents == {page.name for page in PAGES} - {"README.md"}
     for name in contents:
@@ -171,7 +171,7 @@ def test_every_published_experiment_is_linked() -> None:
         assert f"](../../results/{record.parent.name}/README.md)" in pages, record
 
 
-def test_picture_is_large_or_without_a_page_or_words_for_who_cannot_see_it() -> None:
+def test_every_picture_is_small_and_has_a_page_and_a_description() -> None:
     shown = {
         target: text
         for page in PAGES
@@ -185,7 +185,7 @@ def test_picture_is_large_or_without_a_page_or_words_for_who_cannot_see_it() -> 
 
 @pytest.mark.parametrize("name", DRAW.PICTURES)
 @pytest.mark.thin(2)
-def test_picture_is_not_what_the_code_draws(name: str, tmp_path: Path) -> None:
+def test_pictures_are_what_the_code_draws(name: str, tmp_path: Path) -> None:
     pinned = re.search(r"^matplotlib==(\S+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
     assert pinned
     if matplotlib.__version__ != pinned[1]:

@@ -58,7 +58,7 @@ def test_tour_runs_and_shows_what_it_makes(tmp_path: Path, monkeypatch: pytest.M
     assert {path.name for path in made.iterdir()} >= {"run", "exported", "again"}
 
 
-def test_example_leaves_out_most_of_what_there_is() -> None:
+def test_example_shows_most_of_what_there_is() -> None:
     used = set(re.findall(r"mingpt\.(\w+)", "\n".join(code_cells())))
     assert used <= set(mingpt.__all__)
     assert set(mingpt.__all__) - used <= {
@@ -68,7 +68,7 @@ def test_example_leaves_out_most_of_what_there_is() -> None:
 
 
 @pytest.mark.parametrize("name", mingpt.__all__)
-def test_name_has_no_docstring_or_no_types(name: str) -> None:
+def test_every_name_has_docstring_and_types(name: str) -> None:
     thing = getattr(mingpt, name)
     assert len(inspect.getdoc(thing) or "") > 20
     own = thing.forward if inspect.isclass(thing) and issubclass(thing, nn.Module) else thing
@@ -78,7 +78,7 @@ def test_name_has_no_docstring_or_no_types(name: str) -> None:
     assert all(p.annotation is not p.empty for n, p in signature.parameters.items() if n != "self"), signature
 
 
-def test_types_are_kept_from_a_users_type_checker() -> None:
+def test_types_reach_a_users_type_checker() -> None:
     """Every name is told to type checkers, too, and the package says that it has types."""
     source = (ROOT / "mingpt" / "__init__.py").read_text(encoding="utf-8")
     told = re.findall(r"^    from ([\w.]+) import (\w+) as \2$", source, re.MULTILINE)
@@ -87,7 +87,7 @@ def test_types_are_kept_from_a_users_type_checker() -> None:
     assert '"py.typed"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
-def test_function_is_hidden_by_a_module_of_its_name() -> None:
+def test_no_function_is_hidden_by_a_module_of_its_name() -> None:
     """Whatever was imported before: `mingpt.generate` and its like are what they are said to be."""
     for name, home in mingpt._HOMES.items():
         thing = getattr(mingpt, name)
@@ -95,7 +95,7 @@ def test_function_is_hidden_by_a_module_of_its_name() -> None:
         assert f"mingpt.{name}" not in sys.modules
 
 
-def test_importing_or_listing_costs_torch() -> None:
+def test_importing_and_listing_need_no_torch() -> None:
     code = "import sys, mingpt; assert 'generate' in dir(mingpt); print('torch' in sys.modules, 'numpy' in sys.modules)"
     told = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env={**os.environ}, check=True

@@ -29,7 +29,7 @@ def quick_strings() -> Any:
         yield
 
 
-def test_prefixes_make_no_probability_or_the_whole_text_does(quick_strings: None) -> None:
+def test_prefixes_make_a_probability_and_the_complete_text_does_not(quick_strings: None) -> None:
     rows = string_probability.string_sums.take(Lab(Path(), (), "quick"))
     assert len(rows) == 3 * 2 * 2 * 5
     for row in rows:
@@ -42,7 +42,7 @@ def test_prefixes_make_no_probability_or_the_whole_text_does(quick_strings: None
     assert len(figure.axes) == 2
 
 
-def test_two_kinds_of_weights_are_one_range() -> None:
+def test_kinds_of_weights_have_ranges_of_their_own() -> None:
     rows = [
         {"way": way, "weights": weights, "length": 5, "sum": total, "off_by": abs(total - 1), "width": 16}
         for way, weights, total in (
@@ -67,14 +67,14 @@ def test_cost_table_has_the_exponent_of_the_longer_half() -> None:
 
 
 @pytest.mark.full
-def test_copying_all_but_the_last_sums_to_less_than_it_must() -> None:
+def test_copying_all_but_the_last_sums_to_what_it_must() -> None:
     """The whole-text reading taught to copy: a sum of about 3^(length - 1), its largest."""
     model = string_probability._trained(string_probability.WAYS[WHOLE_TEXT], 0, 200)
     for length in (2, 3, 5):
         assert 0.9 * 3 ** (length - 1) < string_probability.total(model, length) <= 3 ** (length - 1)
 
 
-def test_map_has_no_bar_for_a_colour_or_no_names_along_its_axes() -> None:
+def test_map_has_a_colour_bar_and_names_along_its_axes() -> None:
     rows = [
         {"arm": variant, "output": i, "token": "abc"[i], "later_inputs": int(i < 2), "moved": [0.1, 0.0, 0.2]}
         for variant in (WHOLE, PREFIX)
@@ -92,7 +92,7 @@ def test_map_has_no_bar_for_a_colour_or_no_names_along_its_axes() -> None:
 
 
 @pytest.mark.full
-def test_birnn_experiment_breaks_on_an_variant_without_a_loss(
+def test_birnn_experiment_has_a_variant_without_a_loss(
     quick_strings: None, tmp_path: Path, small_form: Any, carried_out: Any
 ) -> None:
     folder = tmp_path / "exp"

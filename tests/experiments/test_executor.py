@@ -25,7 +25,7 @@ from mingpt.runs.config import Config
 Make = Callable[..., Experiment]
 
 
-def test_two_executors_train_one_trial(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+def test_one_executor_trains_a_trial(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
     """The second waits for the trial that the first holds, and then finds it done."""
     one = experiment(variants={"RoPE": [{}]}, seeds=1)
     inside, leave = Event(), Event()
@@ -72,7 +72,7 @@ time.sleep(60)
 
 
 @pytest.mark.full
-def test_ctrl_c_loses_steps_or_leaves_a_child(experiment: Make, text_file: Path, tmp_path: Path) -> None:
+def test_ctrl_c_loses_no_steps_and_leaves_no_child(experiment: Make, text_file: Path, tmp_path: Path) -> None:
     """A signal to the executor: the child of its own process saves and ends, and the same command goes on."""
     one = experiment(variants={"RoPE": [{"trainer.max_iters": 100_000, "trainer.save_every": 0}]}, seeds=1)
     home = tmp_path / "exp/cells/RoPE/seed-1"
@@ -96,7 +96,7 @@ def test_ctrl_c_loses_steps_or_leaves_a_child(experiment: Make, text_file: Path,
 
 
 @pytest.mark.full
-def test_what_a_process_of_its_own_says_is_lost(tiny: dict[str, Any], tmp_path: Path) -> None:
+def test_what_a_process_of_its_own_logs_is_kept(tiny: dict[str, Any], tmp_path: Path) -> None:
     wanted = config_of({**tiny, "data.path": str(tmp_path / "none.txt"), "system.work_dir": str(tmp_path / "r")})
     assert in_process_of_its_own(wanted, tmp_path / "log.txt", Event()) == 3
     assert "there is no file" in executors._last_line(tmp_path / "log.txt")

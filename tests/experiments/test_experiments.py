@@ -29,7 +29,7 @@ def test_every_variant_has_valid_settings(name: str, form: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "form"), ALL)
-def test_shared_setting_is_read_by_no_variant(name: str, form: str) -> None:
+def test_every_shared_setting_is_used_by_a_variant(name: str, form: str) -> None:
     found = EXPERIMENTS[name]
     read = {key for stages in found.stages(form).values() for stage in stages for key in stage}
     if found.variants:
@@ -37,7 +37,7 @@ def test_shared_setting_is_read_by_no_variant(name: str, form: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "form"), ALL)
-def test_variants_are_alike(name: str, form: str) -> None:
+def test_no_two_variants_are_equal(name: str, form: str) -> None:
     variants = EXPERIMENTS[name].stages(form)
     assert len({str(stages) for stages in variants.values()}) == len(variants)
     assert EXPERIMENTS[name].question.endswith("?")
@@ -45,7 +45,7 @@ def test_variants_are_alike(name: str, form: str) -> None:
     assert commands.show(EXPERIMENTS[name], form).startswith(EXPERIMENTS[name].question)
 
 
-def test_published_record_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_record_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("results/window-quick").mkdir(parents=True)
     assert "published" not in commands.show(EXPERIMENTS["window"], "standard")
@@ -70,7 +70,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, text_file: Path, tiny: dict[st
 
 
 @pytest.mark.parametrize("name", ["loss-by-step", "extrapolation", "loss-by-position", "samples"])
-def test_measurement_of_runs_says_nothing(lab: Lab, name: str) -> None:
+def test_measurements_of_runs_have_rows(lab: Lab, name: str) -> None:
     found = {each.name: each for each in EXPERIMENTS["rope"].measurements}[name]
     rows = found.take(lab)
     assert {row["arm"] for row in rows} == {"RoPE", "learned"}
@@ -80,7 +80,7 @@ def test_measurement_of_runs_says_nothing(lab: Lab, name: str) -> None:
         assert figure.axes[0].lines
 
 
-def test_extrapolation_is_of_other_weights(lab: Lab) -> None:
+def test_extrapolation_is_of_the_same_weights(lab: Lab) -> None:
     """At the trained length it is the run's own held-out loss; and learned positions lose beyond it."""
     rows = {each.name: each for each in EXPERIMENTS["rope"].measurements}["extrapolation"].take(lab)
     for trial in lab.trials:
@@ -89,7 +89,7 @@ def test_extrapolation_is_of_other_weights(lab: Lab) -> None:
     assert sorted({row["block"] for row in rows}) == [8, 16, 32]
 
 
-def test_symmetry_is_where_theory_has_none() -> None:
+def test_symmetry_is_where_theory_has_one() -> None:
     rows = symmetries.asymmetry.take(Lab(Path(), (), "quick"))
     most = {case: max(row["scores"] for row in rows if row["case"] == case) for case in {row["case"] for row in rows}}
     least = {case: min(row["weights"] for row in rows if row["case"] == case) for case in most}
@@ -101,7 +101,7 @@ def test_symmetry_is_where_theory_has_none() -> None:
     assert all(value > 1e-3 for value in equal.values())
 
 
-def test_linear_concat_sees_the_query_or_others_do_not() -> None:
+def test_linear_concat_alone_does_not_see_the_query() -> None:
     rows = {row["score"]: row["largest_difference"] for row in score_functions.query_blindness.take(None)}  # type: ignore[arg-type]
     assert rows.pop("linear_concat") < 1e-12
     assert all(value > 1e-3 for value in rows.values())
@@ -109,20 +109,20 @@ def test_linear_concat_sees_the_query_or_others_do_not() -> None:
     assert folded["largest_difference"] < 1e-12
 
 
-def test_bytes_of_a_window_grow() -> None:
+def test_bytes_of_a_window_do_not_grow() -> None:
     rows = window_cost.window_bytes.take(None)  # type: ignore[arg-type]
     kept = {(row["window"], row["length"]): row["cache_bytes"] for row in rows}
     assert kept[64, 4096] == kept[64, 1024] == kept[None, 1024] // 16
 
 
-def test_slope_of_a_known_power_is_missed() -> None:
+def test_slope_of_a_known_power_is_found() -> None:
     rows = [{"way": "x", "length": n, "ms": {"median": 3.0 * n**1.5}} for n in (256, 512, 1024, 2048, 4096)]
     assert window_cost.time_slopes(rows) == {"x": pytest.approx(1.5)}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gqa", "window", "attention", "cache"])
-def test_timing_leaves_nothing_to_draw(name: str) -> None:
+def test_timing_leaves_rows_to_draw(name: str) -> None:
     for measurement in EXPERIMENTS[name].measurements:
         rows = measurement.take(Lab(Path(), (), "quick"))
         assert rows
@@ -131,7 +131,7 @@ def test_timing_leaves_nothing_to_draw(name: str) -> None:
 
 
 @pytest.mark.full
-def test_cache_writes_another_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generation_with_the_cache_writes_the_same_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kv_cache, "VARIANTS", {"window": {"rope": True, "window": 8}})
     rows = kv_cache.same_text.take(Lab(Path(), [Trial("", 0, (), ())], "quick"))
     assert {row["differing"] for row in rows} == {0}
@@ -149,7 +149,7 @@ def test_figure_of_timings_names_steps_of_training(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 @pytest.mark.thin(2)
-def test_quick_form_is_called_smaller_where_it_is_not(name: str) -> None:
+def test_quick_form_is_called_smaller_where_it_is(name: str) -> None:
     """And the full form larger and trained for longer, as a page says of an experiment with variants."""
     experiment, text = EXPERIMENTS[name], Text("t.txt", "0", 9)
     small = smallness({**defined(experiment, text, "quick"), "seeds": 3})
@@ -166,7 +166,7 @@ def test_quick_form_is_called_smaller_where_it_is_not(name: str) -> None:
         assert most[0] < most[1], size
 
 
-def test_symmetry_is_called_smaller_in_its_quick_form() -> None:
+def test_symmetry_is_not_called_smaller_in_its_quick_form() -> None:
     for measurement in EXPERIMENTS["symmetry"].measurements:
         assert measurement.take(None)  # type: ignore[arg-type]  # which so doesn't ask whether to be quick
     assert smallness(defined(EXPERIMENTS["symmetry"], Text("t.txt", "0", 9), "quick")) == ""

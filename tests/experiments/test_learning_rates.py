@@ -59,7 +59,7 @@ def trial(folder: Path, rate: float, losses: list[float], **last: float) -> Tria
     return Trial(f"{rate}", 0, (config,), (folder,))
 
 
-def test_learning_rate_is_chosen_by_the_luck_of_one_batch(tmp_path: Path) -> None:
+def test_learning_rate_is_not_chosen_by_the_luck_of_one_batch(tmp_path: Path) -> None:
     steady, lucky = [2.0] * 9 + [2.1], [3.0] * 9 + [1.0]
     trials = {
         1e-2: trial(tmp_path / "a", 1e-2, steady),
@@ -77,7 +77,7 @@ def test_learning_rate_is_chosen_by_the_luck_of_one_batch(tmp_path: Path) -> Non
         assert runner._why(choice) == told
 
 
-def test_learning_rate_that_diverges_ends_the_experiment(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+def test_learning_rate_that_diverges_is_passed_over(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
     def diverge(config: Config) -> None:
         if config.trainer.learning_rate == 0.1:
             raise NotFiniteError("boom")

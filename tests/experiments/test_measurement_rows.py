@@ -43,7 +43,7 @@ def asked(table: Any, draw: Any = None) -> list[Measurement]:
         ({"arm": "a", "loss": None}, "loss must be a valid integer or a valid number, is null"),
     ],
 )
-def test_row_of_another_kind_ends_an_experiment_in_another_error(tmp_path: Path, row: Any, said: str) -> None:
+def test_row_of_another_kind_is_one_line_with_its_file(tmp_path: Path, row: Any, said: str) -> None:
     noted(tmp_path, **row)
     far = asked(lambda rows: [{"arm": rows[0]["arm"].upper()}], lambda rows, figure, look: None)
     told = rf"measurements.jsonl: rows of far are not what it measures: {said}$"
@@ -53,7 +53,7 @@ def test_row_of_another_kind_ends_an_experiment_in_another_error(tmp_path: Path,
         drawings.draw(far[0], tmp_path, Palette())
 
 
-def test_mistake_of_ours_is_told_as_a_damaged_file(tmp_path: Path) -> None:
+def test_mistake_of_ours_is_no_damaged_file(tmp_path: Path) -> None:
     noted(tmp_path, arm="a", loss=1.0)
     with pytest.raises(KeyError, match="seed"):
         tables(asked(lambda rows: [rows[0]["seed"]]), tmp_path)
@@ -61,7 +61,7 @@ def test_mistake_of_ours_is_told_as_a_damaged_file(tmp_path: Path) -> None:
         drawings.draw(asked(list, lambda rows, figure, look: rows[0]["loss"] / 0)[0], tmp_path, Palette())
 
 
-def test_rows_are_taken_that_are_then_refused(tmp_path: Path) -> None:
+def test_rows_that_would_not_be_read_are_not_written(tmp_path: Path) -> None:
     wrong = Measurement("far", lambda lab: [{"arm": None}], row=VariantFields)
     with pytest.raises(AssertionError, match="far: arm must be a valid string, is null"):
         runner._measure([wrong], Lab(tmp_path, (), "quick"))
@@ -69,7 +69,7 @@ def test_rows_are_taken_that_are_then_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-def test_measurement_takes_any_row_or_refuses_what_was_published() -> None:
+def test_measurements_take_what_was_published_and_no_other_row() -> None:
     known = {each.name: each for name in EXPERIMENTS for each in EXPERIMENTS[name].measurements}
     assert all(each.row for each in known.values())
     published = [(folder, each) for folder in RESULTS.iterdir() if folder.is_dir() for each in known.values()]

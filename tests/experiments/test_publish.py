@@ -47,7 +47,7 @@ def carried_out(known: Experiment, text_file: Path, here: Any) -> None:
 
 
 @pytest.mark.full
-def test_finished_experiment_is_not_kept_or_drawn(known: Experiment, text_file: Path, here: Any, capsys: Any) -> None:
+def test_finished_experiment_is_kept_and_drawn(known: Experiment, text_file: Path, here: Any, capsys: Any) -> None:
     carried_out(known, text_file, here)
     assert main.main(["experiment", "publish", "tiny"]) == 0
     first = {path: path.read_bytes() for path in Path("results").rglob("*") if path.is_file()}
@@ -65,7 +65,7 @@ def test_finished_experiment_is_not_kept_or_drawn(known: Experiment, text_file: 
     assert {path: path.read_bytes() for path in Path("results").rglob("*") if path.is_file()} == first
 
 
-def test_unfinished_experiment_is_kept_or_silently_left_out(known: Experiment, capsys: Any) -> None:
+def test_unfinished_experiment_is_named_and_not_kept(known: Experiment, capsys: Any) -> None:
     folder = Path("out/experiments/tiny")
     folder.mkdir(parents=True)
     (folder / "record.json").write_text(json.dumps({"name": "tiny", "arms": {"a": []}, "seeds": 2}))
@@ -101,7 +101,7 @@ def test_show_prints_the_result_of_a_finished_experiment(
 
 
 @pytest.mark.parametrize("quick", [True, False])
-def test_smallness_counts_settings_that_no_run_reads(quick: bool) -> None:
+def test_smallness_counts_settings_of_runs_alone(quick: bool) -> None:
     definition = defined(EXPERIMENTS["rnn"], Text("t.txt", "0", 9), "quick" if quick else "full")
     said = smallness({**definition, "seeds": 3})
     assert said == ("Quick form: 800 steps of a 1 to 2-layer model, 3 seeds" if quick else "")
@@ -112,7 +112,7 @@ def test_smallness_counts_settings_that_no_run_reads(quick: bool) -> None:
     assert changes({**definition, "arms": whole}, definition) == []  # as older records have it
 
 
-def test_form_that_was_not_meant_is_published(known: Experiment, capsys: Any) -> None:
+def test_form_that_was_meant_is_published(known: Experiment, capsys: Any) -> None:
     for name in ("tiny", "tiny-full"):
         folder = Path("out/experiments") / name
         folder.mkdir(parents=True)

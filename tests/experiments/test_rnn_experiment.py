@@ -34,14 +34,14 @@ def parameters(settings: dict[str, Any]) -> int:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["rnn", "birnn"])
-def test_variants_are_of_unlike_sizes(name: str, form: str) -> None:
+def test_variants_are_of_equal_sizes(name: str, form: str) -> None:
     variants = {variant: stages[-1] for variant, stages in EXPERIMENTS[name].stages(form).items()}
     sizes = {variant: parameters(stage) for variant, stage in variants.items() if stage["model.type"] != "ngram"}
     assert len(sizes) >= 3
     assert max(sizes.values()) < 1.02 * min(sizes.values()), sizes
 
 
-def test_recall_is_of_unlike_sizes() -> None:
+def test_recall_is_of_equal_sizes() -> None:
     shape = {"vocab_size": associative_recall.ASK + 1, "block_size": max(associative_recall.SIZES.full.distances) + 1}
     sizes = {
         name: build(model_config(**own, **shape)).parameter_count for name, own in associative_recall.MODELS.items()
@@ -50,7 +50,7 @@ def test_recall_is_of_unlike_sizes() -> None:
     assert all(abs(size / sizes["GPT"] - 1) < 0.03 for size in sizes.values()), sizes
 
 
-def test_shared_settings_reach_a_family_that_reads_none_or_own_ones_are_dropped() -> None:
+def test_shared_settings_reach_the_families_that_have_them() -> None:
     variants = {"network": [{"model.type": "gpt"}], "counts": [{"model.type": "ngram", "model.order": 2}]}
     shared = {"trainer.max_iters": 7, "model.n_embd": 8, "data.block_size": 4, "model.cell": "gru"}
     made = Experiment(name="t", question="?", hypothesis="", variants=variants, common=shared).stages("full")
@@ -83,7 +83,7 @@ class Remembers(LanguageModel):
         return mock.Mock(logits=torch.nn.functional.one_hot(seen, 5).double() * 1e3)
 
 
-def test_distance_is_off_by_one_or_a_token_is_replaced_by_itself() -> None:
+def test_distance_is_exact_and_a_token_is_replaced_by_another() -> None:
     idx = torch.tensor([[0, 1, 2, 3], [0, 0, 2, 4], [1, 1, 2, 3]])
     for back in (1, 2, 3, 4):
         model = Remembers(back)
@@ -92,7 +92,7 @@ def test_distance_is_off_by_one_or_a_token_is_replaced_by_itself() -> None:
         assert moved == [[1.0] * 3 if distance == back else [0.0] * 3 for distance in (1, 2, 3, 4)]
 
 
-def test_key_is_elsewhere_or_asked_for_another() -> None:
+def test_key_is_at_its_place_and_asked_for() -> None:
     idx, keys = associative_recall.texts(50, 7, seed=1)
     assert idx.shape == (50, 7)  # the key is 7 back, what asks is 1 back
     assert torch.equal(idx[:, 0], keys)
@@ -105,7 +105,7 @@ def test_key_is_elsewhere_or_asked_for_another() -> None:
     assert not torch.equal(inputs, associative_recall.batch(associative_recall.SIZES.quick, 7, 1, 4)[0])
 
 
-def test_near_key_is_not_learned_or_a_far_one_is_by_counting() -> None:
+def test_near_key_is_learned_and_no_far_one_by_n_grams() -> None:
     """Beside the key: any model tells it.  Beyond what a trigram sees: no more than chance."""
     size = associative_recall.Size((2,), 150, 16, (1,))
     model, steps = associative_recall.taught(
@@ -119,7 +119,7 @@ def test_near_key_is_not_learned_or_a_far_one_is_by_counting() -> None:
     assert associative_recall.accuracy(far, 3, 1) < 0.25
 
 
-def test_rate_is_chosen_on_the_texts_that_it_is_judged_on(tmp_path: Path) -> None:
+def test_rate_is_not_chosen_on_the_texts_that_it_is_evaluated_on(tmp_path: Path) -> None:
     asked: list[Any] = []
     size = associative_recall.Size((2,), 1, 1, (1, 2), (1e-3, 1e-2))
     model = mock.Mock(**{"config.count_based": False, "parameter_count": 3})
@@ -142,7 +142,7 @@ def test_rate_is_chosen_on_the_texts_that_it_is_judged_on(tmp_path: Path) -> Non
     assert len({*seen}) == 2
 
 
-def test_reach_has_a_gap_in_it() -> None:
+def test_reach_has_no_gap_in_it() -> None:
     assert associative_recall.reach({3: 1.0, 5: 0.85, 8: 1.0}) == 3
     assert associative_recall.reach({8: 0.9, 3: 1.0}) == 8
     assert associative_recall.reach({3: 0.5, 5: 1.0}) == 0
@@ -153,7 +153,7 @@ def test_sensitivity_table_has_the_mean_of_the_seeds_at_some_distances() -> None
     assert sensitivity.sensitivity.table(rows) == [{"variant": "a", "1 back": 0.25}]
 
 
-def test_rate_is_not_the_best_or_the_slower() -> None:
+def test_rate_is_the_best_and_of_equal_ones_the_slower() -> None:
     told = {1e-3: (0.9, 50), 3e-3: (1.0, 60), 1e-2: (1.0, 40)}
     assert (
         associative_recall.best_rate(list(told), lambda rate: {"accuracy": told[rate][0], "steps": told[rate][1]})
@@ -172,7 +172,7 @@ def small_recall() -> Any:
 
 
 @pytest.mark.full
-def test_rnn_experiment_loses_an_variant(
+def test_rnn_experiment_has_every_variant(
     small_recall: None, tmp_path: Path, here: Any, small_form: Any, carried_out: Any
 ) -> None:
     experiment = small_form("rnn")
@@ -203,7 +203,7 @@ def lasts(trials: list[Any], variant: str, seconds: float) -> None:
 
 
 @pytest.mark.full
-def test_counting_shortens_the_view_at_equal_seconds(
+def test_n_grams_do_not_shorten_the_view_at_equal_seconds(
     text_file: Path, tmp_path: Path, here: Any, small_form: Any
 ) -> None:
     experiment = small_form("rnn")
@@ -226,7 +226,7 @@ def test_counting_shortens_the_view_at_equal_seconds(
 
 
 @pytest.mark.parametrize("measurement", EXPERIMENTS["rnn"].measurements, ids=lambda each: each.name)
-def test_figure_says_nothing(measurement: Any) -> None:
+def test_figure_has_its_curves(measurement: Any) -> None:
     rows: dict[str, list[dict[str, Any]]] = {
         "loss-by-position": [
             {"arm": variant, "seed": 1, "nats": [3.0, 2.0, 2.0, 1.0, 1.0, 1.0]} for variant in ("a", "b")

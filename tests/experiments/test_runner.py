@@ -26,7 +26,7 @@ from mingpt.runs.run import load
 Make = Callable[..., Experiment]
 
 
-def test_grid_misses_a_trial_or_mixes_seeds(go: Any, experiment: Make, tmp_path: Path, here: Any) -> None:
+def test_grid_has_every_trial_once(go: Any, experiment: Make, tmp_path: Path, here: Any) -> None:
     outcome, told = go(experiment())
     assert outcome.failed == {}
     assert sorted(here.seen) == ["RoPE/seed-1", "RoPE/seed-2", "learned/seed-1", "learned/seed-2"]
@@ -40,7 +40,7 @@ def test_grid_misses_a_trial_or_mixes_seeds(go: Any, experiment: Make, tmp_path:
     assert all((tmp_path / "exp/cells" / name / "config.yaml").exists() for name in here.seen)
 
 
-def test_finished_trial_is_trained_again(go: Any, experiment: Make, here: Any) -> None:
+def test_finished_trial_is_not_trained_again(go: Any, experiment: Make, here: Any) -> None:
     go(experiment())
     here.trained.clear()
     go(experiment())
@@ -64,7 +64,9 @@ def test_record_with_a_metric_is_another_experiment(go: Any, experiment: Make, h
 
 @pytest.mark.parametrize("lost", ["checkpoints", "a line", "baselines.json"])
 @pytest.mark.thin(1)
-def test_damaged_trial_counts_as_finished(go: Any, experiment: Make, here: Any, tmp_path: Path, lost: str) -> None:
+def test_damaged_trial_does_not_count_as_finished(
+    go: Any, experiment: Make, here: Any, tmp_path: Path, lost: str
+) -> None:
     one = experiment(variants={"RoPE": [{}]}, seeds=1)
     go(one)
     home = tmp_path / "exp/cells/RoPE/seed-1"
@@ -84,7 +86,7 @@ def test_damaged_trial_counts_as_finished(go: Any, experiment: Make, here: Any, 
     assert len(told.summarized) == 1
 
 
-def test_half_done_trial_begins_anew(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+def test_half_done_trial_goes_on(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
     one = experiment(variants={"RoPE": [{"trainer.max_iters": 6}]}, seeds=1)
 
     def dies(config: Config, log: Path, stop: Event) -> int:
@@ -114,7 +116,7 @@ def test_half_done_trial_begins_anew(go: Any, experiment: Make, here: Any, tmp_p
 
 
 @pytest.mark.full
-def test_crash_of_a_trial_ends_the_others(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+def test_crash_of_a_trial_leaves_the_others(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
     def crash(config: Config) -> None:
         if config.model.rope:
             raise NotFiniteError("boom")
@@ -153,7 +155,7 @@ def test_record_keeps_what_was_found_while_an_experiment_goes_on(
 
 
 @pytest.mark.full
-def test_changed_definition_goes_on(go: Any, experiment: Make, here: Any, tmp_path: Path, text_file: Path) -> None:
+def test_changed_definition_is_rejected(go: Any, experiment: Make, here: Any, tmp_path: Path, text_file: Path) -> None:
     go(experiment())
     here.trained.clear()
     other = {"RoPE": [{"model.rope": True, "model.n_embd": 16}], "learned": [{"model.rope": False}]}
@@ -171,7 +173,7 @@ def test_changed_definition_goes_on(go: Any, experiment: Make, here: Any, tmp_pa
     assert (tmp_path / "exp.before-1/record.json").exists()
 
 
-def test_fresh_pulls_the_folder_from_under_another(go: Any, experiment: Make, tmp_path: Path) -> None:
+def test_fresh_leaves_a_folder_in_use(go: Any, experiment: Make, tmp_path: Path) -> None:
     go(experiment())
     with locked(next((tmp_path / "exp/claims").iterdir())), pytest.raises(CheckpointError, match="another process"):
         go(experiment(), fresh=True)
@@ -189,14 +191,14 @@ def test_trials_behind_a_link_are_found_after_they_were_trained(
     assert here.trained == []
 
 
-def test_wrong_setting_is_found_after_others_ran(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+def test_wrong_setting_is_found_before_any_trial(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"model.n_embd=7.*in the combination bad"):
         go(experiment(variants={"good": [{}], "bad": [{"model.n_embd": 7}]}))
     assert here.trained == []
     assert not (tmp_path / "exp").exists()
 
 
-def test_second_stage_starts_from_nothing(go: Any, experiment: Make, tmp_path: Path) -> None:
+def test_second_stage_starts_from_the_first(go: Any, experiment: Make, tmp_path: Path) -> None:
     stages = [{"trainer.max_iters": 3}, {"data.block_size": 12, "trainer.max_iters": 1, "trainer.learning_rate": 1e-9}]
     go(experiment(variants={"RoPE": stages}, seeds=1))
     first, second = (load(tmp_path / "exp/cells/RoPE/seed-1" / f"stage-{n}") for n in (1, 2))
@@ -205,7 +207,7 @@ def test_second_stage_starts_from_nothing(go: Any, experiment: Make, tmp_path: P
         assert (second.model.state_dict()[name] - weight).abs().max() < 1e-6, name
 
 
-def test_second_stage_runs_after_a_failed_first(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+def test_second_stage_does_not_run_after_a_failed_first(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
     def crash(config: Config) -> None:
         if (config.system.work_dir or "").endswith("stage-1"):
             raise NotFiniteError("boom")
@@ -224,7 +226,7 @@ def test_second_stage_does_not_train_on_another_text(go: Any, experiment: Make, 
     assert here.seen == ["seed-1/stage-1"]
 
 
-def test_n_gram_lines_are_drawn_where_they_do_not_belong(tmp_path: Path) -> None:
+def test_n_gram_lines_are_drawn_where_they_belong(tmp_path: Path) -> None:
     (tmp_path / "measurements.jsonl").write_text('{"measurement": "numbers", "x": 1}\n')
 
     def plot(rows: Any, figure: Any, look: Palette) -> None:
@@ -237,7 +239,7 @@ def test_n_gram_lines_are_drawn_where_they_do_not_belong(tmp_path: Path) -> None
         assert drawn.called is belongs
 
 
-def test_quick_takes_the_whole_text_or_the_long_variants(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
+def test_quick_takes_part_of_the_text_and_short_variants(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:
     one = experiment(quick=Form(settings={"trainer.max_iters": 1}, variants={"RoPE": [{}]}, seeds=1, characters=300))
     go(one, form="quick")
     assert [config.trainer.max_iters for config in here.trained] == [1]
@@ -245,7 +247,7 @@ def test_quick_takes_the_whole_text_or_the_long_variants(go: Any, experiment: Ma
     assert read_record(tmp_path / "exp")["text"]["characters"] == 300
 
 
-def test_measurement_is_taken_twice_or_not_drawn(go: Any, experiment: Make, tmp_path: Path) -> None:
+def test_measurement_is_taken_once_and_drawn(go: Any, experiment: Make, tmp_path: Path) -> None:
     taken: list[Lab] = []
 
     def take(lab: Lab) -> list[dict[str, Any]]:
@@ -263,7 +265,7 @@ def test_measurement_is_taken_twice_or_not_drawn(go: Any, experiment: Make, tmp_
 
 
 @pytest.mark.parametrize("variant", ["a/b", "..", "x" * 300, "a:b", ""])
-def test_name_of_a_variant_leaves_the_folder(variant: str) -> None:
+def test_name_of_a_variant_stays_in_the_folder(variant: str) -> None:
     name = folder_name(variant)
     assert "/" not in name
     assert name not in ("", ".", "..")
@@ -271,7 +273,7 @@ def test_name_of_a_variant_leaves_the_folder(variant: str) -> None:
     assert folder_name(variant + "!") != name
 
 
-def test_record_lacks_a_setting(go: Any, experiment: Make, tmp_path: Path) -> None:
+def test_record_has_every_setting(go: Any, experiment: Make, tmp_path: Path) -> None:
     go(experiment())
     record = json.loads((tmp_path / "exp/record.json").read_bytes())
     settings = record["arms"]["RoPE"][0]

@@ -22,7 +22,7 @@ def variants(*words: str) -> dict[str, Any]:
     return {name: stages[0] for name, stages in experiment_of(words).variants.items()}
 
 
-def test_grid_lacks_a_combination_or_a_type() -> None:
+def test_grid_has_every_combination_and_type() -> None:
     made = variants("--model.window=16,null", "--model.rope", "True,false", "--trainer.max_iters=7")
     assert list(made) == [
         "model.window=16,model.rope=True", "model.window=16,model.rope=false",
@@ -44,11 +44,11 @@ def test_grid_lacks_a_combination_or_a_type() -> None:
         ("gelu, swiglu", False, ["gelu", "swiglu"]),
     ],
 )
-def test_list_is_parted_or_values_are_not(value: str, whole: bool, parts: list[str]) -> None:
+def test_values_are_parted_and_lists_are_not(value: str, whole: bool, parts: list[str]) -> None:
     assert split(value, whole=whole) == parts
 
 
-def test_betas_are_parted() -> None:
+def test_betas_are_not_parted() -> None:
     made = variants("--trainer.betas=0.9,0.95", "--model.rope=True,False")
     assert [each["trainer.betas"] for each in made.values()] == [[0.9, 0.95]] * 2
     made = variants("--trainer.betas=[0.9,0.95],[0.8,0.99]")
@@ -83,12 +83,12 @@ def test_prompt_with_a_comma_is_one_prompt() -> None:
         (["--model.window"], "needs a value"),
     ],
 )
-def test_wrong_grid_is_run(words: list[str], complaint: str) -> None:
+def test_wrong_grid_is_rejected(words: list[str], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         experiment_of(words)
 
 
-def test_last_of_a_setting_given_twice_is_ignored() -> None:
+def test_last_of_a_setting_given_twice_wins() -> None:
     values, shared = swept(["--model.window=1,2", "--model.window=3", "--model.rope=True,False"])
     assert list(values) == ["model.rope"]
     assert shared == ["--model.window=3"]
@@ -114,7 +114,7 @@ def sweep(here: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
     return call
 
 
-def test_sweep_misses_a_run_or_overwrites_another(sweep: Any, tiny_flags: list[str], here: Any) -> None:
+def test_sweep_has_every_run_and_overwrites_none(sweep: Any, tiny_flags: list[str], here: Any) -> None:
     code, said, summarized = sweep("--model.rope=True,False", *tiny_flags, "--seeds", "2")
     assert code == 0
     assert said[0] == "2 combinations x 2 seeds = 4 runs"
@@ -127,7 +127,7 @@ def test_sweep_misses_a_run_or_overwrites_another(sweep: Any, tiny_flags: list[s
 
 
 @pytest.mark.full
-def test_sweep_with_its_folder_begins_anew(sweep: Any, tiny_flags: list[str], here: Any) -> None:
+def test_sweep_with_its_folder_goes_on(sweep: Any, tiny_flags: list[str], here: Any) -> None:
     sweep("--model.rope=True,False", *tiny_flags, "--seeds=1", "--folder=mine")
     here.trained.clear()
     sweep("--model.rope=True,False", *tiny_flags, "--seeds=2", "--folder=mine")
@@ -156,7 +156,7 @@ def test_sweep_with_its_folder_begins_anew(sweep: Any, tiny_flags: list[str], he
         (["sweep", "--model.rope=True,False", "--jobs=x"], "jobs=x: must be a whole number"),
     ],
 )
-def test_wrong_words_are_run_or_explained_badly(
+def test_wrong_words_are_rejected_with_an_explanation(
     words: list[str], complaint: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -168,7 +168,7 @@ def test_wrong_words_are_run_or_explained_badly(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_list_or_help_lacks_an_experiment(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_and_help_have_every_experiment(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["experiment", "list"], ["experiment"], ["experiment", "--help"], ["experiment", "run", "--help"]):
         assert main.main(words) == 0
         listed = capsys.readouterr().out
@@ -194,7 +194,7 @@ def test_list_or_help_lacks_an_experiment(capsys: pytest.CaptureFixture[str]) ->
         ("sweep", ["--folder", "mine", "--model.rope=True,False"], "sweep --model.rope=True,False --folder=mine"),
     ],
 )
-def test_command_that_goes_on_is_another(
+def test_command_that_goes_on_is_given(
     verb: str, words: list[str], again: str, tmp_path: Path, monkeypatch: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)

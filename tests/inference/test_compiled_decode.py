@@ -124,13 +124,13 @@ def test_no_compiler_is_one_line_that_says_what_to_do(monkeypatch):
         compiled_step.cache_clear()
 
 
-def test_compiling_what_is_never_called_is_refused():
+def test_compiling_what_is_never_called_is_rejected():
     model = GPT(ModelConfig(n_layer=1, n_query_head=2, n_embd=8, block_size=8, vocab_size=11))
     with pytest.raises(UsageError, match="compile=True: needs prompt and tokens within block_size=8, or past_block=h"):
         generate(model, torch.zeros(1, 3, dtype=torch.long), 7, Sampling(past_block="exact"), compile=True)
 
 
-def test_compiling_without_a_cache_is_refused():
+def test_compiling_without_a_cache_is_rejected():
     model = GPT(ModelConfig(n_layer=1, n_query_head=2, n_embd=8, block_size=8, vocab_size=11))
     with pytest.raises(UsageError, match="compile=True: needs cache=True"):
         generate(model, torch.zeros(1, 3, dtype=torch.long), 1, Sampling(), cache=False, compile=True)

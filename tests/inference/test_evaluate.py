@@ -80,7 +80,7 @@ def test_bits_per_byte_counts_the_utf8_of_the_targets(gpt: MakeGPT) -> None:
     assert found.bits_per_byte * (1 + 2 + 3 + 4) == pytest.approx(found.nats * 4 / math.log(2), rel=1e-12)
 
 
-def test_bits_per_byte_counts_a_character_that_a_block_cuts_as_another(gpt: MakeGPT) -> None:
+def test_bits_per_byte_counts_the_bytes_of_a_character_that_a_block_cuts(gpt: MakeGPT) -> None:
     """Blocks of 7 bytes begin and end inside characters of 3: each byte is one byte, no U+FFFD of 3."""
     tokenizer = ByteTokenizer()
     ids = tokenizer.encode("中文" * 20)
@@ -89,9 +89,7 @@ def test_bits_per_byte_counts_a_character_that_a_block_cuts_as_another(gpt: Make
         assert found.bits_per_byte == pytest.approx(found.nats / math.log(2), rel=1e-12)
 
 
-def test_large_vocabulary_takes_memory_without_bound(
-    gpt: MakeGPT, monkeypatch: pytest.MonkeyPatch, blocks_read: Any
-) -> None:
+def test_large_vocabulary_takes_bounded_memory(gpt: MakeGPT, monkeypatch: pytest.MonkeyPatch, blocks_read: Any) -> None:
     model, ids = gpt(), random_ids(80)
     whole = validation_loss(model, ids, LETTERS)
     monkeypatch.setattr("mingpt.inference.windows.LOGITS_AT_ONCE", 2 * 7 * 11)
@@ -158,7 +156,7 @@ def test_a_failure_half_way_leaves_the_model_training(gpt: MakeGPT) -> None:
 
 
 @pytest.mark.parametrize("length", [2, 7, 8, 9, 50])
-def test_carried_loss_is_not_that_of_the_text_in_one_go(length: int) -> None:
+def test_carried_loss_is_that_of_the_text_in_one_go(length: int) -> None:
     torch.manual_seed(1)
     config = ModelConfig(type="rnn", cell="gru", n_layer=2, n_embd=6, block_size=7, vocab_size=11)
     model, ids = RNN(config).double().train(), random_ids(length)
@@ -173,7 +171,7 @@ def test_carried_loss_is_not_that_of_the_text_in_one_go(length: int) -> None:
 
 
 @pytest.mark.parametrize("judge", ["validation_loss", "pseudo_likelihood"])
-def test_long_judgement_is_begun_without_a_word_or_a_short_one_with_one(
+def test_long_evaluations_alone_log_an_estimate(
     gpt: MakeGPT, monkeypatch: pytest.MonkeyPatch, judge: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """By a clock that a pass moves by 2 s, so that five take 8 s more, and three 4; a block is one pass here."""
@@ -218,7 +216,7 @@ def hidden_by_hand(model: BidirectionalRNN, ids: np.ndarray) -> list[float]:
 @pytest.mark.parametrize("length", [1, 2, 6, 7, 8, 14, 15, 40])
 @pytest.mark.parametrize("at_once", [1, 20, 8192])
 @pytest.mark.thin
-def test_token_is_not_hidden_once_or_from_more_than_itself(
+def test_each_token_is_hidden_once_and_from_itself_alone(
     monkeypatch: pytest.MonkeyPatch, length: int, at_once: int
 ) -> None:
     monkeypatch.setattr(windows, "TOKENS_AT_ONCE", at_once)
@@ -229,7 +227,7 @@ def test_token_is_not_hidden_once_or_from_more_than_itself(
     assert found.pseudo_bits_per_byte == pytest.approx(found.pseudo_nats / math.log(2), rel=1e-12)
 
 
-def test_part_of_the_text_is_another_than_whole_blocks_spread_evenly() -> None:
+def test_part_of_the_text_is_complete_blocks_spread_evenly() -> None:
     model, ids = filler(), random_ids(70)
     found, nats = pseudo_likelihood(model, ids, LETTERS, at_most=21), hidden_by_hand(model.eval(), ids)
     assert (found.tokens, found.of) == (21, 70)
@@ -237,7 +235,7 @@ def test_part_of_the_text_is_another_than_whole_blocks_spread_evenly() -> None:
     assert found.pseudo_nats == pytest.approx(np.mean(read), rel=1e-12)
 
 
-def test_pseudo_likelihood_trains_or_draws_or_passes_for_a_loss(gpt: MakeGPT) -> None:
+def test_pseudo_likelihood_neither_trains_nor_draws_and_is_no_loss(gpt: MakeGPT) -> None:
     model = filler(embd_pdrop=0.5).train()
     before = torch.get_rng_state()
     found = pseudo_likelihood(model, random_ids(9), LETTERS)

@@ -26,7 +26,7 @@ MakeGPT = Callable[..., GPT]
 # ---- who is judged
 
 
-def test_a_model_that_sees_the_future_is_refused_with_reason_and_remedy(
+def test_a_model_that_sees_the_future_is_rejected_with_reason_and_remedy(
     gpt: MakeGPT, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(GPT, "autoregressive", False)
@@ -58,7 +58,7 @@ class Peeping(LanguageModel):
 
 
 @pytest.mark.parametrize("edges", [{0: 1}, {1: 2}, {2: 3}, {4: 5}, {5: 6}, {0: 6}, {3: 6}, {1: 4}, {0: 2}], ids=str)
-def test_a_model_that_denies_that_it_sees_the_future_is_refused(edges: dict[int, int]) -> None:
+def test_a_model_that_denies_that_it_sees_the_future_is_rejected(edges: dict[int, int]) -> None:
     """Next to each other at the start, in the middle, at the end, or far apart."""
     model = Peeping(edges, by=1e-9)
     assert future_dependencies(dependency_map(model, torch.arange(7))) == list(edges.items())
@@ -70,13 +70,13 @@ def test_a_model_that_denies_that_it_sees_the_future_is_refused(edges: dict[int,
 
 
 @pytest.mark.parametrize("block", [7, 67, 128])
-def test_leak_at_one_cut_alone_is_not_found(block: int) -> None:
+def test_leak_at_one_cut_alone_is_found(block: int) -> None:
     """At each cut of the block in turn: in the middle of a chunk, at its edges, and in the last, which is short."""
     for at in range(block - 1):
         assert leaking_position(Peeping({at: at + 1}, block, by=1e-9)) == at
 
 
-def test_long_block_or_large_model_is_not_looked_at_where_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_block_and_large_model_are_checked_where_stated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert leaking_position(Peeping({126: 127}, 1000)) == 126
     assert leaking_position(Peeping({3: 999}, 1000)) == 3  # by any cut of the whole block
     monkeypatch.setattr(Peeping, "flops_per_token", lambda model: 1e12)
@@ -112,7 +112,7 @@ def test_short_blocks_or_one_token_leave_nothing_to_look_at(block: int) -> None:
     assert not dependency_map(one, torch.zeros(3, dtype=torch.long)).any()
 
 
-def test_influence_is_another_than_total_variation_or_hides_in_rounding() -> None:
+def test_dependency_is_total_variation_and_not_lost_in_rounding() -> None:
     model = Peeping({1: 4})
     ids = torch.tensor([3, 1, 4, 1, 5, 9, 2])
     found = dependency_map(model, ids, replacements=10)
@@ -130,7 +130,7 @@ def test_influence_is_another_than_total_variation_or_hides_in_rounding() -> Non
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_looking_for_leaks_changes_nothing(gpt: MakeGPT, training: bool) -> None:
+def test_causality_check_changes_nothing(gpt: MakeGPT, training: bool) -> None:
     model = gpt(embd_pdrop=0.5, resid_pdrop=0.5).train(training)
     model.head.train(not training)
     before = torch.get_rng_state()
@@ -141,14 +141,14 @@ def test_looking_for_leaks_changes_nothing(gpt: MakeGPT, training: bool) -> None
     assert model.head.training != training
 
 
-def test_weights_that_are_no_number_are_called_a_leak(gpt: MakeGPT) -> None:
+def test_weights_that_are_no_number_are_no_leak(gpt: MakeGPT) -> None:
     model = gpt()
     with torch.no_grad():
         model.head.weight[2] = math.nan
     require_autoregressive(model)
 
 
-def test_another_place_makes_a_held_out_loss() -> None:
+def test_validation_loss_is_made_in_one_place() -> None:
     """One gate: only `validation_loss` makes one, and only the callback Evaluate adds one to a record, from there."""
     makers, writers = set(), set()
     for path in Path(evaluate.__file__).parents[1].rglob("*.py"):

@@ -143,7 +143,7 @@ def test_temperature_zero_is_argmax_for_every_top_k_and_top_p(gpt: MakeGPT, top_
     ],
     ids=str,
 )
-def test_wrong_sampling_is_refused_by_name_value_and_rule(wrong: dict[str, Any], message: str) -> None:
+def test_wrong_sampling_is_rejected_by_name_value_and_rule(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Sampling(**wrong)
 
@@ -158,12 +158,12 @@ def test_draws_give_the_ids_and_what_they_were_drawn_from(gpt: MakeGPT) -> None:
         text = torch.cat((text, ids[:, None]), 1)
 
 
-def test_a_negative_number_of_tokens_is_refused_at_once(gpt: MakeGPT) -> None:
+def test_a_negative_number_of_tokens_is_rejected_at_once(gpt: MakeGPT) -> None:
     with pytest.raises(ValueError, match="max_new_tokens=-1: must be 0 or more"):
         generate(gpt(), prompt_of(3), -1, PLAIN)
 
 
-def test_a_model_that_sees_the_future_is_refused_at_once(gpt: MakeGPT, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_sees_the_future_is_rejected_at_once(gpt: MakeGPT, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GPT, "autoregressive", False)
     with pytest.raises(ValueError, match="GPT isn't autoregressive, so it can't generate text"):
         generate(gpt(), prompt_of(3), 1, PLAIN)
@@ -359,7 +359,7 @@ def test_part_of_a_character_is_shown_as_a_broken_one(
     assert "".join(found) == ByteTokenizer().decode(bytes_drawn)
 
 
-def test_prompt_of_bytes_is_cut_inside_a_character_and_lost(gpt: MakeGPT) -> None:
+def test_prompt_of_bytes_cut_inside_a_character_is_kept(gpt: MakeGPT) -> None:
     model = gpt(vocab_size=256)
     ids = continued(model, torch.tensor([list("é🤗中".encode())]), 30, PLAIN)[0].tolist()
     assert write(model, ByteTokenizer(), "é🤗中", 30, PLAIN) == "é🤗中" + ByteTokenizer().decode(ids)
@@ -381,7 +381,7 @@ def test_unknown_characters_of_a_prompt_come_with_code_points(gpt: MakeGPT) -> N
 
 
 @pytest.mark.parametrize("cache", [True, False])
-def test_prompt_longer_than_a_block_is_cut_for_a_model_that_needs_no_cut(cache: bool) -> None:
+def test_prompt_longer_than_a_block_is_complete_for_a_model_that_needs_no_cut(cache: bool) -> None:
     torch.manual_seed(0)
     model = RNN(ModelConfig(type="rnn", n_layer=1, n_embd=8, vocab_size=11, block_size=3)).double()
     prompt = torch.randint(11, (2, 10), generator=torch.Generator().manual_seed(1))

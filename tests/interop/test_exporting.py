@@ -43,7 +43,7 @@ EXPORTED: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("case", EXPORTED)
 @pytest.mark.thin(2)
-def test_transformers_computes_another_function(a_run: Any, tmp_path: Path, case: str) -> None:
+def test_transformers_computes_the_same_function(a_run: Any, tmp_path: Path, case: str) -> None:
     pytest.importorskip("transformers")
     name, settings = EXPORTED[case]
     run = a_run(**settings)
@@ -56,7 +56,7 @@ def test_transformers_computes_another_function(a_run: Any, tmp_path: Path, case
     assert found.largest > 0.3
 
 
-def test_folder_has_other_files_or_stray_ones(a_run: Any, tmp_path: Path) -> None:
+def test_folder_has_its_files_and_no_others(a_run: Any, tmp_path: Path) -> None:
     exporting.export(a_run(), tmp_path / "deep" / "out")
     assert sorted(path.name for path in (tmp_path / "deep" / "out").iterdir()) == [
         *("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
@@ -64,7 +64,7 @@ def test_folder_has_other_files_or_stray_ones(a_run: Any, tmp_path: Path) -> Non
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
 
 
-def test_tied_table_is_stored_twice_or_a_model_without_biases_has_some(a_run: Any, tmp_path: Path) -> None:
+def test_tied_table_is_stored_once_and_no_biases_are_added(a_run: Any, tmp_path: Path) -> None:
     exporting.export(a_run(tie_embeddings=True, bias=False), tmp_path / "out")
     stored = safetensors.torch.load_file(tmp_path / "out" / "model.safetensors")
     assert "lm_head.weight" not in stored
@@ -74,7 +74,7 @@ def test_tied_table_is_stored_twice_or_a_model_without_biases_has_some(a_run: An
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_narrow_numbers_are_compared_with_wide_ones(a_run: Any, tmp_path: Path, dtype: str) -> None:
+def test_narrow_numbers_are_compared_with_narrow_ones(a_run: Any, tmp_path: Path, dtype: str) -> None:
     pytest.importorskip("transformers")
     run = a_run(**LLAMA)
     exporting.export(run, tmp_path / "out", dtype)
@@ -86,7 +86,7 @@ def test_narrow_numbers_are_compared_with_wide_ones(a_run: Any, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("name", ["transformer.h.1.mlp.c_fc.bias", "transformer.wpe.weight"])
-def test_comparison_is_blind_to_one_other_number(a_run: Any, tmp_path: Path, name: str) -> None:
+def test_comparison_sees_one_other_number(a_run: Any, tmp_path: Path, name: str) -> None:
     pytest.importorskip("transformers")
     run = a_run()
     exporting.export(run, tmp_path / "out")
@@ -102,7 +102,7 @@ def test_comparison_is_blind_to_one_other_number(a_run: Any, tmp_path: Path, nam
         parity.compare(run, tmp_path / "out")
 
 
-def test_comparison_is_blind_to_another_tokenizer(a_run: Any, tmp_path: Path) -> None:
+def test_comparison_sees_another_tokenizer(a_run: Any, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     run = a_run()
     exporting.export(run, tmp_path / "out")
@@ -126,7 +126,7 @@ def test_tokenizer_that_does_not_give_a_text_back_is_an_error(a_run: Any, tmp_pa
         parity.compare(run, tmp_path / "out")
 
 
-def test_tokenizer_that_was_not_compared_passes_for_the_same(
+def test_tokenizer_that_was_not_compared_is_reported_so(
     a_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("transformers")
@@ -170,7 +170,7 @@ NOWHERE: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", NOWHERE)
-def test_model_that_no_class_computes_is_exported_all_the_same(a_run: Any, tmp_path: Path, case: str) -> None:
+def test_model_that_no_class_computes_is_not_exported(a_run: Any, tmp_path: Path, case: str) -> None:
     settings, reason = NOWHERE[case]
     with pytest.raises(UsageError, match=f"^{reason}"):
         exporting.export(a_run(**settings), tmp_path / "out")
@@ -178,7 +178,7 @@ def test_model_that_no_class_computes_is_exported_all_the_same(a_run: Any, tmp_p
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "gpt"])
-def test_model_of_another_family_is_exported(a_run: Any, tmp_path: Path, family: str) -> None:
+def test_model_of_another_family_is_not_exported(a_run: Any, tmp_path: Path, family: str) -> None:
     with pytest.raises(UsageError, match=f"^model.type={family}: no class of transformers computes it"):
         exporting.export(a_run(type=family), tmp_path / "out")
 
@@ -190,7 +190,7 @@ def test_window_is_a_rule_or_an_entry_of_every_architecture(name: str) -> None:
     assert "sliding_window" in written or "window" in {rule.setting for rule in ARCHITECTURES[name].rules}
 
 
-def test_variant_is_neither_exported_nor_refused_by_name(a_run: Any) -> None:
+def test_every_variant_is_exported_or_rejected_by_name(a_run: Any) -> None:
     for key, registry in {"position": POSITIONS, "score": SCORES, "norm": NORMS, "mlp": MLPS, "mask": MASKS}.items():
         for value in registry:
             settings = spelled(a_run(**{key: value}).model)
@@ -201,7 +201,7 @@ def test_variant_is_neither_exported_nor_refused_by_name(a_run: Any) -> None:
                     architecture_of(settings)
 
 
-def test_folder_in_use_is_overwritten_or_an_empty_one_refused(a_run: Any, tmp_path: Path) -> None:
+def test_folder_in_use_is_rejected_and_an_empty_one_taken(a_run: Any, tmp_path: Path) -> None:
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "mine.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
@@ -214,7 +214,7 @@ def test_folder_in_use_is_overwritten_or_an_empty_one_refused(a_run: Any, tmp_pa
     assert [path.name for path in (tmp_path / "used").iterdir()] == ["mine.txt"]
 
 
-def test_full_disk_leaves_half_a_folder(a_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_leaves_no_half_folder(a_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, content: bytes) -> None:
         if path.name == "tokenizer.json":
             raise OSError(28, "No space left on device")
@@ -230,7 +230,7 @@ def test_full_disk_leaves_half_a_folder(a_run: Any, tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("mask", "file", "folder"), [(0o077, 0o600, 0o700), (0o022, 0o644, 0o755), (0o002, 0o664, 0o775)]
 )
-def test_others_may_read_what_a_umask_keeps_from_them(
+def test_umask_is_kept(
     a_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: int, file: int, folder: int
 ) -> None:
     before = os.umask(mask)
@@ -244,12 +244,12 @@ def test_others_may_read_what_a_umask_keeps_from_them(
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {file}
 
 
-def test_wrong_type_of_numbers_is_taken_for_the_usual(a_run: Any, tmp_path: Path) -> None:
+def test_wrong_type_of_numbers_is_rejected(a_run: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^dtype=float8: must be one of float32, bfloat16, float16"):
         exporting.export(a_run(), tmp_path / "out", "float8")
 
 
-def test_bytes_are_written_by_transformers_as_other_bytes(a_run: Any, tmp_path: Path) -> None:
+def test_bytes_are_written_by_transformers_as_they_are(a_run: Any, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     run: Run = a_run(vocab_size=256)
     run.tokenizer = ByteTokenizer()

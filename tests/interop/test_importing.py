@@ -79,7 +79,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 @every_class
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.thin(3)
-def test_weights_come_back_as_others(theirs: Any, tmp_path: Path, name: str, dtype: str) -> None:
+def test_weights_come_back_as_they_were(theirs: Any, tmp_path: Path, name: str, dtype: str) -> None:
     folder = theirs(name, exporting.DTYPES[dtype])
     made = importing.import_folder(folder, tmp_path / "run")
     exported = exporting.export(mingpt.load(made), tmp_path / "back", dtype)
@@ -93,7 +93,7 @@ def test_weights_come_back_as_others(theirs: Any, tmp_path: Path, name: str, dty
 
 @every_class
 @pytest.mark.thin(2)
-def test_run_computes_something_else_than_the_folder(theirs: Any, tmp_path: Path, name: str) -> None:
+def test_run_computes_what_the_folder_does(theirs: Any, tmp_path: Path, name: str) -> None:
     folder = theirs(name)
     imported = mingpt.load(importing.import_folder(folder, tmp_path / "run"))
     found = parity.compare(imported, folder)
@@ -103,7 +103,7 @@ def test_run_computes_something_else_than_the_folder(theirs: Any, tmp_path: Path
 
 @every_class
 @pytest.mark.thin(2)
-def test_shards_are_read_as_another_model(theirs: Any, tmp_path: Path, name: str) -> None:
+def test_shards_are_read_as_one_model(theirs: Any, tmp_path: Path, name: str) -> None:
     folder = theirs(name, max_shard_size="20KB")
     assert len(list(folder.glob("*.safetensors"))) > 2
     assert same(
@@ -111,7 +111,7 @@ def test_shards_are_read_as_another_model(theirs: Any, tmp_path: Path, name: str
     )
 
 
-def test_first_gpt2_files_are_refused(theirs: Any, tmp_path: Path) -> None:
+def test_first_gpt2_files_are_imported(theirs: Any, tmp_path: Path) -> None:
     """As the Hub has them: no `transformer.` before the names, and each layer's mask among the weights."""
     folder = theirs("gpt2")
     stored = {name.removeprefix("transformer."): tensor for name, tensor in tensors_of(folder).items()}
@@ -126,7 +126,7 @@ def test_first_gpt2_files_are_refused(theirs: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("told", [{"rope_scaling": None}, {"rope_scaling": {"type": "default"}}], ids=str)
-def test_files_of_transformers_4_are_refused(folder: Path, edit: Any, tmp_path: Path, told: Any) -> None:
+def test_files_of_transformers_4_are_imported(folder: Path, edit: Any, tmp_path: Path, told: Any) -> None:
     edit(folder, rope_parameters=..., rope_theta=500.0, torch_dtype="bfloat16", head_dim=..., **told)
     imported = mingpt.load(importing.import_folder(folder, tmp_path / "run"))
     assert imported.model.config.rope_base == 500.0
@@ -136,7 +136,7 @@ def test_files_of_transformers_4_are_refused(folder: Path, edit: Any, tmp_path: 
 # ---- what the run is
 
 
-def test_own_export_comes_back_with_another_vocabulary(a_run: Any, tmp_path: Path) -> None:
+def test_own_export_comes_back_with_its_vocabulary(a_run: Any, tmp_path: Path) -> None:
     there = a_run(tie_embeddings=True, bias=False)
     exporting.export(there, tmp_path / "theirs")
     back = mingpt.load(importing.import_folder(tmp_path / "theirs", tmp_path / "run"))
@@ -146,7 +146,7 @@ def test_own_export_comes_back_with_another_vocabulary(a_run: Any, tmp_path: Pat
     assert [w.shape for w in back.attention("abc")] == [(1, 6, 3, 3)] * 2
 
 
-def test_imported_run_cannot_be_judged_or_trained_on(
+def test_imported_run_is_evaluated_and_trained_on(
     theirs: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "t.txt").write_text("ROMEO:\nAy me, sad hours seem long!\n" * 30, encoding="utf-8")
@@ -174,7 +174,7 @@ def test_imported_run_cannot_be_judged_or_trained_on(
     assert torch.equal(mingpt.load(made).model.head.weight, imported.model.head.weight)
 
 
-def test_imported_run_that_was_moved_has_lost_its_tokenizer(
+def test_imported_run_that_was_moved_has_its_tokenizer(
     theirs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its settings are a start of others, wherever it lies and whoever asks."""
@@ -191,7 +191,7 @@ def test_imported_run_that_was_moved_has_lost_its_tokenizer(
     assert "tokenizer: tokenizer.json\n" in (moved / "config.yaml").read_text()
 
 
-def test_imported_run_goes_on_as_if_it_had_been_trained_here(folder: Path, tmp_path: Path) -> None:
+def test_imported_run_is_not_resumed(folder: Path, tmp_path: Path) -> None:
     made = importing.import_folder(folder, tmp_path / "run")
     (tmp_path / "t.txt").write_text("\n !abcdeé" * 30, encoding="utf-8")
     config = Config(
@@ -205,7 +205,7 @@ def test_imported_run_goes_on_as_if_it_had_been_trained_here(folder: Path, tmp_p
     assert checkpoint.steps(made) == [0]
 
 
-def test_row_without_a_token_stops_the_writing(theirs: Any, tmp_path: Path) -> None:
+def test_row_without_a_token_does_not_stop_generation(theirs: Any, tmp_path: Path) -> None:
     imported = mingpt.load(importing.import_folder(theirs("llama"), tmp_path / "run"))
     with torch.no_grad():
         imported.model.head.weight.zero_()
@@ -214,9 +214,7 @@ def test_row_without_a_token_stops_the_writing(theirs: Any, tmp_path: Path) -> N
     assert imported.generate("a", 5, temperature=0) == "a"
 
 
-def test_imported_run_gets_another_place_than_told(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_imported_run_gets_the_place_given(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert [str(importing.import_folder(folder)) for _ in range(2)] == ["out/theirs", "out/theirs-2"]
     with pytest.raises(UsageError, match="already holds a run"):
@@ -227,7 +225,7 @@ def test_imported_run_gets_another_place_than_told(
 @pytest.mark.parametrize(
     ("says", "asked", "size"), [(17, None, 17), (99, 40, 40), (5000, None, 1024), (5000, 3000, 3000)]
 )
-def test_block_is_as_long_as_nobody_said(
+def test_block_is_as_long_as_given(
     folder: Path, edit: Any, tmp_path: Path, says: int, asked: Any, size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     edit(folder, max_position_embeddings=says)
@@ -236,7 +234,7 @@ def test_block_is_as_long_as_nobody_said(
     assert any("--block_size takes more" in line for line in caplog.messages) == (says > 1024 and asked is None)
 
 
-def test_block_is_longer_than_the_folder_says(a_run: Any, folder: Path, tmp_path: Path) -> None:
+def test_block_is_no_longer_than_the_folder_says(a_run: Any, folder: Path, tmp_path: Path) -> None:
     exporting.export(a_run(), tmp_path / "gpt2")
     for where, size, rule in ((folder, 18, "at most 17"), (tmp_path / "gpt2", 16, "must be 17")):
         with pytest.raises(UsageError, match=f"block_size={size}: .*{rule}, as the folder says"):

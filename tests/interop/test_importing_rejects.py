@@ -68,7 +68,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_model_that_is_not_ours_is_imported(folder: Path, edit: Any, tmp_path: Path, case: str) -> None:
+def test_model_that_is_not_ours_is_rejected(folder: Path, edit: Any, tmp_path: Path, case: str) -> None:
     changes, reason = REFUSED[case]
     edit(folder, **changes)
     with pytest.raises(CheckpointError, match=reason) as refused:
@@ -89,7 +89,7 @@ def test_model_that_is_not_ours_is_imported(folder: Path, edit: Any, tmp_path: P
     ],
     ids=str,
 )
-def test_qwen3_that_is_not_ours_is_imported(a_run: Any, edit: Any, tmp_path: Path, changes: Any, reason: str) -> None:
+def test_qwen3_that_is_not_ours_is_rejected(a_run: Any, edit: Any, tmp_path: Path, changes: Any, reason: str) -> None:
     exporting.export(a_run(rope=True, norm="rmsnorm", mlp="swiglu", bias=False, qk_norm=True), tmp_path / "theirs")
     edit(tmp_path / "theirs", **changes)
     with pytest.raises(CheckpointError, match=reason):
@@ -97,14 +97,14 @@ def test_qwen3_that_is_not_ours_is_imported(a_run: Any, edit: Any, tmp_path: Pat
 
 
 @pytest.mark.parametrize("key", ["scale_attn_by_inverse_layer_idx", "add_cross_attention"])
-def test_gpt2_that_is_not_ours_is_imported(a_run: Any, edit: Any, tmp_path: Path, key: str) -> None:
+def test_gpt2_that_is_not_ours_is_rejected(a_run: Any, edit: Any, tmp_path: Path, key: str) -> None:
     exporting.export(a_run(), tmp_path / "theirs")
     edit(tmp_path / "theirs", **{key: True})
     with pytest.raises(CheckpointError, match=f"{key}=True: can't be expressed here"):
         importing.import_folder(tmp_path / "theirs", tmp_path / "run")
 
 
-def test_biases_that_a_model_without_has_are_dropped(a_run: Any, tmp_path: Path) -> None:
+def test_biases_that_a_model_without_has_are_rejected(a_run: Any, tmp_path: Path) -> None:
     exporting.export(a_run(rope=True, bias=False), tmp_path / "theirs")
     path = tmp_path / "theirs" / "model.safetensors"
     stored = safetensors.torch.load_file(path)
@@ -127,13 +127,13 @@ def test_llama_with_a_bias_after_attention_alone_is_rejected(a_run: Any, tmp_pat
         importing.import_folder(tmp_path / "theirs", tmp_path / "run")
 
 
-def test_vocabulary_larger_than_the_model_is_taken(folder: Path, bpe: Any, tmp_path: Path) -> None:
+def test_vocabulary_larger_than_the_model_is_rejected(folder: Path, bpe: Any, tmp_path: Path) -> None:
     (folder / "tokenizer.json").write_text(bpe.to_json(), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"tokenizer.json: 280 tokens, but config.json says 9"):
         importing.import_folder(folder, tmp_path / "run")
 
 
-def test_folder_without_a_tokenizer_becomes_a_run(folder: Path, tmp_path: Path) -> None:
+def test_folder_without_a_tokenizer_is_rejected(folder: Path, tmp_path: Path) -> None:
     (folder / "tokenizer.json").unlink()
     with pytest.raises(CheckpointError, match=r"tokenizer.json: missing; transformers writes it by AutoTokenizer"):
         importing.import_folder(folder, tmp_path / "run")

@@ -168,7 +168,7 @@ def largest_errors(case: str, theirs: nn.Module, ours: GPT) -> dict[str, float]:
 @every_family
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.thin(10)
-def test_logits_or_a_gradient_differ_in_float64(case: str, kernel: str) -> None:
+def test_logits_and_gradients_equal_in_float64(case: str, kernel: str) -> None:
     theirs = make_theirs(case, torch.float64)
     ours = make_ours(case, theirs, kernel=kernel)
     like = torch.zeros(BATCH, HEADS, TOKENS, ours.config.head_width, dtype=torch.float64)
@@ -180,14 +180,14 @@ def test_logits_or_a_gradient_differ_in_float64(case: str, kernel: str) -> None:
 
 
 @pytest.mark.parametrize("case", UNLIKE)
-def test_what_a_file_also_says_is_not_read(case: str) -> None:
+def test_all_that_a_file_says_is_read(case: str) -> None:
     theirs = exact(make_theirs(case, torch.float64))
     errors = largest_errors(case, theirs, make_ours(case, theirs))
     assert max(errors.values()) <= EXACT, errors
 
 
 @every_family
-def test_logits_or_a_gradient_differ_from_theirs_as_shipped_in_float32(case: str) -> None:
+def test_logits_and_gradients_are_theirs_as_shipped_in_float32(case: str) -> None:
     theirs = make_theirs(case, torch.float32)
     errors = largest_errors(case, theirs, make_ours(case, theirs))
     assert max(errors.values()) <= ROUNDED, errors
@@ -196,7 +196,7 @@ def test_logits_or_a_gradient_differ_from_theirs_as_shipped_in_float32(case: str
 @every_case
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.thin(10)
-def test_weights_do_not_return_as_they_came(case: str, dtype: torch.dtype) -> None:
+def test_weights_return_as_they_came(case: str, dtype: torch.dtype) -> None:
     theirs = make_theirs(case, dtype)
     places = ARCHITECTURES[CASES[case][0]].places
     there, back = parameters(theirs), as_theirs(places, LAYERS, parameters(make_ours(case, theirs)))
@@ -205,7 +205,7 @@ def test_weights_do_not_return_as_they_came(case: str, dtype: torch.dtype) -> No
 
 
 @every_case
-def test_settings_do_not_return_as_they_came(case: str) -> None:
+def test_settings_return_as_they_came(case: str) -> None:
     name = CASES[case][0]
     theirs = make_theirs(case, torch.float32)
     back = ARCHITECTURES[name].config(spelled(make_ours(case, theirs)), name)
@@ -248,6 +248,6 @@ def test_scaled_rotary_angles_equal_theirs_far_into_a_text(scaling: float) -> No
     ],
     ids=str,
 )
-def test_comparison_is_blind_to_another_model(case: str, changed: dict[str, Any]) -> None:
+def test_comparison_sees_another_model(case: str, changed: dict[str, Any]) -> None:
     theirs = exact(make_theirs(case, torch.float64))
     assert largest_errors(case, theirs, make_ours(case, theirs, **changed))["logits"] > 0.01

@@ -70,7 +70,7 @@ def reaches(variant: Variant, model: LanguageModel) -> tuple[int, int]:
     return variant.of.surely(model), variant.of.at_most(model)
 
 
-def test_family_is_tried_by_no_law() -> None:
+def test_every_family_is_tried_by_the_laws() -> None:
     untried = set(FAMILIES) - TABLE.keys()
     assert not untried, f"give {untried} an entry in the TABLE of tests/laws/families.py"
     assert TABLE.keys() == set(FAMILIES)
@@ -98,7 +98,7 @@ def test_probabilities_of_all_texts_sum_to_one(variant: Variant) -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3])
-def test_prefixes_that_are_read_together_see_each_other(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+def test_prefixes_that_are_read_together_do_not_see_each_other(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     variant = Variant("birnn", {"reading": "prefix", "cell": "gru"})
     together = variant.exact()(random_ids()).logits
     monkeypatch.setattr(layers, "PREFIXES_AT_ONCE", at_once)
@@ -129,13 +129,13 @@ def caught(variant: Variant) -> list[bool]:
 
 
 @every_control
-def test_model_that_sees_what_it_predicts_passes_a_law(control: Variant) -> None:
+def test_model_that_sees_what_it_predicts_fails_every_law(control: Variant) -> None:
     assert not control.exact().autoregressive
     assert caught(control) == [True, True, True]
 
 
 @pytest.mark.usefixtures("leaky")
-def test_model_that_sees_what_it_predicts_and_denies_it_passes_a_law() -> None:
+def test_model_that_denies_that_it_sees_what_it_predicts_fails_every_law() -> None:
     assert LEAKY.exact().autoregressive
     assert caught(LEAKY) == [True, True, True]
 

@@ -20,7 +20,7 @@ IDS = np.arange(20) % VOCABULARY
 
 
 @every_variant
-def test_variant_is_said_to_leak_or_not_to_read_what_it_reads(variant: Variant) -> None:
+def test_dependency_map_of_a_variant_is_what_it_reads_and_no_more(variant: Variant) -> None:
     model = variant.exact()
     idx = random_ids(1)
     moved = dependency_map(model, idx)
@@ -34,7 +34,7 @@ def test_variant_is_said_to_leak_or_not_to_read_what_it_reads(variant: Variant) 
 
 
 @every_variant
-def test_variant_in_the_numbers_of_training_leaks(variant: Variant) -> None:
+def test_no_variant_leaks_in_the_numbers_of_training(variant: Variant) -> None:
     """In float32 at a length at which other kernels may serve."""
     model = variant.fresh(block_size=67)
     assert leaking_position(model) is None
@@ -42,7 +42,7 @@ def test_variant_in_the_numbers_of_training_leaks(variant: Variant) -> None:
 
 
 @every_control
-def test_control_is_said_not_to_leak_or_is_judged(control: Variant) -> None:
+def test_control_is_found_to_leak_and_has_no_validation_loss(control: Variant) -> None:
     model = control.exact()
     idx = random_ids(1)
     moved = dependency_map(model, idx)
@@ -55,7 +55,7 @@ def test_control_is_said_not_to_leak_or_is_judged(control: Variant) -> None:
 
 
 @every_control
-def test_control_that_denies_it_is_judged(control: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_that_denies_it_has_no_validation_loss(control: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
     model = control.fresh(block_size=67)
     monkeypatch.setattr(type(model), "autoregressive", True)
     with pytest.raises(ValueError, match=r"claims to be autoregressive, but its output at position 0 .* sees what it"):

@@ -11,7 +11,7 @@ from mingpt.training.optim import OPTIMIZERS
 
 
 @every_trained
-def test_first_loss_is_not_that_of_a_guess(variant: Variant) -> None:
+def test_first_loss_is_that_of_a_guess(variant: Variant) -> None:
     ids = torch.randint(65, (8, BLOCK + 1), generator=torch.Generator().manual_seed(0))
     loss = variant.fresh(vocab_size=65)(ids[:, :-1], ids[:, 1:]).loss
     assert loss is not None
@@ -21,7 +21,7 @@ def test_first_loss_is_not_that_of_a_guess(variant: Variant) -> None:
 @every_trained
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.thin
-def test_one_batch_is_not_learned_by_heart(variant: Variant, optimizer: str) -> None:
+def test_one_batch_is_learned_by_heart(variant: Variant, optimizer: str) -> None:
     ids = torch.cat((torch.arange(4)[:, None], random_ids(4)), 1)  # rows are told apart from the first token on
     model: Any = variant.fresh()
     optimizers = OPTIMIZERS[optimizer](model, lr=0.01, matrix_lr=0.02, betas=(0.9, 0.95), weight_decay=0.0)
@@ -39,7 +39,7 @@ def test_one_batch_is_not_learned_by_heart(variant: Variant, optimizer: str) -> 
 
 
 @every_trained
-def test_parameter_has_no_gradient(variant: Variant) -> None:
+def test_every_parameter_that_matters_has_a_gradient(variant: Variant) -> None:
     model: Any = variant.exact()
     ids = (torch.arange(VOCABULARY)[:, None] + 3 * torch.arange(BLOCK)) % VOCABULARY  # no row of one token
     model(ids, ids.roll(1, 0)).loss.backward()
@@ -51,7 +51,7 @@ def test_parameter_has_no_gradient(variant: Variant) -> None:
 
 @every_control
 @pytest.mark.thin(1)
-def test_model_that_sees_what_it_predicts_has_a_loss_that_says_something(control: Variant) -> None:
+def test_loss_of_a_model_that_sees_what_it_predicts_falls_below_chance(control: Variant) -> None:
     """Texts that no model could foretell, new ones at every step: only one that sees the answers goes below ln v."""
     model: Any = control.fresh()
     draws = torch.Generator().manual_seed(1)

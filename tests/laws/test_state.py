@@ -21,7 +21,7 @@ def written(model: LanguageModel, sampling: Sampling, tokens: int = 9, *, cache:
 
 @every_variant
 @torch.no_grad()
-def test_chunks_with_state_differ_from_all_at_once(variant: Variant) -> None:
+def test_chunks_with_state_equal_all_at_once(variant: Variant) -> None:
     model, ids = variant.exact(), random_ids()
     full = model(ids).logits
     for chunk in (1, 2, 3, 4, BLOCK):  # 4: two halves
@@ -34,7 +34,7 @@ def test_chunks_with_state_differ_from_all_at_once(variant: Variant) -> None:
 
 @every_variant
 @torch.no_grad()
-def test_state_is_not_needed(variant: Variant) -> None:
+def test_state_changes_what_is_predicted(variant: Variant) -> None:
     model, ids = variant.exact(), random_ids()
     state = model.new_state(len(ids))
     model(ids[:, :4], state=state)
@@ -45,7 +45,7 @@ def test_state_is_not_needed(variant: Variant) -> None:
 
 @every_variant
 @torch.no_grad()
-def test_greedy_text_is_not_that_of_full_passes_through_and_past_the_block(variant: Variant) -> None:
+def test_greedy_text_is_that_of_full_passes_through_and_past_the_block(variant: Variant) -> None:
     model = variant.exact()
     text = random_ids(length=2)
     for _ in range(9):
@@ -69,7 +69,7 @@ def test_greedy_text_past_the_block_is_that_of_full_passes_over_at_least_half_of
 
 
 @every_variant
-def test_same_seed_writes_another_text(variant: Variant) -> None:
+def test_same_seed_writes_the_same_text(variant: Variant) -> None:
     model = variant.exact()
     texts = [written(model, Sampling(temperature=1, seed=seed)) for seed in (3, 3, 4)]
     assert torch.equal(texts[0], texts[1])
@@ -79,14 +79,14 @@ def test_same_seed_writes_another_text(variant: Variant) -> None:
 
 
 @every_control
-def test_model_that_sees_what_it_predicts_writes(control: Variant) -> None:
+def test_model_that_sees_what_it_predicts_generates_nothing(control: Variant) -> None:
     with pytest.raises(ValueError, match="isn't autoregressive, so it can't generate text"):
         written(control.exact(), GREEDY)
 
 
 @every_control
 @torch.no_grad()
-def test_steps_of_a_model_that_sees_what_it_predicts_equal_all_at_once(control: Variant) -> None:
+def test_law_of_chunks_fails_for_a_model_that_sees_what_it_predicts(control: Variant) -> None:
     model, ids = control.exact(), random_ids()
     first = torch.cat([model(ids[:, : n + 1]).logits[:, -1:] for n in range(BLOCK)], 1)
     assert (model(ids).logits - first).abs().max() > 1e-4  # a full pass is no sequence of steps

@@ -44,7 +44,7 @@ def cases(shape: tuple[int, ...]) -> dict[str, tuple[Callable[..., Tensor], tupl
 @pytest.mark.parametrize("name", cases(SHAPES[0]))
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.thin
-def test_gradient_written_out_is_another(name: str, shape: tuple[int, ...]) -> None:
+def test_gradient_written_out_is_autograds(name: str, shape: tuple[int, ...]) -> None:
     function, inputs = cases(shape)[name]
     if shape[-1] % 2 and name.startswith("rotated"):
         return
@@ -58,7 +58,7 @@ def test_gradient_written_out_is_another(name: str, shape: tuple[int, ...]) -> N
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
-def test_written_out_where_nothing_trains_or_a_type_is_short() -> None:
+def test_plain_definition_serves_where_nothing_trains_or_a_type_is_short() -> None:
     x, weight = torch.randn(3, 4), torch.ones(4)
     assert rms_norm(x, weight, 1e-6).equal(F.rms_norm(x, (4,), weight, 1e-6))
     short = x.bfloat16().requires_grad_()
@@ -66,7 +66,7 @@ def test_written_out_where_nothing_trains_or_a_type_is_short() -> None:
     assert not any("Squared" in name or "RmsNormBackward" in name for name in names)
 
 
-def test_gradient_of_a_gradient_is_silently_wrong() -> None:
+def test_gradient_of_a_gradient_raises() -> None:
     x = torch.randn(3, 4, requires_grad=True)
     with pytest.raises(RuntimeError, match="no gradient of this gradient"):
         torch.autograd.grad(relu_squared(x).sum() + (x**3).sum(), x, create_graph=True)

@@ -62,7 +62,7 @@ def test_the_switch_and_the_name_build_the_same_model(gpt: MakeGPT, switch: dict
 
 
 @pytest.mark.parametrize("position", POSITIONS)
-def test_every_position_code_is_another_function_of_order(gpt: MakeGPT, position: str) -> None:
+def test_every_positional_encoding_is_another_function_of_order(gpt: MakeGPT, position: str) -> None:
     model, swapped = gpt(position=position), IDS[:, [1, 0, 2, 3, 4]]
     last, of_swapped = model(IDS).logits[:, -1], model(swapped).logits[:, -1]
     if position == "none":
@@ -86,7 +86,7 @@ def test_dropout_on_embeddings_attention_and_residual_acts_in_training_only(gpt:
         assert not torch.equal(model.train()(IDS).logits, plain)
 
 
-def test_more_than_block_size_is_refused_and_leaves_the_state_usable(gpt: MakeGPT) -> None:
+def test_more_than_block_size_is_rejected_and_leaves_the_state_usable(gpt: MakeGPT) -> None:
     model, ids = gpt(), torch.arange(8)[None]
     with pytest.raises(ValueError, match=r"8 tokens.*block_size=7"):
         model(ids)
@@ -120,13 +120,13 @@ def test_flops_are_two_per_multiplication_and_addition_that_a_block_takes(
     assert model.flops_per_token() == total / block
 
 
-def test_head_dim_that_says_the_usual_makes_another_model(gpt: MakeGPT) -> None:
+def test_head_dim_that_says_the_usual_makes_the_same_model(gpt: MakeGPT) -> None:
     said = gpt(head_dim=4, rope_base=10_000.0, mlp_width=96, norm_eps=1e-5)
     assert torch.equal(said(IDS).logits, gpt()(IDS).logits)
 
 
 @pytest.mark.parametrize("g", [6, 2])
-def test_heads_of_their_own_width_are_not_as_wide_as_told(gpt: MakeGPT, g: int) -> None:
+def test_heads_are_as_wide_as_head_dim(gpt: MakeGPT, g: int) -> None:
     model = gpt(head_dim=10, n_kv_head=g, rope=True, qk_norm=True)
     shapes = {name: tuple(p.shape) for name, p in model.blocks[0].attention.named_parameters() if p.ndim == 2}
     assert shapes == {
@@ -141,7 +141,7 @@ def test_heads_of_their_own_width_are_not_as_wide_as_told(gpt: MakeGPT, g: int) 
     assert model(IDS).logits.shape == (2, 5, 11)
 
 
-def test_rotary_base_is_another_than_told(gpt: MakeGPT) -> None:
+def test_rotary_base_is_the_setting(gpt: MakeGPT) -> None:
     """With a single pair of dimensions the angle is the position, whatever the base; with two it is not."""
     few = [gpt(rope=True, n_query_head=12, rope_base=base)(IDS).logits for base in (10_000.0, 50.0)]
     assert torch.equal(*few)
@@ -150,7 +150,7 @@ def test_rotary_base_is_another_than_told(gpt: MakeGPT) -> None:
     assert (model(IDS).logits - gpt(rope=True)(IDS).logits).abs().max() > 1e-3
 
 
-def test_epsilon_of_norms_reaches_not_all_of_them(gpt: MakeGPT) -> None:
+def test_epsilon_of_norms_reaches_all_of_them(gpt: MakeGPT) -> None:
     model = gpt(norm="rmsnorm", qk_norm=True, norm_eps=0.3)
     epsilons = [module.eps for module in model.modules() if isinstance(module, nn.RMSNorm)]
     assert epsilons == [0.3] * (2 * 4 + 1)
@@ -184,7 +184,7 @@ def test_parameter_count_is_gpt2s_formula(fresh_gpt: MakeGPT) -> None:
     ],
     ids=str,
 )
-def test_wrong_setting_is_refused_by_name_value_and_rule(changed: dict[str, Any], message: str) -> None:
+def test_wrong_setting_is_rejected_by_name_value_and_rule(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GPT(ModelConfig(**changed))
 

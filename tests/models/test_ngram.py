@@ -81,7 +81,7 @@ def after(model: NGram, idx: Tensor) -> Tensor:
 @pytest.mark.parametrize("order", range(1, 9))
 @pytest.mark.parametrize(("v", "length"), [(5, 61), (3, 149), (7, 11), (2, 2)])
 @pytest.mark.thin
-def test_probabilities_are_not_those_of_counting_in_dictionaries(v: int, length: int, order: int) -> None:
+def test_probabilities_are_those_of_counting_in_dictionaries(v: int, length: int, order: int) -> None:
     text = drawn(v, length)
     model = fitted(text, v, order)
     idx = torch.from_numpy(np.random.default_rng(3).integers(v, size=(2, 11)))  # contexts of it are mostly unseen
@@ -94,7 +94,7 @@ def test_probabilities_are_not_those_of_counting_in_dictionaries(v: int, length:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_estimated_discounts_are_never_tried(seed: int) -> None:
+def test_estimated_discounts_are_among_the_cases(seed: int) -> None:
     """The tests above must meet both kinds: texts with discounts of their own, and others with the fallback's."""
     kinds = {
         tuple(row) == (0, *ngram_counts.FALLBACK) for row in fitted(drawn(3, 149, seed), 3, 6).discounts.flatten(0, 1)
@@ -122,27 +122,27 @@ def test_most_frequent_token_wins_over_the_one_with_most_contexts() -> None:
 
 @pytest.mark.parametrize("order", range(1, 9))
 @pytest.mark.parametrize("v", [1, 2, 11, 300])
-def test_probabilities_do_not_add_up_or_one_is_zero(order: int, v: int) -> None:
+def test_probabilities_add_up_to_one_and_none_is_zero(order: int, v: int) -> None:
     text = np.random.default_rng(v).integers(max(v - 1, 1), size=503)  # the last token is never seen
     p = after(fitted(text, v, order), torch.from_numpy(np.concatenate([text[:40], np.arange(v)]))[None])
     assert (p.sum(-1) - 1).abs().max() < 1e-12
     assert p.min() > 0
 
 
-def test_text_of_one_letter_leaves_the_others_nothing() -> None:
+def test_text_of_one_letter_leaves_the_others_something() -> None:
     p = after(fitted(np.zeros(100_000, dtype=np.uint8), 5, 8), torch.zeros(1, 20, dtype=torch.long))
     assert p.min() > 0
     assert (p.sum(-1) - 1).abs().max() < 1e-12
 
 
-def test_unfitted_model_is_not_uniform() -> None:
+def test_unfitted_model_is_uniform() -> None:
     model = NGram(ModelConfig(type="ngram", vocab_size=7)).double()
     logits, loss = model(torch.tensor([[3, 1]]), torch.tensor([[1, 6]]))
     torch.testing.assert_close(logits.exp(), torch.full((1, 2, 7), 1 / 7, dtype=torch.float64), rtol=0, atol=1e-15)
     assert loss.item() == pytest.approx(math.log(7))
 
 
-def test_large_vocabulary_overflows() -> None:
+def test_large_vocabulary_does_not_overflow() -> None:
     """One whose powers don't fit in 64 bits."""
     text, v = drawn(4, 61).astype(np.uint16) * 16_000, 60_000
     idx = torch.from_numpy(text[7:16].astype(np.int64))[None]
@@ -162,7 +162,7 @@ def test_renumbering_by_sorting_and_by_table_agree() -> None:
 
 @pytest.mark.parametrize("order", [1, 2, 3, 8])
 @pytest.mark.parametrize("cut", [(1,) * 12, (5, 7), (1, 4, 7), (11, 1)])
-def test_step_by_step_differs_from_all_at_once(order: int, cut: tuple[int, ...]) -> None:
+def test_step_by_step_equals_all_at_once(order: int, cut: tuple[int, ...]) -> None:
     model, idx = fitted(drawn(5, 97), 5, order), torch.from_numpy(drawn(5, 36, 4).astype(np.int64)).view(3, 12)
     state = model.new_state(3)
     pieces = [model(part, state=state).logits for part in idx.split(list(cut), 1)]
@@ -172,7 +172,7 @@ def test_step_by_step_differs_from_all_at_once(order: int, cut: tuple[int, ...])
 
 
 @pytest.mark.parametrize("order", [1, 2, 4, 8])
-def test_future_token_or_one_beyond_the_order_changes_a_prediction(order: int) -> None:
+def test_neither_future_tokens_nor_those_beyond_the_order_change_a_prediction(order: int) -> None:
     model, idx = fitted(drawn(5, 97), 5, order), torch.from_numpy(drawn(5, 24, 4).astype(np.int64)).view(2, 12)
     logits = model(idx).logits
     for j in range(12):
@@ -185,7 +185,7 @@ def test_future_token_or_one_beyond_the_order_changes_a_prediction(order: int) -
         assert order == 1 or not torch.equal(again[0, j], logits[0, j])
 
 
-def test_loss_is_not_that_of_the_targets() -> None:
+def test_loss_is_that_of_the_targets() -> None:
     model, idx = fitted(drawn(5, 97), 5, 4), torch.from_numpy(drawn(5, 24, 4).astype(np.int64)).view(2, 12)
     loss = model(idx[:, :-1], idx[:, 1:]).loss
     p = after(model, idx[:, :-1]).gather(-1, idx[:, 1:, None])
@@ -193,7 +193,7 @@ def test_loss_is_not_that_of_the_targets() -> None:
 
 
 @pytest.mark.parametrize(("v", "train", "held_out"), [(3, 149, 29), (11, 53, 17), (5, 3, 7), (5, 7, 2), (1, 11, 5)])
-def test_bars_of_all_orders_are_not_those_of_each(v: int, train: int, held_out: int) -> None:
+def test_losses_of_all_orders_are_those_of_each(v: int, train: int, held_out: int) -> None:
     ids = drawn(v, train + held_out, v)
     losses = kneser_ney_losses(ids[:train], ids[train:], v, len(ids))
     assert list(losses) == [f"{n}-gram" for n in range(1, 7)]
@@ -204,7 +204,7 @@ def test_bars_of_all_orders_are_not_those_of_each(v: int, train: int, held_out: 
 
 
 @pytest.mark.parametrize("block_size", [1, 2, 5, 7, 14, 15, 16, 28, 30])
-def test_bars_are_judged_by_other_rules_than_models(block_size: int) -> None:
+def test_baselines_are_evaluated_as_models_are(block_size: int) -> None:
     ids, letters = drawn(3, 149 + 29, 3), CharTokenizer("abc")
     losses = kneser_ney_losses(ids[:149], ids[149:], 3, block_size)
     for n in range(1, 7):
@@ -213,14 +213,14 @@ def test_bars_are_judged_by_other_rules_than_models(block_size: int) -> None:
         assert losses[f"{n}-gram"] == pytest.approx(validation_loss(own, ids[149:], letters).nats, rel=1e-12)
 
 
-def test_loss_of_fitting_is_another() -> None:
+def test_loss_of_fitting_is_that_of_its_text() -> None:
     text = drawn(5, 97)
     model = NGram(ModelConfig(type="ngram", order=4, vocab_size=5)).double()
     told, read = model.fit(text), torch.from_numpy(text.astype(np.int64))[None]
     assert told == pytest.approx(model(read[:, :-1], read[:, 1:]).loss.item(), rel=1e-12)
 
 
-def test_fitting_again_adds_to_what_was_there() -> None:
+def test_fitting_again_replaces_what_was_there() -> None:
     model = fitted(drawn(5, 97), 5, 4)
     model.fit(drawn(5, 61, 2))
     fresh = fitted(drawn(5, 61, 2), 5, 4).state_dict()
@@ -230,7 +230,7 @@ def test_fitting_again_adds_to_what_was_there() -> None:
 # ---- as a checkpoint holds it
 
 
-def test_loaded_model_is_another() -> None:
+def test_loaded_model_is_the_same() -> None:
     model, idx = fitted(drawn(5, 97), 5, 4), torch.tensor([[1, 2, 3, 0, 4, 4, 1]])
     again = NGram(model.config).double()
     checkpoint.load_weights(again, model.state_dict(), Path("there"))
@@ -254,7 +254,7 @@ def test_loaded_model_is_another() -> None:
     ],
     ids=["unsorted", "no parents", "negative", "short", "fractions", "bfloat16", "two axes", "no axis", "below 0"],
 )
-def test_counts_of_no_text_are_loaded(harm: object) -> None:
+def test_counts_that_no_text_has_are_rejected(harm: object) -> None:
     model = fitted(drawn(5, 97), 5, 4)
     before = {name: table.clone() for name, table in model.state_dict().items()}
     with pytest.raises(CheckpointError, match="there: no 4-gram model: its counts can't come from a text"):
@@ -262,7 +262,7 @@ def test_counts_of_no_text_are_loaded(harm: object) -> None:
     assert all(torch.equal(table, before[name]) for name, table in model.state_dict().items())
 
 
-def test_missing_or_unknown_tables_are_loaded() -> None:
+def test_missing_or_unknown_tables_are_rejected() -> None:
     model = fitted(drawn(5, 97), 5, 4)
     with pytest.raises(CheckpointError, match="seen is missing there"):
         checkpoint.load_weights(model, {"grams": model.grams}, Path("there"))
@@ -270,7 +270,7 @@ def test_missing_or_unknown_tables_are_loaded() -> None:
         checkpoint.load_weights(model, {**model.state_dict(), "sums": model.sums}, Path("there"))
 
 
-def test_discounts_are_copied_to_the_device_at_every_call_or_rounded() -> None:
+def test_discounts_are_copied_to_the_device_once_and_exact() -> None:
     model = fitted(drawn(5, 97), 5, 4)
     exact = model.discounts.clone()
     assert torch.equal(model.to(torch.bfloat16).double().discounts, exact)
@@ -289,12 +289,12 @@ def test_discounts_are_copied_to_the_device_at_every_call_or_rounded() -> None:
         ({"n_embd": 64}, r"model\.n_embd: no setting of model\.type=ngram; it is one of gpt, rnn, birnn"),
     ],
 )
-def test_setting_that_counts_nothing_is_ignored(settings: dict[str, int], message: str) -> None:
+def test_setting_that_counts_nothing_is_rejected(settings: dict[str, int], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         NGram(ModelConfig(type="ngram", **settings))  # type: ignore[arg-type]
 
 
-def test_model_has_parameters_or_no_cost() -> None:
+def test_model_has_no_parameters_and_a_cost() -> None:
     model = fitted(drawn(5, 97), 5, 4)
     assert model.parameter_count == 0
     assert model.flops_per_token() > 0

@@ -80,7 +80,7 @@ def test_part_equals_its_formula(name: str, bias: bool) -> None:
 
 
 @pytest.mark.parametrize("name", NORMS)
-def test_norm_takes_no_other_epsilon(name: str) -> None:
+def test_norm_takes_another_epsilon(name: str) -> None:
     """The same vector ten times as long, with an epsilon a hundred times as large, is normed alike."""
     default = {"layernorm": 1e-5, "rmsnorm": 1e-6}[name]
     x, norm, wide = drawn(3, WIDTH), NORMS[name](WIDTH, True).double(), NORMS[name](WIDTH, True, 100 * default).double()
@@ -89,7 +89,7 @@ def test_norm_takes_no_other_epsilon(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MLPS)
-def test_mlp_of_another_inner_width_is_as_wide_as_before(name: str) -> None:
+def test_mlp_of_another_inner_width_is_as_wide(name: str) -> None:
     assert {layer.out_features for layer in MLPS[name](WIDTH, True, 7).children() if hasattr(layer, "weight")} == {
         7,
         WIDTH,
@@ -186,7 +186,7 @@ REGISTRIES = (SCORES, MASKS, KERNELS, POSITIONS, NORMS, MLPS, INITS, OPTIMIZERS,
 
 
 @pytest.mark.parametrize("registry", REGISTRIES, ids=lambda r: r.setting)
-def test_unknown_name_is_refused_by_the_setting_that_chooses(registry: object) -> None:
+def test_unknown_name_is_rejected_by_the_setting_that_chooses(registry: object) -> None:
     name = next(iter(registry))
     with pytest.raises(ValueError, match=f"^{registry.setting}={name}x: must be one of .*did you mean '{name}'"):
         registry[name + "x"]

@@ -54,7 +54,7 @@ def sees_ahead(model: LanguageModel) -> bool:
 @every_cell
 @autoregressive
 @torch.no_grad()
-def test_prediction_sees_a_later_token(kind: dict[str, Any], cell: str) -> None:
+def test_prediction_sees_no_later_token(kind: dict[str, Any], cell: str) -> None:
     model = model_of(**kind, cell=cell)
     assert model.autoregressive
     assert not sees_ahead(model)
@@ -62,7 +62,7 @@ def test_prediction_sees_a_later_token(kind: dict[str, Any], cell: str) -> None:
 
 @every_cell
 @torch.no_grad()
-def test_full_reading_passes_for_one_that_sees_nothing_later(cell: str) -> None:
+def test_full_reading_is_found_to_see_later_tokens(cell: str) -> None:
     model = model_of(**FULL, cell=cell)
     assert not model.autoregressive
     assert sees_ahead(model)
@@ -74,7 +74,7 @@ def test_full_reading_passes_for_one_that_sees_nothing_later(cell: str) -> None:
 
 @every_cell
 @torch.no_grad()
-def test_prefixes_are_not_what_the_full_reading_ends_in(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefixes_are_what_the_full_reading_ends_in(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers, "PREFIXES_AT_ONCE", 3)  # two whole groups and a short one
     prefix, full, ids = model_of(**READS["prefix"], cell=cell), model_of(**FULL, cell=cell), random_ids()
     full.load_state_dict(prefix.state_dict())
@@ -84,7 +84,7 @@ def test_prefixes_are_not_what_the_full_reading_ends_in(cell: str, monkeypatch: 
 
 @every_cell
 @torch.no_grad()
-def test_backward_cell_reads_onwards(cell: str) -> None:
+def test_backward_cell_reads_backwards(cell: str) -> None:
     model, x = model_of(**FULL, cell=cell).layers.layers[0], torch.randn(2, 5, 9, dtype=torch.float64)
     turned = torch.arange(4, -1, -1).expand(2, -1)
     there, back = model.onwards(x)[0], model.backwards(x.flip(1))[0].flip(1)
@@ -93,7 +93,7 @@ def test_backward_cell_reads_onwards(cell: str) -> None:
 
 
 @every_cell
-def test_state_grows_or_keeps_the_graph_or_the_block(cell: str) -> None:
+def test_state_is_small_and_keeps_neither_graph_nor_block(cell: str) -> None:
     model = model_of(type="rnn", cell=cell)
     state = model.new_state(3)
     before = [[each.shape for each in hidden] for hidden in state.layers]
@@ -108,7 +108,7 @@ def test_state_grows_or_keeps_the_graph_or_the_block(cell: str) -> None:
 
 
 @torch.no_grad()
-def test_text_without_end_is_cropped_or_a_prefix_is_not() -> None:
+def test_recurrent_text_has_no_end_and_prefixes_are_cropped() -> None:
     rnn, birnn, ids = model_of(type="rnn"), model_of(**READS["prefix"]), random_ids(1, 20)
     assert rnn(ids).logits.shape == (1, 20, 11)
     with pytest.raises(ValueError, match="8 tokens: this model sees block_size=7"):
@@ -122,13 +122,13 @@ def test_text_without_end_is_cropped_or_a_prefix_is_not() -> None:
 
 @every_cell
 @pytest.mark.parametrize("kind", [*READS.values(), FULL, MASKED], ids=[*READS, "full", "masked"])
-def test_first_loss_is_not_that_of_a_guess(kind: dict[str, Any], cell: str) -> None:
+def test_first_loss_is_that_of_a_guess(kind: dict[str, Any], cell: str) -> None:
     model = model_of(**kind, cell=cell, vocab_size=65, n_embd=64).train()
     ids = torch.randint(65, (8, 8), generator=torch.Generator().manual_seed(0))
     assert model(ids[:, :-1], ids[:, 1:]).loss.item() == pytest.approx(math.log(65), abs=0.15)
 
 
-def test_literal_loss_falls_below_its_floor() -> None:
+def test_literal_loss_stays_above_its_floor() -> None:
     floor = math.log(math.e + 65 - 1) - 1
     assert floor == pytest.approx(3.2, abs=0.005)
     model = model_of(type="rnn", readout="literal", vocab_size=65, n_layer=1)
@@ -142,7 +142,7 @@ def test_literal_loss_falls_below_its_floor() -> None:
 
 
 @pytest.mark.parametrize("cell", [name for name in CELLS if CELLS[name].reads_out])
-def test_literal_logits_are_not_the_last_layers_features(cell: str) -> None:
+def test_literal_logits_are_the_last_layers_features(cell: str) -> None:
     model, ids = model_of(type="rnn", cell=cell, readout="literal"), random_ids()
     last = model.layers.cells[1]
     h, _ = model.layers.cells[0](model.embedding(ids))
@@ -157,7 +157,7 @@ def scored(model: Any, ids: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     return output.loss, torch.autograd.grad(output.loss, output.logits, retain_graph=True)[0].abs().amax(-1) > 0
 
 
-def test_masked_loss_counts_a_token_that_was_shown_or_ignores_the_seed() -> None:
+def test_masked_loss_counts_hidden_tokens_alone_and_follows_the_seed() -> None:
     model = model_of(**MASKED, block_size=200)
     ids = random_ids(4, 200)
     loss, gaps = scored(model, ids, 0)
@@ -171,7 +171,7 @@ def test_masked_loss_counts_a_token_that_was_shown_or_ignores_the_seed() -> None
     assert not torch.equal(other[1], gaps)
 
 
-def test_nothing_is_hidden_in_a_short_text() -> None:
+def test_something_is_hidden_in_a_short_text() -> None:
     model, ids = model_of(**MASKED), random_ids(1, 1)
     for seed in range(30):
         loss, gaps = scored(model, ids, seed)
@@ -180,7 +180,7 @@ def test_nothing_is_hidden_in_a_short_text() -> None:
 
 
 @torch.no_grad()
-def test_token_in_a_gap_is_seen() -> None:
+def test_hidden_token_is_not_seen() -> None:
     model, ids = model_of(**MASKED), random_ids()
     assert model.infills
     gaps = torch.zeros(3, 7, dtype=torch.bool)
@@ -193,7 +193,7 @@ def test_token_in_a_gap_is_seen() -> None:
     assert model.masked_logits(ids, gaps).shape == (3, 7, 11)
 
 
-def test_whole_text_has_a_loss_where_gaps_were_learned() -> None:
+def test_masked_model_has_no_loss_of_a_complete_text() -> None:
     model, ids = model_of(**MASKED), random_ids()
     with pytest.raises(UsageError, match=r"model\.objective=masked: has a loss of masked tokens only"):
         model(ids, ids)
@@ -201,7 +201,7 @@ def test_whole_text_has_a_loss_where_gaps_were_learned() -> None:
 
 
 @pytest.mark.parametrize("kind", [*READS.values(), FULL], ids=[*READS, "full"])
-def test_model_that_learned_no_gaps_fills_them(kind: dict[str, Any]) -> None:
+def test_model_that_was_not_masked_does_not_infill(kind: dict[str, Any]) -> None:
     model = model_of(**kind)
     assert not model.infills
     with pytest.raises(UsageError, match="was not trained on masked tokens"):
@@ -211,14 +211,14 @@ def test_model_that_learned_no_gaps_fills_them(kind: dict[str, Any]) -> None:
 @pytest.mark.parametrize("cell", ["elman", "elman_tanh", "gru"])
 @pytest.mark.parametrize("kind", [READS["rnn"], FULL, READS["prefix"]], ids=["rnn", "full", "prefix"])
 @torch.no_grad()
-def test_cost_is_another_than_is_counted(kind: dict[str, Any], cell: str) -> None:
+def test_cost_is_what_is_counted(kind: dict[str, Any], cell: str) -> None:
     model = model_of(**kind, cell=cell)
     with FlopCounterMode(display=False, custom_mapping=IN_PLACE) as counter:
         model(random_ids())
     assert counter.get_total_flops() == 3 * 7 * model.flops_per_token()
 
 
-def test_dropout_is_left_out_or_lasts_outside_training() -> None:
+def test_dropout_acts_in_training_alone() -> None:
     ids = random_ids()
     for kind in (*READS.values(), FULL):
         for name in ("embd_pdrop", "resid_pdrop"):
@@ -257,12 +257,12 @@ def test_dropout_is_left_out_or_lasts_outside_training() -> None:
         (BidirectionalRNN, {"resid_pdrop": float("nan")}, r"model\.resid_pdrop=nan: must be in"),
     ],
 )
-def test_settings_that_make_no_sense_are_taken(family: Any, changed: dict[str, Any], refusal: str) -> None:
+def test_settings_that_make_no_sense_are_rejected(family: Any, changed: dict[str, Any], refusal: str) -> None:
     kind = "rnn" if family is RNN else "birnn"
     with pytest.raises(UsageError, match=refusal):
         family(ModelConfig(**SIZES | {"type": kind} | changed))
 
 
-def test_gpt_takes_a_cell() -> None:
+def test_gpt_has_no_cell() -> None:
     with pytest.raises(UsageError, match=r"model\.cell: no setting of model\.type=gpt; it is one of rnn, birnn"):
         build(ModelConfig(cell="gru", vocab_size=5))

@@ -21,7 +21,7 @@ def drawn(width: int, channels: int) -> ShortConvolution:
 
 @pytest.mark.parametrize("t", [1, 2, 3, 9])
 @pytest.mark.parametrize("width", [2, 3, 6])
-def test_sum_is_another_than_a_depth_wise_convolution_and_the_input(width: int, t: int) -> None:
+def test_sum_is_a_depth_wise_convolution_and_the_input(width: int, t: int) -> None:
     layer, x = drawn(width, 5), torch.randn(2, t, 5, dtype=torch.float64)
     kernel = torch.cat((layer.weight.flip(0), torch.ones(1, 5, dtype=torch.float64))).T[:, None]  # oldest first
     expected = F.conv1d(F.pad(x.mT, (width - 1, 0)), kernel, groups=5).mT
@@ -29,7 +29,7 @@ def test_sum_is_another_than_a_depth_wise_convolution_and_the_input(width: int, 
 
 
 @pytest.mark.parametrize("cuts", [[9], [1] * 9, [4, 1, 1, 3], [2, 7]], ids=str)
-def test_part_of_a_text_forgets_the_part_before(cuts: list[int]) -> None:
+def test_part_of_a_text_remembers_the_part_before(cuts: list[int]) -> None:
     layer, x = drawn(4, 5), torch.randn(2, 9, 5, dtype=torch.float64)
     recent = layer.new_state(2, x)
     parts = [layer(part, recent) for part in x.split(cuts, dim=1)]
@@ -42,7 +42,7 @@ def logits_of(seed: int, **settings: Any) -> Callable[[Tensor], Tensor]:
     return GPT(ModelConfig(n_embd=8, n_layer=2, vocab_size=5, block_size=6, init="gpt2", **settings)).double()
 
 
-def test_new_model_with_it_is_not_the_model_without_it() -> None:
+def test_new_model_with_it_is_the_model_without_it() -> None:
     ids = torch.randint(5, (3, 6))
     plain, mixed = logits_of(1), logits_of(1, conv_width=3)
     assert mixed(ids).logits.equal(plain(ids).logits)  # type: ignore[attr-defined]

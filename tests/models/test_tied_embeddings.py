@@ -24,14 +24,14 @@ def saved(folder: Path, model: GPT) -> Checkpoint:
 
 
 @pytest.mark.parametrize("change", [lambda m: m, lambda m: m.double(), deepcopy], ids=["made", "cast", "copied"])
-def test_table_is_two_parameters(fresh_gpt: MakeGPT, change: Callable[[GPT], GPT]) -> None:
+def test_table_is_one_parameter(fresh_gpt: MakeGPT, change: Callable[[GPT], GPT]) -> None:
     model = change(fresh_gpt(tie_embeddings=True))
     assert model.head.weight is model.embedding.weight
     assert model.parameter_count == fresh_gpt().parameter_count - 11 * 24
     assert model.flops_per_token() == fresh_gpt().flops_per_token()
 
 
-def test_gradient_misses_one_of_the_two_uses(gpt: MakeGPT) -> None:
+def test_gradient_has_both_uses(gpt: MakeGPT) -> None:
     tied, untied = gpt(tie_embeddings=True), gpt()
     untied.load_state_dict(tied.state_dict())
     for model in (tied, untied):
@@ -42,7 +42,7 @@ def test_gradient_misses_one_of_the_two_uses(gpt: MakeGPT) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_table_is_updated_twice_or_by_muon(fresh_gpt: MakeGPT, name: str) -> None:
+def test_table_is_updated_once_by_adamw(fresh_gpt: MakeGPT, name: str) -> None:
     model = fresh_gpt(tie_embeddings=True)
     optimizers = OPTIMIZERS[name](model, lr=0.01, matrix_lr=0.02, betas=(0.9, 0.95), weight_decay=0.1)
     owners = [(p, o) for o in optimizers for group in o.param_groups for p in group["params"]]
@@ -52,12 +52,12 @@ def test_table_is_updated_twice_or_by_muon(fresh_gpt: MakeGPT, name: str) -> Non
 
 
 @pytest.mark.parametrize("init", ["gpt2", "waves", "zero_residual"])
-def test_table_starts_as_something_else_than_an_embedding(fresh_gpt: MakeGPT, init: str) -> None:
+def test_table_starts_as_an_embedding(fresh_gpt: MakeGPT, init: str) -> None:
     table = fresh_gpt(tie_embeddings=True, init=init, vocab_size=89, n_embd=96).embedding.weight
     assert table.std().item() == pytest.approx(0.02, rel=0.06)
 
 
-def test_checkpoint_holds_the_table_twice_or_unties_it(gpt: MakeGPT, fresh_gpt: MakeGPT, tmp_path: Path) -> None:
+def test_checkpoint_holds_the_table_once_and_keeps_it_tied(gpt: MakeGPT, fresh_gpt: MakeGPT, tmp_path: Path) -> None:
     model, again = gpt(tie_embeddings=True), fresh_gpt(tie_embeddings=True).double()
     read = saved(tmp_path, model)
     assert read.model.keys() == model.state_dict().keys() - {"head.weight"}
@@ -67,7 +67,7 @@ def test_checkpoint_holds_the_table_twice_or_unties_it(gpt: MakeGPT, fresh_gpt: 
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_tied_weights_are_taken_by_an_untied_model_or_the_reverse(gpt: MakeGPT, tmp_path: Path, tied: bool) -> None:
+def test_tied_and_untied_weights_do_not_fit_each_other(gpt: MakeGPT, tmp_path: Path, tied: bool) -> None:
     other = saved(tmp_path, gpt(tie_embeddings=not tied))
     with pytest.raises(CheckpointError, match=f"model.tie_embeddings is {not tied} there and {tied} here"):
         compatibility.require_same_model(gpt(tie_embeddings=tied).config, other)

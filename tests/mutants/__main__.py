@@ -8,12 +8,14 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.mutants import results
-from tests.mutants.executed import Executed, quick_suite, record
-from tests.mutants.fault import Fault
+from tests.mutants.executed import Executed, Test, collected, record
+from tests.mutants.fault import ROOT, Fault
 from tests.mutants.faults import FAULTS
 from tests.mutants.planting import Tree, ordered
+from tests.suites import QUICK
 
 
 def main(words: Sequence[str]) -> int:
@@ -48,51 +50,87 @@ def run(faults: list[Fault], jobs: int) -> None:
     import torch
 
     torch.set_num_threads(1)
-    executed, quick = Executed(), quick_suite()
-    waiting = [(fault, suite) for fault in reversed(faults) for suite in (False,)]
+    stages = Stages(Executed(), collected(QUICK))
+    waiting = [(fault, 0) for fault in reversed(faults) if plantable(fault)]
     with tempfile.TemporaryDirectory() as home:
         free = [Tree(Path(home) / str(number)) for number in range(jobs)]
-        running: dict[int, tuple[Tree, Fault, bool, float]] = {}
+        running: dict[int, Running] = {}
         while waiting or running:
             while free and waiting:
-                fault, rest = waiting.pop()
-                tests = [test for test in executed.tests_of(fault) if (test.name in quick) is not rest]
+                fault, stage = waiting.pop()
+                tests = stages.tests(fault, stage)
                 if not tests:
-                    note(fault, rest, None, 0, 0.0, waiting)
+                    note(fault, stage, None, 0, 0.0, waiting)
                     continue
                 tree = free.pop()
                 tree.start(fault, ordered(tests))
-                running[tree.pid] = tree, fault, rest, time.monotonic()
+                running[tree.pid] = Running(tree, fault, stage, len(tests), time.monotonic())
             if running:
                 pid, status = ended(running)
-                tree, fault, rest, began = running.pop(pid)
-                noticed = tree.ended(status)
-                free.append(tree)
-                note(fault, rest, noticed, len(tests), time.monotonic() - began, waiting)
+                one = running.pop(pid)
+                free.append(one.tree)
+                noticed = one.tree.ended(status)
+                note(one.fault, one.stage, noticed, one.tests, time.monotonic() - one.began, waiting)
 
 
-def ended(running: dict[int, tuple[Tree, Fault, bool, float]]) -> tuple[int, int]:
+class Running(NamedTuple):
+    """Tests at work: where, on which fault, how many, since when."""
+
+    tree: Tree
+    fault: Fault
+    stage: int
+    tests: int
+    began: float
+
+
+class Stages:
+    """The tests of a fault in three stages: quick ones of its folder, the other quick ones, those of `--all` alone."""
+
+    LAST = 2
+
+    def __init__(self, executed: Executed, quick: set[str]) -> None:
+        self.executed, self.quick = executed, quick
+
+    def tests(self, fault: Fault, stage: int) -> list[Test]:
+        """Return the tests of a stage."""
+        near = str(Path("tests", *Path(fault.path).parts[1:-1])) + "/"
+        return [test for test in self.executed.tests_of(fault) if self.stage(test, near) == stage]
+
+    def stage(self, test: Test, near: str) -> int:
+        """Return the stage in which a test runs."""
+        return self.LAST if test.name not in self.quick else int(not test.name.startswith(near))
+
+
+def plantable(fault: Fault) -> bool:
+    """Return True if the code still has the fault's place."""
+    try:
+        return bool(fault.planted((ROOT / fault.path).read_text(encoding="utf-8")))
+    except (ValueError, OSError) as error:
+        print(f"left out: {error}", file=sys.stderr)
+        return False
+
+
+def ended(running: dict[int, Running]) -> tuple[int, int]:
     """Wait until the tests of a tree end; end those that hang."""
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid in running:
             return pid, status
-        for tree, *_ in running.values():
-            if time.monotonic() > tree.until:
-                tree.kill()
+        for one in running.values():
+            if time.monotonic() > one.tree.until:
+                one.tree.kill()
         time.sleep(0.2)
 
 
 def note(
-    fault: Fault, rest: bool, noticed: str | None, tests: int, seconds: float, waiting: list[tuple[Fault, bool]]
+    fault: Fault, stage: int, noticed: str | None, tests: int, seconds: float, waiting: list[tuple[Fault, int]]
 ) -> None:
-    """Keep a result; a fault that the quick suite does not notice is tried on the other tests next."""
-    suite = "all" if rest else "quick"
-    print(f"{fault.name}: {suite}: {noticed or 'NOT NOTICED'} ({tests} tests, {seconds:.0f} s)", flush=True)
-    if noticed or rest:
-        results.keep(fault, quick=None if rest else noticed, all=noticed)
+    """Keep a result; a fault that no test of a stage notices is tried on the next one's."""
+    print(f"{fault.name}: stage {stage}: {noticed or 'NOT NOTICED'} ({tests} tests, {seconds:.0f} s)", flush=True)
+    if noticed or stage == Stages.LAST:
+        results.keep(fault, quick=noticed if stage < Stages.LAST else None, all=noticed)
     else:
-        waiting.append((fault, True))
+        waiting.append((fault, stage + 1))
 
 
 if __name__ == "__main__":

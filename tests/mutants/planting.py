@@ -50,7 +50,7 @@ class Tree:
     def __init__(self, place: Path) -> None:
         self.root = copy_of_tree(place)
         self.failure, self.log = place.with_suffix(".failure"), place.with_suffix(".log")
-        self.planted: Fault | None = None
+        self.planted: tuple[Path, str] | None = None  # the changed file, and what it had
         self.pid, self.until = 0, 0.0
 
     def start(self, fault: Fault | None, tests: Sequence[Test]) -> None:
@@ -58,8 +58,9 @@ class Tree:
         self.restore()
         if fault:
             path = self.root / fault.path
-            write(path, fault.planted(path.read_text(encoding="utf-8")))
-            self.planted = fault
+            source = path.read_text(encoding="utf-8")
+            write(path, fault.planted(source))
+            self.planted = path, source
         self.failure.unlink(missing_ok=True)
         least, per_second = PATIENCE
         self.until = time.monotonic() + least + per_second * sum(test.cpu_s for test in tests)
@@ -100,5 +101,5 @@ class Tree:
     def restore(self) -> None:
         """Take the fault out again."""
         if self.planted:
-            write(self.root / self.planted.path, (ROOT / self.planted.path).read_text(encoding="utf-8"))
+            write(*self.planted)
             self.planted = None

@@ -7,9 +7,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from tests.mutants.executed import Executed, quick_suite
+from tests.mutants.executed import Executed, collected
 from tests.mutants.fault import Fault
 from tests.mutants.faults import FAULTS
+from tests.suites import QUICK
 
 HERE = Path(__file__).parent
 RESULTS, TABLE = HERE / "results.json", HERE / "results.md"
@@ -37,7 +38,7 @@ def keep(fault: Fault, quick: str | None, all: str | None) -> None:
 
 def write_table(executed: Executed) -> int:
     """Write the table; return 1 if a fault has survived without an explanation."""
-    found, quick = read(), quick_suite()
+    found, quick = read(), collected(QUICK)
     rows: dict[str, list[Fault]] = defaultdict(list)
     for fault in FAULTS:
         rows[folder_of(fault.path)].append(fault)

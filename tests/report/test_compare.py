@@ -16,7 +16,7 @@ from mingpt.report.figures import loss_curves
 from mingpt.report.variants import names_of
 
 
-def test_variants_are_not_told_by_what_differs(six: list[Path]) -> None:
+def test_variants_are_named_by_what_differs(six: list[Path]) -> None:
     result = comparison(six)
     assert [each.name for each in result.variants] == ["model.rope=False", "model.rope=True"]
     assert [each.seeds for each in result.variants] == [[1, 2, 3]] * 2
@@ -28,7 +28,7 @@ def test_variants_are_not_told_by_what_differs(six: list[Path]) -> None:
     assert test.difference.mean == pytest.approx(-0.104)
 
 
-def test_seed_folder_or_cadence_makes_a_variant(make_run: Any) -> None:
+def test_seed_folder_and_cadence_make_no_variant(make_run: Any) -> None:
     folders = [make_run("a", seed=1), make_run("b", seed=2), make_run("c", seed=3)]
     for folder, line in zip(folders, ("eval_every: 5", "eval_every: 10", "eval_every: 7"), strict=True):
         text = (folder / "config.yaml").read_text().replace("eval_every: 10", line).replace("t.txt", f"{folder}.txt")
@@ -37,12 +37,12 @@ def test_seed_folder_or_cadence_makes_a_variant(make_run: Any) -> None:
     assert variant.seeds == [1, 2, 3]
 
 
-def test_setting_that_older_runs_lack_is_another_variant_where_it_is_null(make_run: Any) -> None:
+def test_setting_that_older_runs_lack_is_their_default(make_run: Any) -> None:
     assert len(comparison([make_run("a", seed=1), make_run("b", seed=2, window=None)]).variants) == 1
     assert len(comparison([make_run("c", seed=1), make_run("d", seed=2, window=8)]).variants) == 2
 
 
-def test_setting_that_came_later_parts_runs_that_it_leaves_as_they_were(make_run: Any) -> None:
+def test_setting_that_came_later_does_not_part_runs(make_run: Any) -> None:
     older, newer = make_run("a", seed=1), make_run("b", seed=2, conv_width=1)
     path = newer / "environment.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "defaults": {"model.conv_width": 1}}))
@@ -51,7 +51,7 @@ def test_setting_that_came_later_parts_runs_that_it_leaves_as_they_were(make_run
     assert comparison([older, newer, wide]).differing == {"model.conv_width": [1, 4]}
 
 
-def test_second_stages_are_variants_of_their_own_for_their_folders(make_run: Any) -> None:
+def test_second_stages_are_variants_by_settings_and_not_by_folders(make_run: Any) -> None:
     first = {(rope, seed): make_run(f"1-{rope}-{seed}", seed=seed, rope=rope) for rope in (0, 1) for seed in (1, 2)}
     second = [make_run(f"2-{rope}-{seed}", seed=seed, pretrained_folder=str(first[rope, seed])) for rope, seed in first]
     result = comparison(second)
@@ -60,18 +60,18 @@ def test_second_stages_are_variants_of_their_own_for_their_folders(make_run: Any
     assert "last stage" in result.notes[0]
 
 
-def test_folder_named_twice_counts_twice(six: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_named_twice_counts_once(six: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(six[0].parent)
     assert comparison([*six, six[0].name, six[0]]).variants[0].seeds == [1, 2, 3]
 
 
-def test_names_of_variants_are_not_the_callers(six: list[Path]) -> None:
+def test_names_of_variants_are_the_callers(six: list[Path]) -> None:
     result = comparison({"new": six[1::2], "old": six[::2], "none": []})
     assert [each.name for each in result.variants] == ["new", "old"]
     assert (result.baseline, result.tests[0].variant, result.tests[0].outcome) == ("new", "old", "worse")
 
 
-def test_loss_at_equal_seconds_is_that_at_equal_steps(six: list[Path]) -> None:
+def test_loss_at_equal_seconds_is_not_that_at_equal_steps(six: list[Path]) -> None:
     result = comparison(six)  # learned ends after 3.0 s; rope was then at its 15th step, between 3.0 and 2.0
     assert result.seconds == pytest.approx(3.0)
     assert result.variants[0].losses_at_seconds == pytest.approx(result.variants[0].losses)
@@ -79,7 +79,7 @@ def test_loss_at_equal_seconds_is_that_at_equal_steps(six: list[Path]) -> None:
     assert result.tests_at_seconds[0].outcome == "worse"
 
 
-def test_loss_before_the_first_look_is_made_up(six: list[Path], make_run: Any) -> None:
+def test_loss_before_the_first_evaluation_is_not_made_up(six: list[Path], make_run: Any) -> None:
     short = [make_run(f"short-{seed}", seed=seed, curve=[3.0], second=0.05, score="dot") for seed in (1, 2, 3)]
     result = comparison([*six, *short])
     assert result.seconds == pytest.approx(0.5)  # the others were first judged after 1 and 2 s
@@ -93,7 +93,7 @@ def test_steps_to_the_baselines_loss_are_of_shared_seeds(six: list[Path], make_r
     assert more.steps_to_baseline == alone.steps_to_baseline
 
 
-def test_seconds_of_two_machines_are_compared(six: list[Path]) -> None:
+def test_seconds_of_two_machines_are_not_compared(six: list[Path]) -> None:
     path = six[0] / "environment.json"
     path.write_text(path.read_text().replace('"threads": 2', '"threads": 8'))
     result = comparison(six)
@@ -127,7 +127,7 @@ def test_cpu_seconds_are_not_compared_with_others(six: list[Path]) -> None:
     assert "some runs have no CPU seconds on record" in result.notes[0]
 
 
-def test_steps_and_seconds_of_a_last_stage_are_set_beside_those_of_a_whole_training(make_run: Any) -> None:
+def test_steps_of_a_last_stage_are_not_compared_with_those_of_a_complete_training(make_run: Any) -> None:
     curves = {seed: [1.9, 1.7 + seed / 100, 1.5 + seed / 100] for seed in (1, 2, 3)}
     straight = [make_run(f"a{seed}", seed=seed, curve=curve) for seed, curve in curves.items()]
     first = [make_run(f"b{seed}", seed=seed, rope=True) for seed in curves]
@@ -156,7 +156,7 @@ def test_steps_to_the_baselines_loss_need_three_evaluations(six: list[Path]) -> 
     assert comparison(six).variants[1].steps_to_baseline is None
 
 
-def test_losses_of_other_vocabularies_are_compared_by_the_token(make_run: Any) -> None:
+def test_losses_of_other_vocabularies_are_compared_by_the_byte(make_run: Any) -> None:
     runs = [make_run(f"a{s}", seed=s, bits=2.0 + s / 50) for s in (1, 2, 3)]
     runs += [make_run(f"b{s}", seed=s, curve=[5, 4, 3], bits=1.5 + s / 60, vocabulary="w", rope=1) for s in (1, 2, 3)]
     result = comparison(runs)
@@ -165,7 +165,7 @@ def test_losses_of_other_vocabularies_are_compared_by_the_token(make_run: Any) -
     assert result.tests[0].outcome == "better"
 
 
-def test_runs_that_see_the_answer_are_judged(six: list[Path]) -> None:
+def test_runs_that_see_the_answer_are_not_compared_by_loss(six: list[Path]) -> None:
     for folder in six[1::2]:
         text = (folder / "metrics.jsonl").read_text().replace("val_loss", "x").replace("bits_per_byte", "y")
         (folder / "metrics.jsonl").write_text(text)
@@ -183,7 +183,7 @@ def counted(make_run: Any, name: str, loss: float, seeds: int = 3, **model: Any)
     return found
 
 
-def test_counting_the_same_five_times_is_five_samples(make_run: Any, six: list[Path]) -> None:
+def test_equal_n_gram_runs_are_one_sample(make_run: Any, six: list[Path]) -> None:
     runs = {
         "six": counted(make_run, "c", 1.68, order=6),
         "two": counted(make_run, "d", 1.9, order=2),
@@ -196,7 +196,7 @@ def test_counting_the_same_five_times_is_five_samples(make_run: Any, six: list[P
     assert "six is an n-gram model: its loss is equal for every seed" in result.notes[-2]
 
 
-def test_setting_that_a_family_ignores_is_listed(make_run: Any) -> None:
+def test_setting_that_a_family_has_not_is_not_listed(make_run: Any) -> None:
     def reads(*names: str) -> dict[str, Any]:
         return {"model": {"parameters": 1, "reads": ["model.type", *names]}}
 
@@ -214,19 +214,19 @@ def test_setting_that_a_family_ignores_is_listed(make_run: Any) -> None:
 # ---- refused
 
 
-def test_other_text_is_compared(make_run: Any) -> None:
+def test_other_text_is_not_compared(make_run: Any) -> None:
     with pytest.raises(DataError, match=r"b: was trained on another text \(u.txt\) than .*a \(t.txt\)"):
         comparison([make_run("a"), make_run("b", text="u", rope=True)])
 
 
-def test_other_held_out_part_is_compared(make_run: Any) -> None:
+def test_other_validation_set_is_not_compared(make_run: Any) -> None:
     a, b = make_run("a"), make_run("b", rope=True)
     (b / "config.yaml").write_text((b / "config.yaml").read_text().replace("val_fraction: 0.1", "val_fraction: 0.2"))
     with pytest.raises(DataError, match=r"data.val_fraction=0.2, but 0.1"):
         comparison([a, b])
 
 
-def test_unfinished_run_is_compared_or_silently_left_out(make_run: Any, six: list[Path]) -> None:
+def test_unfinished_run_is_reported_and_not_compared(make_run: Any, six: list[Path]) -> None:
     late, broken = make_run("late", seed=4, steps=50), make_run("broken", seed=5, curve=[3.0, 2.0, math.nan])
     with pytest.raises(
         UsageError, match=r"late: it is unfinished, at step 30 of 50; .*broken: its validation loss is nan"
@@ -239,7 +239,7 @@ def test_unfinished_run_is_compared_or_silently_left_out(make_run: Any, six: lis
         comparison([late], keep_going=True)
 
 
-def test_same_run_twice_passes_for_two(make_run: Any) -> None:
+def test_same_run_twice_is_rejected(make_run: Any) -> None:
     with pytest.raises(UsageError, match=r"b: has the settings and the seed of .*a;"):
         comparison([make_run("a"), make_run("b")])
 
@@ -247,7 +247,7 @@ def test_same_run_twice_passes_for_two(make_run: Any) -> None:
 LONG = {"n_embd": 126_000, "cell": "gru", "type": "rnn", "n_layer": 1}
 
 
-def test_name_of_a_variant_is_long_or_tells_nothing_or_is_anothers(make_run: Any) -> None:
+def test_name_of_a_variant_is_short_and_its_own(make_run: Any) -> None:
     reads = {
         name: [f"model.{each}" for each in ("type", "n_embd", "n_layer", name)] for name in ("cell", "n_query_head")
     }
@@ -270,7 +270,7 @@ def test_name_of_a_variant_is_long_or_tells_nothing_or_is_anothers(make_run: Any
         unique_by=lambda variant: tuple(sorted(variant.items())),
     ),
 )
-def test_two_variants_have_one_name(variants: list[dict[str, str]]) -> None:
+def test_no_two_variants_have_one_name(variants: list[dict[str, str]]) -> None:
     names = names_of(variants)
     assert len({*names}) == len(variants)
     assert all(names)

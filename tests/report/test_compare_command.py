@@ -41,7 +41,7 @@ def test_file_of_the_table_is_named(six: list[Path], tmp_path: Path, capsys: pyt
     assert len(table.read_text().splitlines()) == 3
 
 
-def test_narrow_terminal_breaks_names_or_numbers(six: list[Path]) -> None:
+def test_narrow_terminal_breaks_neither_names_nor_numbers(six: list[Path]) -> None:
     said = io.StringIO()
     show(comparison(six), Console(file=said, width=80, force_terminal=True, color_system=None))
     lines = said.getvalue().splitlines()
@@ -64,7 +64,7 @@ def test_compare_prints_the_table_and_the_baselines(six: list[Path], capsys: pyt
     assert "baseline: model.rope=False; MDE: minimum detectable effect (power 0.8)" in out
 
 
-def test_json_is_not_all_that_is_printed(six: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_all_that_is_printed(six: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["compare", "--json", *map(str, six)]) == 0
     out, err = capsys.readouterr()
     found = json.loads(out)
@@ -85,7 +85,7 @@ def test_json_is_not_all_that_is_printed(six: list[Path], capsys: pytest.Capture
         (["learned-1", ""], 2, "folder='': must name a folder"),
     ],
 )
-def test_refusal_is_no_single_line(
+def test_rejection_is_a_single_line(
     six: list[Path], make_run: Any, capsys: Any, monkeypatch: Any, words: list[str], code: int, said: str
 ) -> None:
     make_run("other", text="u")
@@ -98,7 +98,7 @@ def test_refusal_is_no_single_line(
 
 
 @pytest.mark.full
-def test_compare_or_report_loads_torch(six: list[Path], tmp_path: Path) -> None:
+def test_compare_and_report_need_no_torch(six: list[Path], tmp_path: Path) -> None:
     script = (
         "import sys; from mingpt.cli.main import main\n"
         f"assert main(['compare', *{list(map(str, six))!r}]) == 0\n"

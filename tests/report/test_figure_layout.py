@@ -31,7 +31,7 @@ def _drawn(rows: int, panels: int) -> Figure:
     return figure
 
 
-def test_title_or_legend_is_cut_off() -> None:
+def test_neither_title_nor_legend_is_cut_off() -> None:
     for panels in (1, 2):
         figure = drawn(8, panels)
         shown = [*figure.texts, *figure.legends, *(axes.title for axes in figure.axes)]
@@ -42,7 +42,7 @@ def test_title_or_legend_is_cut_off() -> None:
             assert figure.bbox.y0 <= box.y0, each
 
 
-def test_legend_lies_on_lines_or_on_what_is_written_below() -> None:
+def test_legend_lies_on_nothing() -> None:
     figure = drawn(8)
     (legend,) = figure.legends
     small = figure.texts[-1]
@@ -53,7 +53,7 @@ def test_legend_lies_on_lines_or_on_what_is_written_below() -> None:
     assert not drawn(2).legends  # a short one stays where it is
 
 
-def test_labels_of_a_logarithmic_axis_collide_or_are_missing() -> None:
+def test_labels_of_a_logarithmic_axis_are_there_and_apart() -> None:
     axes = drawn(2).axes[0]
     for axis in (axes.xaxis, axes.yaxis):
         low, high = axis.get_view_interval()
@@ -65,7 +65,7 @@ def test_labels_of_a_logarithmic_axis_collide_or_are_missing() -> None:
         assert not any(a.overlaps(b) for place, a in enumerate(boxes) for b in boxes[place + 1 :])
 
 
-def test_labels_collide_or_leave_the_picture() -> None:
+def test_labels_are_apart_and_inside_the_picture() -> None:
     lines = {"1-gram": 3.3, "4-gram": 1.74, "5-gram": 1.70, "6-gram": 1.68, "2-gram": 3.32}
     for low, high in ((1.5, 3.5), (1.66, 3.33)):
         placed = labels(lines, apart=0.1, low=low, high=high)

@@ -17,7 +17,7 @@ NAMES = [
 ]
 
 
-def test_names_of_a_sweep_run_out_of_their_legend(make_run: Callable[..., Path]) -> None:
+def test_names_of_a_sweep_stay_in_their_legend(make_run: Callable[..., Path]) -> None:
     drawn = figures.loss_curves(comparison({name: [make_run(str(at))] for at, name in enumerate(NAMES)}))
     assert drawn is not None
     figure = drawn.figure
@@ -31,7 +31,7 @@ def test_names_of_a_sweep_run_out_of_their_legend(make_run: Callable[..., Path])
 
 
 @pytest.mark.parametrize("name", ["", "rope", "a, b", "x" * 500, "one way, both ways" * 3, "$a,$" * 20, *NAMES])
-def test_line_of_a_legend_is_too_long_or_loses_something(name: str) -> None:
+def test_lines_of_a_legend_are_short_and_lose_nothing(name: str) -> None:
     lines = in_lines(name).split("\n")
     assert all(len(line.replace("\\$", "$")) <= LINE_OF_LEGEND + 1 for line in lines)
     joined = "".join(lines).replace("\\$", "$").replace(" ", "")

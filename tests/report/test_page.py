@@ -77,7 +77,7 @@ def written(folders: list[Path], tmp_path: Path) -> str:
     return page.write(folders, tmp_path / "page.html").read_text(encoding="utf-8")
 
 
-def test_page_lacks_something(runs: list[Path], tmp_path: Path) -> None:
+def test_page_has_everything(runs: list[Path], tmp_path: Path) -> None:
     content = written(runs, tmp_path)
     words = " ".join(Outline(content).text)
     result = comparison(runs)
@@ -98,7 +98,7 @@ def test_page_lacks_something(runs: list[Path], tmp_path: Path) -> None:
     assert f"chargpt --config={runs[0]}/config.yaml" in words
 
 
-def test_page_needs_something_else(runs: list[Path], experiment: Path, tmp_path: Path) -> None:
+def test_page_needs_nothing_else(runs: list[Path], experiment: Path, tmp_path: Path) -> None:
     outline = Outline(written([*runs, experiment], tmp_path))
     assert outline.all("script", "link", "iframe", "object", "base", "form") == []
     for _, attributes in outline.elements:
@@ -111,7 +111,7 @@ def test_page_needs_something_else(runs: list[Path], experiment: Path, tmp_path:
 
 
 @pytest.mark.full
-def test_page_is_not_for_screen_readers(runs: list[Path], experiment: Path, tmp_path: Path) -> None:
+def test_page_is_for_screen_readers(runs: list[Path], experiment: Path, tmp_path: Path) -> None:
     outline = Outline(written([*runs, experiment], tmp_path))
     assert outline.all("html")[0]["lang"] == "en"
     levels = [int(tag[1]) for tag, _ in outline.elements if re.fullmatch(r"h[1-6]", tag)]
@@ -130,7 +130,7 @@ def test_page_is_not_for_screen_readers(runs: list[Path], experiment: Path, tmp_
 
 @pytest.mark.parametrize("where", ["sample", "text", "arm", "folder"])
 @pytest.mark.thin(2)
-def test_file_writes_into_the_page(make_run: Any, tmp_path: Path, where: str) -> None:
+def test_no_file_writes_into_the_page(make_run: Any, tmp_path: Path, where: str) -> None:
     name = HOSTILE.replace("/", "|") if where == "folder" else "plain"
     sample = HOSTILE if where == "sample" else "x"
     first = make_run(name, sample=sample, environment={"platform": HOSTILE} if where == "text" else None)
@@ -143,7 +143,7 @@ def test_file_writes_into_the_page(make_run: Any, tmp_path: Path, where: str) ->
     assert HOSTILE.replace("/", "|" if where == "folder" else "/") in "".join(outline.text)
 
 
-def test_picture_of_a_file_runs_in_the_page(experiment: Path, tmp_path: Path) -> None:
+def test_picture_of_a_file_does_not_run_in_the_page(experiment: Path, tmp_path: Path) -> None:
     outline = Outline(written([experiment], tmp_path))
     assert outline.all("script") == []
     (image,) = outline.all("img")
@@ -151,7 +151,7 @@ def test_picture_of_a_file_runs_in_the_page(experiment: Path, tmp_path: Path) ->
 
 
 @pytest.mark.full
-def test_experiment_lacks_its_question_verdict_or_command(experiment: Path, tmp_path: Path) -> None:
+def test_experiment_has_its_question_result_and_command(experiment: Path, tmp_path: Path) -> None:
     content = written([experiment], tmp_path)
     words = " ".join(Outline(content).text)
     for said in (
@@ -178,7 +178,7 @@ def test_experiment_without_runs_has_no_page(tmp_path: Path) -> None:
     assert "What does a cache change?" in written([folder], tmp_path)
 
 
-def test_last_stage_is_not_the_one_shown(experiment: Path, make_run: Any) -> None:
+def test_last_stage_is_the_one_shown(experiment: Path, make_run: Any) -> None:
     for seed in (1, 2, 3):
         trial = experiment / "cells" / "rope" / f"seed-{seed}"
         stages = {2: 1.5 + seed / 100, 10: 1.2 + seed / 100}
@@ -188,7 +188,7 @@ def test_last_stage_is_not_the_one_shown(experiment: Path, make_run: Any) -> Non
     assert page.of_experiment(experiment).result.variants[0].loss.mean == pytest.approx(1.22)
 
 
-def test_one_seed_or_one_run_has_no_page(make_run: Any, tmp_path: Path) -> None:
+def test_one_seed_and_one_run_have_a_page(make_run: Any, tmp_path: Path) -> None:
     content = written([make_run("a")], tmp_path)
     assert '<td class="number">1.500</td>' in content
     for figure in Outline(content).all("svg"):
@@ -201,7 +201,7 @@ def svg_of(result: Comparison) -> str:
     return drawn.svg()
 
 
-def test_legend_shows_a_line_that_is_not_drawn(make_run: Any) -> None:
+def test_legend_shows_drawn_lines_alone(make_run: Any) -> None:
     found = comparison({"a": [make_run("a")], "b": [make_run("b", rope=True)], "c": [make_run("c", bias=True)]})
     blind = replace(found.variants[0], curves=[Curve(seed=1)])
     drawn = svg_of(replace(found, variants=[blind, *found.variants[1:]]))
@@ -214,7 +214,7 @@ def test_legend_shows_a_line_that_is_not_drawn(make_run: Any) -> None:
 
 @pytest.mark.parametrize("name", ["$\\frac$", "é" * 200, "日本\n語", "a&b<c>"])
 @pytest.mark.thin(2)
-def test_name_stops_the_drawing(make_run: Any, name: str) -> None:
+def test_no_name_stops_the_drawing(make_run: Any, name: str) -> None:
     Outline(svg_of(comparison({name: [make_run("a")], "b": [make_run("b", rope=True)]})))
 
 
@@ -241,7 +241,7 @@ def contrast(first: str, second: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_colours_can_not_be_seen() -> None:
+def test_colours_can_be_seen() -> None:
     assert all(contrast(colour, PAPER) >= 4.5 for colour in DARK if colour != PAPER)
     assert all(contrast(dark, DARK[PAPER]) >= 4.5 for colour, dark in DARK.items() if colour != PAPER)
     assert {*COLOURS} < {*DARK}
@@ -251,7 +251,7 @@ def test_colours_can_not_be_seen() -> None:
 
 
 @pytest.mark.full
-def test_report_goes_elsewhere(runs: list[Path], tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+def test_report_goes_where_asked(runs: list[Path], tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     assert main.main(["report", str(runs[0])]) == 0
     assert main.main(["report", *map(str, runs)]) == 0
@@ -261,7 +261,7 @@ def test_report_goes_elsewhere(runs: list[Path], tmp_path: Path, capsys: Any, mo
     assert (tmp_path / "report.html").read_bytes() == (tmp_path / "my page.html").read_bytes()
 
 
-def test_newest_run_is_not_the_default(make_run: Any, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+def test_newest_run_is_the_default(make_run: Any, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     make_run("out/chargpt")
     monkeypatch.chdir(tmp_path)
     assert main.main(["report"]) == 0
@@ -278,7 +278,7 @@ def test_newest_run_is_not_the_default(make_run: Any, tmp_path: Path, capsys: An
     ],
 )
 @pytest.mark.thin(2)
-def test_refusal_is_no_single_line(
+def test_rejection_is_a_single_line(
     runs: list[Path], tmp_path: Path, capsys: Any, monkeypatch: Any, words: list[str], kind: Any, said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -289,7 +289,7 @@ def test_refusal_is_no_single_line(
     assert len(err.splitlines()) == 1
 
 
-def test_wide_table_hides_that_it_goes_on(runs: list[Path], tmp_path: Path) -> None:
+def test_wide_table_shows_that_it_goes_on(runs: list[Path], tmp_path: Path) -> None:
     """On a phone the variants' table is cut at an edge that shows no bar."""
     content = page.write(runs, tmp_path / "page.html").read_text(encoding="utf-8")
     assert re.search(
@@ -319,7 +319,7 @@ def test_report_of_a_folder_of_experiments_is_an_index_that_needs_nothing_else(e
     assert main.main(["report", str(experiment.parent), "--out=x.html"]) == 2
 
 
-def test_rate_is_said_to_be_chosen_by_what_did_not_choose_it(experiment: Path, tmp_path: Path) -> None:
+def test_rate_is_reported_as_chosen_by_what_chose_it(experiment: Path, tmp_path: Path) -> None:
     record = json.loads((experiment / "record.json").read_text())
     older = {"a": {"chosen": 0.01, "losses": {}}}
     later = {

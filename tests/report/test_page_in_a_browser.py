@@ -46,7 +46,7 @@ def measured_on_a_phone(content: str, tmp_path: Path) -> tuple[int, int, int, in
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 @pytest.mark.full
-def test_page_is_wider_than_a_phone(make_run: Any, tmp_path: Path) -> None:
+def test_page_is_no_wider_than_a_phone(make_run: Any, tmp_path: Path) -> None:
     long = "model.a_setting_with_a_long_name=" + "x" * 150
     result = comparison({long: [make_run("y" * 200, sample="z" * 900)], "b": [make_run("b", rope=True)]})
     part = page.Part(title=long, answer=long, commands=[long], result=result, figures=loss_figures(result))
@@ -60,7 +60,7 @@ def test_page_is_wider_than_a_phone(make_run: Any, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 @pytest.mark.full
-def test_index_is_wider_than_a_phone(experiment_folder: Path, tmp_path: Path) -> None:
+def test_index_is_no_wider_than_a_phone(experiment_folder: Path, tmp_path: Path) -> None:
     record = json.loads((experiment_folder / "record.json").read_text())
     long = {"question": "y" * 300, "answer": "model.a_setting=" + "x" * 300}
     (experiment_folder / "record.json").write_text(json.dumps({**record, **long}))

@@ -37,7 +37,7 @@ def all_text(folder: Path) -> str:
     return "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*") if path.is_file())
 
 
-def test_weights_or_texts_are_published_or_what_a_page_needs_is_not(results: Path) -> None:
+def test_neither_weights_nor_texts_are_published_but_what_a_page_needs(results: Path) -> None:
     assert [path.name for path in (results / "positions-quick").iterdir()] == ["record.jsonl"]
     packed = read_packed(results / "positions-quick")
     assert [(trial["variant"], trial["seed"], len(trial["stages"])) for trial in packed.trials] == [
@@ -47,7 +47,7 @@ def test_weights_or_texts_are_published_or_what_a_page_needs_is_not(results: Pat
 
 
 @pytest.mark.full
-def test_folder_of_this_machine_is_published(results: Path, tmp_path: Path) -> None:
+def test_no_folder_of_this_machine_is_published(results: Path, tmp_path: Path) -> None:
     assert made(results)
     assert "t.txt" in (results / "positions-quick" / "record.jsonl").read_text()
     for where in (str(tmp_path), str(Path.home()), str(Path.cwd())):
@@ -71,12 +71,12 @@ def test_folder_of_this_machine_is_published(results: Path, tmp_path: Path) -> N
         (["/a/b", {"c": "/d/e"}, 1.5, None], ["b", {"c": "e"}, 1.5, None]),
     ],
 )
-def test_path_stays_or_what_is_none_goes(said: Any, kept: Any) -> None:
+def test_paths_go_and_what_is_none_stays(said: Any, kept: Any) -> None:
     assert portable(said) == kept
 
 
 @pytest.mark.full
-def test_published_runs_say_something_else(experiment_folder: Path, results: Path) -> None:
+def test_published_runs_say_the_same(experiment_folder: Path, results: Path) -> None:
     ours, theirs = (page.of_experiment(folder) for folder in (results / "positions-quick", experiment_folder))
     assert (ours.answer, ours.figures) == (theirs.answer, theirs.figures)
     assert ours.result is not None
@@ -92,7 +92,7 @@ def test_published_runs_say_something_else(experiment_folder: Path, results: Pat
     assert ours.result.variants[0].runs == [f"cells/rope/seed-{seed}" for seed in (1, 2, 3)]
 
 
-def test_unfinished_experiment_is_published(experiment_folder: Path, tmp_path: Path) -> None:
+def test_unfinished_experiment_is_not_published(experiment_folder: Path, tmp_path: Path) -> None:
     (experiment_folder / "measurements.jsonl").unlink()
     assert unfinished(experiment_folder) == "it is unfinished: far not measured"
     (experiment_folder / "cells" / "rope" / "seed-1" / "stage-2" / "metrics.jsonl").unlink()
@@ -101,7 +101,7 @@ def test_unfinished_experiment_is_published(experiment_folder: Path, tmp_path: P
     assert not (tmp_path / "x").exists()
 
 
-def test_damaged_file_destroys_what_was_published(experiment_folder: Path, results: Path) -> None:
+def test_damaged_file_keeps_what_was_published(experiment_folder: Path, results: Path) -> None:
     target = results / "positions-quick"
     before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
     (experiment_folder / "cells" / "rope" / "seed-3" / "stage-2" / "environment.json").write_text("{")
@@ -162,14 +162,14 @@ def test_answer_stays_until_another_is_given(results: Path, experiment_folder: P
 
 
 @pytest.mark.full
-def test_full_form_is_listed_before_the_quick_one(results: Path, experiment_folder: Path) -> None:
+def test_full_form_replaces_the_quick_one_in_the_list(results: Path, experiment_folder: Path) -> None:
     publish(experiment_folder, results / "positions")
     listed = made(results)[str(results / "README.md")].decode()
     assert listed.index("(positions/") < listed.index("(positions-quick/")
 
 
 @pytest.mark.full
-def test_published_page_needs_torch(results: Path) -> None:
+def test_published_page_needs_no_torch(results: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from mingpt.report import index\n"
         f"index.write(Path({str(results)!r}))\n"
@@ -195,7 +195,7 @@ def test_committed_figures_and_tables_are_those_of_their_records(tmp_path: Path)
 # ---- small things
 
 
-def test_smallness_is_not_told() -> None:
+def test_smallness_is_stated() -> None:
     assert smallness({"quick": False}) == ""
     assert smallness({"quick": True}) == ""  # nothing says that it is smaller
     assert smallness({"quick": True, "smaller": ["4 texts", "2 repeats"]}) == "Quick form: 4 texts; 2 repeats"
@@ -207,7 +207,7 @@ def test_smallness_is_not_told() -> None:
     assert smallness_of("", {"quick": True, "arms": variants}) == smallness_of("64 positions", {"arms": variants}) == ""
 
 
-def test_fewer_seeds_or_pseudo_nats_or_no_parameters_are_not_told(make_run: Any, tmp_path: Path) -> None:
+def test_fewer_seeds_pseudo_nats_and_no_parameters_are_stated(make_run: Any, tmp_path: Path) -> None:
     runs = [make_run(f"a{seed}", seed=seed, environment={"model": {"parameters": 0}}) for seed in (1, 2, 3)]
     path = runs[2] / "metrics.jsonl"
     path.write_text(path.read_text().replace('"val_loss": 1.5', '"pseudo_nats": 0.5').replace("val_loss", "x"))
@@ -220,7 +220,7 @@ def test_fewer_seeds_or_pseudo_nats_or_no_parameters_are_not_told(make_run: Any,
 # ---- what was stopped, cut or spoilt
 
 
-def test_spare_seeds_stand_for_missing_ones_or_are_shown(experiment_folder: Path, tmp_path: Path) -> None:
+def test_spare_seeds_neither_stand_for_missing_ones_nor_are_shown(experiment_folder: Path, tmp_path: Path) -> None:
     record = json.loads((experiment_folder / "record.json").read_text())
     (experiment_folder / "record.json").write_text(json.dumps({**record, "seeds": 2}))
     result = page.compared(experiment_folder)
@@ -232,7 +232,7 @@ def test_spare_seeds_stand_for_missing_ones_or_are_shown(experiment_folder: Path
     assert unfinished(experiment_folder) == "it is unfinished: 3 of 4 runs"
 
 
-def test_one_diverged_run_keeps_all_from_being_published(experiment_folder: Path, tmp_path: Path) -> None:
+def test_one_diverged_run_does_not_keep_all_from_being_published(experiment_folder: Path, tmp_path: Path) -> None:
     path = experiment_folder / "cells" / "rope" / "seed-3" / "stage-2" / "metrics.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:7]))
     assert unfinished(experiment_folder) == "it is unfinished: 5 of 6 runs"

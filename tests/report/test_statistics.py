@@ -34,18 +34,18 @@ def only(tests: list[SignificanceTest]) -> SignificanceTest:
     return test
 
 
-def test_interval_is_not_students() -> None:
+def test_interval_is_students() -> None:
     found = estimate([1.0, 2.0, 3.0])  # sd = 1; t(p, 2) = (2p - 1) / sqrt(2p (1 - p))
     assert found.mean == 2
     assert found.high == pytest.approx(2 + 0.95 / math.sqrt(2 * 0.975 * 0.025) / math.sqrt(3), abs=1e-12)
     assert found.low == pytest.approx(4 - found.high, abs=1e-12)
 
 
-def test_one_seed_has_an_interval() -> None:
+def test_one_seed_has_no_interval() -> None:
     assert estimate([1.5]) == Estimate(mean=1.5, low=None, high=None, n=1)
 
 
-def test_difference_is_not_paired() -> None:
+def test_difference_is_paired() -> None:
     found = difference(A, B)
     reference = stats.ttest_rel([*A.values()], [*B.values()])
     interval = reference.confidence_interval(0.95)
@@ -55,37 +55,37 @@ def test_difference_is_not_paired() -> None:
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=1e-12)
 
 
-def test_pairs_are_made_by_order_instead_of_by_seed() -> None:
+def test_pairs_are_made_by_seed() -> None:
     assert difference(A, dict(reversed(B.items()))) == difference(A, B)
 
 
 @pytest.mark.parametrize("gone", [None, math.nan, math.inf])
-def test_seed_without_a_loss_counts(gone: float | None) -> None:
+def test_seed_without_a_loss_does_not_count(gone: float | None) -> None:
     found = difference({**A, 2: gone, 9: 1.0}, B)
     assert found.seeds == [1, 3, 4, 5]
     assert found == difference({k: v for k, v in A.items() if k != 2}, B)
 
 
-def test_holm_is_bonferronis_or_falls() -> None:
+def test_holm_is_below_bonferroni_and_never_falls() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.7]) == [1.0, 1.0]
     assert holm([]) == []
 
 
 @pytest.mark.parametrize("n", [3, 5, 12])
-def test_minimum_detectable_effect_is_shown_more_or_less_often_than_four_times_of_five(n: int) -> None:
+def test_minimum_detectable_effect_is_shown_four_times_of_five(n: int) -> None:
     draws = np.random.default_rng(n).normal(minimum_detectable_effect(0.7, n), 0.7, (20_000, n))
     shown = (stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean()
     assert shown == pytest.approx(0.8, abs=0.015)
 
 
-def test_minimum_detectable_effect_is_not_the_tables() -> None:
+def test_minimum_detectable_effect_is_the_tables() -> None:
     assert minimum_detectable_effect(1.0, 34) == pytest.approx(
         0.4951, abs=5e-4
     )  # G*Power: d = 0.4951 for n = 34, two-sided
 
 
-def test_interval_misses_the_truth_more_or_less_often_than_one_time_of_twenty() -> None:
+def test_interval_misses_the_truth_one_time_of_twenty() -> None:
     draws = np.random.default_rng(0).normal(0.3, 0.02, (4000, 4))
     held = [(e.low <= 0.3 <= e.high) for e in map(estimate, draws.tolist())]
     assert np.mean(held) == pytest.approx(0.95, abs=0.012)
@@ -185,7 +185,7 @@ def test_curve_is_not_read_between_its_points() -> None:
     assert reaches([10, 20, 30, 40], [3.0, 2.0, 2.5, 1.5], 2.0) == 20
 
 
-def test_small_numbers_are_written_as_nothing() -> None:
+def test_small_numbers_are_not_written_as_nothing() -> None:
     assert [number(x) for x in (0.0412, 0.00423, -0.000051, 0.0, 2.0)] == [
         "0.041",
         "0.0042",

@@ -127,7 +127,7 @@ def test_data_frame_has_the_rows(six: list[Path]) -> None:
     assert math.isnan(frame["difference"][0])
 
 
-def test_one_run_is_not_compared(six: list[Path]) -> None:
+def test_one_run_is_rejected(six: list[Path]) -> None:
     with pytest.raises(UsageError, match="1 run folder: two or more are needed"):
         mingpt.compare(six[0])
 

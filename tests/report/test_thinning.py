@@ -20,7 +20,7 @@ def steps(count: int, look_every: int = 100) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("count", [1, 2, POINTS, POINTS + 1, 1003, 2048])
-def test_thinned_training_curve_is_another_curve(count: int) -> None:
+def test_thinned_training_curve_is_the_same_curve(count: int) -> None:
     smooth = [4.0]
     for step in range(2, count + 1):
         smooth.append(0.9 * smooth[-1] + 0.1 * (3 + 1 / step))
@@ -41,7 +41,7 @@ def test_what_was_thinned_is_thinned_again() -> None:
     assert thinned([]) == []
 
 
-def test_step_without_a_loss_moves_the_average() -> None:
+def test_step_without_a_loss_leaves_the_average() -> None:
     records = [{"step": step, "train_loss": loss} for step, loss in enumerate((2.0, float("nan"), 3.0), start=1)]
     first, third = thinned(records)
     assert (first["step"], first[SMOOTHED], third["step"]) == (1, 2.0, 3)
@@ -50,7 +50,7 @@ def test_step_without_a_loss_moves_the_average() -> None:
 
 
 @pytest.mark.full
-def test_steps_cost_memory() -> None:
+def test_steps_cost_no_memory() -> None:
     tracemalloc.start()
     try:
         kept = thinned(steps(3 * EVALUATIONS, look_every=1))  # 12 MB if all were kept
@@ -62,7 +62,7 @@ def test_steps_cost_memory() -> None:
     assert {b - a for a, b in itertools.pairwise(spaced)} <= {4, 8}
 
 
-def test_long_run_is_not_compared(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_run_is_compared(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limits are of what is kept; of a run's steps next to nothing is."""
     runs = [make_run("a"), make_run("b", seed=2)]
     whole = comparison(runs).variants[0]

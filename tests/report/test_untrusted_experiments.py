@@ -19,14 +19,14 @@ from mingpt.report.publish import publish, unfinished
 Damage = Callable[[Path], Any]
 
 
-def test_number_of_seeds_costs_memory(experiment_folder: Path) -> None:
+def test_number_of_seeds_costs_no_memory(experiment_folder: Path) -> None:
     record = {**read_record(experiment_folder), "seeds": 10**18}
     found = trial_folders(experiment_folder, record)
     assert {name: len(trials) for name, trials in found.items()} == {"rope": 3, "learned": 3}
     assert [len(trials) for trials in trial_folders(experiment_folder, {**record, "seeds": 2}).values()] == [2, 2]
 
 
-def test_folder_of_no_number_ends_the_choice_of_the_last_stage(experiment_folder: Path) -> None:
+def test_folder_of_no_number_is_no_stage(experiment_folder: Path) -> None:
     trial = experiment_folder / "cells" / "rope" / "seed-1"
     for name in ("stage-x", "stage-03", "stage-"):
         (trial / name).mkdir()
@@ -42,7 +42,7 @@ PICTURES: dict[str, tuple[Damage, str]] = {
 
 
 @pytest.mark.parametrize("odd", PICTURES)
-def test_odd_picture_is_put_into_a_page(experiment_folder: Path, odd: str) -> None:
+def test_odd_picture_is_not_put_into_a_page(experiment_folder: Path, odd: str) -> None:
     (experiment_folder / "figures").mkdir()
     damage, said = PICTURES[odd]
     damage(experiment_folder / "figures" / "far.svg")
@@ -50,7 +50,7 @@ def test_odd_picture_is_put_into_a_page(experiment_folder: Path, odd: str) -> No
         page.write([experiment_folder], experiment_folder / "page.html")
 
 
-def test_picture_behind_a_linked_folder_is_put_into_a_page(experiment_folder: Path, tmp_path: Path) -> None:
+def test_picture_behind_a_linked_folder_is_not_put_into_a_page(experiment_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "private").mkdir()
     (tmp_path / "private" / "far.svg").write_text("<svg/>")
     (experiment_folder / "figures").symlink_to(tmp_path / "private")
@@ -75,7 +75,9 @@ LINKED = (
 
 @pytest.mark.parametrize("linked", [*LINKED, *(f"cells/learned/seed-1/stage-2/{name}" for name in OWN_FILES)])
 @pytest.mark.thin(4)
-def test_runs_behind_a_link_are_shown_or_published(experiment_folder: Path, tmp_path: Path, linked: str) -> None:
+def test_runs_behind_a_link_are_neither_shown_nor_published(
+    experiment_folder: Path, tmp_path: Path, linked: str
+) -> None:
     place, said = experiment_folder / linked, rf"{linked}[\w./-]*: can't be read: a link, or in a folder that is one"
     place.rename(tmp_path / "private")
     place.symlink_to(tmp_path / "private")
@@ -90,7 +92,7 @@ def test_runs_behind_a_link_are_shown_or_published(experiment_folder: Path, tmp_
     assert not (tmp_path / "kept").exists()
 
 
-def test_way_to_an_experiment_is_refused_for_a_link(experiment_folder: Path, tmp_path: Path) -> None:
+def test_way_to_an_experiment_may_be_a_link(experiment_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "here").symlink_to(experiment_folder)
     assert unfinished(tmp_path / "here") is None
 

@@ -54,7 +54,7 @@ ODD: dict[str, tuple[Damage, str]] = {
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.thin(5)
-def test_odd_file_is_taken_or_told_without_its_name(experiment_folder: Path, name: str, odd: str) -> None:
+def test_odd_file_is_rejected_with_its_name(experiment_folder: Path, name: str, odd: str) -> None:
     damage, reason = ODD[odd]
     damage(experiment_folder / name)
     said = rf"{name}: can't be read: .*({reason})"
@@ -66,7 +66,7 @@ def test_odd_file_is_taken_or_told_without_its_name(experiment_folder: Path, nam
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_huge_file_costs_memory(experiment_folder: Path, name: str) -> None:
+def test_huge_file_costs_no_memory(experiment_folder: Path, name: str) -> None:
     with open(experiment_folder / name, "r+b") as file:
         file.truncate(1 << 40)  # a hole: no disk has to hold it
     by_line = name.endswith("metrics.jsonl")  # of which any number of lines is read, one at a time
@@ -81,7 +81,7 @@ def test_huge_file_costs_memory(experiment_folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in READERS if name.endswith(".json")])
-def test_file_that_was_cut_short_is_taken(experiment_folder: Path, name: str) -> None:
+def test_file_that_was_cut_short_is_rejected(experiment_folder: Path, name: str) -> None:
     path = experiment_folder / name
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(CheckpointError, match=f"{name}: can't be read: not JSON"):
@@ -112,7 +112,7 @@ def test_file_that_was_cut_short_is_taken(experiment_folder: Path, name: str) ->
         (f"{RUN}/baselines.json", "1-gram", None, "1-gram must be a valid number, is null"),
     ],
 )
-def test_value_of_another_type_is_taken(experiment_folder: Path, name: str, key: str, value: Any, said: str) -> None:
+def test_value_of_another_type_is_rejected(experiment_folder: Path, name: str, key: str, value: Any, said: str) -> None:
     path = experiment_folder / name
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
     with pytest.raises(CheckpointError, match=rf"{name}: can't be read: {said}"):
@@ -128,7 +128,7 @@ def test_value_of_another_type_is_taken(experiment_folder: Path, name: str, key:
         ("- 1\n", "it must be a valid dictionary, is a list"),
     ],
 )
-def test_settings_of_another_type_are_taken(tmp_path: Path, content: str, said: str) -> None:
+def test_settings_of_another_type_are_rejected(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "config.yaml").write_text(content)
     with pytest.raises(CheckpointError, match=rf"config.yaml: can't be read: {said}"):
         read_settings(tmp_path)
@@ -145,14 +145,14 @@ def test_settings_of_another_type_are_taken(tmp_path: Path, content: str, said: 
         ('{"a": "' + "x" * (1 << 20) + '"}\n', "line 1: .* at most 1,048,576 are read"),
     ],
 )
-def test_line_that_is_no_record_is_taken(tmp_path: Path, lines: str, said: str) -> None:
+def test_line_that_is_no_record_is_rejected(tmp_path: Path, lines: str, said: str) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text(lines)
     with pytest.raises(CheckpointError, match=rf"metrics.jsonl: can't be read: {said}"):
         read_lines(path)
 
 
-def test_line_that_a_crash_cut_short_is_refused(tmp_path: Path) -> None:
+def test_line_that_a_crash_cut_short_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'{"a": 1}\n{"a": "\xe2\x82')
     assert read_lines(tmp_path / "a.jsonl") == [{"a": 1}]
     assert read_lines(tmp_path / "none.jsonl") == []
@@ -160,7 +160,7 @@ def test_line_that_a_crash_cut_short_is_refused(tmp_path: Path) -> None:
     assert read_losses(tmp_path / "none.json") == {}
 
 
-def test_blank_lines_are_refused_or_counted_as_records(tmp_path: Path) -> None:
+def test_blank_lines_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('\n{"a": 1}\n \t\r\n\n{"a": 2}\n\n\n')
     assert read_lines(path) == [{"a": 1}, {"a": 2}]
@@ -168,14 +168,14 @@ def test_blank_lines_are_refused_or_counted_as_records(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ['{"train_loss": 1.0}', '{"step": 1.5, "train_loss": 1.0}'])
-def test_step_that_is_none_is_left_out_unsaid(experiment_folder: Path, line: str) -> None:
+def test_step_that_is_none_is_reported(experiment_folder: Path, line: str) -> None:
     with open(experiment_folder / RUN / "metrics.jsonl", "a") as file:
         file.write(line + "\n")
     with pytest.raises(CheckpointError, match=r"metrics.jsonl: can't be read: line 31: step"):
         read_run(experiment_folder / RUN)
 
 
-def test_many_short_lines_cost_more_than_their_size_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_short_lines_cost_what_their_size_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("{}\n" * 10)
     monkeypatch.setattr("mingpt.core.safe_parsing.LINES_VALUES", 12)
@@ -184,7 +184,7 @@ def test_many_short_lines_cost_more_than_their_size_tells(tmp_path: Path, monkey
     assert LINES_VALUES > 10 * 2_000_000  # numbers of two million steps
 
 
-def test_values_below_the_limit_cost_more_than_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_below_the_limit_cost_no_more_than_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, values = tmp_path / "metrics.jsonl", 30_000
     path.write_text("".join(f'{{"step": {step}}}\n' for step in range(values // 3)))  # the dearest: few values a line
     monkeypatch.setattr("mingpt.core.safe_parsing.LINES_VALUES", values)
@@ -196,9 +196,7 @@ def test_values_below_the_limit_cost_more_than_is_said(tmp_path: Path, monkeypat
         tracemalloc.stop()
 
 
-def test_long_run_cannot_be_gone_on_with_or_drawn(
-    make_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_run_is_resumed_and_drawn(make_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limits are for strangers' files; one's own run ends, and goes on, however many steps it has."""
     folder = make_run("a")
     for limit in ("LINES_VALUES", "LINES_BYTES"):
@@ -271,9 +269,7 @@ KEYS = (
 @example(name=f"{RUN}/metrics.jsonl", more={"step": 1, "val_loss": float("nan")})
 @example(name=f"{RUN}/metrics.jsonl", more={"step": -1, "seconds": -(10**300)})
 @example(name=f"{RUN}/environment.json", more={"model": {}, "threads": None})
-def test_record_of_a_stranger_ends_a_page_in_another_error(
-    experiment_folder: Path, name: str, more: dict[str, Any]
-) -> None:
+def test_untrusted_record_ends_a_page_in_one_line(experiment_folder: Path, name: str, more: dict[str, Any]) -> None:
     path = experiment_folder / name
     before = path.read_bytes()
     try:
@@ -295,7 +291,7 @@ def test_record_of_a_stranger_ends_a_page_in_another_error(
         shutil.rmtree(experiment_folder.parent / "results", ignore_errors=True)
 
 
-def test_json_of_another_shape_is_taken(tmp_path: Path) -> None:
+def test_json_of_another_shape_is_rejected(tmp_path: Path) -> None:
     assert read_json(tmp_path / "none.json") == {}
     (tmp_path / "a.json").write_text('{"a": 1}')
     assert read_json(tmp_path / "a.json") == {"a": 1}

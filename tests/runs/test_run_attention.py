@@ -27,7 +27,7 @@ def windowed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> run.Run:
     return run.train(tiny(folder, {**WINDOWED, "trainer.max_iters": 2}))
 
 
-def test_environment_names_another_kernel_than_each_layer_takes(windowed: run.Run) -> None:
+def test_environment_names_the_kernel_that_each_layer_takes(windowed: run.Run) -> None:
     environment = json.loads((windowed.folder / "environment.json").read_text())
     assert [(entry["layers"], entry["chosen"]) for entry in environment["attention"]] == [
         ([0, 2], "reference"),  # dropout on a CPU
@@ -40,7 +40,9 @@ def test_environment_names_another_kernel_than_each_layer_takes(windowed: run.Ru
     assert full["sdpa"] == "on the CPU it has no fused dropout"
 
 
-def test_kernel_that_cannot_serve_leaves_a_folder(tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_kernel_that_cannot_serve_leaves_no_folder(
+    tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(UsageError, match=r"model\.kernel=banded: doesn't support ScaledDot, band inf"):
         run.train(tiny(tmp_path / "run", {"model.kernel": "banded"}))
     assert not (tmp_path / "run").exists()
@@ -61,7 +63,7 @@ def test_kernel_that_cannot_serve_leaves_a_folder(tiny: Tiny, tmp_path: Path, ca
     ],
     ids=str,
 )
-def test_kernel_that_cannot_serve_is_refused_after_a_text_is_read_or_a_folder_made(
+def test_kernel_that_cannot_serve_is_rejected_before_a_text_is_read(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], reason: str
 ) -> None:
     monkeypatch.setattr(run_dir, "opened", None)
@@ -74,13 +76,13 @@ def test_kernel_that_cannot_serve_is_refused_after_a_text_is_read_or_a_folder_ma
         run.train(config)
 
 
-def test_kernel_decides_whether_weights_fit(tiny: Tiny, tmp_path: Path, windowed: run.Run) -> None:
+def test_weights_fit_whatever_the_kernel(tiny: Tiny, tmp_path: Path, windowed: run.Run) -> None:
     changes = {**WINDOWED, "model.kernel": "reference", "model.pretrained_folder": str(windowed.folder)}
     again = run.train(tiny(tmp_path / "run", {**changes, "trainer.max_iters": 1}))
     assert [block.attention.kernel for block in again.model.blocks] == ["reference"] * 3  # type: ignore[union-attr]
 
 
-def test_windows_cost_what_all_keys_cost(windowed: run.Run) -> None:
+def test_windows_cost_less_than_all_keys(windowed: run.Run) -> None:
     model, size = windowed.model, 8
     products = sum(module.weight.numel() for module in model.modules() if isinstance(module, nn.Linear))
     seen = [sum(0 <= i - j < w for i in range(size) for j in range(size)) for w in (3, size, 3)]
@@ -90,7 +92,7 @@ def test_windows_cost_what_all_keys_cost(windowed: run.Run) -> None:
 # ---- maps
 
 
-def test_maps_are_not_the_weights_of_the_definition(windowed: run.Run) -> None:
+def test_maps_are_the_weights_of_the_definition(windowed: run.Run) -> None:
     maps = windowed.attention("abcdefg")
     assert [tuple(weights.shape) for weights in maps] == [(1, 2, 7, 7)] * 3
     i, j = torch.arange(7)[:, None], torch.arange(7)
@@ -100,7 +102,7 @@ def test_maps_are_not_the_weights_of_the_definition(windowed: run.Run) -> None:
         torch.testing.assert_close(weights.sum(-1), torch.ones(1, 2, 7))
 
 
-def test_maps_change_with_the_kernel_or_change_the_model(windowed: run.Run) -> None:
+def test_maps_do_not_depend_on_the_kernel_nor_change_the_model(windowed: run.Run) -> None:
     model, text = windowed.model, "abc fed"
     model.train()
     model.blocks[1].eval()  # type: ignore[operator]
@@ -118,7 +120,7 @@ def test_maps_change_with_the_kernel_or_change_the_model(windowed: run.Run) -> N
     model.eval()
 
 
-def test_failing_pass_leaves_the_model_changed(windowed: run.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_pass_leaves_the_model_as_it_was(windowed: run.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(x: Any) -> Any:
         raise RuntimeError("in the middle")
 
@@ -149,7 +151,7 @@ def seeing(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[run.Ru
         return run.train(tiny(folder, {**changes, "trainer.max_iters": 3})), said
 
 
-def test_model_that_sees_what_it_predicts_is_judged_or_writes(seeing: tuple[run.Run, list[str]]) -> None:
+def test_model_that_sees_what_it_predicts_has_no_loss_and_no_samples(seeing: tuple[run.Run, list[str]]) -> None:
     trained, said = seeing
     assert sum("sees the tokens that it predicts" in line for line in said) == 1
     records = read_lines(trained.folder / "metrics.jsonl")
@@ -163,7 +165,7 @@ def test_model_that_sees_what_it_predicts_is_judged_or_writes(seeing: tuple[run.
     assert (loaded.attention("abcd")[0] > 0).all()
 
 
-def test_model_that_sees_what_it_predicts_cannot_go_on(seeing: tuple[run.Run, list[str]], tiny: Tiny) -> None:
+def test_run_of_a_model_that_sees_what_it_predicts_resumes(seeing: tuple[run.Run, list[str]], tiny: Tiny) -> None:
     trained, _ = seeing
     changes = {"model.mask": "full", "trainer.max_iters": 4, "trainer.resume": True, "trainer.resume_changed": True}
     assert run.train(tiny(trained.folder, changes)).progress.step == 4
@@ -175,7 +177,7 @@ def test_model_that_sees_what_it_predicts_cannot_go_on(seeing: tuple[run.Run, li
 @pytest.mark.parametrize("changes", [{}, {"model.window": 3, "model.position": "none"}, WINDOWED], ids=str)
 @pytest.mark.parametrize("prompt", ["a", "abcdefgh, abc"])
 @pytest.mark.thin(2)
-def test_text_depends_on_the_cache(tiny: Tiny, tmp_path: Path, changes: dict[str, Any], prompt: str) -> None:
+def test_text_does_not_depend_on_the_cache(tiny: Tiny, tmp_path: Path, changes: dict[str, Any], prompt: str) -> None:
     trained = run.train(tiny(tmp_path / "run", {**changes, "trainer.max_iters": 1}))
     with_cache, without = (
         "".join(trained.stream(prompt, 30, Sampling(seed=2, past_block="exact"), cache=cache))
@@ -185,7 +187,7 @@ def test_text_depends_on_the_cache(tiny: Tiny, tmp_path: Path, changes: dict[str
     assert len(without) == 30
 
 
-def test_without_cache_something_is_kept(windowed: run.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_cache_nothing_is_kept(windowed: run.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
     forward = windowed.model.forward
     monkeypatch.setattr(windowed.model, "forward", lambda idx, **k: read.append(idx.shape[1]) or forward(idx, **k))

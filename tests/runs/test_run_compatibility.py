@@ -43,7 +43,7 @@ def start_from(trained: run.Run, tiny: Any, folder: Path, changes: dict[str, Any
     ],
 )
 @pytest.mark.thin(3)
-def test_weights_of_another_model_are_loaded(
+def test_weights_of_another_model_are_rejected(
     learned: run.Run, tiny: Any, tmp_path: Path, changes: dict[str, Any], named: list[str]
 ) -> None:
     with pytest.raises(CheckpointError, match="another model") as refused:
@@ -53,7 +53,7 @@ def test_weights_of_another_model_are_loaded(
     assert not (tmp_path / "next").exists()
 
 
-def test_weights_of_another_vocabulary_are_loaded(learned: run.Run, tiny: Any, tmp_path: Path) -> None:
+def test_weights_of_another_vocabulary_are_rejected(learned: run.Run, tiny: Any, tmp_path: Path) -> None:
     """Of the same size, too: equal shapes say nothing."""
     for alphabet, says in (("stuvwxyz ,\n", "11 tokens there, 11 here"), ("abcdefgh ,\nz", "11 tokens there, 12 here")):
         (tmp_path / "other.txt").write_text(alphabet * 40)
@@ -75,7 +75,7 @@ def test_error_of_another_vocabulary_names_the_flag_that_trains_on_another_text(
     assert trained.tokenizer.to_json() == learned.tokenizer.to_json()
 
 
-def test_refused_weights_are_half_loaded(learned: run.Run) -> None:
+def test_rejected_weights_are_not_half_loaded(learned: run.Run) -> None:
     """The last tensor has another shape, so all before it would fit."""
     weights = {name: tensor + 1 for name, tensor in learned.model.state_dict().items()}
     before = {name: tensor.clone() for name, tensor in learned.model.state_dict().items()}
@@ -98,7 +98,7 @@ def fresh_like(trained: run.Run, block_size: int) -> GPT:
 
 
 @pytest.mark.parametrize("block_size", [5, 8, 13])
-def test_other_length_changes_old_rows_or_invents_silent_ones(
+def test_other_length_keeps_old_rows_and_reports_new_ones(
     trained: run.Run, block_size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     model, untouched = fresh_like(trained, block_size), fresh_like(trained, block_size)
@@ -117,7 +117,7 @@ def test_other_length_changes_old_rows_or_invents_silent_ones(
     assert caplog.messages[-1].endswith("optimizer fresh")
 
 
-def test_shorter_prompt_is_read_otherwise_by_the_longer_model(trained: run.Run) -> None:
+def test_shorter_prompt_is_read_the_same_by_the_longer_model(trained: run.Run) -> None:
     model = fresh_like(trained, 13).eval()
     compatibility.start_from(model, checkpoint.newest(trained.folder), trained.tokenizer)
     ids = torch.arange(8)[None] % trained.tokenizer.vocab_size
@@ -125,7 +125,7 @@ def test_shorter_prompt_is_read_otherwise_by_the_longer_model(trained: run.Run) 
         assert torch.equal(model(ids).logits, trained.model.eval()(ids).logits)
 
 
-def test_longer_block_says_nothing_or_keeps_the_optimizer(
+def test_longer_block_is_reported_and_has_a_fresh_optimizer(
     trained: run.Run, tiny: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     changes = {"model.rope": trained.config.model.rope, "data.block_size": 13, "model.attn_pdrop": 0.5}
@@ -136,7 +136,7 @@ def test_longer_block_says_nothing_or_keeps_the_optimizer(
     assert done.progress.step == 1
 
 
-def test_weights_are_taken_again_at_a_resume(learned: run.Run, tiny: Any, trace: Any, tmp_path: Path) -> None:
+def test_weights_are_not_taken_again_at_a_resume(learned: run.Run, tiny: Any, trace: Any, tmp_path: Path) -> None:
     longer = {"trainer.schedule": "constant", "trainer.max_iters": 4}
     run.train(start_from(learned, tiny, tmp_path / "whole", longer))
     run.train(start_from(learned, tiny, tmp_path / "parts", {**longer, "trainer.max_iters": 2}))
@@ -144,7 +144,7 @@ def test_weights_are_taken_again_at_a_resume(learned: run.Run, tiny: Any, trace:
     assert trace(tmp_path / "parts") == trace(tmp_path / "whole")
 
 
-def test_second_stage_killed_before_its_first_save_begins_again_from_random_weights(
+def test_second_stage_killed_before_its_first_save_begins_again_from_its_weights(
     learned: run.Run, tiny: Any, trace: Any, tmp_path: Path
 ) -> None:
     run.train(start_from(learned, tiny, tmp_path / "whole", {"trainer.max_iters": 2}))
@@ -155,7 +155,7 @@ def test_second_stage_killed_before_its_first_save_begins_again_from_random_weig
     assert trace(tmp_path / "parts") == trace(tmp_path / "whole")
 
 
-def test_resumed_run_becomes_another_model(learned: run.Run, tiny: Any) -> None:
+def test_resumed_run_stays_the_same_model(learned: run.Run, tiny: Any) -> None:
     forced = {"trainer.max_iters": 3, "trainer.resume": True, "trainer.resume_changed": True}
     with pytest.raises(CheckpointError, match=r"model\.n_query_head is 2 there and 4 here"):
         run.train(tiny(learned.folder, {**forced, "model.n_query_head": 4}))
@@ -163,14 +163,14 @@ def test_resumed_run_becomes_another_model(learned: run.Run, tiny: Any) -> None:
         run.train(tiny(learned.folder, {**forced, "data.block_size": 13}))
 
 
-def test_other_tokenizer_of_equal_size_passes(learned: run.Run) -> None:
+def test_other_tokenizer_of_equal_size_is_rejected(learned: run.Run) -> None:
     saved = checkpoint.newest(learned.folder)
     compatibility.require_same_vocabulary(saved, learned.tokenizer)
     with pytest.raises(CheckpointError, match="another vocabulary"):
         compatibility.require_same_vocabulary(saved, CharTokenizer(reversed(learned.tokenizer.vocabulary)))  # type: ignore[attr-defined]
 
 
-def test_checkpoint_from_before_a_setting_existed_is_refused(learned: run.Run) -> None:
+def test_checkpoint_from_before_a_setting_existed_is_loaded(learned: run.Run) -> None:
     saved = checkpoint.newest(learned.folder)
     for name in ("head_dim", "rope_base", "norm_eps", "mlp_width"):
         del saved.state["model"][name]

@@ -14,7 +14,7 @@ from mingpt.runs.checkpoint import MANIFEST
 from tests.campaign.disks import FILES, calls_of_a_save, newest_step, save, two_saves
 
 
-def test_kill_inside_a_save_costs_the_checkpoint_before(tmp_path: Path, disk: Any, listing: Any) -> None:
+def test_kill_inside_a_save_keeps_the_checkpoint_before(tmp_path: Path, disk: Any, listing: Any) -> None:
     calls = calls_of_a_save(tmp_path / "whole", disk)
     outcomes = []
     for at, name in enumerate(calls):
@@ -30,7 +30,7 @@ def test_kill_inside_a_save_costs_the_checkpoint_before(tmp_path: Path, disk: An
     assert outcomes.index(4) > calls.index("write") + len(FILES), "whole before all of it was written"
 
 
-def test_kill_while_a_damaged_step_is_saved_again_costs_the_one_before(tmp_path: Path, disk: Any) -> None:
+def test_kill_while_a_damaged_step_is_saved_again_keeps_the_one_before(tmp_path: Path, disk: Any) -> None:
     def damaged(name: str) -> Path:
         folder = two_saves(tmp_path / name)
         (folder / "checkpoints" / "step_000003" / "state.json").unlink()
@@ -50,7 +50,7 @@ def test_kill_while_a_damaged_step_is_saved_again_costs_the_one_before(tmp_path:
         assert newest_step(folder) == 3
 
 
-def test_full_disk_is_more_than_one_line(
+def test_full_disk_is_one_line(
     tmp_path: Path, text_file: Path, disk: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, saved = checkpoint.save, list[Path]()
@@ -75,7 +75,7 @@ def test_full_disk_is_more_than_one_line(
     "names", [pytest.param({"replace"}, id="renames"), pytest.param(None, id="every call", marks=pytest.mark.slow)]
 )
 @pytest.mark.full
-def test_kill_anywhere_in_a_resumed_run_changes_its_path_or_leaves_files(
+def test_kill_anywhere_in_a_resumed_run_leaves_its_path_and_no_files(
     tmp_path: Path, tiny: Any, trace: Any, listing: Any, disk: Any, names: set[str] | None
 ) -> None:
     """Before, inside and after the saves: config.yaml, environment.json, metrics.jsonl, samples.jsonl, baselines."""
@@ -102,9 +102,7 @@ def test_kill_anywhere_in_a_resumed_run_changes_its_path_or_leaves_files(
         shutil.rmtree(folder)
 
 
-def test_run_killed_before_its_first_checkpoint_can_go_nowhere(
-    tmp_path: Path, tiny: Any, trace: Any, disk: Any
-) -> None:
+def test_run_killed_before_its_first_checkpoint_begins_again(tmp_path: Path, tiny: Any, trace: Any, disk: Any) -> None:
     """Its folder is taken, so a new run can't have it; then resuming must begin where it began."""
     run.train(tiny(tmp_path / "whole"))
     folder = tmp_path / "run"
@@ -132,14 +130,14 @@ def test_run_killed_before_its_first_checkpoint_can_go_nowhere(
         ((None, 2.0, None, None), [4, 3, 2]),
     ],
 )
-def test_last_two_or_the_best_are_dropped(tmp_path: Path, losses: tuple[float | None, ...], kept: list[int]) -> None:
+def test_last_two_and_the_best_are_kept(tmp_path: Path, losses: tuple[float | None, ...], kept: list[int]) -> None:
     for step, loss in enumerate(losses, start=1):
         save(tmp_path, step, loss)
     assert checkpoint.steps(tmp_path) == kept
 
 
 @pytest.mark.parametrize(("name", "limit"), [("tokenizer.json", 32 << 20), ("state.json", 8 << 20)])
-def test_checkpoint_is_written_that_is_refused_when_read(tmp_path: Path, name: str, limit: int) -> None:
+def test_checkpoint_that_would_not_be_read_is_not_written(tmp_path: Path, name: str, limit: int) -> None:
     empty: dict[str, Any] = {"model": {}, "optimizer": {}}
     saved = checkpoint.save(tmp_path, **empty, state={"step": 1}, tokenizer=" " * (32 << 20))
     assert len(checkpoint.read(saved).tokenizer) == 32 << 20
@@ -151,7 +149,7 @@ def test_checkpoint_is_written_that_is_refused_when_read(tmp_path: Path, name: s
     assert not (tmp_path / "checkpoints" / ".step_000002.tmp").exists()
 
 
-def test_checkpoint_just_saved_is_dropped_for_damaged_ones_of_later_steps(tmp_path: Path) -> None:
+def test_checkpoint_just_saved_outlives_damaged_ones_of_later_steps(tmp_path: Path) -> None:
     """The run fell back to step 5 over two damaged checkpoints, and went on from there."""
     for step in (4, 5, 8, 9):
         save(tmp_path, step)
@@ -165,7 +163,7 @@ def test_checkpoint_just_saved_is_dropped_for_damaged_ones_of_later_steps(tmp_pa
     assert newest_step(tmp_path) == 6
 
 
-def test_millionth_step_is_sorted_before_the_one_before_it(tmp_path: Path) -> None:
+def test_millionth_step_is_sorted_after_the_one_before_it(tmp_path: Path) -> None:
     for step in (999_998, 999_999, 1_000_000):
         save(tmp_path, step)
     assert checkpoint.steps(tmp_path) == [1_000_000, 999_999]

@@ -56,34 +56,34 @@ def falls_back(copy: Path) -> None:
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("kept", [0.0, 1, 8, 0.5, 0.99, -1])
 @pytest.mark.thin(5)
-def test_shortened_file_is_used(copy: Path, newest: Path, name: str, kept: float) -> None:
+def test_shortened_file_is_not_used(copy: Path, newest: Path, name: str, kept: float) -> None:
     size = (newest / name).stat().st_size
     os.truncate(newest / name, int(kept * size) if isinstance(kept, float) else kept % size)
     falls_back(copy)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_lengthened_file_is_used(copy: Path, newest: Path, name: str) -> None:
+def test_lengthened_file_is_not_used(copy: Path, newest: Path, name: str) -> None:
     with open(newest / name, "ab") as file:
         file.write(b"\0")
     falls_back(copy)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_missing_file_is_not_missed(copy: Path, newest: Path, name: str) -> None:
+def test_missing_file_is_missed(copy: Path, newest: Path, name: str) -> None:
     (newest / name).unlink()
     falls_back(copy)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_file_replaced_by_a_folder_is_a_riddle(copy: Path, newest: Path, name: str) -> None:
+def test_file_replaced_by_a_folder_is_one_line(copy: Path, newest: Path, name: str) -> None:
     (newest / name).unlink()
     (newest / name).mkdir()
     falls_back(copy)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_flipped_bit_is_used(newest: Path, name: str) -> None:
+def test_flipped_bit_is_not_used(newest: Path, name: str) -> None:
     content = (newest / name).read_bytes()
     bits = random.Random(name).sample(range(8 * len(content)), 100)
     for bit in [0, 8 * len(content) - 1, *bits]:
@@ -96,7 +96,7 @@ def test_flipped_bit_is_used(newest: Path, name: str) -> None:
     assert checkpoint.read(newest).state["step"] == 4
 
 
-def test_flipped_bit_ends_a_resume_or_changes_its_path(
+def test_resume_after_a_flipped_bit_takes_the_same_path(
     copy: Path, newest: Path, tiny: Any, trace: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     changes = {"trainer.max_iters": 4, "trainer.save_every": 2, "trainer.schedule": "constant", "trainer.resume": True}
@@ -111,7 +111,7 @@ def test_flipped_bit_ends_a_resume_or_changes_its_path(
     assert "model.safetensors is not what was written" in caplog.messages[0]
 
 
-def test_no_valid_checkpoint_is_no_error(copy: Path, tiny: Any, tmp_path: Path) -> None:
+def test_no_valid_checkpoint_is_an_error(copy: Path, tiny: Any, tmp_path: Path) -> None:
     for folder in (copy / "checkpoints").iterdir():
         (folder / "state.json").unlink()
     before = (copy / "metrics.jsonl").read_bytes()
@@ -148,7 +148,7 @@ def test_only_a_checkpoint_with_another_before_it_is_reported_to_fall_back(
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])
 @pytest.mark.parametrize("content", HOSTILE_TENSORS.values(), ids=HOSTILE_TENSORS)
 @pytest.mark.thin(4)
-def test_hostile_tensors_break_the_reader(copy: Path, newest: Path, name: str, content: bytes) -> None:
+def test_hostile_tensors_end_in_one_line(copy: Path, newest: Path, name: str, content: bytes) -> None:
     forge(newest, name, content)
     began = time.perf_counter()
     with pytest.raises(CheckpointError, match="step_000004"):
@@ -158,7 +158,7 @@ def test_hostile_tensors_break_the_reader(copy: Path, newest: Path, name: str, c
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_pickle_is_executed(copy: Path, newest: Path, tmp_path: Path, name: str) -> None:
+def test_pickle_is_not_executed(copy: Path, newest: Path, tmp_path: Path, name: str) -> None:
     proof = tmp_path / "proof"
     payload = pickle.dumps(Payload(proof))
     if name == MANIFEST:
@@ -175,7 +175,7 @@ def test_pickle_is_executed(copy: Path, newest: Path, tmp_path: Path, name: str)
 @pytest.mark.parametrize("name", ["state.json", "tokenizer.json", MANIFEST])
 @pytest.mark.parametrize("content", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
 @pytest.mark.thin(4)
-def test_hostile_json_breaks_whoever_reads_it(copy: Path, newest: Path, tiny: Any, name: str, content: bytes) -> None:
+def test_hostile_json_ends_in_one_line(copy: Path, newest: Path, tiny: Any, name: str, content: bytes) -> None:
     """That checkpoint is passed over, or refused in one line; nothing else may come of it."""
     if name == MANIFEST:
         (newest / name).write_bytes(content)
@@ -192,7 +192,7 @@ def test_hostile_json_breaks_whoever_reads_it(copy: Path, newest: Path, tiny: An
 
 
 @pytest.mark.parametrize("path", ["../../../secret", "/etc/passwd", "sub/../model.safetensors"])
-def test_manifest_leads_out_of_the_folder(copy: Path, newest: Path, path: str) -> None:
+def test_manifest_does_not_lead_out_of_the_folder(copy: Path, newest: Path, path: str) -> None:
     (copy.parent / "secret").write_bytes(b"")
     manifest = json.loads((newest / MANIFEST).read_bytes())
     for files in ({path: manifest["files"]["state.json"]}, {**manifest["files"], path: {"bytes": 0, "sha256": ""}}):
@@ -212,7 +212,7 @@ def pipe(newest: Path) -> Iterator[Path]:
         os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))  # lets a reader that waits go
 
 
-def test_pipe_is_waited_for(copy: Path, pipe: Path) -> None:
+def test_pipe_is_rejected_without_waiting(copy: Path, pipe: Path) -> None:
     reader = threading.Thread(target=checkpoint.newest, args=(copy,), daemon=True)
     reader.start()
     reader.join(2)
@@ -220,7 +220,7 @@ def test_pipe_is_waited_for(copy: Path, pipe: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../evil", "blocks.0.__class__", "/etc/evil"])
-def test_tensor_of_a_strange_name_is_taken(copy: Path, newest: Path, name: str) -> None:
+def test_tensor_of_a_strange_name_is_rejected(copy: Path, newest: Path, name: str) -> None:
     forge(newest, "model.safetensors", tensors({name: entry(0, 16)}))
     with pytest.raises(CheckpointError, match=rf"{re.escape(name)} is unknown here"):
         run.load(copy, device="cpu")

@@ -44,7 +44,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Any) -> Iterator[Ru
         yield run.train(tiny(tmp_path_factory.mktemp("finished") / "run", CADENCE))
 
 
-def test_promised_file_is_missing(finished: Run) -> None:
+def test_every_promised_file_is_there(finished: Run) -> None:
     names = {"config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "baselines.json", "loss.png"}
     assert {path.name for path in finished.folder.iterdir()} == names | {"timing.jsonl", "checkpoints", ".lock"}
     files = {*checkpoint.FILES, MANIFEST}
@@ -64,7 +64,7 @@ def test_config_of_a_run_has_the_sizes_of_its_model(finished: Run, tiny: Any, tm
         assert each.config.model.block_size == each.config.data.block_size == size
 
 
-def test_settings_read_back_differ(finished: Run) -> None:
+def test_settings_read_back_are_the_same(finished: Run) -> None:
     config = settings.read(finished.folder / "config.yaml")
     assert config.of_model(finished.model.config) == nowhere(finished.config)
     assert config.flat().keys() == settings.Config().flat().keys()
@@ -81,14 +81,14 @@ def test_settings_read_back_differ(finished: Run) -> None:
     ],
     ids=str,
 )
-def test_odd_settings_read_back_differ(tmp_path: Path, tiny: Any, odd: dict[str, Any]) -> None:
+def test_odd_settings_read_back_are_the_same(tmp_path: Path, tiny: Any, odd: dict[str, Any]) -> None:
     config = tiny(tmp_path / "run", odd)
     (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
     assert settings.read(tmp_path / "config.yaml") == config
 
 
 @pytest.mark.full
-def test_run_of_a_damaged_prepared_text_cannot_be_loaded(tmp_path: Path, tiny: Any) -> None:
+def test_run_of_a_damaged_prepared_text_is_loaded(tmp_path: Path, tiny: Any) -> None:
     ids = tmp_path / "ids"
     prepare.write(DataConfig(path=tiny(None).data.path), ids)
     one_step = {"trainer.max_iters": 1, "trainer.schedule": "constant", "trainer.warmup_iters": 0}
@@ -100,7 +100,7 @@ def test_run_of_a_damaged_prepared_text_cannot_be_loaded(tmp_path: Path, tiny: A
         run.load(made, device="cpu").evaluate()
 
 
-def test_record_lacks_a_field_or_a_step(finished: Run) -> None:
+def test_record_has_every_field_of_every_step(finished: Run) -> None:
     records = read_lines(finished.folder / "metrics.jsonl")
     times = {"seconds", "cpu_seconds", "wall_seconds", "tokens_per_second"}
     always = {"step", "tokens", "train_loss", "lr", "grad_norm"} | times
@@ -117,7 +117,7 @@ def test_record_lacks_a_field_or_a_step(finished: Run) -> None:
     assert [record["lr"] for record in records[:4]] == pytest.approx([peak / 3, 2 * peak / 3, peak, peak])
 
 
-def test_samples_lack_a_field_or_a_time(finished: Run) -> None:
+def test_samples_have_every_field_at_every_time(finished: Run) -> None:
     samples = read_lines(finished.folder / "samples.jsonl")
     first, *others = finished.prompts()
     expected = [(4, first), (8, first), (12, first), *((12, prompt) for prompt in others)]
@@ -128,14 +128,14 @@ def test_samples_lack_a_field_or_a_time(finished: Run) -> None:
     assert len({sample["seed"] for sample in samples[:3]}) == 1
 
 
-def test_baselines_are_of_another_text(finished: Run, text_file: Path) -> None:
+def test_baselines_are_of_the_runs_text(finished: Run, text_file: Path) -> None:
     text = text_file.read_text(encoding="utf-8")
     ids = split(text, finished.tokenizer, block_size=8, val_fraction=0.1)
     assert finished.baselines() == kneser_ney_losses(ids.train, ids.validation, finished.tokenizer.vocab_size, 8)
     assert list(finished.baselines()) == [f"{n}-gram" for n in range(1, 7)]
 
 
-def test_environment_names_another_text_or_no_version(finished: Run, text_file: Path) -> None:
+def test_environment_names_text_and_versions(finished: Run, text_file: Path) -> None:
     found = json.loads((finished.folder / "environment.json").read_bytes())
     assert found["text_sha256"] == sha256(text_file.read_bytes())
     assert found["vocabulary_sha256"] == sha256(finished.tokenizer.to_json().encode())
@@ -146,13 +146,13 @@ def test_environment_names_another_text_or_no_version(finished: Run, text_file: 
     assert found["git_commit"] is None or re.fullmatch(r"[0-9a-f]{40}\+?", found["git_commit"])
 
 
-def test_curve_is_no_picture(finished: Run) -> None:
+def test_curve_is_a_picture(finished: Run) -> None:
     picture = (finished.folder / "loss.png").read_bytes()
     assert picture.startswith(b"\x89PNG\r\n")
     assert picture.rstrip().endswith(b"IEND\xaeB`\x82")
 
 
-def test_loaded_run_is_another(finished: Run) -> None:
+def test_loaded_run_is_the_one_that_was_trained(finished: Run) -> None:
     loaded = run.load(finished.folder, device="cpu")
     last = finished.last_record()
     assert loaded.progress == finished.progress
@@ -163,7 +163,7 @@ def test_loaded_run_is_another(finished: Run) -> None:
     assert not loaded.model.training
 
 
-def test_state_of_a_checkpoint_lacks_a_field(finished: Run) -> None:
+def test_state_of_a_checkpoint_has_every_field(finished: Run) -> None:
     saved = checkpoint.newest(finished.folder)
     assert saved.state.keys() >= {"step", "tokens", "seconds", "wall_seconds", "val_loss", "model", "wandb_id"}
     assert saved.state["val_loss"] == finished.last_record()["val_loss"]
@@ -171,7 +171,7 @@ def test_state_of_a_checkpoint_lacks_a_field(finished: Run) -> None:
     assert not [name for name in saved.model if "query" in name or "mask" in name], "tables are never stored"
 
 
-def test_file_of_other_characters_is_judged(tmp_path: Path, tiny: Any) -> None:
+def test_text_of_unknown_characters_is_rejected(tmp_path: Path, tiny: Any) -> None:
     trained = run.train(tiny(tmp_path / "run", {"trainer.max_iters": 1}))
     (tmp_path / "other.txt").write_text("abc🤗Ж", encoding="utf-8")
     with pytest.raises(DataError, match=r"other\.txt: unknown .*'Ж' \(U\+0416\), '🤗' \(U\+1F917\)"):
@@ -186,7 +186,7 @@ def test_file_of_other_characters_is_judged(tmp_path: Path, tiny: Any) -> None:
 # ---- one folder, one run
 
 
-def test_folder_of_another_run_is_overwritten(finished: Run, tiny: Any, listing: Any) -> None:
+def test_folder_of_another_run_is_not_overwritten(finished: Run, tiny: Any, listing: Any) -> None:
     before = {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()}
     with pytest.raises(
         UsageError, match=r"already holds a run; go on with it by --trainer\.resume=True, or name a new"
@@ -196,7 +196,7 @@ def test_folder_of_another_run_is_overwritten(finished: Run, tiny: Any, listing:
 
 
 @pytest.mark.full
-def test_default_folders_collide(
+def test_default_folders_do_not_collide(
     tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -213,7 +213,7 @@ def test_default_folders_collide(
 
 
 @pytest.mark.full
-def test_newest_run_without_a_checkpoint_is_loaded(
+def test_newest_run_with_a_checkpoint_is_loaded(
     tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One that has only begun, and one whose only checkpoint is damaged, are newer than the one that can be loaded."""
@@ -236,7 +236,7 @@ def test_newest_run_without_a_checkpoint_is_loaded(
         run.load_newest()
 
 
-def test_refused_run_leaves_a_folder(tmp_path: Path, tiny: Any) -> None:
+def test_rejected_run_leaves_no_folder(tmp_path: Path, tiny: Any) -> None:
     short = tmp_path / "short.txt"
     short.write_text("abcdefgh")
     with pytest.raises(ValueError, match=rf"{re.escape(str(short))}: too short: data\.block_size=\d+ needs"):
@@ -259,7 +259,7 @@ def hold(folder: Path, seconds: float) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_two_processes_train_in_one_folder(tmp_path: Path, tiny: Any) -> None:
+def test_one_process_trains_in_a_folder(tmp_path: Path, tiny: Any) -> None:
     refused: list[str] = []
 
     def second(trainer: Any, record: dict[str, Any]) -> None:
@@ -272,7 +272,7 @@ def test_two_processes_train_in_one_folder(tmp_path: Path, tiny: Any) -> None:
     assert "another process is training in this folder" in refused[1]
 
 
-def test_lock_outlives_its_process_or_holds_nobody(tmp_path: Path, tiny: Any, trace: Any) -> None:
+def test_lock_holds_others_and_ends_with_its_process(tmp_path: Path, tiny: Any, trace: Any) -> None:
     constant = {"trainer.schedule": "constant", "trainer.max_iters": 2}
     run.train(tiny(tmp_path, constant))
     before, config = trace(tmp_path), (tmp_path / "config.yaml").read_bytes()

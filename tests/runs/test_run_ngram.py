@@ -43,7 +43,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, ngram: Make) -> Run:
         return run.train(ngram(tmp_path_factory.mktemp("ngram") / "run"))
 
 
-def test_promised_file_is_missing(finished: Run) -> None:
+def test_every_promised_file_is_there(finished: Run) -> None:
     names = {"config.yaml", "environment.json", "metrics.jsonl", "samples.jsonl", "baselines.json", "loss.png"}
     assert {path.name for path in finished.folder.iterdir()} == names | {"timing.jsonl", "checkpoints", ".lock"}
     assert checkpoint.steps(finished.folder) == [1]
@@ -51,7 +51,7 @@ def test_promised_file_is_missing(finished: Run) -> None:
     assert (finished.folder / "loss.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
-def test_record_is_none_of_one_step(finished: Run, text_file: Path) -> None:
+def test_record_is_that_of_one_step(finished: Run, text_file: Path) -> None:
     (record,) = read_lines(finished.folder / "metrics.jsonl")
     always = {"step", "tokens", "seconds", "cpu_seconds", "wall_seconds", "train_loss", "tokens_per_second"}
     assert record.keys() == always | {"val_loss", "bits_per_byte"}
@@ -62,7 +62,7 @@ def test_record_is_none_of_one_step(finished: Run, text_file: Path) -> None:
     assert [(line["step"], line["prompt"]) for line in samples] == [(1, prompt) for prompt in finished.prompts()]
 
 
-def test_loss_on_record_is_another(finished: Run) -> None:
+def test_loss_on_record_is_the_models(finished: Run) -> None:
     judged = finished.evaluate()
     assert (judged.nats, judged.bits_per_byte) == tuple(
         finished.last_record()[n] for n in ("val_loss", "bits_per_byte")
@@ -71,7 +71,7 @@ def test_loss_on_record_is_another(finished: Run) -> None:
 
 @pytest.mark.parametrize(("order", "block_size"), [(4, 8), (6, 8), (4, 13), (1, 1), (3, 2)])
 @pytest.mark.thin(1)
-def test_run_that_counts_is_not_on_its_own_line(tmp_path: Path, ngram: Make, order: int, block_size: int) -> None:
+def test_ngram_run_is_the_line_that_it_is_itself(tmp_path: Path, ngram: Make, order: int, block_size: int) -> None:
     """The lines are judged by the rules of every model: else one could beat them by looking further back."""
     done = run.train(ngram(tmp_path / "run", f"--model.order={order}", f"--data.block_size={block_size}"))
     exact = validation_loss(done.model.double(), held_out(done), done.tokenizer)
@@ -84,7 +84,7 @@ def held_out(done: Run) -> Ids:
     return split(text, done.tokenizer, block_size=data.block_size, val_fraction=data.val_fraction).validation
 
 
-def test_loaded_run_is_another(finished: Run) -> None:
+def test_loaded_run_is_the_one_that_was_trained(finished: Run) -> None:
     loaded = run.load(finished.folder, device="cpu")
     assert loaded.progress == finished.progress
     assert loaded.evaluate() == finished.evaluate()
@@ -94,7 +94,7 @@ def test_loaded_run_is_another(finished: Run) -> None:
 
 
 @pytest.mark.full
-def test_resumed_run_counts_again_or_says_nothing(
+def test_resumed_ngram_run_is_finished_and_says_so(
     tmp_path: Path, ngram: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     run.train(ngram(tmp_path / "run"))
@@ -108,7 +108,7 @@ def test_resumed_run_counts_again_or_says_nothing(
 
 
 @pytest.mark.full
-def test_second_run_learns_something_else(tmp_path: Path, ngram: Make, finished: Run) -> None:
+def test_second_ngram_run_learns_the_same(tmp_path: Path, ngram: Make, finished: Run) -> None:
     again = run.train(ngram(tmp_path / "run"))
     assert again.last_record()["train_loss"] == finished.last_record()["train_loss"]
     tables = [each.model.state_dict() for each in (again, finished)]
@@ -118,13 +118,15 @@ def test_second_run_learns_something_else(tmp_path: Path, ngram: Make, finished:
 
 
 @pytest.mark.full
-def test_announcement_promises_gradients(tmp_path: Path, ngram: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_summary_of_an_ngram_run_promises_no_gradients(
+    tmp_path: Path, ngram: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     run.train(ngram(tmp_path / "run"))
     assert caplog.messages == [f"run folder: {tmp_path / 'run'}", "NGram: counts the training text in one step on cpu"]
 
 
 @pytest.mark.full
-def test_signal_during_the_only_step_loses_it(tmp_path: Path, ngram: Make) -> None:
+def test_signal_during_the_only_step_keeps_it(tmp_path: Path, ngram: Make) -> None:
     done = run.train(ngram(tmp_path / "run"), callbacks=[lambda trainer, record: trainer.stop("SIGINT")])
     assert done.stopped is None
     assert checkpoint.steps(tmp_path / "run") == [1]
@@ -158,13 +160,13 @@ def test_settings_of_gradients_are_rejected(tmp_path: Path, ngram: Make) -> None
         ("--model.n_layer=2", r"model\.n_layer: no setting of model\.type=ngram"),
     ],
 )
-def test_setting_of_others_is_ignored(tmp_path: Path, ngram: Make, flag: str, message: str) -> None:
+def test_setting_of_other_families_is_rejected(tmp_path: Path, ngram: Make, flag: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ngram(tmp_path, flag)
 
 
 @pytest.mark.full
-def test_checkpoint_of_another_order_is_taken(tmp_path: Path, ngram: Make) -> None:
+def test_checkpoint_of_another_order_is_rejected(tmp_path: Path, ngram: Make) -> None:
     run.train(ngram(tmp_path / "run"))
     flags = ("--model.order=3", "--trainer.resume=True", "--trainer.resume_changed=True")
     with pytest.raises(CheckpointError, match=r"another model: model\.order is 4 there and 3 here"):

@@ -42,7 +42,7 @@ def digest(tensors: dict[str, torch.Tensor]) -> str:
 @pytest.mark.parametrize("clip", [1.0, 0.0])
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 @pytest.mark.thin(4)
-def test_number_that_is_none_reaches_weights_or_checkpoint(
+def test_number_that_is_not_finite_reaches_neither_weights_nor_checkpoint(
     tmp_path: Path, tiny: Any, trace: Any, spoil: Any, value: float, clip: float, optimizer: str
 ) -> None:
     seen: dict[str, Any] = {}
@@ -77,7 +77,7 @@ def strict(constant: str) -> None:
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 @pytest.mark.parametrize("steps", [1, 8])
 @pytest.mark.thin(4)
-def test_absurd_learning_rate_ends_in_a_riddle_or_a_spoilt_checkpoint(
+def test_absurd_learning_rate_ends_in_one_line_and_whole_checkpoints(
     tmp_path: Path, tiny: Any, rate: float, optimizer: str, steps: int
 ) -> None:
     changes = {"trainer.max_iters": steps, "trainer.optimizer": optimizer, "trainer.schedule": "constant"}
@@ -94,7 +94,7 @@ def test_absurd_learning_rate_ends_in_a_riddle_or_a_spoilt_checkpoint(
         json.loads(line, parse_constant=strict)
 
 
-def test_command_ends_with_another_code_than_5(
+def test_command_ends_with_code_5(
     tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = run.build

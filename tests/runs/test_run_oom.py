@@ -36,7 +36,7 @@ CPU += "4294967296 bytes. Error code 12 (Cannot allocate memory)"
     ],
     ids=str,
 )
-def test_lack_of_memory_is_not_known_or_seen_where_there_is_none(error: BaseException, asked: str | None) -> None:
+def test_lack_of_memory_is_recognised_where_it_is_and_nowhere_else(error: BaseException, asked: str | None) -> None:
     assert asked_in_vain(error) == asked
 
 
@@ -50,7 +50,7 @@ def failing_at(step: int, error: BaseException) -> Any:
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError(CUDA), RuntimeError(CPU), MemoryError()], ids=repr)
 @pytest.mark.thin(1)
-def test_run_without_memory_ends_in_a_riddle_or_loses_what_was_saved(
+def test_run_without_memory_ends_in_one_line_and_keeps_what_was_saved(
     tmp_path: Path, tiny: Any, trace: Any, error: BaseException
 ) -> None:
     folder, long = tmp_path / "a run", {"trainer.save_every": 1, "trainer.schedule": "constant"}
@@ -80,7 +80,7 @@ def test_run_without_memory_ends_in_a_riddle_or_loses_what_was_saved(
     ],
     ids=str,
 )
-def test_run_that_had_no_step_is_told_to_go_on(
+def test_run_that_had_no_step_is_not_advised_to_resume(
     tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch, changes: Any, says: str, hides: str
 ) -> None:
     def full(*args: Any) -> None:
@@ -94,7 +94,7 @@ def test_run_that_had_no_step_is_told_to_go_on(
     assert not (tmp_path / "run").exists()
 
 
-def test_other_verbs_print_the_error_of_a_library(
+def test_other_commands_print_one_line_of_their_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*args: Any, **kwargs: Any) -> None:
@@ -126,7 +126,7 @@ def breathless(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
-def test_kernel_that_gives_no_memory_ends_a_real_run_in_more_than_a_line(tmp_path: Path, trace: Any) -> None:
+def test_kernel_that_gives_no_memory_ends_a_real_run_in_one_line(tmp_path: Path, trace: Any) -> None:
     folder = tmp_path / "run"
     changes = {"trainer.max_iters": 4, "trainer.save_every": 1, "trainer.schedule": "constant"}
     words = words_of(tmp_path, folder, changes)
@@ -141,7 +141,7 @@ def test_kernel_that_gives_no_memory_ends_a_real_run_in_more_than_a_line(tmp_pat
     assert json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 4
 
 
-def test_memory_of_arrays_is_another_error() -> None:
+def test_memory_of_arrays_is_the_same_error() -> None:
     """What numpy raises is a MemoryError, with what was asked for in it."""
     with pytest.raises(MemoryError) as refused:
         np.empty(2**60, dtype=np.uint8)

@@ -18,7 +18,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory, tiny: Any, trace: Any) -
     return trace(folder)
 
 
-def test_second_run_of_one_seed_differs(tmp_path: Path, tiny: Any, trace: Any, reference: dict[str, Any]) -> None:
+def test_second_run_of_one_seed_is_the_same(tmp_path: Path, tiny: Any, trace: Any, reference: dict[str, Any]) -> None:
     torch.manual_seed(99)
     run.train(tiny(tmp_path))
     assert trace(tmp_path) == reference
@@ -26,7 +26,7 @@ def test_second_run_of_one_seed_differs(tmp_path: Path, tiny: Any, trace: Any, r
 
 
 @pytest.mark.parametrize("changed", [{"system.seed": 12}, {"model.attn_pdrop": 0.0}])
-def test_seed_or_dropout_is_ignored(
+def test_seed_and_dropout_change_a_run(
     tmp_path: Path, tiny: Any, trace: Any, reference: dict[str, Any], changed: dict[str, Any]
 ) -> None:
     """Else the comparisons of this file would hold of runs that depend on nothing."""
@@ -46,14 +46,14 @@ def test_seed_or_dropout_is_ignored(
     ids=str,
 )
 @pytest.mark.thin(2)
-def test_looking_changes_what_is_learned(
+def test_evaluating_changes_nothing_of_what_is_learned(
     tmp_path: Path, tiny: Any, trace: Any, reference: dict[str, Any], cadence: dict[str, int]
 ) -> None:
     run.train(tiny(tmp_path, cadence))
     assert trace(tmp_path) == reference
 
 
-def test_event_that_draws_numbers_changes_what_is_learned(
+def test_callback_that_draws_numbers_changes_nothing_of_what_is_learned(
     tmp_path: Path, tiny: Any, trace: Any, reference: dict[str, Any]
 ) -> None:
     def draw(trainer: Any, record: dict[str, Any]) -> None:

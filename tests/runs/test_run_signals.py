@@ -57,7 +57,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, moment: str, number: int) -> l
     ],
 )
 @pytest.mark.thin(1)
-def test_signal_costs_a_finished_step_or_the_path(
+def test_signal_costs_no_finished_step_and_not_the_path(
     tmp_path: Path, tiny: Any, trace: Any, monkeypatch: pytest.MonkeyPatch, moment: str, save_every: int, number: int
 ) -> None:
     run.train(tiny(tmp_path / "whole"))
@@ -81,7 +81,7 @@ def test_signals_have_the_codes_of_a_shell() -> None:
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 @pytest.mark.full
-def test_process_ends_with_another_code_or_resumes_elsewhere(
+def test_stopped_process_has_the_signals_code_and_resumes_on_its_path(
     tmp_path: Path, tiny: Any, trace: Any, number: int
 ) -> None:
     long = {"trainer.max_iters": 1500, "trainer.schedule": "constant"}
@@ -123,7 +123,7 @@ run.train(config.parse([f"--config={sys.argv[1]}"]), callbacks=[stuck])
 
 
 @pytest.mark.full
-def test_second_signal_is_waited_with(tmp_path: Path, tiny: Any) -> None:
+def test_second_signal_ends_the_process_at_once(tmp_path: Path, tiny: Any) -> None:
     folder, config = tmp_path / "run", tmp_path / "config.yaml"
     config.write_text(tiny(folder, {"trainer.save_every": 1}).to_yaml(), encoding="utf-8")
     command = [sys.executable, "-c", STUCK, str(config)]
@@ -152,7 +152,9 @@ with stop_on_signals(print):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="64 zeros are a lock there")
 @pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)])
-def test_second_signal_waits_for_what_no_python_can_interrupt(numbers: tuple[signal.Signals, signal.Signals]) -> None:
+def test_second_signal_does_not_wait_for_what_python_cannot_interrupt(
+    numbers: tuple[signal.Signals, signal.Signals],
+) -> None:
     """As an exchange with other processes is; not even the first can be handled then."""
     with subprocess.Popen([sys.executable, "-c", BLOCKED], cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None

@@ -59,7 +59,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trainer]:
 # ---- what is learned
 
 
-def test_two_halves_lose_something_that_the_whole_has(make: Callable[..., Trainer]) -> None:
+def test_two_halves_have_what_the_whole_has(make: Callable[..., Trainer]) -> None:
     halves, whole, cut = make(5), make(10), make(5, carry=False)
     for step in range(3):
         x, y = whole.batches(step)
@@ -71,7 +71,7 @@ def test_two_halves_lose_something_that_the_whole_has(make: Callable[..., Traine
         assert sum(cut.step()["train_loss"] for _ in range(2)) / 2 != pytest.approx(expected, rel=1e-3)
 
 
-def test_memory_outlives_its_epoch(make: Callable[..., Trainer]) -> None:
+def test_state_ends_with_its_epoch(make: Callable[..., Trainer]) -> None:
     """6 blocks a lane: the seventh step's loss is that of a model that has read nothing."""
     trainer = make()
     losses = [trainer.step()["train_loss"] for _ in range(14)]
@@ -80,7 +80,7 @@ def test_memory_outlives_its_epoch(make: Callable[..., Trainer]) -> None:
     assert equal == [step % 6 == 0 for step in range(14)]
 
 
-def test_gradients_pass_a_blocks_edge(make: Callable[..., Trainer]) -> None:
+def test_gradients_stop_at_a_blocks_edge(make: Callable[..., Trainer]) -> None:
     trainer, model = make(), make().model
     state = model.new_state(4)
     for step in range(3):
@@ -91,14 +91,14 @@ def test_gradients_pass_a_blocks_edge(make: Callable[..., Trainer]) -> None:
         assert trainer.step()["grad_norm"] == pytest.approx(norm, rel=1e-12)
 
 
-def test_parts_of_a_step_share_a_memory(make: Callable[..., Trainer]) -> None:
+def test_micro_batches_have_states_of_their_own(make: Callable[..., Trainer]) -> None:
     runs = {parts: make(parts=parts, rate=1e-2) for parts in (1, 2, 4)}
     for _ in range(13):
         losses = [trainer.step()["train_loss"] for trainer in runs.values()]
         assert losses == pytest.approx([losses[0]] * 3, rel=1e-9)
 
 
-def test_looking_on_changes_what_is_learned(tmp_path: Path, tiny: Any, trace: Any) -> None:
+def test_evaluation_of_a_kept_state_changes_nothing_of_what_is_learned(tmp_path: Path, tiny: Any, trace: Any) -> None:
     """Judging and sampling have states of their own."""
     often = {"trainer.eval_every": 1, "trainer.sample_every": 1, "trainer.save_every": 1}
     run.train(tiny(tmp_path / "rarely", STATEFUL))
@@ -106,7 +106,7 @@ def test_looking_on_changes_what_is_learned(tmp_path: Path, tiny: Any, trace: An
     assert trace(tmp_path / "often") == trace(tmp_path / "rarely")
 
 
-def test_memory_of_training_helps_to_judge_or_write(stations: Path) -> None:
+def test_state_of_training_does_not_reach_evaluation_or_samples(stations: Path) -> None:
     """What the run itself said of its last step is what a model says that has read nothing."""
     loaded = run.load(stations / "whole", device="cpu")
     assert loaded.evaluate().nats == loaded.last_record()["val_loss"]
@@ -122,7 +122,7 @@ def test_memory_of_training_helps_to_judge_or_write(stations: Path) -> None:
 
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
 @pytest.mark.thin(2)
-def test_resumed_run_takes_another_path(stations: Path, tmp_path: Path, trace: Any, step: int) -> None:
+def test_resumed_run_takes_the_same_path(stations: Path, tmp_path: Path, trace: Any, step: int) -> None:
     folder, whole = Path(shutil.copytree(stations / str(step), tmp_path / "run")), stations / "whole"
     resumed = run.train(on(folder, save_every=0))
     assert trace(folder) == trace(whole)
@@ -132,7 +132,7 @@ def test_resumed_run_takes_another_path(stations: Path, tmp_path: Path, trace: A
     assert resumed.last_record()["val_loss"] == read_lines(whole / "metrics.jsonl")[-1]["val_loss"]
 
 
-def test_state_is_saved_where_none_is_carried(tmp_path: Path, tiny: Any, stations: Path) -> None:
+def test_no_state_is_saved_where_none_is_kept(tmp_path: Path, tiny: Any, stations: Path) -> None:
     folder = run.train(tiny(tmp_path / "run", STATEFUL | {"data.stateful": False})).folder
     assert {path.name for path in (folder / f"checkpoints/step_{STEPS:06d}").iterdir()} == {*checkpoint.FILES, MANIFEST}
     files = {path.name for path in (stations / "whole" / f"checkpoints/step_{STEPS:06d}").iterdir()}
@@ -163,7 +163,9 @@ NOWHERE = {"data.path": "no/such/file.txt"}
         ({"trainer.compile": "always"}, r"trainer\.compile=always: can't be with data\.stateful=True"),
     ],
 )
-def test_state_is_carried_where_it_cant_be(tmp_path: Path, tiny: Any, changes: dict[str, Any], message: str) -> None:
+def test_state_is_rejected_where_it_cant_be_kept(
+    tmp_path: Path, tiny: Any, changes: dict[str, Any], message: str
+) -> None:
     """Before any text is looked for."""
     with pytest.raises(UsageError, match=message) as refused:
         run.train(tiny(tmp_path / "run", STATEFUL | NOWHERE | changes))
@@ -171,14 +173,14 @@ def test_state_is_carried_where_it_cant_be(tmp_path: Path, tiny: Any, changes: d
     assert list(tmp_path.iterdir()) == []
 
 
-def test_trainer_carries_what_no_state_is_made_for(make: Callable[..., Trainer], fresh_gpt: Callable[..., GPT]) -> None:
+def test_trainer_rejects_models_without_a_state(make: Callable[..., Trainer], fresh_gpt: Callable[..., GPT]) -> None:
     with pytest.raises(
         UsageError, match=r"data\.stateful=True: needs a model with a recurrent state, which model\.type=gpt"
     ):
         Trainer(make().config, fresh_gpt(), make().batches, fresh=lambda step: True)
 
 
-def test_text_too_short_for_its_lanes_leaves_a_folder(tmp_path: Path, tiny: Any) -> None:
+def test_text_too_short_for_its_streams_leaves_no_folder(tmp_path: Path, tiny: Any) -> None:
     with pytest.raises(DataError, match=r"batch_size=102 and data\.block_size=8 needs 817 tokens to train on, found"):
         run.train(tiny(tmp_path / "run", STATEFUL | {"trainer.batch_size": 102}))
     assert list(tmp_path.iterdir()) == []

@@ -60,7 +60,7 @@ def damaged(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["missing", "cut", "a bit flipped"])
 @pytest.mark.thin(1)
-def test_damaged_state_is_used(
+def test_damaged_state_is_not_used(
     copy: Path, newest: Path, trace: Any, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = trace(copy)
@@ -100,14 +100,14 @@ def changed(carried: dict[str, torch.Tensor], name: str, value: torch.Tensor | N
     ],
 )
 @pytest.mark.thin(2)
-def test_state_of_another_shape_is_taken(copy: Path, newest: Path, name: str, value: Any, message: str) -> None:
+def test_state_of_another_shape_is_rejected(copy: Path, newest: Path, name: str, value: Any, message: str) -> None:
     forge(newest, safetensors.torch.save(changed(checkpoint.read(newest).carried, name, value)))
     with pytest.raises(CheckpointError, match=f"another run's recurrent state: {message}") as refused:
         run.train(on(copy, max_iters=6))
     assert refused.value.exit_code == 4
 
 
-def test_state_that_was_never_saved_is_taken_for_an_empty_one(copy: Path, newest: Path) -> None:
+def test_state_that_was_never_saved_is_missed(copy: Path, newest: Path) -> None:
     forge(newest, None)
     assert checkpoint.read(newest).carried == {}
     with pytest.raises(CheckpointError, match=r"recurrent state: 0/0\.0 is missing there"):
@@ -116,17 +116,17 @@ def test_state_that_was_never_saved_is_taken_for_an_empty_one(copy: Path, newest
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04.", b"\xff" * 40], ids=["empty", "a pickle", "a long header"])
-def test_hostile_state_breaks_the_reader(copy: Path, newest: Path, content: bytes) -> None:
+def test_hostile_state_ends_in_one_line(copy: Path, newest: Path, content: bytes) -> None:
     forge(newest, content)
     assert checkpoint.newest(copy).state["step"] == 2
 
 
-def test_forced_change_of_the_rows_takes_a_state_of_others(copy: Path) -> None:
+def test_forced_change_of_the_rows_rejects_a_state_of_others(copy: Path) -> None:
     with pytest.raises(CheckpointError, match=r"is floating \(10, 6\) there and floating \(20, 6\) here"):
         run.train(on(copy, max_iters=6, batch_size=40, resume_changed=True))
 
 
-def test_carrying_can_be_switched_off_on_the_way_and_not_on(copy: Path) -> None:
+def test_stateful_training_can_be_switched_off_at_a_resume_and_not_on(copy: Path) -> None:
     off = on(copy, max_iters=6)
     off = dataclasses.replace(off, data=dataclasses.replace(off.data, stateful=False))
     with pytest.raises(UsageError, match=r"data\.stateful was True, is False"):
@@ -138,7 +138,7 @@ def test_carrying_can_be_switched_off_on_the_way_and_not_on(copy: Path) -> None:
         run.train(back)
 
 
-def test_carried_state_is_not_judged_or_a_run_without_it_is(saved: Path, tmp_path: Path, tiny: Any) -> None:
+def test_validation_loss_with_the_state_is_that_of_stateful_runs_alone(saved: Path, tmp_path: Path, tiny: Any) -> None:
     done = run.load(saved)
     *earlier, last = read_lines(saved / "metrics.jsonl")
     text = Path(done.config.data.path).read_text(encoding="utf-8")

@@ -58,7 +58,7 @@ def copy(trained: run.Run, tmp_path: Path) -> Path:
 @example(content=b"!!int ''")
 @example(content=b"!!bool x")
 @pytest.mark.full
-def test_bytes_end_a_parser_in_another_error(content: bytes) -> None:
+def test_any_bytes_are_parsed_or_rejected(content: bytes) -> None:
     for parse in (parse_yaml, parse_json):
         said = ""
         try:
@@ -70,7 +70,7 @@ def test_bytes_end_a_parser_in_another_error(content: bytes) -> None:
 
 @given(value=JSON)
 @settings(deadline=None, max_examples=50)
-def test_plain_values_are_read_otherwise(value: Any) -> None:
+def test_plain_values_are_read_as_they_are(value: Any) -> None:
     assert repr(parse_json(json.dumps(value))) == repr(value)
     assert repr(parse_yaml(yaml.dump(json.loads(json.dumps(value)), Dumper=Plain, sort_keys=False).encode())) == repr(
         value
@@ -84,7 +84,7 @@ class Plain(yaml.SafeDumper):
         return True
 
 
-def test_file_without_an_end_is_read(tmp_path: Path) -> None:
+def test_file_without_an_end_is_rejected(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
         with pytest.raises(ValueError, match="no ordinary file"):
@@ -101,7 +101,7 @@ def test_file_without_an_end_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "samples.jsonl"])
-def test_lines_without_an_end_are_read(copy: Path, name: str) -> None:
+def test_lines_without_an_end_are_rejected(copy: Path, name: str) -> None:
     (copy / name).unlink()
     os.mkfifo(copy / name)
     with pytest.raises(CheckpointError, match=f"{name}: can't be read: no ordinary file"):
@@ -113,7 +113,7 @@ def test_lines_without_an_end_are_read(copy: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("damage", ["pipe", "endless", "list", "deep"])
-def test_launch_of_a_stranger_s_run_is_waited_for(copy: Path, damage: str) -> None:
+def test_launch_id_of_an_untrusted_run_is_rejected_without_waiting(copy: Path, damage: str) -> None:
     path = copy / "environment.json"
     path.write_text('{"launch": "7"}')
     assert run_dir._begun_by("7", str(copy)) == copy
@@ -127,7 +127,7 @@ def test_launch_of_a_stranger_s_run_is_waited_for(copy: Path, damage: str) -> No
     assert run_dir._begun_by("7", str(copy)) is None
 
 
-def test_header_is_parsed_whatever_its_length() -> None:
+def test_header_of_a_huge_length_is_not_parsed() -> None:
     require_modest_header(HEADER_BYTES.to_bytes(8, "little"))
     require_modest_header(b"")
     with pytest.raises(ValueError, match="at most 4,194,304 are read"):
@@ -143,7 +143,7 @@ def test_header_is_parsed_whatever_its_length() -> None:
 @example(content=b'{"1-gram": {"a": 1}}')
 @example(content=b'{"step": 1, "model": 1, "text": [], "prompt": 2}')
 @pytest.mark.full
-def test_record_of_a_run_ends_a_verb_in_another_code(trained: run.Run, content: bytes) -> None:
+def test_untrusted_records_end_every_command_in_its_code(trained: run.Run, content: bytes) -> None:
     """Each record of a run in turn."""
     for path in (trained.folder / name for name in ("environment.json", "metrics.jsonl", "baselines.json")):
         before = path.read_bytes()
@@ -164,7 +164,7 @@ PROMPTS = st.text(max_size=30) | st.text("abcdefgh ,\n", max_size=30)
 @example(prompt="\ud800")
 @example(prompt="")
 @example(prompt="a" * 80)
-def test_prompt_is_lost_or_ends_in_a_key_error(trained: run.Run, prompt: str) -> None:
+def test_any_prompt_is_taken_or_rejected_in_one_line(trained: run.Run, prompt: str) -> None:
     unknown = set(prompt) - set(trained.tokenizer.vocabulary)  # type: ignore[attr-defined]
     if unknown:
         with pytest.raises(UsageError) as refused:
@@ -177,7 +177,7 @@ def test_prompt_is_lost_or_ends_in_a_key_error(trained: run.Run, prompt: str) ->
 
 
 @pytest.mark.full
-def test_lost_record_ends_a_finished_run_in_an_index_error(copy: Path, tiny: Any) -> None:
+def test_lost_record_leaves_a_finished_run_loadable(copy: Path, tiny: Any) -> None:
     for content in (b"", b'{"step": 9, "train_loss": 1}\n'):
         (copy / "metrics.jsonl").write_bytes(content)
         assert main.main([f"--system.work_dir={copy}", "--trainer.resume=True"]) == 4
@@ -186,7 +186,7 @@ def test_lost_record_ends_a_finished_run_in_an_index_error(copy: Path, tiny: Any
 # ---- links
 
 
-def test_picture_is_drawn_through_a_link(tmp_path: Path) -> None:
+def test_picture_is_not_drawn_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("precious")
     (tmp_path / "loss.png").symlink_to(tmp_path / "precious")
     assert save_picture(Figure(), tmp_path / "loss.png") == tmp_path / "loss.png"
@@ -197,7 +197,7 @@ def test_picture_is_drawn_through_a_link(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["attention.png", "causality.png"])
 @pytest.mark.thin(1)
-def test_verb_draws_through_a_link_in_a_run_folder(copy: Path, name: str) -> None:
+def test_no_command_draws_through_a_link_in_a_run_folder(copy: Path, name: str) -> None:
     precious = copy.parent / "precious"
     precious.write_text("precious")
     (copy / name).symlink_to(precious)
@@ -248,7 +248,7 @@ def test_old_or_damaged_checkpoint_behind_a_link_is_dropped_by_its_link(
 # ---- sizes
 
 
-def test_settings_of_another_size_cost_their_memory_before_they_are_refused(copy: Path, monkeypatch: Any) -> None:
+def test_settings_of_another_size_are_rejected_before_they_cost_memory(copy: Path, monkeypatch: Any) -> None:
     """A config.yaml that asks for a huge model beside the checkpoint of a tiny one."""
     config = (copy / "config.yaml").read_text()
     (copy / "config.yaml").write_text(config.replace("n_embd: 8", f"n_embd: {2**40}"))

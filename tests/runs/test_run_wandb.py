@@ -55,7 +55,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory, tiny: Any, trace: Any) -
     return trace(folder)
 
 
-def test_healthy_mirror_differs_from_the_record(
+def test_healthy_wandb_log_is_the_record(
     tmp_path: Path, tiny: Any, trace: Any, wandb: Fake, reference: dict[str, Any]
 ) -> None:
     run.train(tiny(tmp_path, {"wandb.mode": "offline", "wandb.project": "p", "trainer.sample_every": 6}))
@@ -69,7 +69,7 @@ def test_healthy_mirror_differs_from_the_record(
     assert wandb.asked["config"]["trainer.max_iters"] == 12
 
 
-def test_resumed_run_is_another_one_there(tmp_path: Path, tiny: Any, wandb: Fake) -> None:
+def test_resumed_run_is_the_same_one_there(tmp_path: Path, tiny: Any, wandb: Fake) -> None:
     changes = {"wandb.mode": "offline", "trainer.schedule": "constant", "trainer.max_iters": 2}
     run.train(tiny(tmp_path, changes))
     first = wandb.asked["id"]
@@ -79,7 +79,7 @@ def test_resumed_run_is_another_one_there(tmp_path: Path, tiny: Any, wandb: Fake
     assert wandb.asked["id"] != first
 
 
-def test_disabled_mirror_starts_no_process(
+def test_disabled_wandb_starts_no_process(
     tmp_path: Path, tiny: Any, wandb: Fake, caplog: pytest.LogCaptureFixture
 ) -> None:
     run.train(tiny(tmp_path, {"trainer.max_iters": 1}))
@@ -144,7 +144,7 @@ def test_a_killed_training_is_no_finished_run_there(tmp_path: Path, wandb: Fake)
     indirect=["wandb"],
 )
 @pytest.mark.thin(2)
-def test_broken_mirror_is_waited_for_or_changes_training(
+def test_broken_wandb_is_not_waited_for_and_changes_nothing(
     tmp_path: Path,
     tiny: Any,
     trace: Any,
@@ -165,7 +165,9 @@ def test_broken_mirror_is_waited_for_or_changes_training(
 
 
 @pytest.mark.parametrize("wandb", ["init hangs"], indirect=True)
-def test_finish_waits_longer_than_its_patience(tmp_path: Path, wandb: Fake, caplog: pytest.LogCaptureFixture) -> None:
+def test_finish_waits_no_longer_than_its_patience(
+    tmp_path: Path, wandb: Fake, caplog: pytest.LogCaptureFixture
+) -> None:
     mirror = WandbLogger(WandbConfig(), tmp_path, "id", {}, patience=0.3)
     began = time.monotonic()
     mirror.log({"step": 1})
@@ -177,7 +179,7 @@ def test_finish_waits_longer_than_its_patience(tmp_path: Path, wandb: Fake, capl
 
 
 @pytest.mark.slow
-def test_real_offline_run_is_unreadable_or_holds_a_key(tmp_path: Path, tiny: Any) -> None:
+def test_real_offline_run_is_readable_and_holds_no_key(tmp_path: Path, tiny: Any) -> None:
     """wandb leaves resources open at exit, so it runs in a process of its own."""
     folder, config, key = tmp_path / "run", tmp_path / "config.yaml", "0123456789abcdef" * 2 + "01234567"
     config.write_text(tiny(folder, {"wandb.mode": "offline"}).to_yaml(), encoding="utf-8")

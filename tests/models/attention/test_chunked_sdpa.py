@@ -34,7 +34,7 @@ def test_gradient(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
 @pytest.mark.parametrize("chunk", [1, 7, 16, 256])
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2), (3, 1)], ids=str)
 @pytest.mark.thin
-def test_chunk_of_any_size_changes_the_result(
+def test_chunks_of_any_size_give_the_same_result(
     monkeypatch: pytest.MonkeyPatch, chunk: int, heads: tuple[int, int]
 ) -> None:
     monkeypatch.setattr(chunked_sdpa, "CHUNK", chunk)
@@ -48,7 +48,7 @@ def test_chunk_of_any_size_changes_the_result(
             torch.testing.assert_close(*gradients, rtol=0, atol=1e-10)
 
 
-def test_gradient_of_the_log_sum_exp_or_of_a_gradient_is_made_up() -> None:
+def test_gradients_that_are_not_computed_raise() -> None:
     q, k, v = drawn(1, 2, 2, 9, 3)
     y, sums = wide_attention(q, k, v, 4, 0.5)
     assert not sums.requires_grad
@@ -57,7 +57,7 @@ def test_gradient_of_the_log_sum_exp_or_of_a_gradient_is_made_up() -> None:
         torch.autograd.grad(dq.sum(), q)
 
 
-def test_many_chunks_add_up_in_a_short_type(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_of_many_chunks_add_up_in_a_wide_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunked_sdpa, "CHUNK", 1)
     inputs = [x.detach() for x in drawn(1, 2, 1, 300, 4)]
     inputs[0].zero_()  # each weight alike, so that a value gets 200 small parts
@@ -72,7 +72,7 @@ def test_many_chunks_add_up_in_a_short_type(monkeypatch: pytest.MonkeyPatch) -> 
     torch.testing.assert_close(gradients[0].double(), gradients[1], rtol=2**-6, atol=0)
 
 
-def test_numbers_of_any_size_make_it_infinite(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_of_any_size_leave_the_result_finite(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunked_sdpa, "CHUNK", 16)
     q, k, v = (x.detach().mul(1e3).requires_grad_() for x in drawn(2, 4, 2, 50, 4, torch.float32))
     y = wide_attention(q, k, v, 10, 0.5)[0]
@@ -83,7 +83,7 @@ def test_numbers_of_any_size_make_it_infinite(monkeypatch: pytest.MonkeyPatch) -
 # -- what the private calls take on trust
 
 
-def test_strange_strides_of_inputs_or_gradients_are_misread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_strides_of_inputs_and_gradients_are_read_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunked_sdpa, "CHUNK", 5)
     whole = drawn(2, 4, 2, 23, 6)
     laid = (
@@ -108,7 +108,7 @@ def test_strange_strides_of_inputs_or_gradients_are_misread(monkeypatch: pytest.
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
-def test_one_row_for_all_keys_is_misread() -> None:
+def test_one_row_for_all_keys_is_read_right() -> None:
     q, k, v = (x.detach() for x in drawn(2, 2, 2, 23, 6))
     for rows in (k[:, :, :1].expand(2, 2, 23, 6), k[:1].expand(2, 2, 23, 6), k[..., :1].expand(2, 2, 23, 6)):
         found = wide_attention(q, rows, v, 9, 0.4)
@@ -116,7 +116,7 @@ def test_one_row_for_all_keys_is_misread() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 5, 4), (2, 3, 0, 4)])
-def test_no_rows_or_positions_end_the_process(shape: tuple[int, ...]) -> None:
+def test_no_rows_or_positions_give_an_empty_result(shape: tuple[int, ...]) -> None:
     """The private call itself divides by zero."""
     q, k, v = (torch.ones(shape, requires_grad=True) for _ in range(3))
     y = KERNELS["chunked_sdpa"].attend(q, k, v, need_of(q, 3))[0]
@@ -124,7 +124,7 @@ def test_no_rows_or_positions_end_the_process(shape: tuple[int, ...]) -> None:
     assert all(x.shape == shape for x in torch.autograd.grad(y.sum(), (q, k, v)))
 
 
-def test_private_calls_have_changed() -> None:
+def test_private_calls_are_as_expected() -> None:
     """A PyTorch where this fails is refused, not misread: see whether the calls take the same in other words."""
     assert chunked_sdpa.FORWARD is not None
     assert chunked_sdpa.BACKWARD is not None
@@ -133,7 +133,9 @@ def test_private_calls_have_changed() -> None:
 
 
 @pytest.mark.parametrize("missing", ["FORWARD", "BACKWARD"])
-def test_a_pytorch_without_the_private_calls_fails(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+def test_a_pytorch_without_the_private_calls_is_served_by_another_kernel(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
     need = need_of(torch.empty(1, 2, 2048, 4), 1024)
     assert choose(AUTO, need).name == "chunked_sdpa"
     monkeypatch.setattr(chunked_sdpa, missing, None)
@@ -160,7 +162,7 @@ def test_parts_hold_each_query_once_with_what_it_sees(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("n", [4096, 16384])
-def test_window_costs_more_products_than_none(n: int) -> None:
+def test_window_costs_fewer_products_than_none(n: int) -> None:
     """The causal call is counted as half of its square, as that of no window is."""
     for window in (n // 4, n // 2, 3 * n // 4, n - 1):
         pairs = 0.0
@@ -183,7 +185,7 @@ def live_bytes(n: int) -> int:
     return peak_bytes(call, torch.device("cpu"))
 
 
-def test_memory_grows_with_more_than_the_length() -> None:
+def test_memory_of_chunks_grows_with_the_length_alone() -> None:
     short, long = live_bytes(1024), live_bytes(4096)
     assert long < 4.5 * short
 
@@ -202,13 +204,13 @@ def test_it_is_an_operator_as_pytorch_wants_them(
 
 
 @pytest.mark.full
-def test_a_compiler_sees_more_than_one_node_in_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_sees_one_node_of_chunks_in_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunked_sdpa, "CHUNK", 4)
     called = called_where_compiled("chunked_sdpa")
     assert [target for target in called if "sdpa" in target or "attention" in target] == ["mingpt.chunked_sdpa.default"]
 
 
-def test_autocast_changes_what_is_computed() -> None:
+def test_autocast_changes_the_type_alone() -> None:
     """It computes in the type that it is given, as other operators do that autocast does not know."""
     found = []
     for enabled in (False, True):
@@ -222,7 +224,7 @@ def test_autocast_changes_what_is_computed() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
-def test_it_changes_the_type(dtype: torch.dtype) -> None:
+def test_the_type_stays(dtype: torch.dtype) -> None:
     inputs = drawn(1, 2, 2, 20, 4, dtype)
     y, log_sums = wide_attention(*inputs, 5, 0.5)
     y.sum().backward()

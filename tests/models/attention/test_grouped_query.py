@@ -201,11 +201,11 @@ def test_dropout_acts_in_training_only(name: str) -> None:
     ],
     ids=str,
 )
-def test_wrong_setting_is_refused_by_name_value_and_rule(changed: dict[str, Any], message: str) -> None:
+def test_wrong_setting_is_rejected_by_name_value_and_rule(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GroupedQueryAttention(seven_fields(**changed))
 
 
-def test_causal_self_attention_refuses_shared_keys() -> None:
+def test_causal_self_attention_rejects_shared_keys() -> None:
     with pytest.raises(ValueError, match=r"n_kv_head=2.*GroupedQueryAttention"):
         CausalSelfAttention(seven_fields(n_kv_head=2))

@@ -78,7 +78,7 @@ def test_auto_knows_every_kernel_and_ends_with_one_that_serves_all() -> None:
         assert last.slower(need) is None
 
 
-def test_kernels_that_serve_nothing_on_the_cpu_say_so_and_serve_a_card() -> None:
+def test_kernels_that_serve_nothing_on_the_cpu_say_so_and_serve_a_gpu() -> None:
     for name in set(KERNELS) - set(SERVING):
         assert refuses_by_name(name, asked(4096, sliding_window(256)))
         assert "CUDA" in (KERNELS[name].unsupported(asked(4096, sliding_window(256))) or "")
@@ -86,7 +86,7 @@ def test_kernels_that_serve_nothing_on_the_cpu_say_so_and_serve_a_card() -> None
 
 
 @pytest.mark.parametrize("name", KERNELS)
-def test_one_asked_for_by_name_is_taken_or_refused_never_replaced(name: str) -> None:
+def test_one_asked_for_by_name_is_taken_or_rejected_never_replaced(name: str) -> None:
     for mask, n in product((CAUSAL, FULL, sliding_window(3)), (7, 4096)):
         need = asked(n, mask)
         if not refuses_by_name(name, need):
@@ -116,12 +116,12 @@ def test_one_asked_for_by_name_is_taken_or_refused_never_replaced(name: str) -> 
         ("sdpa", asked(9, sliding_window(3), "additive", queries=1), "scores that are a dot product"),
     ],
 )
-def test_a_refusal_names_kernel_need_and_reason(name: str, need: Need, reason: str) -> None:
+def test_a_rejection_names_kernel_need_and_reason(name: str, need: Need, reason: str) -> None:
     assert refuses_by_name(name, need)
     assert reason in (KERNELS[name].unsupported(need) or "")
 
 
-def test_a_name_that_is_no_kernel_is_refused() -> None:
+def test_a_name_that_is_no_kernel_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"model.kernel=flax: must be one of .*did you mean 'flex'"):
         choose("flax", asked(7, CAUSAL))
 

@@ -116,7 +116,7 @@ def test_a_window_of_the_whole_length_is_causal(name: str, n: int, beyond: int) 
 @pytest.mark.parametrize("mask", [*MASKS, "window=3"])
 @every_other
 @pytest.mark.thin
-def test_kernel_serves_score_mask_position_and_heads_as_the_reference_or_refuses(
+def test_kernel_serves_score_mask_position_and_heads_as_the_reference_or_rejects(
     name: str, mask: str, score: str, position: str
 ) -> None:
     rule = MASKS[mask] if mask in MASKS else sliding_window(3)
@@ -144,7 +144,7 @@ def test_keys_from_a_ring_give_the_same_in_any_order(name: str, window: int | No
 
 @pytest.mark.parametrize("sees", [lambda i, j: (i - j) % 2 == 0, lambda i, j: (i >= j) & (i // 3 == j // 3)])
 @every_other
-def test_a_mask_of_ones_own_is_kept_or_refused(name: str, sees: Callable[[Tensor, Tensor], Tensor]) -> None:
+def test_a_mask_of_ones_own_is_kept_or_rejected(name: str, sees: Callable[[Tensor, Tensor], Tensor]) -> None:
     inputs = drawn(3, 6, 2, 7, 7)
     assert_same(name, inputs, need_of(*inputs[:2], Mask(sees, causal=False)))
     assert_same(name, inputs, need_of(*inputs[:2], Mask(sees, causal=False) & sliding_window(3)))
@@ -152,7 +152,7 @@ def test_a_mask_of_ones_own_is_kept_or_refused(name: str, sees: Callable[[Tensor
 
 @pytest.mark.parametrize("mask", [CAUSAL, sliding_window(8)], ids=["causal", "window"])
 @every_kernel
-def test_dropout_drops_weights_and_keeps_their_mean_or_is_refused(name: str, mask: Mask) -> None:
+def test_dropout_drops_weights_and_keeps_their_mean_or_is_rejected(name: str, mask: Mask) -> None:
     torch.manual_seed(3)
     q, k = torch.zeros(500, 1, 8, 8), torch.zeros(500, 1, 8, 8)
     v = torch.eye(8).expand(500, 1, 8, 8)  # so that the output is the weights; the last row's 1/8 kept as 1/4, or not
@@ -214,6 +214,6 @@ def test_flex_without_its_compiler_equals_the_reference(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("name", [name for name in KERNELS if name != "flex"])
-def test_kernel_serves_nothing_here(name: str) -> None:
+def test_every_kernel_listed_serves_here(name: str) -> None:
     inputs = drawn(2, 4, 2, 9, 9)
     assert assert_same(name, inputs, need_of(*inputs[:2], sliding_window(3)))

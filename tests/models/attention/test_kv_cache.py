@@ -35,7 +35,7 @@ def random_ids(length: int, batch: int = 3) -> Tensor:
 # -- the cache itself
 
 
-def test_cache_returns_all_that_was_put_in_and_refuses_what_has_no_room() -> None:
+def test_cache_returns_all_that_was_put_in_and_rejects_what_has_no_room() -> None:
     k, v = drawn(5)
     cache = cache_of(5, ring=False)
     for start, stop in ((0, 1), (1, 3), (3, 5)):
@@ -204,7 +204,7 @@ def test_greedy_text_is_that_of_fresh_passes_past_the_block(gpt: MakeGPT, positi
     ids=str,
 )
 @torch.no_grad()
-def test_what_has_an_end_refuses_to_go_past_it(gpt: MakeGPT, settings: dict[str, Any]) -> None:
+def test_what_has_an_end_does_not_go_past_it(gpt: MakeGPT, settings: dict[str, Any]) -> None:
     model, ids = gpt(**settings), random_ids(8)
     assert not model.unbounded
     state = model.new_state(3)

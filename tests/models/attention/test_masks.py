@@ -60,7 +60,7 @@ def test_a_band_is_claimed_only_by_the_rule_that_is_it(name: str) -> None:
 
 
 @every_rule
-def test_every_position_sees_something_else_softmax_is_undefined(name: str) -> None:
+def test_every_position_sees_a_key(name: str) -> None:
     assert seen(RULES[name]).any(1).all()
 
 
@@ -83,7 +83,7 @@ def test_a_window_and_causality_are_a_window() -> None:
 
 
 @pytest.mark.parametrize("width", [0, -1])
-def test_a_window_below_one_is_refused(width: int) -> None:
+def test_a_window_below_one_is_rejected(width: int) -> None:
     with pytest.raises(ValueError, match=f"width={width}"):
         sliding_window(width)
     with pytest.raises(ValueError, match=f"model.window={width}: must be at least 1, or null"):
@@ -104,7 +104,7 @@ def test_a_window_below_one_is_refused(width: int) -> None:
     ],
     ids=str,
 )
-def test_wrong_setting_is_refused_by_name_value_and_rule(changed: dict[str, Any], message: str) -> None:
+def test_wrong_setting_is_rejected_by_name_value_and_rule(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         GPT(ModelConfig(**{"n_embd": 8, "n_query_head": 2} | changed))
 
@@ -122,7 +122,7 @@ def test_the_pattern_says_which_layers_have_the_window(pattern: str | None, wind
 
 
 @pytest.mark.parametrize("name", [name for name in MASKS if not MASKS[name].causal])
-def test_a_model_that_sees_the_future_says_so_and_neither_writes_nor_is_judged(name: str) -> None:
+def test_a_model_that_sees_the_future_says_so_and_neither_generates_nor_is_evaluated(name: str) -> None:
     torch.manual_seed(0)
     model = GPT(ModelConfig(n_layer=2, n_embd=8, block_size=7, vocab_size=5, mask=name)).eval()
     assert not model.autoregressive
@@ -169,7 +169,7 @@ def test_a_window_is_kept_beside_a_mask_that_has_a_band_of_its_own(monkeypatch: 
         assert mask_of(config).band == band
 
 
-def test_a_ring_smaller_than_the_window_forgets_keys_in_silence() -> None:
+def test_a_ring_is_never_smaller_than_the_window() -> None:
     layer = GroupedQueryAttention(
         SimpleNamespace(n_embd=8, n_query_head=2, n_kv_head=1, rope=True, window=20, block_size=99)
     )
@@ -179,7 +179,7 @@ def test_a_ring_smaller_than_the_window_forgets_keys_in_silence() -> None:
         layer(torch.zeros(1, 1, 8), state)
 
 
-def test_a_cache_is_made_for_a_mask_that_reads_later_tokens() -> None:
+def test_no_cache_is_made_for_a_mask_that_reads_later_tokens() -> None:
     layer = GroupedQueryAttention(
         SimpleNamespace(n_embd=8, n_query_head=2, n_kv_head=1, rope=True, mask="full", block_size=9)
     )

@@ -124,7 +124,7 @@ def test_a_table_first_made_without_gradients_serves_training() -> None:
 
 
 @pytest.mark.parametrize("d", [1, 3, 63])
-def test_odd_width_is_refused(d: int) -> None:
+def test_odd_width_is_rejected(d: int) -> None:
     with pytest.raises(ValueError, match=f"d={d}.*even"):
         RotaryPositionalEmbeddings(d)
 

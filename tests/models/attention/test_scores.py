@@ -107,7 +107,7 @@ class Whole(nn.Module):
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_a_pair_is_scored_by_itself(name: str) -> None:
+def test_a_pair_is_scored_without_regard_to_others(name: str) -> None:
     score, q, k = large(name), drawn(2, 6, 5, 3), drawn(2, 6, 7, 3)
     every = score.logits(q, k)
     alone = score.logits(q[:, :, 3:4], k[:, :, 2:3])

@@ -26,7 +26,7 @@ def some(*shape: int) -> Tensor:
 
 @pytest.mark.parametrize("name", ELMANS)
 @pytest.mark.parametrize("outputs", [None, 7])
-def test_elman_is_another_recurrence(name: str, outputs: int | None) -> None:
+def test_elman_is_its_recurrence(name: str, outputs: int | None) -> None:
     cell, x, h = cell_of(name, 5, outputs), some(3, 6, 5), some(3, 5)
     assert isinstance(cell, Elman)
     y, (last,) = cell(x, (h,))
@@ -39,7 +39,7 @@ def test_elman_is_another_recurrence(name: str, outputs: int | None) -> None:
 
 
 @pytest.mark.parametrize("name", ELMANS)
-def test_biases_are_not_what_f_is_applied_to_at_its_centre(name: str) -> None:
+def test_biases_are_what_f_is_applied_to_at_its_centre(name: str) -> None:
     cell = cell_of(name)
     assert isinstance(cell, Elman)
     centre = torch.full((5,), cell.centre, dtype=torch.float64)
@@ -49,7 +49,7 @@ def test_biases_are_not_what_f_is_applied_to_at_its_centre(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ELMANS)
-def test_cell_starts_off_its_slope(name: str) -> None:
+def test_cell_starts_on_its_slope(name: str) -> None:
     torch.manual_seed(0)
     cell = CELLS[name](64)
     x = cell.centre + torch.randn(32, 20, 64)
@@ -61,7 +61,7 @@ def test_cell_starts_off_its_slope(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "make"), [("gru", nn.GRU), ("lstm", nn.LSTM)])
-def test_gated_cell_is_not_pytorchs(name: str, make: type[nn.GRU | nn.LSTM]) -> None:
+def test_gated_cell_is_pytorchs(name: str, make: type[nn.GRU | nn.LSTM]) -> None:
     cell, x = cell_of(name), some(3, 6, 5)
     theirs = make(5, 5, batch_first=True).double()
     theirs.load_state_dict({key.removeprefix("rnn."): value for key, value in cell.state_dict().items()})
@@ -74,7 +74,7 @@ def test_gated_cell_is_not_pytorchs(name: str, make: type[nn.GRU | nn.LSTM]) -> 
 
 @every_cell
 @pytest.mark.parametrize("cut", [1, 3, 6])
-def test_memory_is_lost_between_calls(name: str, cut: int) -> None:
+def test_memory_is_kept_between_calls(name: str, cut: int) -> None:
     cell, x = cell_of(name), some(2, 7, 5)
     whole, at_the_end = cell(x)
     first, memory = cell(x[:, :cut])
@@ -85,7 +85,7 @@ def test_memory_is_lost_between_calls(name: str, cut: int) -> None:
 
 
 @every_cell
-def test_start_is_not_what_no_memory_means(name: str) -> None:
+def test_start_is_what_no_memory_means(name: str) -> None:
     cell, x = cell_of(name), some(2, 3, 5)
     start = cell.start(2)
     assert [each.shape for each in start] == [(2, 5)] * cell.memories
@@ -93,10 +93,10 @@ def test_start_is_not_what_no_memory_means(name: str) -> None:
 
 
 @every_cell
-def test_matrix_of_a_cell_is_kept_from_muon(name: str) -> None:
+def test_matrices_of_a_cell_are_muons(name: str) -> None:
     cell = cell_of(name)
     assert hidden_matrices(cell).keys() == {key for key, p in cell.named_parameters() if p.ndim == 2}
 
 
-def test_read_out_of_a_cell_is_taken_for_a_hidden_matrix() -> None:
+def test_read_out_of_a_cell_is_no_hidden_matrix() -> None:
     assert hidden_matrices(CELLS["elman"](5, 7)).keys() == {"input.weight", "recurrence.weight"}

@@ -59,19 +59,19 @@ def away_from_kinks(given: list[Tensor], f: Activation) -> bool:
 @every_activation
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.thin
-def test_gradient_is_not_the_difference_quotient(activation: Activation, sizes: tuple[int, ...]) -> None:
+def test_gradient_is_the_difference_quotient(activation: Activation, sizes: tuple[int, ...]) -> None:
     given = next(g for g in (inputs(*sizes, seed=seed) for seed in range(20)) if away_from_kinks(g, activation))
     assert torch.autograd.gradcheck(lambda *g: scan(*g, activation), given)
 
 
-def test_slides_gradient_is_other_than_stated() -> None:
+def test_slides_gradient_is_as_stated() -> None:
     a = torch.tensor([-1.0, 0.0, 0.5, 1.0, 2.0], dtype=torch.float64, requires_grad=True)
     values = slide(a)
     assert values.tolist() == [0, 0, 0.5, 1, 1]
     assert torch.autograd.grad(values.sum(), a)[0].tolist() == [0, 0, 1, 0, 0]
 
 
-def test_scan_has_another_gradient_at_the_kinks_than_slide() -> None:
+def test_scan_has_the_gradient_of_slide_at_the_kinks() -> None:
     for a, slope in ((-1.0, 0.0), (0.0, 0.0), (0.5, 1.0), (1.0, 0.0), (2.0, 0.0)):
         x = torch.tensor([[[a]]], dtype=torch.float64, requires_grad=True)
         one, zero = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
@@ -91,19 +91,19 @@ def compared(given: list[Any], activation: Activation) -> None:
 @every_activation
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.thin
-def test_scan_is_not_its_definition(activation: Activation, sizes: tuple[int, ...]) -> None:
+def test_scan_is_its_definition(activation: Activation, sizes: tuple[int, ...]) -> None:
     compared(inputs(*sizes), activation)
 
 
 @every_activation
-def test_scan_without_a_bias_is_not_its_definition(activation: Activation) -> None:
+def test_scan_without_a_bias_is_its_definition(activation: Activation) -> None:
     x, hidden, w_input, _, w_hidden = inputs(2, 5, 3, 4)
     compared([x, hidden, w_input, None, w_hidden], activation)
 
 
 @every_activation
 @pytest.mark.parametrize(("count", "rows"), [(1, 6), (2, 6), (3, 6), (2, 7), (4, 6)])
-def test_shares_of_threads_change_the_answer(
+def test_shares_of_threads_leave_the_answer(
     activation: Activation, count: int, rows: int, threads: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scan_module, "FEWEST_ROWS", 2)
@@ -112,7 +112,7 @@ def test_shares_of_threads_change_the_answer(
 
 
 @pytest.mark.parametrize("activation", [TANH, RELU], ids=["tanh", "relu"])
-def test_scan_is_not_pytorchs_rnn_given_the_same_weights(activation: Activation) -> None:
+def test_scan_is_pytorchs_rnn_given_the_same_weights(activation: Activation) -> None:
     x, hidden, w_input, bias, w_hidden = given = inputs(3, 7, 5, 4)
     layer = nn.RNN(5, 4, nonlinearity="tanh" if activation is TANH else "relu", batch_first=True).double()
     with torch.no_grad():
@@ -125,7 +125,7 @@ def test_scan_is_not_pytorchs_rnn_given_the_same_weights(activation: Activation)
     torch.testing.assert_close((h, *ours), (wanted, *theirs), rtol=0, atol=1e-12)
 
 
-def test_two_halves_with_the_first_ones_end_between_them_differ_from_the_whole() -> None:
+def test_two_halves_with_the_first_ones_end_between_them_equal_the_whole() -> None:
     x, *rest = given = inputs(2, 7, 3, 4)
     whole, first = scan(*given, SLIDE), scan(x[:, :3], *rest, SLIDE)
     halves = torch.cat((first, scan(x[:, 3:], first[:, -1], *rest[1:], SLIDE)), 1)
@@ -133,7 +133,7 @@ def test_two_halves_with_the_first_ones_end_between_them_differ_from_the_whole()
     torch.testing.assert_close((halves, *ours), (whole, *theirs), rtol=0, atol=1e-12)
 
 
-def test_autocast_leaves_two_types_in_one_product() -> None:
+def test_autocast_leaves_one_type_in_a_product() -> None:
     x, *rest = (each.detach().float().requires_grad_() for each in inputs(2, 5, 3, 4))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         h = scan(x, *rest, SLIDE)
@@ -142,7 +142,7 @@ def test_autocast_leaves_two_types_in_one_product() -> None:
     assert all(g.dtype == torch.float32 for g in torch.autograd.grad(h.float().sum(), (x, *rest)))
 
 
-def test_frozen_weights_get_a_gradient() -> None:
+def test_frozen_weights_get_no_gradient() -> None:
     x, *rest = inputs(2, 3, 2, 3)
     frozen = [each.detach() for each in rest]
     scan(x, *frozen, SLIDE).sum().backward()

@@ -36,14 +36,19 @@ FAULTS = [
     ),
     Fault(BATCHES, "+ block * self.block_size", "+ (block + 1) * self.block_size", "streams begin a block late"),
     Fault(BATCHES, "return step % self.epoch == 0", "return step % self.epoch == 1", "states are reset a step late"),
-    Fault(SPLITS, "tokenizer.encode(text[at:])", "tokenizer.encode(text[at - 1:])", "a character is in both sets"),
     Fault(
         SPLITS,
-        "int(characters * (1 - val_fraction))",
-        "int(characters * val_fraction)",
+        "(text[:first], text[first:second], text[second:])",
+        "(text[:first], text[first - 1 : second], text[second:])",
+        "a character is in both sets",
+    ),
+    Fault(
+        SPLITS,
+        "int(length * (1 - (val_fraction + test_fraction)))",
+        "int(length * (val_fraction + test_fraction))",
         "training set and validation set swapped",
     ),
-    Fault(SPLITS, "max(block_size + 1, FEWEST)", "max(block_size, FEWEST)", "a text of block_size tokens passes"),
+    Fault(SPLITS, "max(block_size + 1, fewest)", "max(block_size, fewest)", "a text of block_size tokens passes"),
     Fault(TOKENIZERS, "if found.min(initial=0) < 0:", "if False:", "unknown characters are not reported"),
     Fault(TOKENIZERS, "return cls(sorted(found))", "return cls(found)", "ids depend on the order of a set"),
     Fault(
@@ -67,7 +72,12 @@ FAULTS = [
         "if False:",
         "a text that changes meanwhile is prepared",
     ),
-    Fault(PREPARE, "left.append(chunk[characters:])", "pass", "text after the border in a chunk is lost"),
+    Fault(
+        PREPARE,
+        "self._left, self._at = chunk[len(found) :],",
+        'self._left, self._at = "",',
+        "text after the border in a chunk is lost",
+    ),
     Fault(
         TEXTS,
         'getincrementaldecoder("utf-8-sig")',

@@ -56,8 +56,8 @@ FAULTS = [
     Fault(SPECIAL, "0 <= id < vocab_size]", "0 <= id]", "special ids beyond the model are kept"),
     Fault(
         SPECIAL,
-        "for id in generated or told if",
-        "for id in told or generated if",
+        "for id in generated or configured if",
+        "for id in configured or generated if",
         "config.json wins over generation_config.json",
     ),
 ]

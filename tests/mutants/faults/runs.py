@@ -29,7 +29,7 @@ FAULTS = [
         "no fall-back to the checkpoint before a damaged one",
     ),
     Fault(CHECKPOINT, "for entry in found[:-2]:", "for entry in found[:-1]:", "one checkpoint is kept"),
-    Fault(CHECKPOINT, "best = min(judged,", "best = max(judged,", "the worst checkpoint is kept"),
+    Fault(CHECKPOINT, "best = min(with_loss,", "best = max(with_loss,", "the worst checkpoint is kept"),
     Fault(CHECKPOINT, "if each > step]", "if False]", "damaged later checkpoints stay"),
     Fault(
         CHECKPOINT,
@@ -58,7 +58,7 @@ FAULTS = [
         "return torch.cat((fresh[:rows], fresh[rows:]))",
         "trained positions are thrown away",
     ),
-    Fault(CALLBACKS, '"val_loss": judged(record)', '"val_loss": None', "checkpoints have no validation loss"),
+    Fault(CALLBACKS, '"val_loss": evaluated_loss(record)', '"val_loss": None', "checkpoints have no validation loss"),
     Fault(
         CALLBACKS,
         "if trainer.last or trainer.due(trainer.config.save_every):",
