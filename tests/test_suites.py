@@ -66,7 +66,7 @@ def ran(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Py
     return pytester
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.full)])
 def test_quick_suite_runs_a_part_and_says_what_it_left_out(ran: pytest.Pytester, workers: int) -> None:
     result = ran.runpytest_subprocess("-m", "not slow and not full", "-n", str(workers), "-p", "no:cacheprovider")
     result.assert_outcomes(passed=12 + 4 + 3)
@@ -78,12 +78,14 @@ def test_quick_suite_runs_a_part_and_says_what_it_left_out(ran: pytest.Pytester,
     )
 
 
+@pytest.mark.full
 def test_all_leaves_out_the_campaigns_alone(ran: pytest.Pytester) -> None:
     result = ran.runpytest_subprocess("-m", "not slow", "-n", "0", "-p", "no:cacheprovider")
     result.assert_outcomes(passed=36 + 12 + 7 + 1)
     result.stdout.no_fnmatch_line("*--all*")
 
 
+@pytest.mark.full
 def test_thin_with_a_number_keeps_cases_from_the_first_to_the_last(ran: pytest.Pytester) -> None:
     result = ran.runpytest_subprocess("-m", "not full", "-k", "one", "-s", "-n", "0", "-p", "no:cacheprovider")
     result.stdout.fnmatch_lines(["*ONE 0*", "*ONE 3*", "*ONE 6*"])

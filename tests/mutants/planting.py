@@ -15,7 +15,7 @@ from tests.mutants.executed import Test
 from tests.mutants.fault import ROOT, Fault
 
 LEFT_OUT = shutil.ignore_patterns(".git", ".mutants", "__pycache__", ".venv", "out", "wandb", ".*_cache", ".hypothesis")
-PATIENCE = 120.0, 20.0  # seconds that a run of tests may take at least, and per CPU second of these tests
+PATIENCE = 600.0, 60.0  # seconds that a run of tests may take at least, and per CPU second of these tests
 TIMES = itertools.count(1)
 
 

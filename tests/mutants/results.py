@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from tests.mutants.executed import Executed, collected
+from tests.mutants.executed import FOLDER, Executed, collected
 from tests.mutants.fault import Fault
 from tests.mutants.faults import FAULTS
 from tests.suites import QUICK
@@ -28,12 +28,18 @@ def read() -> dict[str, dict[str, Any]]:
 
 def keep(fault: Fault, quick: str | None, all: str | None) -> None:
     """Add a result; several processes may."""
-    with open(HERE / "results.lock", "w") as lock:
+    with open(FOLDER / "results.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         known = read() | {key(fault): {"quick": quick, "all": all}}
         current = {key(each) for each in FAULTS}
         kept = {name: known[name] for name in sorted(known) if name in current}
         RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
+def drop(tests: set[str]) -> None:
+    """Forget what these tests noticed."""
+    kept = {name: each for name, each in read().items() if each["all"] not in tests}
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def write_table(executed: Executed) -> int:

@@ -1,12 +1,13 @@
-"""Rotary positions: what they must keep, what they may depend on, and the numbers of the paper."""
+"""Positions: what rotary ones keep and depend on, what ALiBi adds, and the numbers of the papers."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
-from mingpt.models.attention.positions import RotaryPositionalEmbeddings
+from mingpt.models.attention.positions import POSITIONS, RotaryPositionalEmbeddings
 
 WIDTHS = (2, 4, 32, 64)
 
@@ -135,3 +136,23 @@ def test_gradient(seed: int) -> None:
     b, h, t, half, rows = torch.randint(1, 6, (5,), generator=torch.Generator().manual_seed(seed)).tolist()
     rope = RotaryPositionalEmbeddings(2 * half, rows=rows)
     assert torch.autograd.gradcheck(lambda x: rope(x, seed), drawn(b, h, t, 2 * half).requires_grad_())
+
+
+# -- ALiBi (Press et al. 2022, section 3)
+
+
+@pytest.mark.parametrize(
+    ("heads", "exponents"),
+    [
+        (1, [8]),
+        (2, [4, 8]),
+        (8, [1, 2, 3, 4, 5, 6, 7, 8]),
+        (6, [2, 4, 6, 8, 1, 3]),  # those of 4 heads, then every other one of 8
+        (3, [4, 8, 2]),
+    ],
+)
+def test_alibi_lowers_scores_by_each_heads_slope_times_the_distance(heads: int, exponents: list[int]) -> None:
+    alibi = POSITIONS["alibi"](SimpleNamespace(n_query_head=heads))
+    i, j = torch.tensor([[4], [9]]), torch.arange(5)
+    expected = [[[-(2.0**-n) * (query - key) for key in range(5)] for query in (4, 9)] for n in exponents]
+    assert torch.equal(alibi.bias(i, j), torch.tensor(expected, dtype=torch.float64))
