@@ -26,13 +26,12 @@ from mingpt.core.errors import NotFiniteError
 from mingpt.core.phases import Phases
 from mingpt.distributed.compile_fallback import compile_or_fall_back
 from mingpt.distributed.strategy import SINGLE_PROCESS, ProcessGroup, full_tensor
-from mingpt.distributed.threads import add_gradients, even_pieces, keep_threads, parallel_map
+from mingpt.distributed.threads import add_gradients, cpu_threads, even_pieces, keep_threads, parallel_map
 from mingpt.models.base import LanguageModel
 from mingpt.training.optim import load_optimizer_tensors, make_optimizers, optimizer_tensors, rate_at
 from mingpt.training.tbptt import RecurrentStates
 from mingpt.training.trainer_config import TrainerConfig, check_tbptt
 from mingpt.utils import (
-    cpu_threads,
     derived_seed,
     seeded_generator,
     seeded_globally,

@@ -8,14 +8,12 @@ that can only draw from a global generator, such as the initialisation of PyTorc
 
 import functools
 import hashlib
-import math
 import os
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -28,7 +26,6 @@ from mingpt.core.system_config import SystemConfig as SystemConfig
 
 T = TypeVar("T")
 P = ParamSpec("P")
-CGROUP = Path("/sys/fs/cgroup")
 _of_thread = threading.local()
 _lock = threading.RLock()  # held while a global generator's state is replaced
 _saved_states: dict[str, Tensor] = {}  # the caller's states, by kind of device, inside `seeded_globally`
@@ -142,17 +139,6 @@ def process_kept() -> Iterator[None]:
                 del os.environ[name]
 
 
-@contextmanager
-def cpu_threads(count: int) -> Iterator[None]:
-    """Set PyTorch's number of CPU threads inside, and restore it; 0: leave it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def synchronise(device: torch.device) -> None:
     """Wait until all work queued on `device` is done."""
     if device.type != "cpu":
@@ -177,24 +163,6 @@ def training_type(device: torch.device) -> torch.dtype:
 def multiplies_bfloat16(device: torch.device) -> bool:
     """True if the hardware multiplies bfloat16: NVIDIA GPUs since compute capability 8.0."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-
-
-def usable_threads() -> int:
-    """Return PyTorch's number of threads, limited to the cores that the cgroup allows.
-
-    A container limited to 2 of 64 cores sees all of them.  OMP_NUM_THREADS, if set, is not limited.
-    """
-    threads = torch.get_num_threads()
-    return threads if "OMP_NUM_THREADS" in os.environ else math.ceil(max(min(threads, _quota()), 1))
-
-
-def _quota() -> float:
-    """Return the number of cores that the cgroup (v2 or v1) allows; inf: unlimited or unreadable."""
-    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
-        with suppress(OSError, ValueError, ZeroDivisionError):
-            quota, period = (int(word) for name in files for word in (CGROUP / name).read_text().split())
-            return quota / period if quota > 0 else math.inf
-    return math.inf
 
 
 def uncompiled(function: Callable[P, T]) -> Callable[P, T]:

@@ -19,11 +19,12 @@ from mingpt.benchmarks.base import ranking, rounded, summary, table, told_of, ve
 from mingpt.benchmarks.options.attention import PACKAGES, SHORTEST, Options
 from mingpt.benchmarks.options.base import device_beside, parse_peers
 from mingpt.benchmarks.worker_process import Worker
+from mingpt.distributed.threads import cpu_threads
 from mingpt.models.attention.kernels import KERNELS, Need
 from mingpt.models.attention.masks import sliding_window
 from mingpt.models.attention.scores import ScaledDot
 from mingpt.training.profiling import Spread, measure, peak_bytes
-from mingpt.utils import cpu_threads, multiplies_bfloat16, pick_device, training_type
+from mingpt.utils import multiplies_bfloat16, pick_device, training_type
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,11 @@ from mingpt.benchmarks.base import ranking, summary, table, told_of, versus
 from mingpt.benchmarks.options.base import device_beside, parse_peers
 from mingpt.benchmarks.options.decode import CLONES, PACKAGES, Options
 from mingpt.benchmarks.worker_process import Worker
+from mingpt.distributed.threads import cpu_threads
 from mingpt.inference.generate import Sampling, generate
 from mingpt.model import GPT
 from mingpt.training.profiling import BYTES, READ_BYTES, Spread, measure, memory_reader
-from mingpt.utils import cpu_threads, pick_device
+from mingpt.utils import pick_device
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from mingpt.benchmarks.base import ranking, summary, table, told_of, versus
 from mingpt.benchmarks.options.gqa import STEPS, Options
+from mingpt.distributed.threads import cpu_threads
 from mingpt.models.attention.layers import AttentionConfig, GroupedQueryAttention
 from mingpt.training.profiling import measure
-from mingpt.utils import cpu_threads, pick_device
+from mingpt.utils import pick_device
 
 logger = logging.getLogger(__name__)
 

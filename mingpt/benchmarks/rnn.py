@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from mingpt.benchmarks.base import ranking, table, told_of, versus
 from mingpt.benchmarks.options.rnn import Options
+from mingpt.distributed.threads import cpu_threads
 from mingpt.models.recurrent.activations import SLIDE, slide
 from mingpt.models.recurrent.elman_scan import scan
 from mingpt.training.profiling import measure
-from mingpt.utils import cpu_threads, pick_device
+from mingpt.utils import pick_device
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from mingpt.benchmarks.attention import slope
 from mingpt.benchmarks.base import summary, told_of
 from mingpt.benchmarks.options.base import VOCABULARY
 from mingpt.benchmarks.options.scaling import Options
-from mingpt.distributed.threads import keep_threads
+from mingpt.distributed.threads import cpu_threads, keep_threads
 from mingpt.model import GPT
 from mingpt.models.base import LanguageModel
 from mingpt.models.config import GPTConfig
@@ -27,7 +27,7 @@ from mingpt.report.palette import INK, Palette
 from mingpt.trainer import Trainer
 from mingpt.training.profiling import Spread, measure
 from mingpt.training.trainer_config import TrainerConfig
-from mingpt.utils import cpu_threads, pick_device
+from mingpt.utils import pick_device
 
 logger = logging.getLogger(__name__)
 

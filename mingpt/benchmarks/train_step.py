@@ -15,9 +15,10 @@ from mingpt.benchmarks.base import ranking, rounded, summary, table, told_of, ve
 from mingpt.benchmarks.options.base import gpt2, parse_peers
 from mingpt.benchmarks.options.train_step import PEERS, SHAPES, Options, strategies_of
 from mingpt.benchmarks.worker_process import Worker
+from mingpt.distributed.threads import cpu_threads
 from mingpt.model import GPT
 from mingpt.training.profiling import Spread, peak_matmul_flops
-from mingpt.utils import cpu_threads, pick_device
+from mingpt.utils import pick_device
 
 logger = logging.getLogger(__name__)
 

@@ -8,23 +8,54 @@ On an idle machine a GPT is no slower; an Elman network, many tiny calls, is (LO
 PyTorch's number of threads is the number of pieces; inside a piece it is 1.
 """
 
+import math
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import reduce
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from mingpt.utils import cpu_threads
-
 T = TypeVar("T")
 R = TypeVar("R")
+CGROUP = Path("/sys/fs/cgroup")
 _lock = threading.Lock()
 _pools: dict[int, ThreadPoolExecutor] = {}  # by their number of threads
 _users = 0  # blocks of `keep_threads` that have not ended
+
+
+def usable_threads() -> int:
+    """Return PyTorch's number of threads, limited to the cores that the cgroup allows.
+
+    A container limited to 2 of 64 cores sees all of them.  OMP_NUM_THREADS, if set, is not limited.
+    """
+    threads = torch.get_num_threads()
+    return threads if "OMP_NUM_THREADS" in os.environ else math.ceil(max(min(threads, _quota()), 1))
+
+
+def _quota() -> float:
+    """Return the number of cores that the cgroup (v2 or v1) allows; inf: unlimited or unreadable."""
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        with suppress(OSError, ValueError, ZeroDivisionError):
+            quota, period = (int(word) for name in files for word in (CGROUP / name).read_text().split())
+            return quota / period if quota > 0 else math.inf
+    return math.inf
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Set PyTorch's number of CPU threads inside, and restore it; 0: leave it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def parallel_map(call: Callable[[T], R], items: Sequence[T], threads: int | None = None) -> list[R]:

@@ -9,6 +9,7 @@ import torch
 
 from mingpt.core.errors import DataError
 from mingpt.data.prepared_folder import is_prepared
+from mingpt.distributed.threads import cpu_threads, usable_threads
 from mingpt.experiments.base import Experiment, Trial
 from mingpt.experiments.trial_records import published
 from mingpt.experiments.trials import Text, trials_of
@@ -19,7 +20,7 @@ from mingpt.runs.config import Config
 from mingpt.runs.text_origin import sha256_of
 from mingpt.trainer import Trainer
 from mingpt.training.trainer_config import NGramTrainerConfig, TrainerConfig
-from mingpt.utils import cpu_threads, pick_device, usable_threads
+from mingpt.utils import pick_device
 
 STEPS = 2  # measured of each stage, after one that warms up
 VOCABULARY = 65  # about what a text of characters has

@@ -11,6 +11,7 @@ from mingpt.core.errors import require
 from mingpt.core.run_files.records import HOME
 from mingpt.core.signals import EXIT_CODES
 from mingpt.data.text_files import STDIN, given_as
+from mingpt.distributed.threads import usable_threads
 from mingpt.experiments import budget
 from mingpt.experiments.arguments import (
     RunOptions,
@@ -34,7 +35,6 @@ from mingpt.report.formatting import counted
 from mingpt.report.index import RESULTS
 from mingpt.report.publish import publish, shorter, unfinished
 from mingpt.report.record_file import write
-from mingpt.utils import usable_threads
 
 logger = logging.getLogger(__name__)
 TRIALS = RESULTS / "trials"  # records of finished trials, committed with the project

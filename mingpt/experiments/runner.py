@@ -21,6 +21,7 @@ from mingpt.core.atomic_io import locked, write_atomic
 from mingpt.core.errors import CheckpointError, require
 from mingpt.core.run_files.records import read_run
 from mingpt.core.safe_parsing import fault
+from mingpt.distributed.threads import cpu_threads
 from mingpt.experiments import trial_records, validate
 from mingpt.experiments.base import FORMS, STANDARD, Experiment, Lab, Measurement, Row, Trial
 from mingpt.experiments.drawings import draw, measured, palette, tables
@@ -35,7 +36,6 @@ from mingpt.experiments.trials import (
     trials_of,
 )
 from mingpt.report.experiment_files import MEASURED, check_links, read_record, read_rows
-from mingpt.utils import cpu_threads
 
 logger = logging.getLogger(__name__)
 

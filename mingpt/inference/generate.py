@@ -12,11 +12,11 @@ from torch import Tensor
 
 from mingpt.core.errors import NotFiniteError, UsageError, require
 from mingpt.data.tokenizers import Tokenizer
+from mingpt.distributed.threads import cpu_threads
 from mingpt.inference.compiled_decode import Step, compiled_step
 from mingpt.inference.sampling_config import COMPILE_RULE
 from mingpt.inference.sampling_config import Sampling as Sampling
 from mingpt.models.base import LanguageModel, State, evaluating
-from mingpt.utils import cpu_threads
 
 LINE_END = "\n"  # replaces an empty prompt
 

@@ -25,6 +25,7 @@ from mingpt.data.text_files import DEFAULT_PATH
 from mingpt.data.tokenizers import Tokenizer
 from mingpt.distributed.ddp_fsdp import joined
 from mingpt.distributed.strategy import ProcessGroup
+from mingpt.distributed.threads import cpu_threads, usable_threads
 from mingpt.inference.evaluate import require_autoregressive
 from mingpt.model import build
 from mingpt.models.base import LanguageModel, ModelConfig
@@ -39,7 +40,7 @@ from mingpt.runs.ngram_trainer import NGramTrainer
 from mingpt.runs.trained_run import Run
 from mingpt.trainer import Callback, Progress, Trainer
 from mingpt.training.trainer_config import NGramTrainerConfig
-from mingpt.utils import cpu_threads, derived_seed, pick_device, usable_threads
+from mingpt.utils import derived_seed, pick_device
 
 logger = logging.getLogger(__name__)
 

@@ -11,16 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from mingpt import utils
 from mingpt.data.batches import ContiguousStreams
 from mingpt.distributed import threads as workers
-from mingpt.distributed.threads import add_gradients, even_pieces, parallel_map
+from mingpt.distributed.threads import add_gradients, cpu_threads, even_pieces, parallel_map, usable_threads
 from mingpt.inference.evaluate import validation_loss
 from mingpt.model import build
 from mingpt.models.base import LanguageModel, ModelConfig
 from mingpt.trainer import Trainer
 from mingpt.training.trainer_config import TrainerConfig
-from mingpt.utils import cpu_threads, usable_threads
 from tests.inference.letters import LETTERS
 
 SIZES: dict[str, Any] = {"n_layer": 2, "n_embd": 12, "block_size": 7, "vocab_size": 11}
@@ -229,10 +227,10 @@ def test_a_container_keeps_no_more_threads_than_cores_it_may_use(
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
-    monkeypatch.setattr(utils, "CGROUP", tmp_path)
+    monkeypatch.setattr(workers, "CGROUP", tmp_path)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with cpu_threads(8):
         assert usable_threads() == cores
         monkeypatch.setenv("OMP_NUM_THREADS", "8")
         assert usable_threads() == 8
-    assert math.isinf(utils._quota()) == (cores == 8)
+    assert math.isinf(workers._quota()) == (cores == 8)

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from letters import LETTERS, random_ids
 
 from mingpt.data.tokenizers import ByteTokenizer, CharTokenizer
+from mingpt.distributed.threads import cpu_threads
 from mingpt.inference import evaluate, windows
 from mingpt.inference.evaluate import pseudo_likelihood, validation_loss
 from mingpt.model import GPT
 from mingpt.models.base import ModelConfig
 from mingpt.models.rnn import RNN, BidirectionalRNN
-from mingpt.utils import cpu_threads
 
 MakeGPT = Callable[..., GPT]
 

@@ -41,3 +41,25 @@ def test_window_wider_than_the_block_is_said_once_when_training_starts(
     config = tiny(tmp_path / "run", {"model.window": 200, "trainer.max_iters": 1, "trainer.warmup_iters": 0})
     train(config)
     assert len([line for line in caplog.messages if "full attention" in line]) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        ({"data.block_size": 11}, False),  # 90 tokens: 8 blocks and 2
+        ({"data.block_size": 12}, True),  # 7 blocks and 6
+        ({"data.block_size": 12, "data.val_fraction": 0.2}, False),
+        ({"data.block_size": 12, "model.type": "rnn"}, True),
+        ({"data.block_size": 12, "model.type": "birnn", "model.objective": "masked"}, True),
+        ({"data.block_size": 12, "model.type": "birnn"}, False),  # it has no loss that the set is for
+    ],
+    ids=str,
+)
+def test_validation_set_of_few_blocks_is_warned_of_in_one_line(
+    tiny: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, changes: dict[str, Any], warned: bool
+) -> None:
+    once = {"trainer.max_iters": 1, "trainer.warmup_iters": 0, "model.resid_pdrop": 0.0}
+    train(tiny(tmp_path / "run", {**once, **changes}))
+    lines = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    rule = "the validation set has 90 tokens, fewer than 8 blocks of 12: "
+    assert [line.startswith(rule) and "--data.val_fraction" in line for line in lines] == [True] * warned

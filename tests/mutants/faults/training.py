@@ -135,7 +135,7 @@ FAULTS = [
         "finally:\n        pass",
         "the caller's threads are not restored",
     ),
-    Fault(UTILS, "math.ceil(max(min(threads, _quota()), 1))", "threads", "a container's quota is ignored"),
+    Fault(THREADS, "math.ceil(max(min(threads, _quota()), 1))", "threads", "a container's quota is ignored"),
     Fault(
         UTILS,
         "for name in set(os.environ) - before:\n                del os.environ[name]",
