@@ -9,12 +9,11 @@ imported, because every project here calls its package by the same few names.
 
 import importlib
 import json
-import os
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -23,90 +22,19 @@ import torch
 
 LEARNING_RATE, BETAS, WEIGHT_DECAY, CLIP = 5e-4, (0.9, 0.95), 0.1, 1.0
 VOCABULARY = 65
-STAYING = ExitStack()  # what a step needs as long as the process lives
+SIZES = ("n_layer", "n_head", "n_embd", "block_size")
 
 Step = Callable[[], object]
 
 
-def ours(shape: dict[str, Any]) -> Step:
-    """The project's own Trainer, its checks and records included."""
-    from mingpt.distributed.strategy import SINGLE_PROCESS
-
-    return _our_step(shape, SINGLE_PROCESS)
+def _prompt(shape: dict[str, Any]) -> torch.Tensor:
+    return torch.randint(VOCABULARY, (shape["batch"], shape["prompt"]))
 
 
-def ours_openmp(shape: dict[str, Any]) -> Step:
-    """The same with each operation divided among the threads, as PyTorch does by itself, instead of the batch."""
-    from mingpt.distributed.strategy import ProcessGroup
-
-    class OneAfterTheOther(ProcessGroup):
-        allows_threads = False
-
-    return _our_step(shape, OneAfterTheOther())
-
-
-def ours_writing(shape: dict[str, Any]) -> Step:
-    """The project's own `generate`, with its cache."""
-    from mingpt.benchmarks.options.base import gpt2
-    from mingpt.inference.generate import Sampling, generate
-    from mingpt.model import GPT
-
-    names = ("n_layer", "n_head", "n_embd", "block_size")
-    model = GPT(gpt2(**{name: shape[name] for name in names})).eval()
-    prompt = torch.randint(VOCABULARY, (shape["batch"], shape["prompt"]))
-    return lambda: list(generate(model, prompt, shape["tokens"], Sampling()))
-
-
-def ours_through(strategy: str, shape: dict[str, Any]) -> Step:
-    """The same through the engine of several processes, as the only one that a launch has."""
-    from mingpt.core.torchrun_env import VARIABLES
-    from mingpt.distributed.ddp_fsdp import DistConfig, joined
-
-    single = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "LOCAL_WORLD_SIZE": 1}
-    variables = {**single, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}  # any that is free
-    os.environ.update((name, str(variables[name])) for name in VARIABLES)
-    processes = STAYING.enter_context(joined(DistConfig(strategy=strategy), torch.device(shape["device"])))
-    return _our_step(shape, processes)
-
-
-def _our_step(shape: dict[str, Any], processes: Any) -> Step:
-    import numpy as np
-
-    from mingpt.benchmarks.options.base import gpt2
-    from mingpt.data.batches import Batches
-    from mingpt.distributed.threads import keep_threads
-    from mingpt.model import GPT
-    from mingpt.trainer import Trainer
-    from mingpt.training.trainer_config import TrainerConfig
-
-    block, names = shape["block_size"], ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
-    sizes = {name: shape[name] for name in names if name in shape}
-    dropouts = dict.fromkeys(("embd_pdrop", "resid_pdrop", "attn_pdrop"), shape["dropout"])
-    model = GPT(gpt2(**sizes, **dropouts))
-    config = TrainerConfig(
-        max_iters=1_000_000,
-        batch_size=shape["batch_size"],
-        accumulation=shape.get("accumulation", 1),
-        optimizer="adamw",
-        learning_rate=LEARNING_RATE,
-        betas=BETAS,
-        weight_decay=WEIGHT_DECAY,
-        grad_norm_clip=CLIP,
-        schedule="constant",
-        compile="always" if shape["compile"] else "never",
-    )
-    vocabulary = model.config.vocab_size
-    ids = np.random.default_rng(0).integers(vocabulary, size=1_000_000).astype(np.min_scalar_type(vocabulary))
-    batches = Batches(ids, block_size=block, batch_size=shape["batch_size"], seed=0)
-    STAYING.enter_context(keep_threads())
-    trainer = Trainer(config, model.train(), batches, device=shape["device"], processes=processes)
-    if trainer.compile_failure:  # another step than the one that is wanted would be timed
-        raise RuntimeError(f"torch.compile failed ({trainer.compile_failure})")
-
-    def step() -> None:
-        trainer.step()
-        trainer.sync_stop()
-
+def ours(name: str, shape: dict[str, Any]) -> Step:
+    """This project's own, by their name in our_steps.py."""
+    optimizer = {"learning_rate": LEARNING_RATE, "betas": BETAS, "weight_decay": WEIGHT_DECAY, "grad_norm_clip": CLIP}
+    step: Step = getattr(importlib.import_module("mingpt.benchmarks.our_steps"), name)(shape, optimizer)
     return step
 
 
@@ -171,22 +99,22 @@ def _mingpt_model(shape: dict[str, Any]) -> Any:
 
 def nanogpt(shape: dict[str, Any]) -> Step:
     """karpathy/nanoGPT: its model and optimizer, its loop written out; on CUDA with its settings there."""
-    peer = importlib.import_module("model")
-    names, vocabulary = ("n_layer", "n_head", "n_embd", "block_size", "dropout"), shape.get("vocab_size", VOCABULARY)
-    model = peer.GPT(peer.GPTConfig(vocab_size=vocabulary, bias=True, **{name: shape[name] for name in names}))
-    model.to(shape["device"])
+    model = _nanogpt_model(shape, shape["dropout"]).to(shape["device"])
     optimizer = model.configure_optimizers(WEIGHT_DECAY, LEARNING_RATE, BETAS, shape["device"])
     return _plain_step(torch.compile(model) if shape["compile"] else model, optimizer, shape)
 
 
 def nanogpt_writing(shape: dict[str, Any]) -> Step:
     """karpathy/nanoGPT: its own `generate`, on as many rows and tokens as `shape` says."""
-    peer = importlib.import_module("model")
-    names = ("n_layer", "n_head", "n_embd", "block_size")
-    model = peer.GPT(peer.GPTConfig(vocab_size=VOCABULARY, dropout=0.0, bias=True, **{n: shape[n] for n in names}))
-    model.eval()
-    prompt = torch.randint(VOCABULARY, (shape["batch"], shape["prompt"]))
+    model, prompt = _nanogpt_model(shape, 0.0).eval(), _prompt(shape)
     return lambda: model.generate(prompt, shape["tokens"], temperature=0.8)
+
+
+def _nanogpt_model(shape: dict[str, Any], dropout: float) -> Any:
+    peer, vocabulary = importlib.import_module("model"), shape.get("vocab_size", VOCABULARY)
+    return peer.GPT(
+        peer.GPTConfig(vocab_size=vocabulary, dropout=dropout, bias=True, **{name: shape[name] for name in SIZES})
+    )
 
 
 def transformers_writing(shape: dict[str, Any]) -> Step:
@@ -198,15 +126,13 @@ def transformers_writing(shape: dict[str, Any]) -> Step:
     config = peer.GPT2Config(
         vocab_size=VOCABULARY,
         n_positions=shape["block_size"],
-        n_embd=shape["n_embd"],
-        n_layer=shape["n_layer"],
-        n_head=shape["n_head"],
+        **{name: shape[name] for name in ("n_embd", "n_layer", "n_head")},
         activation_function="gelu",
         bos_token_id=None,
         eos_token_id=None,
     )
     model = peer.GPT2LMHeadModel(config).eval()
-    prompt = torch.randint(VOCABULARY, (shape["batch"], shape["prompt"]))
+    prompt = _prompt(shape)
     settings = {"max_new_tokens": shape["tokens"], "do_sample": True, "temperature": 0.8, "top_k": 0, "use_cache": True}
     everything = torch.ones_like(prompt)
     return lambda: model.generate(prompt, attention_mask=everything, pad_token_id=0, **settings)
@@ -227,7 +153,7 @@ def x_transformers_writing(shape: dict[str, Any]) -> Step:
     )
     net = peer.TransformerWrapper(num_tokens=VOCABULARY, max_seq_len=shape["block_size"], attn_layers=layers)
     model = peer.AutoregressiveWrapper(net).eval()
-    prompt = torch.randint(VOCABULARY, (shape["batch"], shape["prompt"]))
+    prompt = _prompt(shape)
     settings = {"temperature": 0.8, "filter_logits_fn": lambda logits: logits, "cache_kv": True}
     return lambda: model.generate(prompt, shape["tokens"], **settings)
 
@@ -271,11 +197,11 @@ def _plain_step(model: Any, optimizer: torch.optim.Optimizer, shape: dict[str, A
 
 
 KINDS: dict[str, Callable[[dict[str, Any]], Step]] = {
-    "ours": ours,
-    "ours-openmp": ours_openmp,
-    "ours-writing": ours_writing,
-    "ours-ddp": partial(ours_through, "ddp"),
-    "ours-fsdp": partial(ours_through, "fsdp"),
+    "ours": partial(ours, "train"),
+    "ours-openmp": partial(ours, "train_by_operation"),
+    "ours-writing": partial(ours, "generate"),
+    "ours-ddp": partial(ours, "train_ddp"),
+    "ours-fsdp": partial(ours, "train_fsdp"),
     "mingpt": mingpt,
     "mingpt-trainer": mingpt_trainer,
     "nanogpt": nanogpt,

@@ -30,11 +30,9 @@ def contestants(options: Options) -> dict[str, str]:
     through = {f"ours-{strategy}": "" for strategy in strategies_of(options)}
     clones = {"ours": "", **through, **parse_peers(options.peers, PEERS)}
     compiled = {kind + COMPILED: path for kind, path in clones.items() if kind in ("nanogpt", "ours", *through)}
-    return {**({} if options.device == "cuda" else clones), **(compiled if _compiles(options) else {})}
-
-
-def _compiles(options: Options) -> bool:
-    return options.compile or options.device == "cuda"
+    if options.device == "cuda":
+        return compiled
+    return {**clones, **(compiled if options.compile else {})}
 
 
 def run(options: Options) -> dict[str, Any]:

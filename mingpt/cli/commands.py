@@ -22,6 +22,7 @@ from mingpt.cli.options import (
     PrepareOptions,
     SampleOptions,
 )
+from mingpt.core.atomic_io import save_picture
 from mingpt.core.errors import MingptError, UsageError
 from mingpt.core.log_output import messages, to_stderr, to_stdout
 from mingpt.core.paths import path_of, shown
@@ -108,12 +109,10 @@ def attention(argv: Sequence[str]) -> int:
     """plot the attention patterns of a trained model's heads"""
     options = _options("attention", "Draw attention patterns.", AttentionOptions, argv)
 
-    from mingpt.cli import results
-
     trained = _load(options.run, options.device)
     out = path_of(options.out or trained.folder / "attention.png")
     text = trained.excerpt() if options.text is None else options.text
-    print(shown(results.draw_attention(trained, text, out, options.layer)))
+    print(shown(save_picture(trained.plot_attention(text, options.layer), out)))
     return 0
 
 

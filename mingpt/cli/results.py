@@ -12,7 +12,6 @@ from mingpt.cli.live import fit
 from mingpt.cli.options import EvalOptions
 from mingpt.cli.terminal import plain
 from mingpt.core import paths
-from mingpt.core.atomic_io import save_picture
 from mingpt.core.errors import require
 from mingpt.core.phases import breakdown
 from mingpt.core.run_files.reading import Line, each_line
@@ -136,16 +135,6 @@ def _show_past_block(found: PastBlockLoss, unit: str, where: str) -> None:
     off = found.difference
     print(f"half - exact: {off.mean:+.4f} nats (95 % CI {off.low:+.4f} to {off.high:+.4f})")
     print(f"over {found.tokens:,} tokens past block_size of {where}")
-
-
-def draw_attention(run: Run, text: str, path: Path, layer: int | None = None) -> Path:
-    """Draw `run.attention(text)` into `path`, all of it or one layer, from 0; returns the path.
-
-    Raises:
-        UsageError: as `run.attention`; no such layer; a path that can't be a picture.
-    """
-    paths.require_picture(path)
-    return save_picture(run.plot_attention(text, layer), path)
 
 
 def draw_causality(run: Run, text: str, path: Path) -> CausalityResult:

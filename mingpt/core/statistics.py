@@ -66,14 +66,9 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean=mean, low=mean - half, high=mean + half, n=n)
 
 
-def shared_seeds(first: Losses, second: Losses) -> list[int]:
-    """Seeds with a finite loss in both."""
-    return sorted(seed for seed in first.keys() & second.keys() if _finite(first[seed]) and _finite(second[seed]))
-
-
 def difference(first: Losses, second: Losses) -> Difference | None:
     """The paired difference, first minus second; None where fewer than two seeds are shared."""
-    seeds = shared_seeds(first, second)
+    seeds = sorted(seed for seed in first.keys() & second.keys() if _finite(first[seed]) and _finite(second[seed]))
     if len(seeds) < 2:
         return None
     values = [float(first[seed] or 0) - float(second[seed] or 0) for seed in seeds]

@@ -110,7 +110,7 @@ def of_values(values: Mapping[str, Sequence[str]], shared: Sequence[str]) -> Exp
             raise UsageError(f"{seen[same]} and {name} are the same settings")
         seen[same] = name
         _require_shared(config, next(iter(variants.values()))[0] if variants else config.flat(), name)
-        variants[name] = (_of_variant(config),)
+        variants[name] = ({key: value for key, value in config.flat().items() if key not in OURS},)
     return Experiment(
         name="sweep",
         question=f"What {'does' if len(values) == 1 else 'do'} {' and '.join(values)} change?",
@@ -158,10 +158,6 @@ def _one_text(value: str) -> str:
 def spelled(value: Any) -> str:
     """A Python value as a command line has it."""
     return str(value) if isinstance(value, str | bool) else json.dumps(value)
-
-
-def _of_variant(config: Config) -> dict[str, Any]:
-    return {key: value for key, value in config.flat().items() if key not in OURS}
 
 
 def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:

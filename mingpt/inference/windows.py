@@ -52,7 +52,8 @@ def windows(
     stride, targets = stride or block_size, len(ids) - 1
     full = max(targets - block_size + stride, 0) // stride  # windows of block_size inputs
     views = np.lib.stride_tricks.sliding_window_view(ids, block_size + 1)[::stride] if full else ids[None, :0]
-    rest = _rest(ids[full * stride :], targets - block_size - (full - 1) * stride if full else targets)
+    left = targets - block_size - (full - 1) * stride if full else targets
+    rest = [Windows(ids[None, full * stride :], left)] if left else []  # the last, shorter window
     if at_most is not None and full and targets > at_most:
         assert stride == block_size
         kept = max(at_most // block_size, 1)
@@ -63,11 +64,6 @@ def windows(
     views = views[len(first) :]
     rows = max(min(rows_at_once(block_size, vocab_size), -(-len(views) // shares)), 1)
     return [*first, *(Windows(views[at : at + rows], stride) for at in range(0, len(views), rows)), *rest]
-
-
-def _rest(ids: Ids, scored: int) -> list[Windows]:
-    """Return the last, shorter window, if any target is left for it."""
-    return [Windows(ids[None], scored)] if scored else []
 
 
 def rows_at_once(length: int, vocab_size: int) -> int:

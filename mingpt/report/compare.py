@@ -158,7 +158,11 @@ def comparison(
         differing=settings,
         baselines=used[0].baselines if len({str(run.baselines) for run in used}) == 1 and not per_byte else {},
         left_out=left_out,
-        notes=[*notes(used, per_byte), *notes_on_time(used), *_notes_on_fixed(fixed)],
+        notes=[
+            *notes(used, per_byte),
+            *notes_on_time(used),
+            *(f"{name} is an n-gram model: its loss is equal for every seed, so it has no interval" for name in fixed),
+        ],
         environment=used[0].environment,
     )
 
@@ -232,10 +236,6 @@ def _estimate(losses: Iterable[float | None], fixed: bool) -> Estimate | None:
     if fixed and there:
         return Estimate(mean=there[0], low=None, high=None, n=len(there))
     return estimate(there) if there else None
-
-
-def _notes_on_fixed(names: Sequence[str]) -> list[str]:
-    return [f"{name} is an n-gram model: its loss is equal for every seed, so it has no interval" for name in names]
 
 
 def _losses(variant: Variant, losses: Sequence[float | None]) -> Losses:

@@ -130,12 +130,11 @@ def trial_folders(folder: Path, record: Mapping[str, Any]) -> dict[str, list[Pat
     """
     check_links(folder)
     variants, seeds = list(record.get("arms", {})), record.get("seeds")
-    homes = sorted((folder / "cells").glob("*/"), key=lambda home: (_place(home.name, variants), home.name))
+    homes = {home: variant_of(home.name, variants) for home in sorted((folder / "cells").glob("*/"))}
+    places = {variant: place for place, variant in enumerate(variants)}
     return {
-        variant_of(home.name, variants): [
-            trial for trial in sorted(home.glob("seed-*")) if seeds is None or 1 <= _number(trial) <= seeds
-        ]
-        for home in homes
+        homes[home]: [trial for trial in sorted(home.glob("seed-*")) if seeds is None or 1 <= _number(trial) <= seeds]
+        for home in sorted(homes, key=lambda home: places.get(homes[home], len(places)))
     }
 
 
@@ -161,10 +160,6 @@ def _number(place: Path) -> int:
 def variant_of(folder: str, variants: Sequence[str]) -> str:
     """The variant whose folder has this name, which ends in a digest where the variant's own can't be a folder's."""
     return next((each for each in variants if folder == each or folder.endswith(sha256(each.encode())[:8])), folder)
-
-
-def _place(folder: str, variants: Sequence[str]) -> int:
-    return [*variants, variant_of(folder, variants)].index(variant_of(folder, variants))
 
 
 def inside(run: str | Path, folder: Path) -> str:

@@ -68,7 +68,7 @@ def _rows_of_squares(
                 head, axes = group * shared + place, figure.add_subplot(inner[place])
                 image = _square(axes, weights[head], windows[row])
                 _ticks(axes, tokens, rows=head == 0)
-                axes.set_title(_title(head, group, grouped=shared > 1), fontsize=7, pad=3)
+                axes.set_title(f"head {head}" + (f" (keys {group})" if shared > 1 else ""), fontsize=7, pad=3)
                 if head == 0:
                     axes.set_ylabel(f"layer {first_layer + row}", fontsize=8)
     beside = figure.add_axes((1 - 0.75 / width, edges["bottom"], 0.12 / width, edges["top"] - edges["bottom"]))
@@ -139,10 +139,6 @@ def _from_a_quarter(name: str) -> Any:
     from matplotlib.colors import ListedColormap
 
     return ListedColormap(matplotlib.colormaps[name](np.linspace(0.25, 1, 256)))
-
-
-def _title(head: int, group: int, *, grouped: bool) -> str:
-    return f"head {head} (keys {group})" if grouped else f"head {head}"
 
 
 def _square(axes: Any, weights: NDArray[np.floating[Any]], window: int | None) -> Any:

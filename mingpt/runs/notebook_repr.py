@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mingpt.core.errors import CheckpointError
 from mingpt.core.run_files.reading import each_line, evaluated_loss, last_line
+from mingpt.models.base import LanguageModel
 
 
 def columns(path: Path) -> dict[str, NDArray[Any]]:
@@ -43,7 +44,7 @@ def as_table(found: Mapping[str, NDArray[Any]]) -> Any:
     return pandas.DataFrame(dict(found))
 
 
-def facts(folder: Path, family: str, parameters: int, step: int, max_iters: int) -> dict[str, str]:
+def facts(folder: Path, model: LanguageModel, step: int, max_iters: int) -> dict[str, str]:
     """Return what a run is, in a few words each."""
     record: dict[str, Any] = {}
     with suppress(CheckpointError):  # an imported one has no metrics.jsonl; a damaged one is still shown
@@ -51,7 +52,7 @@ def facts(folder: Path, family: str, parameters: int, step: int, max_iters: int)
     loss, pseudo = evaluated_loss(record), evaluated_loss(record, "pseudo_nats")
     losses = {"validation loss": (loss, "nats"), "pseudo-likelihood": (pseudo, "pseudo-nats")}
     return {
-        "model": f"{family}, {parameters:,} parameters",
+        "model": f"{type(model).__name__}, {model.parameter_count:,} parameters",
         "training": f"{step:,} of {max_iters:,} steps" if record else "none here: imported",
         **{name: f"{value:.3f} {unit} per token" for name, (value, unit) in losses.items() if value is not None},
     }

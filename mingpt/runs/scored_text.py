@@ -15,6 +15,8 @@ from mingpt.data.text_files import DOWNLOADED, STDIN, given_as, is_there
 from mingpt.data.tokenizers import Tokenizer
 from mingpt.runs import run_dir
 
+HALF = "\ufffd"  # what stands for part of a character
+
 
 def scored_ids(folder: Path, config: DataConfig, tokenizer: Tokenizer, path: str | None, split: str) -> Ids:
     """Return the token ids of all of the file at `path`, or of a set of the run in `folder`.
@@ -44,6 +46,27 @@ def scored_ids(folder: Path, config: DataConfig, tokenizer: Tokenizer, path: str
         return tokenizer.encode(text.content)
     except UsageError as unknown:
         raise DataError(f"{text.source}: {unknown}") from None
+
+
+def encoded(text: str, tokenizer: Tokenizer, name: str) -> Ids:
+    """Return the ids of what a person gave as the setting `name`.
+
+    Raises:
+        UsageError: names the setting and the characters outside the vocabulary.
+    """
+    try:
+        return tokenizer.encode(text)
+    except UsageError as unknown:
+        hint = r"; a line break is typed $'\n' in bash and zsh" if r"\n" in text else ""
+        raise UsageError(f"{name}: {unknown}{hint}") from None
+
+
+def beginning(ids: Ids, tokenizer: Tokenizer, most: int) -> str:
+    """Return the text of the first ids, at most so many tokens, without half a character at its end."""
+    text = tokenizer.decode(ids[:most].tolist()).rstrip(HALF)
+    while len(tokenizer.encode(text)) > most:  # as where the cut was inside a word
+        text = text[:-1]
+    return text
 
 
 def name_of(folder: Path, path: str | None) -> str:

@@ -20,7 +20,7 @@ from mingpt.data.tokenizers import Tokenizer
 from mingpt.inference import token_log
 from mingpt.inference.causality import dependency_map
 from mingpt.inference.evaluate import PseudoLikelihood, ValidationLoss, pseudo_likelihood, validation_loss
-from mingpt.inference.generate import Sampling, fill, stream, write
+from mingpt.inference.generate import Sampling, fill, stream
 from mingpt.inference.past_block import PastBlockLoss, past_block_loss
 from mingpt.models.attention.attention_maps import attention_weights
 from mingpt.models.base import LanguageModel
@@ -34,7 +34,6 @@ PSEUDO_TOKENS = 16384  # hidden one at a time, each at the cost of a pass over i
 PAST_BLOCK_TOKENS = 16384  # scored past the block, each at the same cost
 CONTEXTS = ("block", "carried")  # of each scored token
 EXCERPT = 32  # tokens: as many as a picture has room for
-HALF = "\ufffd"  # what stands for part of a character
 
 
 @dataclass(repr=False)
@@ -64,9 +63,7 @@ class Run:
         return notebook_repr.table(self.folder, self._facts(), self.config.not_default())
 
     def _facts(self) -> dict[str, str]:
-        family = type(self.model).__name__
-        most = self.config.trainer.max_iters
-        return notebook_repr.facts(self.folder, family, self.model.parameter_count, self.progress.step, most)
+        return notebook_repr.facts(self.folder, self.model, self.progress.step, self.config.trainer.max_iters)
 
     def history(self) -> Any:
         """Return every step's record, as metrics.jsonl has it: step, tokens, seconds, train_loss, lr, ...
@@ -119,9 +116,7 @@ class Run:
             UsageError: a character outside the vocabulary, a broken rule of sampling, a model that can't write,
                 no token that ends a text.
         """
-        self._encoded(prompt, "prompt")
-        stop = self._ends(stop_at_eos)
-        return write(self.model, self.tokenizer, prompt, max_new_tokens, Sampling(**sampling), stop)
+        return prompt + "".join(self.stream(prompt, max_new_tokens, Sampling(**sampling), stop_at_eos=stop_at_eos))
 
     def stream(
         self,
@@ -134,7 +129,7 @@ class Run:
         stop_at_eos: bool = False,
     ) -> Iterator[str]:
         """What follows the prompt, token by token; see `generate` and `mingpt.inference.generate.stream`."""
-        self._encoded(prompt, "prompt")
+        scored_text.encoded(prompt, self.tokenizer, "prompt")
         how: dict[str, Any] = {"cache": cache, "compile": compile, "stop": self._ends(stop_at_eos)}
         return stream(self.model, self.tokenizer, prompt, max_new_tokens, sampling, **how)
 
@@ -144,7 +139,7 @@ class Run:
         Raises:
             UsageError: no gap, too long a text, a character outside the vocabulary, a model that does not fill gaps.
         """
-        self._encoded(text.replace(gap, "") if gap else "", "fill")
+        scored_text.encoded(text.replace(gap, "") if gap else "", self.tokenizer, "fill")
         return fill(self.model, self.tokenizer, text, gap)
 
     def encode_block(self, text: str) -> Tensor:
@@ -153,7 +148,7 @@ class Run:
         Raises:
             UsageError: no text, more than block_size tokens of it, or characters outside the vocabulary.
         """
-        ids = torch.from_numpy(self._encoded(text, "text").astype("int64"))[None]
+        ids = torch.from_numpy(scored_text.encoded(text, self.tokenizer, "text").astype("int64"))[None]
         size = self.model.config.block_size
         excerpt = text if len(text) <= 40 else f"{text[:40]}..."
         require(1 <= ids.shape[1] <= size, "text", repr(excerpt), f"must be 1 to {size} tokens, not {ids.shape[1]}")
@@ -209,8 +204,7 @@ class Run:
         """
         require(context in CONTEXTS, "context", context, f"must be one of {', '.join(CONTEXTS)}")
         how: dict[str, Any] = {"stride": stride, "carried": context == "carried", "by_token": tokens is not None}
-        rule = "has no effect with {}"
-        require(stride is None or not how["carried"], "stride", stride, rule, ("context", context))
+        require(stride is None or not how["carried"], "stride", stride, "has no effect with {}", ("context", context))
         with open_atomic(path_of(tokens)) if tokens is not None else nullcontext() as file:
             ids = self._scored_ids(path, split)
             if len(ids) < 2:
@@ -269,11 +263,7 @@ class Run:
         Raises:
             DataError: that text is gone or changed.
         """
-        ids, most = self._scored_ids(None, "validation"), min(tokens, self.model.config.block_size)
-        text = self.tokenizer.decode(ids[:most].tolist()).rstrip(HALF)
-        while len(self.tokenizer.encode(text)) > most:  # as where the cut was inside a word
-            text = text[:-1]
-        return text
+        return scored_text.beginning(self.validation_ids(), self.tokenizer, min(tokens, self.model.config.block_size))
 
     def _scored_ids(self, path: str | None, split: str) -> Ids:
         return scored_text.scored_ids(self.folder, self.config.data, self.tokenizer, path, split)
@@ -284,14 +274,6 @@ class Run:
         rule = f"{shown(self.folder)} has no token that ends a text; imported models have one (eos_token_id)"
         require(bool(ends) or not stop_at_eos, "stop_at_eos", stop_at_eos, rule)
         return ends
-
-    def _encoded(self, text: str, name: str) -> Ids:
-        """The ids of what a person gave as the setting `name`, which an error begins with."""
-        try:
-            return self.tokenizer.encode(text)
-        except UsageError as unknown:
-            hint = r"; a line break is typed $'\n' in bash and zsh" if r"\n" in text else ""
-            raise UsageError(f"{name}: {unknown}{hint}") from None
 
     def last_record(self) -> Record:
         """The last line of metrics.jsonl.

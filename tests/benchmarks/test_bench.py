@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from mingpt.benchmarks import BENCHMARKS, attention, base, decode, peers, train_step
+from mingpt.benchmarks import BENCHMARKS, attention, base, decode, our_steps, peers, train_step
 from mingpt.benchmarks.options import attention as attention_options
 from mingpt.benchmarks.worker_process import Worker
 from mingpt.core.config_cli import Flags
@@ -200,8 +200,8 @@ def test_step_is_timed_through_the_strategy_that_was_asked_for(strategy: str, mo
     assert [*kinds] == ["ours", f"ours-{strategy}", "ours-compiled", f"ours-{strategy}-compiled"]
     for name in VARIABLES:
         monkeypatch.setenv(name, "")  # so that what the call sets is taken back
-    monkeypatch.setattr(peers, "_our_step", lambda shape, processes: processes)
-    with peers.STAYING:
+    monkeypatch.setattr(our_steps, "train", lambda shape, optimizer, processes: processes)
+    with our_steps.STAYING:
         processes: Any = peers.KINDS[f"ours-{strategy}"]({"device": "cpu"})
         assert (type(processes), processes.size) == (STRATEGIES[strategy], 1)
 

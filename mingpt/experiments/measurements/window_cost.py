@@ -1,6 +1,5 @@
 """A window in several ways: seconds and live bytes against the length, and what a decoder keeps."""
 
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from typing_extensions import TypedDict
@@ -60,15 +59,10 @@ def time_slopes(rows: list[Row]) -> dict[str, float]:
     slopes = {}
     for way in dict.fromkeys(row["way"] for row in rows):
         own = sorted((row for row in rows if row["way"] == way), key=lambda row: row["length"])
-        late = longer_half(own)
+        late = own[len(own) // 2 :] if len(own) > 3 else own  # all where these would be too few to fit a line to
         if len(late) > 1:
             slopes[way] = attention.slope([row["length"] for row in late], [row["ms"]["median"] for row in late])
     return slopes
-
-
-def longer_half(own: Sequence[T]) -> Sequence[T]:
-    """The later half of what is sorted by length; all where these would be too few to fit a line to."""
-    return own[len(own) // 2 :] if len(own) > 3 else own
 
 
 def _bytes(lab: Lab) -> list[Row]:

@@ -55,10 +55,6 @@ def _read_gpt2(reader: ConfigReader, settings: Settings) -> Settings:
     return {"position": "learned", "bias": True}
 
 
-def _read_starcoder2(reader: ConfigReader, settings: Settings) -> Settings:
-    return {**read_rope(reader), "window": reader.take("sliding_window", None)}
-
-
 ARCHITECTURES.add("gpt2")(
     Architecture(
         class_name="GPT2LMHeadModel",
@@ -124,7 +120,7 @@ ARCHITECTURES.add("starcoder2")(
         rules=(ONE_WINDOW, ONE_BIAS),
         places=STARCODER2_PLACES,
         entries=lambda s: {**rope_entries(s), **window_entries(s)},
-        restored=_read_starcoder2,
+        restored=lambda reader, s: {**read_rope(reader), "window": reader.take("sliding_window", None)},
         inert=("layer_norm_epsilon", "rms_norm_eps", "activation_function"),  # its class takes norm_epsilon, hidden_act
         same={"mlp_type": ("default",), "norm_type": ("layer_norm",), "scale_attn_weights": (True,)},
         buffers=ROTARY_BUFFERS,

@@ -65,10 +65,6 @@ def _biases_of_zeros(settings: Settings) -> dict[str, tuple[int, ...]]:
     return dict.fromkeys(names, (settings["n_embd"],))
 
 
-def _read_mistral(reader: ConfigReader, settings: Settings) -> Settings:
-    return {**read_rope(reader), "bias": False, "window": reader.take("sliding_window", 4096)}
-
-
 def _layer_window_entries(settings: Settings) -> dict[str, Any]:
     windows = settings["windows"]
     return {
@@ -100,10 +96,6 @@ def _read_qwen3(reader: ConfigReader, settings: Settings) -> Settings:
     return {**read_rope(reader), **_read_layer_windows(reader, settings), "bias": False}
 
 
-def _read_qwen2(reader: ConfigReader, settings: Settings) -> Settings:
-    return {**_read_qwen3(reader, settings), "qkv_bias": True}
-
-
 ARCHITECTURES.add("llama")(
     Architecture(
         class_name="LlamaForCausalLM",
@@ -131,7 +123,7 @@ ARCHITECTURES.add("mistral")(
         rules=(ONE_WINDOW, NO_BIAS, ONE_BIAS),
         places=LLAMA_PLACES,
         entries=lambda s: {**rope_entries(s), **window_entries(s)},
-        restored=_read_mistral,
+        restored=lambda reader, s: {**read_rope(reader), "bias": False, "window": reader.take("sliding_window", 4096)},
         buffers=ROTARY_BUFFERS,
     )
 )
@@ -157,7 +149,7 @@ ARCHITECTURES.add("qwen2")(
         rules=(NO_BIAS, Rule("qkv_bias", lambda s: s["qkv_bias"], "True")),
         places=LLAMA_PLACES,
         entries=lambda s: {**rope_entries(s), **_layer_window_entries(s)},
-        restored=_read_qwen2,
+        restored=lambda reader, s: {**_read_qwen3(reader, s), "qkv_bias": True},
         buffers=ROTARY_BUFFERS,
         exports=False,  # transformers 5 takes any tokenizer of this class for Qwen's; Llama computes the same
     )

@@ -62,7 +62,9 @@ class AttentionConfig:
     def __post_init__(self) -> None:
         check_choices(self, "model")
         self._check_heads()
-        self._check_shares_and_length()
+        for name in ("attn_pdrop", "resid_pdrop"):
+            require(0 <= getattr(self, name) < 1, f"model.{name}", getattr(self, name), "must be in [0, 1)")
+        require(self.block_size >= 1, "data.block_size", self.block_size, "must be at least 1")
         require(
             not self.rope or self.position in (None, "rope"),
             "model.position",
@@ -84,11 +86,6 @@ class AttentionConfig:
         require(some, "model.head_dim", self.head_dim, "must be at least 1, or null")
         shared = 1 <= self.key_heads <= self.n_query_head and self.n_query_head % self.key_heads == 0
         require(shared, "model.n_kv_head", self.n_kv_head, "must divide {}", heads)
-
-    def _check_shares_and_length(self) -> None:
-        for name in ("attn_pdrop", "resid_pdrop"):
-            require(0 <= getattr(self, name) < 1, f"model.{name}", getattr(self, name), "must be in [0, 1)")
-        require(self.block_size >= 1, "data.block_size", self.block_size, "must be at least 1")
 
     def _check_window(self) -> None:
         require(self.window is None or self.window >= 1, "model.window", self.window, "must be at least 1, or null")
