@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mingpt.benchmarks.base import ranking, rounded, summary, table, told_of, versus
+from mingpt.benchmarks.base import machine_of, ranking, rounded, summary, table, versus
 from mingpt.benchmarks.options.attention import PACKAGES, SHORTEST, Options
 from mingpt.benchmarks.options.base import device_beside, parse_peers
 from mingpt.benchmarks.worker_process import Worker
@@ -108,7 +108,7 @@ def run(options: Options) -> dict[str, Any]:
     device = pick_device(device_beside(options.peers, options.device), "device")
     with cpu_threads(options.threads):
         rows = _slopes(options, device) if options.slopes else _one_length(options, device)
-    machine = {**told_of(device), "threads": options.threads or torch.get_num_threads()}
+    machine = {**machine_of(device), "threads": options.threads or torch.get_num_threads()}
     return {"bench": "attention", **asdict(options), **machine, "rows": rows}
 
 

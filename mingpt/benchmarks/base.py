@@ -9,7 +9,7 @@ from mingpt.training.profiling import Spread
 from mingpt.utils import training_type
 
 
-def told_of(device: torch.device) -> dict[str, str]:
+def machine_of(device: torch.device) -> dict[str, str]:
     """Where a record was made: the device, a GPU's name, the type that it trains in, PyTorch's version."""
     gpu = {"card": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
     kind = str(training_type(device)).removeprefix("torch.")

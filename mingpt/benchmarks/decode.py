@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from mingpt.benchmarks.base import ranking, summary, table, told_of, versus
+from mingpt.benchmarks.base import machine_of, ranking, summary, table, versus
 from mingpt.benchmarks.options.base import device_beside, parse_peers
 from mingpt.benchmarks.options.decode import CLONES, PACKAGES, Options
 from mingpt.benchmarks.worker_process import Worker
@@ -49,7 +49,7 @@ def run(options: Options) -> dict[str, Any]:
         )
         logger.info("above 100 % where a cache of the processor holds them")
     floor = {f"batch {batch}": least_bytes(model, batch, options.prompt, options.tokens) for batch in BATCHES}
-    machine = {**told_of(device), "threads": options.threads or torch.get_num_threads(), "memory_rate": rates}
+    machine = {**machine_of(device), "threads": options.threads or torch.get_num_threads(), "memory_rate": rates}
     return {"bench": "decode", **asdict(options), **machine, "bytes_per_step": floor, "rows": rows}
 
 

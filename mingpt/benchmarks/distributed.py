@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mingpt.benchmarks import torchrun_worker
-from mingpt.benchmarks.base import summary, told_of, versus
+from mingpt.benchmarks.base import machine_of, summary, versus
 from mingpt.benchmarks.options.distributed import ACCUMULATION, BATCH, WARMUP, Options
 from mingpt.benchmarks.worker_process import with_ours
 from mingpt.core.errors import UsageError
@@ -63,7 +63,7 @@ def run(options: Options) -> dict[str, Any]:
         apart = _apart(home, options)
         rows = _rows(home, options)
         kills = _kills(home, options)
-    machine = {**told_of(pick_device(options.device, "device")), "cores": os.cpu_count()}
+    machine = {**machine_of(pick_device(options.device, "device")), "cores": os.cpu_count()}
     return {"bench": "processes", **asdict(options), **machine, "rows": rows, "apart": apart, "kills": kills}
 
 
@@ -132,8 +132,8 @@ def _kills(home: Path, options: Options) -> dict[str, dict[str, int]]:
             draw, name = random.Random(f"{way} {number}"), f"killed-{way}-{number}"
             kill = [draw.randrange(options.processes), draw.randrange(1, options.steps - 1), draw.random() / 20]
             ask = _ask(home, name, changes, kill=kill)
-            said = _launch([ask], options.processes, options.threads, "--max-restarts=1")
-            counts["killed"] += "exitcode: -9" in said
+            complaints = _launch([ask], options.processes, options.threads, "--max-restarts=1")
+            counts["killed"] += "exitcode: -9" in complaints
             counts["same"] += apart(home / whole, home / name) == 0
         logger.info(
             f"{way}: killed and started again: {counts['killed']} of {options.kills}; with the same losses: "
@@ -161,13 +161,13 @@ def _launch(runs: Sequence[dict[str, Any]], processes: int, threads: int, *more:
     environment = {**with_ours(), "OMP_NUM_THREADS": str(threads)}
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
     try:
-        _, said = child.communicate(timeout=LONGEST)
+        _, complaints = child.communicate(timeout=LONGEST)
     except subprocess.TimeoutExpired:
         child.terminate()  # torchrun ends those that it started
-        said = f"no end after {LONGEST} s: {child.communicate()[1]}"
+        complaints = f"no end after {LONGEST} s: {child.communicate()[1]}"
     if child.returncode:
-        raise UsageError(f"processes={processes}: {_last_words(said.splitlines())}")
-    return said
+        raise UsageError(f"processes={processes}: {_last_words(complaints.splitlines())}")
+    return complaints
 
 
 def _last_words(lines: Sequence[str]) -> str:

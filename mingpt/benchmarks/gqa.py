@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mingpt.benchmarks.base import ranking, summary, table, told_of, versus
+from mingpt.benchmarks.base import machine_of, ranking, summary, table, versus
 from mingpt.benchmarks.options.gqa import STEPS, Options
 from mingpt.distributed.threads import cpu_threads
 from mingpt.models.attention.layers import AttentionConfig, GroupedQueryAttention
@@ -28,7 +28,7 @@ def run(options: Options) -> dict[str, Any]:
     device = pick_device(options.device, "device")
     with cpu_threads(options.threads):
         rows = _rows(options, device)
-        machine = {**told_of(device), "threads": torch.get_num_threads()}
+        machine = {**machine_of(device), "threads": torch.get_num_threads()}
     return {"bench": "grouped", **asdict(options), **machine, "rows": rows}
 
 

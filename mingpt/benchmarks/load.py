@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from mingpt.benchmarks.base import summary, told_of
+from mingpt.benchmarks.base import machine_of, summary
 from mingpt.benchmarks.options.base import parse_peers
 from mingpt.benchmarks.options.load import CLONES, Options
 from mingpt.benchmarks.options.train_step import SHAPES
@@ -77,7 +77,7 @@ def run(options: Options) -> dict[str, Any]:
         "decoding": {"ours-writing": "", **{f"{kind}-writing": path for kind, path in peers.items()}},
     }
     rows = {title: _rows(title, contestants, options, fair) for title, contestants in works.items()}
-    machine = {**told_of(torch.device("cpu")), "cores": cores, "fair_share": fair}
+    machine = {**machine_of(torch.device("cpu")), "cores": cores, "fair_share": fair}
     return {"bench": "load", **asdict(options), **machine, "rows": rows}
 
 

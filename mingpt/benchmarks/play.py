@@ -26,7 +26,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import torch
 
-from mingpt.benchmarks.base import rounded, summary, told_of
+from mingpt.benchmarks.base import machine_of, rounded, summary
 from mingpt.benchmarks.options.play import Options
 from mingpt.benchmarks.worker_process import last_words, with_ours
 from mingpt.core.errors import UsageError
@@ -219,7 +219,7 @@ def run(options: Options) -> dict[str, Any]:
     return {
         "bench": "play",
         **asdict(options),
-        **told_of(torch.device("cpu")),
+        **machine_of(torch.device("cpu")),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "measured": {name: rounded(value) for name, value in measured.items()},
         "limits": LIMITS,

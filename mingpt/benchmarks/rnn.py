@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mingpt.benchmarks.base import ranking, table, told_of, versus
+from mingpt.benchmarks.base import machine_of, ranking, table, versus
 from mingpt.benchmarks.options.rnn import Options
 from mingpt.distributed.threads import cpu_threads
 from mingpt.models.recurrent.activations import SLIDE, slide
@@ -34,7 +34,7 @@ def run(options: Options) -> dict[str, Any]:
     device = pick_device(options.device, "device")
     with cpu_threads(options.threads):
         rows = _rows(options, device)
-        machine = {**told_of(device), "threads": torch.get_num_threads()}
+        machine = {**machine_of(device), "threads": torch.get_num_threads()}
     return {"bench": "rnn", **asdict(options), **machine, "rows": rows}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from mingpt.benchmarks.attention import slope
-from mingpt.benchmarks.base import summary, told_of
+from mingpt.benchmarks.base import machine_of, summary
 from mingpt.benchmarks.options.base import VOCABULARY
 from mingpt.benchmarks.options.scaling import Options
 from mingpt.distributed.threads import cpu_threads, keep_threads
@@ -137,7 +137,7 @@ def run(options: Options) -> dict[str, Any]:
     device = pick_device(options.device, "device")
     with cpu_threads(options.threads), keep_threads():
         rows = {axis: _row(axis, found, options, device) for axis, found in shapes(options).items()}
-        machine = {**told_of(device), "threads": torch.get_num_threads()}
+        machine = {**machine_of(device), "threads": torch.get_num_threads()}
     if options.figure is not None:
         draw(rows, Path(options.figure))
         logger.info(f"figure: {options.figure}")

@@ -114,7 +114,7 @@ def _row(kind: str, rounds: Sequence[dict[str, Outcome]]) -> dict[str, Any]:
     """
     outcomes = [done[kind] for done in rounds]
     seconds, loss = (over_seeds([outcome[name] for outcome in outcomes]) for name in ("seconds", "loss"))
-    logger.info(f"{kind:8} {_told(seconds)} s   {_told(loss)} nats")
+    logger.info(f"{kind:8} {_range(seconds)} s   {_range(loss)} nats")
     row: dict[str, Any] = {"seconds": seconds, "loss": loss}
     if kind == "ours":
         return row
@@ -125,7 +125,7 @@ def _row(kind: str, rounds: Sequence[dict[str, Outcome]]) -> dict[str, Any]:
     logger.info(
         f"ours reached {kind}'s loss of the same round in {reached.count(True)} of {len(rounds)}; {missed} did not"
     )
-    logger.info(f"{kind} takes {_told(ratio)} times our seconds, over all rounds; 0: ours did not reach its loss")
+    logger.info(f"{kind} takes {_range(ratio)} times our seconds, over all rounds; 0: ours did not reach its loss")
     return row | {"reached": reached.count(True), "missed": missed, "ratio": ratio}
 
 
@@ -136,5 +136,5 @@ def over_seeds(values: Sequence[float]) -> dict[str, float]:
     return summary(Spread(tuple(values)))
 
 
-def _told(spread: dict[str, float]) -> str:
+def _range(spread: dict[str, float]) -> str:
     return f"{spread['median']:.4g} ({spread['q1']:.4g} to {spread['q3']:.4g})"

@@ -73,7 +73,7 @@ def ours(ask: dict[str, Any]) -> Outcome:
     model.config = replace(model.config, block_size=BLOCK)
     corpus = prepare(config.data)
     seconds = record["seconds"] + compiling[-1]
-    return {"loss": _judged(model, corpus), "seconds": seconds, "steps": record["step"]}
+    return {"loss": _loss(model, corpus), "seconds": seconds, "steps": record["step"]}
 
 
 def nanogpt(ask: dict[str, Any]) -> Outcome:
@@ -100,7 +100,7 @@ def nanogpt(ask: dict[str, Any]) -> Outcome:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     seconds = time.perf_counter() - began
-    return {"loss": _judged(Guest(model, vocab_size), corpus), "seconds": seconds, "steps": STEPS}
+    return {"loss": _loss(Guest(model, vocab_size), corpus), "seconds": seconds, "steps": STEPS}
 
 
 def learning_rate(step: int) -> float:
@@ -118,7 +118,7 @@ def random_blocks(ids: Ids) -> tuple[Tensor, Tensor]:
     return windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
 
 
-def _judged(model: LanguageModel, corpus: Corpus) -> float:
+def _loss(model: LanguageModel, corpus: Corpus) -> float:
     return validation_loss(model, corpus.data.validation, corpus.tokenizer).nats
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mingpt.benchmarks.base import ranking, rounded, summary, table, told_of, versus
+from mingpt.benchmarks.base import machine_of, ranking, rounded, summary, table, versus
 from mingpt.benchmarks.options.base import gpt2, parse_peers
 from mingpt.benchmarks.options.train_step import PEERS, SHAPES, Options, strategies_of
 from mingpt.benchmarks.worker_process import Worker
@@ -70,7 +70,7 @@ def run(options: Options) -> dict[str, Any]:
     )
     if any(kind.startswith("mingpt") for kind in workers):
         logger.info("GELU by erf, but in mingpt by its tanh form, several operations, as it comes")
-    machine = {"machine": platform.machine(), "python": platform.python_version(), **told_of(device)}
+    machine = {"machine": platform.machine(), "python": platform.python_version(), **machine_of(device)}
     work = {"flops_per_step": rounded(flops), "matrix_rate": summary(rate)}
     return {"bench": "train", "shape": options.shape, **settings, "rounds": rounds, **machine, **work, "rows": rows}
 

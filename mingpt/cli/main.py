@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mingpt.cli.commands import COMMANDS, train
-from mingpt.core.errors import MingptError, UsageError, asked_in_vain
+from mingpt.core.errors import MingptError, UsageError, memory_asked_for
 from mingpt.core.registry import did_you_mean
 from mingpt.core.shell import program, quoted
 from mingpt.core.streams import prepare_streams
@@ -55,10 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk, a folder that can't be written
         where = f"{error.filename}: " if error.filename else ""
         notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
-        said = f"{where}{error.strerror or error}; what was saved before is whole{notes} (see --debug)"
-        return _refuse(said, 1, debug)
+        message = f"{where}{error.strerror or error}; what was saved before is whole{notes} (see --debug)"
+        return _refuse(message, 1, debug)
     except Exception as error:  # ours to fix, yet still one line
-        if asked := asked_in_vain(error):
+        if asked := memory_asked_for(error):
             return _refuse(f"out of memory: {asked}; ask for less at a time, or --device=cpu", 1, debug)
         return _refuse(f"{type(error).__name__}: {error} (--debug shows where)", 1, debug)
 

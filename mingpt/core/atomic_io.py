@@ -44,7 +44,7 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(name)
-        if isinstance(error, OSError) and error.filename is None:  # a write that fails doesn't say where
+        if isinstance(error, OSError) and error.filename is None:  # of a write that fails the error names no file
             error.filename = str(path)
         raise
     sync_folder(path.parent)
@@ -109,7 +109,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     The kernel drops the lock with its process, so none is ever stale.  On a file system without locks (some network
     and FUSE mounts) a file names the holder's process and machine instead; it counts as long as that process lives,
-    which another machine can't tell.
+    which another machine can't find out.
 
     Raises:
         CheckpointError: another process holds it; if that can't be seen to live, the message names the file to remove.

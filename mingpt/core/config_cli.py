@@ -95,7 +95,7 @@ class Flags:
         """Return one checked dataclass per group.
 
         Args:
-            implied: what settings that are given say of others, in the place of their defaults.
+            implied: values that the given settings imply for others, in place of their defaults.
             placed: what settings mean, of those that are given and, of each that stands in a file, that file.
 
         Raises:

@@ -13,7 +13,7 @@ class MingptError(Exception):
 
     Attributes:
         exit_code: what a process that it ends, ends with.
-        everywhere: whether it meets all processes of a run alike, so that the first may speak for them.
+        everywhere: whether all processes of a run raise it, so that the first reports it for all.
     """
 
     exit_code = 1
@@ -60,7 +60,7 @@ class NotFiniteError(MingptError):
 
 
 class PeerError(MingptError):
-    """Another process of this run has failed, and has said how; this one ends with the same code."""
+    """Another process of this run has failed, and has reported how; this one ends with the same code."""
 
     everywhere = True
 
@@ -70,18 +70,18 @@ class PeerError(MingptError):
 
 
 class OutOfMemoryError(MingptError):
-    """More memory was asked for than there is; what was saved before is whole."""
+    """More memory was asked for than there is; what was saved before is complete."""
 
 
 def in_one_line(error: BaseException) -> str:
-    """Return what `error` says, in one line; the way to install what isn't."""
+    """Return the message of `error` in one line; the way to install what isn't."""
     if isinstance(error, ModuleNotFoundError):
         return f"{(error.name or '').partition('.')[0]} is not installed"
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def asked_in_vain(error: BaseException) -> str | None:
-    """How much memory was asked for, in words, where `error` says that there was not enough; None for any other."""
+def memory_asked_for(error: BaseException) -> str | None:
+    """How much memory was asked for, in words, where `error` is of too little memory; None for any other."""
     text = " ".join(str(error).split())
     lacking = re.search("out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", text, re.IGNORECASE)
     if not (isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and lacking)):
@@ -102,7 +102,7 @@ def require(holds: bool, field: str, value: object, rule: str, *others: Setting)
         UsageError: when `holds` is false.  Never an `assert`: these rules also hold under `python -O`.
     """
     if not holds:
-        said = rule.format(*(f"{key}={of}" for key, of in others)) if others else rule
-        error = UsageError(f"{field}={value}: {said}")
-        error.field, error.value, error.rule, error.others = field, value, said, others
+        text = rule.format(*(f"{key}={of}" for key, of in others)) if others else rule
+        error = UsageError(f"{field}={value}: {text}")
+        error.field, error.value, error.rule, error.others = field, value, text, others
         raise error

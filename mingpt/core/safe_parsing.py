@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from annotated_types import Interval, Len
 
-YAML_BYTES = 1 << 20  # the whole settings of a run are 2 thousand
+YAML_BYTES = 1 << 20  # all settings of a run are 2 thousand
 JSON_BYTES = 8 << 20  # costs up to 25 times as much in memory
 LINE_BYTES = 1 << 20  # of a .jsonl file: a step's numbers are 300, a sample's text some thousand
 LINES_BYTES, LINES_VALUES = 512 << 20, 24 << 20  # where all are kept: 2 GB of memory at most
@@ -106,10 +106,10 @@ def _reason(value: Any, error: Any) -> str:
     where = ".".join([*names, str(errors[0]["loc"][-1])] if missing else names) or "it"
     if missing:
         return f"{where} is missing"
-    place, said = errors[0]["loc"][: len(names)], "Input should be "
-    if not errors[0]["msg"].startswith(said):  # a rule on lengths
+    place, prefix = errors[0]["loc"][: len(names)], "Input should be "
+    if not errors[0]["msg"].startswith(prefix):  # a rule on lengths
         return f"{where}: {errors[0]['msg']}"
-    rules = [each["msg"].removeprefix(said) for each in errors if each["loc"][: len(names)] == place]
+    rules = [each["msg"].removeprefix(prefix) for each in errors if each["loc"][: len(names)] == place]
     if type(first) is float and not math.isfinite(first) and len(rules) == 1:
         rules = ["a finite number"]
     found = {dict: "an object", list: "a list", type(None): "null"}.get(type(first)) or _one_line(repr(first))[:40]
@@ -128,7 +128,7 @@ def read_at_most(limit: int, path: Path) -> bytes:
     with open(path, "rb") as file:
         content = file.read(size + 1)
     if len(content) > size:  # it grows, or lies in /proc
-        raise ValueError(f"more than the {size:,} bytes that it is said to have")
+        raise ValueError(f"more than the {size:,} bytes that it should have")
     return content
 
 
@@ -202,7 +202,7 @@ def require_own(path: Path, folder: Path) -> None:
 def require_ordinary(path: Path | str) -> None:
     """Check, before it is opened, that a file is no pipe and no device, which may never end."""
     mode = os.stat(path).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a folder is an OSError that says so
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a folder is an OSError with that reason
         raise ValueError("no ordinary file")
 
 

@@ -1,4 +1,4 @@
-"""Which settings make no variant: they say where and how a run goes on, or what it reports, and change no result."""
+"""Which settings make no variant: where and how a run goes on, and what it reports, which change no result."""
 
 SEED = "system.seed"
 RUN = ("system.work_dir", "trainer.resume", "trainer.resume_changed")  # where a run is, and whether it goes on

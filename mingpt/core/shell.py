@@ -27,7 +27,7 @@ def visible(text: str) -> str:
 
 
 def program() -> str:
-    """What was typed to start this, for lines that say what to type next."""
+    """What was typed to start this, for messages that name the next command."""
     name = Path(sys.argv[0]).name
     if Path(sys.argv[0]).parts[-2:] == ("mingpt", "__main__.py"):
         return "python -m mingpt"

@@ -2,7 +2,7 @@
 
 What a stream's encoding hasn't got is written as an escape (`\\u2014`), but for the dots and dashes of this program's
 own lines, which become `-`.  Output that is redirected, to a file or a pipe, is UTF-8, as the texts that models are
-trained on, unless PYTHONIOENCODING says otherwise; a terminal keeps its encoding.  A stream that was closed (`>&-`)
+trained on, unless PYTHONIOENCODING names another; a terminal keeps its encoding.  A stream that was closed (`>&-`)
 takes everything and keeps nothing.  Long work goes on in silence when its reader has gone.
 """
 

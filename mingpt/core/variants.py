@@ -7,7 +7,7 @@
 A variant registers where it is implemented, which needs PyTorch; a setting that names it is checked before PyTorch is
 imported, which takes seconds.  So the source is parsed, not run: `@SCORES.add("name")` is a name, and a literal that a
 registered class has as an attribute, or that is passed by keyword to what is registered, is a fact.  A module that is
-loaded is asked itself, and one whose source does not say what is asked for is loaded: the answer is the same.
+loaded is asked itself, and one whose source does not state what is asked for is loaded: the answer is the same.
 """
 
 import ast

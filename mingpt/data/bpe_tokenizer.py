@@ -89,7 +89,7 @@ class LibraryTokenizer:
     def of(cls, pieces: Iterable[str], vocab_size: int = VOCAB_SIZE) -> Self:
         """Byte-level BPE of at most `vocab_size` tokens; no pair is joined that stands in the text once.
 
-        Pairs are counted in the whole text; of a long one in pieces that are spread over it.
+        Pairs are counted in all of the text; of a long one in pieces that are spread over it.
         """
         from tokenizers import Tokenizer as Library
         from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -213,7 +213,7 @@ class LibraryTokenizer:
         """Check that `ids`, after those of the piece `before`, are decoded and spelled as `text`.
 
         Raises:
-            UsageError: they don't; says what they give.
+            UsageError: they don't; names what they give.
         """
         context = self._end_of(before)
         known, back = self.decode(context), self.decode([*context, *ids])

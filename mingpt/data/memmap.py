@@ -38,7 +38,7 @@ def load(folder: Path, config: DataConfig) -> Prepared:
 
     Raises:
         UsageError: `config` asks for other settings than it was made with.
-        DataError: a file is missing, altered, or not what its name says.
+        DataError: a file is missing, altered, or not what its name promises.
     """
     manifest = read_manifest(folder)
     for name in DECIDED:

@@ -37,7 +37,7 @@ SLOW = 5_000_000  # tokens of a validation set, all of which a run evaluates at 
 
 
 def write(config: DataConfig, out: Path) -> dict[str, Any]:
-    """Tokenize the text of `config` into the folder `out`, and return what its prepared.json says.
+    """Tokenize the text of `config` into the folder `out`, and return the content of its prepared.json.
 
     Memory holds some megabytes of text, and of a tokenizer that learns what it learns from.
 
@@ -155,7 +155,7 @@ class _Sets:
 
 
 class _Reading:
-    """One reading of the files, which counts and says how far it is; iterating again goes on.
+    """One reading of the files, which counts and logs how far it is; iterating again goes on.
 
     Args:
         kept: what came from standard input, if anything did.
@@ -165,7 +165,7 @@ class _Reading:
     def __init__(self, files: list[str], kept: Path, doing: str) -> None:
         self.characters, self.bytes, self.digest = 0, 0, hashlib.sha256()
         self._all = sum(os.path.getsize(name) for name in [*files, str(kept)] if os.path.isfile(name))
-        self._doing, self._began, self._said = doing, time.monotonic(), time.monotonic()
+        self._doing, self._began, self._shown = doing, time.monotonic(), time.monotonic()
         self._sizes: list[int] = []
         self._chunks = self._kept(kept) if kept.exists() else chunks(files, self.digest, self._sizes)
 
@@ -183,9 +183,9 @@ class _Reading:
 
     def _tell(self) -> None:
         now = time.monotonic()
-        if now - self._said < OFTEN or not self.bytes:
+        if now - self._shown < OFTEN or not self.bytes:
             return
-        self._said, rate = now, self.bytes / (now - self._began)
+        self._shown, rate = now, self.bytes / (now - self._began)
         logger.info(
             f"{self._doing} {self.bytes / 1e6:,.0f} of {self._all / 1e6:,.0f} MB · {rate / 1e6:,.1f} MB/s · "
             f"{max(self._all - self.bytes, 0) / rate:,.0f} s left"

@@ -1,4 +1,4 @@
-"""What a folder that `chargpt prepare` made says of itself, read without its ids, and so without NumPy.
+"""The description of a folder that `chargpt prepare` made, read without its ids, and so without NumPy.
 
     train.bin        ids to train on, little-endian unsigned numbers of 1, 2 or 4 bytes, as the vocabulary needs
     held_out.bin     ids to evaluate on: the validation set
@@ -26,7 +26,7 @@ IDS = TRAIN, HELD_OUT, TEST = "train.bin", "held_out.bin", "test.bin"  # the las
 TOKENIZER = "tokenizer.json"
 SIZES = (1, 2, 4)  # bytes that an id may have
 DECIDED = ("tokenizer", "vocab_size", "val_fraction", "test_fraction")  # settings that such a folder was made with
-OLDER = {"test_fraction": 0.0}  # what folders have not always said of themselves
+OLDER = {"test_fraction": 0.0}  # settings that older folders don't have
 
 
 class _File(TypedDict):
@@ -56,7 +56,7 @@ class _Manifest(TypedDict):
 
 
 def is_prepared(path: str) -> bool:
-    """Whether `path` is a folder that `chargpt prepare` made, whole or damaged."""
+    """Whether `path` is a folder that `chargpt prepare` made, complete or damaged."""
     return os.path.exists(os.path.join(expanded(path), PREPARED))
 
 
@@ -102,7 +102,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         found["settings"] = {**OLDER, **found["settings"]}
         DataConfig(**found["settings"])
         if (TEST in found["files"]) != (found["settings"]["test_fraction"] > 0):
-            raise ValueError(f"settings.test_fraction says otherwise than the list of files of {TEST}")
+            raise ValueError(f"settings.test_fraction contradicts the list of files on {TEST}")
     except DataError:
         raise
     except ValueError as reason:

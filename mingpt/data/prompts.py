@@ -1,4 +1,4 @@
-"""What the samples of a run begin with: what its settings say, or the commonest beginnings of its own text."""
+"""What the samples of a run begin with: its setting `sample.prompts`, or the commonest beginnings of its own text."""
 
 import itertools
 import re

@@ -55,7 +55,7 @@ REPAIRS = (
     (r"^((?:Isidore's|Lucilius'|Varro's) Servant|Master's-Mate) (?=\S)", r"\n**\1**\n"),
     (r"^(Lord Chief-Justice|Master-Gunner|Senators(?=, & C))(?:, & C)? (?=\S)", r"\n**\1**\n"),
     (r"^((?:(?:ALL|First|Second|Third) )?S(?i:erving-m[ae]n)) (?=\S)", r"\n**\1**\n"),
-    # said by a direction or a title alone,
+    # spoken by a direction or a title alone,
     (r"^_(ARIEL|Boy) sings.*_ *\n\n", r"**\1**\n"),
     (r"^ARIEL'S song\. *\n", "\n**ARIEL**\n"),
     (r"^_Enter TIMON, from the cave_ *\n\n", "**TIMON**\n"),
@@ -93,13 +93,13 @@ def speeches(markdown: str) -> str:
     Headings, stage directions and speeches of nothing else are left out. What follows a direction stays with its
     speaker. A prologue or an epilogue that names no speaker is spoken by `Prologue:` or `Epilogue:`.
     """
-    said: list[tuple[str, list[str]]] = []
+    found: list[tuple[str, list[str]]] = []
     for speaker, lines in _paragraphs(markdown):
         if speaker:
-            said.append((speaker, lines))
+            found.append((speaker, lines))
         else:
-            said[-1][1].extend(lines)
-    return "\n".join(f"{speaker}:\n" + "".join(f"{line}\n" for line in lines) for speaker, lines in said if lines)
+            found[-1][1].extend(lines)
+    return "\n".join(f"{speaker}:\n" + "".join(f"{line}\n" for line in lines) for speaker, lines in found if lines)
 
 
 def _paragraphs(markdown: str) -> Iterator[tuple[str, list[str]]]:

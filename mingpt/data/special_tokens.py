@@ -25,7 +25,7 @@ class _Kept(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """What a model's folder says of its special tokens; nothing, for a vocabulary that was made here.
+    """The special tokens that a model's folder names; nothing, for a vocabulary that was made here.
 
     Attributes:
         ids: of `bos_token_id`, `eos_token_id` and `pad_token_id` those that there are; several ids may end a text.
@@ -33,7 +33,7 @@ class SpecialTokens:
         extra: special tokens that have no such name.
         chat_templates: Jinja templates by name; `default` is the usual one.
         flags: whether a tokenizer adds the first and the last token of a text: `add_bos_token`, `add_eos_token`.
-        padding_side: `left` or `right`; None: not said.
+        padding_side: `left` or `right`; None: not given.
     """
 
     ids: Mapping[str, list[int]] = field(default_factory=dict)

@@ -30,11 +30,11 @@ STDIN = "-"
 PREPARED = "prepared.json"  # in folders of ids, which preparing.py writes
 
 BLOCK_BYTES = 1 << 20  # read and decoded at a time
-# Said of an empty one:
+# The rule for an empty one:
 NEEDED = "--data.path=FILE names a file with text in it; training needs more tokens than data.block_size"
 EXAMINED = 4096  # bytes of a file's start by which is guessed what it is
 NEWLINE = b"\n"
-NEAR = 0.8  # from 0 to 1: how alike two names are, of which one may be meant by the other
+NEAR = 0.8  # from 0 to 1: how similar two names are, of which one may be meant by the other
 
 _MARKED_UP = {  # endings of files that other programs read as more than text: what then is read as letters
     ".csv": "commas and quotes",
@@ -81,7 +81,7 @@ def files_of(path: str) -> list[str]:
 
 
 def taken_as_text(files: Sequence[str]) -> str | None:
-    """One line where `files` have a form that is not read as such; None where there is nothing to say."""
+    """One line where `files` have a form that is not read as such; None where none has."""
     marks_of = {name: _MARKED_UP.get(os.path.splitext(name)[1].lower()) for name in files}
     found = {name: marks for name, marks in marks_of.items() if marks and os.path.exists(name)}
     if not found:
@@ -285,13 +285,13 @@ def _near_miss(path: str) -> str:
         listed = sorted(os.listdir(folder or "."), key=lambda entry: (entry.lower().endswith(ending), entry))
     except OSError:
         return f"; there is no folder {folder!r}"
-    # Without the ending, which too many have to say anything; of equal names that with the same one stays.
+    # Without the ending, which too many share for it to count; of equal names that with the same one stays.
     there = {os.path.splitext(entry.lower())[0]: entry for entry in listed}
     close = difflib.get_close_matches(stem, there, n=1, cutoff=NEAR)
     return f"; did you mean {os.path.join(folder, there[close[0]])!r}?" if close else ""
 
 
 def reason(error: Exception) -> str:
-    """An exception in one line, without the numbers and paths that are said elsewhere."""
+    """An exception in one line, without the numbers and paths that are elsewhere in the message."""
     cause = getattr(error, "reason", error)  # what urllib wraps
     return " ".join(str(getattr(cause, "strerror", None) or cause).split()) or type(error).__name__

@@ -1,7 +1,7 @@
 """The interface of tokenizers, and how a text that is long is cut into pieces for one.
 
-A tokenizer says of each id which bytes of UTF-8 it stands for (`spelling`), so that losses of different tokenizers can
-be given per byte, and text can be written token by token though a token may end inside a character.
+A tokenizer has the bytes of UTF-8 that each id stands for (`spelling`), so that losses of different tokenizers can be
+given per byte, and text can be written token by token though a token may end inside a character.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

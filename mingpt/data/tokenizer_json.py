@@ -1,4 +1,4 @@
-"""What a tokenizer.json of the `tokenizers` library says of how a text is treated: prefixes, added tokens, losses."""
+"""How a tokenizer.json of the `tokenizers` library treats a text: prefixes, added tokens, losses."""
 
 import copy
 import functools

@@ -72,8 +72,8 @@ def loss_curves(
         _baselines(axes, across, every=_is_lone(result))
         finish(axes, xlabel=x_label, ylabel=f"{'loss' if kind == BOTH else kind}, {_unit(result, kind)}")
         legend(figure, rows)
-        _say_small(figure, small)
-    label = " ".join(filter(None, [_alt(result, kind, x_label, across), _said(small)]))
+        _write_small(figure, small)
+    label = " ".join(filter(None, [_alt(result, kind, x_label, across), _sentence(small)]))
     return Drawing(figure=figure, caption=_caption(kind, x_label, lines, across), label=label)
 
 
@@ -112,11 +112,11 @@ def _of_one_run(variant: Variant, palette: Palette) -> tuple[str, list[Line]]:
 
 
 def _caption(kind: str, x_label: str, lines: Sequence[Line], across: Mapping[str, float]) -> str:
-    said = [f"{kind[:1].upper()}{kind[1:]}, by {x_label}."]
+    sentences = [f"{kind[:1].upper()}{kind[1:]}, by {x_label}."]
     several = max(len(line.curves) for line in lines) > 1
-    said += ["Thick line: mean over a variant's seeds; thin lines: each seed."] if several else []
-    said += ["Dashed across: what n-gram models reach on the same text."] if across else []
-    return " ".join(said)
+    sentences += ["Thick line: mean over a variant's seeds; thin lines: each seed."] if several else []
+    sentences += ["Dashed across: what n-gram models reach on the same text."] if across else []
+    return " ".join(sentences)
 
 
 def _unit(result: Comparison, kind: str) -> str:
@@ -151,12 +151,12 @@ def _baselines(axes: Any, lines: Mapping[str, float], *, every: bool = False) ->
 def _alt(result: Comparison, kind: str, x_label: str, lines: Mapping[str, float]) -> str:
     """What the figure shows, in words: the last loss of every variant, and the n-gram lines."""
     ends = [f"{each.name} {number(each.loss.mean)}" for each in result.variants if each.loss is not None]
-    said = [
+    sentences = [
         f"{kind[0].upper()}{kind[1:]} against {x_label}.",
         f"Last validation loss, {result.unit}: {', '.join(ends)}." if ends else "",
         f"N-gram baselines: {losses(lines)}." if lines else "",
     ]
-    return " ".join(filter(None, said))
+    return " ".join(filter(None, sentences))
 
 
 def measured(
@@ -190,17 +190,17 @@ def measured(
         tidy(figure)
         for axes in figure.axes if lines else []:
             _baselines(axes, lines or {})
-        _say_small(figure, small)
+        _write_small(figure, small)
         axes_ = [f"{axes.get_ylabel()} against {axes.get_xlabel()}" for axes in figure.axes if axes.get_xlabel()]
-    said = [_said(text) for text in dict.fromkeys([alt, *titles, *axes_, small]) if text]
+    sentences = [_sentence(text) for text in dict.fromkeys([alt, *titles, *axes_, small]) if text]
     return Drawing(
         figure=figure,
-        caption=caption or " ".join(_said(text) for text in dict.fromkeys(titles) if text),
-        label=" ".join(said),
+        caption=caption or " ".join(_sentence(text) for text in dict.fromkeys(titles) if text),
+        label=" ".join(sentences),
     )
 
 
-def _say_small(figure: Any, small: str) -> None:
+def _write_small(figure: Any, small: str) -> None:
     """Below everything else."""
     if small:
         room = 0.2 / figure.get_figheight()
@@ -209,7 +209,7 @@ def _say_small(figure: Any, small: str) -> None:
         figure.text(0.995, 0.03 / figure.get_figheight(), small, ha="right", va="bottom", fontsize=8, color=INK)
 
 
-def _said(text: str) -> str:
+def _sentence(text: str) -> str:
     """As a sentence of a description."""
     line = " ".join(text.replace("$", "").split())
     return f"{line[:1].upper()}{line[1:]}{'' if line.endswith('.') or not line else '.'}"

@@ -75,9 +75,9 @@ def publish(folder: Path, target: Path, answer: str | None = None) -> None:
     if why:
         raise UsageError(f"{folder}: {why}")
     made = packed(folder)
-    said = answer or (read_packed(target).experiment.get("answer") if is_packed(target) else None)
-    if said:
-        made.experiment["answer"] = said
+    found = answer or (read_packed(target).experiment.get("answer") if is_packed(target) else None)
+    if found:
+        made.experiment["answer"] = found
     target.mkdir(parents=True, exist_ok=True)
     for figure in (target / "figures").glob("*.svg"):
         figure.unlink()
@@ -156,7 +156,7 @@ def portable(value: Any) -> Any:
     value = value.replace(here, "") if len(here) > 2 else value
     if WHOLE.fullmatch(value):
         return WHOLE.sub(r"\1\2", value)
-    value = QUOTED.sub(lambda said: f"{said[1]}{WHOLE.sub(_last, said[2])}{said[1]}", value)
+    value = QUOTED.sub(lambda path: f"{path[1]}{WHOLE.sub(_last, path[2])}{path[1]}", value)
     return ABSOLUTE.sub(r"\1", value)
 
 

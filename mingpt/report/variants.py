@@ -211,8 +211,8 @@ def notes_on_time(runs: Sequence[RunRecord]) -> list[str]:
     """Return why seconds of these runs can't be compared; [] where they can."""
     machines = {tuple(run.environment.get(key) for key in MACHINE) for run in runs}
     if len(machines) > 1:
-        told = "; ".join(sorted(", ".join(str(part) for part in machine) for machine in machines))
-        return [f"the runs had different machines or threads ({told}), so there is no comparison at equal seconds"]
+        different = "; ".join(sorted(", ".join(str(part) for part in machine) for machine in machines))
+        return [f"the runs had different machines or threads ({different}), so there is no comparison at equal seconds"]
     if len({run.has_cpu_seconds for run in runs}) > 1:
         return ["some runs have no CPU seconds on record, so there is no comparison at equal seconds"]
     if different_starts(runs):

@@ -60,8 +60,8 @@ def facts(folder: Path, model: LanguageModel, step: int, max_iters: int) -> dict
 
 def line(folder: Path, shown: Mapping[str, str]) -> str:
     """Return a run's `repr`: short, in one line."""
-    said = ", ".join(f"{name} {value}" if "loss" in name else value for name, value in shown.items())
-    return f"<Run {str(folder)!r}: {said}>"
+    words = ", ".join(f"{name} {value}" if "loss" in name else value for name, value in shown.items())
+    return f"<Run {str(folder)!r}: {words}>"
 
 
 def table(folder: Path, shown: Mapping[str, str], settings: Mapping[str, Any]) -> str:

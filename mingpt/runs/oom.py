@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mingpt.core.errors import OutOfMemoryError, asked_in_vain
+from mingpt.core.errors import OutOfMemoryError, memory_asked_for
 from mingpt.core.paths import shown
 from mingpt.core.shell import quoted
 from mingpt.runs import checkpoint
@@ -31,7 +31,7 @@ def explained(config: Config, folder: Path) -> Iterator[None]:
             error.add_note(f"make room, and go on from the last checkpoint with {_again(folder)}")
         raise
     except (MemoryError, RuntimeError) as error:
-        asked = asked_in_vain(error)
+        asked = memory_asked_for(error)
         if asked is None:
             raise
         raise OutOfMemoryError(f"out of memory: {asked}; {_remedy(config, folder)}") from error

@@ -62,9 +62,11 @@ class WandbConfig:
             return self.mode
         if environment.get("WANDB_DISABLED", "").lower() in TRUE:
             return "disabled"
-        said = environment.get("WANDB_MODE", "").lower()
-        mode = ALIASES.get(said, said) or "offline"
-        require(mode in WANDB_MODES, "WANDB_MODE", said, f"must be one of {', '.join(WANDB_MODES)}; or give wandb.mode")
+        named = environment.get("WANDB_MODE", "").lower()
+        mode = ALIASES.get(named, named) or "offline"
+        require(
+            mode in WANDB_MODES, "WANDB_MODE", named, f"must be one of {', '.join(WANDB_MODES)}; or give wandb.mode"
+        )
         return mode
 
 
@@ -135,7 +137,7 @@ class WandbLogger:
                     _send(process.stdin, item)
                 _send(process.stdin, ["end"])
                 process.stdin.close()
-            except BrokenPipeError:  # it has ended, and said why
+            except BrokenPipeError:  # it has ended, and reported why
                 with contextlib.suppress(BrokenPipeError):  # of what it hasn't taken
                     process.stdin.close()
             reason = process.stdout.read().decode(errors="replace").strip()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mingpt.benchmarks import BENCHMARKS, distributed
-from mingpt.benchmarks.base import told_of
+from mingpt.benchmarks.base import machine_of
 from mingpt.core.config_cli import Flags
 from mingpt.core.errors import UsageError
 
@@ -39,7 +39,7 @@ def test_processes_agree_and_a_kill_is_survived(caplog: pytest.LogCaptureFixture
     assert list(result["rows"]) == ways
     assert [result["rows"][way]["ratio"]["median"] == 1 for way in ways] == [True, False, False, False]
     assert [result["rows"][way]["ratio_to_threads"]["median"] == 1 for way in ways] == [False, True, False, False]
-    assert result.items() >= told_of(torch.device("cpu")).items()
+    assert result.items() >= machine_of(torch.device("cpu")).items()
     assert max(apart for ways in result["apart"].values() for apart in ways.values()) < 1e-9
     assert [list(ways) for ways in result["apart"].values()] == [["ddp", "fsdp"]] * 2
     assert result["kills"] == {"ddp": {"killed": 1, "same": 1}, "fsdp": {"killed": 1, "same": 1}}

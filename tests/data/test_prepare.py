@@ -330,7 +330,7 @@ def test_description_that_contradicts_itself_about_the_test_set_is_rejected(tmp_
     else:
         del described["files"][TEST]
     (folder / PREPARED).write_text(json.dumps(described))
-    with pytest.raises(DataError, match=r"settings\.test_fraction says otherwise"):
+    with pytest.raises(DataError, match=r"settings\.test_fraction contradicts"):
         load(folder, config)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mingpt.cli import main
-from mingpt.core.errors import OutOfMemoryError, asked_in_vain
+from mingpt.core.errors import OutOfMemoryError, memory_asked_for
 from mingpt.runs import checkpoint, run
 from mingpt.trainer import Trainer
 from tests.campaign.children import start
@@ -37,7 +37,7 @@ CPU += "4294967296 bytes. Error code 12 (Cannot allocate memory)"
     ids=str,
 )
 def test_lack_of_memory_is_recognised_where_it_is_and_nowhere_else(error: BaseException, asked: str | None) -> None:
-    assert asked_in_vain(error) == asked
+    assert memory_asked_for(error) == asked
 
 
 def failing_at(step: int, error: BaseException) -> Any:
@@ -59,7 +59,7 @@ def test_run_without_memory_ends_in_one_line_and_keeps_what_was_saved(
     said = str(refused.value)
     assert refused.value.exit_code == 1
     assert "\n" not in said
-    assert said.startswith(f"out of memory: {asked_in_vain(error)}; go on from the last checkpoint with ")
+    assert said.startswith(f"out of memory: {memory_asked_for(error)}; go on from the last checkpoint with ")
     for lower in ("trainer.batch_size=4", "data.block_size=8", "model.n_layer=1", "model.n_embd=8"):
         assert lower in said
     flags = shlex.split(re.findall(r"with (--.*) and (--\S+);", said)[0][0])
@@ -145,4 +145,4 @@ def test_memory_of_arrays_is_the_same_error() -> None:
     """What numpy raises is a MemoryError, with what was asked for in it."""
     with pytest.raises(MemoryError) as refused:
         np.empty(2**60, dtype=np.uint8)
-    assert asked_in_vain(refused.value) == "1.00 EiB were asked for at once"
+    assert memory_asked_for(refused.value) == "1.00 EiB were asked for at once"

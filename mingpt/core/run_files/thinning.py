@@ -33,7 +33,7 @@ class EvenlySpaced:
 def thinned(records: Iterable[Record]) -> list[Record]:
     """Records that are drawn: where there was an evaluation, and between these the training loss, smoothed over all.
 
-    Of the last, everything is kept, as it says how a run ended.  What was thinned before, for publishing, stays as it
+    Of the last, everything is kept, as it shows how a run ended.  What was thinned before, for publishing, stays as it
     is, since its losses are smoothed already.
     """
     evaluations, curve, last = EvenlySpaced(EVALUATIONS), EvenlySpaced(POINTS), dict[int, Record]()

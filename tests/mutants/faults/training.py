@@ -130,7 +130,7 @@ FAULTS = [
     ),
     Fault(UTILS, "_generator_of(kind).set_rng_state(state)", "pass", "the caller's random state is not restored"),
     Fault(
-        UTILS,
+        THREADS,
         "finally:\n        torch.set_num_threads(before)",
         "finally:\n        pass",
         "the caller's threads are not restored",
