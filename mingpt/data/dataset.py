@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.core.paths import absolute, path_of, shown
 from mingpt.core.safe_parsing import TOKENIZER_BYTES, read_at_most, require_at_most
+from mingpt.core.token_ids import Tokenizer
 from mingpt.data import memmap, prepared_folder
 from mingpt.data.data_config import FILE_NAME, DataConfig
 from mingpt.data.downloads import check_split, split_by_bytes
 from mingpt.data.shakespeare import read_text
 from mingpt.data.splits import BYTES, CHARACTERS, Split, Unit, require_long_enough, split
 from mingpt.data.text_files import reason
-from mingpt.data.tokenizers import TOKENIZERS, Tokenizer, from_json
+from mingpt.data.tokenizers import TOKENIZERS, from_json
 
 
 @dataclass(frozen=True)

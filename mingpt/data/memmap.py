@@ -14,11 +14,11 @@ import numpy as np
 from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.paths import shown
 from mingpt.core.safe_parsing import TOKENIZER_BYTES
-from mingpt.core.token_ids import Ids
+from mingpt.core.token_ids import Ids, Tokenizer
 from mingpt.data.data_config import DataConfig
 from mingpt.data.prepared_folder import DECIDED, IDS, SIZES, TOKENIZER, content_of, damaged, file_in, read_manifest
 from mingpt.data.splits import Split
-from mingpt.data.tokenizers import Tokenizer, from_json
+from mingpt.data.tokenizers import from_json
 
 TYPES: Mapping[int, np.dtype[Any]] = {size: np.dtype(f"<u{size}") for size in SIZES}  # by bytes of an id
 AT_ONCE = 1 << 24  # bytes that are looked at in one go

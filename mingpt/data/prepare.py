@@ -19,6 +19,7 @@ import numpy as np
 
 from mingpt.core.atomic_io import sync, sync_folder, write_atomic
 from mingpt.core.errors import DataError, UsageError, require
+from mingpt.core.token_ids import Tokenizer
 from mingpt.data.data_config import DataConfig
 from mingpt.data.dataset import tokenizer_of, unit_of
 from mingpt.data.downloads import check_split
@@ -28,7 +29,6 @@ from mingpt.data.shakespeare import text_files
 from mingpt.data.splits import BYTES, FEWEST, Unit, borders
 from mingpt.data.text_files import BLOCK_BYTES, NEEDED, PREPARED, STDIN, chunks, decoded, named, opened
 from mingpt.data.tokenizer_base import cut, smallest_type
-from mingpt.data.tokenizers import Tokenizer
 
 logger = logging.getLogger(__name__)
 

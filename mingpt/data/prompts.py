@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from mingpt.core.errors import UsageError
-from mingpt.core.token_ids import Ids
+from mingpt.core.token_ids import Ids, Tokenizer
 from mingpt.data.data_config import SampleConfig
-from mingpt.data.tokenizers import Tokenizer
 
 COUNT = 3  # prompts taken from a text
 WHOLE_LINE = 24  # characters of a line that is a prompt as it stands; of a longer one its first words are

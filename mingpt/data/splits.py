@@ -4,8 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from mingpt.core.errors import DataError, UsageError
-from mingpt.core.token_ids import Ids
-from mingpt.data.tokenizers import Tokenizer
+from mingpt.core.token_ids import Ids, Tokenizer
 
 FEWEST = 2  # tokens of a set, so that one follows another
 

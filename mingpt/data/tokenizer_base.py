@@ -1,40 +1,15 @@
-"""The interface of tokenizers, and how a text that is long is cut into pieces for one.
+"""The interface of tokenizers that are made for a text, and how a text that is long is cut into pieces for one."""
 
-A tokenizer has the bytes of UTF-8 that each id stands for (`spelling`), so that losses of different tokenizers can be
-given per byte, and text can be written token by token though a token may end inside a character.
-"""
-
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
 from mingpt.core.errors import UsageError
-from mingpt.core.token_ids import Ids
+from mingpt.core.token_ids import Tokenizer
 from mingpt.data.data_config import VOCAB_SIZE
 
 PIECE = 1 << 16  # characters that are tokenized in one go
-
-
-class Tokenizer(Protocol):
-    """What the rest of the project asks of a tokenizer.
-
-    Attributes:
-        vocab_size: one above the highest id.
-        spelling: the bytes of UTF-8 that each id stands for, which need not be whole characters.
-        unit: what one id is, in a word.
-    """
-
-    unit: ClassVar[str]
-
-    @property
-    def vocab_size(self) -> int: ...
-    @property
-    def spelling(self) -> Sequence[bytes]: ...
-    def encode(self, text: str) -> Ids: ...
-    def encode_each(self, pieces: Iterable[str]) -> Iterator[Ids]: ...
-    def decode(self, ids: Iterable[int]) -> str: ...
-    def to_json(self) -> str: ...
 
 
 class Kind(Tokenizer, Protocol):

@@ -10,11 +10,10 @@ import numpy as np
 from mingpt.core.errors import CheckpointError
 from mingpt.core.registry import Registry
 from mingpt.core.safe_parsing import parse_json
-from mingpt.core.token_ids import Ids
+from mingpt.core.token_ids import Ids, Tokenizer
 from mingpt.data.bpe_tokenizer import LibraryTokenizer
 from mingpt.data.data_config import BYTES, VOCAB_SIZE
 from mingpt.data.tokenizer_base import Kind, smallest_type, unknown_characters, utf8
-from mingpt.data.tokenizer_base import Tokenizer as Tokenizer
 
 TOKENIZERS: Registry[type[Kind]] = Registry("data.tokenizer")
 

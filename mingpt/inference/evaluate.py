@@ -18,8 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from mingpt.core.errors import UsageError, require
-from mingpt.core.token_ids import Ids
-from mingpt.data.tokenizers import Tokenizer
+from mingpt.core.token_ids import Ids, Tokenizer
 from mingpt.distributed.strategy import SINGLE_PROCESS, ProcessGroup
 from mingpt.distributed.threads import keep_threads, parallel_map
 from mingpt.inference.causality import leaking_position

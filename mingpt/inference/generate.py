@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mingpt.core.errors import NotFiniteError, UsageError, require
-from mingpt.data.tokenizers import Tokenizer
+from mingpt.core.token_ids import Tokenizer
 from mingpt.distributed.threads import cpu_threads
 from mingpt.inference.compiled_decode import Step, compiled_step
 from mingpt.inference.sampling_config import COMPILE_RULE

@@ -15,8 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mingpt.core.errors import NotFiniteError
-from mingpt.core.token_ids import Ids
-from mingpt.data.tokenizers import Tokenizer
+from mingpt.core.token_ids import Ids, Tokenizer
 from mingpt.inference.evaluate import ValidationLoss
 
 

@@ -16,7 +16,7 @@ from mingpt.core.errors import CheckpointError, require
 from mingpt.core.paths import path_of
 from mingpt.core.run_files.records import HOME
 from mingpt.core.safe_parsing import TOKENIZER_BYTES
-from mingpt.data.tokenizers import Tokenizer
+from mingpt.core.token_ids import Tokenizer
 from mingpt.interop import special, vocabulary
 from mingpt.interop.architectures import ARCHITECTURES, Architecture, spelled
 from mingpt.interop.reading import (

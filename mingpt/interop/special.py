@@ -13,9 +13,9 @@ from typing import Any
 
 from mingpt.core.errors import CheckpointError
 from mingpt.core.paths import shown
+from mingpt.core.token_ids import Tokenizer
 from mingpt.data.bpe_tokenizer import LibraryTokenizer
 from mingpt.data.special_tokens import SpecialTokens
-from mingpt.data.tokenizers import Tokenizer
 from mingpt.interop.reading import CONFIG, read_object, read_text
 
 logger = logging.getLogger(__name__)

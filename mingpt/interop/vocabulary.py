@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from mingpt.core.errors import UsageError
+from mingpt.core.token_ids import Tokenizer
 from mingpt.data import tokenizers
 from mingpt.data.bpe_tokenizer import LibraryTokenizer
 from mingpt.data.tokenizer_json import byte_of
-from mingpt.data.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer
+from mingpt.data.tokenizers import ByteTokenizer, CharTokenizer
 
 Described = dict[str, Any]
 UNKNOWN = "[UNK]"  # not in the vocabulary: an unknown character is rejected, as it is here

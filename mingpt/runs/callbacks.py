@@ -15,10 +15,9 @@ from mingpt.core.errors import NotFiniteError
 from mingpt.core.run_files.reading import each_line, evaluated_loss
 from mingpt.core.run_files.records import Sample, TrainedStep
 from mingpt.core.signals import stop_on_signals
-from mingpt.core.token_ids import Ids
+from mingpt.core.token_ids import Ids, Tokenizer
 from mingpt.data.dataset import Corpus
 from mingpt.data.special_tokens import SpecialTokens
-from mingpt.data.tokenizers import Tokenizer
 from mingpt.distributed.strategy import local
 from mingpt.inference.evaluate import pseudo_likelihood, validation_loss
 from mingpt.inference.generate import Sampling, write

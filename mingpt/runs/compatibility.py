@@ -14,8 +14,8 @@ from torch import Tensor
 from mingpt.core.errors import CheckpointError
 from mingpt.core.paths import shown
 from mingpt.core.shell import quoted
+from mingpt.core.token_ids import Tokenizer
 from mingpt.data import tokenizers
-from mingpt.data.tokenizers import Tokenizer
 from mingpt.model import build
 from mingpt.models.base import LanguageModel
 from mingpt.models.config import NOT_OF_THE_FUNCTION, ModelConfig

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from mingpt.core.atomic_io import sha256, write_atomic
 from mingpt.core.system_config import SystemConfig
+from mingpt.core.token_ids import Tokenizer
 from mingpt.data.bpe_tokenizer import LibraryTokenizer
 from mingpt.data.data_config import DataConfig
 from mingpt.data.special_tokens import SpecialTokens
-from mingpt.data.tokenizers import TOKENIZERS, Tokenizer
+from mingpt.data.tokenizers import TOKENIZERS
 from mingpt.models.base import LanguageModel
 from mingpt.models.config import ModelConfig
 from mingpt.runs import checkpoint, compatibility, metrics_log, run_dir

@@ -17,12 +17,12 @@ from mingpt.core.errors import CheckpointError, require
 from mingpt.core.paths import absolute, shown
 from mingpt.core.phases import START_UP, TRAINING
 from mingpt.core.run_files.records import HOME, TIMING, is_run, newest_first
+from mingpt.core.token_ids import Tokenizer
 from mingpt.data import special_tokens, tokenizers
 from mingpt.data.batches import Batches, ContiguousStreams
 from mingpt.data.dataset import Corpus, prepare
 from mingpt.data.prompts import prompts_for
 from mingpt.data.text_files import DEFAULT_PATH
-from mingpt.data.tokenizers import Tokenizer
 from mingpt.distributed.ddp_fsdp import joined
 from mingpt.distributed.strategy import ProcessGroup
 from mingpt.distributed.threads import cpu_threads, usable_threads

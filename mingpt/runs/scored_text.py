@@ -5,14 +5,13 @@ from pathlib import Path
 
 from mingpt.core.errors import DataError, UsageError, require
 from mingpt.core.paths import shown
-from mingpt.core.token_ids import Ids
+from mingpt.core.token_ids import Ids, Tokenizer
 from mingpt.data import text_files
 from mingpt.data.data_config import DataConfig
 from mingpt.data.dataset import prepare
 from mingpt.data.prepared_folder import is_prepared
 from mingpt.data.shakespeare import read_text
 from mingpt.data.text_files import DOWNLOADED, STDIN, given_as, is_there
-from mingpt.data.tokenizers import Tokenizer
 from mingpt.runs import run_dir
 
 HALF = "\ufffd"  # what stands for part of a character

@@ -13,10 +13,9 @@ from mingpt.core.atomic_io import open_atomic
 from mingpt.core.errors import CheckpointError, DataError, UsageError, require
 from mingpt.core.paths import path_of, shown
 from mingpt.core.run_files.reading import Record, last_line, read_losses
-from mingpt.core.token_ids import Ids
+from mingpt.core.token_ids import Ids, Tokenizer
 from mingpt.data.special_tokens import SpecialTokens
 from mingpt.data.tokenizer_base import shown as token_name
-from mingpt.data.tokenizers import Tokenizer
 from mingpt.inference import token_log
 from mingpt.inference.causality import dependency_map
 from mingpt.inference.evaluate import PseudoLikelihood, ValidationLoss, pseudo_likelihood, validation_loss

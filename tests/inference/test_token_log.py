@@ -12,7 +12,8 @@ import pytest
 from letters import LETTERS, random_ids
 
 from mingpt.core.errors import NotFiniteError
-from mingpt.data.tokenizers import ByteTokenizer, Tokenizer
+from mingpt.core.token_ids import Tokenizer
+from mingpt.data.tokenizers import ByteTokenizer
 from mingpt.inference import token_log
 from mingpt.inference.evaluate import ValidationLoss, validation_loss
 from mingpt.model import GPT

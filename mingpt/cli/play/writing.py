@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mingpt.cli.play.bodies import MOST_TOKENS
 from mingpt.core.errors import UsageError, require
-from mingpt.data.tokenizers import Tokenizer
+from mingpt.core.token_ids import Tokenizer
 from mingpt.inference.generate import Decoder, Draw, Sampling, draws, fill_gaps, probabilities, prompt_ids
 from mingpt.runs.trained_run import Run
 

@@ -17,7 +17,7 @@ import torch
 from mingpt.core.errors import CheckpointError, DataError, UsageError, in_one_line
 from mingpt.core.paths import path_of, shown
 from mingpt.core.run_files.records import is_run
-from mingpt.data.tokenizers import Tokenizer
+from mingpt.core.token_ids import Tokenizer
 from mingpt.interop.audit import hugging_face, token_file
 from mingpt.interop.audit.calling import TargetError
 from mingpt.interop.audit.target import Claim, Target, target_of_model
