@@ -199,16 +199,9 @@ def _pieces(tokenizer: Tokenizer, drawn: Iterator[Tensor]) -> Iterator[str]:
         yield rest
 
 
-def write(
-    model: LanguageModel,
-    tokenizer: Tokenizer,
-    prompt: str,
-    new_tokens: int,
-    sampling: Sampling,
-    stop: Collection[int] = (),
-) -> str:
+def write(model: LanguageModel, tokenizer: Tokenizer, prompt: str, new_tokens: int, sampling: Sampling) -> str:
     """Return the prompt and the text generated after it, as `stream`."""
-    return prompt + "".join(stream(model, tokenizer, prompt, new_tokens, sampling, stop=stop))
+    return prompt + "".join(stream(model, tokenizer, prompt, new_tokens, sampling))
 
 
 class Filled(NamedTuple):

@@ -37,11 +37,4 @@ def timed(*, lengthy: bool) -> dict[str, Benchmark]:
     return {name: benchmark for name, benchmark in found.items() if lengthy or benchmark.lengthy == ""}
 
 
-BENCHMARKS.add("all")(
-    Benchmark(
-        "Run each of the others, one after the other.",
-        Options,
-        run_of("run_all"),
-        ratio="",
-    )
-)
+BENCHMARKS.add("all")(Benchmark("Run each of the others, one after the other.", Options, run_of("run_all"), ratio=""))

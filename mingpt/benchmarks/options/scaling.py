@@ -57,10 +57,5 @@ class Options(ModelTiming):
 
 
 BENCHMARKS.add("growth")(
-    Benchmark(
-        "Time a training step as it grows along four axes.",
-        Options,
-        run_of("scaling"),
-        ratio="",
-    )
+    Benchmark("Time a training step as it grows along four axes.", Options, run_of("scaling"), ratio="")
 )
