@@ -86,5 +86,5 @@ def _train_through(strategy: str, shape: Settings, optimizer: Settings) -> Step:
 train_ddp, train_fsdp = partial(_train_through, "ddp"), partial(_train_through, "fsdp")
 
 
-def _config(shape: Settings, **dropouts: float) -> GPTConfig:
+def _config(shape: Settings, **dropouts: Any) -> GPTConfig:
     return gpt2(**{name: shape[name] for name in SIZES if name in shape}, **dropouts)
