@@ -46,8 +46,8 @@ def test_window_wider_than_the_block_is_said_once_when_training_starts(
 @pytest.mark.parametrize(
     ("changes", "warned"),
     [
-        ({"data.block_size": 11}, False),  # 90 tokens: 8 blocks and 2
-        ({"data.block_size": 12}, True),  # 7 blocks and 6
+        ({"data.block_size": 11}, False),  # 91 tokens: 8 blocks and 3
+        ({"data.block_size": 12}, True),  # 7 blocks and 7
         ({"data.block_size": 12, "data.val_fraction": 0.2}, False),
         ({"data.block_size": 12, "model.type": "rnn"}, True),
         ({"data.block_size": 12, "model.type": "birnn", "model.objective": "masked"}, True),
@@ -61,5 +61,5 @@ def test_validation_set_of_few_blocks_is_warned_of_in_one_line(
     once = {"trainer.max_iters": 1, "trainer.warmup_iters": 0, "model.resid_pdrop": 0.0}
     train(tiny(tmp_path / "run", {**once, **changes}))
     lines = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
-    rule = "the validation set has 90 tokens, fewer than 8 blocks of 12: "
+    rule = "the validation set has 91 tokens, fewer than 8 blocks of 12: "
     assert [line.startswith(rule) and "--data.val_fraction" in line for line in lines] == [True] * warned
