@@ -4,11 +4,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from mingpt.core.errors import in_one_line
+from mingpt.interop.audit.calling import TargetError
 from mingpt.interop.audit.checks import CHECKS, in_order
-from mingpt.interop.audit.effort import shares
+from mingpt.interop.audit.effort import Effort, shares
 from mingpt.interop.audit.loading import target_of
-from mingpt.interop.audit.results import Report, Result
-from mingpt.interop.audit.target import Target
+from mingpt.interop.audit.results import FAIL, Report, Result
+from mingpt.interop.audit.target import PROBE, Target, buffers_kept
 
 SECONDS, THOROUGH = 50.0, 600.0  # of all checks; a pass that is under way when they are spent is waited for
 
@@ -43,7 +45,8 @@ def audit(
         MingptError: there is no such target, or it can't be loaded or called.
     """
     target = target_of(model, vocab_size=vocab_size, block_size=block_size, trust=trust, text=text)
-    return run_checks(target, thorough=thorough, seconds=seconds, progress=progress)
+    with buffers_kept(target.model):
+        return run_checks(target, thorough=thorough, seconds=seconds, progress=progress)
 
 
 def run_checks(
@@ -66,9 +69,30 @@ def run_checks(
     efforts = shares(limit, [CHECKS[name].weight for name in in_order()], clock, thorough)
     for name, effort in zip(in_order(), efforts, strict=True):
         progress(name, None)
-        results[name] = CHECKS[name].run(target, effort)
+        try:
+            results[name] = answered(name, target, effort)
+        except Exception as error:  # any code of others
+            said = f"{type(error).__name__}: {in_one_line(error)[:200]}"
+            raise TargetError(f"{target.name}: raises in the check {name}: {said}") from error
         progress(name, results[name])
     return Report(target.name, facts(target), results, clock() - began)
+
+
+def answered(name: str, target: Target, effort: Effort) -> Result:
+    """Run one check; a failure in float64 must be one in the model's own precision too, unless rounding hides it there.
+
+    A model that was never meant to compute in float64 may be wrong in it alone, as one whose mask then overflows.
+    """
+    result = CHECKS[name].run(target, effort)
+    own = target.in_own_precision()
+    if result.outcome != FAIL or own is None:
+        return result
+    size = result.evidence.get("size", 0.0)
+    ids = own.ids(1, own.tokens_within(PROBE))
+    if size <= own.rounding.tolerance(own.logits(ids), same_shape=False):
+        return result
+    again = CHECKS[name].run(own, effort)
+    return result if again.outcome == FAIL else again
 
 
 def facts(target: Target) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Calling:
     def reported_loss(self, model: Any, ids: Tensor, mask: Tensor | None = None) -> float:
         """Return the loss that the model itself reports for (b, t) ids: of each token but the first of a row."""
         if self.loss == "targets":
-            out = model(ids[:, :-1], targets=ids[:, 1:])
+            out = model(ids[:, :-1].contiguous(), targets=ids[:, 1:].contiguous())
         else:
             labels = ids if mask is None else ids.masked_fill(mask == 0, IGNORED)
             out = model(ids, labels=labels, **self._masked(mask), **({"use_cache": False} if self.caches else {}))
@@ -76,7 +76,7 @@ class Calling:
         """Return a decoder with an empty state for `batch` rows; None if the model has none."""
         if self.stateful:
             return _of_state(model, batch)
-        return _of_cache(model, self.cache, self.mask) if self.cache and self.caches else None
+        return _of_cache(model, self.cache) if self.cache and self.caches else None
 
 
 def calling_of(model: Any) -> Calling:
@@ -139,17 +139,12 @@ def _of_state(model: Any, batch: int) -> Decoder:
     return lambda ids: logits_of(model(ids, state=state), ids)
 
 
-def _of_cache(model: Any, name: str, mask: bool) -> Decoder:
+def _of_cache(model: Any, name: str) -> Decoder:
     past: Any = None
-    seen = 0
 
     def decode(ids: Tensor) -> Tensor:
-        nonlocal past, seen
-        seen += ids.shape[1]
-        given: dict[str, Any] = {"use_cache": True} | ({} if past is None else {name: past})
-        if mask:
-            given["attention_mask"] = torch.ones(len(ids), seen, dtype=torch.long)
-        out = model(ids, **given)
+        nonlocal past
+        out = model(ids, use_cache=True, **({} if past is None else {name: past}))
         past = getattr(out, CACHES[name], None)
         if past is None:
             raise NotImplementedError("returns no cache")

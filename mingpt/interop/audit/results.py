@@ -1,5 +1,6 @@
 """What an audit found: one result per check, all of them as a report."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,8 +85,16 @@ class Report:
             "failing": self.failing,
             "seconds": round(self.seconds, 1),
             "facts": dict(self.facts),
-            "checks": {name: vars(result) for name, result in self.results.items()},
+            "checks": {
+                name: vars(result) | {"evidence": {key: _plain(value) for key, value in result.evidence.items()}}
+                for name, result in self.results.items()
+            },
         }
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: infinities and NaN are names."""
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def listed(names: Sequence[object]) -> str:

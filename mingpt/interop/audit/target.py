@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from mingpt.core.errors import in_one_line
 from mingpt.inference.causality import largest_differences
 from mingpt.interop.audit.calling import Calling, Decoder, TargetError, calling_of, mode
 from mingpt.interop.audit.numerics import Rounding, narrowest_type, noise_of_copies
@@ -134,8 +135,7 @@ class Target:
         model = copy.deepcopy(self.original)
         assert model is not None
         assert self.module is not None
-        types = {parameter.dtype for parameter in self.module.parameters()}
-        return model.double() if types == {torch.float64} else model
+        return model.double() if _types(self.module) == {torch.float64} else model
 
     def probabilities(self, ids: Tensor) -> Tensor:
         """Return the (b, t, v) next-token distributions after each of (b, t) ids."""
@@ -172,6 +172,12 @@ class Target:
     def in_training(self) -> "Target":
         """Return the target in training mode; every pass draws the same dropout masks, by its seed."""
         return replace(self, training=True)
+
+    def in_own_precision(self) -> "Target | None":
+        """Return the target with its model in the precision that it came in; None if that is the one it has."""
+        if self.original is None or _types(self.original) == _types(self.module):
+            return None
+        return replace(self, model=copy.deepcopy(self.original))
 
     def repeating(self) -> "Target | None":
         """Return the target so that equal inputs give equal outputs, if need be by copies; None if they don't."""
@@ -226,7 +232,7 @@ def target_of_model(
 ) -> Target:
     """Return an nn.Module or a callable, from (b, t) ids to (b, t, v) logits, as a target.
 
-    A module is copied, in float64 where it computes in it, so that the caller's stays as it is.
+    A module is copied, in float64 where it computes in it, unless a copy would use parts of the original.
 
     Args:
         vocab_size, block_size: None: an attribute of the model or of its `config`
@@ -246,15 +252,37 @@ def target_of_model(
     target = Target(name=name, load=f"import torch\n{load}", model=model, **known)
     if len(target.drawable) < 2:
         raise TargetError(f"{name}: has a vocabulary of {len(target.drawable)} tokens; at least 2 are needed")
-    return _precise(target)
+    return _with_length(_precise(target))
 
 
+OFFSET = 4  # by which a model may take fewer tokens than its config says
 LARGE = 50_000_000  # parameters above which a model stays in its own precision
+
+
+def _with_length(target: Target) -> Target:
+    """Return the target with the trained length that it takes: some count their padding id, and more, as positions."""
+    size = target.block_size
+    if size is None or size > LONGEST:
+        return target
+    for length in range(size, max(size - OFFSET, 0), -1):
+        try:
+            target.logits(target.ids(1, length))
+        except Exception as error:  # any code of others
+            if length == max(size - OFFSET, 0) + 1:
+                raise TargetError(
+                    f"{target.name}: fails for {size} tokens, its block_size: {in_one_line(error)}"
+                ) from error
+        else:
+            return replace(target, block_size=length)
+    return target
 
 
 def _precise(target: Target) -> Target:
     """Return the target with a copy of its model, in float64 where that computes finite logits."""
     if target.module is None:
+        target.logits(target.ids(1, 2))
+        return target
+    if not _copyable(target.module):
         target.logits(target.ids(1, 2))
         return target
     there = {each.device.type for each in (*target.module.parameters(), *target.module.buffers())}
@@ -269,6 +297,30 @@ def _precise(target: Target) -> Target:
     own = replace(target, model=copy.deepcopy(original), original=original)
     own.logits(own.ids(1, 2))
     return own
+
+
+def _copyable(model: nn.Module) -> bool:
+    """Return False if a copy would still use parts of the original, as by a function that has one in its closure."""
+    functions = (value for each in model.modules() for value in vars(each).values() if hasattr(value, "__closure__"))
+    cells = (cell for function in functions for cell in function.__closure__ or ())
+    return not any(isinstance(cell.cell_contents, nn.Module | Tensor) for cell in cells)
+
+
+@contextmanager
+def buffers_kept(model: Any) -> Iterator[None]:
+    """Restore the buffers of a module after the passes inside, as running statistics."""
+    before = {name: tensor.clone() for name, tensor in model.named_buffers()} if isinstance(model, nn.Module) else {}
+    try:
+        yield
+    finally:
+        for name, tensor in model.named_buffers() if before else ():
+            if tensor.shape == before[name].shape:
+                tensor.copy_(before[name])
+
+
+def _types(module: nn.Module | None) -> set[torch.dtype]:
+    """Return the types of the parameters of a module."""
+    return {parameter.dtype for parameter in module.parameters()} if module is not None else set()
 
 
 def _size(model: Any, *names: str) -> int | None:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -35,6 +36,7 @@ def test_every_check_has_planted_faults() -> None:
     assert set.union(*(expected for _, expected in PLANTED.values())) == {*CHECKS}
 
 
+@pytest.mark.thin(12)
 @pytest.mark.parametrize("name", PLANTED)
 def test_planted_fault_is_found_by_its_checks_alone(name: str) -> None:
     planted, expected = PLANTED[name]
@@ -64,6 +66,7 @@ def test_earliest_prediction_and_nearest_token_are_named() -> None:
     assert audit(PLANTED["batch_norm_over_time"][0]()).results["look_ahead"].evidence["training"]
 
 
+@pytest.mark.full
 def test_mistake_of_a_loss_is_named() -> None:
     said = {name: audit(PLANTED[name][0]()).results["score"].evidence["mistake"] for name in NAMED}
     assert said == NAMED
@@ -124,3 +127,36 @@ def test_model_whose_predictions_are_constant_is_not_said_to_pass() -> None:
     result = audit(model).results["look_ahead"]
     assert result.outcome not in (PASS, FAIL)
     assert "the weights that would show it are zero" in result.summary
+
+
+class OwnFunction(Sound):
+    """A function in an attribute holds a part of the model, as in minGPT: a copy would use the original's dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        dropout, mlp = nn.Dropout(0.5), self.mlp
+        self.dropped = dropout
+        self.apart = lambda x: dropout(mlp(x))
+
+    def after(self, x: Tensor) -> Tensor:
+        return x + self.apart(x)
+
+
+def test_model_that_can_not_be_copied_is_audited_as_it_is() -> None:
+    model = OwnFunction().train()
+    report = audit(model)
+    assert report.passed, report
+    assert all(module.training for module in model.modules())
+
+
+class WrongInFloat64(Sound):
+    """Right in the precision that it is meant for, as where a mask overflows in another."""
+
+    def attention(self, x: Tensor, mask: Tensor | None, state: Any) -> Tensor:
+        out = super().attention(x, mask, state)
+        return out / 0 if out.dtype == torch.float64 else out
+
+
+def test_failure_in_float64_alone_is_no_failure() -> None:
+    report = audit(WrongInFloat64())
+    assert report.passed, report

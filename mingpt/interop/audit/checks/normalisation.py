@@ -72,7 +72,8 @@ def _not_numbers(target: Target, logits: Tensor) -> Result | None:
         f"logits = target.logits(target.ids(2, {logits.shape[1]}))",
         f"print(logits[{row}, {position}])  # no numbers",
     ]
-    return failed(f"logits at position {position} are no numbers", snippet(target, *lines), row=row, position=position)
+    evidence = {"row": row, "position": position, "size": math.inf}
+    return failed(f"logits at position {position} are no numbers", snippet(target, *lines), **evidence)
 
 
 def _log_sums(logits: Tensor, dim: int) -> Tensor:
