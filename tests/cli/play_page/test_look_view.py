@@ -82,6 +82,16 @@ def test_tokens_have_the_losses_of_the_model(page: Page, loaded: dict[str, Run])
     assert page.text(".card .status").startswith(f"{mean:.3f} nats")
 
 
+def test_loss_of_a_masked_run_is_called_pseudo_and_who_sees_the_answer_has_none(
+    page: Page, loaded: dict[str, Run]
+) -> None:
+    looked(page, "masked", "full")
+    said = page.texts(".card .status")
+    assert "pseudo-nats" in said[0]
+    assert said[1].startswith("no loss")
+    assert page.all(".card:nth-child(2) .tok:not(.given)") == []
+
+
 def test_runs_of_four_families_stand_next_to_each_other(page: Page) -> None:
     looked(page, "gpt", "elman", "lstm", "ngram")
     assert page.texts(".card h2") == ["gpt", "elman", "lstm", "ngram"]

@@ -18,9 +18,11 @@ class App {
     this.known = new Map();
   }
 
-  /** Ask for the runs below the root again. */
+  /** Ask for the runs below the root again; facts of those that trained on since are forgotten. */
   async refresh() {
+    const steps = new Map(this.runs.map((run) => [run.name, run.step]));
     this.runs = await get("runs");
+    for (const { name, step } of this.runs) if (steps.get(name) !== step) this.known.delete(name);
     return this.runs;
   }
 

@@ -29,8 +29,10 @@ export class Bars {
     const top = [...merged.values()].sort((a, b) => Math.max(0, ...b.p.filter(Boolean)) - Math.max(0, ...a.p.filter(Boolean))).slice(0, ROWS);
     this.el.classList.toggle("two", answers.length > 1);
     this.rows.forEach((row, at) => this.#set(row, top[at], answers.length));
-    const entropies = answers.map((answer) => number(answer.entropy, 2)).join(" and ");
-    this.foot.textContent = `entropy ${entropies} nats · outline: the model's own, filled: with these settings`;
+    if (answers.some(({ entropy }) => entropy === null)) return; // while a text is drawn the foot stays as it is
+    const both = (make) => answers.map(make).join(" and ");
+    const left = `${both(({ entropy_used }) => number(entropy_used, 2))} with these settings, which leave ${both(({ kept }) => kept)} tokens`;
+    this.foot.textContent = `entropy ${both(({ entropy }) => number(entropy, 2))} nats (outline), ${left} (filled)`;
   }
 
   /** Forget what is shown. */

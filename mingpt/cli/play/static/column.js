@@ -1,7 +1,7 @@
 /** One run's text in the Write view: streamed in, coloured by surprise, branched where an alternative is clicked. */
 
 import { events, post } from "./api.js";
-import { count, h, label, number, percent } from "./dom.js";
+import { count, h, label, percent, score } from "./dom.js";
 import { TokenText } from "./tokens.js";
 
 const GAP = "_"; // marks one to fill
@@ -97,20 +97,22 @@ export class Column {
     this.#say("");
     try {
       for await (const { event, data } of events("write", { body, signal: mine.signal })) {
-        if (mine.signal.aborted) return;
+        if (mine.signal.aborted) break; // what had come before may still be in the buffer
         if (event === "prompt" && !prefix_ids) data.ids.forEach((id, at) => this.#add({ id, text: data.texts[at], given: true }));
         else if (event === "token") {
           first ??= performance.now() - began;
           made += 1;
           this.#add(data);
           this.changed(this, false);
-        } else if (event === "error") throw new Error(data.error);
+        } else if (event === "done" && data.text) this.text.add({ text: data.text, given: true }); // half a character
+        else if (event === "error") throw new Error(data.error);
       }
+      if (mine.signal.aborted) return this.#stopped(made);
       const seconds = (performance.now() - began - first) / 1000;
       const rate = made > 1 && seconds > 0 ? ` · ${count((made - 1) / seconds)} tokens/s` : "";
       this.#say(`${count(made)} tokens${rate}${first === null ? "" : ` · first after ${Math.round(first)} ms`}`);
     } catch (error) {
-      if (error.name === "AbortError") this.#say(`stopped after ${count(made)} tokens`);
+      if (error.name === "AbortError") this.#stopped(made);
       else this.#say(error.message, true);
     } finally {
       if (this.running === mine || this.running === null) {
@@ -119,6 +121,12 @@ export class Column {
         this.changed(this, true);
       }
     }
+    return undefined;
+  }
+
+  /** Say that a stream was stopped, unless another has begun in its place. */
+  #stopped(made) {
+    if (!this.running) this.#say(`stopped after ${count(made)} tokens`);
   }
 
   async #fill(text) {
@@ -177,7 +185,7 @@ export class Column {
 
   #head() {
     const { info } = this;
-    const facts = [info.family, info.parameters !== undefined && `${count(info.parameters)} parameters`, info.val_loss && `validation loss ${number(info.val_loss)}`];
+    const facts = [info.family, info.parameters !== undefined && `${count(info.parameters)} parameters`, ...score(info)];
     return h("header", { class: "column-head" }, h("h2", {}, h("i", { class: "swatch", "aria-hidden": "true" }), info.name), h("p", {}, facts.filter(Boolean).join(" · ")));
   }
 

@@ -11,6 +11,7 @@ const COLUMNS = [
   { key: "family", title: "family", of: (run) => run.family },
   { key: "status", title: "status", of: (run) => run.status, show: (value) => h("span", { class: `state ${value}` }, value) },
   { key: "val_loss", title: "validation loss", number: true, of: (run) => run.val_loss, show: (value) => number(value) },
+  { key: "pseudo", title: "pseudo-nats", number: true, of: (run) => run.pseudo, show: (value) => number(value) },
   { key: "parameters", title: "parameters", number: true, of: (run) => run.parameters, show: count },
   { key: "step", title: "steps", number: true, of: (run) => run.step, show: count },
   { key: "seconds", title: "time", number: true, of: (run) => run.seconds, show: duration },
@@ -50,14 +51,15 @@ export class CompareView {
     await this.app.refresh();
     if (params.has("sort") || params.has("down")) this.sort = { key: params.get("sort") ?? "val_loss", down: params.has("down") };
     const names = params.getAll("run");
-    if (names.length || !this.chosen.length) this.chosen = names.length ? names : this.app.runs.filter((run) => run.val_loss !== null).slice(0, 4).map((run) => run.name);
+    if (names.length || !this.chosen.length) this.chosen = names.length ? names : this.app.runs.filter((run) => Number.isFinite(run.val_loss)).slice(0, 4).map((run) => run.name);
     this.#rows();
     await Promise.all([this.#update(), this.experiments.load()]);
   }
 
   #columns() {
     const names = [...new Set(this.app.runs.flatMap((run) => Object.keys(run.settings ?? {})))].filter((name) => name !== "model.type" && name !== "system.work_dir");
-    return [...COLUMNS, ...names.map((name) => ({ key: name, title: name.split(".").slice(1).join(".") || name, hint: name, of: (run) => run.settings?.[name], show: shown }))];
+    const pseudo = this.app.runs.some((run) => Number.isFinite(run.pseudo));
+    return [...COLUMNS.filter(({ key }) => pseudo || key !== "pseudo"), ...names.map((name) => ({ key: name, title: name.split(".").slice(1).join(".") || name, hint: name, of: (run) => run.settings?.[name], show: shown }))];
   }
 
   #sorted(columns) {

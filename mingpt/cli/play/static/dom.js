@@ -81,6 +81,12 @@ export function number(x, decimals = 3) {
   return x === null || x === undefined || !Number.isFinite(x) ? "–" : x.toFixed(decimals);
 }
 
+/** What a run reached, in words: [] where that is unknown. */
+export function score({ val_loss, pseudo }) {
+  if (Number.isFinite(val_loss)) return [`validation loss ${number(val_loss)}`];
+  return Number.isFinite(pseudo) ? [`${number(pseudo)} pseudo-nats`] : [];
+}
+
 /** Call `f` once nothing has called this for `ms`. */
 export function later(f, ms) {
   let timer = 0;

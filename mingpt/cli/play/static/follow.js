@@ -62,7 +62,7 @@ export class Follow {
   }
 
   #take(event, data) {
-    if (event === "metrics") this.rows.push(...data.rows);
+    if (event === "metrics") this.rows = data.replace ? data.rows : [...this.rows, ...data.rows];
     else if (event === "baselines") this.baselines = data.baselines ?? data;
     else if (event === "sample") this.#sample(data);
     else if (event === "status") this.#status(data);
@@ -105,6 +105,7 @@ export class Follow {
     this.stop.hidden = !(may && running);
     this.resume.hidden = !(may && (data.status === "stopped" || data.status === "failed"));
     this.stop.disabled = this.resume.disabled = false;
+    if (data.error) this.problem.textContent = data.error;
     if (before && before !== data.status) this.ended(this.name);
   }
 

@@ -134,7 +134,7 @@ export class LookView {
     this.grid.dataset.count = shown.length;
     if (!this.text.value) return;
     if (this.text.value === this.given) {
-      const most = Math.min(...infos.map((info) => info.block_size));
+      const most = Math.min(...infos.map((info) => Math.min(info.block_size, info.look_tokens)));
       this.text.value = this.given = this.given.slice(0, most); // a character is a token at least
     }
     const text = this.text.value;

@@ -2,7 +2,7 @@
 
 import { floats, post } from "./api.js";
 import { Arcs } from "./arcs.js";
-import { count, h, label, number, percent } from "./dom.js";
+import { count, h, label, number, percent, score } from "./dom.js";
 import { HeatMap, Thumbnail } from "./maps.js";
 import { TokenText } from "./tokens.js";
 
@@ -16,7 +16,7 @@ export class LookCard {
     this.text = new TokenText({ label: `Text, coloured by the loss of ${info.name}`, hover: (at) => this.#pointed(at), leave: () => this.#pointed(-1), activate: (at) => this.#pointed(at) });
     this.summary = h("p", { class: "status" });
     this.parts = h("div", { class: "parts" });
-    const facts = [info.family, `${count(info.parameters)} parameters`, info.val_loss && `validation loss ${number(info.val_loss)}`];
+    const facts = [info.family, `${count(info.parameters)} parameters`, ...score(info)];
     this.el = h(
       "section",
       { class: "panel card", "aria-label": info.name },
@@ -49,7 +49,12 @@ export class LookCard {
     facts.texts.forEach((text, at) => this.text.add({ text, given: facts.losses[at] === null, nats: facts.losses[at], probability: facts.losses[at] === null ? null : Math.exp(-facts.losses[at]) }));
     const known = facts.losses.filter((loss) => loss !== null);
     const mean = known.length ? known.reduce((a, b) => a + b, 0) / known.length : null;
-    this.whole = mean === null ? "no loss: this model does not predict token after token" : `${number(mean)} nats per token on this text, perplexity ${number(facts.ppl ?? Math.exp(mean), 2)}`;
+    this.whole =
+      mean === null
+        ? "no loss: this model sees the tokens that it predicts"
+        : facts.pseudo
+          ? `${number(mean)} pseudo-nats per token: each predicted from all others`
+          : `${number(mean)} nats per token on this text, perplexity ${number(facts.ppl ?? Math.exp(mean), 2)}`;
     this.summary.textContent = this.whole;
     this.heads.clear();
     this.#build(facts);

@@ -88,6 +88,7 @@ export class WriteView {
     const writes = this.columns.some((column) => column.kind === "write");
     this.sliders.enable(writes);
     this.idle.textContent = writes ? "" : "No effect: this run does not draw tokens one after the other.";
+    if (new Set(infos.map((info) => info.vocab_size)).size > 1) this.idle.textContent = "These runs have different vocabularies: they share the seed, not the random numbers.";
     this.after = "prompt";
   }
 
