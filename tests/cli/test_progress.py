@@ -286,6 +286,14 @@ def test_plot_puts_losses_at_their_heights() -> None:
     assert rows[dotted[0]].index("│" if "│" in rows[dotted[0]] else "┤") < 5
 
 
+def test_plot_of_many_steps_has_their_mean_losses() -> None:
+    history = History(10_000)
+    for step in range(1, 10_001):
+        history.add(step, 2.0)
+    assert {round(loss, 9) for _, loss in history.training} == {2.0}
+    assert len(history.training) < 1000
+
+
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")]
 )

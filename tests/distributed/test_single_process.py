@@ -13,6 +13,7 @@ from mingpt.cli import main
 from mingpt.core.errors import UsageError
 from mingpt.core.torchrun_env import Launch, launched, rank
 from mingpt.distributed import ddp_fsdp
+from mingpt.distributed.compile_fallback import compile_or_fall_back
 from mingpt.distributed.ddp_fsdp import DDP, FSDP
 from mingpt.distributed.strategy import SINGLE_PROCESS, ProcessGroup, full_tensor, local, sharded_like
 
@@ -130,3 +131,30 @@ def test_dropout_differs_between_processes() -> None:
     paths = [DDP(Launch(rank=r, size=3, local_rank=r, local_size=3)).path for r in range(3)]
     assert len(set(paths)) == 3
     assert paths[0] == ProcessGroup.path
+
+
+class Compiling(ProcessGroup):
+    """A process whose compiler is a function of these tests."""
+
+    def __init__(self, failures: list[str]) -> None:
+        self.failures = failures
+
+    def compile(self, call: Any) -> Any:
+        return (lambda: ("compiled", call())), self.failures
+
+
+@pytest.mark.parametrize(
+    ("raised", "failures", "kind"),
+    [(None, [], None), (RuntimeError("no compiler"), [], "RuntimeError"), (None, ["KeyError"], "KeyError")],
+)
+def test_forward_is_compiled_unless_the_compiler_fails(
+    raised: Exception | None, failures: list[str], kind: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    def try_once(compiled: Any) -> None:
+        assert compiled() == ("compiled", "forward")
+        if raised:
+            raise raised
+
+    forward, failed = compile_or_fall_back(lambda: "forward", Compiling(failures), try_once)
+    assert (forward(), failed) == (("compiled", "forward") if kind is None else "forward", kind)
+    assert [kind in message for message in caplog.messages] == [True] * (kind is not None)

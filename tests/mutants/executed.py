@@ -1,6 +1,7 @@
 """Which tests execute which lines of mingpt/, as `recorder` found it."""
 
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -59,9 +60,10 @@ class Executed:
         }
 
     def tests_of(self, fault: Fault) -> list[Test]:
-        """Return the passing tests that execute a line of the fault; any of its file, where no test's own does.
+        """Return the passing tests that execute a line of the fault.
 
-        Of a file that is newer than the recording, these are the tests in the folder of its name.
+        Of a line that runs while modules are imported, these are the tests that execute any line of its file or import
+        it; of a file that is newer than the recording, the tests in the folder of its name.
         """
         recorded = FOLDER / "sources" / fault.path
         if not recorded.exists():
@@ -71,9 +73,15 @@ class Executed:
         of_line = self._contexts[fault.path]
         here = fault.lines(source) if source.count(fault.old) == 1 else range(0)
         found = {context for line in here for context in of_line.get(line, ())} - {""}
+        files: set[str] = set()
         if not found:  # run while modules are imported, as the default of a class is
             found = {context for contexts in of_line.values() for context in contexts} - {""}
-        return [test for test in self.tests.values() if test.passed and found & {test.name, *test.fixtures}]
+            files = importers(fault.path)
+        return [
+            test
+            for test in self.tests.values()
+            if test.passed and (test.file in files or found & {test.name, *test.fixtures})
+        ]
 
     @cached_property
     def current(self) -> set[str]:
@@ -109,6 +117,14 @@ class Executed:
             done, count = found.get(folder, (0, 0))
             found[folder] = (done + len(run), count + len(statements))
         return found
+
+
+def importers(path: str) -> set[str]:
+    """Return the test files that import a module of the package."""
+    package, _, name = path.removesuffix(".py").replace("/", ".").rpartition(".")
+    imports = re.compile(rf"{re.escape(package)}(?:\.| import .*\b){name}\b")
+    files = (ROOT / "tests").rglob("test_*.py")
+    return {str(file.relative_to(ROOT)) for file in files if imports.search(file.read_text(encoding="utf-8"))}
 
 
 def test_of(context: str) -> str:
