@@ -7,7 +7,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from mingpt.report.figure_layout import tidy
-from mingpt.report.figures import MEASURED, _say_small
+from mingpt.report.figures import MEASURED, _write_small
 from mingpt.report.loss_plot import labels
 from mingpt.report.palette import settings
 
@@ -26,7 +26,7 @@ def _drawn(rows: int, panels: int) -> Figure:
     figure.suptitle("A title above all, in many words, longer than any picture is wide " * 2)
     figure.axes[0].legend()
     tidy(figure)
-    _say_small(figure, "Quick form: 600 steps of a 2-layer model, 3 seeds")
+    _write_small(figure, "Quick form: 600 steps of a 2-layer model, 3 seeds")
     figure.draw_without_rendering()
     return figure
 
