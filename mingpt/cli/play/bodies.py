@@ -11,7 +11,7 @@ from mingpt.core.errors import MingptError
 from mingpt.core.safe_parsing import Count, Finite, Plain, fault, parse_json
 
 MOST_BYTES = 1 << 20
-MOST_CHARACTERS = 50_000  # of a text or a prompt
+MOST_CHARACTERS = 20_000  # of a text or a prompt
 MOST_TOKENS = 5_000  # of a generated text
 MOST_NAME = 4_096
 

@@ -126,7 +126,8 @@ class Catalogue:
 
     def progress(self, folder: Path, metrics: Metrics) -> dict[str, Any]:
         """Return how far a run is, and its status."""
-        steps = int(self.facts(folder)[0].get("trainer.max_iters", 1))
+        settings, environment = self.facts(folder)
+        steps = 0 if "imported" in environment else int(settings.get("trainer.max_iters", 1))
         status = status_of(folder, metrics, steps)
         return {
             "status": status,

@@ -1,5 +1,6 @@
 """`chargpt play`: checks what was asked for, then serves the page until a signal ends it."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ class PlayOptions:
     Attributes:
         root: the folder below which runs are shown; null: out/, or where the runs that are named lie
         train: let the page start, stop and resume training; False: it reads only
-        open: open the page in the browser
+        open: open the page in the browser, where there is a screen
         host: where to listen; any other than this machine's own lets others in who know the address
         port: 0: any that is free; null: 8642, or the next that is free
         device: where to compute
@@ -39,6 +40,12 @@ class PlayOptions:
         require(self.port is None or 0 <= self.port < 1 << 16, "port", self.port, "must be in [0, 65535], or null")
 
 
+def has_screen() -> bool:
+    """Whether a browser would open a window; without a screen it may be one that takes the terminal."""
+    named = ("DISPLAY", "WAYLAND_DISPLAY", "WSL_DISTRO_NAME", "BROWSER")
+    return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in named)
+
+
 def play(argv: Sequence[str]) -> int:
     """Run `chargpt play [RUN [RUN2]] [--root=FOLDER] [--train=True] ...`; returns the exit code."""
     runs, flags = split_words(argv, bare=("--train", "--open"))
@@ -55,6 +62,6 @@ def play(argv: Sequence[str]) -> int:
         warning = "other machines can reach this page; who has its address can use it, and the connection is not secret"
         print(f"warning: host={options.host}: {warning}", file=sys.stderr)
     print(f"{page.url}\nends with Ctrl-C", flush=True)
-    if options.open:
+    if options.open and has_screen():
         page.open()
     return serving.until_signal(page)

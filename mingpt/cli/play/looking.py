@@ -74,16 +74,16 @@ def _losses(model: LanguageModel, ids: Tensor) -> Iterator[list[float | None]]:
     """Yield the loss of each token, None without one, at the end; and in between, of models that take long."""
     if model.autoregressive:
         with evaluating(model):
-            logits = model(ids).logits
-        yield [None, *F.cross_entropy(logits[0, :-1].double(), ids[0, 1:], reduction="none").tolist()]
+            logits = model(ids).logits.cpu().double()  # not every accelerator has float64
+        yield [None, *F.cross_entropy(logits[0, :-1], ids[0, 1:].cpu(), reduction="none").tolist()]
     elif model.infills:
         found: list[float | None] = []
         for first in range(0, ids.shape[1], ROWS):
             masked = torch.eye(ids.shape[1], dtype=torch.bool, device=ids.device)[first : first + ROWS]
             texts = ids.expand(len(masked), -1)
             with evaluating(model):
-                logits = model.masked_logits(texts, masked)[masked]
-            found += F.cross_entropy(logits.double(), texts[masked], reduction="none").tolist()
+                logits = model.masked_logits(texts, masked)[masked].cpu().double()
+            found += F.cross_entropy(logits, texts[masked].cpu(), reduction="none").tolist()
             yield found
 
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mingpt.benchmarks.worker_process import with_ours
 from mingpt.cli.play.catalogue import OUTPUT, Catalogue, last_error
 from mingpt.core.atomic_io import LOCK, holder
 from mingpt.core.errors import MingptError, UsageError, require
@@ -132,7 +133,12 @@ class Training:
             raise UsageError(f"{folder / OUTPUT}: a link; a run has its own files alone")
         with open(folder / OUTPUT, "wb") as output:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=with_ours(),
+                start_new_session=True,
             )
         threading.Thread(target=process.wait, daemon=True).start()  # so that it never is a zombie
         until = time.monotonic() + BEGINS_WITHIN

@@ -1,6 +1,8 @@
 """The page starts, follows, stops and resumes an ordinary training; one that was killed shows as stopped."""
 
+import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -156,8 +158,6 @@ def test_run_of_a_terminal_shows_as_running_while_it_is_locked(client: Any, root
 
 @pytest.mark.full
 def test_metrics_are_followed_as_they_grow_and_when_they_are_replaced(serve: Any, root: Path, tmp_path: Path) -> None:
-    import shutil
-
     run = tmp_path / "out/copy"
     shutil.copytree(root / "gpt", run)
     lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
@@ -174,3 +174,14 @@ def test_metrics_are_followed_as_they_grow_and_when_they_are_replaced(serve: Any
         assert ([row[0] for row in data["rows"]], data["replace"]) == ([1, 2, 3], True)
         (run / "metrics.jsonl").write_text("{}\n" * 100)
         assert next(each for each in events if each[0] == "error")[1]["error"].endswith("step is missing")
+
+
+def test_imported_run_has_nothing_left_to_train(serve: Any, root: Path, tmp_path: Path) -> None:
+    run = tmp_path / "out/copy"
+    shutil.copytree(root / "gpt", run)
+    (run / "metrics.jsonl").unlink()
+    environment = json.loads((run / "environment.json").read_text())
+    (run / "environment.json").write_text(json.dumps({**environment, "imported": "elsewhere"}))
+    with serve(tmp_path / "out") as client:
+        (found,) = client.get("runs").json
+        assert (found["status"], found["step"], found["max_iters"]) == ("finished", 0, 0)
