@@ -151,9 +151,11 @@ def status_of(folder: Path, metrics: Metrics, steps: int) -> str:
 
 def last_error(folder: Path) -> str | None:
     """Return the error that a training which was started from the page ended with; None without one."""
-    path = folder / OUTPUT
+    path, metrics = folder / OUTPUT, folder / "metrics.jsonl"
     if path.is_symlink() or not path.is_file():
         return None
+    if metrics.is_file() and metrics.stat().st_mtime > path.stat().st_mtime:
+        return None  # it went on since, started elsewhere
     with open(path, "rb") as file:
         file.seek(max(path.stat().st_size - 4096, 0))
         lines = file.read(4096).decode("utf-8", "replace").strip().splitlines()

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,7 +30,8 @@ from mingpt.runs.run_dir import DEFAULT_NAME
 
 BEGINS_WITHIN = 120.0  # seconds: importing PyTorch and tokenizing a text
 POLL = 0.1  # seconds
-PLACE, FAMILY = "system.work_dir", "model.type"
+PLACE = "system.work_dir"
+SETTING = re.compile(r"\w+\.\w+")  # its key
 NOT_HERE = ("trainer.resume", "trainer.resume_changed")  # settings that have requests of their own
 OURS = (b"mingpt", b"chargpt")  # in the command of a process that may be stopped
 
@@ -66,6 +68,8 @@ class Training:
             UsageError: a wrong setting, as the command says it; any other MingptError is what the process ended with.
         """
         self._require_allowed()
+        for key in given:  # no file of settings, and nothing that prints and ends, as --help
+            require(bool(SETTING.fullmatch(key)), f"--{key}", given[key], "there is no such setting")
         for key in NOT_HERE:
             require(key not in given, key, given.get(key), "has a request of its own, /api/resume")
         path = given.get("data.path")
@@ -143,7 +147,7 @@ class Training:
         threading.Thread(target=process.wait, daemon=True).start()  # so that it never is a zombie
         until = time.monotonic() + BEGINS_WITHIN
         while process.poll() is None and time.monotonic() < until:
-            if is_run(folder) and holder(folder) == process.pid:
+            if is_run(folder) and holder(folder) in (process.pid, 0):
                 return
             await asyncio.sleep(POLL)
         if process.poll():
