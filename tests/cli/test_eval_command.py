@@ -123,6 +123,16 @@ def test_pandas_reads_the_log_probabilities(chargpt: Any, trained: Path, tmp_pat
     assert table.log_prob.count() == header["tokens"]
 
 
+def test_audit_passes_the_log_probabilities(chargpt: Any, trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tokens.jsonl"
+    chargpt("eval", f"--run={trained}", f"--tokens={path}", "--stride=4")
+    ended = chargpt("audit", str(path))
+    assert (ended.code, "fail" in ended.out) == (0, False), ended.out
+    changed = path.read_text().replace('"log_prob": -', '"log_prob": -1', 1)
+    path.write_text(changed)
+    assert chargpt("audit", str(path)).code == 1
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_failed_evaluation_leaves_the_file_as_it_was(chargpt: Any, trained: Path, tmp_path: Path, there: bool) -> None:
     path = tmp_path / "tokens.jsonl"
