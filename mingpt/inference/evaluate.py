@@ -171,7 +171,7 @@ def _nats(model: LanguageModel, each: bool, part: Windows, state: State | None =
     total = F.cross_entropy(logits, targets, reduction="sum").item()
     if not each:
         return total, NONE
-    return total, F.cross_entropy(logits, targets, reduction="none").double().cpu().numpy()
+    return total, F.cross_entropy(logits, targets, reduction="none").cpu().double().numpy()
 
 
 def pseudo_likelihood(
