@@ -1,6 +1,6 @@
 """Options of each command but `train` and `bench`: name, default, help and rule."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from mingpt.core.errors import require
 from mingpt.core.paths import path_of, require_picture
@@ -52,25 +52,18 @@ class OnDevice(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleOptions(OfRun, OnDevice):
+class SampleOptions(Sampling, OfRun, OnDevice):
     """Generate text with a trained model.
 
     Attributes:
         prompt: text to continue; empty: as after the end of a line
         max_new_tokens: tokens to generate after it
         num_samples: texts to generate, each with a seed of its own
-        temperature: divides the logits; 0: always the likeliest token
-        top_k: keep the k likeliest tokens; 0: all
-        top_p: keep the fewest likeliest tokens whose probabilities reach p; 1: all
-        min_p: keep tokens that are at least min_p times as probable as the likeliest; 0: all
         seed: seed of the first text; each further text has the next one
         fill: text whose masked tokens are filled in, instead of generating: each with the likeliest token
         gap: the character that stands for a masked token in it
         stop_at_eos: end a text before the first token that ends one, of an imported model that has it (eos_token_id)
         stream: print each token as it is sampled
-        past_block: context of tokens past block_size; one of half (when the cache is full, encode the last half of the
-            block again: the fast way), exact (encode the last block_size tokens again for each token, as nanoGPT does);
-            null: half with the cache, exact without
         cache: keep keys and values of earlier tokens; False: recompute them for every token, for the same text as with
             the cache and past_block=exact
         compile: compile the step of one token, half a minute the first time: the same text to rounding, for long ones
@@ -79,21 +72,16 @@ class SampleOptions(OfRun, OnDevice):
     prompt: str = ""
     max_new_tokens: int = 500
     num_samples: int = 1
-    temperature: float = 0.8
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
     seed: int = 0
     fill: str | None = None
     gap: str = "_"
     stop_at_eos: bool = False
     stream: bool = True
-    past_block: str | None = None
     cache: bool = True
     compile: bool = False
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        OfRun.__post_init__(self)
         require(self.max_new_tokens >= 0, "max_new_tokens", self.max_new_tokens, "must be 0 or more")
         require(self.num_samples >= 1, "num_samples", self.num_samples, "must be at least 1")
         for name, value in vars(self).items() if self.fill is not None else ():
@@ -105,8 +93,8 @@ class SampleOptions(OfRun, OnDevice):
 
     def sampling(self, number: int) -> Sampling:
         """Return how text `number`, from 0, is sampled."""
-        how = {name: getattr(self, name) for name in ("temperature", "top_k", "top_p", "min_p", "past_block")}
-        return Sampling(**how, seed=self.seed + number)
+        how = {each.name: getattr(self, each.name) for each in fields(Sampling)}
+        return Sampling(**{**how, "seed": self.seed + number})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,10 +37,10 @@ class Sampling:
         top_p: keep the fewest likeliest tokens whose probabilities reach p; 1: all
         min_p: keep tokens that are at least min_p times as probable as the likeliest; 0: all
         seed: seed of the random draws
-        past_block: context past block_size.  half: when the cache is full, encode the last half of the block again, so
-            that a token has block_size / 2 to block_size tokens of context; exact: the last block_size tokens, encoded
-            again for every token, as in nanoGPT; None: half with a cache, exact without.  No effect on a model with
-            unbounded state.
+        past_block: context of tokens past block_size; one of half (when the cache is full, encode the last half of the
+            block again, the fast way: block_size / 2 to block_size tokens of context), exact (encode the last
+            block_size tokens again for every token, as nanoGPT does); null: half with the cache, exact without; no
+            effect on a model with unbounded state
     """
 
     temperature: float = 0.8
