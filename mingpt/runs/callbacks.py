@@ -176,12 +176,8 @@ def run_callbacks(
     wandb_id: str,
 ) -> Iterator[list[Callback]]:
     """Open the run's logs and yield its callbacks, in order: a record is complete when it is logged."""
-    model, tokenizer, done, first = (
-        trainer.model,
-        corpus.tokenizer,
-        trainer.progress.step,
-        trainer.processes.rank_zero_only,
-    )
+    model, tokenizer = trainer.model, corpus.tokenizer
+    done, first = trainer.progress.step, trainer.processes.rank_zero_only
     constant = {"model": compatibility.described(model.config), "wandb_id": wandb_id, "special": special.as_json()}
     with (
         closing(first(JsonLines, folder / "metrics.jsonl", until=done, kind=TrainedStep)) as metrics,

@@ -22,13 +22,7 @@ from mingpt.interop.architectures.shared import (
 )
 from mingpt.interop.weights import Place
 
-OURS = {
-    "type": "gpt",
-    "mask": "causal",
-    "position": "rope",
-    "score": "scaled_dot",
-    "norm": "rmsnorm",
-}
+OURS = {"type": "gpt", "mask": "causal", "position": "rope", "score": "scaled_dot", "norm": "rmsnorm"}
 KEYS = {
     "n_layer": Key("num_hidden_layers"),
     "n_query_head": Key("num_attention_heads"),
