@@ -79,8 +79,8 @@ FAULTS = [
     ),
     Fault(
         "mingpt/inference/windows.py",
-        "return [Windows(ids[None], scored)] if scored else []",
-        "return []",
+        "rest = [Windows(ids[None, full * stride :], left)] if left else []",
+        "rest = []",
         "the short last block is left out",
     ),
     Fault(EVALUATE, "each if counts else (0.0, NONE) for each", "each for each", "padding parts of a process count"),
