@@ -133,13 +133,13 @@ class GPTConfig(AttentionConfig, NeuralConfig):
         pattern, inner, wide = self.window_pattern, self.mlp_width, self.conv_width
         letters = pattern is None or (bool(pattern) and set(pattern) <= set("wf"))
         require(letters, "model.window_pattern", pattern or "''", "must be letters w and f, or null")
-        rule = "says which layers have model.window, but that is null"
+        rule = "names the layers with model.window, but that is null"
         require(pattern is None or self.window is not None, "model.window_pattern", pattern, rule)
         require(inner is None or inner >= 1, "model.mlp_width", inner, "must be at least 1, or null")
         require(wide >= 1, "model.conv_width", wide, "must be at least 1, the position itself")
 
     def of_layer(self, number: int) -> "GPTConfig":
-        """Return the settings of layer `number`, from 0: without the window where the pattern says so."""
+        """Return the settings of layer `number`, from 0: without the window where the pattern has f."""
         pattern = self.window_pattern or "w"
         full = pattern[number % len(pattern)] == "f"
         return replace(self, window=None, window_pattern=None) if full else self

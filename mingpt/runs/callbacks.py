@@ -1,7 +1,7 @@
 """Callbacks of a run, called after every step: evaluation (the validation loss), samples, logging, checkpoints.
 
-`run_callbacks` has them in order: a record is complete when it is logged, and what is logged is on the disk before a
-checkpoint says so.
+`run_callbacks` has them in order: a record is complete when it is logged, and what is logged is on the disk before the
+checkpoint of its step is.
 """
 
 import math

@@ -102,7 +102,7 @@ def save(
     """Write `checkpoints/step_NNNNNN` at once, then drop what is older than the last two and not the best.
 
     Args:
-        state: JSON values; `step` names the checkpoint, `val_loss` (or None) says which is best.
+        state: JSON values; `step` names the checkpoint, by `val_loss` (or None) the best is kept.
         carried: recurrent state that the next step starts from.
 
     Raises:
@@ -165,7 +165,7 @@ def read(folder: Path) -> Checkpoint:
     """Verify and load one checkpoint.
 
     Raises:
-        CheckpointError: a file is missing, altered, or not what its name says.
+        CheckpointError: a file is missing, altered, or not what its name promises.
     """
     try:
         contents = _verified(folder)

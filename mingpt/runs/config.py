@@ -30,9 +30,9 @@ from mingpt.runs.wandb_log import WandbConfig
 from mingpt.training.trainer_config import AnyTrainerConfig, check_tbptt, trainer_class
 
 PRESETS = {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
-DERIVED = ("model.block_size", "model.vocab_size")  # a model's, but the text's and data.block_size's to say
+DERIVED = ("model.block_size", "model.vocab_size")  # a model's, but they follow from data.block_size and the text
 EARLIER_VALUES = {("model.kernel", "wide"): "chunked_sdpa"}  # of settings in older config files: their names now
-# In addition to what changes no result; a text is what its sha256 says, wherever it lies.
+# In addition to what changes no result; a text is known by its sha256, wherever it lies.
 FREE_ON_RESUME = {"data.path", "dist.strategy", *EVALUATION}
 
 
@@ -212,7 +212,7 @@ def _of_prepared(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(path: Path) -> Config:
-    """The configuration that `Config.to_yaml` wrote, which says all of it: its text may be damaged, or gone.
+    """The configuration that `Config.to_yaml` wrote, which has every setting; its text may be damaged, or gone.
 
     Raises:
         UsageError: unreadable, or settings that this version doesn't have.

@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 
 def train(config: Config, *, callbacks: Sequence[Callback] = (), began: float | None = None) -> Run:
-    """Train as `config` says and leave everything in the run folder.
+    """Train by `config` and leave everything in the run folder.
 
     With several processes each calls this; rank 0 alone writes and logs.
 
@@ -150,7 +150,7 @@ def _check_early(config: Config, processes: ProcessGroup, device: torch.device) 
 def _check_resumed(config: Config, folder: Path, saved: Checkpoint | None, corpus: Corpus) -> None:
     """Check that a run which already began has this text and, with a checkpoint, this model and tokenizer.
 
-    A model of the size that the settings say costs no memory yet.
+    A model of the size in the settings costs no memory yet.
 
     Raises:
         CheckpointError: another text, vocabulary or model, or an imported run.

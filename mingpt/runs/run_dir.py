@@ -188,10 +188,10 @@ def _free(wanted: str | None) -> Path:
 
 
 def environment(folder: Path) -> Record:
-    """What environment.json says of the run in `folder`.
+    """Return the environment.json of the run in `folder`.
 
     Raises:
-        CheckpointError: it is missing, damaged, or does not say which text the run is of.
+        CheckpointError: it is missing, damaged, or names no text.
     """
     written = read_json(folder / "environment.json", Environment)
     if not {"text", "text_sha256"} <= written.keys():

@@ -68,13 +68,13 @@ def without_effect(config: Config) -> list[str]:
 
 
 def _short_validation(model: LanguageModel, corpus: Corpus, block_size: int) -> list[str]:
-    """Return a sentence if the validation set has so few blocks that its loss says little, and the model has a loss."""
+    """Return a sentence if the validation set has too few blocks for a precise loss, and the model has a loss."""
     tokens = len(corpus.data.validation)
     if tokens >= FEW_BLOCKS * block_size or not (model.autoregressive or model.infills):
         return []
     return [
         f"the validation set has {counted(tokens, 'token')}, fewer than {FEW_BLOCKS} blocks of {block_size}: its loss "
-        "says little; take a longer text or a larger --data.val_fraction"
+        "is imprecise; take a longer text or a larger --data.val_fraction"
     ]
 
 

@@ -1,7 +1,7 @@
 """The W&B logger: copies of every record to Weights & Biases, by a process of its own that training never waits for.
 
 In which mode, and under which project and name: a setting that is given wins; then what wandb's own environment
-variables say (WANDB_DISABLED, WANDB_MODE, WANDB_PROJECT, WANDB_NAME); then offline, `mingpt`, the run folder's name.
+variables (WANDB_DISABLED, WANDB_MODE, WANDB_PROJECT, WANDB_NAME); then offline, `mingpt`, the run folder's name.
 
 Offline nothing is sent and no name looked up, wandb's telemetry included.  What wandb writes lies in the run folder's
 `wandb/`, unless WANDB_CACHE_DIR or WANDB_DATA_DIR name other places; its settings and a stored key are read from where
@@ -39,7 +39,7 @@ class WandbConfig:
 
     Attributes:
         mode: offline: written into the run folder, sent nowhere; online: sent as it goes; disabled: not at all; null:
-            what the environment says (WANDB_DISABLED, WANDB_MODE), else offline
+            by the environment (WANDB_DISABLED, WANDB_MODE), else offline
         project: where `online`, or a later `wandb sync`, puts the run; null: WANDB_PROJECT's, else mingpt
         name: of the run there; null: WANDB_NAME's, else the run folder's
     """

@@ -81,7 +81,6 @@ def _table(rows: list[Row]) -> list[Row]:
 
 class RowFields(VariantFields):
     distance: Whole
-    places: Whole
     moved: Number
 
 

@@ -100,7 +100,7 @@ def test_a_window_below_one_is_rejected(width: int) -> None:
         ({"score": "linear_concat", "n_query_head": 8}, "model.n_embd=8.*width 2 or more.*linear_concat"),
         ({"window": 2, "window_pattern": ""}, "model.window_pattern='': must be letters w and f"),
         ({"window": 2, "window_pattern": "wx"}, "model.window_pattern=wx: must be letters w and f"),
-        ({"window_pattern": "wf"}, "model.window_pattern=wf: says which layers have model.window, but that is null"),
+        ({"window_pattern": "wf"}, "model.window_pattern=wf: names the layers with model.window, but that is null"),
     ],
     ids=str,
 )
