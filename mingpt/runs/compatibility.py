@@ -71,7 +71,7 @@ def rows_of(saved: Checkpoint) -> int:
 
 
 def described(config: ModelConfig) -> dict[str, Any]:
-    """Return the description of a model in its checkpoint: every setting, with what others imply in the place of null."""
+    """Return a checkpoint's description of its model: every setting, with what others imply in the place of null."""
     return {name: value for name, value in config.spelled_out().items() if name != "pretrained_folder"}
 
 
