@@ -19,7 +19,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 ROOT = Path(__file__).parents[3]
-PATIENCE = 30.0  # seconds until something that should appear is given up
+PATIENCE = 60.0  # seconds until something that should appear is given up
 KEYS = Keys
 
 
