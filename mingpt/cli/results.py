@@ -1,4 +1,4 @@
-"""What a person sees of a run once it has trained: its outcome, and pictures of what its model reads."""
+"""Output of `train` after the last step, of `eval`, and the pictures of `attention` and `causality`."""
 
 import sys
 import textwrap
@@ -28,17 +28,18 @@ TITLE = 90  # characters that fit over a picture
 
 
 def show_outcome(run: Run, console: Console, program: str, began: float | None = None) -> None:
-    """A sample, the validation loss with the n-gram lines, where the curve is and the time went, and what to do next.
+    """Print a sample, the validation loss and the n-gram baselines, times, the curve's path, and commands to try next.
 
     Args:
-        began: when the program that trained it began, on the clock of time.perf_counter; None: no time is shown.
+        began: time.perf_counter() at the start of the program that trained it; None: no time is shown.
     """
     if not run.model.autoregressive:  # the reason was logged at the start
         _show_pseudo_likelihood(run, console)
         _show_time(run, console, began)
         if run.model.infills:
-            gapped = quoted(f"--fill={run.prompts()[0][:-1]}_")
-            plain(console, f"it fills gaps:\n  {program} sample --run={quoted(paths.shown(run.folder))} {gapped}")
+            masked = quoted(f"--fill={run.prompts()[0][:-1]}_")
+            folder = quoted(paths.shown(run.folder))
+            plain(console, f"fill in masked tokens:\n  {program} sample --run={folder} {masked}")
         return
     prompt = run.prompts()[0]
     line = "─" if console.encoding.startswith("utf") else "-"
@@ -58,7 +59,7 @@ def show_outcome(run: Run, console: Console, program: str, began: float | None =
         )
     if lines:
         width = console.width if console.is_terminal else sys.maxsize
-        plain(console, "\n".join(fit([f"n-gram baselines: {lines[0]}", *lines[1:]], width)))
+        plain(console, "\n".join(fit([f"n-gram baselines (Kneser-Ney): {lines[0]}", *lines[1:]], width)))
     _show_time(run, console, began)
     plain(console, "\nnext:")
     prompted = f" --prompt={quoted(prompt)}" if prompt else ""
@@ -75,7 +76,7 @@ def _show_time(run: Run, console: Console, began: float | None) -> None:
 
 
 def _sample(run: Run, prompt: str) -> str:
-    """What was sampled from the prompt after the last step; a new sample where nothing was."""
+    """Return the text sampled from the prompt after the last step, or a new sample if there is none."""
     lines = each_line(run.folder / "samples.jsonl", Line, Sample)
     found = [line["text"] for line in lines if (line["step"], line["prompt"]) == (run.progress.step, prompt)]
     return found[-1] if found else run.generate(prompt, run.config.sample.tokens, seed=run.config.system.seed)
@@ -88,7 +89,7 @@ def _show_pseudo_likelihood(run: Run, console: Console) -> None:
 
 
 def show_evaluation(run: Run, options: EvalOptions) -> None:
-    """Print how well a model predicts a text, or infills it; for a script, so without a console.
+    """Print the validation loss of a model, or the pseudo-likelihood of one that infills, as plain lines for scripts.
 
     Raises:
         UsageError, DataError: as `run.evaluate`, `run.pseudo_likelihood` and `run.past_block_loss`.

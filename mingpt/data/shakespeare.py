@@ -172,7 +172,7 @@ def _read(path: str) -> Text:
     for chunk in chunks(files, digest):
         content += chunk  # grows in place; a list and a join would hold it twice
     if not content:
-        remedy = "pipe a text into it, and the same one to go on with a run" if path == STDIN else NEEDED
+        remedy = "pipe a text into it, and the same one again to resume a run" if path == STDIN else NEEDED
         raise DataError(f"data.path: {named(path)} is empty; {remedy}")
     name = "standard input" if path == STDIN else shown(path)
     source = name if len(files) == 1 and files[0] in (path, expanded(path)) else f"{name} ({len(files):,} files)"

@@ -31,7 +31,7 @@ class SweepOptions:
     Attributes:
         seeds: runs per combination
         jobs: runs at once; the threads are divided among them
-        folder: where; one that holds the same sweep goes on; null: the first free of out/sweeps/1, 2, ...
+        folder: folder of the sweep; the same sweep there is resumed; null: the first free of out/sweeps/1, 2, ...
     """
 
     seeds: int = 3
@@ -45,7 +45,7 @@ class SweepOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Carry an experiment out, or go on with it.
+    """Run an experiment, or resume it.
 
     Attributes:
         quick: a small form that takes minutes, to try that all works; its results answer nothing

@@ -190,7 +190,7 @@ def without(name: str, flags: Sequence[str]) -> list[str]:
 def ended(outcome: Outcome, options: ExperimentOptions) -> int:
     """Return the exit code of an experiment; log what failed, and how to resume what was stopped."""
     if outcome.stopped:
-        logger.info(f"stopped by {outcome.stopped}; go on with: {options.again or options.command}")
+        logger.info(f"stopped by {outcome.stopped}; resume with: {options.again or options.command}")
         return EXIT_CODES[outcome.stopped]
     for trial, (_, why) in outcome.failed.items():
         logger.warning(f"{trial.name} failed: {why}")

@@ -1,4 +1,4 @@
-"""Run an experiment, or go on with it: record, learning rates, trials, measurements, page.
+"""Run an experiment, or resume it: record, learning rates, trials, measurements, page.
 
 Everything that is finished is skipped, so the same command continues a stopped experiment, and several processes may
 work in one folder.
@@ -48,18 +48,18 @@ class ExperimentOptions:
     """How an experiment is run.
 
     Attributes:
-        folder: of the experiment.
-        command: as it was typed.
+        folder: folder of the experiment.
+        command: command as it was typed.
         again: the command that resumes it; "": the same.
         data: the text.
         seeds: trials per variant; None: as many as the record says, or else the experiment.
         form: quick, standard or full.
-        jobs: trials at once.
+        jobs: number of trials at once.
         idle: run only where nothing else wants the processors.
         trials_only: train, but measure and summarize nothing: timings need a quiet machine.
         kept: where records of finished trials lie and go, for other experiments and checkouts; None: nowhere.
         fresh: put what is there aside, and begin again.
-        elsewhere: what to do where the folder holds another experiment, for its message.
+        elsewhere: advice of the message if the folder holds another experiment.
     """
 
     folder: Path
@@ -77,7 +77,7 @@ class ExperimentOptions:
 
     @property
     def threads(self) -> int:
-        """Of each trial; 0: as many as PyTorch chooses."""
+        """Threads of each trial; 0: as many as PyTorch chooses."""
         return threads_for(self.jobs)
 
     def __post_init__(self) -> None:

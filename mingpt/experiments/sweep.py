@@ -24,7 +24,7 @@ from mingpt.runs.wandb_log import WandbConfig
 OURS = {  # settings of a run that a sweep has for itself
     "system.seed": "every variant takes the same seeds; --seeds=N says how many",
     "system.work_dir": "each run has a folder of its own; --folder=DIR names the sweep's",
-    **dict.fromkeys(("trainer.resume", "trainer.resume_changed"), "the same sweep with --folder=DIR goes on"),
+    **dict.fromkeys(("trainer.resume", "trainer.resume_changed"), "the same sweep with --folder=DIR resumes"),
 }
 SHARED = {  # settings that can't differ between the variants of a sweep
     "data.path": "all variants need the same text, since losses on different texts can't be compared",
@@ -36,7 +36,7 @@ SHARED = {  # settings that can't differ between the variants of a sweep
 
 
 def swept(words: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """(what varies: key -> its values as typed, the words that every variant shares).
+    """Return the values, as typed, of each setting that varies, and the words that all variants share.
 
     Raises:
         UsageError: an empty value, one that is given twice, a setting that is the sweep's own or must be the same for
@@ -98,7 +98,7 @@ def of_values(values: Mapping[str, Sequence[str]], shared: Sequence[str]) -> Exp
     seen: dict[str, str] = {}
     for combination in itertools.product(*values.values()):
         chosen = dict(zip(values, combination, strict=True))
-        name = ",".join(f"{key}={value}" for key, value in chosen.items())  # in full: begun ones go on by it
+        name = ",".join(f"{key}={value}" for key, value in chosen.items())  # in full: begun ones are resumed by it
         try:
             config = settings.parse([*shared, *(f"--{key}={value}" for key, value in chosen.items())])
         except UsageError as wrong:

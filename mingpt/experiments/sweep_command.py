@@ -77,14 +77,14 @@ def sweep(
         seeds: trials per combination; a significance test needs 3.
         base: the settings that all variants share: a Config, some settings by their keys, or a YAML file of them. A
             Config says all settings; where its wandb.mode is None, trials are not logged to W&B.
-        folder: of the sweep; one that holds the same sweep goes on; None: the first free of out/sweeps/1, 2, ...
+        folder: folder of the sweep; the same sweep there is resumed; None: the first free of out/sweeps/1, 2, ...
         jobs: trials at once; the threads are divided among them.
 
     Raises:
         UsageError: a setting that breaks a rule, or nothing that could be compared; nothing has been trained then.
         DataError: no such text.
         MingptError: trials failed, or none could be compared.
-        KeyboardInterrupt: it was stopped by a signal; the same call with its folder goes on.
+        KeyboardInterrupt: it was stopped by a signal; the same call with its folder resumes it.
     """
     require(bool(variants), "variants", dict(variants), "must have a setting with several values")
     flags = SweepOptions(seeds=seeds, jobs=jobs, folder=None if folder is None else str(folder))
@@ -102,7 +102,7 @@ def sweep(
     _announce(wanted, seeds)
     outcome = carry_out(wanted, options, summarize=partial(write_summary, show=lambda result, tables: None))
     if outcome.stopped:
-        raise KeyboardInterrupt(f"stopped by {outcome.stopped}; folder={str(home)!r} goes on")
+        raise KeyboardInterrupt(f"stopped by {outcome.stopped}; folder={str(home)!r} resumes it")
     lost = {trial.name: why for trial, (_, why) in outcome.failed.items() if trial not in outcome.diverged}
     if lost:
         reasons = "; ".join(f"{name}: {why}" for name, why in lost.items())

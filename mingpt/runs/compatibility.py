@@ -31,7 +31,7 @@ def require_same_vocabulary(saved: Checkpoint, tokenizer: Tokenizer, resumed: bo
     """Check that a checkpoint has this tokenizer.
 
     Args:
-        resumed: the checkpoint's own run goes on, whose tokenizer can't be set.
+        resumed: the checkpoint's own run is resumed, whose tokenizer can't be set.
 
     Raises:
         CheckpointError: it has another.

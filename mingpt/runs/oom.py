@@ -19,7 +19,7 @@ SIZES = ("n_layer", "n_embd", "order")  # of a model, as far as its family has t
 def explained(config: Config, folder: Path) -> Iterator[None]:
     """Turn any error inside that means a lack of memory into one line; of a full disk, note how to resume the run.
 
-    Nothing is saved then: the update that failed may be half made.  The last checkpoint is what the run goes on from.
+    Nothing is saved then: the update that failed may be half made.  The run resumes from the last checkpoint.
 
     Raises:
         OutOfMemoryError: in the place of MemoryError, torch.OutOfMemoryError and what PyTorch's allocators raise.
@@ -28,7 +28,7 @@ def explained(config: Config, folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in FULL and checkpoint.steps(folder):
-            error.add_note(f"make room, and go on from the last checkpoint with {_again(folder)}")
+            error.add_note(f"make room, and resume from the last checkpoint with {_again(folder)}")
         raise
     except (MemoryError, RuntimeError) as error:
         asked = memory_asked_for(error)
@@ -48,12 +48,12 @@ def _remedy(config: Config, folder: Path) -> str:
     fewer = f"--trainer.accumulation={parts}" if parts else f"a --trainer.batch_size below {trainer.batch_size}"
     lower = f"lower {', '.join(smaller)}"
     if not checkpoint.steps(folder):
-        return f"{lower}" + (f", or take {fewer}, which computes a step in more parts" if parts else "")
+        return f"{lower}" + (f", or take {fewer}, which computes a step in more micro-batches" if parts else "")
     again = _again(folder)
     if config.data.stateful:
-        return f"go on from the last checkpoint, where there is more memory, with {again}; a new run can {lower}"
+        return f"resume from the last checkpoint, where there is more memory, with {again}; a new run can {lower}"
     changed = f"{again} --trainer.resume_changed=True"
-    return f"go on from the last checkpoint with {changed} and {fewer}; a new run can {lower}"
+    return f"resume from the last checkpoint with {changed} and {fewer}; a new run can {lower}"
 
 
 def _again(folder: Path) -> str:

@@ -39,28 +39,28 @@ DEFAULT_NAME = "chargpt"
 
 @contextlib.contextmanager
 def opened(config: Config, launch: str | None = None) -> Iterator[tuple[Path, Checkpoint | None]]:
-    """The folder of the run that `config` asks for, locked, and the checkpoint that it goes on from, if it does.
+    """Yield the folder of the run that `config` describes, locked, and the checkpoint that it resumes from, or None.
 
     A folder made here for a run that then can't begin is removed again.
 
     Args:
-        launch: the id of what started this process and may start it again; a run that it began goes on then.
+        launch: id of the launch that started this process and may restart it; a run that it began is then resumed.
 
     Raises:
         UsageError: the folder holds another run, or settings changed that may not.
-        CheckpointError: there is no run to go on with, or another process is at it.
+        CheckpointError: there is no run to resume, or another process trains in it.
     """
     resuming = config.trainer.resume
     require("\0" not in (config.system.work_dir or ""), "system.work_dir", repr(config.system.work_dir), "holds a NUL")
     begun_before = _begun_by(launch, config.system.work_dir)
     if begun_before:
-        logger.info(f"{shown(begun_before)}: this launch began it before, and goes on with it")
+        logger.info(f"{shown(begun_before)}: this launch began it before, and resumes it")
         folder, resuming = begun_before, True
     else:
         folder = Path(config.system.work_dir or newest_run()) if resuming else _free(config.system.work_dir)
     folder = Path(absolute(folder))
     if resuming:
-        _refuse_changes(config, folder)
+        _reject_changes(config, folder)
     _require_own(folder)
     with _made(folder), locked(folder):
         if not resuming:
@@ -131,7 +131,7 @@ def _made(folder: Path) -> Iterator[None]:
 
 
 def resume_settings(argv: Sequence[str], config: Config) -> Config:
-    """What `argv`, parsed as `config`, asks for on top of the settings of the run that it goes on with."""
+    """Return the settings of the run that `config`, parsed from `argv`, resumes, with those of `argv` on top."""
     folder = absolute(config.system.work_dir or newest_run())
     read_config(Path(folder))
     words = [f"--config={folder}/config.yaml", *argv, f"--system.work_dir={folder}"]
@@ -167,12 +167,12 @@ def write_json(folder: Path, name: str, content: Any) -> None:
     write_atomic(folder / name, (json.dumps(content, indent=1) + "\n").encode())
 
 
-def _refuse_changes(config: Config, folder: Path) -> None:
+def _reject_changes(config: Config, folder: Path) -> None:
     changes = settings.resolved(config).changes_from(settings.resolved(read_config(folder)))
     if changes and not config.trainer.resume_changed:
         listed = ", ".join(f"{key} was {there}, is {here}" for key, (there, here) in changes.items())
-        goes_on = "--trainer.resume_changed=True goes on with the new ones"
-        raise UsageError(f"{shown(folder)}: settings changed since this run began: {listed}; {goes_on}")
+        accepted = "--trainer.resume_changed=True resumes with the new ones"
+        raise UsageError(f"{shown(folder)}: settings changed since this run began: {listed}; {accepted}")
 
 
 def _free(wanted: str | None) -> Path:
@@ -181,7 +181,7 @@ def _free(wanted: str | None) -> Path:
         return next(HOME / name for name in names if not (HOME / name).exists())
     if (Path(wanted) / "config.yaml").exists():
         raise UsageError(
-            f"system.work_dir={shown(wanted)}: already holds a run; go on with it by --trainer.resume=True, or name "
+            f"system.work_dir={shown(wanted)}: already holds a run; resume it by --trainer.resume=True, or name "
             "a new folder"
         )
     return Path(wanted)

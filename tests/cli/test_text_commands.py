@@ -193,7 +193,7 @@ def test_run_fed_by_standard_input_goes_on_with_its_text_alone(
     assert "standard input is no longer the text that it began with (sha256 differs)" in other.refusal
     pipe(monkeypatch, "")
     nothing = chargpt(*more[:1], "--trainer.max_iters=6")
-    assert (nothing.code, "and the same one to go on with a run" in nothing.refusal) == (3, True)
+    assert (nothing.code, "and the same one again to resume a run" in nothing.refusal) == (3, True)
     judged = chargpt("eval")
     assert judged.code == 3
     assert "its text came from standard input and is kept nowhere; name one with --text" in judged.err

@@ -78,7 +78,7 @@ def test_prompt_with_a_comma_is_one_prompt() -> None:
         ([], "nothing to compare"),
         (["--system.seed=1,2"], "--seeds=N"),
         (["--system.work_dir=a"], "--folder=DIR"),
-        (["--trainer.resume=True", "--model.rope=True,False"], "goes on"),
+        (["--trainer.resume=True", "--model.rope=True,False"], "resumes"),
         (["window=16,32"], "settings are given as"),
         (["--model.window"], "needs a value"),
     ],
@@ -204,7 +204,7 @@ def test_command_that_goes_on_is_given(
         mock.patch.object(sweep_command, "carry_out", return_value=Outcome(stopped="SIGINT")),
     ):
         call(words, "chargpt", lambda *told: None)
-    assert caplog.messages[-1] == f"stopped by SIGINT; go on with: chargpt {again}"
+    assert caplog.messages[-1] == f"stopped by SIGINT; resume with: chargpt {again}"
 
 
 def test_experiment_names_its_own_flag_for_a_missing_text(

@@ -66,7 +66,7 @@ def test_full_disk_is_one_line(
     code = main.main([*small, *place, "--trainer.max_iters=2", "--trainer.save_every=1", "--wandb.mode=disabled"])
     error = capsys.readouterr().err.strip()
     assert code == 1
-    assert "No space left on device; what was saved before is whole; make room, and go on from the last" in error
+    assert "No space left on device; what was saved before is whole; make room, and resume from the last" in error
     assert f"checkpoint with --trainer.resume=True --system.work_dir={tmp_path / 'run'} (see --debug)" in error
     assert "\n" not in error
 

@@ -59,7 +59,7 @@ def test_run_without_memory_ends_in_one_line_and_keeps_what_was_saved(
     said = str(refused.value)
     assert refused.value.exit_code == 1
     assert "\n" not in said
-    assert said.startswith(f"out of memory: {memory_asked_for(error)}; go on from the last checkpoint with ")
+    assert said.startswith(f"out of memory: {memory_asked_for(error)}; resume from the last checkpoint with ")
     for lower in ("trainer.batch_size=4", "data.block_size=8", "model.n_layer=1", "model.n_embd=8"):
         assert lower in said
     flags = shlex.split(re.findall(r"with (--.*) and (--\S+);", said)[0][0])
@@ -132,7 +132,7 @@ def test_kernel_that_gives_no_memory_ends_a_real_run_in_one_line(tmp_path: Path,
     words = words_of(tmp_path, folder, changes)
     child = start(words, tmp_path / "told", breathless, folder)
     assert child.wait() == 1
-    assert child.complained.startswith("error: out of memory: 0.537 GB were asked for at once; go on from the last")
+    assert child.complained.startswith("error: out of memory: 0.537 GB were asked for at once; resume from the last")
     assert child.complained.count("\n") == 1
     assert checkpoint.newest(folder).state["step"] == 2
     assert start([*words, "--trainer.resume=True", f"--system.work_dir={folder}"], tmp_path / "again").wait() == 0
