@@ -50,7 +50,7 @@ def test_missing_transformers_is_one_line_and_keeps_the_folder(
     assert ended.err == said
 
 
-def test_model_that_no_class_computes_is_exported(chargpt: Any, runs: dict[str, Path], tmp_path: Path) -> None:
+def test_model_that_no_class_computes_is_rejected(chargpt: Any, runs: dict[str, Path], tmp_path: Path) -> None:
     for name, setting in (("full", "model.mask=full: "), ("masked", "model.type=birnn: ")):
         ended = chargpt("export", f"--run={runs[name]}", f"--out={tmp_path / 'theirs'}")
         assert ended.code == 2

@@ -174,7 +174,7 @@ def test_view_fits_any_terminal(width: int, height: int) -> None:
     assert max(map(cell_len, lines)) < width
 
 
-def test_terminal_of_another_size_is_cleared_and_notices_are_said_again() -> None:
+def test_terminal_of_another_size_is_cleared_and_notices_are_printed_again() -> None:
     console = make_console(terminal=True)
 
     def shrink(watch: Watch) -> None:
@@ -297,7 +297,7 @@ def test_plot_of_many_steps_has_their_mean_losses() -> None:
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")]
 )
-def test_durations_are_told_in_two_units_at_most(seconds: float, shown: str) -> None:
+def test_durations_are_printed_in_two_units_at_most(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
 
 

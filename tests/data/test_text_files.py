@@ -70,7 +70,7 @@ def test_offset_of_the_bad_byte_is_counted_from_the_start(
 
 
 @pytest.mark.parametrize("encoding", ["UTF-16-LE", "UTF-16-BE", "UTF-32-LE", "UTF-32-BE"])
-def test_utf16_and_utf32_are_told_from_each_other(tmp_path: Path, encoding: str) -> None:
+def test_utf16_and_utf32_are_distinguished(tmp_path: Path, encoding: str) -> None:
     path = write(tmp_path, "\ufeffHello".encode(encoding), "a b.txt")
     assert f"iconv -f {encoding[:6]} -t UTF-8 '{path}'" in refusal(path)
 

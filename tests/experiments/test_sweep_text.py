@@ -102,7 +102,7 @@ def test_variants_without_a_validation_loss_are_named_first(sweep: Any, here: An
 
 
 @pytest.mark.full
-def test_window_wider_than_the_block_is_said_once_and_trained(sweep: Any, here: Any) -> None:
+def test_window_wider_than_the_block_is_reported_once_and_trained(sweep: Any, here: Any) -> None:
     code, said = sweep(vary="--model.window=4,200,null")
     assert code == 0
     (line,) = [line for line in said if line.startswith("model.window=200: ")]
@@ -110,7 +110,7 @@ def test_window_wider_than_the_block_is_said_once_and_trained(sweep: Any, here: 
     assert len(here.trained) == 3
 
 
-def test_few_seeds_are_said_before_the_first_trial(sweep: Any) -> None:
+def test_few_seeds_are_reported_before_the_first_trial(sweep: Any) -> None:
     _, said = sweep()
     assert said[1] == "1 seed: losses are shown, but a significance test needs --seeds=3 or more"
 
@@ -226,7 +226,7 @@ def test_record_of_an_earlier_version_goes_on(sweep: Any, here: Any) -> None:
 
 
 @pytest.mark.full
-def test_other_versions_are_said_and_kept(sweep: Any) -> None:
+def test_other_versions_are_reported_and_kept(sweep: Any) -> None:
     sweep()
     with mock.patch("mingpt.experiments.identity.VERSION", "9.9"):
         _, said = sweep()

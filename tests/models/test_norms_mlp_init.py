@@ -117,7 +117,7 @@ def test_part_has_the_gradient_of_its_values(registry: object, name: str) -> Non
 
 
 @pytest.mark.parametrize("name", NORMS)
-def test_norm_forgets_the_scale_and_starts_at_unit_size(name: str) -> None:
+def test_norm_does_not_depend_on_the_scale_and_starts_at_unit_size(name: str) -> None:
     norm, x = NORMS[name](1009, True).double(), drawn(3, 1009)
     assert norm(x).square().mean(-1).tolist() == pytest.approx([1, 1, 1], rel=1e-3)
     torch.testing.assert_close(norm(1000 * x), norm(x), rtol=1e-4, atol=1e-4)

@@ -70,7 +70,7 @@ def test_lengthened_file_is_not_used(copy: Path, newest: Path, name: str) -> Non
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_missing_file_is_missed(copy: Path, newest: Path, name: str) -> None:
+def test_checkpoint_without_a_file_is_not_used(copy: Path, newest: Path, name: str) -> None:
     (newest / name).unlink()
     falls_back(copy)
 

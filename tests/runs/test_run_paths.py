@@ -255,7 +255,7 @@ def test_path_is_shown_so_that_it_means_the_same_when_typed(tmp_path: Path, monk
     assert text_files.shown(text_files.absolute("./~/a.txt")) == "./~/a.txt"
 
 
-def test_removed_current_folder_is_said(tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removed_current_folder_is_reported(tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     os.rmdir(tmp_path / "gone")

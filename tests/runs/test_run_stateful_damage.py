@@ -107,12 +107,12 @@ def test_state_of_another_shape_is_rejected(copy: Path, newest: Path, name: str,
     assert refused.value.exit_code == 4
 
 
-def test_state_that_was_never_saved_is_missed(copy: Path, newest: Path) -> None:
+def test_state_that_was_never_saved_is_needed_to_train_alone(copy: Path, newest: Path) -> None:
     forge(newest, None)
     assert checkpoint.read(newest).carried == {}
     with pytest.raises(CheckpointError, match=r"recurrent state: 0/0\.0 is missing there"):
         run.train(on(copy, max_iters=6))
-    assert run.load(copy, device="cpu").progress.step == 4  # whoever doesn't train needs none
+    assert run.load(copy, device="cpu").progress.step == 4  # loading needs none
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04.", b"\xff" * 40], ids=["empty", "a pickle", "a long header"])

@@ -28,14 +28,14 @@ from mingpt.runs.summary import without_effect
         (["--trainer.warmup_iters=8", "--trainer.max_iters=9"], None),
     ],
 )
-def test_setting_without_effect_is_said(words: list[str], said: str | None) -> None:
+def test_setting_without_effect_is_reported(words: list[str], said: str | None) -> None:
     lines = without_effect(settings.parse(words))
     assert len(lines) == (said is not None)
     if said:
         assert lines[0].startswith(said)
 
 
-def test_window_wider_than_the_block_is_said_once_when_training_starts(
+def test_window_wider_than_the_block_is_reported_once_when_training_starts(
     tiny: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = tiny(tmp_path / "run", {"model.window": 200, "trainer.max_iters": 1, "trainer.warmup_iters": 0})

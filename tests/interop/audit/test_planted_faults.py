@@ -121,7 +121,7 @@ def test_audited_model_stays_as_it_is() -> None:
     assert all(module.training for module in model.modules())
 
 
-def test_model_whose_predictions_are_constant_is_not_said_to_pass() -> None:
+def test_model_whose_predictions_are_constant_does_not_pass() -> None:
     model = Sound()
     nn.init.zeros_(model.head.weight)
     result = audit(model).results["look_ahead"]
