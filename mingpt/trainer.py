@@ -64,7 +64,7 @@ class Trainer:
         config: settings of the loop and the optimizer
         model: any LanguageModel; moved to `device`
         batches: step -> (inputs, targets), (b, t) int64 token ids each; a pure function
-        fresh: step -> True if recurrent states are reset before it (truncated BPTT); None: they are before every step
+        fresh: step -> True if recurrent states are reset before it (truncated BPTT); None: reset before every step
         seed: base seed of the dropout masks
         device: device to train on; with several processes, this process's own
         callbacks: called as callback(trainer, record) after every step

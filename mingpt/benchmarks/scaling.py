@@ -58,10 +58,10 @@ class Axis:
     """One way to grow.
 
     Attributes:
-        size: of a shape and its model: what doubles; None: without end.
+        size: (shape, model) -> the size that doubles; None: unbounded.
         label: what that is called.
         fixed: what stays as it is, of a `shape`.
-        letter: of the size, in a formula.
+        letter: letter of the size in a formula.
     """
 
     size: Callable[[Shape, LanguageModel], int | None]

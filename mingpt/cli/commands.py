@@ -205,15 +205,15 @@ def import_folder(argv: Sequence[str]) -> int:
     """import a Hugging Face folder as a run"""
     from mingpt.core.command_line import split_words
 
-    run_dir, flags = split_words(argv)
+    folders, flags = split_words(argv)
     about = "Make a run of a folder: of GPT-2, GPT-Neo, Llama, Mistral, Qwen2, Qwen3 or Starcoder2."
     options = _options("import FOLDER", about, ImportOptions, flags)
-    if len(run_dir) != 1:
-        raise UsageError(f"{len(run_dir)} folders: one is needed, as `chargpt import FOLDER`")
+    if len(folders) != 1:
+        raise UsageError(f"{len(folders)} folders: one is needed, as `chargpt import FOLDER`")
 
     from mingpt.interop import importing
 
-    made = importing.import_folder(run_dir[0], options.out, options.block_size)
+    made = importing.import_folder(folders[0], options.out, options.block_size)
     run, again = quoted(made), quoted(f"--config={made / 'config.yaml'}")
     print(f"\nnext:\n  {program()} sample --run={run}")
     (tokenizer,) = (made / "checkpoints").glob("*/tokenizer.json")  # that of its one checkpoint

@@ -96,7 +96,7 @@ class Flags:
 
         Args:
             implied: values that the given settings imply for others, in place of their defaults.
-            placed: what settings mean, of those that are given and, of each that stands in a file, that file.
+            placed: (given settings, file of each that stands in a file) -> the settings, with paths made absolute.
 
         Raises:
             UsageError: names setting, value and rule.

@@ -42,7 +42,7 @@ class Difference:
 
     Attributes:
         spread: standard deviation of the differences.
-        p: of the paired t-test, two-sided; 1 where all differences are 0, 0 where they are equal and not 0.
+        p: p-value of the paired t-test, two-sided; 1 where all differences are 0, 0 where they are equal and not 0.
         mde: minimum detectable effect of this many seeds with power 0.8 at 5 %; of many tests, at its share.
     """
 

@@ -40,7 +40,7 @@ class LibraryTokenizer:
     One that puts a space before a text does so once, where it takes it away again, and not at all where it doesn't.
 
     Args:
-        content: of the file.
+        content: content of the file.
 
     Attributes:
         special: the special tokens that are matched in texts, by id.

@@ -18,11 +18,14 @@ from mingpt.data.tokenizers import TOKENIZERS, from_json
 
 @dataclass(frozen=True)
 class Corpus:
-    """What a run learns from.
+    """A text that is ready to train on.
 
-    source: of the text, for people
-    place:  a path that names it from any folder, or `-` (see text_files.py)
-    sha256: of the text's bytes
+    Attributes:
+        source: name of the text, for messages
+        place: a path that names it from any folder, or `-` (see text_files.py)
+        sha256: SHA-256 of the text's bytes
+        tokenizer: tokenizer of the text
+        data: token ids of its training, validation and test set
     """
 
     source: str
@@ -33,14 +36,14 @@ class Corpus:
 
 
 def prepare(config: DataConfig, tokenizer: Tokenizer | None = None) -> Corpus:
-    """Read the text, make the tokenizer that it needs, cut it.
+    """Read the text, make its tokenizer, and split it into training, validation and test set.
 
     Args:
-        tokenizer: in the place of the one that `config` asks for.
+        tokenizer: tokenizer to use instead of the one that `config` names; None: that one.
 
     Raises:
-        DataError: missing, not UTF-8, too short, or not what the tokenizer knows.
-        UsageError: settings that a prepared folder was not made with.
+        DataError: the text is missing, not UTF-8 or too short, or has characters that the tokenizer lacks.
+        UsageError: `config` differs from the settings that a prepared folder was made with.
     """
     if prepared_folder.is_prepared(config.path):
         folder, source = path_of(config.path), shown(config.path)
@@ -70,11 +73,11 @@ def unit_of(sha256: str) -> Unit:
 
 
 def tokenizer_of(config: DataConfig, pieces: Iterable[str]) -> Tokenizer:
-    """The tokenizer that `config` asks for, of a text in pieces.
+    """Return the tokenizer that `config` names, made from a text in pieces or read from a file.
 
     Raises:
-        DataError: a ready-made one that is missing or none.
-        UsageError: one so large that no checkpoint with it would be read again.
+        DataError: its file is missing or holds no tokenizer.
+        UsageError: it is too large for a checkpoint to be loaded again.
     """
     if not config.tokenizer.endswith(FILE_NAME):
         made = TOKENIZERS[config.tokenizer].of(pieces, config.vocab_size)

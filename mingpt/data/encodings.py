@@ -55,7 +55,7 @@ def remedy(name: str, start: bytes, block: bytes) -> str:
     """What to do about a file that is not UTF-8.
 
     Args:
-        name: of the file, for a shell; "-": standard input.
+        name: name of the file, for a shell; "-": standard input.
         start: the file's first bytes.
         block: those around the first that is wrong.
     """

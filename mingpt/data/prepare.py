@@ -159,7 +159,7 @@ class _Reading:
 
     Args:
         kept: what came from standard input, if anything did.
-        doing: for people: what is done with what was read.
+        doing: what is done with the text, for the progress lines.
     """
 
     def __init__(self, files: list[str], kept: Path, doing: str) -> None:

@@ -28,7 +28,7 @@ class SpecialTokens:
     """The special tokens that a model's folder names; nothing, for a vocabulary that was made here.
 
     Attributes:
-        ids: of `bos_token_id`, `eos_token_id` and `pad_token_id` those that there are; several ids may end a text.
+        ids: ids under `bos_token_id`, `eos_token_id` and `pad_token_id`, where given; several ids may end a text.
         tokens: the text of `bos_token`, `eos_token`, `unk_token`, ...
         extra: special tokens that have no such name.
         chat_templates: Jinja templates by name; `default` is the usual one.

@@ -67,8 +67,8 @@ def split(
     """Return the ids of each set; each has at least two tokens.
 
     Args:
-        unit: what the fractions are of
-        source: of the text, for the error
+        unit: unit in which the fractions are measured
+        source: name of the text, for the error
 
     Raises:
         DataError: fewer than block_size + 1 tokens (two a set at least), or characters that the tokenizer doesn't know.

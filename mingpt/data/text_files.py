@@ -172,7 +172,7 @@ def chunks(files: Sequence[str], digest: Any, sizes: list[int] | None = None) ->
     """The characters of `files`, one after the other, in chunks of at most a megabyte.
 
     Args:
-        digest: of hashlib; is given every byte.
+        digest: a hashlib object that is updated with every byte.
         sizes: is given the number of bytes of every block.
 
     Raises:

@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 
 class VariantFields(TypedDict):
-    arm: str  # of a row: its variant, by the key that files have
+    arm: str  # the variant of a row, under the key that files have
 
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Trial:
 
     Attributes:
         configs, folders: configuration and run folder of each stage.
-        inputs: sha256 of what each stage reads.
+        inputs: sha256 of each input of each stage, by its kind.
         home: the folder that holds those of the stages; id: what the trial's record is named by. Both None where no
             record is kept.
     """
@@ -101,18 +101,18 @@ class Measurement:
     """Numbers that are no run.
 
     Attributes:
-        name: of its rows in measurements.jsonl and of its figure.
-        take: gives the rows.
-        draw: (rows, matplotlib Figure, palette) draws them, from the rows alone; None: no picture.
-        caption: of the picture: what is shown, and what lines, colours and shades mean.
-        variant: what of a row has a look of its own in all pictures of its experiment; None: nothing.
-        table: (rows) gives the rows of its table, each with the same columns, named as people read them.
-        of_runs: whether it uses the experiment's own runs, so that these are what a quick form makes smaller.
-        of_model: whether it needs the trained model, so that it is taken at the end of each trial, of that one alone.
-        first_seed: of a model's measurement: whether it is taken of each variant's first seed only.
+        name: name of its rows in measurements.jsonl and of its figure.
+        take: lab -> the rows.
+        draw: (rows, matplotlib Figure, palette) -> draws them, from the rows alone; None: no picture.
+        caption: caption of the picture: what is shown, and what lines, colours and shades mean.
+        variant: row -> the name that has one look in all pictures of its experiment; None: none.
+        table: rows -> the rows of its table, each with the same columns, named as people read them.
+        of_runs: True if it uses the experiment's own runs, so that these are what a quick form makes smaller.
+        of_model: True if it needs the trained model, so that it is taken at the end of each trial, of that one alone.
+        first_seed: True if a measurement of a model is taken of each variant's first seed only.
         smaller: what else a quick form makes smaller of it, as text; empty: nothing.
         row: what `draw` and `table` use of a row, a TypedDict: what rows from elsewhere must hold.
-        with_baselines: whether its y axis is a validation loss in blocks as trained on, so that n-gram baselines are
+        with_baselines: True if its y axis is a validation loss in blocks as trained on, so that n-gram baselines are
             drawn across it.
     """
 
@@ -135,11 +135,11 @@ class Form:
     """What one form of an experiment has instead of the experiment's own; None: the same.
 
     Attributes:
-        settings: over those that all variants share.
+        settings: settings that override those that all variants share.
         variants: the variants.
         seeds: trials per variant.
-        learning_rates: to choose among; (): none, `settings` and variants have them.
-        characters: what of the text is used, from its beginning; None: all.
+        learning_rates: learning rates to choose among; (): none, `settings` and variants have them.
+        characters: number of characters of the text that are used, from its beginning; None: all.
         data: the text.
     """
 
@@ -156,13 +156,13 @@ class Experiment:
     """A question and what would answer it.
 
     Attributes:
-        name: as the command line has it.
-        question: in one sentence.
+        name: name on the command line.
+        question: the question, in one sentence.
         hypothesis: what is expected, written before anything ran.
-        variants: the stages of each.
+        variants: stages of each variant, by its name.
         common: what differs from base_config.BASE in all variants; a variant takes the settings that its family of
             models has, so that different families can be compared.
-        seeds: how many trials a variant has.
+        seeds: trials per variant.
         learning_rates: each variant that has a learning rate takes the best of these; None: what `common` says.
         quick: what differs in the form that takes minutes, to try that all works; never an answer.
         standard: what differs in the form whose results are published, for two CPU cores.

@@ -66,14 +66,14 @@ class Outcome:
 
 
 def finished(config: Config, folder: Path) -> bool:
-    """Whether the run in `folder` has made all its steps and written all its files."""
+    """Return True if the run in `folder` has made all its steps and written all its files."""
     line, last = last_line(folder / "metrics.jsonl"), config.trainer.max_iters
     complete = line is not None and line["step"] == last and checkpoint.steps(folder)[:1] == [last]
     return complete and (folder / "baselines.json").exists()
 
 
 def done(trial: Trial) -> bool:
-    """Whether all stages are, and its record is written, where one is kept; or it was made from its record."""
+    """Return True if all stages and the record, if one is kept, are finished; or if the trial came from a record."""
     kept = trial.home is None or (trial.home / trial_records.NAME).is_file()
     from_record = trial.home is not None and not any((folder / "checkpoints").exists() for folder in trial.folders)
     return kept and (from_record or all(map(finished, trial.configs, trial.folders)))
@@ -131,8 +131,8 @@ class Executor:
     """Trains trials.
 
     Attributes:
-        folder: the experiment's.
-        jobs: trials at once.
+        folder: folder of the experiment.
+        jobs: number of trials at once.
         launch: trains one run.
         keep: called with each trial when its last run has ended well, before others may have it.
         kept: where records of finished trials lie; None: nowhere.
@@ -217,7 +217,7 @@ class Executor:
             self._outcome.failed[trial] = 1, f"its record was not written: {in_one_line(error)}"
 
     def _from_record(self, trial: Trial) -> bool:
-        """Whether the trial is finished by now: made from the record that is kept of the same trial."""
+        """Make the trial from the kept record of the same trial; return False if there is none."""
         if self.kept is not None and trial.id and (record := trial_records.find(self.kept, trial.id)):
             if not done(trial):
                 shutil.rmtree(trial.home or "", ignore_errors=True)
@@ -239,7 +239,7 @@ class Executor:
 
 
 class Pace:
-    """Estimates the time left from the tokens that were trained on per second."""
+    """Estimate of the time left, from the tokens trained on per second."""
 
     def __init__(self, jobs: int) -> None:
         self.jobs, self.tokens, self.seconds = jobs, 0, 0.0
@@ -248,7 +248,7 @@ class Pace:
         self.tokens, self.seconds = self.tokens + trial.tokens, self.seconds + seconds
 
     def left(self, trials: Sequence[Trial]) -> float:
-        """Seconds."""
+        """Return the seconds that these trials will take."""
         return sum(trial.tokens for trial in trials) * self.seconds / max(self.tokens, 1) / self.jobs
 
 

@@ -25,7 +25,7 @@ def begin(
 
     Args:
         seeds: trials per variant; None: as many as before, or `usual`.
-        elsewhere: what to do where the folder holds another experiment, for the message.
+        elsewhere: advice of the message if the folder holds another experiment.
 
     Raises:
         UsageError: another definition.

@@ -41,7 +41,7 @@ def record_of(trial: Trial, rows: dict[str, list[Row]]) -> Record:
     """The record of a finished trial.
 
     Args:
-        rows: of each measurement of the trained model.
+        rows: rows of each measurement of the trained model, by its name.
     """
     plain = {
         name: [{key: value for key, value in row.items() if key not in ("arm", "seed")} for row in found]

@@ -45,6 +45,9 @@ def windows(
     """Return the windows over `ids` in batches, in order of the text; targets are all but the first token.
 
     Args:
+        ids: token ids of the text, at least two
+        block_size: length of a window, in inputs
+        vocab_size: size of the vocabulary, which bounds the windows in a batch
         stride: number of tokens from one window to the next, 1 to block_size; None: block_size
         at_most: number of targets, in complete blocks spread evenly over `ids`, for a stride of block_size; None: all
         shares: least number of batches, if there are as many windows

@@ -42,7 +42,7 @@ def export(run: Run, folder: str | Path, dtype: str = "float32") -> Exported:
     """Write `run` into `folder`, which must be new or empty; all of it is there at the end, or nothing.
 
     Args:
-        dtype: of the weights; bfloat16 and float16 round them.
+        dtype: type of the weights; bfloat16 and float16 round them.
 
     Raises:
         UsageError: no class of transformers computes this model (says why), or the folder is in use.

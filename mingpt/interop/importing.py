@@ -44,7 +44,7 @@ def import_folder(folder: str | Path, out: str | Path | None = None, block_size:
 
     Args:
         out: it; None: out/ and the name of `folder`.
-        block_size: of the run; None: what `folder` says, of rotary positions at most MOST_TOKENS.
+        block_size: context length of the run; None: what `folder` says, of rotary positions at most MOST_TOKENS.
 
     Raises:
         CheckpointError: damaged, hostile, or a model that can't be expressed here; says what, and nothing is written.

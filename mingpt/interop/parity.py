@@ -29,13 +29,14 @@ class Parity:
     """What was found.
 
     Attributes:
-        version: of transformers.
-        tokens: of each text whose logits were compared.
+        version: version of transformers.
+        tokens: number of tokens of each text whose logits were compared.
         window: the widest window of a layer; None: there is none.
         worst: largest difference of a logit by precision, as `float32`.
-        largest: logit of ours, for scale.
+        largest: largest logit of ours, for scale.
         written: tokens of greedy text that are the same, and how many were written.
-        characters: of the text whose ids were compared; 0: none, as no text of random tokens has ids of ours.
+        characters: number of characters of the text whose ids were compared; 0: none, as no text of random tokens has
+            ids of ours.
     """
 
     version: str

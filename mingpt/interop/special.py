@@ -34,8 +34,8 @@ def read(folder: Path, config: Mapping[str, Any], tokenizer: Tokenizer, vocab_si
 
     Args:
         config: the content of its config.json.
-        tokenizer: of its tokenizer.json; tokens that it doesn't have are left out, since transformers would add them to
-            an export's vocabulary, with ids that the model has no rows for.
+        tokenizer: tokenizer of its tokenizer.json; tokens that it doesn't have are left out, since transformers would
+            add them to an export's vocabulary, with ids that the model has no rows for.
         vocab_size: rows of the model; ids beyond it, as -1 for none, are no tokens.
 
     Raises:

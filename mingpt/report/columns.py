@@ -26,8 +26,8 @@ class Row:
     """A variant in its comparison.
 
     Attributes:
-        test, test_at_seconds: of the variant against the baseline, at equal steps and at equal seconds; None of the
-            baseline.
+        test, test_at_seconds: test of the variant against the baseline, at equal steps and at equal seconds; None for
+            the baseline.
     """
 
     result: Comparison
@@ -67,11 +67,11 @@ class Column:
     """One metric of a comparison.
 
     Attributes:
-        name: in JSON, CSV and data frames; `name_low` and `name_high` are the 95 % interval of an `interval`.
+        name: key in JSON, CSV and data frames; `name_low` and `name_high` are the 95 % interval of an `interval`.
         title: heading of the tables that people read; may hold {unit} and {at}; empty: in none of these.
-        value: what a row has of it: a number, text, or an Estimate; None of nothing.
-        text: how a value is shown.
-        interval: whether the value is an Estimate.
+        value: row -> its value, a number, text or an Estimate; None: the row has none.
+        text: value -> the text that tables show.
+        interval: True if the value is an Estimate.
     """
 
     name: str

@@ -44,11 +44,11 @@ class Variant:
 
     Attributes:
         settings: those that differ between variants; None of a setting that this one doesn't have.
-        losses: validation loss after the last step; None where a run has none.
+        losses: validation loss after the last step of each run; None where it has none.
         loss, loss_at_seconds: mean and interval over the seeds that have one.
         last: the last line of each run's metrics.jsonl.
-        flops_per_token: of one forward pass.
-        seconds: of training.
+        flops_per_token: FLOPs of one forward pass, per token.
+        seconds: training time, mean and interval.
         curves: validation loss along each run.
         training: smoothed training loss along each run.
         samples: text generated after the last step of the first run.
@@ -81,9 +81,9 @@ class Comparison:
     """Variants, and the significance tests of their differences.
 
     Attributes:
-        unit: of every loss.
+        unit: unit of every loss.
         baseline: name of the first variant with a validation loss; of the first, where none has one.
-        every_pair: whether all pairs were tested, or each variant against the baseline.
+        every_pair: True if all pairs were tested, False if each variant was tested against the baseline.
         tests: after each variant's last step.
         seconds: the longest training time that all variants reached; None where times can't be compared.
         clock: CPU, where times are CPU seconds of the process; empty: they are seconds inside training steps.

@@ -38,7 +38,7 @@ class Drawing:
         """One `<svg>` element that scales; its ids are its own: several such pictures may stand in one page.
 
         Args:
-            paper: with a ground of its own, for a file that may be shown on any.
+            paper: draw an opaque background, for a file that may be shown on any.
         """
         from matplotlib import rc_context
 

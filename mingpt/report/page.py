@@ -132,7 +132,7 @@ def page_of(folders: Sequence[Path], defaults: Mapping[str, Any] | None = None) 
     """What the page about these run and experiment folders shows.
 
     Args:
-        defaults: of every setting, to name those of a lone run that differ; None: not known.
+        defaults: default of every setting, to name those of a lone run that differ; None: not known.
 
     Raises:
         UsageError: nothing finished in a folder.

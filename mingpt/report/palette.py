@@ -91,7 +91,7 @@ def settings(salt: str = "mingpt") -> Any:
     """matplotlib's settings under which a drawing that names no colours has ours: for `rc_context`.
 
     Args:
-        salt: of the ids in an SVG, which are then the same each time.
+        salt: seed of the ids in an SVG, which are then the same each time.
     """
     from matplotlib.rcsetup import cycler
 

@@ -24,7 +24,7 @@ class Figure:
     """A picture: SVG of our own making to stand in the page, or the source of an image.
 
     Attributes:
-        name: of its file, without an ending.
+        name: name of its file, without the ending.
         caption: a sentence or two, to stand below it.
         label: what it shows, for those who can't see it.
         drawing: where `svg` comes from, to be written as a file, too.

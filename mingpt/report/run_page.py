@@ -48,7 +48,7 @@ def one_run(folder: Path, defaults: Mapping[str, Any] | None = None) -> OneRun:
     """Read the run in `folder`.
 
     Args:
-        defaults: of every setting; None: not known.
+        defaults: default of every setting; None: not known.
 
     Raises:
         UsageError: no run there.

@@ -22,7 +22,7 @@ class ComparisonTable:
 
     Attributes:
         comparison: everything that is known, with curves and samples.
-        folder: of the sweep or experiment; None where runs were named.
+        folder: folder of the sweep or experiment; None where runs were named.
     """
 
     comparison: Comparison

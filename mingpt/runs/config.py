@@ -157,7 +157,7 @@ def parse(argv: Sequence[str], *, same_text: bool = True) -> Config:
     """The configuration that `argv` asks for.
 
     Args:
-        same_text: of a run's config.yaml, check that its text has not changed since.
+        same_text: if the file is a run's config.yaml, check that its text has not changed since.
 
     Raises:
         UsageError: names setting, value and rule.

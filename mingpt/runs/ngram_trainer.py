@@ -21,8 +21,8 @@ class NGramTrainer(Trainer):
     Args:
         config: how often to evaluate, and where.
         model: one whose config is `count_based`, moved to `device`.
-        ids: what it counts.
-        seed: of the samples.
+        ids: token ids of the training set.
+        seed: seed of the samples.
         device: a torch.device.
     """
 

@@ -41,7 +41,7 @@ class WandbConfig:
         mode: offline: written into the run folder, sent nowhere; online: sent as it goes; disabled: not at all; null:
             by the environment (WANDB_DISABLED, WANDB_MODE), else offline
         project: where `online`, or a later `wandb sync`, puts the run; null: WANDB_PROJECT's, else mingpt
-        name: of the run there; null: WANDB_NAME's, else the run folder's
+        name: name of the run there; null: WANDB_NAME's, else the run folder's
     """
 
     mode: str | None = choice(None, WANDB_MODES)

@@ -17,8 +17,8 @@ class Options(Timing):
     Attributes:
         length: positions
         window: keys that a query sees, its own included
-        heads: of queries, and of keys
-        width: of a head
+        heads: query heads, and as many key heads
+        width: width of a head
         peers: local-attention, the installed package; null: ours alone
         slopes: whether to time 1k positions, 2k, ... up to length, and fit how seconds and bytes grow
     """

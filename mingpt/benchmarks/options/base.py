@@ -55,8 +55,8 @@ class ModelTiming(Timing):
 
     Attributes:
         layers: blocks of the model
-        heads: of queries, and of keys
-        width: of the residual stream
+        heads: query heads, and as many key heads
+        width: width of the residual stream
     """
 
     layers: int

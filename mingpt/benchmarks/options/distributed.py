@@ -12,11 +12,11 @@ BATCH, ACCUMULATION = 12, 3
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Timing):
-    """Train with several processes and with one: whether they learn the same, how fast, and what a kill costs.
+    """Train with several processes and with one, and compare losses, speed, and what a kill costs.
 
     Attributes:
-        processes: that share a training
-        steps: of each training
+        processes: processes that share a training
+        steps: steps of each training
         kills: trainings by each strategy, besides these, of which one process is killed at a random moment; torchrun
             starts them again
         threads: CPU threads of each process

@@ -14,8 +14,8 @@ class Options(Timing):
     """Time an attention layer with fewer and fewer key/value heads.
 
     Attributes:
-        heads: of queries; every divisor of it is a number of key/value heads
-        width: of the residual stream
+        heads: query heads; every divisor of it is a number of key/value heads
+        width: width of the residual stream
         length: positions; a token is written after that many, less the tokens written
         batch: rows
     """

@@ -16,7 +16,7 @@ class Options(Rounds):
     `ours-openmp` is the same training step with each operation divided among the threads instead of the batch.
 
     Attributes:
-        seconds: of each turn, at least one step
+        seconds: length of each turn, at least one step
         peers: nanogpt=FOLDER, a clone of karpathy/nanoGPT; null: ours alone
     """
 

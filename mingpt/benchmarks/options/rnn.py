@@ -11,9 +11,9 @@ class Options(Timing):
     """Time a recurrence against PyTorch's own.
 
     Attributes:
-        width: of inputs and of hidden vectors
-        length: steps
-        batch: rows
+        width: width of inputs and of hidden vectors
+        length: length in steps
+        batch: number of rows
     """
 
     width: int = 256

@@ -29,8 +29,8 @@ class Rule(NamedTuple):
 
     Attributes:
         setting: its name after `model.`.
-        holds: of all settings, spelled out.
-        has: in words, what the class has.
+        holds: predicate of all settings, spelled out.
+        has: what the class has, in words.
     """
 
     setting: str

@@ -29,7 +29,7 @@ class AttentionConfig:
         window: keys that a query sees, its own included; null: all that the mask allows
         kernel: how attention is computed; auto: the first that serves on this device and is worth it
         position: null leaves the choice to model.rope; or the name of a positional encoding
-        rope_base: of rotary positions: the slowest pair of a head turns once in about 2 pi rope_base tokens
+        rope_base: base of the rotary angles: the slowest pair of a head turns once in about 2 pi rope_base tokens
         bias: whether linear layers (and LayerNorm) have a bias
         qkv_bias: whether the projections to queries, keys and values have one; null: as model.bias
         qk_norm: normalise each head's queries and keys (RMS) before their product
