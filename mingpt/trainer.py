@@ -90,6 +90,7 @@ class Trainer:
             check_tbptt(model.config, config.compile)
         auto = config.compile == "auto" and self.device.type == "cuda"
         compiled = fresh is None and (auto or config.compile == "always")
+        # A subclass may draw random numbers in another way, so the attribute holds for the very class that has it.
         own = vars(type(model)).get("draws_from_generator", False) and self.device.type == "cpu" and not compiled
         seeded = seeded_generator if own else partial(seeded_globally, device=self.device)
         self.seeded: Callable[[int], AbstractContextManager[Any]] = seeded

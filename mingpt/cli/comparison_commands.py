@@ -61,7 +61,7 @@ def sweep(argv: Sequence[str]) -> int:
 @lasting()
 @messages(to_stdout, "mingpt.experiments", "mingpt.data")
 def experiment(argv: Sequence[str]) -> int:
-    """answer a question with a grid of runs: list, run NAME, show NAME"""
+    """answer a prepared question with a grid of runs: list, show, run, publish"""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # as for `bench`
     from mingpt.experiments import arguments
 

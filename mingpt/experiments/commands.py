@@ -41,7 +41,7 @@ TRIALS = RESULTS / "trials"  # records of finished trials, committed with the pr
 
 
 def experiment(words: Sequence[str], program: str, summarize: Summarize, compared: Show) -> int:
-    """`list`, `run NAME`, `show NAME`, `publish [NAME ...]`.
+    """Run `chargpt experiment list`, `run NAME`, `show NAME` or `publish [NAME ...]`; return the exit code.
 
     Args:
         summarize: writes statistics and page of what was run.

@@ -205,7 +205,7 @@ def write(model: LanguageModel, tokenizer: Tokenizer, prompt: str, new_tokens: i
 
 
 class Filled(NamedTuple):
-    """A text of which some gaps are filled: (t,) ids, 0 in those that are not, and probabilities by filled position."""
+    """Text with some masked tokens filled in: (t,) ids, 0 where still masked, and probabilities by filled position."""
 
     ids: Tensor
     chances: Mapping[int, float]
@@ -218,15 +218,15 @@ def fill(model: LanguageModel, tokenizer: Tokenizer, text: str, gap: str = "_") 
 
 
 def fill_gaps(model: LanguageModel, tokenizer: Tokenizer, text: str, gap: str = "_") -> Iterator[Filled]:
-    """Yield `text` after each `gap` that is replaced by its likeliest token, the most probable one of all gaps first.
+    """Yield `text` after each `gap` that is replaced by its likeliest token, the most probable of all first.
 
-    Tokens that were filled in are context of the remaining gaps.
+    Tokens that were filled in are context of those still masked.
 
     Args:
         model: a model that infills
         tokenizer: its tokenizer
-        text: text with gaps, of at most block_size tokens
-        gap: character that marks a gap, one token wide
+        text: text with masked tokens, of at most block_size tokens
+        gap: character that marks a masked token
 
     Raises:
         UsageError: `gap` isn't a single character of the text, the text is too long or has characters outside the
@@ -234,7 +234,7 @@ def fill_gaps(model: LanguageModel, tokenizer: Tokenizer, text: str, gap: str = 
     """
     size = model.config.block_size
     require(len(gap) == 1, "gap", repr(gap), "must be one character")
-    require(gap in text, "fill", repr(text), f"has no gap, as {gap!r} marks one")
+    require(gap in text, "fill", repr(text), f"has no masked token; mark one with {gap!r}")
     parts = [torch.from_numpy(tokenizer.encode(part).astype("int64")) for part in text.split(gap)]
     length = sum(map(len, parts)) + len(parts) - 1
     require(length <= size, "fill", repr(text), f"must be at most {size} tokens, not {length}")

@@ -79,7 +79,7 @@ class NeuralConfig(ModelConfig):
 
     Attributes:
         n_layer: transformer blocks, or recurrent layers
-        n_embd: width of the embeddings and of what layers pass on
+        n_embd: width of the embeddings and of the vectors that layers pass on
         embd_pdrop: dropout on the embeddings, probability
         resid_pdrop: dropout on what is added to the residual stream, or passed between recurrent layers, probability
         pretrained_folder: a run folder whose newest weights to start from, with a fresh optimizer; null: none
@@ -111,7 +111,7 @@ class GPTConfig(AttentionConfig, NeuralConfig):
         window_pattern: one letter per layer, repeated: w a layer with model.window, f one without; null: all have it
         norm: normalisation before each half-block
         mlp: the position-wise half of a block
-        mlp_width: its width inside; null: 4 n_embd, or for swiglu 8/3 n_embd, which has as many weights
+        mlp_width: width inside the MLP; null: 4 n_embd, or for swiglu 8/3 n_embd, which has as many weights
         conv_width: positions, its own included, that a short causal convolution mixes before each mlp; 1: none
         tie_embeddings: one table embeds tokens and reads them out, as in GPT-2
         init: how weights start; residual writers are the layers whose output is added to the residual stream
@@ -206,9 +206,9 @@ class BiRNNConfig(RecurrentConfig):
     """Settings of a recurrent model that reads from both ends.
 
     Attributes:
-        reading: what it reads for one prediction: full: all of the text, so that it sees the answer, too;
+        reading: what the model reads for one prediction: full: all of the text, so that it sees the answer, too;
             prefix: what came before, again for every position
-        objective: what it learns with reading=full: next: the next token, which it sees; masked: hidden tokens
+        objective: what the model learns with reading=full: next: the next token, which it sees; masked: hidden tokens
     """
 
     type: str = choice("birnn", CONFIGS)

@@ -177,12 +177,12 @@ def run_callbacks(
 ) -> Iterator[list[Callback]]:
     """Open the run's logs and yield its callbacks, in order: a record is complete when it is logged."""
     model, tokenizer = trainer.model, corpus.tokenizer
-    done, first = trainer.progress.step, trainer.processes.rank_zero_only
+    done, rank_zero_only = trainer.progress.step, trainer.processes.rank_zero_only
     constant = {"model": compatibility.described(model.config), "wandb_id": wandb_id, "special": special.as_json()}
     with (
-        closing(first(JsonLines, folder / "metrics.jsonl", until=done, kind=TrainedStep)) as metrics,
-        closing(first(JsonLines, folder / "samples.jsonl", until=done, kind=Sample)) as samples,
-        trainer.phases.closing("W&B logger", first(_wandb, folder, config, wandb_id)) as wandb,
+        closing(rank_zero_only(JsonLines, folder / "metrics.jsonl", until=done, kind=TrainedStep)) as metrics,
+        closing(rank_zero_only(JsonLines, folder / "samples.jsonl", until=done, kind=Sample)) as samples,
+        trainer.phases.closing("W&B logger", rank_zero_only(_wandb, folder, config, wandb_id)) as wandb,
         stop_on_signals(trainer.stop),
     ):
         evaluate = Evaluate(corpus.data.validation, tokenizer, stateful=config.data.stateful)

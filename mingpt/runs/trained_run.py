@@ -40,8 +40,12 @@ class Run:
     """A trained model with all that belongs to it.
 
     Attributes:
-        config: what the run was asked for; its group `model` has the sizes of `model`.
-        stopped: the signal that ended training early.
+        folder: the run folder.
+        config: settings of the run; its group `model` has the sizes of `model`.
+        model: the trained model.
+        tokenizer: tokenizer of its text.
+        progress: steps, tokens and times so far.
+        stopped: the signal that ended training early; None: it finished.
         special: the special tokens of an imported model, and of those trained from it.
         spent: seconds by name that the process which trained it took, for its steps and all else; {} of one loaded.
     """
@@ -105,14 +109,14 @@ class Run:
     def generate(
         self, prompt: str = "", max_new_tokens: int = 200, *, stop_at_eos: bool = False, **sampling: Any
     ) -> str:
-        """The prompt and `max_new_tokens` tokens after it.
+        """Return the prompt and `max_new_tokens` tokens after it.
 
         Args:
             stop_at_eos: end before the first token that ends a text (`special.ids["eos_token_id"]`).
             sampling: fields of `Sampling`: temperature, top_k, top_p, min_p, seed, past_block.
 
         Raises:
-            UsageError: a character outside the vocabulary, a broken rule of sampling, a model that can't write,
+            UsageError: a character outside the vocabulary, a broken rule of sampling, a model that can't generate,
                 no token that ends a text.
         """
         return prompt + "".join(self.stream(prompt, max_new_tokens, Sampling(**sampling), stop_at_eos=stop_at_eos))
@@ -133,10 +137,10 @@ class Run:
         return stream(self.model, self.tokenizer, prompt, max_new_tokens, sampling, **how)
 
     def fill(self, text: str, gap: str = "_") -> str:
-        """`text` with the likeliest token in the place of each gap; see `mingpt.inference.generate.fill`.
+        """Return `text` with each `gap` replaced by its likeliest token; see `mingpt.inference.generate.fill`.
 
         Raises:
-            UsageError: no gap, too long a text, a character outside the vocabulary, a model that does not fill gaps.
+            UsageError: no masked token, too long a text, characters outside the vocabulary, or a model that can't infill.
         """
         scored_text.encoded(text.replace(gap, "") if gap else "", self.tokenizer, "fill")
         return fill(self.model, self.tokenizer, text, gap)
@@ -240,7 +244,7 @@ class Run:
             at_most: tokens to hide, spread evenly; None: every one.
 
         Raises:
-            UsageError: the model does not fill gaps.
+            UsageError: the model does not infill.
             DataError: as `evaluate`, but one token is enough.
         """
         ids = self._scored_ids(path, split)

@@ -68,16 +68,16 @@ class TrainerConfig(CommonTrainerConfig):
         batch_size: blocks per step
         accumulation: micro-batches that a step's blocks are computed in, one after the other, to save memory
         optimizer: adamw on everything; muon on the matrices of the blocks and adamw on the rest
-        learning_rate: AdamW's, at its peak
-        matrix_learning_rate: Muon's, at its peak
-        matrix_momentum: Muon's decay rate of the average of gradients
+        learning_rate: peak learning rate of AdamW
+        matrix_learning_rate: peak learning rate of Muon
+        matrix_momentum: momentum of Muon, the decay rate of its average of gradients
         betas: AdamW's decay rates of the averages of gradient and squared gradient
         weight_decay: fraction (times the learning rate) of matrices and embeddings removed at each step
-        grad_norm_clip: longest gradient, in L2 norm over all parameters; 0: any
+        grad_norm_clip: largest gradient norm, L2 over all parameters, to which gradients are clipped; 0: no clipping
         schedule: how the learning rate falls after warm-up
-        warmup_iters: steps over which it first rises, linearly
-        decay_from: fraction of max_iters after which it begins to fall
-        final_rate: fraction of the peak that it falls towards
+        warmup_iters: steps over which the learning rate first rises, linearly
+        decay_from: fraction of max_iters after which the learning rate begins to fall
+        final_rate: fraction of the peak learning rate that it falls towards
         compile: torch.compile; auto: on cuda alone, without data.stateful
         eval_tokens: validation tokens of an evaluation, spread evenly; the last one always takes every token
     """

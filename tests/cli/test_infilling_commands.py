@@ -135,7 +135,7 @@ def test_text_that_was_learned_is_restored(runs: dict[str, Path], text_file: Pat
 @pytest.mark.parametrize(
     ("words", "refusal"),
     [
-        (["--fill=ROMEO"], "fill='ROMEO': has no gap, as '_' marks one"),
+        (["--fill=ROMEO"], "fill='ROMEO': has no masked token; mark one with '_'"),
         (["--fill=ROME__", "--gap=__"], "gap='__': must be one character"),
         (["--fill=ROME_", "--gap="], "gap='': must be one character"),
         (["--fill=" + "_" * 17], "must be at most 16 tokens, not 17"),

@@ -113,7 +113,7 @@ def test_infilled_text_is_that_of_fill(client: Any, root: Path) -> None:
     assert "".join(piece["text"] for piece in found["pieces"]) == found["text"]
     assert [piece["filled"] for piece in found["pieces"]] == [False, False, True, False, True]
     assert [piece["p"] is None for piece in found["pieces"]] == [True, True, False, True, False]
-    assert "has no gap" in client.post("fill", name="masked", text="ROME").error
+    assert "has no masked token" in client.post("fill", name="masked", text="ROME").error
     assert "was not trained on masked tokens" in client.post("fill", name="gpt", text="RO_E").error
 
 
