@@ -140,7 +140,7 @@ class Run:
         """Return `text` with each `gap` replaced by its likeliest token; see `mingpt.inference.generate.fill`.
 
         Raises:
-            UsageError: no masked token, too long a text, characters outside the vocabulary, or a model that can't infill.
+            UsageError: no masked token, too long a text, characters outside the vocabulary, a model that can't infill.
         """
         scored_text.encoded(text.replace(gap, "") if gap else "", self.tokenizer, "fill")
         return fill(self.model, self.tokenizer, text, gap)
