@@ -188,9 +188,7 @@ def test_text_of_unknown_characters_is_rejected(tmp_path: Path, tiny: Any) -> No
 
 def test_folder_of_another_run_is_not_overwritten(finished: Run, tiny: Any, listing: Any) -> None:
     before = {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()}
-    with pytest.raises(
-        UsageError, match=r"already holds a run; resume it by --trainer\.resume=True, or name a new"
-    ):
+    with pytest.raises(UsageError, match=r"already holds a run; resume it by --trainer\.resume=True, or name a new"):
         run.train(tiny(finished.folder, CADENCE))
     assert {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()} == before
 
