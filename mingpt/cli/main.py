@@ -76,8 +76,9 @@ def _command(given: list[str]) -> tuple[Callable[[list[str]], int], list[str]]:
         print(f"warning: `{name}` is deprecated; use `{RENAMED[name]}`", file=sys.stderr)
         name = RENAMED[name]
     if name not in COMMANDS:
-        text = Path(name).suffix or os.path.exists(name)
-        hint = f", as --data.path={quoted(name)}" if text else did_you_mean(name, COMMANDS)
+        if Path(name).suffix or os.path.exists(name):
+            raise UsageError(f"{name!r}: is no command; a text is given as --data.path={quoted(name)}")
+        hint = did_you_mean(name, COMMANDS)
         raise UsageError(f"{name!r}: must be one of {', '.join(COMMANDS)}, or settings{hint}")
     if launched() and COMMANDS[name] is not train:
         raise UsageError(f"{name}: is one process's work; start it without torchrun")

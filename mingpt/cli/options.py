@@ -181,7 +181,7 @@ class PrepareOptions:
         require(
             self.out is not None and "\0" not in self.out,
             "out",
-            self.out,
+            self.out or "null",
             "must name the folder to make, as --out=FOLDER",
         )
 

@@ -246,4 +246,4 @@ ModelSettings = ModelConfig  # its earlier name
 
 def no_setting_of(family: str, having: Sequence[str]) -> str:
     """Return that `family` has no such setting, and the families `having` one."""
-    return f"no setting of model.type={family}" + (f"; it is one of {', '.join(having)}" if having else "")
+    return f"no setting of model.type={family}" + (f"; it belongs to {', '.join(having)}" if having else "")

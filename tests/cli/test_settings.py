@@ -50,7 +50,7 @@ WRONG = [
     ),
     ("--data.tokenizer=bpe --data.vocab_size=99", "data.vocab_size=99", "must be in [256, 1000000]"),
     ("--data.tokenizer=bpe --data.vocab_size=1e9", "data.vocab_size=1e9", WHOLE),
-    ("prepare --data.path=a.txt", "out=None", "must name the folder to make"),
+    ("prepare --data.path=a.txt", "out=null", "must name the folder to make"),
     ("prepare --out=", "out=''", "must name a file or folder"),
     ("--trainer.learning_rate=0", "trainer.learning_rate=0.0", "must be finite and above 0"),
     ("--trainer.learning_rate=-1e-3", "trainer.learning_rate=-0.001", "must be finite and above 0"),
@@ -115,7 +115,7 @@ WRONG = [
     ("sample .", "'.'", "settings are given as --run=."),
     ("eval other.txt", "'other.txt'", "settings are given as --text=other.txt"),
     ("train input.txt", "'input.txt'", "settings are given as --"),
-    ("my.txt", "'my.txt'", "or settings, as --data.path=my.txt"),
+    ("my.txt", "'my.txt'", "is no command; a text is given as --data.path=my.txt"),
     ("-x", "'-x'", "settings are given as --"),
     ("trian", "'trian'", "(did you mean 'train'?)"),
     ("evaluate", "'evaluate'", "must be one of train, sample, eval"),
@@ -165,7 +165,7 @@ def test_what_was_typed_is_named_and_not_a_default(accepts: Any, tmp_path: Path)
     assert accepts(f"--config={tmp_path / 'c'}").refusal.startswith("model.n_embd=128: must be")
     (tmp_path / "c").write_text("model:\n  rope: true\n")
     assert accepts(f"--config={tmp_path / 'c'}", "--model.type=rnn").refusal == (
-        f"--config={tmp_path / 'c'}: model.rope: no setting of model.type=rnn; it is one of gpt"
+        f"--config={tmp_path / 'c'}: model.rope: no setting of model.type=rnn; it belongs to gpt"
     )
     assert accepts("--trainer.accumulation=3").refusal == (
         "trainer.accumulation=3: trainer.batch_size=8 must be a multiple of trainer.accumulation=3"

@@ -156,7 +156,7 @@ def test_prepared_folder_with_other_settings_is_rejected(chargpt: Any, cwd: Path
     wrong = chargpt("prepare", f"--data.path={speech}", "--out=ids")
     assert (wrong.code, wrong.refusal) == (2, "out=ids: is there already; name a new folder")
     wrong = chargpt("prepare", f"--data.path={speech}")
-    assert (wrong.code, wrong.refusal) == (2, "out=None: must name the folder to make, as --out=FOLDER")
+    assert (wrong.code, wrong.refusal) == (2, "out=null: must name the folder to make, as --out=FOLDER")
     assert chargpt("--data.path=ids", "--data.val_fraction=0.2").code == 2
     wrong = chargpt("prepare", "--data.path=nowhere.txt", "--out=b")
     assert (wrong.code, "there is no file 'nowhere.txt'" in wrong.refusal) == (3, True)

@@ -37,7 +37,7 @@ def test_name_near_none_is_rejected_without_a_hint() -> None:
 
 
 def test_setting_of_other_families_is_rejected_with_these_and_no_hint() -> None:
-    with pytest.raises(UsageError, match=r"^model\.readout: no setting of model\.type=gpt; it is one of rnn$"):
+    with pytest.raises(UsageError, match=r"^model\.readout: no setting of model\.type=gpt; it belongs to rnn$"):
         GPTConfig(readout="linear")  # type: ignore[call-arg]
 
 

@@ -286,7 +286,7 @@ def test_discounts_are_copied_to_the_device_once_and_exact() -> None:
     [
         ({"order": 0}, r"model\.order=0: must be in \[1, 8\]"),
         ({"order": 9}, r"model\.order=9: must be in \[1, 8\]"),
-        ({"n_embd": 64}, r"model\.n_embd: no setting of model\.type=ngram; it is one of gpt, rnn, birnn"),
+        ({"n_embd": 64}, r"model\.n_embd: no setting of model\.type=ngram; it belongs to gpt, rnn, birnn"),
     ],
 )
 def test_setting_that_counts_nothing_is_rejected(settings: dict[str, int], message: str) -> None:

@@ -241,9 +241,9 @@ def test_dropout_acts_in_training_alone() -> None:
         (RNN, {"cell": "lstm", "readout": "literal"}, r"model\.readout=literal: .* model\.cell=lstm has not"),
         (RNN, {"cell": "elmann"}, r"model\.cell=elmann: must be one of .*did you mean 'elman'"),
         (RNN, {"readout": "liner"}, r"model\.readout=liner: must be one of .*did you mean 'linear'"),
-        (RNN, {"reading": "prefix"}, r"model\.reading: no setting of model\.type=rnn; it is one of birnn"),
-        (RNN, {"objective": "masked"}, r"model\.objective: no setting of model\.type=rnn; it is one of birnn"),
-        (RNN, {"n_query_head": 3}, r"model\.n_query_head: no setting of model\.type=rnn; it is one of gpt"),
+        (RNN, {"reading": "prefix"}, r"model\.reading: no setting of model\.type=rnn; it belongs to birnn"),
+        (RNN, {"objective": "masked"}, r"model\.objective: no setting of model\.type=rnn; it belongs to birnn"),
+        (RNN, {"n_query_head": 3}, r"model\.n_query_head: no setting of model\.type=rnn; it belongs to gpt"),
         (RNN, {"resid_pdrop": 1.0}, r"model\.resid_pdrop=1\.0: must be in \[0, 1\)"),
         (RNN, {"embd_pdrop": -0.1}, r"model\.embd_pdrop=-0\.1: must be in \[0, 1\)"),
         (BidirectionalRNN, {"reading": "prefix", "objective": "masked"}, r"model\.objective=masked: hides tokens"),
@@ -264,5 +264,5 @@ def test_settings_that_make_no_sense_are_rejected(family: Any, changed: dict[str
 
 
 def test_gpt_has_no_cell() -> None:
-    with pytest.raises(UsageError, match=r"model\.cell: no setting of model\.type=gpt; it is one of rnn, birnn"):
+    with pytest.raises(UsageError, match=r"model\.cell: no setting of model\.type=gpt; it belongs to rnn, birnn"):
         build(ModelConfig(cell="gru", vocab_size=5))

@@ -77,7 +77,7 @@ def test_old_config_file_starts_a_run(old: Path, family: str) -> None:
 def test_setting_of_another_family_is_dropped_from_a_file_at_its_default_alone(old: Path) -> None:
     path = old / "rnn" / "config.yaml"
     path.write_text(path.read_text().replace("order: 6", "order: 5"))
-    with pytest.raises(UsageError, match=r"model\.order: no setting of model\.type=rnn; it is one of ngram"):
+    with pytest.raises(UsageError, match=r"model\.order: no setting of model\.type=rnn; it belongs to ngram"):
         settings.read(path)
 
 

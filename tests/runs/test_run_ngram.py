@@ -144,7 +144,7 @@ def test_settings_of_gradients_are_rejected(tmp_path: Path, ngram: Make) -> None
         replace(config, trainer=TrainerConfig(device="cpu"))
     for name in {field.name for field in fields(TrainerConfig)} - {field.name for field in fields(config.trainer)}:
         with pytest.raises(
-            UsageError, match=rf"--trainer\.{name}: no setting of model\.type=ngram; it is one of gpt, rnn"
+            UsageError, match=rf"--trainer\.{name}: no setting of model\.type=ngram; it belongs to gpt, rnn"
         ):
             ngram(tmp_path, f"--trainer.{name}=1")
 

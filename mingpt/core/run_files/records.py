@@ -182,7 +182,7 @@ def newest_first(home: Path = HOME) -> list[Path]:
     runs = [path.parent for path in home.glob("*/config.yaml")]
     if not runs:
         training = "`chargpt train` or `python chargpt.py`"
-        raise CheckpointError(f"no run under {home}/: train one by {training}, or name its folder with --run=DIR")
+        raise CheckpointError(f"no run under {home}/: train one by {training}, or name the folder of one")
     return sorted(runs, key=lambda run: (run / "config.yaml").stat().st_mtime_ns, reverse=True)
 
 
