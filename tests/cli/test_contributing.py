@@ -103,7 +103,9 @@ def test_setting_shown_is_one(tmp_path: Path) -> None:
     assert "--model.logit_cap" in chargpt("train", "--help").stdout
     assert "--model.logit_cap" not in chargpt("train", "--model.type=rnn", "--help").stdout
     assert "model.logit_cap=-1.0: must be above 0" in chargpt("--model.logit_cap=-1").stderr
-    assert "no setting of model.type=rnn; it belongs to gpt" in chargpt("--model.type=rnn", "--model.logit_cap=3").stderr
+    assert (
+        "no setting of model.type=rnn; it belongs to gpt" in chargpt("--model.type=rnn", "--model.logit_cap=3").stderr
+    )
     small = ["--data.path=text.txt", "--data.block_size=8", "--model.n_layer=1", "--model.n_embd=8"]
     trained = chargpt(*small, "--model.logit_cap=3", "--trainer.max_iters=2", "--wandb.mode=disabled")
     assert trained.returncode == 0, trained.stderr
