@@ -158,7 +158,8 @@ def visit(url: str, rounds: int) -> dict[str, Any]:
         def attention(number: int) -> None:
             heads = facts["attention"]["heads"]
             at = {"layer": number // heads % facts["attention"]["layers"], "head": number % heads}
-            visitor.ask("/api/attention", {"name": name, "text": PROMPT * 8, **at}).read()
+            text = (PROMPT * 8)[: facts["block_size"]]
+            visitor.ask("/api/attention", {"name": name, "text": text, **at}).read()
 
         found["slider"] = timed(rounds, slider)
         if facts["attention"]:
