@@ -133,7 +133,10 @@ class Run:
     ) -> Iterator[str]:
         """What follows the prompt, token by token; see `generate` and `mingpt.inference.generate.stream`."""
         scored_text.encoded(prompt, self.tokenizer, "prompt")
-        how: dict[str, Any] = {"cache": cache, "compile": compile, "stop": self._ends(stop_at_eos)}
+        ends = self.special.ids.get("eos_token_id", []) if stop_at_eos else []
+        rule = f"{shown(self.folder)} has no token that ends a text; imported models have one (eos_token_id)"
+        require(bool(ends) or not stop_at_eos, "stop_at_eos", stop_at_eos, rule)
+        how: dict[str, Any] = {"cache": cache, "compile": compile, "stop": ends}
         return stream(self.model, self.tokenizer, prompt, max_new_tokens, sampling, **how)
 
     def fill(self, text: str, gap: str = "_") -> str:
@@ -270,13 +273,6 @@ class Run:
 
     def _scored_ids(self, path: str | None, split: str) -> Ids:
         return scored_text.scored_ids(self.folder, self.config.data, self.tokenizer, path, split)
-
-    def _ends(self, stop_at_eos: bool) -> list[int]:
-        """The ids at which a text stops, if it is to."""
-        ends = self.special.ids.get("eos_token_id", []) if stop_at_eos else []
-        rule = f"{shown(self.folder)} has no token that ends a text; imported models have one (eos_token_id)"
-        require(bool(ends) or not stop_at_eos, "stop_at_eos", stop_at_eos, rule)
-        return ends
 
     def last_record(self) -> Record:
         """The last line of metrics.jsonl.

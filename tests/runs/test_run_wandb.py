@@ -83,7 +83,7 @@ def test_disabled_wandb_starts_no_process(
     tmp_path: Path, tiny: Any, wandb: Fake, caplog: pytest.LogCaptureFixture
 ) -> None:
     run.train(tiny(tmp_path, {"trainer.max_iters": 1}))
-    assert not [line for line in caplog.messages if "wandb" in line]
+    assert not [line for line in caplog.messages if line.startswith("wandb")]
     assert not wandb._log.exists()
 
 
@@ -158,7 +158,7 @@ def test_broken_wandb_is_not_waited_for_and_changes_nothing(
     run.train(tiny(tmp_path, {"wandb.mode": mode}))
     assert says != "wandb did not finish in time" or time.monotonic() - began < 4
     assert trace(tmp_path) == reference
-    about = [line for line in caplog.messages if "wandb" in line]
+    about = [line for line in caplog.messages if line.startswith("wandb")]
     assert len(about) == 1
     assert about[0].startswith(says)
     assert "\n" not in about[0]
