@@ -182,7 +182,7 @@ def test_peer_that_stops_is_one_line(tmp_path: Any) -> None:
         "from types import SimpleNamespace as GPTConfig\n"
         "class GPT:\n"
         "    def __init__(self, config): pass\n"
-        "    def eval(self): pass\n"
+        "    def eval(self): return self\n"
         "    def generate(self, *words, **settings): raise RuntimeError('no such thing')\n"
     )
     shape = {"n_layer": 1, "n_head": 1, "n_embd": 4, "block_size": 8, "batch": 1, "prompt": 2, "tokens": 3}
@@ -223,7 +223,7 @@ def test_peer_that_decodes_is_timed_and_ended(tmp_path: Any, monkeypatch: pytest
         "from types import SimpleNamespace as GPTConfig\n"
         "class GPT:\n"
         "    def __init__(self, config): self.config = config\n"
-        "    def eval(self): pass\n"
+        "    def eval(self): return self\n"
         "    def generate(self, prompt, tokens, temperature): assert prompt.shape == (1, 3) and tokens in (1, 4)\n"
     )
     workers: list[Any] = []
