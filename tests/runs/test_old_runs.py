@@ -9,6 +9,7 @@ import yaml
 import mingpt
 from mingpt.core.errors import UsageError
 from mingpt.core.run_files.reading import read_lines
+from mingpt.models.config import CONFIGS
 from mingpt.report.compare import comparison
 from mingpt.runs import config as settings
 from mingpt.runs import run
@@ -68,8 +69,8 @@ def test_old_config_file_starts_a_run(old: Path, family: str) -> None:
     words = [f"--config={old / family / 'config.yaml'}", f"--system.work_dir={old / 'new'}", "--trainer.device=cpu"]
     done = run.train(settings.parse(words))
     before, now = (yaml.safe_load((old / name / "config.yaml").read_text())["model"] for name in (family, "new"))
-    later = {"rope_scaling": 1.0}  # what was no setting yet
-    assert now == {key: before.get(key, later.get(key)) for key in now}
+    usual = CONFIGS[family]()  # has what was no setting yet
+    assert now == {key: before.get(key, getattr(usual, key)) for key in now}
     assert before.keys() - now.keys()
     assert done.model.config.type == family
 
