@@ -42,60 +42,81 @@ def drop(tests: set[str]) -> None:
     RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
+HEAD = """# What the tests notice
+
+`python -m tests.mutants table` writes this page from `results.json`. A fault is equivalent where nothing that a test
+could see changes; those and the ones that were not planted yet do not count. Lines are those of the package that a
+suite executes, child processes included, as of the last `python -m tests.mutants record`.
+
+| folder | faults | noticed by quick | noticed by --all | lines | executed by quick | executed by --all |
+|---|--:|--:|--:|--:|--:|--:|
+"""
+FAULT_HEAD = """
+## Faults
+
+| fault | quick | --all |
+|---|---|---|
+"""
+Coverage = dict[str, dict[str, tuple[int, int]]]  # suite, folder: lines executed, and all
+
+
 def write_table(executed: Executed) -> int:
     """Write the table; return 1 if a fault has survived without an explanation."""
     found, quick = read(), collected(QUICK)
-    rows: dict[str, list[Fault]] = defaultdict(list)
-    for fault in FAULTS:
-        rows[folder_of(fault.path)].append(fault)
     covered = {
-        suite: executed.coverage(t for t in executed.tests.values() if suite == "all" or t.name in quick)
-        for suite in ("quick", "all")
+        "quick": executed.coverage(test for test in executed.tests.values() if test.name in quick),
+        "all": executed.coverage(executed.tests.values()),
     }
-    lines = [
-        "# What the tests notice",
-        "",
-        "`python -m tests.mutants table` writes this page from `results.json`. A fault is equivalent where nothing",
-        "that a test could see changes; it does not count. Lines are those of the package that a suite executes, child",
-        "processes included.",
-        "",
-        "| folder | faults | noticed by quick | noticed by --all | lines | executed by quick | executed by --all |",
-        "|---|--:|--:|--:|--:|--:|--:|",
-    ]
-    total = [0, 0, 0]
-    for folder in sorted({*rows, *covered["all"]}):
-        counted = [fault for fault in rows.get(folder, []) if not fault.equivalent]
-        by = [sum(bool(found.get(key(f), {}).get(suite)) for f in counted) for suite in ("quick", "all")]
-        total = [total[0] + len(counted), total[1] + by[0], total[2] + by[1]]
-        lines.append(f"| {folder} | {len(counted)} | {by[0]} | {by[1]} | {shares(covered, folder)} |")
-    count, *noticed = total
-    summed = {suite: tuple(map(sum, zip(*each.values(), strict=True))) for suite, each in covered.items()}
-    shown = [f"{each} ({each / max(count, 1):.1%})" for each in noticed]
-    lines.append(f"| all | {count} | {' | '.join(shown)} | {shares({s: {'': v} for s, v in summed.items()}, '')} |")
-    lines += ["", "## Faults", "", "| fault | quick | --all |", "|---|---|---|"]
-    for fault in FAULTS:
-        result = found.get(key(fault), {})
-        told = [f"`{short(result[s])}`" if result.get(s) else "no" for s in ("quick", "all")]
-        told = [f"equivalent: {fault.equivalent}", ""] if fault.equivalent else told
-        told[1] = "" if told[1] == told[0] else told[1]
-        lines.append(f"| {fault.name} | {told[0]} | {told[1]} |")
-    TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    survivors = [f for f in FAULTS if not f.equivalent and not found.get(key(f), {}).get("all")]
-    print(f"{count} faults; quick notices {shown[0]}, --all {shown[1]}; {TABLE}")
+    rows = folder_rows(found, covered)
+    TABLE.write_text(HEAD + "".join(rows) + FAULT_HEAD + "".join(map(fault_row, FAULTS)), encoding="utf-8")
+    print(f"{rows[-1]}{TABLE}")
+    survivors = [fault for fault in counted(found) if not found[key(fault)]["all"]]
     for fault in survivors:
-        print(f"survived: {fault.name}" if key(fault) in found else f"not planted yet: {fault.name}")
+        print(f"survived: {fault.name}")
     return int(bool(survivors))
+
+
+def counted(found: dict[str, dict[str, Any]]) -> list[Fault]:
+    """Return the faults that were planted and are not equivalent."""
+    return [fault for fault in FAULTS if key(fault) in found and not fault.equivalent]
+
+
+def folder_rows(found: dict[str, dict[str, Any]], covered: Coverage) -> list[str]:
+    """Return a row of the table for each folder, and one for all."""
+    by_folder: dict[str, list[Fault]] = defaultdict(list)
+    for fault in counted(found):
+        by_folder[folder_of(fault.path)].append(fault)
+    folders = sorted({*by_folder, *covered["all"]})
+    summed = {suite: {"all": tuple(map(sum, zip(*each.values(), strict=True)))} for suite, each in covered.items()}
+    rows = [folder_row(folder, by_folder[folder], found, covered) for folder in folders]
+    return [*rows, folder_row("all", counted(found), found, summed)]
+
+
+def folder_row(name: str, faults: list[Fault], found: dict[str, dict[str, Any]], covered: Any) -> str:
+    """Return a row of the table."""
+    noticed = [sum(bool(found[key(fault)][suite]) for fault in faults) for suite in ("quick", "all")]
+    shown = [f"{number} ({number / len(faults):.0%})" if faults else "0" for number in noticed]
+    counts = [covered[suite].get(name, (0, 0)) for suite in ("quick", "all")]
+    lines = [f"{counts[1][1]:,}", *(f"{done / max(count, 1):.0%}" for done, count in counts)]
+    return f"| {' | '.join([name, str(len(faults)), *shown, *lines])} |\n"
+
+
+def fault_row(fault: Fault) -> str:
+    """Return a row of the list of faults."""
+    result = read().get(key(fault))
+    if fault.equivalent:
+        cells = [f"equivalent: {fault.equivalent}", ""]
+    elif result is None:
+        cells = ["not planted yet", ""]
+    else:
+        cells = [f"`{short(result[suite])}`" if result[suite] else "no" for suite in ("quick", "all")]
+        cells[1] = "" if cells[1] == cells[0] else cells[1]
+    return f"| {fault.name} | {cells[0]} | {cells[1]} |\n"
 
 
 def folder_of(path: str) -> str:
     """Return the folder of the package that a file is in."""
     return "/".join(path.split("/")[:-1][:2])
-
-
-def shares(covered: dict[str, dict[str, tuple[int, ...]]], folder: str) -> str:
-    """Return the cells of a folder's lines."""
-    counts = [covered[suite].get(folder, (0, 0)) for suite in ("quick", "all")]
-    return " | ".join([f"{counts[1][1]:,}", *(f"{done / max(count, 1):.0%}" for done, count in counts)])
 
 
 def short(name: str) -> str:
