@@ -37,6 +37,7 @@ def chromium(width: int = 1280, height: int = 900, *, dark: bool = False) -> web
         options.add_argument(word)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(which("chromedriver")))
+    driver.set_script_timeout(4 * PATIENCE)  # axe looks at every element
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
