@@ -136,7 +136,10 @@ def executable(path: Path) -> set[int]:
     """Return the lines of a file that coverage counts."""
     from coverage.python import PythonParser
 
-    parser = PythonParser(text=path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    if not text:  # an empty __init__.py
+        return set()
+    parser = PythonParser(text=text)
     parser.parse_source()
     return set(parser.statements) - set(parser.excluded)
 
