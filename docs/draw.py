@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/ideas: `python docs/draw.py [FOLDER]`.  The same versions draw the same bytes."""
+"""Draw the pictures of docs/ideas and of docs/audit.md: `python docs/draw.py [FOLDER]`; versions fix the bytes."""
 
 import sys
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from pictures import attention, bidirectional, cache, heads, ngrams, positions, recurrence, symmetry, window  # noqa: E402
+from pictures import attention, audit, bidirectional, cache, heads, ngrams, positions, recurrence, symmetry, window  # noqa: E402
 from pictures.sheet import Sheet  # noqa: E402
 
 PICTURES: dict[str, Callable[[], Sheet]] = {
@@ -21,12 +21,14 @@ PICTURES: dict[str, Callable[[], Sheet]] = {
     "cache": cache.draw,
     "ngrams": ngrams.draw,
 }
+OF_PAGES: dict[str, Callable[[], Sheet]] = {"audit": audit.draw}  # next to the page of the same name
 
 
-def main(folder: Path = HERE / "ideas") -> None:
-    """Draw every picture into `folder`."""
-    for name, draw in PICTURES.items():
-        draw().save(folder / f"{name}.svg")
+def main(folder: Path | None = None) -> None:
+    """Draw every picture into `folder`, or each to its place."""
+    for where, pictures in ((HERE / "ideas", PICTURES), (HERE, OF_PAGES)):
+        for name, draw in pictures.items():
+            draw().save((folder or where) / f"{name}.svg")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ from mingpt.interop.audit.calling import TargetError
 from mingpt.interop.audit.checks import CHECKS, in_order
 from mingpt.interop.audit.effort import Effort, shares
 from mingpt.interop.audit.loading import target_of
+from mingpt.interop.audit.modules import buffers_kept
 from mingpt.interop.audit.results import FAIL, Report, Result
-from mingpt.interop.audit.target import PROBE, Target, buffers_kept
+from mingpt.interop.audit.target import PROBE, Target
 
-SECONDS, THOROUGH = 50.0, 600.0  # of all checks; a pass that is under way when they are spent is waited for
+SECONDS, THOROUGH = 45.0, 600.0  # of all checks; a pass that is under way when they are spent is waited for
 
 Progress = Callable[[str, Result | None], None]  # check, and its result; None when it begins
 
@@ -36,7 +37,7 @@ def audit(
             "package.module:factory", whose code is run
         vocab_size, block_size: of a model that has neither attribute, nor a config with them
         thorough: try every length and position that there is time for
-        seconds: time for all checks; None: 50, or 600 for a thorough audit
+        seconds: time for all checks; None: 45, or 600 for a thorough audit
         trust: run code and load pickles of a Hugging Face folder
         text: a text that its tokenizer must give back, or that a file of log-probabilities must be of
         progress: called when a check begins, with None, and when it ends, with its result
@@ -60,7 +61,7 @@ def run_checks(
 
     Args:
         thorough: try every length and position that there is time for
-        seconds: time for all checks; None: 50, or 600 for a thorough audit
+        seconds: time for all checks; None: 45, or 600 for a thorough audit
         progress: called when a check begins and when it ends
     """
     clock, results = time.monotonic, dict[str, Result]()

@@ -10,7 +10,8 @@ import torch
 from mingpt.core.errors import MingptError, in_one_line
 from mingpt.core.paths import shown
 from mingpt.interop.audit.calling import TargetError
-from mingpt.interop.audit.target import Target, target_of_model
+from mingpt.interop.audit.modules import target_of_model
+from mingpt.interop.audit.target import Target
 from mingpt.interop.reading import TOKENIZER, stored_tensors
 
 INSTALL = "transformers is not installed: run `pip install transformers` to audit a Hugging Face folder"
@@ -57,8 +58,10 @@ def known_of(config: Any) -> dict[str, Any]:
     """Return vocabulary size, trained length and special ids, as a config of transformers has them."""
     text = config.get_text_config()
     length = next((size for name in LENGTHS if isinstance(size := getattr(text, name, None), int) and size > 0), None)
+    padding = getattr(text, "pad_token_id", None)
     return {
         "vocab_size": text.vocab_size,
+        "padding": padding if isinstance(padding, int) and 0 <= padding < text.vocab_size else None,
         "block_size": length,
         "special": frozenset({*_special(config), *_special(text)}),
     }

@@ -20,7 +20,8 @@ from mingpt.core.run_files.records import is_run
 from mingpt.core.token_ids import Tokenizer
 from mingpt.interop.audit import hugging_face, token_file
 from mingpt.interop.audit.calling import TargetError
-from mingpt.interop.audit.target import Claim, Target, target_of_model
+from mingpt.interop.audit.modules import target_of_model
+from mingpt.interop.audit.target import Claim, Target
 from mingpt.interop.reading import CONFIG
 from mingpt.models.base import LanguageModel
 from mingpt.runs.run import load

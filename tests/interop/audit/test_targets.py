@@ -14,6 +14,7 @@ import mingpt
 from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.interop.audit.auditing import audit
 from mingpt.interop.audit.calling import TargetError
+from mingpt.interop.audit.checks import CHECKS, in_order
 from mingpt.interop.audit.results import FAIL, NOT_APPLICABLE, PASS
 from mingpt.models.config import ModelConfig
 
@@ -160,3 +161,9 @@ def test_damaged_file_of_scores_is_rejected(tmp_path: Path, content: str, messag
     (tmp_path / "scores.jsonl").write_text(content)
     with pytest.raises(DataError, match=message):
         audit(tmp_path / "scores.jsonl")
+
+
+def test_page_lists_every_check_as_it_is_registered() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "audit.md").read_text(encoding="utf-8")
+    rows = [f"| {name} | {CHECKS[name].about} |" for name in in_order()]
+    assert "\n".join(rows) in page

@@ -96,11 +96,11 @@ def _cases(target: Target, text: Tensor) -> Iterator[Case]:
 def _padded(target: Target, text: Tensor) -> Iterator[Case]:
     """Yield the text with padding on either side, alone and next to a row without any."""
     t = text.shape[1]
-    pad = target.ids(1, PADDING, seed=4)
+    pad = target.pads(1, PADDING, seed=4)
     row = target.ids(1, t + PADDING, seed=5)
     ones, zeros = torch.ones(1, t, dtype=torch.long), torch.zeros(1, PADDING, dtype=torch.long)
     make = (
-        f"pad, row = target.ids(1, {PADDING}, seed=4), target.ids(1, {t + PADDING}, seed=5)\n"
+        f"pad, row = target.pads(1, {PADDING}, seed=4), target.ids(1, {t + PADDING}, seed=5)\n"
         f"ones, zeros = torch.ones(1, {t}, dtype=torch.long), torch.zeros(1, {PADDING}, dtype=torch.long)"
     )
     for side, start in (("right", 0), ("left", PADDING)):

@@ -16,11 +16,11 @@ from mingpt.interop.audit.checks.base import check, snippet
 from mingpt.interop.audit.checks.embedding import gradient_leak, response
 from mingpt.interop.audit.effort import Effort
 from mingpt.interop.audit.results import Result, failed, listed, not_applicable, passed
-from mingpt.interop.audit.target import Target
+from mingpt.interop.audit.target import LONGEST, Target
 from mingpt.models.base import LanguageModel
 
 SHORT, MIDDLE, LONG = 9, 33, 130  # tokens of the lengths that every model is tried at
-ROWS = 8  # cuts in one pass
+ROWS, AT_ONCE = 8, 264  # cuts in one pass, and tokens of all of them
 ALL = 33  # tokens up to which every cut is tried; of longer ones some, spread over the length
 SOME = 7
 NEAR = 24  # later tokens that are replaced one at a time, nearest first, before distances double
@@ -136,12 +136,13 @@ def _failure(target: Target, leak: Leak) -> Result:
 
 
 def lengths_of(target: Target) -> list[int]:
-    """Return lengths, ascending: short ones, some past every window and chunk, and the trained length."""
+    """Return lengths: a short one, the trained length, then others, some of them past every window and chunk."""
     most = target.block_size
     usual = [SHORT, MIDDLE, LONG, *((most and [most]) or [])]
     past = [length for size in target.turning_points for length in (size + 2, 2 * size + 3)]
     found = sorted({min(length, most or length) for length in (*usual, *past)})
-    return [length for length in found if length > 1]
+    first = [min(SHORT, most or SHORT), *([most] if most and most <= LONGEST else [])]
+    return [length for length in dict.fromkeys((*first, *found)) if 1 < length <= LONGEST]
 
 
 def _leaks(target: Target, effort: Effort, coverage: Coverage) -> Iterator[Leak]:
@@ -163,7 +164,7 @@ def _replace(target: Target, length: int, seed: int, effort: Effort, coverage: C
     """Replace the tokens from each cut on, and add to `moved` the predictions before it that move."""
     ids = target.ids(1, length)
     other = target.others(ids, seed)
-    rows = 1 if length <= SHORT else ROWS
+    rows = max(min(ROWS, AT_ONCE // length), 1)
     allowed = target.rounding.tolerance(target.logits(ids), same_shape=True)
     positions = torch.arange(length)
     chunks = suffix_changes(target.logits, ids, other, cuts_of(length, effort.thorough), rows=rows)

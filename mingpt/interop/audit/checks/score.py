@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mingpt.core.errors import in_one_line
 from mingpt.interop.audit.calling import IGNORED
 from mingpt.interop.audit.checks.base import check, snippet
 from mingpt.interop.audit.effort import Effort
@@ -219,7 +220,10 @@ def _of_tokenizer(target: Target, effort: Effort) -> Result:
     if target.codec is None:
         return not_applicable("")
     for text in [text for text in (target.text, target.claim.text if target.claim else None) if text] or [TEXT]:
-        found = target.codec.decode(target.codec.encode(text))
+        try:
+            found = target.codec.decode(target.codec.encode(text))
+        except Exception as error:  # a vocabulary without some character, or any code of others
+            return not_applicable(f"its tokenizer takes no such text: {in_one_line(error)[:80]}")
         if found != text:
             lost = len(text.encode()) - len(found.encode())
             what = f"loses {lost} of its" if lost > 0 else f"adds {-lost} to its" if lost else "changes some of its"
