@@ -8,7 +8,7 @@ from browsing import KEYS, Page
 
 from mingpt.runs.trained_run import Run
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 
 def column(page: Page, at: int) -> list[str]:

@@ -12,7 +12,7 @@ from browsing import KEYS, Page, served
 
 from mingpt.runs.trained_run import Run
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 ROOT = Path(__file__).parents[3]
 TEXT = "ROMEO: What's in"

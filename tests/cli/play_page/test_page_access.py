@@ -73,7 +73,7 @@ def test_text_of_every_surprise_can_be_read(scheme: str) -> None:
     assert levels == sorted(levels)  # stronger is further from the ground, whatever colours an eye tells apart
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("width", [1280, 390])
 def test_axe_finds_nothing_serious_and_no_view_is_wider_than_its_window(
@@ -102,7 +102,7 @@ def test_axe_finds_nothing_serious_and_no_view_is_wider_than_its_window(
         driver.quit()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_views_are_reached_by_keyboard(page: Page) -> None:
     page.open("write")
     page.driver.execute_script("document.getElementById('tab-write').focus()")
@@ -115,7 +115,7 @@ def test_views_are_reached_by_keyboard(page: Page) -> None:
     page.until(lambda: page.one("#train").is_displayed())
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_key_leaves_the_address_and_reloading_works(page: Page) -> None:
     page.open("compare")
     assert "token" not in page.driver.current_url
@@ -123,7 +123,7 @@ def test_key_leaves_the_address_and_reloading_works(page: Page) -> None:
     page.until(lambda: page.all(".compare tbody tr"))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_wrong_key_shows_nothing_of_a_run(server: str, browser: Any) -> None:
     page = Page(browser, server)
     browser.get(re.sub(r"\?.*", "", server))

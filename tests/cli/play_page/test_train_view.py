@@ -14,7 +14,7 @@ from browsing import Page, missing, served
 from mingpt.core.atomic_io import holder
 from mingpt.runs import run_dir
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 HOSTILE = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">\u202eabc\u200b"
 

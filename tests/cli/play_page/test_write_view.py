@@ -34,7 +34,7 @@ def test_page_writes_what_the_run_generates(page: Page, loaded: dict[str, Run]) 
     assert page.write() == [loaded["gpt"].generate(PROMPT, 20, seed=5, temperature=0.9)]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["lstm", "ngram", "plain"])
 def test_streamed_text_equals_generate_with_every_setting(page: Page, loaded: dict[str, Run], name: str) -> None:
     settings = {"seed": 11, "temperature": 1.2, "top_k": 9, "top_p": 0.9, "min_p": 0.02}
@@ -42,7 +42,7 @@ def test_streamed_text_equals_generate_with_every_setting(page: Page, loaded: di
     assert page.write() == [loaded[name].generate(PROMPT, 60, **settings)]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("at", [0, 7, 19])
 def test_ten_alternatives_are_the_models_own_likeliest(page: Page, loaded: dict[str, Run], at: int) -> None:
     run = loaded["plain"]
@@ -58,7 +58,7 @@ def test_ten_alternatives_are_the_models_own_likeliest(page: Page, loaded: dict[
     assert all(a >= b for a, b in pairwise(values))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_branch_keeps_its_prefix_and_can_be_undone(page: Page) -> None:
     page.open(opened("plain", seed=3, max_new_tokens=40))
     [before] = page.write()
@@ -75,7 +75,7 @@ def test_branch_keeps_its_prefix_and_can_be_undone(page: Page) -> None:
     assert page.text(".tokens") == before
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_bars_follow_a_slider_and_nothing_is_drawn(page: Page, loaded: dict[str, Run]) -> None:
     run = loaded["plain"]
     page.open(opened("plain"))
@@ -90,7 +90,7 @@ def test_bars_follow_a_slider_and_nothing_is_drawn(page: Page, loaded: dict[str,
     assert "temperature=0" in page.until(lambda: "temperature" in page.driver.current_url and page.driver.current_url)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_runs_write_from_one_seed_and_the_first_difference_is_marked(page: Page, loaded: dict[str, Run]) -> None:
     page.open(opened("gpt", "lstm", seed=4, max_new_tokens=50))
     texts = page.write(columns=2)
@@ -100,7 +100,7 @@ def test_two_runs_write_from_one_seed_and_the_first_difference_is_marked(page: P
     assert page.texts(".tok.differs") == [text[first] for text in texts]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_stop_ends_a_text_where_it_is(page: Page) -> None:
     page.open(opened("gpt", max_new_tokens=1000))
     page.driver.execute_script(
@@ -112,7 +112,7 @@ def test_stop_ends_a_text_where_it_is(page: Page) -> None:
     assert 20 < len(page.text(".tokens")) < 1000
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_alternatives_open_by_keyboard_and_escape_returns(page: Page) -> None:
     page.open(opened("gpt", max_new_tokens=12))
     page.write()
@@ -123,7 +123,7 @@ def test_alternatives_open_by_keyboard_and_escape_returns(page: Page) -> None:
     assert page.driver.switch_to.active_element == page.all(".tok:not(.given)")[2]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_gaps_are_filled_as_by_the_run(page: Page, loaded: dict[str, Run]) -> None:
     page.open("write?run=masked&prompt=ROM_O:%0AAy m_")
     page.click(".write .primary")
@@ -132,7 +132,7 @@ def test_gaps_are_filled_as_by_the_run(page: Page, loaded: dict[str, Run]) -> No
     assert len(page.all(".tok.filled")) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_model_that_is_not_autoregressive_says_why_it_does_not_write(page: Page) -> None:
     page.open("write?run=full")
     assert "isn't autoregressive" in page.text(".column .hint")
@@ -140,7 +140,7 @@ def test_a_model_that_is_not_autoregressive_says_why_it_does_not_write(page: Pag
     assert not page.one(".write .primary").is_enabled()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_tabs_write_at_the_same_time(page: Page, loaded: dict[str, Run]) -> None:
     page.open(opened("plain", max_new_tokens=1000, seed=1))
     page.click(".write .primary")
