@@ -25,7 +25,7 @@ from mingpt.cli.options import (
 from mingpt.core.atomic_io import save_picture
 from mingpt.core.errors import MingptError, UsageError
 from mingpt.core.log_output import messages, to_stderr, to_stdout
-from mingpt.core.paths import path_of, shown
+from mingpt.core.paths import path_of, require_picture, shown
 from mingpt.core.shell import program, quoted, visible
 from mingpt.core.streams import lasting
 from mingpt.core.torchrun_env import rank
@@ -111,6 +111,7 @@ def attention(argv: Sequence[str]) -> int:
 
     trained = _load(options.run, options.device)
     out = path_of(options.out or trained.folder / "attention.png")
+    require_picture(out)
     text = trained.excerpt() if options.text is None else options.text
     print(shown(save_picture(trained.plot_attention(text, options.layer), out)))
     return 0

@@ -59,7 +59,7 @@ def show_outcome(run: Run, console: Console, program: str, began: float | None =
         )
     if lines:
         width = console.width if console.is_terminal else sys.maxsize
-        plain(console, "\n".join(fit([f"n-gram baselines (Kneser-Ney): {lines[0]}", *lines[1:]], width)))
+        plain(console, "\n".join(fit([f"n-gram baselines: {lines[0]}", *lines[1:]], width)))
     _show_time(run, console, began)
     plain(console, "\nnext:")
     prompted = f" --prompt={quoted(prompt)}" if prompt else ""
