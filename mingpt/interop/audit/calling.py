@@ -30,6 +30,8 @@ IGNORED = -100  # label of a token that has no loss, in PyTorch and transformers
 class TargetError(MingptError):
     """A target that can't be audited: it can't be loaded or called, or returns something else than logits."""
 
+    exit_code = 2  # 1 is for a check that fails
+
 
 @dataclass(frozen=True)
 class Calling:

@@ -73,8 +73,9 @@ def test_factory_is_called_by_its_name(tmp_path: Path, monkeypatch: pytest.Monke
     assert str(tmp_path) not in sys.path
     with pytest.raises(TargetError, match="made_here:broken: can't be made: OSError: no weights"):
         audit("made_here:broken")
-    with pytest.raises(TargetError, match="ModuleNotFoundError"):
+    with pytest.raises(TargetError, match="ModuleNotFoundError") as raised:
         audit("not_there:Sound")
+    assert raised.value.exit_code == 2, "1 means that a check fails"
 
 
 @pytest.mark.parametrize("name", ["nothing", "a/b:c", "no.folder/"])

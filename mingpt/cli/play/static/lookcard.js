@@ -31,11 +31,12 @@ export class LookCard {
     this.dependency = new HeatMap({
       kind: "dependency",
       title: "What each prediction depends on",
-      read: (row, column, value) => `the prediction after ${this.#name(row)} moves by ${percent(value)} with ${this.#name(column)}`,
+      read: (row, column, value) => `the prediction ${this.pseudo ? "at" : "after"} ${this.#name(row)} moves by ${percent(value)} with ${this.#name(column)}`,
       hover: (row) => this.#pointed(row),
       axes: ["inputs →", ""],
     });
-    this.dependency.el.append(h("p", { class: "help" }, "Row: the prediction after a token. Column: the token that is replaced. Colour: total variation distance, 0 to 100 %."));
+    this.rows = h("p", { class: "help" });
+    this.dependency.el.append(this.rows);
   }
 
   /** Ask for everything about `text`. */
@@ -45,6 +46,8 @@ export class LookCard {
     this.texts = facts.texts;
     this.losses = facts.losses;
     this.size = facts.ids.length;
+    this.pseudo = facts.pseudo;
+    this.rows.textContent = `Row: the prediction ${facts.pseudo ? "at" : "after"} a token. Column: the token that is replaced. Colour: total variation distance, 0 to 100 %.`;
     this.text.clear();
     facts.texts.forEach((text, at) => this.text.add({ text, given: facts.losses[at] === null, nats: facts.losses[at], probability: facts.losses[at] === null ? null : Math.exp(-facts.losses[at]) }));
     const known = facts.losses.filter((loss) => loss !== null);
