@@ -51,7 +51,7 @@ export class CompareView {
     await this.app.refresh();
     if (params.has("sort") || params.has("down")) this.sort = { key: params.get("sort") ?? "val_loss", down: params.has("down") };
     const names = params.getAll("run");
-    if (names.length || !this.chosen.length) this.chosen = names.length ? names : this.app.runs.filter((run) => Number.isFinite(run.val_loss)).slice(0, 4).map((run) => run.name);
+    if (names.length || !this.chosen.length) this.chosen = names.length ? names : comparable(this.app.runs);
     this.#rows();
     await Promise.all([this.#update(), this.experiments.load()]);
   }
@@ -142,4 +142,11 @@ export class CompareView {
       this.result.replaceChildren(h("p", { class: "status wrong" }, error.message));
     }
   }
+}
+
+/** Names of up to four runs with a validation loss on the same text and validation set as the first's. */
+function comparable(runs) {
+  const known = runs.filter((run) => Number.isFinite(run.val_loss));
+  const same = (run) => ["data.path", "data.val_fraction", "data.test_fraction"].every((key) => run.settings?.[key] === known[0].settings?.[key]);
+  return known.filter(same).slice(0, 4).map((run) => run.name);
 }

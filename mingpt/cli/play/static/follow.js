@@ -82,13 +82,14 @@ export class Follow {
     const trained = this.rows.filter((row) => row[2] !== null);
     const judged = this.rows.filter((row) => row[3] !== null && row[3] !== undefined);
     const xy = (rows, at) => ({ x: rows.map((row) => row[0]), y: rows.map((row) => row[at]) });
+    const pseudo = Number.isFinite(this.app.runs.find((run) => run.name === this.name)?.pseudo); // no loss of an autoregressive model
     const curves = [
       { name: "training", faint: true, colour: 0, ...xy(trained, 2) },
-      { name: "validation", colour: 1, ...xy(judged, 3) },
+      { name: pseudo ? "pseudo-nats" : "validation", colour: 1, ...xy(judged, 3) },
     ];
-    this.chart.set(this.rows.length ? curves : [], { baselines: this.baselines }).catch((error) => (this.problem.textContent = error.message));
+    this.chart.set(this.rows.length ? curves : [], { baselines: pseudo ? {} : this.baselines }).catch((error) => (this.problem.textContent = error.message));
     this.#fact("training loss", number(trained.at(-1)?.[2]));
-    this.#fact("validation loss", number(judged.at(-1)?.[3]));
+    this.#fact("validation loss", pseudo ? "–" : number(judged.at(-1)?.[3]));
   }
 
   #status(data) {
