@@ -58,7 +58,7 @@ def test_pairs_that_no_case_has_are_not_missed() -> None:
 @pytest.fixture
 def ran(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     monkeypatch.setenv("PYTEST_ADDOPTS", "")
-    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     markers = ["slow", "full", "thin"]
     pytester.makeini("[pytest]\nmarkers =\n" + "".join(f"    {name}: a mark\n" for name in markers))
     pytester.makeconftest('pytest_plugins = ["tests.suites"]\n')
