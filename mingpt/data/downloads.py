@@ -64,9 +64,8 @@ class Download:
     fractions: tuple[float, float] | None = None
 
 
-# enwik8: size, MD5 and SHA-1 are published at mattmahoney.net/dc/textdata.html, text8's MD5 and size there, too.  The
-# SHA-256 here are those that several projects which download the files have published, each the same; the MD5 or SHA-1
-# that stand next to them there are the author's.
+# The author of enwik8 publishes its size, MD5 and SHA-1 (mattmahoney.net/dc/textdata.html) and no SHA-256.  Those here
+# are what several projects that download the files have published, each the same.
 DOWNLOADS: dict[str, Download] = {
     TINY_PATH: Download(
         url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",

@@ -65,7 +65,11 @@ class Follower:
         state = self._catalogue.progress(self._folder, self._metrics)
         running = state["status"] == RUNNING
         status: dict[str, Any] = {
-            **{key: state[key] for key in ("status", "step", "max_iters", "val_loss", "error") if key in state},
+            **{
+                key: state[key]
+                for key in ("status", "step", "max_iters", "val_loss", "pseudo", "error")
+                if key in state
+            },
             "tokens_per_second": self._metrics.tokens_per_second,
             "left_seconds": self._metrics.seconds_left(state["max_iters"]) if running else None,
         }

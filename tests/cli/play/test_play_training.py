@@ -56,6 +56,14 @@ def until(client: Any, name: str, wanted: str) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.parametrize(("name", "score"), [("masked", "pseudo"), ("gpt", "val_loss")])
+def test_followed_run_says_what_its_evaluations_are(client: Any, name: str, score: str) -> None:
+    with client.stream("GET", f"follow?name={name}") as events:
+        found = next(data for kind, data in events if kind == "status")
+    assert [key for key in ("pseudo", "val_loss") if found[key] is not None] == [score]
+
+
+@pytest.mark.full
 def test_run_is_started_followed_killed_resumed_and_stopped(trainer: Any, text_file: Path) -> None:
     name = trainer.post("train", settings={**TINY, "data.path": str(text_file)}).json["name"]
     assert name == "chargpt"

@@ -12,6 +12,7 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 HERE = Path(__file__).parent
@@ -61,7 +62,7 @@ def survey(types: list[str], found: dict[str, Any]) -> None:
         process.start()
         try:
             found[model_type] = queue.get(timeout=SECONDS)
-        except Exception:
+        except Empty:
             found[model_type] = {"error": f"no result within {SECONDS} s"}
         process.join(2)
         process.kill()

@@ -14,6 +14,7 @@ export class Follow {
     this.ended = ended;
     this.name = "";
     this.running = null;
+    this.pseudo = false;
     this.chart = new LossChart("Training and validation loss");
     this.title = h("h2", {}, "No run chosen");
     this.badge = h("span", { class: "state" });
@@ -80,21 +81,21 @@ export class Follow {
 
   #draw() {
     const trained = this.rows.filter((row) => row[2] !== null);
-    const judged = this.rows.filter((row) => row[3] !== null && row[3] !== undefined);
+    const evaluated = this.rows.filter((row) => row[3] !== null && row[3] !== undefined);
     const xy = (rows, at) => ({ x: rows.map((row) => row[0]), y: rows.map((row) => row[at]) });
-    const pseudo = Number.isFinite(this.app.runs.find((run) => run.name === this.name)?.pseudo); // no loss of an autoregressive model
     const curves = [
       { name: "training", faint: true, colour: 0, ...xy(trained, 2) },
-      { name: pseudo ? "pseudo-nats" : "validation", colour: 1, ...xy(judged, 3) },
+      { name: this.pseudo ? "pseudo-nats" : "validation", colour: 1, ...xy(evaluated, 3) },
     ];
-    this.chart.set(this.rows.length ? curves : [], { baselines: pseudo ? {} : this.baselines }).catch((error) => (this.problem.textContent = error.message));
+    this.chart.set(this.rows.length ? curves : [], { baselines: this.pseudo ? {} : this.baselines }).catch((error) => (this.problem.textContent = error.message));
     this.#fact("training loss", number(trained.at(-1)?.[2]));
-    this.#fact("validation loss", pseudo ? "–" : number(judged.at(-1)?.[3]));
+    this.#fact("validation loss", this.pseudo ? "–" : number(evaluated.at(-1)?.[3]));
   }
 
   #status(data) {
     const before = this.status;
     this.status = data.status;
+    this.pseudo = Number.isFinite(data.pseudo); // a masked language model's evaluations are no validation loss
     const running = data.status === "running";
     this.badge.textContent = data.status;
     this.badge.className = `state ${data.status}`;
