@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mingpt.core.errors import DataError, UsageError
@@ -23,6 +23,7 @@ def test_published_split_of_text8_is_exact() -> None:
     assert borders(100_000_000, 0.05, 0.05) == (90_000_000, 95_000_000)
 
 
+@example(length=20, fractions=(0.6, 0.39))  # the training set takes its least from the validation set
 @given(length=st.integers(6, 300), fractions=st.tuples(st.floats(1e-6, 0.6), st.floats(1e-6, 0.39)))
 @settings(deadline=None, max_examples=200)
 def test_sets_are_in_order_and_share_nothing(length: int, fractions: tuple[float, float]) -> None:
@@ -33,7 +34,7 @@ def test_sets_are_in_order_and_share_nothing(length: int, fractions: tuple[float
     assert np.array_equal(np.concatenate([found.train, found.validation, found.test]), np.arange(length))
     assert min(map(len, (found.train, found.validation, found.test))) >= 2
     assert found.tokens == length
-    if length * min(val_fraction, test_fraction) > 4:
+    if length * min(val_fraction, test_fraction) > 4 and length * (1 - val_fraction - test_fraction) >= 2:
         assert abs(len(found.validation) - length * val_fraction) <= 1.001
         assert abs(len(found.test) - length * test_fraction) <= 1
 
