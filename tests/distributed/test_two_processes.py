@@ -125,7 +125,6 @@ def test_fifty_steps_of_two_lead_where_one_goes(
     assert len(losses(tmp_path / "one")) == 50
 
 
-@pytest.mark.full
 def test_muon_of_shards_orthogonalises_shards(trained: Trained, flags: Any, tmp_path: Path) -> None:
     alone(flags(tmp_path / "one", MUON))
     for way in ("muon", "muon2"):
