@@ -20,7 +20,7 @@ import numpy as np
 
 CONFIDENCE = 0.95
 LEVEL = 0.05  # of a test
-MARGIN = 0.05  # nats; variants closer than that are equivalent
+MARGIN = 0.05  # nats; variants closer than that are equivalent, where an experiment has no margin of its own
 POWER = 0.8  # of the minimum detectable effect
 
 Losses = Mapping[int, float | None]  # seed -> loss
@@ -116,9 +116,9 @@ def _shift(n: int, power: float, level: float) -> float:
     return float(optimize.brentq(missing, 0.0, 2.0 * critical))
 
 
-def inside_margin(found: Difference) -> bool:
-    """Whether the 95 % interval lies inside +-0.05."""
-    return found.low > -MARGIN and found.high < MARGIN
+def inside_margin(found: Difference, margin: float) -> bool:
+    """Whether the 95 % interval lies inside +-margin, in nats."""
+    return found.low > -margin and found.high < margin
 
 
 def _spread(values: Sequence[float]) -> float:

@@ -15,6 +15,7 @@ from mingpt.core.registry import Registry
 from mingpt.core.run_files.records import STARTS_FROM
 from mingpt.core.safe_parsing import Kind
 from mingpt.core.setting_roles import EVALUATION, SEED, changes_no_result
+from mingpt.core.statistics import MARGIN
 from mingpt.data.text_files import DEFAULT_PATH
 from mingpt.experiments.base_config import BASE
 from mingpt.models.config import CONFIGS
@@ -166,6 +167,7 @@ class Experiment:
         learning_rates: each variant that has a learning rate takes the best of these; None: what `common` says.
         quick: what differs in the form that takes minutes, to try that all works; never an answer.
         standard: what differs in the form whose results are published, for two CPU cores.
+        margin: variants are equivalent where the interval of their difference lies inside +-margin, in nats.
         measurements: numbers in addition to the runs.
     """
 
@@ -178,6 +180,7 @@ class Experiment:
     learning_rates: tuple[float, ...] | None = None
     quick: Form = field(default_factory=lambda: Form(seeds=3, characters=1_000_000))
     standard: Form = field(default_factory=Form)
+    margin: float = MARGIN
     measurements: tuple[Measurement, ...] = ()
 
     def form(self, form: str) -> Form:

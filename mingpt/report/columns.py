@@ -150,8 +150,13 @@ COLUMNS = (
 NOTE = (
     "Difference: variant minus baseline, which is {baseline}; paired by seed. Outcome: better or worse where p of the "
     "paired t-test is below 0.05 after Holm's correction; equivalent where the interval of the difference lies inside "
-    "±0.05; else inconclusive (no significant difference). MDE: minimum detectable effect (power 0.8)."
+    "±{margin:g}; else inconclusive (no significant difference). MDE: minimum detectable effect (power 0.8)."
 )
+
+
+def note_of(result: Comparison) -> str:
+    """What explains the columns of a comparison."""
+    return NOTE.format(baseline=result.baseline, margin=result.margin)
 
 
 def rows_of(result: Comparison) -> list[Row]:

@@ -18,7 +18,7 @@ from typing import Any
 from mingpt.core.run_files.curves import Curve, mean_curve, reaches
 from mingpt.core.run_files.reading import Record
 from mingpt.core.run_files.records import RunRecord
-from mingpt.core.statistics import Estimate, Losses, estimate
+from mingpt.core.statistics import MARGIN, Estimate, Losses, estimate
 from mingpt.report.significance import NOT_TESTED, SignificanceTest, significance_tests
 from mingpt.report.variants import (
     Group,
@@ -91,6 +91,7 @@ class Comparison:
         differing: setting -> its value in each variant, in their order; None of a variant that doesn't have it.
         baselines: n-gram losses of the text.
         left_out: (run, why) of what was given and not used.
+        margin: variants are equivalent where the interval of their difference lies inside +-margin, in the unit.
         notes: what limits the comparison.
     """
 
@@ -105,6 +106,7 @@ class Comparison:
     differing: dict[str, list[Any]]
     baselines: dict[str, float]
     left_out: list[tuple[str, str]]
+    margin: float = MARGIN
     notes: list[str] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
 
@@ -118,6 +120,7 @@ def comparison(
     *,
     every_pair: bool = False,
     keep_going: bool = False,
+    margin: float = MARGIN,
 ) -> Comparison:
     """Compare the runs in these folders.
 
@@ -126,6 +129,7 @@ def comparison(
             variants.
         every_pair: test all pairs of variants; else each against the baseline.
         keep_going: leave unfinished runs out and list them; else they are rejected.
+        margin: of equivalence, as Comparison has it.
 
     Raises:
         UsageError: no run, an unfinished one, or two of the same settings and seed.
@@ -141,9 +145,9 @@ def comparison(
     baseline = next((each for each in variants if each.loss), variants[0])
     pairs = _pairs(variants, baseline, every_pair)
     fixed = [each.name for each in variants if each.deterministic]
-    tests = significance_tests({each.name: _losses(each, each.losses) for each in variants}, pairs, fixed)
+    tests = significance_tests({each.name: _losses(each, each.losses) for each in variants}, pairs, fixed, margin)
     timed = {each.name: _losses(each, each.losses_at_seconds) for each in variants}
-    tests_at_seconds = [] if seconds is None else significance_tests(timed, pairs, fixed)
+    tests_at_seconds = [] if seconds is None else significance_tests(timed, pairs, fixed, margin)
     if not different_starts(used):
         variants = [replace(each, steps_to_baseline=_steps_to_loss(each, baseline)) for each in variants]
     return Comparison(
@@ -158,6 +162,7 @@ def comparison(
         differing=settings,
         baselines=used[0].baselines if len({str(run.baselines) for run in used}) == 1 and not per_byte else {},
         left_out=left_out,
+        margin=margin,
         notes=[
             *notes(used, per_byte),
             *notes_on_time(used),

@@ -8,14 +8,15 @@ report.html          the page
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NotRequired
+from typing import Annotated, Any, NotRequired
 
+from annotated_types import Interval
 from typing_extensions import TypedDict
 
 from mingpt.core.atomic_io import sha256
 from mingpt.core.run_files.reading import Record, read_json, read_lines, readable
 from mingpt.core.run_files.records import OWN_FILES, RunRecord, is_run, read_run
-from mingpt.core.safe_parsing import JSON_BYTES, Count, Finite, Many, Named, require_own
+from mingpt.core.safe_parsing import JSON_BYTES, LARGEST_FLOAT, Count, Finite, Many, Named, require_own
 from mingpt.report import record_file
 from mingpt.report.record_file import MeasuredRow as MeasuredRow
 from mingpt.report.record_file import Packed, is_packed
@@ -50,6 +51,7 @@ class ExperimentRecord(TypedDict):
     command: NotRequired[str]
     quick: NotRequired[bool]
     seeds: NotRequired[Count]
+    margin: NotRequired[Annotated[float, Interval(gt=0, le=LARGEST_FLOAT)]]  # of equivalence, nats
     text: NotRequired[Text]
     arms: NotRequired[Named[Many[Stage]]]  # variants
     measurements: NotRequired[Many[str]]

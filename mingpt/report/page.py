@@ -17,6 +17,7 @@ from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.paths import require_writable
 from mingpt.core.run_files.reading import Record
 from mingpt.core.run_files.records import is_run
+from mingpt.core.statistics import MARGIN
 from mingpt.report import columns
 from mingpt.report.compare import Comparison, comparison
 from mingpt.report.experiment_files import (
@@ -69,7 +70,7 @@ class Part:
     def legend(self) -> str:
         """What explains the comparison's columns."""
         tested = self.result and self.result.tests
-        return columns.NOTE.format(baseline=self.result.baseline) if self.result and tested else ""
+        return columns.note_of(self.result) if self.result and tested else ""
 
     @property
     def tables(self) -> list[tuple[str, Table]]:
@@ -225,7 +226,8 @@ def compared(folder: Path, every_pair: bool = True) -> Comparison | None:
     record, trials = read_record(folder), runs_of(folder)
     if not trials:
         return None
-    found = _from_within(folder, comparison(trials, every_pair=every_pair, keep_going=True))
+    margin = record.get("margin", MARGIN)
+    found = _from_within(folder, comparison(trials, every_pair=every_pair, keep_going=True, margin=margin))
     return replace(found, left_out=[*found.left_out, *record.get("hopeless", {}).items()])
 
 

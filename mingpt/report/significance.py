@@ -1,8 +1,9 @@
 """Significance tests of the differences between variants: paired t-tests over seeds, corrected by Holm's method.
 
     better, worse   p of the paired t-test, after Holm's correction over all tests of the comparison, is below 0.05
-    equivalent      else, where the 95 % interval of the difference lies inside +-0.05 nats.  Stricter than two
-                    one-sided tests at 5 % (Schuirmann 1987), which ask that of the 90 % interval; not corrected
+    equivalent      else, where the 95 % interval of the difference lies inside the margin: +-0.05 nats, or
+                    the experiment's own.  Stricter than two one-sided tests at 5 % (Schuirmann 1987), which ask that
+                    of the 90 % interval; not corrected
     inconclusive    neither: no significant difference.  The minimum detectable effect (power 0.8) says how large a
                     difference these seeds would have shown
     not tested      fewer than three shared seeds, or two variants that no seed changes
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from mingpt.core.statistics import (
     LEVEL,
+    MARGIN,
     Difference,
     Losses,
     difference,
@@ -33,7 +35,7 @@ class SignificanceTest:
 
     Attributes:
         outcome: better, worse (the variant's loss is lower, higher), equivalent, inconclusive or not tested.
-        equivalent: the 95 % interval lies inside +-0.05 nats, whatever the outcome.
+        equivalent: the 95 % interval lies inside the margin, whatever the outcome.
         p: two-sided, after Holm's correction; None where it is not tested.
         difference: None with fewer than two shared seeds.
     """
@@ -47,7 +49,10 @@ class SignificanceTest:
 
 
 def significance_tests(
-    losses: Mapping[str, Losses], pairs: Collection[tuple[str, str]], deterministic: Collection[str] = ()
+    losses: Mapping[str, Losses],
+    pairs: Collection[tuple[str, str]],
+    deterministic: Collection[str] = (),
+    margin: float = MARGIN,
 ) -> list[SignificanceTest]:
     """Test each pair of variants.
 
@@ -55,6 +60,7 @@ def significance_tests(
         losses: final validation losses by the variant's name, seed -> loss.
         pairs: (baseline, variant), all of which Holm's correction is over.
         deterministic: variants that no seed changes; two such are not tested, since nothing varies.
+        margin: half the width, in nats, of the range inside which two variants are equivalent.
     """
     found = [difference(losses[variant], losses[baseline]) for baseline, variant in pairs]
     tested = [
@@ -64,14 +70,14 @@ def significance_tests(
     corrected = iter(holm([each.p for each, test in zip(found, tested, strict=True) if each is not None and test]))
     level = LEVEL / max(sum(tested), 1)
     return [
-        _tested(pair, each, next(corrected), level) if test and each is not None else _not_tested(pair, each)
+        _tested(pair, each, next(corrected), level, margin) if test and each is not None else _not_tested(pair, each)
         for pair, each, test in zip(pairs, found, tested, strict=True)
     ]
 
 
-def _tested(pair: tuple[str, str], found: Difference, p: float, level: float) -> SignificanceTest:
+def _tested(pair: tuple[str, str], found: Difference, p: float, level: float, margin: float) -> SignificanceTest:
     found = replace(found, mde=minimum_detectable_effect(found.spread, len(found.seeds), level=level))
-    equivalent = inside_margin(found)
+    equivalent = inside_margin(found, margin)
     significant = "better" if found.mean < 0 else "worse"
     outcome = significant if p < LEVEL else "equivalent" if equivalent else "inconclusive"
     return SignificanceTest(

@@ -1,5 +1,6 @@
 """The registered experiments: no default hidden in a variant, none that can't run, none that draws nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from matplotlib.figure import Figure
 
 from mingpt.core.run_files.reading import read_lines
 from mingpt.experiments import commands
-from mingpt.experiments.base import FORMS, Experiment, Lab, Trial
+from mingpt.experiments.base import FORMS, FULL, Experiment, Lab, Trial
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.measurements import kv_cache, score_functions, symmetries, window_cost
 from mingpt.experiments.trials import Text, config_of, defined, text_of, trials_of
@@ -52,6 +53,12 @@ def test_published_record_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     Path("results/window-quick/README.md").write_text("a table")
     for form in FORMS:
         assert "published: results/window-quick/README.md" in commands.show(EXPERIMENTS["window"], form)
+
+
+def test_record_of_an_experiment_has_its_margin_of_equivalence() -> None:
+    text = Text("t.txt", "0" * 64, 10)
+    found = {name: defined(replace(EXPERIMENTS[name], variants={}), text, FULL)["margin"] for name in EXPERIMENTS}
+    assert {name: margin for name, margin in found.items() if margin != 0.05} == {"window": 0.02, "gqa": 0.02}
 
 
 @pytest.fixture(scope="module")

@@ -82,7 +82,7 @@ def test_page_has_everything(runs: list[Path], tmp_path: Path) -> None:
     words = " ".join(Outline(content).text)
     result = comparison(runs)
     assert content.index("Table of the variants") < content.index("<figure")
-    assert columns.NOTE.format(baseline=result.baseline) in words
+    assert columns.note_of(result) in words
     assert content.count("<figure>") == 2
     for said in (
         "1.520 ± 0.025",

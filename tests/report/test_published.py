@@ -46,6 +46,26 @@ def test_neither_weights_nor_texts_are_published_but_what_a_page_needs(results: 
     assert packed.rows == [{"measurement": "far", "times": 2, "loss": 2.12346}]
 
 
+@pytest.mark.parametrize(
+    ("margin", "outcome", "said"), [({}, "equivalent", "±0.05"), (0.006, "inconclusive", "±0.006")]
+)
+def test_equivalence_is_within_the_margin_of_the_record_before_and_after_publishing(
+    make_run: Any, experiment_folder: Path, tmp_path: Path, margin: float | None, outcome: str, said: str
+) -> None:
+    shutil.rmtree(experiment_folder / "cells")
+    for variant, losses in {"rope": (1.60, 1.62, 1.61), "learned": (1.604, 1.616, 1.61)}.items():  # -+0.004: +-0.01
+        for seed, loss in enumerate(losses, start=1):
+            make_run(str(experiment_folder / "cells" / variant / f"seed-{seed}"), seed=seed, curve=[loss], rope=variant)
+    record = json.loads((experiment_folder / "record.json").read_text())
+    (experiment_folder / "record.json").write_text(json.dumps({**record, **({"margin": margin} if margin else {})}))
+    publish(experiment_folder, tmp_path / "results" / "positions-quick")
+    for folder in (experiment_folder, tmp_path / "results" / "positions-quick"):
+        part = page.of_experiment(folder)
+        assert part.result is not None
+        assert [test.outcome for test in part.result.tests] == [outcome]
+        assert f"lies inside {said};" in part.legend
+
+
 @pytest.mark.full
 def test_no_folder_of_this_machine_is_published(results: Path, tmp_path: Path) -> None:
     assert made(results)

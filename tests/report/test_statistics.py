@@ -137,6 +137,12 @@ def test_equivalence_needs_the_95_percent_interval_inside_the_margin() -> None:
     assert only(judge({"A": A, "B": other})).outcome == "inconclusive"
 
 
+@pytest.mark.parametrize(("margin", "outcome"), [(0.05, "equivalent"), (0.02, "inconclusive")])
+def test_equivalence_is_within_the_margin_that_is_asked_for(margin: float, outcome: str) -> None:
+    found = only(judge({"A": A, "B": shifted(0.0, 0.02)}, margin=margin))
+    assert (found.outcome, found.equivalent) == (outcome, outcome == "equivalent")
+
+
 def test_minimum_detectable_effect_is_at_the_level_of_one_of_several_tests() -> None:
     first = judge({"A": A, "B": shifted(0.0, 0.1), "C": shifted(0.0, 0.1)})[0]
     spread = first.difference.spread

@@ -33,7 +33,7 @@ def compared(catalogue: Catalogue, names: Sequence[str]) -> dict[str, Any]:
 
 def _notes(result: Comparison) -> Iterator[str]:
     if result.tests:
-        yield columns.NOTE.format(baseline=result.baseline)
+        yield columns.note_of(result)
     if result.baselines:
         yield f"n-gram baselines (Kneser-Ney): {losses(result.baselines)}"
     yield from result.notes

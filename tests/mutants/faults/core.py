@@ -65,7 +65,7 @@ FAULTS = [
         "normal interval for few seeds",
     ),
     Fault(
-        STATISTICS, "found.low > -MARGIN and found.high < MARGIN", "abs(found.mean) < MARGIN", "equivalence by the mean"
+        STATISTICS, "found.low > -margin and found.high < margin", "abs(found.mean) < margin", "equivalence by the mean"
     ),
     Fault(
         STATISTICS,
