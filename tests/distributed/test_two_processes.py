@@ -105,7 +105,7 @@ def require_same(ways: dict[str, Path], one: Path) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.full
+@pytest.mark.thin(1)
 def test_two_learn_what_one_learns(trained: Trained, flags: Any, tmp_path: Path, family: str) -> None:
     ways = (family, f"{family}-fsdp")
     assert [trained.codes[way] for way in ways] == [[0, 0]] * 2, trained.ended.said

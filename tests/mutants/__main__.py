@@ -8,8 +8,8 @@ import tempfile
 import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from tests.mutants import results
 from tests.mutants.executed import Executed, Test, collected, record
@@ -61,42 +61,68 @@ def check() -> int:
 
 
 def run(faults: list[Fault], jobs: int) -> None:
-    """Plant each fault in one of `jobs` copies of the tree, and keep what notices it."""
+    """Plant each fault in one of `jobs` copies of the tree, and keep what notices it.
+
+    The test that fails is run again, alone, with the fault: one that then passes had failed for another reason, such
+    as a busy machine or what the tests before it left, and the others are run without it.
+    """
     import numpy  # noqa: F401 - once, and not in every fork
     import torch
 
     torch.set_num_threads(1)
     stages = Stages(Executed(), collected(QUICK))
-    waiting = [(fault, 0) for fault in reversed(faults) if plantable(fault)]
+    waiting = [Attempt(fault) for fault in reversed(faults) if plantable(fault)]
     with tempfile.TemporaryDirectory() as home:
         free = [Tree(Path(home) / str(number)) for number in range(jobs)]
-        running: dict[int, Running] = {}
+        running: dict[int, tuple[Tree, Attempt]] = {}
         while waiting or running:
             while free and waiting:
-                fault, stage = waiting.pop()
-                tests = stages.tests(fault, stage)
+                attempt = waiting.pop()
+                tests = attempt.tests(stages)
                 if not tests:
-                    note(fault, stage, None, 0, 0.0, waiting)
+                    waiting += attempt.after(None)
                     continue
                 tree = free.pop()
-                tree.start(fault, ordered(tests))
-                running[tree.pid] = Running(tree, fault, stage, len(tests), time.monotonic())
+                tree.start(attempt.fault, ordered(tests))
+                running[tree.pid] = tree, attempt
             if running:
-                pid, status = ended(running)
-                one = running.pop(pid)
-                free.append(one.tree)
-                noticed = one.tree.ended(status)
-                note(one.fault, one.stage, noticed, one.tests, time.monotonic() - one.began, waiting)
+                pid, status = ended([tree for tree, _ in running.values()])
+                tree, attempt = running.pop(pid)
+                free.append(tree)
+                waiting += attempt.after(tree.ended(status))
 
 
-class Running(NamedTuple):
-    """Tests at work: where, on which fault, how many, since when."""
+@dataclass(frozen=True)
+class Attempt:
+    """A fault on the tests of a stage.
 
-    tree: Tree
+    Attributes:
+        stage: index of the stage.
+        suspect: the test that noticed the fault, which is now run alone; None: all tests of the stage.
+        unreliable: tests that noticed the fault and, alone, did not.
+    """
+
     fault: Fault
-    stage: int
-    tests: int
-    began: float
+    stage: int = 0
+    suspect: str | None = None
+    unreliable: frozenset[str] = frozenset()
+
+    def tests(self, stages: "Stages") -> list[Test]:
+        """Return the tests to run."""
+        tests = [test for test in stages.tests(self.fault, self.stage) if test.name not in self.unreliable]
+        return [test for test in tests if test.name == self.suspect] if self.suspect else tests
+
+    def after(self, noticed: str | None) -> list["Attempt"]:
+        """Keep what is known once the tests have ended; return what is still to be tried."""
+        print(f"{self.fault.name}: stage {self.stage}{' again' * bool(self.suspect)}: {noticed or 'none'}", flush=True)
+        if self.suspect and not noticed:
+            return [replace(self, suspect=None, unreliable=self.unreliable | {self.suspect})]
+        if noticed and not self.suspect and "::" in noticed:
+            return [replace(self, suspect=noticed)]
+        if noticed or self.stage == Stages.LAST:
+            results.keep(self.fault, quick=noticed if self.stage < Stages.LAST else None, all=noticed)
+            return []
+        return [replace(self, stage=self.stage + 1)]
 
 
 class Stages:
@@ -127,27 +153,16 @@ def plantable(fault: Fault) -> bool:
         return False
 
 
-def ended(running: dict[int, Running]) -> tuple[int, int]:
-    """Wait until the tests of a tree end; end those that hang."""
+def ended(trees: list[Tree]) -> tuple[int, int]:
+    """Wait until the tests of a tree end, and end those that hang; return process and status."""
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid in running:
+        if pid in [tree.pid for tree in trees]:
             return pid, status
-        for one in running.values():
-            if time.monotonic() > one.tree.until:
-                one.tree.kill()
+        for tree in trees:
+            if time.monotonic() > tree.until:
+                tree.kill()
         time.sleep(0.2)
-
-
-def note(
-    fault: Fault, stage: int, noticed: str | None, tests: int, seconds: float, waiting: list[tuple[Fault, int]]
-) -> None:
-    """Keep a result; a fault that no test of a stage notices is tried on the next one's."""
-    print(f"{fault.name}: stage {stage}: {noticed or 'NOT NOTICED'} ({tests} tests, {seconds:.0f} s)", flush=True)
-    if noticed or stage == Stages.LAST:
-        results.keep(fault, quick=noticed if stage < Stages.LAST else None, all=noticed)
-    else:
-        waiting.append((fault, stage + 1))
 
 
 if __name__ == "__main__":

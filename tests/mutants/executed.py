@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from coverage import CoverageData
+from coverage.exceptions import DataError
 
 from tests.mutants.fault import ROOT, Fault
 from tests.suites import ALL
@@ -96,7 +97,7 @@ class Executed:
             data = CoverageData(str(path))
             try:
                 data.read()
-            except sqlite3.DatabaseError:  # of a child process that was killed
+            except (DataError, sqlite3.DatabaseError):  # of a child process that was killed
                 continue
             for file in data.measured_files():
                 name = "mingpt/" + file.rpartition("/mingpt/")[2]
