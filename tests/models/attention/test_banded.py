@@ -233,13 +233,13 @@ def test_a_compiler_sees_one_node_in_the_layer_and_no_break(dropout_p: float) ->
 
 def test_autocast_reaches_into_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """On CUDA it would make float32 of the softmax alone, and a product of two types fails."""
-    seen, weights = [], banded._weights
+    seen, product = [], torch.baddbmm
 
-    def watched(*inputs: Any) -> Tensor:
+    def watched(*inputs: Any, **how: Any) -> Tensor:
         seen.append(torch.is_autocast_enabled("cpu"))
-        return weights(*inputs)
+        return product(*inputs, **how)
 
-    monkeypatch.setattr(banded, "_weights", watched)
+    monkeypatch.setattr(torch, "baddbmm", watched)
     q, k, v = drawn(1, 2, 2, 20, 4, torch.bfloat16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = banded_attention(q, k, v, 5, 0.5, 0.0, None)

@@ -144,7 +144,7 @@ def test_a_full_mask_is_the_same_whichever_end_comes_first() -> None:
 @pytest.fixture
 def sparse(monkeypatch: pytest.MonkeyPatch) -> str:
     """A mask that is causal and no band: every other earlier position."""
-    monkeypatch.setitem(MASKS._entries, "sparse", CAUSAL & EVEN)
+    monkeypatch.setitem(MASKS.entries, "sparse", CAUSAL & EVEN)
     return "sparse"
 
 
@@ -163,7 +163,7 @@ def test_a_causal_mask_that_is_no_band_is_read_the_same_from_a_cache(sparse: str
 
 
 def test_a_window_is_kept_beside_a_mask_that_has_a_band_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MASKS._entries, "near", sliding_window(5))
+    monkeypatch.setitem(MASKS.entries, "near", sliding_window(5))
     for window, band in ((None, 5), (3, 3), (8, 5)):
         config = AttentionConfig(n_embd=8, n_query_head=2, mask="near", window=window)
         assert mask_of(config).band == band
