@@ -14,7 +14,7 @@ import numpy as np
 
 from mingpt.core.statistics import Estimate
 from mingpt.report.compare import Comparison, Variant
-from mingpt.report.formatting import NONE, chance, change, estimate, integer, number, seconds
+from mingpt.report.formatting import NONE, chance, change, estimate, flops, integer, number, seconds
 from mingpt.report.significance import NOT_TESTED, SignificanceTest
 from mingpt.report.table import Table
 
@@ -26,14 +26,15 @@ class Row:
     """A variant in its comparison.
 
     Attributes:
-        test, test_at_seconds: test of the variant against the baseline, at equal steps and at equal seconds; None for
-            the baseline.
+        test, test_at_seconds, test_at_flops: test of the variant against the baseline, at equal steps, seconds and
+            FLOPs; None for the baseline.
     """
 
     result: Comparison
     variant: Variant
     test: SignificanceTest | None
     test_at_seconds: SignificanceTest | None = None
+    test_at_flops: SignificanceTest | None = None
 
     @property
     def difference(self) -> Estimate | None:
@@ -57,6 +58,12 @@ class Row:
         return float(np.mean(values)) if values else None
 
     @property
+    def below_4_gram(self) -> bool | None:
+        """Whether the mean loss is below the 4-gram model's on the same text; None where either is not known."""
+        line = self.result.baselines.get(FOUR_GRAM)
+        return None if line is None or self.variant.loss is None else self.variant.loss.mean < line
+
+    @property
     def n(self) -> int:
         """How many seeds have a validation loss; all, where none has."""
         return self.variant.loss.n if self.variant.loss else len(self.variant.seeds)
@@ -68,7 +75,7 @@ class Column:
 
     Attributes:
         name: key in JSON, CSV and data frames; `name_low` and `name_high` are the 95 % interval of an `interval`.
-        title: heading of the tables that people read; may hold {unit} and {at}; empty: in none of these.
+        title: heading of the tables that people read; may hold {unit}, {at} and {flops}; empty: in none of these.
         value: row -> its value, a number, text or an Estimate; None: the row has none.
         text: value -> the text that tables show.
         interval: True if the value is an Estimate.
@@ -89,10 +96,11 @@ class Column:
         return {self.name: mean, f"{self.name}_low": low, f"{self.name}_high": high}
 
 
-def _outcome_at_seconds(row: Row) -> str | None:
-    return row.test_at_seconds.outcome if row.test_at_seconds else None
+def _outcome(test: SignificanceTest | None) -> str | None:
+    return test.outcome if test else None
 
 
+FOUR_GRAM = "4-gram"  # n-gram model whose loss a trained model is measured by
 MDE = "minimum_detectable_effect"
 COLUMNS = (
     Column(name="variant", title="variant", value=lambda row: row.variant.name),
@@ -113,8 +121,14 @@ COLUMNS = (
         interval=True,
     ),
     Column(name="p_holm", title="p (Holm)", value=lambda row: row.test.p if row.test else None, text=chance),
-    Column(name="outcome", title="outcome", value=lambda row: row.test.outcome if row.test else None),
+    Column(name="outcome", title="outcome", value=lambda row: _outcome(row.test)),
     Column(name=MDE, title="MDE", value=lambda row: row.mde, text=number),
+    Column(
+        name="below_4_gram",
+        title="below\n4-gram",
+        value=lambda row: row.below_4_gram,
+        text=lambda below: "yes" if below else "no",
+    ),
     Column(
         name="loss_at_seconds",
         title="loss\nat {at}",
@@ -122,7 +136,19 @@ COLUMNS = (
         text=estimate,
         interval=True,
     ),
-    Column(name="outcome_at_seconds", title="outcome\nat {at}", value=_outcome_at_seconds),
+    Column(name="outcome_at_seconds", title="outcome\nat {at}", value=lambda row: _outcome(row.test_at_seconds)),
+    Column(
+        name="loss_at_flops",
+        title="loss\nat {flops}",
+        value=lambda row: row.variant.loss_at_flops,
+        text=estimate,
+        interval=True,
+    ),
+    Column(
+        name="outcome_at_flops",
+        title="outcome\nat {flops}",
+        value=lambda row: _outcome(row.test_at_flops) if row.variant.loss_at_flops else None,
+    ),
     Column(
         name="steps_to_baseline",
         title="steps to the\nbaseline's loss",
@@ -143,6 +169,7 @@ COLUMNS = (
         value=lambda row: row.variant.flops_per_token,
         text=lambda value: f"{value / 1e6:,.2f}",
     ),
+    Column(name="training_flops", title="training\nFLOPs", value=lambda row: row.variant.training_flops, text=flops),
     Column(name="steps", title="steps", value=lambda row: row.mean("step"), text=integer),
     Column(name="tokens", title="tokens", value=lambda row: row.mean("tokens"), text=integer),
     Column(name="seconds", title="training\ntime", value=lambda row: row.variant.seconds.mean, text=seconds),
@@ -161,12 +188,18 @@ def note_of(result: Comparison) -> str:
 
 def rows_of(result: Comparison) -> list[Row]:
     """A row for each variant."""
-    tests, timed = (
+    tests, at_seconds, at_flops = (
         {test.variant: test for test in each if test.baseline == result.baseline}
-        for each in (result.tests, result.tests_at_seconds)
+        for each in (result.tests, result.tests_at_seconds, result.tests_at_flops)
     )
     return [
-        Row(result=result, variant=each, test=tests.get(each.name), test_at_seconds=timed.get(each.name))
+        Row(
+            result=result,
+            variant=each,
+            test=tests.get(each.name),
+            test_at_seconds=at_seconds.get(each.name),
+            test_at_flops=at_flops.get(each.name),
+        )
         for each in result.variants
     ]
 
@@ -218,7 +251,8 @@ def _table(columns: Sequence[Column], rows: Sequence[Row], title: str, names: in
     unit = "nats per token" if rows[0].result.unit == "nats" else rows[0].result.unit
     result = rows[0].result
     at = "" if result.seconds is None else seconds(result.seconds, result.clock)
-    heads = [column.title.format(unit=unit, at=at) for column in columns]
+    spent = "" if result.flops is None else flops(result.flops)
+    heads = [column.title.format(unit=unit, at=at, flops=spent) for column in columns]
     cells = [[_shown(column, row) for column in columns] for row in rows]
     return Table(heads=heads, rows=cells, title=title, names=names)
 

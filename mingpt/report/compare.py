@@ -2,14 +2,14 @@
 
 A **variant** is the runs whose settings differ in nothing but the seed (and in what can't change a loss: folders,
 cadences, the W&B logger).  Its name states the settings that the other variants don't have.  A **comparison** is made
-at equal steps, of the loss after each variant's last step; and at equal seconds, of the loss at the longest training
-time that all reached.
+at equal steps, of the loss after each variant's last step; at equal seconds, of the loss at the longest training time
+that all reached; and at equal FLOPs, of the loss at the most training FLOPs that all reached.
 
 Losses are nats per token; nats per byte where the vocabularies differ.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -27,6 +27,7 @@ from mingpt.report.variants import (
     differing,
     grouped,
     notes,
+    notes_on_flops,
     notes_on_time,
     read_runs,
     require_different_seeds,
@@ -45,9 +46,10 @@ class Variant:
     Attributes:
         settings: those that differ between variants; None of a setting that this one doesn't have.
         losses: validation loss after the last step of each run; None where it has none.
-        loss, loss_at_seconds: mean and interval over the seeds that have one.
+        loss, loss_at_seconds, loss_at_flops: mean and interval over the seeds that have one.
         last: the last line of each run's metrics.jsonl.
         flops_per_token: FLOPs of one forward pass, per token.
+        training_flops: FLOPs of training, mean over the runs; None of an n-gram model, or where they are not on record.
         seconds: training time, mean and interval.
         curves: validation loss along each run.
         training: smoothed training loss along each run.
@@ -65,9 +67,12 @@ class Variant:
     loss: Estimate | None
     losses_at_seconds: list[float | None]
     loss_at_seconds: Estimate | None
+    losses_at_flops: list[float | None]
+    loss_at_flops: Estimate | None
     last: list[Record]
     parameters: int | None
     flops_per_token: float | None
+    training_flops: float | None
     seconds: Estimate
     curves: list[Curve]
     training: list[Curve]
@@ -88,6 +93,8 @@ class Comparison:
         seconds: the longest training time that all variants reached; None where times can't be compared.
         clock: CPU, where times are CPU seconds of the process; empty: they are seconds inside training steps.
         tests_at_seconds: at that time; [] where no pair can be tested there.
+        flops: the most training FLOPs that all variants reached, n-gram models apart; None where they are not known.
+        tests_at_flops: at those FLOPs; [] where no pair can be tested there.
         differing: setting -> its value in each variant, in their order; None of a variant that doesn't have it.
         baselines: n-gram losses of the text.
         left_out: (run, why) of what was given and not used.
@@ -103,6 +110,8 @@ class Comparison:
     seconds: float | None
     clock: str
     tests_at_seconds: list[SignificanceTest]
+    flops: float | None
+    tests_at_flops: list[SignificanceTest]
     differing: dict[str, list[Any]]
     baselines: dict[str, float]
     left_out: list[tuple[str, str]]
@@ -113,6 +122,13 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """Plain values, for json.dumps."""
         return asdict(self)
+
+
+LOSSES: tuple[Callable[[Variant], Sequence[float | None]], ...] = (  # after the last step; at equal seconds, FLOPs
+    lambda variant: variant.losses,
+    lambda variant: variant.losses_at_seconds,
+    lambda variant: variant.losses_at_flops,
+)
 
 
 def comparison(
@@ -140,14 +156,16 @@ def comparison(
     per_byte = len({run.environment.get("vocabulary_sha256") for run in used}) > 1
     key, scale = ("bits_per_byte", math.log(2)) if per_byte else ("val_loss", 1.0)
     seconds = None if notes_on_time(used) else _reached_by_all(used)
+    flops = None if notes_on_flops(used) else _flops_reached_by_all(used)
     settings = differing([group.settings for group in groups])
-    variants = [_variant(group, list(settings), key, scale, seconds) for group in groups]
+    variants = [_variant(group, list(settings), key, scale, seconds, flops) for group in groups]
     baseline = next((each for each in variants if each.loss), variants[0])
     pairs = _pairs(variants, baseline, every_pair)
     fixed = [each.name for each in variants if each.deterministic]
-    tests = significance_tests({each.name: _losses(each, each.losses) for each in variants}, pairs, fixed, margin)
-    timed = {each.name: _losses(each, each.losses_at_seconds) for each in variants}
-    tests_at_seconds = [] if seconds is None else significance_tests(timed, pairs, fixed, margin)
+    tests, at_seconds, at_flops = (
+        significance_tests({each.name: _losses(each, losses(each)) for each in variants}, pairs, fixed, margin)
+        for losses in LOSSES
+    )
     if not different_starts(used):
         variants = [replace(each, steps_to_baseline=_steps_to_loss(each, baseline)) for each in variants]
     return Comparison(
@@ -158,18 +176,24 @@ def comparison(
         tests=tests,
         seconds=seconds,
         clock="CPU" if all(run.has_cpu_seconds for run in used) else "",
-        tests_at_seconds=tests_at_seconds if any(test.outcome != NOT_TESTED for test in tests_at_seconds) else [],
+        tests_at_seconds=_if_any_tested(at_seconds),
+        flops=flops,
+        tests_at_flops=_if_any_tested(at_flops),
         differing=settings,
         baselines=used[0].baselines if len({str(run.baselines) for run in used}) == 1 and not per_byte else {},
         left_out=left_out,
         margin=margin,
         notes=[
             *notes(used, per_byte),
-            *notes_on_time(used),
+            *dict.fromkeys([*notes_on_time(used), *notes_on_flops(used)]),
             *(f"{name} is an n-gram model: its loss is equal for every seed, so it has no interval" for name in fixed),
         ],
         environment=used[0].environment,
     )
+
+
+def _if_any_tested(tests: list[SignificanceTest]) -> list[SignificanceTest]:
+    return tests if any(test.outcome != NOT_TESTED for test in tests) else []
 
 
 def _pairs(variants: Sequence[Variant], baseline: Variant, every_pair: bool) -> list[tuple[str, str]]:
@@ -196,20 +220,30 @@ def _reached_by_all(runs: Sequence[RunRecord]) -> float:
     return min(run.compute(run.last) for run in by_gradients or runs)
 
 
+def _flops_reached_by_all(runs: Sequence[RunRecord]) -> float | None:
+    """Training FLOPs that all reached, n-gram models apart, which have none; None where there are only these."""
+    spent = [run.training_flops(run.last) for run in runs]
+    return min((each for each in spent if each is not None), default=None)
+
+
 def _at(seconds: float | None, run: RunRecord, curve: Curve, last: float | None) -> float | None:
     """The loss after so many seconds; that of a fitted n-gram model stays as it is."""
     if seconds is None:
         return None
     ended = run.count_based and run.compute(run.last) <= seconds
-    return last if ended else curve.loss_at(seconds)
+    return last if ended else curve.loss_at(seconds, "seconds")
 
 
-def _variant(group: Group, differing: Iterable[str], key: str, scale: float, seconds: float | None) -> Variant:
+def _variant(
+    group: Group, differing: Iterable[str], key: str, scale: float, seconds: float | None, flops: float | None
+) -> Variant:
     runs = sorted(group.runs, key=lambda run: run.seed)
     model = runs[0].environment.get("model") or {}
     curves = [run.validation(key, scale) for run in runs]
     losses = [scaled(run.last.get(key), scale) for run in runs]
     timed = [_at(seconds, run, curve, loss) for run, curve, loss in zip(runs, curves, losses, strict=True)]
+    at_flops = [None if flops is None else curve.loss_at(flops, "flops") for curve in curves]
+    spent = [each for run in runs if (each := run.training_flops(run.last)) is not None]
     fixed = all(run.count_based for run in runs) and len({*losses}) == 1
     return Variant(
         name=group.name,
@@ -220,9 +254,12 @@ def _variant(group: Group, differing: Iterable[str], key: str, scale: float, sec
         loss=_estimate(losses, fixed),
         losses_at_seconds=timed,
         loss_at_seconds=_estimate(timed, fixed),
+        losses_at_flops=at_flops,
+        loss_at_flops=_estimate(at_flops, fixed),
         last=[run.last for run in runs],
         parameters=model.get("parameters"),
         flops_per_token=model.get("flops_per_token"),
+        training_flops=sum(spent) / len(spent) if spent else None,
         seconds=estimate([run.last.get("seconds", 0.0) for run in runs]),
         curves=curves,
         training=[run.training() for run in runs],

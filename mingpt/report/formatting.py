@@ -7,6 +7,7 @@ import numpy as np
 
 from mingpt.core.statistics import Estimate
 
+FLOP_UNITS = (("EFLOP", 1e18), ("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9), ("MFLOP", 1e6))
 NONE = "–"  # of a value that there is not
 
 
@@ -43,6 +44,13 @@ def seconds(value: float, kind: str = "") -> str:
     if value >= 600:
         return f"{value / 60:,.0f} {kind}min"
     return f"{value:.0f} {kind}s" if value >= 10 else f"{value:.2g} {kind}s"
+
+
+def flops(value: float) -> str:
+    """`5.69 TFLOP`, `430 GFLOP`: a number of floating-point operations."""
+    unit, size = next(((unit, size) for unit, size in FLOP_UNITS if value >= size), ("FLOP", 1.0))
+    scaled = value / size
+    return f"{scaled:.0f} {unit}" if scaled >= 100 else f"{scaled:.3g} {unit}"
 
 
 def duration(seconds: float) -> str:

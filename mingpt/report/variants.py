@@ -13,6 +13,9 @@ from mingpt.core.setting_roles import EVALUATION, SEED, changes_no_result
 FAMILY = "model.type"
 LONGEST_NAME = 40  # characters of a variant's name, so that a table and a legend have room for it
 PIPED = {"-": "standard input"}  # what a run calls its text, and what people do
+OTHER_STARTS = (
+    "some runs began from the weights of others, so there is no comparison at equal seconds or FLOPs, nor of steps"
+)
 MACHINE = ("device", "device_name", "threads")
 
 
@@ -203,7 +206,7 @@ def notes(runs: Sequence[RunRecord], per_byte: bool) -> list[str]:
     if any("val_loss" not in run.last for run in runs):
         notes.append("runs without a validation loss see the tokens that they predict, or were not evaluated")
     if any(run.settings.get(STARTS_FROM) for run in runs):
-        notes.append("steps and seconds are those of the last stage; runs began from the weights of another")
+        notes.append("steps, seconds and FLOPs are those of the last stage; runs began from the weights of another")
     return notes
 
 
@@ -215,8 +218,16 @@ def notes_on_time(runs: Sequence[RunRecord]) -> list[str]:
         return [f"the runs had different machines or threads ({different}), so there is no comparison at equal seconds"]
     if len({run.has_cpu_seconds for run in runs}) > 1:
         return ["some runs have no CPU seconds on record, so there is no comparison at equal seconds"]
+    return [OTHER_STARTS] if different_starts(runs) else []
+
+
+def notes_on_flops(runs: Sequence[RunRecord]) -> list[str]:
+    """Return why training FLOPs of these runs can't be compared; [] where they can, or there are none."""
     if different_starts(runs):
-        return ["some runs began from the weights of others, so there is no comparison at equal seconds, nor of steps"]
+        return [OTHER_STARTS]
+    spent = [run.training_flops(run.last) for run in runs if not run.count_based]
+    if None in spent and any(spent):
+        return ["some runs have no FLOPs on record, so there is no comparison at equal FLOPs"]
     return []
 
 

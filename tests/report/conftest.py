@@ -67,6 +67,21 @@ def make_run(tmp_path: Path) -> MakeRun:
 
 
 @pytest.fixture
+def costly(make_run: MakeRun) -> dict[str, list[Path]]:
+    """Two variants of three seeds, 8 tokens a step: "dear" takes twice the FLOPs per token and ends lower."""
+
+    def runs(name: str, end: float, flops: float | None, **model: Any) -> list[Path]:
+        size = {"model": {"parameters": 7, **({} if flops is None else {"flops_per_token": flops})}}
+        ends = [end + seed / 100 + (0.002 if seed == 2 else 0) for seed in (1, 2, 3)]
+        return [
+            make_run(f"{name}-{seed}", seed=seed, curve=[3.0, 2.0, last], environment=size, **model)
+            for seed, last in enumerate(ends, start=1)
+        ]
+
+    return {"cheap": runs("cheap", 1.6, 1e6), "dear": runs("dear", 1.5, 2e6, rope=True)}
+
+
+@pytest.fixture
 def experiment_folder(make_run: MakeRun, tmp_path: Path) -> Path:
     """out/experiments/positions-quick, finished, in two stages; what it holds names this machine's folders."""
     folder = tmp_path / "out" / "experiments" / "positions-quick"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mingpt.core.errors import DataError, UsageError
-from mingpt.report.columns import table_of
+from mingpt.report.columns import records_of, table_of
 from mingpt.report.compare import comparison
 from mingpt.report.figures import loss_curves
 from mingpt.report.variants import names_of
@@ -77,6 +77,55 @@ def test_loss_at_equal_seconds_is_not_that_at_equal_steps(six: list[Path]) -> No
     assert result.variants[0].losses_at_seconds == pytest.approx(result.variants[0].losses)
     assert result.variants[1].losses_at_seconds == pytest.approx([2.5] * 3)
     assert result.tests_at_seconds[0].outcome == "worse"
+
+
+def without_flops(run: Path) -> Path:
+    """The run as one whose environment says nothing of FLOPs."""
+    path = run / "environment.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model": {"parameters": 7}}))
+    return run
+
+
+def test_loss_at_equal_flops_is_that_at_the_most_that_all_variants_spent(costly: dict[str, list[Path]]) -> None:
+    result = comparison(costly)  # 240 tokens: 3 x 1e6 x 240 for "cheap", when "dear" is between its steps 10 and 20
+    assert result.flops == pytest.approx(3 * 1e6 * 240)
+    cheap, dear = result.variants
+    assert (cheap.training_flops, dear.training_flops) == (pytest.approx(7.2e8), pytest.approx(14.4e8))
+    assert cheap.losses_at_flops == pytest.approx(cheap.losses)
+    assert dear.losses_at_flops == pytest.approx([2.5] * 3)
+    assert (result.tests[0].outcome, result.tests_at_flops[0].outcome) == ("better", "worse")
+
+
+def test_n_gram_model_has_no_training_flops_and_leaves_the_others_theirs(
+    make_run: Any, costly: dict[str, list[Path]]
+) -> None:
+    result = comparison({**costly, "counts": counted(make_run, "c", 1.68, order=6)})
+    counts = result.variants[-1]
+    assert (counts.training_flops, counts.loss_at_flops, counts.losses_at_flops) == (None, None, [None] * 3)
+    assert result.flops == pytest.approx(7.2e8)
+    (row,) = (row for row in records_of(result) if row["variant"] == "counts")
+    assert (row["loss_at_flops"], row["outcome_at_flops"]) == (None, None)
+
+
+def test_flops_that_a_run_lacks_are_not_made_up(costly: dict[str, list[Path]]) -> None:
+    without_flops(costly["dear"][1])
+    result = comparison(costly)
+    assert (result.flops, result.tests_at_flops) == (None, [])
+    assert result.notes == ["some runs have no FLOPs on record, so there is no comparison at equal FLOPs"]
+    for run in (*costly["cheap"], *costly["dear"]):
+        without_flops(run)
+    result = comparison(costly)
+    assert (result.flops, result.notes) == (None, [])
+
+
+def test_flops_of_a_last_stage_are_not_compared_with_those_of_a_complete_training(
+    make_run: Any, costly: dict[str, list[Path]]
+) -> None:
+    start = make_run("start", seed=9)
+    second = [make_run(f"s{seed}", seed=seed, pretrained_folder=str(start)) for seed in (1, 2, 3)]
+    result = comparison({"straight": costly["cheap"], "in stages": second})
+    assert (result.flops, result.seconds) == (None, None)
+    assert sum("no comparison at equal seconds or FLOPs" in note for note in result.notes) == 1
 
 
 def test_loss_before_the_first_evaluation_is_not_made_up(six: list[Path], make_run: Any) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mingpt.report.formatting import counted, expected, millions
+from mingpt.report.formatting import counted, expected, flops, millions
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,14 @@ def test_noun_agrees_with_its_number(number: int, said: str) -> None:
 )
 def test_small_estimate_is_not_rounded_to_nothing(seconds: float, memory: float, said: str) -> None:
     assert expected(seconds, memory) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(4_921_344e6, "4.92 TFLOP"), (430e9, "430 GFLOP"), (999.6e9, "1000 GFLOP"), (2e21, "2000 EFLOP"), (7, "7 FLOP")],
+)
+def test_flops_have_a_unit_and_three_digits(value: float, said: str) -> None:
+    assert flops(value) == said
 
 
 @pytest.mark.parametrize(("value", "said"), [(1_742_000, "1.7"), (12_345, "0.012"), (420, "0.00042")])

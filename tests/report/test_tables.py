@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +34,8 @@ def test_row_has_the_numbers_of_the_comparison(six: list[Path]) -> None:
     assert (second["p_holm"], second["outcome"]) == (test.p, "better")
     assert second["minimum_detectable_effect"] == test.difference.mde
     assert second["outcome_at_seconds"] == "worse"  # rope is twice as slow
+    assert (second["loss_at_flops"], second["outcome_at_flops"]) == (second["val_loss"], "better")  # of one size
+    assert second["training_flops"] == pytest.approx(3 * 2.5e6 * 240)
     assert (second["steps"], second["bits_per_byte"]) == (30, pytest.approx(second["val_loss"] / math.log(2)))
 
 
@@ -48,8 +51,28 @@ def test_every_table_has_the_same_columns(six: list[Path], tmp_path: Path, capsy
         assert title.split()[-1] in printed
         assert f">{title.split()[0]}" in html
     assert len(titles) == len(markdown.splitlines()[0].split(" | ")) == to_html(table).count('scope="col"')
-    absent = {"pseudo-nats per\nmasked token"}
+    absent = {"pseudo-nats per\nmasked token", "below\n4-gram"}  # the text's baselines end at the 2-gram
     assert len(titles) == len([column for column in COLUMNS if column.title and column.title not in absent])
+
+
+def test_column_says_which_variant_ends_below_the_4_gram(six: list[Path]) -> None:
+    for run in six:
+        (run / "baselines.json").write_text('{"3-gram": 1.9, "4-gram": 1.6}')
+    result = comparison(six)  # 1.62 and 1.516
+    assert [row["below_4_gram"] for row in records_of(result)] == [False, True]
+    table = table_of(result)
+    place = list(table.heads).index("below\n4-gram")
+    assert [row[place] for row in table.rows] == ["no", "yes"]
+    assert [row["below_4_gram"] for row in records_of(replace(result, baselines={}))] == [None, None]
+
+
+def test_losses_at_equal_flops_are_under_what_was_spent(costly: dict[str, list[Path]]) -> None:
+    table = table_of(comparison(costly))
+    heads = list(table.heads)
+    cheap, dear = table.rows
+    assert dear[heads.index("loss\nat 720 MFLOP")].startswith("2.500")
+    assert dear[heads.index("outcome\nat 720 MFLOP")] == "worse"
+    assert (cheap[heads.index("training\nFLOPs")], dear[heads.index("training\nFLOPs")]) == ("720 MFLOP", "1.44 GFLOP")
 
 
 def test_cell_can_not_leave_its_place_in_markdown_or_html() -> None:

@@ -7,23 +7,31 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A loss along one run: equally long lists of steps, seconds of training, and nats."""
+    """A loss along one run: equally long lists of steps, seconds of training, training FLOPs, and nats.
+
+    `flops` is [] where they are not known, and of an n-gram model, which is not trained by gradients.
+    """
 
     seed: int
     steps: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    flops: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
 
-    def loss_at(self, seconds: float) -> float | None:
-        """The loss after so many seconds, by a straight line between neighbours; None before the first or after the
-        last point."""
-        times = self.seconds
-        if not times or not times[0] <= seconds <= times[-1]:
+    def loss_at(self, spent: float, over: str) -> float | None:
+        """The loss after so much was spent, by a straight line between neighbours; None before the first or after the
+        last point.
+
+        Args:
+            over: what was spent, `seconds` or `flops`.
+        """
+        points: list[float] = getattr(self, over)
+        if not points or not points[0] <= spent <= points[-1]:
             return None
-        after = next(place for place, time in enumerate(times) if time >= seconds)
-        if times[after] == seconds or after == 0:
+        after = next(place for place, point in enumerate(points) if point >= spent)
+        if points[after] == spent or after == 0:
             return self.losses[after]
-        share = (seconds - times[after - 1]) / (times[after] - times[after - 1])
+        share = (spent - points[after - 1]) / (points[after] - points[after - 1])
         return self.losses[after - 1] + share * (self.losses[after] - self.losses[after - 1])
 
 
@@ -39,6 +47,7 @@ def mean_curve(curves: Sequence[Curve]) -> Curve:
         seed=curves[0].seed,
         steps=common,
         seconds=[mean([curve.seconds for curve in curves], step) for step in common],
+        flops=[mean([curve.flops for curve in curves], step) for step in common if all(each.flops for each in curves)],
         losses=[mean([curve.losses for curve in curves], step) for step in common],
     )
 

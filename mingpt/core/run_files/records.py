@@ -109,6 +109,15 @@ class RunRecord:
         """Seconds of training up to a record: CPU seconds, where the run has them; else those inside training steps."""
         return float(line.get("cpu_seconds" if self.has_cpu_seconds else "seconds", 0.0))
 
+    def training_flops(self, line: Record) -> float | None:
+        """FLOPs of training up to a record: 3 times those of a forward pass, per token, times tokens.
+
+        A backward pass takes twice a forward one (Kaplan et al. 2020, section 2.1; Hoffmann et al. 2022, appendix F).
+        None of an n-gram model, and where FLOPs per token or tokens are not on record.
+        """
+        forward, tokens = (self.environment.get("model") or {}).get("flops_per_token"), line.get("tokens")
+        return None if self.count_based or not forward or tokens is None else 3.0 * forward * tokens
+
     @property
     def count_based(self) -> bool:
         """Whether it is an n-gram model, fitted in one step: no learning rate is on record."""
@@ -143,10 +152,12 @@ class RunRecord:
         ]
 
     def _curve(self, points: list[tuple[Record, float]]) -> Curve:
+        flops = [self.training_flops(line) for line, _ in points]
         return Curve(
             seed=self.seed,
             steps=[line["step"] for line, _ in points],
             seconds=[self.compute(line) for line, _ in points],
+            flops=[each for each in flops if each is not None] if None not in flops else [],
             losses=[loss for _, loss in points],
         )
 
