@@ -283,3 +283,12 @@ def test_shortest_text_and_one_of_a_single_character_train(chargpt: Any, cwd: Pa
         assert f"run folder: {folder}\n" in ended.out
         assert (cwd / folder / "loss.png").is_file()
     assert "0.000 nats per character" in ended.out  # nothing is left to learn of one character
+
+
+def test_ctrl_c_ends_a_command_in_one_line_and_code_130(chargpt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*given: object, **how: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mingpt.runs.run.load_newest", pressed)
+    ended = chargpt("sample", "--prompt=x")
+    assert (ended.code, ended.refusal) == (130, "interrupted")

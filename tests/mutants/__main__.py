@@ -76,6 +76,7 @@ def run(faults: list[Fault], jobs: int) -> None:
         free = [Tree(Path(home) / str(number)) for number in range(jobs)]
         running: dict[int, tuple[Tree, Attempt]] = {}
         while waiting or running:
+            waiting.sort(key=lambda attempt: -attempt.stage)  # survivors, which take all tests, come last
             while free and waiting:
                 attempt = waiting.pop()
                 tests = attempt.tests(stages)

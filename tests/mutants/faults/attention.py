@@ -213,12 +213,6 @@ FAULTS = [
     Fault(f"{KERNELS}/flex.py", "return mask.sees(i, j)", "return i >= j", "flex ignores the window"),
     Fault(
         f"{KERNELS}/base.py",
-        "self.keys_at is None and self.query_at in (None, 0)",
-        "self.keys_at is None",
-        "a chunk after a cache passes for a full sequence",
-    ),
-    Fault(
-        f"{KERNELS}/base.py",
         "first = self.keys - self.queries if",
         "first = 0 if",
         "positions of queries after a cache start at 0",

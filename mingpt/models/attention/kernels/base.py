@@ -49,7 +49,7 @@ class Need(NamedTuple):
     @property
     def full_sequence(self) -> bool:
         """True if queries and keys are the same, complete sequence."""
-        return self.queries == self.keys and self.keys_at is None and self.query_at in (None, 0)
+        return self.queries == self.keys and self.keys_at is None
 
     def described(self) -> str:
         """Return a description for messages: score, mask, sizes, device and type."""
