@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -87,7 +86,7 @@ def run(faults: list[Fault], jobs: int) -> None:
                 tree.start(attempt.fault, ordered(tests))
                 running[tree.pid] = tree, attempt
             if running:
-                pid, status = ended([tree for tree, _ in running.values()])
+                pid, status = os.wait()
                 tree, attempt = running.pop(pid)
                 free.append(tree)
                 waiting += attempt.after(tree.ended(status))
@@ -152,18 +151,6 @@ def plantable(fault: Fault) -> bool:
     except (ValueError, OSError) as error:
         print(f"left out: {error}", file=sys.stderr)
         return False
-
-
-def ended(trees: list[Tree]) -> tuple[int, int]:
-    """Wait until the tests of a tree end, and end those that hang; return process and status."""
-    while True:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid in [tree.pid for tree in trees]:
-            return pid, status
-        for tree in trees:
-            if time.monotonic() > tree.until:
-                tree.kill()
-        time.sleep(0.2)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,44 @@
-"""A pytest plugin that runs the tests that a list names, in its order, and writes down the first that fails."""
+"""A pytest plugin that runs listed tests in the list's order and writes down the first that fails or hangs."""
 
 import json
+import os
+import signal
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+PATIENCE = 60.0, 30.0  # seconds that a case may take at least, and per CPU second that it took when it was recorded
 
 
 class Chosen:
     """Keep the listed cases, in the list's order.
 
     Args:
-        names: names of cases.
+        cases: names of cases, and the CPU seconds that each took.
         failure: file for the name of the case that failed.
     """
 
-    def __init__(self, names: list[str], failure: Path) -> None:
-        self.place = {name: number for number, name in enumerate(names)}
-        self.failure = failure
+    def __init__(self, cases: Mapping[str, float], failure: Path) -> None:
+        self.place = {name: number for number, name in enumerate(cases)}
+        self.cpu_s, self.failure, self.running = cases, failure, ""
+        signal.signal(signal.SIGALRM, self.hangs)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[Any]:
+        least, per_second = PATIENCE
+        self.running = item.nodeid
+        signal.alarm(int(least + per_second * self.cpu_s[item.nodeid]))
+        try:
+            return (yield)
+        finally:
+            signal.alarm(0)
+
+    def hangs(self, *_: Any) -> None:
+        """End the process with the case that is running as the one that failed, and all that it started."""
+        self.failure.write_text(json.dumps(self.running))
+        os.killpg(0, signal.SIGKILL)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

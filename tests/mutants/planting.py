@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -15,7 +14,6 @@ from tests.mutants.executed import Test
 from tests.mutants.fault import ROOT, Fault
 
 LEFT_OUT = shutil.ignore_patterns(".git", ".mutants", "__pycache__", ".venv", "out", "wandb", ".*_cache", ".hypothesis")
-PATIENCE = 600.0, 60.0  # seconds that a run of tests may take at least, and per CPU second of these tests
 TIMES = itertools.count(1)
 
 
@@ -51,7 +49,7 @@ class Tree:
         self.root = copy_of_tree(place)
         self.failure, self.log = place.with_suffix(".failure"), place.with_suffix(".log")
         self.planted: tuple[Path, str] | None = None  # the changed file, and what it had
-        self.pid, self.until = 0, 0.0
+        self.pid = 0
 
     def start(self, fault: Fault | None, tests: Sequence[Test]) -> None:
         """Plant `fault` (None: nothing) and start the tests, which end at the first that fails."""
@@ -62,14 +60,12 @@ class Tree:
             write(path, fault.planted(source))
             self.planted = path, source
         self.failure.unlink(missing_ok=True)
-        least, per_second = PATIENCE
-        self.until = time.monotonic() + least + per_second * sum(test.cpu_s for test in tests)
         self.pid = os.fork()
         if not self.pid:
             os.setsid()  # so that all that it starts can be ended with it
-            self._run([test.name for test in tests], first=bool(fault))
+            self._run({test.name: test.cpu_s for test in tests}, first=bool(fault))
 
-    def _run(self, names: list[str], first: bool) -> None:
+    def _run(self, cases: dict[str, float], first: bool) -> None:
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1)
         os.dup2(log, 2)
@@ -81,9 +77,9 @@ class Tree:
             del sys.modules[name]
         import pytest
 
-        files = list(dict.fromkeys(name.partition("::")[0] for name in names))
+        files = list(dict.fromkeys(name.partition("::")[0] for name in cases))
         words = ["-n", "0", "-p", "no:cacheprovider", f"--rootdir={self.root}", *(["-x"] if first else []), *files]
-        os._exit(int(pytest.main(words, plugins=[Chosen(names, self.failure)])))
+        os._exit(int(pytest.main(words, plugins=[Chosen(cases, self.failure)])))
 
     def ended(self, status: int) -> str | None:
         """Return what noticed the fault: a test, or the end of the process; None: all tests passed."""
@@ -92,11 +88,6 @@ class Tree:
         if self.failure.exists():
             return str(json.loads(self.failure.read_text()))
         return None if code in (0, 5) else f"the tests ended with {code}"
-
-    def kill(self) -> None:
-        """End the tests and whatever they started."""
-        if self.pid:
-            os.killpg(self.pid, signal.SIGKILL)
 
     def restore(self) -> None:
         """Take the fault out again."""
