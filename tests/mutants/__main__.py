@@ -36,11 +36,10 @@ def main(words: Sequence[str]) -> int:
         return record(rest)
     if given.command == "run":
         known = results.read()
-        wanted = [fault for fault in FAULTS if any(name in fault.name for name in given.names)]
+        fresh = [fault for fault in FAULTS if results.key(fault) not in known and not fault.equivalent]
+        named = [fault for fault in FAULTS if any(name in fault.name for name in given.names)]
         first, of = map(int, given.share.split("/"))
-        run(
-            (wanted if given.names else [f for f in FAULTS if results.key(f) not in known])[first - 1 :: of], given.jobs
-        )
+        run((named if given.names else fresh)[first - 1 :: of], given.jobs)
         return 0
     if given.command == "check":
         return check()
