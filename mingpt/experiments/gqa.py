@@ -3,7 +3,7 @@
 from mingpt.data.text_files import TINY_PATH
 from mingpt.experiments.base import Experiment, Form, register
 from mingpt.experiments.base_config import FULL, QUICK, STANDARD
-from mingpt.experiments.measurements.kv_heads import head_times
+from mingpt.experiments.measurements.price_list import price_list
 
 VARIANTS = {f"key heads {count}": [{"model.n_kv_head": count}] for count in (6, 3, 2, 1)}
 HEADS = {"model.n_query_head": 6, "model.n_kv_head": 6}
@@ -23,6 +23,6 @@ register(
         # Three layers of six heads of 24: 0.77M parameters with a key head each.
         standard=Form(settings={**STANDARD, **HEADS, "model.n_layer": 3, "model.n_embd": 144}, data=TINY_PATH),
         margin=0.02,
-        measurements=(head_times,),
+        measurements=(price_list,),
     )
 )

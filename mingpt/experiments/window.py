@@ -4,8 +4,9 @@ from mingpt.data.text_files import TINY_PATH
 from mingpt.experiments.base import Experiment, Form, register
 from mingpt.experiments.base_config import FULL, QUICK, STANDARD
 from mingpt.experiments.measurements.context_length import loss_by_position
+from mingpt.experiments.measurements.price_list import price_list
 from mingpt.experiments.measurements.sensitivity import sensitivity
-from mingpt.experiments.measurements.window_cost import window_bytes, window_times
+from mingpt.experiments.measurements.window_cost import window_times
 
 
 def _variants(*windows: int) -> dict[str, list[dict[str, int | None]]]:
@@ -31,6 +32,6 @@ register(
         ),
         standard=Form(settings=STANDARD, variants=_variants(4, 16, 64), data=TINY_PATH),
         margin=0.02,
-        measurements=(loss_by_position, sensitivity, window_times, window_bytes),
+        measurements=(loss_by_position, sensitivity, price_list, window_times),
     )
 )

@@ -116,12 +116,6 @@ def test_linear_concat_alone_does_not_see_the_query() -> None:
     assert folded["largest_difference"] < 1e-12
 
 
-def test_bytes_of_a_window_do_not_grow() -> None:
-    rows = window_cost.window_bytes.take(None)  # type: ignore[arg-type]
-    kept = {(row["window"], row["length"]): row["cache_bytes"] for row in rows}
-    assert kept[64, 4096] == kept[64, 1024] == kept[None, 1024] // 16
-
-
 def test_slope_of_a_known_power_is_found() -> None:
     rows = [{"way": "x", "length": n, "ms": {"median": 3.0 * n**1.5}} for n in (256, 512, 1024, 2048, 4096)]
     assert window_cost.time_slopes(rows) == {"x": pytest.approx(1.5)}
@@ -129,9 +123,13 @@ def test_slope_of_a_known_power_is_found() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gqa", "window", "attention", "cache"])
-def test_timing_leaves_rows_to_draw(name: str) -> None:
+def test_timing_leaves_rows_to_draw(name: str, text_file: Path) -> None:
+    text = Text(str(text_file), "0", 600)
+    trials = trials_of(EXPERIMENTS[name], Path(), text, [1], "quick", {})
     for measurement in EXPERIMENTS[name].measurements:
-        rows = measurement.take(Lab(Path(), (), "quick"))
+        if measurement.of_runs or measurement.of_model:
+            continue
+        rows = measurement.take(Lab(Path(), trials, "quick"))
         assert rows
         if measurement.draw:
             measurement.draw(rows, Figure(), Palette())

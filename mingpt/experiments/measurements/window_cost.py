@@ -1,6 +1,6 @@
-"""A window in several ways: seconds and live bytes against the length, and what a decoder keeps."""
+"""A window in several ways: seconds and live bytes of one attention layer against the length."""
 
-from typing import Any, TypeVar
+from typing import Any
 
 from typing_extensions import TypedDict
 
@@ -10,8 +10,6 @@ from mingpt.core.safe_parsing import Number, Whole
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.measurements.summaries import groups
 from mingpt.experiments.measurements.timing import SpreadFields, banded_lines, spread
-from mingpt.models.attention.layers import GroupedQueryAttention
-from mingpt.models.base import ModelConfig
 from mingpt.report.figure_layout import log_ticks
 from mingpt.report.palette import Palette
 from mingpt.training.profiling import measure, peak_bytes
@@ -21,7 +19,6 @@ WAYS = ("full", "loop", "reference", "banded")  # reference: a product of all pa
 SHORTEST = 256
 REPEATS, LONGEST = Sizes(quick=5, full=9), Sizes(quick=4096, full=32768)
 UNWINDOWED = Sizes(quick=4096, full=16384)  # the longest without a window
-T = TypeVar("T")
 
 
 def _times(lab: Lab) -> list[Row]:
@@ -65,34 +62,6 @@ def time_slopes(rows: list[Row]) -> dict[str, float]:
     return slopes
 
 
-def _bytes(lab: Lab) -> list[Row]:
-    """Of one layer's keys and values, in float32, for a single text."""
-    rows = []
-    for window in (None, 16, 64, 256):
-        for length in (256, 1024, 4096):
-            config = ModelConfig(n_embd=128, n_query_head=4, rope=True, window=window, block_size=length)
-            kept = GroupedQueryAttention(config).new_state(1, length).bytes
-            rows.append({"window": window, "length": length, "cache_bytes": kept})
-    return rows
-
-
-def _draw_bytes(rows: list[Row], figure: Any, look: Palette) -> None:
-    axes = figure.subplots()
-    for window in dict.fromkeys(row["window"] for row in rows):
-        own = [row for row in rows if row["window"] == window]
-        name, at = _named(own[0]), [row["length"] for row in own]
-        axes.plot(at, [row["cache_bytes"] / 1024 for row in own], label=name, **look.line(name, len(at)))
-    log_ticks(axes.xaxis, {row["length"] for row in rows})
-    log_ticks(axes.yaxis, {row["cache_bytes"] / 1024 for row in rows})
-    axes.set(xlabel="tokens there is room for", ylabel="kept by one layer, KiB")
-    axes.set_title("Memory of one layer's key/value cache")
-    axes.legend(frameon=False)
-
-
-def _named(row: Row) -> str:
-    return "no window" if row["window"] is None else f"window {row['window']}"
-
-
 def _way(row: Row) -> str:
     """How it is computed; without a window, under the name that this has as a variant."""
     return "no window" if row["way"] == "full" else str(row["way"])
@@ -110,13 +79,6 @@ def _time_table(rows: list[Row]) -> list[Row]:
     return table
 
 
-def _byte_table(rows: list[Row]) -> list[Row]:
-    return [
-        {"window": _named(own[0]), **{f"bytes of {row['length']:,} tokens": row["cache_bytes"] for row in own}}
-        for _, own in groups(rows, "window").items()
-    ]
-
-
 SMALLER = f"up to {LONGEST.quick:,} positions, {REPEATS.quick} repeats"
 
 
@@ -126,12 +88,6 @@ class TimesFields(TypedDict):
     window: Whole
     ms: SpreadFields
     peak_bytes: Number | None
-
-
-class BytesFields(TypedDict):
-    window: Whole | None
-    length: Whole
-    cache_bytes: Whole
 
 
 window_times = Measurement(
@@ -144,14 +100,4 @@ window_times = Measurement(
     caption="Time and memory of one attention layer without a window and with one, by how that is computed, as the "
     "text grows. Line: median; shaded: quartiles.",
     variant=_way,
-)
-window_bytes = Measurement(
-    "window-bytes",
-    _bytes,
-    _draw_bytes,
-    _byte_table,
-    row=BytesFields,
-    caption="Memory of one layer's key/value cache by the tokens there is room for: with a window it stops growing "
-    "there.",
-    variant=_named,
 )
