@@ -53,7 +53,7 @@ class RunOptions:
         seeds: trials per variant; null: as many as before, or as the experiment has
         jobs: trials at once; the threads are divided among them; null: one per core in the standard form, else 1
         data: the text; null: tinyshakespeare in the standard form of what trains on a text, else input.txt
-        trials_only: train, and leave for later what is timed or compared
+        trials_only: leave for later what is timed, which needs a quiet machine, and the comparison
         fresh: put aside what is there, and begin again
     """
 

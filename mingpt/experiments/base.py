@@ -81,11 +81,24 @@ class Sizes(NamedTuple, Generic[T]):
 
 @dataclass(frozen=True)
 class Lab:
-    """What a measurement may use: the experiment's folder, its finished trials, its form."""
+    """What a measurement may use.
+
+    Attributes:
+        folder: the experiment's folder.
+        trials: its finished trials.
+        form: its form.
+        kept: folder of what other experiments and checkouts use, too; None: `folder`.
+    """
 
     folder: Path
     trials: Sequence[Trial]
     form: str
+    kept: Path | None = None
+
+    @property
+    def tasks(self) -> Path:
+        """The folder of what was found on tasks that measurements train models of their own on."""
+        return (self.kept or self.folder) / "tasks"
 
     def pick(self, sizes: Sizes[T]) -> T:
         """Return the size of this form."""
@@ -111,6 +124,7 @@ class Measurement:
         of_runs: True if it uses the experiment's own runs, so that these are what a quick form makes smaller.
         of_model: True if it needs the trained model, so that it is taken at the end of each trial, of that one alone.
         first_seed: True if a measurement of a model is taken of each variant's first seed only.
+        timed: True if it measures time or memory, so that it needs a machine that does nothing else.
         smaller: what else a quick form makes smaller of it, as text; empty: nothing.
         row: what `draw` and `table` use of a row, a TypedDict: what rows from elsewhere must hold.
         with_baselines: True if its y axis is a validation loss in blocks as trained on, so that n-gram baselines are
@@ -124,6 +138,7 @@ class Measurement:
     of_runs: bool = False
     of_model: bool = False
     first_seed: bool = False
+    timed: bool = False
     smaller: str = ""
     row: Kind = dict
     with_baselines: bool = False

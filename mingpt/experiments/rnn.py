@@ -5,9 +5,19 @@ from typing import Any
 from mingpt.data.text_files import TINY_PATH
 from mingpt.experiments.base import Experiment, Form, register
 from mingpt.experiments.base_config import FULL, QUICK, STANDARD
-from mingpt.experiments.measurements.associative_recall import recall
 from mingpt.experiments.measurements.context_length import loss_by_position
+from mingpt.experiments.measurements.memory import memory_tasks
 from mingpt.experiments.measurements.sensitivity import sensitivity
+
+# Of the tasks: as many parameters as GPT within 3 %.
+SMALL: dict[str, dict[str, Any]] = {
+    "GPT": {"type": "gpt", "n_layer": 2, "n_embd": 32},
+    "Elman slide": {"type": "rnn", "n_layer": 1, "cell": "elman", "n_embd": 94},
+    "Elman tanh": {"type": "rnn", "n_layer": 1, "cell": "elman_tanh", "n_embd": 94},
+    "GRU": {"type": "rnn", "n_layer": 1, "cell": "gru", "n_embd": 67},
+    "LSTM": {"type": "rnn", "n_layer": 1, "cell": "lstm", "n_embd": 58},
+    "6-gram": {"type": "ngram", "order": 6},
+}
 
 
 def _variants(layers: int, elman: int, gru: int, lstm: int) -> dict[str, list[dict[str, Any]]]:
@@ -52,6 +62,6 @@ register(
             learning_rates=(),
             data=TINY_PATH,
         ),
-        measurements=(loss_by_position, sensitivity, recall),
+        measurements=(loss_by_position, sensitivity, *memory_tasks(SMALL, {"6-gram": 5})),
     )
 )

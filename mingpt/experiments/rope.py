@@ -1,13 +1,20 @@
 """RoPE or learned positions, trained in two stages or at the long block straight."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from mingpt.data.text_files import TINY_PATH
 from mingpt.experiments.base import Experiment, Form, Settings, Stages, register
 from mingpt.experiments.base_config import QUICK_SEED, SECOND_STAGE, SEED, STANDARD_SEED
 from mingpt.experiments.measurements.context_length import extrapolation, loss_by_position, side_by_side
+from mingpt.experiments.measurements.memory import memory_tasks
 from mingpt.experiments.measurements.sensitivity import sensitivity
 from mingpt.experiments.measurements.stages import stage_curves
+
+SMALL: dict[str, dict[str, Any]] = {  # of the tasks
+    name: {"type": "gpt", "n_layer": 2, "n_embd": 32, "rope": rope}
+    for name, rope in (("learned", False), ("RoPE", True))
+}
 
 
 def _variants(short: int, long: Settings, steps: int, straight: int | None = None) -> Mapping[str, Stages]:
@@ -40,6 +47,6 @@ register(
             characters=1_000_000,
         ),
         standard=Form(settings=STANDARD_SEED, variants=_variants(16, SECOND_STAGE, 600, straight=900), data=TINY_PATH),
-        measurements=(stage_curves, extrapolation, loss_by_position, sensitivity, side_by_side),
+        measurements=(stage_curves, extrapolation, loss_by_position, sensitivity, *memory_tasks(SMALL), side_by_side),
     )
 )

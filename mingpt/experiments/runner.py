@@ -56,7 +56,7 @@ class ExperimentOptions:
         form: quick, standard or full.
         jobs: number of trials at once.
         idle: run only where nothing else wants the processors.
-        trials_only: train, but measure and summarize nothing: timings need a quiet machine.
+        trials_only: leave out what is timed, which needs a quiet machine, and the summary.
         kept: where records of finished trials lie and go, for other experiments and checkouts; None: nowhere.
         fresh: put what is there aside, and begin again.
         elsewhere: advice of the message if the folder holds another experiment.
@@ -124,9 +124,10 @@ def carry_out(
         return outcome
     finished = [trial for trial in trials if done(trial)]
     note_diverged(options.folder, finished, outcome.diverged)
+    lab = Lab(options.folder, finished, options.form, options.kept.parent if options.kept else None)
+    _measure([each for each in experiment.measurements if not (each.timed and options.trials_only)], lab)
     if options.trials_only:
         return outcome
-    _measure(experiment.measurements, Lab(options.folder, finished, options.form))
     update(options.folder, **tables(experiment.measurements, options.folder))
     summarize(experiment, options.folder, finished)
     return outcome

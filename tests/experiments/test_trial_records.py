@@ -19,7 +19,7 @@ from mingpt.experiments.identity import trial_id
 from mingpt.experiments.measurements.stages import stage_curves
 from mingpt.experiments.runner import ExperimentOptions, carry_out
 from mingpt.experiments.trials import Text, config_of, trials_of
-from mingpt.report.experiment_files import read_packed
+from mingpt.report.experiment_files import read_packed, read_rows
 from mingpt.report.publish import LINES, publish
 
 Make = Callable[..., Experiment]
@@ -143,11 +143,14 @@ def test_record_is_small_and_holds_no_weights(go: Any, experiment: Make, tmp_pat
 
 
 @pytest.mark.full
-def test_trials_alone_are_trained_without_measuring(go: Any, experiment: Make, tmp_path: Path) -> None:
-    timed = Measurement("timed", lambda lab: pytest.fail("it was measured"))
-    _, told = go(experiment(measurements=(timed,)), trials_only=True)
+def test_what_is_timed_is_left_out_on_a_machine_that_does_other_work(go: Any, experiment: Make, tmp_path: Path) -> None:
+    timed = Measurement("timed", lambda lab: pytest.fail("it was measured"), timed=True)
+    counted = Measurement("counted", lambda lab: [{"results": str(lab.tasks)}])
+    kept = tmp_path / "results" / "trials"
+    _, told = go(experiment(measurements=(timed, counted)), trials_only=True, kept=kept)
     assert told.summarized == []
     assert len(list((tmp_path / "exp/cells").glob("*/seed-*/trial.json"))) == 4
+    assert read_rows(tmp_path / "exp") == [{"measurement": "counted", "results": str(tmp_path / "results" / "tasks")}]
 
 
 @pytest.mark.full

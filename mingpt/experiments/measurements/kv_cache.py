@@ -144,6 +144,7 @@ token_times = Measurement(
     _draw_times,
     _time_table,
     smaller=f"up to position {LENGTH.quick}",
+    timed=True,
     row=TimesFields,
     caption="Time to generate the token at each position, with a key/value cache (solid) and without (dotted). Line: "
     "median; shaded: quartiles.",

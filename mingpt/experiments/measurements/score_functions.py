@@ -227,6 +227,7 @@ score_costs = Measurement(
     _draw_costs,
     _cost_table,
     smaller=f"{LENGTH.quick} positions",
+    timed=True,
     row=CostsFields,
     caption="Time of one attention layer, forward and backward, by its score function. Bar: median; line: quartiles.",
     variant=_score,

@@ -204,6 +204,7 @@ prefix_cost = Measurement(
     _draw_costs,
     _cost_table,
     smaller=f"texts of up to {LENGTHS.quick[-1]} tokens",
+    timed=True,
     row=CostsFields,
     caption="Time to predict every token of a text by its length T. Line: median; shaded: quartiles. The exponents are "
     "fitted to the longer half of the lengths.",

@@ -96,6 +96,7 @@ window_times = Measurement(
     _draw_times,
     _time_table,
     smaller=SMALLER,
+    timed=True,
     row=TimesFields,
     caption="Time and memory of one attention layer without a window and with one, by how that is computed, as the "
     "text grows. Line: median; shaded: quartiles.",

@@ -1,0 +1,164 @@
+"""Recall and copying: the share of symbols that small models of an experiment's kinds repeat, by distance."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from statistics import median
+from typing import Any, NotRequired
+
+import numpy as np
+
+from mingpt.core.safe_parsing import Whole
+from mingpt.experiments.base import Lab, Measurement, Row
+from mingpt.experiments.measurements.memory_tasks import COPYING, RECALL, Task
+from mingpt.experiments.measurements.memory_training import FRESH, PROGRESS, RECIPES, TaskRow, rows_of
+from mingpt.experiments.measurements.summaries import groups, mean
+from mingpt.report.figure_layout import log_ticks
+from mingpt.report.palette import INK, Palette
+
+REACHED = 0.9  # share of symbols from which on a distance is reached
+NO_LIMIT, NOT_TRIED = "any distance", "not tried"
+
+
+class RowFields(TaskRow):
+    """What is used of a row; without `limit`, one of a record from before it was written."""
+
+    model: str
+    seed: Whole
+    limit: NotRequired[Whole | None]
+
+
+def memory_tasks(
+    models: Mapping[str, Mapping[str, Any]], limits: Mapping[str, int] | None = None
+) -> tuple[Measurement, ...]:
+    """Return the measurements recall and copying of an experiment.
+
+    Args:
+        models: settings of each model by its name, of one size.
+        limits: how many places back a model can see, of those that can't see all; the last token read is 1 back.
+    """
+    return tuple(_measurement(task, models, limits or {}) for task in (RECALL, COPYING))
+
+
+def _measurement(task: Task, models: Mapping[str, Mapping[str, Any]], limits: Mapping[str, int]) -> Measurement:
+    return Measurement(
+        task.name,
+        partial(_take, task, models, limits),
+        partial(_draw, task),
+        _table,
+        smaller=f"{RECIPES.quick.steps} steps, {len(RECIPES.quick.seeds)} seeds",
+        row=RowFields,
+        caption=" ".join([ABOUT[task.name], CAPTION, *([LIMITED] if limits else [])]),
+        variant=lambda row: str(row["model"]),
+    )
+
+
+def _take(task: Task, models: Mapping[str, Mapping[str, Any]], limits: Mapping[str, int], lab: Lab) -> list[Row]:
+    """Return a row for each model, distance and seed; of each model up to the first distance at which no seed made any
+    progress."""
+    recipe = lab.pick(RECIPES)
+    rows: list[Row] = []
+    for name, settings in models.items():
+        for distance in recipe.distances:
+            found = rows_of(task, dict(settings), recipe, distance, lab.tasks)
+            rows += [{"model": name, "limit": limits.get(name), **row} for row in found]
+            if all(row["ended"] == PROGRESS for row in found):
+                break
+    return rows
+
+
+def _draw(task: Task, rows: list[Row], figure: Any, look: Palette) -> None:
+    """Draw accuracy by distance; below it, where it was measured, that of the same models at twice the distance."""
+    keys = [key for key in PANELS if all(key in row for row in rows)]
+    figure.set_size_inches(figure.get_figwidth(), figure.get_figheight() * (1 + 0.6 * (len(keys) - 1)))
+    panels = figure.subplots(len(keys), sharex=True, squeeze=False)[:, 0]
+    for axes, key in zip(panels, keys, strict=True):
+        _panel(axes, rows, key, look)
+        axes.set(ylabel="share of symbols right", ylim=(0, 1.05))
+        axes.set_title(PANELS[key].format(task=task.name.capitalize(), steps=max(row["steps"] for row in rows)))
+    panels[-1].set(xlabel="distance, places back; 1 is the token last read")
+    panels[0].annotate(
+        f"chance, 1 in {round(1 / rows[0]['chance'])}",
+        (0.01, rows[0]["chance"]),  # where no dot is: near the question all is recalled
+        xycoords=("axes fraction", "data"),
+        ha="left",
+        va="bottom",
+        fontsize=8,
+    )
+    panels[0].legend(frameon=False)
+
+
+def _panel(axes: Any, rows: Sequence[Row], key: str, look: Palette) -> None:
+    """Draw a line through the means of each model, and a dot for each seed."""
+    names = list(dict.fromkeys(row["model"] for row in rows))
+    for place, name in enumerate(names):
+        own = [row for row in rows if row["model"] == name]
+        at = sorted({row["distance"] for row in own})
+        means = [np.mean([row[key] for row in own if row["distance"] == distance]) for distance in at]
+        shift = 2 ** (0.06 * (place - (len(names) - 1) / 2))  # so that no dot hides another
+        axes.plot([each * shift for each in at], means, label=name, **{**look.line(name), "marker": None})
+        axes.plot([row["distance"] * shift for row in own], [row[key] for row in own], **look.dots(name), ms=4)
+    axes.axhline(rows[0]["chance"], color=INK, lw=1, ls=":")
+    log_ticks(axes.xaxis, {row["distance"] for row in rows})
+
+
+def _table(rows: list[Row]) -> list[Row]:
+    """Return a row for each model: how far it can see, how far it reached, and what was found at each distance."""
+    limited = any(row.get("limit") for row in rows)
+    doubled = all("at_twice" in row for row in rows)
+    distances = sorted({row["distance"] for row in rows})
+    table = []
+    for (name,), own in groups(rows, "model").items():
+        at = {distance: [row for row in own if row["distance"] == distance] for distance in distances}
+        accuracies = {distance: mean(each, "accuracy") for distance, each in at.items() if each}
+        line: Row = {"variant": name}
+        if limited:
+            line["can see back"] = own[0].get("limit") or NO_LIMIT
+        line[f"{REACHED:.0%} right up to"] = reach(accuracies)
+        line |= {f"{distance} back": cell(each) for distance, each in at.items()}
+        if doubled:
+            line |= {
+                f"{distance}, tested at {2 * distance}": f"{mean(each, 'at_twice'):.0%}" if each else NOT_TRIED
+                for distance, each in at.items()
+            }
+        table.append(line)
+    return table
+
+
+def cell(rows: Sequence[Row]) -> str:
+    """Return `100%, 5 of 5 in 140 steps`: mean accuracy, how many seeds reached REACHED, and their median steps."""
+    if not rows:
+        return NOT_TRIED
+    steps = [row["steps"] for row in rows if row["accuracy"] >= REACHED]
+    needed = f" in {median(steps):,.0f} steps" if steps and max(steps) > 1 else ""
+    return f"{mean(rows, 'accuracy'):.0%}, {len(steps)} of {len(rows)}{needed}"
+
+
+def reach(accuracies: Mapping[int, float]) -> int:
+    """Return the largest distance up to which accuracy is at least REACHED at all that were tried; 0: at none."""
+    far = 0
+    for distance in sorted(accuracies):
+        if accuracies[distance] < REACHED:
+            break
+        far = distance
+    return far
+
+
+PANELS = {  # key of a row, title
+    "accuracy": "{task}, at most {steps:,} steps of training",
+    "at_twice": "The same models, tested at twice that distance",
+}
+ABOUT = {
+    RECALL.name: "How often a model repeats a symbol that it read so many places before, other symbols in between.",
+    COPYING.name: f"Share of {COPYING.length} symbols that a model repeats in their order, each so many places after "
+    "it was read, with blanks in between.",
+}
+_R = RECIPES.full
+CAPTION = (
+    "A model is trained at each distance for itself, with the best of two or three learning rates, until it knows the "
+    f"answers (training loss below {_R.learned:g}) or the steps are made. From step {_R.patience:,} on training ends, "
+    f"too, where the mean loss of {_R.patience_of} steps is not {_R.progress:g} nats below that of guessing; where "
+    f"this ends the training of every seed, no larger distance is tried. Tested on {FRESH:,} new texts. Line: mean of "
+    "the seeds; a dot for each seed; variants are shifted so that none hides another. Dotted: chance. In the table: "
+    f"the mean share, how many seeds got {REACHED:.0%} right, and the median of their steps."
+)
+LIMITED = "Can see back: computed; L layers with a window w see L (w - 1) + 1 places back, and an n-gram model n - 1."
