@@ -78,10 +78,10 @@ def _draw(task: Task, rows: list[Row], figure: Any, look: Palette) -> None:
     panels[-1].set(xlabel="distance, places back; 1 is the token last read")
     panels[0].annotate(
         f"chance, 1 in {round(1 / rows[0]['chance'])}",
-        (0.01, rows[0]["chance"]),  # where no dot is: near the question all is recalled
+        (0.01, rows[0]["chance"] - 0.03),  # below the dots of models that guess
         xycoords=("axes fraction", "data"),
         ha="left",
-        va="bottom",
+        va="top",
         fontsize=8,
     )
     panels[0].legend(frameon=False)
