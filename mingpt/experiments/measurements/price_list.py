@@ -183,6 +183,7 @@ price_list = Measurement(
     _draw,
     _table,
     smaller=f"texts of {LENGTHS.quick[0]} and {LENGTHS.quick[1]} tokens",
+    timed=True,
     row=RowFields,
     caption="What each variant costs as the text grows. Above: one training step on one text (forward, backward, "
     "optimizer), its time and its memory: the most bytes that tensors made during the step take at once, weights and "
