@@ -61,7 +61,7 @@ class Executed:
         }
 
     def tests_of(self, fault: Fault) -> list[Test]:
-        """Return the passing tests that execute a line of the fault.
+        """Return the passing tests that execute a line of the fault, all cases of each: what one made another may keep.
 
         Of a line that runs while modules are imported, these are the tests that execute any line of its file or import
         it; of a file that is newer than the recording, the tests in the folder of its name.
@@ -78,11 +78,9 @@ class Executed:
         if not found:  # run while modules are imported, as the default of a class is
             found = {context for contexts in of_line.values() for context in contexts} - {""}
             files = importers(fault.path)
-        return [
-            test
-            for test in self.tests.values()
-            if test.passed and (test.file in files or found & {test.name, *test.fixtures})
-        ]
+        passed = [test for test in self.tests.values() if test.passed]
+        there = {test.function for test in passed if test.file in files or found & {test.name, *test.fixtures}}
+        return [test for test in passed if test.function in there]
 
     @cached_property
     def current(self) -> set[str]:
@@ -114,10 +112,15 @@ class Executed:
             name = str(path.relative_to(FOLDER / "sources"))
             statements = executable(path)
             run = {line for line, contexts in self._contexts[name].items() if contexts & used} & statements
-            folder = "/".join(name.split("/")[: -1 if name.count("/") > 1 else None][:2])
+            folder = folder_of(name)
             done, count = found.get(folder, (0, 0))
             found[folder] = (done + len(run), count + len(statements))
         return found
+
+
+def folder_of(path: str) -> str:
+    """Return the folder of the package that a file is in."""
+    return "/".join(path.split("/")[:-1][:2])
 
 
 def importers(path: str) -> set[str]:

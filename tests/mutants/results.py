@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from tests.mutants.executed import FOLDER, Executed, collected
+from tests.mutants.executed import FOLDER, Executed, collected, folder_of
 from tests.mutants.fault import Fault
 from tests.mutants.faults import FAULTS
 from tests.suites import QUICK
@@ -45,7 +45,8 @@ def drop(tests: set[str]) -> None:
 HEAD = """# What the tests notice
 
 `python -m tests.mutants table` writes this page from `results.json`. A fault is equivalent where nothing that a test
-could see changes; those and the ones that were not planted yet do not count. Lines are those of the package that a
+could see changes; those and the ones that were not planted yet do not count. The faults are written by hand; one that
+survived when it was first planted has a test since. Lines are those of the package that a
 suite executes, child processes included, as of the last `python -m tests.mutants record`.
 
 | folder | faults | noticed by quick | noticed by --all | lines | executed by quick | executed by --all |
@@ -112,11 +113,6 @@ def fault_row(fault: Fault) -> str:
         cells = [f"`{short(result[suite])}`" if result[suite] else "no" for suite in ("quick", "all")]
         cells[1] = "" if cells[1] == cells[0] else cells[1]
     return f"| {fault.name} | {cells[0]} | {cells[1]} |\n"
-
-
-def folder_of(path: str) -> str:
-    """Return the folder of the package that a file is in."""
-    return "/".join(path.split("/")[:-1][:2])
 
 
 def short(name: str) -> str:
