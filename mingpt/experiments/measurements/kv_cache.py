@@ -1,6 +1,10 @@
-"""Generation with and without a KV cache: whether the text is the same, and the time of a token by its position."""
+"""Generation with and without a KV cache: whether the text is the same, and the time of a token by its position.
 
-import time
+Times are of eager decoding of a single text, which takes one CPU thread (`mingpt.inference.generate`).
+"""
+
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,14 +13,16 @@ from typing_extensions import TypedDict
 from mingpt.core.safe_parsing import Whole
 from mingpt.experiments.base import Lab, Measurement, Row, Sizes
 from mingpt.experiments.base_config import model_config
+from mingpt.experiments.measurements.price_list import cache_bytes
 from mingpt.experiments.measurements.summaries import by_variant
 from mingpt.experiments.measurements.timing import SpreadFields, spread
 from mingpt.inference.generate import Sampling, generate
 from mingpt.model import build
 from mingpt.models.base import LanguageModel
+from mingpt.report.figure_layout import log_ticks
 from mingpt.report.palette import Palette
-from mingpt.training.profiling import Spread
-from mingpt.utils import pick_device, synchronise
+from mingpt.training.profiling import Spread, measure
+from mingpt.utils import pick_device
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "learned positions": {"rope": False},
@@ -25,8 +31,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "RoPE, 1 key head": {"rope": True, "n_kv_head": 1},
 }
 CACHE, NO_CACHE = ", cache", ", no cache"  # end the name of a way to generate
-REPEATS = 5
-LENGTH = Sizes(quick=256, full=1024)  # of the longest text whose tokens are timed
+POSITIONS = Sizes(quick=(16, 64, 256), full=(16, 64, 256, 1024, 4096))  # lengths of the prompts after which is timed
+ROUNDS, LATER = 4, 6  # prompts of each length, and tokens after the first that are timed after each
+SHOWN = 3  # of the positions, the last: the rows of the table
 TOKENS, PROMPTS = Sizes(quick=40, full=400), Sizes(quick=(1, 50), full=(1, 16, 60))  # of texts that are compared
 
 
@@ -55,44 +62,46 @@ def _same(lab: Lab) -> list[Row]:
 
 
 def _times(lab: Lab) -> list[Row]:
-    """Milliseconds of the token at each of some positions, the device synchronised before and after it."""
-    length, device = lab.pick(LENGTH), pick_device("auto")
-    positions = [p for p in (8, 16, 32, 64, 128, 192, 256, 512, 768, 1024) if p <= length]
-    rows = []
-    for name, settings in VARIANTS.items():
-        model = _model(length, **settings).to(device)
-        for cache in (True, False):
-            seconds = [_each(model, length - 1, cache, device) for _ in range(REPEATS)]
-            for position in positions:
-                # Neighbours stand in for more repeats of one position.
-                near = [run[p] for run in seconds for p in range(position - 6, position - 1)]
-                way = f"{name}{CACHE if cache else NO_CACHE}"
-                rows.append({"way": way, "position": position, "ms": spread(Spread(tuple(near)), 1e-3)})
+    """Milliseconds of the first token after a prompt, which reads it, and of each later one; all ways in turn, token by
+    token."""
+    device, rows = pick_device("auto"), list[Row]()
+    for position in lab.pick(POSITIONS):
+        models = {name: _model(position + LATER, **settings).to(device) for name, settings in VARIANTS.items()}
+        ways = {name + end: (model, end == CACHE) for name, model in models.items() for end in (CACHE, NO_CACHE)}
+        first, later = ({way: list[float]() for way in ways} for _ in range(2))
+        for number in range(1 + ROUNDS):  # the first warms up
+            texts = {way: _text(model, position, cache) for way, (model, cache) in ways.items()}
+            for seconds, tokens in ((first, 1), (later, LATER)):
+                found = measure(texts, device, rounds=tokens, warmup=0)
+                for way in ways if number else ():
+                    seconds[way] += found[way].values
+        for way, (model, cache) in ways.items():
+            times = {key: spread(Spread(tuple(each[way])), 1e-3) for key, each in (("first_ms", first), ("ms", later))}
+            kept = cache_bytes(model) if cache else 0
+            rows.append({"way": way, "position": position, **times, "cache_bytes": kept, "device": str(device)})
     return rows
 
 
-def _each(model: LanguageModel, tokens: int, cache: bool, device: torch.device) -> list[float]:
-    seconds, before = [], time.perf_counter()
-    start = torch.zeros(1, 1, dtype=torch.long)
-    for _ in generate(model, start, tokens, Sampling(), cache=cache):
-        synchronise(device)
-        seconds.append(time.perf_counter() - before)
-        before = time.perf_counter()
-    return seconds
+def _text(model: LanguageModel, prompt: int, cache: bool) -> Callable[[], object]:
+    """Generation after a prompt of so many tokens: each call gives the next token."""
+    return partial(next, generate(model, torch.arange(prompt)[None] % 65, LATER + 1, Sampling(), cache=cache))
 
 
 def _draw_times(rows: list[Row], figure: Any, look: Palette) -> None:
-    axes = figure.subplots()
-    for way in dict.fromkeys(row["way"] for row in rows):
-        own = [row for row in rows if row["way"] == way]
-        at, name, cached = [row["position"] for row in own], _model_of(own[0]), not way.endswith(NO_CACHE)
-        look_ = {**look.line(name, len(at)), "ls": "-" if cached else (0, (2, 2))}
-        axes.plot(at, [row["ms"]["median"] for row in own], label=way, **look_)
-        quartiles = ([row["ms"][end] for row in own] for end in ("q1", "q3"))
-        axes.fill_between(at, *quartiles, alpha=0.12, lw=0, color=look.colour(name))
-    axes.set(yscale="log", xlabel="position of the token", ylabel="ms for this token")
-    axes.set_title("Time to generate one token")
-    axes.legend()
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, key, title in zip(panels, ("ms", "first_ms"), ("each further token", "first token"), strict=True):
+        for way in dict.fromkeys(row["way"] for row in rows):
+            own = [row for row in rows if row["way"] == way]
+            at, name, cached = [row["position"] for row in own], _model_of(own[0]), not way.endswith(NO_CACHE)
+            look_ = {**look.line(name, len(at)), "ls": "-" if cached else (0, (2, 2))}
+            axes.plot(at, [row[key]["median"] for row in own], label=way, **look_)
+            quartiles = ([row[key][end] for row in own] for end in ("q1", "q3"))
+            axes.fill_between(at, *quartiles, alpha=0.12, lw=0, color=look.colour(name))
+        axes.set(yscale="log", xlabel="tokens before it", title=title)
+        log_ticks(axes.xaxis, {row["position"] for row in rows})
+    panels[0].set_ylabel("ms")
+    panels[0].legend(frameon=False)
+    figure.suptitle("Time to generate one token")
 
 
 def _model_of(row: Row) -> str:
@@ -111,16 +120,19 @@ def _same_table(rows: list[Row]) -> list[Row]:
 
 
 def _time_table(rows: list[Row]) -> list[Row]:
-    """Medians at the last position."""
-    last = max(row["position"] for row in rows)
-    ms = {row["way"]: row["ms"]["median"] for row in rows if row["position"] == last}
+    """Medians at the last few positions, a row for each model."""
+    shown = sorted({row["position"] for row in rows})[-SHOWN:]
+    found = {(row["position"], row["way"]): row for row in rows}
     return [
         {
             "model": name,
-            "position": last,
-            "with cache, ms": ms.get(name + CACHE),
-            "without, ms": ms.get(name + NO_CACHE),
+            "tokens before": position,
+            "with cache, ms": found[position, name + CACHE]["ms"]["median"],
+            "without, ms": found[position, name + NO_CACHE]["ms"]["median"],
+            "first token, ms": found[position, name + CACHE]["first_ms"]["median"],
+            "cache, kB": found[position, name + CACHE]["cache_bytes"] / 1e3,
         }
+        for position in shown
         for name in dict.fromkeys(map(_model_of, rows))
     ]
 
@@ -133,7 +145,9 @@ class TextsFields(TypedDict):
 class TimesFields(TypedDict):
     way: str
     position: Whole
+    first_ms: SpreadFields
     ms: SpreadFields
+    cache_bytes: Whole
 
 
 SMALLER = f"{TOKENS.quick} tokens generated after each of {len(PROMPTS.quick)} prompts"
@@ -143,10 +157,11 @@ token_times = Measurement(
     _times,
     _draw_times,
     _time_table,
-    smaller=f"up to position {LENGTH.quick}",
+    smaller=f"up to position {POSITIONS.quick[-1]}",
     timed=True,
     row=TimesFields,
-    caption="Time to generate the token at each position, with a key/value cache (solid) and without (dotted). Line: "
-    "median; shaded: quartiles.",
+    caption="Time to generate one token after so many others, with a key/value cache (solid) and without (dotted). "
+    "Left: each further token; right: the first one after a prompt, which reads all of it. Line: median; shaded: "
+    "quartiles.",
     variant=_model_of,
 )

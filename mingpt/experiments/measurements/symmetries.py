@@ -81,12 +81,16 @@ def _equivariance(lab: Lab) -> list[Row]:
 
 
 def _table(rows: list[Row]) -> list[Row]:
-    """The largest asymmetry of all heads and seeds; below ROUNDING is none."""
+    """The least and the largest asymmetry of all heads and seeds; below ROUNDING is none."""
     return [
         {
             "case": case,
-            "max |S - Sᵀ|": max(row["scores"] for row in own),
-            "max |A - Aᵀ|": max(row["weights"] for row in own),
+            "heads": len(own),
+            **{
+                f"max {matrix}, {which} of heads": of(row[key] for row in own)
+                for key, matrix in zip(OF, ("|S - Sᵀ|", "|A - Aᵀ|"), strict=True)
+                for which, of in (("least", min), ("most", max))
+            },
         }
         for (case,), own in groups(rows, "case").items()
     ]
