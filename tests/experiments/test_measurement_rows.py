@@ -9,10 +9,11 @@ from typing_extensions import TypedDict
 
 from mingpt.core.errors import CheckpointError
 from mingpt.core.safe_parsing import Number
-from mingpt.experiments import drawings, runner
-from mingpt.experiments.base import Lab, Measurement
+from mingpt.experiments import commands, drawings, runner
+from mingpt.experiments.base import FORMS, Lab, Measurement
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.drawings import measured, tables
+from mingpt.report.experiment_files import is_experiment
 from mingpt.report.palette import Palette
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -98,10 +99,11 @@ def test_figures_of_an_experiment_give_each_name_one_look(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_published_measurement_has_a_table_of_fixed_columns(name: str) -> None:
-    folder = RESULTS / f"{name.replace('_', '-')}-quick"
-    made = tables(EXPERIMENTS[name].measurements, folder)["tables"]
-    assert made or not (folder / "record.json").exists()
-    for title, rows in made.items():
+    found = [commands.folder_of(EXPERIMENTS[name], form).name for form in FORMS]
+    published = [RESULTS / each for each in found if is_experiment(RESULTS / each)]
+    assert published
+    made = [table for each in published for table in tables(EXPERIMENTS[name].measurements, each)["tables"].items()]
+    for title, rows in made:
         assert 0 < len(rows) <= 20, title
         assert len({tuple(row) for row in rows}) == 1 or title == "loss-by-step", title
         assert all(isinstance(value, str | int | float | None) for row in rows for value in row.values()), title

@@ -90,18 +90,18 @@ def _text(model: LanguageModel, prompt: int, cache: bool) -> Callable[[], object
 def _draw_times(rows: list[Row], figure: Any, look: Palette) -> None:
     panels = figure.subplots(1, 2, sharey=True)
     for axes, key, title in zip(panels, ("ms", "first_ms"), ("each further token", "first token"), strict=True):
-        for way in dict.fromkeys(row["way"] for row in rows):
+        for way in dict.fromkeys(row["way"] for row in rows if key == "ms" or not row["way"].endswith(NO_CACHE)):
             own = [row for row in rows if row["way"] == way]
             at, name, cached = [row["position"] for row in own], _model_of(own[0]), not way.endswith(NO_CACHE)
             look_ = {**look.line(name, len(at)), "ls": "-" if cached else (0, (2, 2))}
-            axes.plot(at, [row[key]["median"] for row in own], label=way, **look_)
+            axes.plot(at, [row[key]["median"] for row in own], label=name if cached else None, **look_)
             quartiles = ([row[key][end] for row in own] for end in ("q1", "q3"))
             axes.fill_between(at, *quartiles, alpha=0.12, lw=0, color=look.colour(name))
         axes.set(yscale="log", xlabel="tokens before it", title=title)
         log_ticks(axes.xaxis, {row["position"] for row in rows})
     panels[0].set_ylabel("ms")
     panels[0].legend(frameon=False)
-    figure.suptitle("Time to generate one token")
+    figure.suptitle("Time of one token, with a cache (solid) and without (dotted)")
 
 
 def _model_of(row: Row) -> str:
@@ -130,7 +130,7 @@ def _time_table(rows: list[Row]) -> list[Row]:
             "with cache, ms": found[position, name + CACHE]["ms"]["median"],
             "without, ms": found[position, name + NO_CACHE]["ms"]["median"],
             "first token, ms": found[position, name + CACHE]["first_ms"]["median"],
-            "cache, kB": found[position, name + CACHE]["cache_bytes"] / 1e3,
+            "cache, kB": round(found[position, name + CACHE]["cache_bytes"] / 1e3),
         }
         for position in shown
         for name in dict.fromkeys(map(_model_of, rows))
@@ -161,7 +161,7 @@ token_times = Measurement(
     timed=True,
     row=TimesFields,
     caption="Time to generate one token after so many others, with a key/value cache (solid) and without (dotted). "
-    "Left: each further token; right: the first one after a prompt, which reads all of it. Line: median; shaded: "
-    "quartiles.",
+    "Left: each further token; right: the first one after a prompt, which reads all of it, cache or not. Line: "
+    "median; shaded: quartiles.",
     variant=_model_of,
 )

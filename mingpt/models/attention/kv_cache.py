@@ -52,14 +52,16 @@ class KeyValueCache:
             return self.keys, self.values, self._positions()
         old = torch.arange(max(before - self.capacity, 0), before, device=k.device)
         slots = old % self.capacity
-        all_k = torch.cat((self.keys[:, :, slots], k), dim=2)
-        all_v = torch.cat((self.values[:, :, slots], v), dim=2)
+        all_k = torch.cat((self.keys[:, :, slots], k), dim=2) if before else k
+        all_v = torch.cat((self.values[:, :, slots], v), dim=2) if before else v
         last = torch.arange(before + t - self.capacity, before + t, device=k.device) % self.capacity
         self.keys[:, :, last], self.values[:, :, last] = (
             all_k[:, :, -self.capacity :],
             all_v[:, :, -self.capacity :],
         )
         self.length = before + t
+        if not before:  # a complete sequence, which kernels of a window serve
+            return k, v, None
         return all_k, all_v, torch.arange(len(old) + t, device=k.device) + (before - len(old))
 
     def _positions(self) -> Tensor:

@@ -76,6 +76,19 @@ def test_ring_hands_out_what_each_new_token_may_read_and_where_it_stands(capacit
     assert cache.keys.shape == (3, 2, capacity, 7)
 
 
+def test_first_piece_of_a_ring_is_a_complete_sequence_that_a_kernel_of_a_window_serves() -> None:
+    """Positions would stand in its way: a mask of all pairs took three times as long at 4,096 tokens."""
+    k, v = drawn(9)
+    cache = cache_of(4, ring=True)
+    keys, values, keys_at = cache.extend(k[:, :, :7], v[:, :, :7])
+    assert keys_at is None
+    assert torch.equal(keys, k[:, :, :7])
+    assert torch.equal(values, v[:, :, :7])
+    _, _, keys_at = cache.extend(k[:, :, 7:], v[:, :, 7:])
+    assert keys_at is not None
+    assert keys_at.tolist() == [3, 4, 5, 6, 7, 8]
+
+
 def test_ring_hands_one_token_exactly_its_window() -> None:
     k, v = drawn(9)
     cache = cache_of(4, ring=True)
