@@ -174,6 +174,7 @@ def redraw(results: Path) -> None:
             for measurement in measurements:
                 draw(measurement, folder, palette(measurements, folder))
             made = shorter(tables(measurements, folder)["tables"])
+            made = {**packed.experiment.get("tables", {}), **made}  # one that is measured no longer keeps its own
             write(folder, replace(packed, experiment={**packed.experiment, "tables": made}))
 
 
