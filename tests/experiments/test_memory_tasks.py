@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -176,6 +176,15 @@ def test_what_was_found_is_trained_once_for_all_experiments(asked: list[Any], tm
 def test_ids_of_kept_files_never_change() -> None:
     recipe = Recipe((4,), 3000, (1,))
     assert memory_training.identity(RECALL, GRU, recipe, 4) == "cfe79412751ce772"
+
+
+def test_kept_results_are_those_of_todays_definitions() -> None:
+    tasks = {task.name: task for task in (RECALL, COPYING)}
+    for path in (Path(__file__).parents[2] / "results" / "tasks").glob("*.json"):
+        found = json.loads(path.read_text())
+        distance, recipe = found["rows"][0]["distance"], Recipe(**found["recipe"])
+        assert memory_training.identity(tasks[found["task"]], found["model"], recipe, distance) == path.stem
+        assert recipe == Recipe(**json.loads(json.dumps(asdict(memory_training.RECIPES.full))))
 
 
 def test_damaged_file_is_one_line_with_its_name(asked: list[Any], tmp_path: Path) -> None:
