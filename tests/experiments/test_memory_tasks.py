@@ -272,7 +272,7 @@ def test_rows_from_before_the_limits_have_a_figure_and_a_table() -> None:
     figure = Figure()
     recall.draw(rows, figure, Palette())
     (axes,) = figure.axes
-    assert axes.get_title() == "Recall, at most 3 steps of training"
+    assert axes.get_title() == "Recall, at the distance of training"
     assert any("chance, 1 in 8" in text.get_text() for text in axes.texts)
     assert recall.table(rows) == [
         {"variant": "a", "90% right up to": 0, "2 back": "50%, 0 of 1", "4 back": "50%, 0 of 1"}

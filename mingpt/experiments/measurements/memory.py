@@ -74,7 +74,7 @@ def _draw(task: Task, rows: list[Row], figure: Any, look: Palette) -> None:
     for axes, key in zip(panels, keys, strict=True):
         _panel(axes, rows, key, look)
         axes.set(ylabel="share of symbols right", ylim=(0, 1.05))
-        axes.set_title(PANELS[key].format(task=task.name.capitalize(), steps=max(row["steps"] for row in rows)))
+        axes.set_title(PANELS[key].format(task=task.name.capitalize()))
     panels[-1].set(xlabel="distance, places back; 1 is the token last read")
     panels[0].annotate(
         f"chance, 1 in {round(1 / rows[0]['chance'])}",
@@ -144,8 +144,8 @@ def reach(accuracies: Mapping[int, float]) -> int:
 
 
 PANELS = {  # key of a row, title
-    "accuracy": "{task}, at most {steps:,} steps of training",
-    "at_twice": "The same models, tested at twice that distance",
+    "accuracy": "{task}, at the distance of training",
+    "at_twice": "The same models, at twice the distance of training",
 }
 ABOUT = {
     RECALL.name: "How often a model repeats a symbol that it read so many places before, other symbols in between.",
@@ -155,7 +155,8 @@ ABOUT = {
 _R = RECIPES.full
 CAPTION = (
     "A model is trained at each distance for itself, with the best of two or three learning rates, until it knows the "
-    f"answers (training loss below {_R.learned:g}) or the steps are made. From step {_R.patience:,} on training ends, "
+    f"answers (training loss below {_R.learned:g}), for {_R.steps:,} steps at most (quick form: "
+    f"{RECIPES.quick.steps}). From step {_R.patience:,} on training ends, "
     f"too, where the mean loss of {_R.patience_of} steps is not {_R.progress:g} nats below that of guessing; where "
     f"this ends the training of every seed, no larger distance is tried. Tested on {FRESH:,} new texts. Line: mean of "
     "the seeds; a dot for each seed; variants are shifted so that none hides another. Dotted: chance. In the table: "
