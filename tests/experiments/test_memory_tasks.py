@@ -18,7 +18,7 @@ from mingpt.experiments.base import Lab, Sizes
 from mingpt.experiments.base_config import model_config
 from mingpt.experiments.measurements import memory, memory_training
 from mingpt.experiments.measurements.memory_tasks import COPYING, NOT_SCORED, RECALL, SYMBOLS, Task
-from mingpt.experiments.measurements.memory_training import LEARNED, PROGRESS, STEPS, EarlyStop, Recipe
+from mingpt.experiments.measurements.memory_training import DIVERGED, LEARNED, PROGRESS, STEPS, EarlyStop, Recipe
 from mingpt.inference.causality import dependency_map
 from mingpt.model import build
 from mingpt.report.palette import Palette
@@ -113,6 +113,14 @@ def test_near_symbol_is_learned_and_no_far_one_by_n_grams() -> None:
     far, _, _ = memory_training.train(RECALL, TRIGRAM, recipe, 3, 1, 0.0)
     assert memory_training.accuracy(RECALL, near, 2, 1) == 1.0
     assert memory_training.accuracy(RECALL, far, 3, 1) < 0.25
+
+
+def test_training_that_diverges_is_evaluated_as_it_is_and_says_so() -> None:
+    recipe = Recipe((4,), 30, (1,), batch=2)
+    model, steps, why = memory_training.train(RECALL, {"type": "gpt", "n_layer": 1, "n_embd": 8}, recipe, 4, 1, 1e20)
+    assert why == DIVERGED
+    assert steps < 30
+    assert 0 <= memory_training.accuracy(RECALL, model, 4, 1) < 0.5
 
 
 def test_copying_counts_symbols_and_n_grams_know_the_order_at_hand() -> None:

@@ -10,7 +10,6 @@ import json
 import math
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -36,7 +35,7 @@ from mingpt.trainer import Trainer
 from mingpt.utils import derived_seed, pick_device
 
 FRESH = 1024  # texts that accuracy is of
-LEARNED, PROGRESS, STEPS = "learned", "no progress", "all steps made"  # why training ended
+LEARNED, PROGRESS, STEPS, DIVERGED = "learned", "no progress", "all steps made", "not finite"  # why training ended
 CHOOSES = 0  # the seed that a learning rate is chosen with
 
 
@@ -129,8 +128,10 @@ def train(
     how = task_config(max_iters=recipe.steps, batch_size=recipe.batch, learning_rate=rate)
     stop = EarlyStop(recipe)
     trainer = Trainer(how, model, batches, seed=seed, device=pick_device("auto"), callbacks=[stop])
-    with suppress(NotFiniteError):  # it is evaluated as it then is
+    try:
         trainer.run()
+    except NotFiniteError:
+        stop.why = DIVERGED  # it is evaluated as it is before that step
     return model, trainer.progress.step, stop.why
 
 
