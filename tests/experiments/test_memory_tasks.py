@@ -89,6 +89,7 @@ def ended(losses: list[float], recipe: Recipe) -> tuple[int, str]:
     for step, loss in enumerate(losses, start=1):
         stop(trainer, {"step": step, "train_loss": loss})
         if trainer.stop.called:
+            stop(trainer, {"step": step + 1, "train_loss": 1.5})  # a trainer makes one more, which changes nothing
             return step, stop.why
     return len(losses), stop.why
 

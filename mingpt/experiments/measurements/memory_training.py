@@ -88,6 +88,8 @@ class EarlyStop:
 
     def __call__(self, trainer: Trainer, record: StepRecord) -> None:
         self.losses.append(record["train_loss"])
+        if self.why != STEPS:  # the step after the one that ended training
+            return
         if record["step"] >= self.recipe.learned_of and self._mean(self.recipe.learned_of) < self.recipe.learned:
             self.why = LEARNED
         elif record["step"] >= self.recipe.patience:
