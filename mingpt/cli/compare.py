@@ -147,10 +147,10 @@ def _drawings(made: page.Page, drawings_of: Callable[[Path], Mapping[str, Drawin
     """
     for part in made.parts:
         measured: Mapping[str, Drawing] = {}
-        if part.folder and any(figure.drawing is None for figure in part.figures):
+        if part.folder and any(figure.drawing is None for figure in part.all_figures):
             measured = drawings_of(part.folder)
         prefix = f"{part.folder.name if part.folder else 'runs'}-" if len(made.parts) > 1 else ""
-        for figure in part.figures:
+        for figure in part.all_figures:
             drawn = figure.drawing or measured.get(figure.name)
             if drawn is None:
                 where = f"{part.folder}/figures/{figure.name}.svg"

@@ -127,8 +127,8 @@ class Measurement:
         timed: True if it measures time or memory, so that it needs a machine that does nothing else.
         smaller: what else a quick form makes smaller of it, as text; empty: nothing.
         row: what `draw` and `table` use of a row, a TypedDict: what rows from elsewhere must hold.
-        with_baselines: True if its y axis is a validation loss in blocks as trained on, so that n-gram baselines are
-            drawn across it.
+        with_baselines: True if n-gram baselines are drawn across those of its axes that `draw` labels panels.LOSS: a
+            validation loss in blocks as trained on.
     """
 
     name: str
@@ -184,6 +184,8 @@ class Experiment:
         standard: what differs in the form whose results are published, for two CPU cores.
         margin: variants are equivalent where the interval of their difference lies inside +-margin, in nats.
         measurements: numbers in addition to the runs.
+        figure: name of the measurement whose figure answers the question; None: that of the validation loss's
+            differences from the first variant does.
     """
 
     name: str
@@ -197,6 +199,7 @@ class Experiment:
     standard: Form = field(default_factory=Form)
     margin: float = MARGIN
     measurements: tuple[Measurement, ...] = ()
+    figure: str | None = None
 
     def form(self, form: str) -> Form:
         """The form of this name: quick, standard or full."""

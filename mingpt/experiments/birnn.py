@@ -60,5 +60,6 @@ register(
             data=TINY_PATH,
         ),
         measurements=(training_loss, leak_map, string_sums, prefix_cost),
+        figure=leak_map.name,
     )
 )

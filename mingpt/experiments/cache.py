@@ -12,5 +12,6 @@ register(
             "with it, and with a window the memory stays level, too."
         ),
         measurements=(same_text, token_times),
+        figure=token_times.name,
     )
 )

@@ -170,12 +170,14 @@ def redraw(results: Path) -> None:
     for folder in index.published(results):
         packed = read_packed(folder)
         if packed.experiment["name"] in EXPERIMENTS:
-            measurements = EXPERIMENTS[packed.experiment["name"]].measurements
+            experiment = EXPERIMENTS[packed.experiment["name"]]
+            measurements = experiment.measurements
             for measurement in measurements:
                 draw(measurement, folder, palette(measurements, folder))
             made = shorter(tables(measurements, folder)["tables"])
             made = {**packed.experiment.get("tables", {}), **made}  # one that is measured no longer keeps its own
-            write(folder, replace(packed, experiment={**packed.experiment, "tables": made}))
+            now = {**packed.experiment, "figure": experiment.figure, "tables": made}
+            write(folder, replace(packed, experiment=now))
 
 
 def folder_of(experiment: Experiment, form: str) -> Path:

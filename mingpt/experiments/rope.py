@@ -9,7 +9,7 @@ from mingpt.experiments.base_config import QUICK_SEED, SECOND_STAGE, SEED, STAND
 from mingpt.experiments.measurements.context_length import extrapolation, loss_by_position, side_by_side
 from mingpt.experiments.measurements.memory import memory_tasks
 from mingpt.experiments.measurements.sensitivity import sensitivity
-from mingpt.experiments.measurements.stages import stage_curves
+from mingpt.experiments.measurements.stages import ABSOLUTE_MHA, ROPE_MHA, stage_curves
 
 SMALL: dict[str, dict[str, Any]] = {  # of the tasks
     name: {"type": "gpt", "n_layer": 2, "n_embd": 32, "rope": rope}
@@ -47,6 +47,13 @@ register(
             characters=1_000_000,
         ),
         standard=Form(settings=STANDARD_SEED, variants=_variants(16, SECOND_STAGE, 600, straight=900), data=TINY_PATH),
-        measurements=(stage_curves, extrapolation, loss_by_position, sensitivity, *memory_tasks(SMALL), side_by_side),
+        measurements=(
+            stage_curves({"learned, two stages": ABSOLUTE_MHA, "RoPE, two stages": ROPE_MHA}),
+            extrapolation,
+            loss_by_position,
+            sensitivity,
+            *memory_tasks(SMALL),
+            side_by_side,
+        ),
     )
 )

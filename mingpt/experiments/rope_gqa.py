@@ -7,7 +7,7 @@ from mingpt.experiments.base import Experiment, Form, register
 from mingpt.experiments.base_config import QUICK_SEED, SECOND_STAGE, SEED, STANDARD_SEED
 from mingpt.experiments.measurements.context_length import extrapolation, loss_by_position, side_by_side
 from mingpt.experiments.measurements.sensitivity import sensitivity
-from mingpt.experiments.measurements.stages import stage_curves
+from mingpt.experiments.measurements.stages import ABSOLUTE_GQA, ABSOLUTE_MHA, ROPE_GQA, ROPE_MHA, stage_curves
 
 
 def _variants(key_heads: int, steps: int, longer: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -38,6 +38,19 @@ register(
             characters=1_000_000,
         ),
         standard=Form(settings=STANDARD_SEED, variants=_variants(2, 600, SECOND_STAGE), data=TINY_PATH),
-        measurements=(stage_curves, extrapolation, loss_by_position, sensitivity, side_by_side),
+        measurements=(
+            stage_curves(
+                {
+                    "absolute+MHA": ABSOLUTE_MHA,
+                    "absolute+GQA": ABSOLUTE_GQA,
+                    "RoPE+MHA": ROPE_MHA,
+                    "RoPE+GQA": ROPE_GQA,
+                }
+            ),
+            extrapolation,
+            loss_by_position,
+            sensitivity,
+            side_by_side,
+        ),
     )
 )

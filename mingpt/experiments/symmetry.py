@@ -13,5 +13,6 @@ register(
             "moves with a permutation of its inputs."
         ),
         measurements=(asymmetry, equivariance),
+        figure=asymmetry.name,
     )
 )

@@ -206,7 +206,7 @@ def defined(experiment: Experiment, text: Text, form: str) -> dict[str, Any]:
             inputs[variant] = [dict(inputs_of(each, text.sha256)) for each in found]
         variants[variant] = [settings_of(each) for each in found]
     return {
-        **{name: getattr(experiment, name) for name in ("name", "question", "hypothesis", "margin")},
+        **{name: getattr(experiment, name) for name in ("name", "question", "hypothesis", "margin", "figure")},
         "form": form,
         "quick": form == QUICK,
         "text": {"path": text.path, "sha256": text.sha256, "characters": text.characters},

@@ -8,7 +8,7 @@ report.html          the page
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, NamedTuple, NotRequired
 
 from annotated_types import Interval
 from typing_extensions import TypedDict
@@ -48,6 +48,7 @@ class ExperimentRecord(TypedDict):
     name: str
     question: NotRequired[str]
     hypothesis: NotRequired[str]
+    figure: NotRequired[str | None]  # measurement whose figure answers the question
     command: NotRequired[str]
     quick: NotRequired[bool]
     seeds: NotRequired[Count]
@@ -98,6 +99,20 @@ def read_rows(folder: Path) -> list[Record]:
     if is_packed(folder):
         return read_packed(folder).rows
     return read_lines(folder / MEASURED, MeasuredRow, limit=JSON_BYTES)
+
+
+class GeneratedText(NamedTuple):
+    """What a variant generated after a prompt, which is the text's beginning."""
+
+    variant: str
+    prompt: str
+    text: str
+
+
+def texts_of(folder: Path) -> list[GeneratedText]:
+    """The texts among the rows of all measurements."""
+    named = [[row.get(key) for key in ("arm", "prompt", "text")] for row in read_rows(folder)]
+    return [GeneratedText(*map(str, each)) for each in named if all(isinstance(value, str) for value in each)]
 
 
 def baselines_of(folder: Path) -> dict[str, float]:

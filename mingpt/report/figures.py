@@ -10,10 +10,10 @@ from mingpt.core.run_files.curves import Curve, mean_curve
 from mingpt.report.compare import Comparison, Variant
 from mingpt.report.drawing import Drawing
 from mingpt.report.figure_layout import tidy
-from mingpt.report.fonts import in_lines, plain
+from mingpt.report.fonts import in_lines
 from mingpt.report.formatting import losses, number
-from mingpt.report.loss_plot import labels
-from mingpt.report.palette import INK, LINE, QUIET, Palette, settings
+from mingpt.report.palette import INK, QUIET, Palette, settings
+from mingpt.report.panels import GREY, LOSS, draw_lines, fit_height, grid, name_baseline, others
 from mingpt.report.plotting import require_matplotlib
 
 WIDTH, HEIGHT, LEGEND_ROW = 4.5, 3.1, 0.19  # inches
@@ -44,10 +44,10 @@ def legend(figure: Any, rows: int) -> None:
 def loss_curves(
     result: Comparison, *, over: str = "steps", small: str = "", palette: Palette | None = None
 ) -> Drawing | None:
-    """Draw loss against `steps` or `seconds`: each variant's mean thick, each seed thin, n-gram lines named.
+    """Draw loss against `steps`, `seconds` or `flops`: a panel for each variant, with the baseline's mean in grey.
 
-    Validation loss where it was computed along the way, else smoothed training loss, and the picture says which; of a
-    lone run both.  None without a curve.
+    A variant's mean is thick, each of its seeds thin, n-gram lines are named.  Validation loss where it was computed
+    along the way, else smoothed training loss, and the picture says which; of a lone run both.  None without a curve.
 
     Args:
         small: what the quick form makes smaller; written in the figure.
@@ -56,25 +56,65 @@ def loss_curves(
     require_matplotlib()
     from matplotlib import rc_context
     from matplotlib.figure import Figure  # 0.5 s, and only where a picture is drawn
+    from matplotlib.ticker import EngFormatter
 
     palette = palette or Palette(each.name for each in result.variants)
     kind, lines = _kinds(result, palette)
-    if not any(line.curves for line in lines):
+    points = {line.name: len(getattr(mean_curve(line.curves), over)) if line.curves else 0 for line in lines}
+    several = not _is_lone(result) and max(points.values(), default=0) > 1
+    fewest = 2 if several else 1  # a single point is no curve where other variants have one
+    drawn = [line for line in lines if points[line.name] >= fewest]
+    if not drawn:
         return None
-    rows = sum(line.name.count("\n") + 1 for line in lines)
     across = result.baselines if VALIDATION in kind else {}
-    x_label = "optimizer step" if over == "steps" else f"{result.clock} seconds of training".strip()
+    x_label = {"steps": "optimizer step", "flops": "training FLOPs"}.get(over, f"{result.clock} seconds of training")
+    x_label = x_label.strip()
     with rc_context(settings()):
-        figure = Figure(figsize=(WIDTH, HEIGHT + LEGEND_ROW * rows), layout="constrained")
-        axes = figure.subplots()
-        for line in lines:
-            _draw(axes, line, over)
-        _baselines(axes, across, every=_is_lone(result))
-        finish(axes, xlabel=x_label, ylabel=f"{'loss' if kind == BOTH else kind}, {_unit(result, kind)}")
-        legend(figure, rows)
+        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        labelled = {"xlabel": x_label, "ylabel": f"{'loss' if kind == BOTH else kind}, {_unit(result, kind)}"}
+        if _is_lone(result) or len(drawn) == 1:
+            _in_one(figure, drawn, over, across, labelled)
+        else:
+            _in_panels(figure, drawn, over, palette, across, labelled)
+        if over == "flops":
+            for axes in figure.axes:
+                axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         _write_small(figure, small)
+    absent = [line.name for line in lines if line not in drawn]
     label = " ".join(filter(None, [_alt(result, kind, x_label, across), _sentence(small)]))
-    return Drawing(figure=figure, caption=_caption(kind, x_label, lines, across), label=label)
+    return Drawing(figure=figure, caption=_caption(kind, x_label, drawn, absent, across), label=label)
+
+
+def _in_one(
+    figure: Any, lines: Sequence["Line"], over: str, across: Mapping[str, float], labelled: Mapping[str, str]
+) -> None:
+    """Draw the kinds of loss of one run, or the seeds of one variant."""
+    figure.set_figheight(HEIGHT + LEGEND_ROW * sum(in_lines(line.name).count("\n") + 1 for line in lines))
+    axes = figure.subplots()
+    for line in lines:
+        _draw(axes, line, over)
+    draw_lines([axes], across, every=len(lines) > 1)
+    finish(axes, **labelled)
+    legend(figure, len(lines))
+
+
+def _in_panels(
+    figure: Any,
+    lines: Sequence["Line"],
+    over: str,
+    palette: Palette,
+    across: Mapping[str, float],
+    labelled: Mapping[str, str],
+) -> None:
+    names = [line.name for line in lines]
+    axes = grid(figure, others(names), palette, x_label=labelled["xlabel"], y_label=labelled["ylabel"])
+    fit_height(figure, axes, HEIGHT)
+    middle = mean_curve(lines[0].curves)
+    for line, each in zip(lines[1:], axes, strict=True):
+        each.plot(getattr(middle, over), middle.losses, **GREY, marker="o" if len(middle.steps) == 1 else "")
+        _draw(each, line, over)
+    draw_lines(axes, across)
+    name_baseline(figure, names)
 
 
 class Line(NamedTuple):
@@ -93,8 +133,7 @@ def _kinds(result: Comparison, palette: Palette) -> tuple[str, list[Line]]:
     kind, lines = VALIDATION if evaluated else TRAINING, []
     for each in result.variants:
         curves = [curve for curve in (each.curves if evaluated else each.training) if curve.steps]
-        name = in_lines(each.name if curves else f"{each.name}: no {kind}")
-        lines.append(Line(name, curves, palette.line(each.name, len(mean_curve(curves).steps)) if curves else {}))
+        lines.append(Line(each.name, curves, palette.line(each.name, len(mean_curve(curves).steps)) if curves else {}))
     return kind, lines
 
 
@@ -111,10 +150,12 @@ def _of_one_run(variant: Variant, palette: Palette) -> tuple[str, list[Line]]:
     return BOTH if len(lines) > 1 else lines[0].name if lines else "", lines
 
 
-def _caption(kind: str, x_label: str, lines: Sequence[Line], across: Mapping[str, float]) -> str:
+def _caption(kind: str, x_label: str, lines: Sequence[Line], absent: Sequence[str], across: Mapping[str, float]) -> str:
     sentences = [f"{kind[:1].upper()}{kind[1:]}, by {x_label}."]
     several = max(len(line.curves) for line in lines) > 1
     sentences += ["Thick line: mean over a variant's seeds; thin lines: each seed."] if several else []
+    sentences += [f"Grey in each panel: {lines[0].name}, the baseline."] if len(lines) > 1 and kind != BOTH else []
+    sentences += [f"Without such a curve: {', '.join(absent)}."] if absent else []
     sentences += ["Dashed across: what n-gram models reach on the same text."] if across else []
     return " ".join(sentences)
 
@@ -124,28 +165,10 @@ def _unit(result: Comparison, kind: str) -> str:
 
 
 def _draw(axes: Any, line: Line, over: str) -> None:
-    if not line.curves:
-        axes.plot([], [], ls="none", label=line.name)  # named, and no line to look for
-        return
     for curve in line.curves if len(line.curves) > 1 else []:
         axes.plot(getattr(curve, over), curve.losses, color=line.look["color"], ls="-", lw=0.7, alpha=0.4)
     middle = mean_curve(line.curves)
-    axes.plot(getattr(middle, over), middle.losses, label=line.name, **line.look)
-
-
-def _baselines(axes: Any, lines: Mapping[str, float], *, every: bool = False) -> None:
-    """The lines that n-gram models reach, as far as they lie near the curves, or `every` one that is lower."""
-    low, high = axes.get_ylim()
-    low = min([low, *lines.values()]) if every else low
-    near = {name: loss for name, loss in lines.items() if low - 0.35 * (high - low) <= loss <= high}
-    for loss in near.values():
-        axes.axhline(loss, color=LINE, lw=0.8, ls=(0, (4, 3)), zorder=0)
-    axes.set_ylim(min([low, *(loss - 0.02 * (high - low) for loss in near.values())]), high)
-    low, high = axes.get_ylim()
-    for height, text in labels(near, apart=0.055 * (high - low), low=low, high=high):
-        axes.annotate(
-            plain(text), (1.01, height), xycoords=("axes fraction", "data"), va="center", color=LINE, fontsize=9
-        )
+    axes.plot(getattr(middle, over), middle.losses, label=in_lines(line.name), **line.look)
 
 
 def _alt(result: Comparison, kind: str, x_label: str, lines: Mapping[str, float]) -> str:
@@ -186,12 +209,13 @@ def measured(
     with rc_context(settings()):
         figure = Figure(figsize=MEASURED, layout="constrained")
         draw(rows, figure, palette or Palette())
-        titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
+        titles = [each.get_suptitle() for each in (figure, *figure.subfigs)]
+        titles += [axes.get_title() for axes in figure.axes]
         tidy(figure)
-        for axes in figure.axes if lines else []:
-            _baselines(axes, lines or {})
+        draw_lines([axes for axes in figure.axes if axes.get_label() == LOSS], lines or {})
         _write_small(figure, small)
-        axes_ = [f"{axes.get_ylabel()} against {axes.get_xlabel()}" for axes in figure.axes if axes.get_xlabel()]
+        pairs = [(each.get_ylabel() or figure.get_supylabel(), each.get_xlabel()) for each in figure.axes]
+        axes_ = [f"{y_label} against {x_label}" for y_label, x_label in pairs if x_label and y_label]
     sentences = [_sentence(text) for text in dict.fromkeys([alt, *titles, *axes_, small]) if text]
     return Drawing(
         figure=figure,

@@ -57,11 +57,15 @@ def plain(name: str, longest: int = LONGEST) -> str:
     return (known if len(known) <= longest else known[: longest - 1] + "…").replace("$", r"\$")
 
 
-def in_lines(name: str) -> str:
-    """A name as a legend has room for it: of several lines where it is long, broken after commas and spaces."""
+def in_lines(name: str, longest: int = LINE_OF_LEGEND) -> str:
+    """A name as a legend has room for it: of several lines where it is long, broken after commas and spaces.
+
+    Args:
+        longest: most characters of a line.
+    """
     lines = [""]
-    for piece in re.findall(rf"[^, ]{{1,{LINE_OF_LEGEND}}}[, ]*|[, ]+", plain(name, LONGEST_IN_LEGEND)):
-        if lines[-1] and len(lines[-1] + piece.rstrip()) > LINE_OF_LEGEND:
+    for piece in re.findall(rf"[^, ]{{1,{longest}}}[, ]*|[, ]+", plain(name, LONGEST_IN_LEGEND)):
+        if lines[-1] and len(lines[-1] + piece.rstrip()) > longest:
             lines.append("")
         lines[-1] += piece
     return "\n".join(line.rstrip(" ") for line in lines)

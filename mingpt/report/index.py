@@ -17,13 +17,14 @@ from mingpt.core.atomic_io import write_atomic
 from mingpt.report import page, pictures
 from mingpt.report.experiment_files import PAGE, is_experiment, read_record
 from mingpt.report.formatting import losses
-from mingpt.report.page import Part
+from mingpt.report.page import ENVIRONMENT, PAIRS, Part
 from mingpt.report.palette import Palette
-from mingpt.report.pictures import OWN_CURVES, VARIANTS_FIGURE, Figure
+from mingpt.report.pictures import Figure
 from mingpt.report.table import Table, markdown_text, to_markdown
 
 RESULTS, README, INDEX = Path("results"), "README.md", "index.html"
 HINT = "<!-- Made by `chargpt experiment publish`; changes here are lost. -->"
+SIDE_BY_SIDE = 2  # texts
 SHOWN_WIDTH = 640  # pixels of a figure, or the width of a narrower page
 
 
@@ -91,23 +92,21 @@ def _written(path: Path, content: str) -> bool:
 
 
 def _draw_variants(folder: Path, part: Part) -> list[Path]:
-    """Write the figures of the variants' losses; returns the files that changed."""
+    """Write the figures of the comparison; returns the files that changed."""
     look = Palette(read_record(folder).get("arms", {}))
-    drawn = pictures.loss_figures(part.result, part.small, palette=look) if part.result else []
+    drawn = pictures.own_figures(part.result, part.small, palette=look) if part.result else []
     made = {folder / "figures" / f"{each.name}.svg": each.drawing.svg(paper=True) for each in drawn if each.drawing}
     return [path for path, content in made.items() if _written(path, content)]
 
 
 def _entry(folder: Path, part: Part) -> Entry:
-    """The loss by steps over all stages, that of the variants, or else the first that was measured is its figure."""
-    names = (OWN_CURVES, f"{VARIANTS_FIGURE}steps", *read_record(folder).get("measurements", []))
-    paths = [folder / "figures" / f"{name}.svg" for name in names]
-    figure = next((path for path in paths if path.is_file()), None)
+    path = folder / "figures" / f"{part.figure.name}.svg" if part.figure else None
+    figure = path if path is not None and path.is_file() else None
     return Entry(folder=folder, part=part, figure=figure, picture=pictures.picture(figure, folder) if figure else None)
 
 
 def readme(entry: Entry) -> str:
-    """results/NAME/README.md: question, answer, figure, tables, command."""
+    """results/NAME/README.md: question, answer, the figure that shows it, table; then everything else."""
     part = entry.part
     others = [path for path in pictures.pictures(entry.folder) if path != entry.figure]
     figures = {path.stem: _figure(pictures.picture(path, entry.folder), path, entry.folder) for path in others}
@@ -116,12 +115,14 @@ def readme(entry: Entry) -> str:
         f"# {markdown_text(part.title)}",
         HINT,
         f"**{markdown_text(part.answer)}**" if part.answer else "",
-        f"Hypothesis, written before the runs: {markdown_text(part.hypothesis)}" if part.hypothesis else "",
         f"{markdown_text(part.small)}." if part.small else "",
         _figure(entry.picture, entry.figure, entry.folder) if entry.picture and entry.figure else "",
         *_variants(part),
+        f"Hypothesis, written before the runs: {markdown_text(part.hypothesis)}" if part.hypothesis else "",
+        *_texts(part),
         *measured,
-        *figures.values(),
+        *(["## Loss along training", *along] if (along := [*figures.values()]) else []),
+        *_tests(part),
         f"```sh\n{part.commands[0]}\n```",
         f"`chargpt report {entry.folder.parent.name}/{entry.name}` writes the page with every run, setting and sample.",
     ]
@@ -137,6 +138,26 @@ def _variants(part: Part) -> Iterable[str]:
     yield f"{part.legend} N-gram baselines (Kneser-Ney): {losses(baselines)}." if baselines else part.legend
     yield "\n".join(f"- {markdown_text(note)}" for note in part.notes)
     yield "\n".join(f"- left out: {markdown_text(f'{run}: {why}')}" for run, why in part.result.left_out)
+
+
+def _texts(part: Part) -> Iterable[str]:
+    """What variants generated after one prompt, side by side."""
+    if part.texts:
+        yield f"## After {markdown_text(f'“{part.texts[0].prompt}”')}"
+        yield "By the first seed of each variant; nothing was selected."
+        for place in range(0, len(part.texts), SIDE_BY_SIDE):
+            several = part.texts[place : place + SIDE_BY_SIDE]
+            table = Table(heads=[each.variant for each in several], rows=[], names=len(several))
+            texts = ["<br>".join(map(markdown_text, each.text.splitlines())) for each in several]
+            yield f"{to_markdown(table)}\n| {' | '.join(texts)} |"
+
+
+def _tests(part: Part) -> Iterable[str]:
+    """Tests of pairs without the baseline, and where the runs were made."""
+    for heading, table in part.tables:
+        if heading in (PAIRS, ENVIRONMENT):
+            yield f"## {heading}"
+            yield to_markdown(table)
 
 
 def _measurement(table: Table, figure: str) -> str:

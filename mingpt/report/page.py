@@ -22,20 +22,23 @@ from mingpt.report import columns
 from mingpt.report.compare import Comparison, comparison
 from mingpt.report.experiment_files import (
     RECORD,
+    GeneratedText,
     inside,
     is_experiment,
     read_record,
     read_rows,
     runs_of,
     smallness,
+    texts_of,
 )
 from mingpt.report.formatting import NONE, counted, integer, losses, number, setting
 from mingpt.report.palette import Palette
-from mingpt.report.pictures import OWN_CURVES, VARIANTS_FIGURE, VIEWS, Figure, loss_figures, picture, pictures
+from mingpt.report.pictures import DIFFERENCE, OWN_CURVES, VIEWS, Figure, is_own, own_figures, picture, pictures
 from mingpt.report.run_page import OneRun, key_values, one_run
 from mingpt.report.table import Table, of_records, to_html
 
 USUAL_CHOICE = "loss on the end of the training part"  # of a learning rate, where a record doesn't say
+PAIRS, ENVIRONMENT = "Other pairs of variants", "Environment"  # headings
 MOST_ROWS = 200  # of a measurement, on a page
 
 
@@ -45,7 +48,10 @@ class Part:
 
     Attributes:
         answer: hand-written, of the experiment's question; empty: none was written.
+        figure: the one that answers the question; None: there is none.
+        figures: the others.
         small: what its quick form makes smaller.
+        texts: what variants generated after the same prompt.
         measurements: a table of each.
     """
 
@@ -56,10 +62,17 @@ class Part:
     small: str = ""
     notes: list[str] = field(default_factory=list)
     result: Comparison | None = None
+    figure: Figure | None = None
     figures: list[Figure] = field(default_factory=list)
+    texts: list[GeneratedText] = field(default_factory=list)
     measurements: list[Table] = field(default_factory=list)
     run: OneRun | None = None
     folder: Path | None = None
+
+    @property
+    def all_figures(self) -> list[Figure]:
+        """The one that answers the question, where there is one, and the others."""
+        return [*([self.figure] if self.figure else []), *self.figures]
 
     @property
     def variants(self) -> Table | None:
@@ -79,14 +92,14 @@ class Part:
         if self.result is None:
             return found
         pairs = columns.pairs_of(self.result)
-        found += [("Other pairs of variants", pairs)] if pairs else []
+        found += [(PAIRS, pairs)] if pairs else []
         found += [("Validation loss of every run", _every_run(self.result))] if self.run is None else []
         if self.run:
             found += [(table.title, table) for table in self.run.tables]
         elif self.result.differing:
             found += [("Settings that differ", _differing(self.result))]
         environment = _one_level(self.result.environment)
-        return [*found, ("Environment", key_values(environment, "the environment"))] if environment else found
+        return [*found, (ENVIRONMENT, key_values(environment, "the environment"))] if environment else found
 
 
 def _every_run(result: Comparison) -> Table:
@@ -173,12 +186,15 @@ def of_runs(folders: Sequence[Path], defaults: Mapping[str, Any] | None = None) 
     named = " ".join(shlex.quote(str(folder)) for folder in folders)
     runs = [run for each in result.variants for run in each.runs]
     variants = counted(len(result.variants), "variant")
+    drawn = own_figures(result)
+    first = next((each for each in drawn if each.name == DIFFERENCE), None)
     title = f"The run {runs[0]}" if len(runs) == 1 else f"{len(runs)} runs of {variants}"
     return Part(
         title=title,
         notes=result.notes,
         result=result,
-        figures=loss_figures(result),
+        figure=first,
+        figures=[each for each in drawn if each is not first],
         commands=[
             *(shlex.join(["chargpt", f"--config={run}/config.yaml"]) for run in runs),
             f"chargpt report {named}",
@@ -190,11 +206,8 @@ def of_runs(folders: Sequence[Path], defaults: Mapping[str, Any] | None = None) 
 def of_experiment(folder: Path) -> Part:
     """An experiment from its folder: its record, its runs compared, and the tables of its measurements."""
     record, result = read_record(folder), compared(folder)
-    drawn = [path for path in pictures(folder) if not path.name.startswith(VARIANTS_FIGURE)]
-    first = [picture(path, folder) for path in drawn if path.stem == OWN_CURVES]
-    others = [picture(path, folder) for path in drawn if path.stem != OWN_CURVES]
-    look = Palette(record.get("arms", {}))  # as in the figures of what was measured
     small, rates = smallness(record), _rates(record.get("chosen_learning_rates") or {})
+    first, others = _answering(record, _figures(folder, record, result, small))
     return Part(
         title=str(record.get("question") or record.get("name") or folder.name),
         answer=str(record.get("answer") or ""),
@@ -202,11 +215,30 @@ def of_experiment(folder: Path) -> Part:
         small=small,
         notes=[*rates, *(result.notes if result else [])],
         result=result,
-        figures=[*first, *(loss_figures(result, small, VIEWS[len(first) :], look) if result else []), *others],
+        figure=first,
+        figures=others,
         measurements=measurements(folder),
+        texts=texts_of(folder),
         folder=folder,
         commands=[str(record.get("command") or f"chargpt experiment {record.get('name', folder.name)}")],
     )
+
+
+def _figures(folder: Path, record: Record, result: Comparison | None, small: str) -> list[Figure]:
+    """Differences and losses of the variants, and what was measured; losses over all stages replace those by step."""
+    files = [picture(path, folder) for path in pictures(folder) if not is_own(path.stem)]
+    staged = any(each.name == OWN_CURVES for each in files)
+    look = Palette(record.get("arms", {}))  # as in the figures of what was measured
+    own = own_figures(result, small, VIEWS[staged:], look) if result else []
+    return [*own, *sorted(files, key=lambda figure: figure.name != OWN_CURVES)]
+
+
+def _answering(record: Record, figures: list[Figure]) -> tuple[Figure | None, list[Figure]]:
+    """The figure that answers the question, and the others: the record's, the differences, or the first."""
+    names = [record.get("figure"), DIFFERENCE, OWN_CURVES, *(figure.name for figure in figures)]
+    by_name = {figure.name: figure for figure in figures}
+    first = next((by_name[name] for name in names if name in by_name), None)
+    return first, [figure for figure in figures if figure is not first]
 
 
 def measurements(folder: Path) -> list[Table]:

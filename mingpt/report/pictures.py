@@ -9,14 +9,15 @@ from pathlib import Path
 
 from mingpt.core.run_files.reading import readable
 from mingpt.core.safe_parsing import read_svg
-from mingpt.report import figures
+from mingpt.report import difference_plot, figures
 from mingpt.report.compare import Comparison
 from mingpt.report.drawing import Drawing
 from mingpt.report.palette import Palette
 
 OWN_CURVES = "loss-by-step"  # an experiment's figure of this name replaces the page's own
-VIEWS = ("steps", "seconds")  # what a loss is drawn against
-VARIANTS_FIGURE = "validation-loss-by-"  # so begin the names of the page's own figures
+VIEWS = ("steps", "seconds", "flops")  # what a loss is drawn against
+VARIANTS_FIGURE = "validation-loss-by-"  # so begin the names of the figures of losses along training
+DIFFERENCE = "difference-from-baseline"  # the figure that answers what a comparison asks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +42,30 @@ class Figure:
 def loss_figures(
     result: Comparison, small: str = "", views: Sequence[str] = VIEWS, palette: Palette | None = None
 ) -> list[Figure]:
-    """Loss against steps and against seconds; the second only where seconds can be compared."""
+    """Loss against steps, seconds and FLOPs; the last two only where these can be compared."""
+    comparable = {"steps": True, "seconds": result.seconds is not None, "flops": result.flops is not None}
     found = []
-    for over in [each for each in VIEWS if each in views and (each == "steps" or result.seconds is not None)]:
+    for over in [each for each in VIEWS if each in views and comparable[each]]:
         drawn = figures.loss_curves(result, over=over, small=small, palette=palette)
-        if drawn:
-            name = f"{VARIANTS_FIGURE}{over}"
-            found.append(Figure(name=name, caption=drawn.caption, label=drawn.label, svg=drawn.svg(), drawing=drawn))
+        found += [_figure(f"{VARIANTS_FIGURE}{over}", drawn)] if drawn else []
     return found
+
+
+def own_figures(
+    result: Comparison, small: str = "", views: Sequence[str] = VIEWS, palette: Palette | None = None
+) -> list[Figure]:
+    """All figures of a comparison: the differences from the baseline, where there are any, and the losses."""
+    drawn = difference_plot.differences(result, small=small, palette=palette)
+    return [*([_figure(DIFFERENCE, drawn)] if drawn else []), *loss_figures(result, small, views, palette)]
+
+
+def is_own(name: str) -> bool:
+    """Whether figures of this name are drawn of the comparison, and not of a measurement."""
+    return name == DIFFERENCE or name.startswith(VARIANTS_FIGURE)
+
+
+def _figure(name: str, drawn: Drawing) -> Figure:
+    return Figure(name=name, caption=drawn.caption, label=drawn.label, svg=drawn.svg(), drawing=drawn)
 
 
 def pictures(folder: Path) -> list[Path]:

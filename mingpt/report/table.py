@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from mingpt.report.formatting import setting
+from mingpt.core.statistics import Estimate
+from mingpt.report.formatting import estimate, setting
 
 WIDEST = 1000  # characters of a line of text
 BREAKABLE = ",/=._"  # characters of a long name after which a line may end
@@ -39,10 +40,26 @@ def of_records(records: Sequence[Mapping[str, Any]], title: str = "") -> Table:
 
 
 def value_text(value: Any) -> str:
-    """A measured value: four significant digits of a number with decimals, thousands of a large one parted."""
+    """A measured value: a mean with its interval as `1.603 ± 0.013`; four significant digits of a number with decimals,
+    thousands of a large one parted."""
+    found = _estimate(value)
+    if found:
+        return estimate(found)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return setting(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _estimate(value: Any) -> Estimate | None:
+    """A mean with its interval, `{"mean": 1.6, "low": 1.5, "high": 1.7}`; None of anything else."""
+    names = ("mean", "low", "high")
+    if not isinstance(value, Mapping) or {*value} != {*names}:
+        return None
+    mean, low, high = (value[name] for name in names)
+    numbers = [each for each in (mean, low, high) if isinstance(each, int | float)]
+    if len(numbers) == 3:
+        return Estimate(mean=mean, low=low, high=high, n=0)
+    return Estimate(mean=mean, low=None, high=None, n=1) if numbers == [mean] and low is high is None else None
 
 
 def to_rich(table: Table, columns: int | None = None) -> Any:

@@ -106,4 +106,8 @@ def test_every_published_measurement_has_a_table_of_fixed_columns(name: str) -> 
     for title, rows in made:
         assert 0 < len(rows) <= 20, title
         assert len({tuple(row) for row in rows}) == 1 or title == "loss-by-step", title
-        assert all(isinstance(value, str | int | float | None) for row in rows for value in row.values()), title
+        cells = [value for row in rows for value in row.values()]
+        intervals = [value for value in cells if isinstance(value, dict)]
+        assert all({*value} == {"mean", "low", "high"} for value in intervals), title
+        plain = [part for value in cells for part in (value.values() if isinstance(value, dict) else [value])]
+        assert all(isinstance(part, str | int | float | None) for part in plain), title

@@ -19,6 +19,7 @@ from mingpt.experiments.base import Experiment, Form, Lab, Measurement
 from mingpt.experiments.trials import folder_name
 from mingpt.report.experiment_files import read_record
 from mingpt.report.palette import Palette
+from mingpt.report.panels import LOSS
 from mingpt.runs import checkpoint
 from mingpt.runs.config import Config
 from mingpt.runs.run import load
@@ -226,17 +227,20 @@ def test_second_stage_does_not_train_on_another_text(go: Any, experiment: Make, 
     assert here.seen == ["seed-1/stage-1"]
 
 
-def test_n_gram_lines_are_drawn_where_they_belong(tmp_path: Path) -> None:
+def test_n_gram_lines_are_drawn_across_validation_losses_alone(tmp_path: Path) -> None:
     (tmp_path / "measurements.jsonl").write_text('{"measurement": "numbers", "x": 1}\n')
 
     def plot(rows: Any, figure: Any, look: Palette) -> None:
-        figure.subplots().plot([1, 2], [2, 3])
+        for label, axes in zip((LOSS, "time"), figure.subplots(1, 2), strict=True):
+            axes.plot([1, 2], [2, 3])
+            axes.set_label(label)
 
-    for belongs in (True, False):
-        given = mock.patch("mingpt.experiments.drawings.baselines_of", return_value={"2-gram": 2.5})
-        with given, mock.patch("mingpt.report.figures._baselines") as drawn:
-            drawings.draw(Measurement("numbers", lambda lab: [], plot, with_baselines=belongs), tmp_path, Palette())
-        assert drawn.called is belongs
+    for belongs, named in ((True, ["2-gram 2.50"]), (False, [])):
+        measurement = Measurement("numbers", lambda lab: [], plot, with_baselines=belongs)
+        with mock.patch("mingpt.experiments.drawings.baselines_of", return_value={"2-gram": 2.5}):
+            found = drawings.drawing(measurement, tmp_path, Palette())
+        assert found is not None
+        assert [[text.get_text() for text in axes.texts] for axes in found.figure.axes] == [named, []]
 
 
 def test_quick_takes_part_of_the_text_and_short_variants(go: Any, experiment: Make, here: Any, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_experiment_of_records_alone_is_summarized_and_published(
     text_file: Path, experiment: Make, here: Any, tmp_path: Path
 ) -> None:
     kept, rows = tmp_path / "kept", list[Any]()
-    one = experiment(seeds=3, common={**experiment().common, "trainer.eval_every": 1}, measurements=(stage_curves,))
+    one = experiment(seeds=3, common={**experiment().common, "trainer.eval_every": 1}, measurements=(stage_curves({}),))
     for folder in (tmp_path / "first", tmp_path / "second"):
         options = ExperimentOptions(folder=folder, command="test", data=str(text_file), kept=kept)
         end = partial(summarize.summarize, show=lambda result, tables: rows.append(result))

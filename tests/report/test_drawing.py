@@ -18,7 +18,7 @@ from mingpt.report import figures, fonts, heatmaps, page
 from mingpt.report.compare import comparison
 from mingpt.report.drawing import Drawing
 from mingpt.report.figure_layout import short_number
-from mingpt.report.palette import COLOURS, PAPER, Palette, style
+from mingpt.report.palette import COLOURS, PAPER, QUIET, Palette, style
 from mingpt.report.pictures import picture
 
 
@@ -57,9 +57,10 @@ def test_line_under_another_shows() -> None:
 
 def test_figures_of_runs_take_the_looks_they_are_given(runs: list[Path]) -> None:
     palette = Palette(["other", "model.rope=True", "model.rope=False"])
-    axes = curves_of(runs, palette=palette).figure.axes[0]
+    (axes,) = curves_of(runs, palette=palette).figure.axes
     colours = {line.get_label(): line.get_color() for line in axes.lines}
-    assert (colours["model.rope=True"], colours["model.rope=False"]) == (COLOURS[1], COLOURS[2])
+    assert (colours["model.rope=True"], axes.title.get_color()) == (COLOURS[1], COLOURS[1])
+    assert QUIET in [line.get_color() for line in axes.lines]  # the baseline, whatever its own colour
 
 
 def test_svg_file_has_a_ground_its_words_and_colours_that_any_program_reads(runs: list[Path], tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_file_is_the_same_each_time(runs: list[Path], tmp_path: Path, ending: st
 def test_png_has_white_ground_and_the_colours_of_the_page(runs: list[Path], tmp_path: Path) -> None:
     shown = (imread(curves_of(runs).save(tmp_path / "a.png"))[..., :3] * 255).round().astype(int)
     assert (shown[0, 0] == 255).all()
-    for colour in COLOURS[:2]:
+    for colour in (COLOURS[1], QUIET):
         wanted = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
         assert (np.abs(shown - wanted).sum(-1) == 0).sum() > 50, colour
 
@@ -188,7 +189,9 @@ def test_report_writes_its_figures_as_files(
     (tmp_path / "made").mkdir()
     assert main.main(["report", *map(str, runs), "--out=made/page.html", "--figures=png,pdf"]) == 0
     assert {path.name for path in (tmp_path / "made" / "figures").iterdir()} == {
-        f"validation-loss-by-{over}.{ending}" for over in ("steps", "seconds") for ending in ("png", "pdf")
+        f"{name}.{ending}"
+        for name in ("difference-from-baseline", *(f"validation-loss-by-{x}" for x in ("steps", "seconds", "flops")))
+        for ending in ("png", "pdf")
     }
     out, err = capsys.readouterr()
     assert (out, "made/figures" in err) == ("made/page.html\n", True)

@@ -17,7 +17,7 @@ from mingpt.core.errors import CheckpointError, UsageError
 from mingpt.core.run_files.curves import Curve
 from mingpt.report import columns, figures, index, page
 from mingpt.report.compare import Comparison, comparison
-from mingpt.report.palette import COLOURS, DARK, INK, LINE, PAPER
+from mingpt.report.palette import COLOURS, DARK, INK, LINE, PAPER, QUIET
 from mingpt.report.pictures import loss_figures
 
 HOSTILE = "<script>alert('x')</script>&amp;\"><img src=x onerror=alert(1)>{{ 7*7 }}</pre>"
@@ -81,9 +81,10 @@ def test_page_has_everything(runs: list[Path], tmp_path: Path) -> None:
     content = written(runs, tmp_path)
     words = " ".join(Outline(content).text)
     result = comparison(runs)
-    assert content.index("Table of the variants") < content.index("<figure")
+    first = content.index("<figure")
+    assert first < content.index("Table of the variants") < content.index("<figure", first + 1)
     assert columns.note_of(result) in words
-    assert content.count("<figure>") == 2
+    assert content.count("<figure>") == 4  # difference; loss by steps, seconds, FLOPs
     for said in (
         "1.520 ± 0.025",
         "16,044",
@@ -120,10 +121,10 @@ def test_page_is_for_screen_readers(runs: list[Path], experiment: Path, tmp_path
     assert all(cell.get("scope") in ("col", "row") for cell in outline.all("th"))
     assert all(picture["alt"] for picture in outline.all("img"))
     pictures = outline.all("svg")
-    assert len(pictures) == 4
+    assert len(pictures) == 8
     for picture in pictures:
         assert picture["role"] == "img"
-        assert "validation loss, nats: " in (picture["aria-label"] or "")
+        assert re.search("validation loss, nats: |Differences, nats: ", picture["aria-label"] or "")
     twice = [name for name, n in Counter(a["id"] for _, a in outline.elements if "id" in a).items() if n > 1]
     assert twice == []
 
@@ -201,15 +202,13 @@ def svg_of(result: Comparison) -> str:
     return drawn.svg()
 
 
-def test_legend_shows_drawn_lines_alone(make_run: Any) -> None:
+def test_variant_without_a_curve_has_no_panel_and_is_named(make_run: Any) -> None:
     found = comparison({"a": [make_run("a")], "b": [make_run("b", rope=True)], "c": [make_run("c", bias=True)]})
     blind = replace(found.variants[0], curves=[Curve(seed=1)])
-    drawn = svg_of(replace(found, variants=[blind, *found.variants[1:]]))
-    assert "<!-- a: no validation loss -->" in drawn
-    assert not re.search("<!-- (a|b: .*|c: .*) -->", drawn)
-    legend = drawn[drawn.index('-legend_1">') :]
-    assert COLOURS[0] not in legend
-    assert COLOURS[1] in legend
+    drawn = figures.loss_curves(replace(found, variants=[blind, *found.variants[1:]]))
+    assert drawn is not None
+    assert [axes.get_title() for axes in drawn.figure.axes] == ["c"]
+    assert "Grey in each panel: b, the baseline. Without such a curve: a." in drawn.caption
 
 
 @pytest.mark.parametrize("name", ["$\\frac$", "é" * 200, "日本\n語", "a&b<c>"])
@@ -224,7 +223,7 @@ def test_picture_is_the_same_each_time_and_each_of_its_colours_has_another_in_th
     scheme, body = drawn.split("</style>", 1)
     assert "var(" not in drawn  # other programs than browsers know no variables: all would be black
     used = {(kind, colour) for kind, colour in re.findall(r"(fill|stroke): (#[0-9a-f]{6})\b", body)}
-    assert {("fill", INK), ("stroke", COLOURS[0]), ("stroke", COLOURS[1]), ("stroke", LINE)} <= used
+    assert {("fill", INK), ("stroke", QUIET), ("stroke", COLOURS[1]), ("stroke", LINE)} <= used
     for kind, colour in used:
         assert f'[style*="{kind}: {colour}"]{{{kind}:{DARK[colour]}!important}}' in scheme
 

@@ -147,6 +147,8 @@ def test_same_files_give_the_same_bytes(results: Path) -> None:
     assert {path.partition("/results/")[2] for path in first} == {
         "README.md",
         "positions-quick/README.md",
+        "positions-quick/figures/difference-from-baseline.svg",
+        "positions-quick/figures/validation-loss-by-flops.svg",
         "positions-quick/figures/validation-loss-by-seconds.svg",
         "positions-quick/figures/validation-loss-by-steps.svg",
     }
@@ -165,9 +167,43 @@ def test_readme_has_question_answer_figure_tables_and_command(results: Path) -> 
     assert re.search(r"^\| learned \| 3 \| 1\.620 ± 0\.025 \| \+0\.100 ± .* worse \|", text, re.MULTILINE)
     (shown,) = re.findall(r'<img src="(.*?)" width="\d+" alt="(.*?)">', text)[:1]
     assert (results / "positions-quick" / shown[0]).is_file()
-    assert "rope 1.520, learned 1.620" in shown[1]
+    assert "learned +0.100 ± " in shown[1]
+    order = ["**Rotary wins.**", 'src="figures/difference', "| variant |", "before the runs", "## far", "## Loss along"]
+    places = [text.index(each) for each in order]
+    assert places == sorted(places)  # question, answer, its figure, the table, then details
     listed = files[str(results / "README.md")].decode()
     assert r"- [RoPE \| learned?](positions-quick/README.md) Rotary wins." in listed
+
+
+def test_record_names_the_figure_that_answers(results: Path) -> None:
+    folder = results / "positions-quick"
+    (folder / "figures").mkdir(exist_ok=True)
+    (folder / "figures" / "far.svg").write_text("<svg><title>Far.</title><desc>Far away.</desc></svg>")
+    before = page.of_experiment(folder)
+    assert before.figure is not None
+    assert before.figure.name == "difference-from-baseline"
+    lines = (folder / "record.jsonl").read_text().splitlines()
+    record = json.loads(lines[0])
+    record["experiment"]["figure"] = "far"
+    (folder / "record.jsonl").write_text("\n".join([json.dumps(record), *lines[1:]]) + "\n")
+    after = page.of_experiment(folder)
+    assert after.figure is not None
+    assert after.figure.name == "far"
+    assert {each.name for each in after.all_figures} == {each.name for each in before.all_figures}
+    text = made(results)[str(folder / "README.md")].decode()
+    assert text.index("Far away.") < text.index("| variant |") < text.index("difference-from-baseline.svg")
+
+
+def test_texts_after_one_prompt_stand_side_by_side(results: Path) -> None:
+    folder = results / "positions-quick"
+    rows = [{"measurement": "samples", "arm": name, "prompt": "Fie?", "text": f"Fie?\n<b>{name}|"} for name in "ab"]
+    with (folder / "record.jsonl").open("a") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
+    text = made(results)[str(folder / "README.md")].decode()
+    assert "## After “Fie?”" in text
+    assert "| a | b |\n| --- | --- |\n| Fie?<br>&lt;b>a\\| | Fie?<br>&lt;b>b\\| |" in text
+    html = page.write([folder], results / "page.html").read_text(encoding="utf-8")
+    assert html.index("<h4>a</h4>") < html.index("Fie?\n&lt;b&gt;a|") < html.index("<h4>b</h4>")
 
 
 @pytest.mark.full

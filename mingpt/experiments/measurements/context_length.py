@@ -1,7 +1,7 @@
 """Trained models beyond the length that they were trained at, and along it; and samples of their text."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +13,25 @@ from torch import Tensor
 from mingpt.core.safe_parsing import Many, Number, Whole
 from mingpt.data.dataset import Corpus, prepare
 from mingpt.experiments.base import Lab, Measurement, Row, Trial, VariantFields
-from mingpt.experiments.measurements.summaries import by_variant, groups, mean, mean_lines
+from mingpt.experiments.measurements.summaries import bands, by_variant, groups, in_table, interval, mean
 from mingpt.inference.evaluate import validation_loss
 from mingpt.model import build
 from mingpt.models.base import LanguageModel
 from mingpt.report.figure_layout import log_ticks
-from mingpt.report.fonts import plain
-from mingpt.report.palette import Palette
+from mingpt.report.fonts import in_lines
+from mingpt.report.palette import INK, MARKERS, Palette
+from mingpt.report.panels import (
+    COLUMNS,
+    HEIGHT,
+    LETTERS,
+    LOSS,
+    REST,
+    Band,
+    draw_bands,
+    fit_height,
+    name_baseline,
+    others,
+)
 from mingpt.runs import compatibility, run
 from mingpt.runs.checkpoint import newest
 from mingpt.runs.trained_run import Run
@@ -29,6 +41,8 @@ TIMES = (1, 2, 4)  # the trained length
 TOKENS = 16384  # of the validation set, by which a length is evaluated
 BLOCKS, AT_ONCE = 256, 64
 EARLY = 5  # positions that a block begins with
+FIRST = 16  # positions that a gain from context is measured from
+GAIN_ROW = 0.42  # inches
 
 
 def last_runs(lab: Lab) -> Iterator[tuple[Trial, Run, Corpus]]:
@@ -58,11 +72,14 @@ def _extrapolation(lab: Lab) -> list[Row]:
 
 
 def _draw_extrapolation(rows: list[Row], figure: Any, look: Palette) -> None:
-    axes = figure.subplots()
-    mean_lines(axes, rows, look, "block", "nats")
-    log_ticks(axes.xaxis, {row["block"] for row in rows})
-    axes.set(xlabel="block length at evaluation", ylabel="validation loss, nats per token")
-    axes.set_title(f"Beyond the trained length, {rows[0]['trained']}")
+    found = bands(rows, "block", "nats")
+    figure.suptitle(f"Beyond the trained length, {rows[0]['trained']}")
+    label = "validation loss, nats per token"
+    axes = draw_bands(figure, found, look, x_label="block length at evaluation", y_label=label)
+    fit_height(figure, axes)
+    for each in axes:
+        log_ticks(each.xaxis, {row["block"] for row in rows})
+    name_baseline(figure, [*found])
 
 
 @torch.no_grad()
@@ -91,17 +108,67 @@ def validation_blocks(trained: Run, corpus: Corpus, at_most: int) -> Tensor:
 
 
 def _draw_by_position(rows: list[Row], figure: Any, look: Palette) -> None:
-    axes = figure.subplots()
-    for variant, own in by_variant(rows).items():
-        nats = np.mean([row["nats"] for row in own], axis=0)
-        edges = np.unique(np.geomspace(1, len(nats) + 1, 24).astype(int))
-        binned = [nats[a - 1 : b - 1].mean() for a, b in itertools.pairwise(edges)]
-        axes.plot(edges[:-1], binned, label=plain(variant), **look.line(variant, len(binned)))
+    """Draw a panel for each variant against the first; below, the gain from context of all."""
+    found = {variant: _along_block(own) for variant, own in by_variant(rows).items()}
     longest = max(len(row["nats"]) for row in rows)
-    log_ticks(axes.xaxis, [2**power for power in range(longest.bit_length()) if 2**power <= longest])
-    axes.set(xlabel="position in the block, from 1", ylabel="validation loss, nats per token")
-    axes.set_title("Loss by position: mean over seeds and blocks")
-    axes.legend(frameon=False)
+    above, below = figure, None
+    if ranges_of(rows):
+        heights = REST + HEIGHT * -(-len(others([*found])) // COLUMNS), 1.0 + GAIN_ROW * len(found)
+        above, below = figure.subfigures(2, 1, height_ratios=heights)
+        figure.set_figheight(sum(heights))
+    label = "validation loss, nats per token"
+    axes = draw_bands(above, found, look, x_label="position in the block", y_label=label)
+    for each in axes:
+        each.set_label(LOSS)
+        log_ticks(each.xaxis, [at for at in (1, 4, 16, 64, 256, 1024) if at <= longest])
+    name_baseline(above, [*found])
+    if below is None:
+        fit_height(figure, axes)
+    else:
+        _draw_gains(by_variant(rows), below, look)
+
+
+def _along_block(rows: Sequence[Row]) -> Band:
+    """The loss in some two dozen stretches of the block, each by its first position."""
+    size = min(len(row["nats"]) for row in rows)
+    edges = np.unique(np.geomspace(1, size + 1, 24).astype(int))
+    found = [interval([mean_over(row, a, b) for row in rows]) for a, b in itertools.pairwise(edges)]
+    middle, low, high = zip(*found, strict=True)
+    return Band(at=[int(edge) for edge in edges[:-1]], middle=middle, low=low, high=high)
+
+
+def mean_over(row: Row, first: int, end: int) -> float:
+    """The mean loss at positions `first` to `end` - 1 of a block, counted from 1."""
+    return float(np.mean(row["nats"][first - 1 : end - 1]))
+
+
+def ranges_of(rows: Sequence[Row]) -> list[tuple[int, int]]:
+    """The first and last positions of the ranges whose gain is shown, each twice as far back as the one before."""
+    size = min(len(row["nats"]) for row in rows)
+    doubled = [FIRST * 2**power for power in range(size.bit_length())]
+    return [(at + 1, min(2 * at, size)) for at in doubled if at < size]
+
+
+def gain(row: Row, first: int, last: int) -> float:
+    """The gain from context: the mean loss at the first 16 positions minus that at positions `first` to `last`."""
+    return mean_over(row, 1, FIRST + 1) - mean_over(row, first, last + 1)
+
+
+def _draw_gains(variants: Mapping[str, Sequence[Row]], figure: Any, look: Palette) -> None:
+    axes, ranges = figure.subplots(), ranges_of([row for own in variants.values() for row in own])
+    for place, (variant, own) in enumerate(variants.items()):
+        for number, (first, last) in enumerate(ranges):
+            height = place + 0.64 * ((number + 0.5) / len(ranges) - 0.5)
+            middle, low, high = interval([gain(row, first, last) for row in own])
+            axes.plot([low, high], [height, height], color=look.colour(variant), ls="-", lw=1.6)
+            axes.plot([middle], [height], color=look.colour(variant), ls="none", mew=0, ms=5, marker=MARKERS[number])
+    for number, (first, last) in enumerate(ranges):
+        name = f"positions {first} to {last}"
+        axes.plot([], [], color=INK, ls="none", mew=0, ms=5, marker=MARKERS[number], label=name)
+    axes.set_yticks(range(len(variants)), [in_lines(variant, LETTERS) for variant in variants])
+    axes.set_ylim(len(variants) - 0.5, -0.5)
+    axes.set_xlabel(f"gain from context: loss at 1 to {FIRST} minus loss, nats")
+    figure.legend(loc="outside lower left", frameon=False, ncols=2, fontsize=9, labelcolor=INK, handlelength=1.0)
 
 
 def _side_by_side(lab: Lab) -> list[Row]:
@@ -126,12 +193,15 @@ def _extrapolation_table(rows: list[Row]) -> list[Row]:
 
 
 def _position_table(rows: list[Row]) -> list[Row]:
-    """The mean loss at the first positions of a block, and over its later half."""
+    """The mean loss at the first positions of a block and over its later half, and the gains from context."""
     size, table = len(rows[0]["nats"]), []
+    early, late = f"loss at positions 1 to {min(EARLY, size)}", f"at {size // 2 + 1} to {size}"
     for variant, own in by_variant(rows).items():
-        nats = np.mean([row["nats"] for row in own], axis=0)
-        early, late = f"loss at positions 1 to {min(EARLY, size)}", f"at {size // 2 + 1} to {size}"
-        table.append({"variant": variant, early: float(nats[:EARLY].mean()), late: float(nats[size // 2 :].mean())})
+        found = {"variant": variant, early: in_table([mean_over(row, 1, EARLY + 1) for row in own])}
+        found[late] = in_table([mean_over(row, size // 2 + 1, size + 1) for row in own])
+        for first, last in ranges_of(rows):
+            found[f"gain at {first} to {last}"] = in_table([gain(row, first, last) for row in own])
+        table.append(found)
     return table
 
 
@@ -167,8 +237,8 @@ extrapolation = Measurement(
     of_runs=True,
     of_model=True,
     row=BlocksFields,
-    caption="Validation loss in blocks as long as in training and longer. Line: mean of the seeds; shaded: "
-    "their range.",
+    caption="Validation loss in blocks as long as in training and longer. Line: mean over seeds; shaded: 95 % "
+    "t-interval. Grey in each panel: the baseline.",
 )
 loss_by_position = Measurement(
     "loss-by-position",
@@ -177,8 +247,10 @@ loss_by_position = Measurement(
     _position_table,
     of_runs=True,
     of_model=True,
-    caption="Validation loss at each position of a block: mean over seeds and blocks. Dashed across: what n-gram "
-    "models reach on the same text.",
+    caption="Validation loss at each position of a block. Line: mean over seeds and blocks; shaded: 95 % t-interval "
+    "over seeds; grey in each panel: the baseline. Dashed across: what n-gram models reach on the same text. Below, "
+    f"where blocks are longer than {FIRST}, the gain from context: mean loss at the first {FIRST} positions minus that "
+    "further on.",
     row=PositionsFields,
     with_baselines=True,
 )

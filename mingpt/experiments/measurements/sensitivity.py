@@ -10,10 +10,11 @@ from torch import Tensor
 from mingpt.core.safe_parsing import Number, Whole
 from mingpt.experiments.base import Lab, Measurement, Row, VariantFields
 from mingpt.experiments.measurements.context_length import last_runs, validation_blocks
-from mingpt.experiments.measurements.summaries import by_variant, groups, mean, mean_lines
+from mingpt.experiments.measurements.summaries import bands, by_variant, groups, mean
 from mingpt.models.base import LanguageModel, evaluating
 from mingpt.report.figure_layout import log_ticks
 from mingpt.report.palette import Palette
+from mingpt.report.panels import draw_bands, fit_height, name_baseline
 
 PLACES = 64  # of the validation set, a prediction each
 ROUNDING = 1e-7  # of float32: what is below has no meaning
@@ -57,15 +58,18 @@ def _take(lab: Lab) -> list[Row]:
 
 
 def _draw(rows: list[Row], figure: Any, look: Palette) -> None:
-    axes = figure.subplots()
-    mean_lines(axes, rows, look, "distance", "moved", positive=True)
-    axes.set(yscale="log", xlabel="places back; 1 is the last token that was read")
-    axes.set_ylabel("total variation distance, 0 to 1")
-    axes.set_ylim(ROUNDING, 1.5)
-    axes.set_title("How far another token moves a prediction")
+    found = bands(rows, "distance", "moved", log=True)
+    figure.suptitle("How far another token moves a prediction")
+    label = "total variation distance"
+    axes = draw_bands(figure, found, look, x_label="places back; 1: the last token", y_label=label)
+    fit_height(figure, axes)
     farthest = max(row["distance"] for row in rows)
-    log_ticks(axes.xaxis, [each for each in (1, 2, 4, 8, 16, 32, 64, 128) if each <= farthest])
-    axes.yaxis.set_ticks([], minor=True)
+    for each in axes:
+        each.set(yscale="log")
+        each.set_ylim(ROUNDING, 1.5)
+        log_ticks(each.xaxis, [at for at in (1, 4, 16, 64, 256) if at <= farthest])
+        each.yaxis.set_ticks([], minor=True)
+    name_baseline(figure, [*found])
 
 
 def _table(rows: list[Row]) -> list[Row]:
@@ -85,8 +89,9 @@ class RowFields(VariantFields):
 
 
 CAPTION = (
-    "How far the prediction moves when the token so many places back is replaced: total variation distance, mean over "
-    "places of the validation text; shaded: range of the seeds. A line that ends is exactly 0 from there on, or below "
+    "How far the prediction moves when the token so many places back is replaced: total variation distance, 0 to 1, "
+    "mean over places of the validation text. Line: geometric mean over seeds; shaded: 95 % t-interval of the mean "
+    "logarithm. Grey in each panel: the baseline. A line that ends is exactly 0 in some seed from there on, or below "
     f"{ROUNDING:.0e}, which is rounding."
 )
 sensitivity = Measurement(

@@ -1,13 +1,14 @@
-"""Rows of a measurement summarized: groups, means, and lines of means with their ranges."""
+"""Rows of a measurement summarized: groups, means over seeds, and their intervals."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from mingpt.core.statistics import estimate
 from mingpt.experiments.base import Row
-from mingpt.report.fonts import plain
-from mingpt.report.palette import Palette
+from mingpt.report.panels import Band
 
 
 def groups(rows: Sequence[Row], *keys: str) -> dict[tuple[Any, ...], list[Row]]:
@@ -23,23 +24,40 @@ def by_variant(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return {variant: own for (variant,), own in groups(rows, "arm").items()}
 
 
-def mean_lines(axes: Any, rows: Sequence[Row], look: Palette, x: str, y: str, *, positive: bool = False) -> None:
-    """Draw a line per variant, the mean over its seeds, with the range of the seeds shaded.
+def interval(values: Sequence[float], *, log: bool = False) -> tuple[float, float, float]:
+    """The mean over seeds and its 95 % t-interval (low, high), which is nan of one seed.
 
     Args:
-        axes: matplotlib's.
-        x, y: keys of a row.
-        positive: leave out what is 0, which a logarithmic axis has no place for.
+        log: of the logarithms, so that the mean is the geometric one; all nan where a value is 0.
     """
+    if log and min(values) <= 0:
+        return math.nan, math.nan, math.nan
+    found = estimate([math.log(value) for value in values] if log else values)
+    ends = [math.nan if each is None else each for each in (found.mean, found.low, found.high)]
+    mean_, low, high = map(math.exp, ends) if log else ends
+    return mean_, low, high
+
+
+def bands(rows: Sequence[Row], x: str, y: str, *, log: bool = False) -> dict[str, Band]:
+    """The mean over seeds with its interval, by each variant.
+
+    Args:
+        x, y: keys of a row.
+        log: as for `interval`.
+    """
+    found = {}
     for variant, own in by_variant(rows).items():
-        values = [[row[y] for row in each] for each in groups(sorted(own, key=lambda row: row[x]), x).values()]
-        at = sorted({row[x] for row in own})
-        lines = [[float(of(each)) for each in values] for of in (np.mean, min, max)]
-        middle, low, high = ([value or np.nan for value in line] if positive else line for line in lines)
-        label = plain(f"{variant} (n = {max(map(len, values))})")
-        axes.plot(at, middle, label=label, **look.line(variant, len(at)))
-        axes.fill_between(at, low, high, alpha=0.15, lw=0, color=look.colour(variant))
-    axes.legend(frameon=False)
+        by_x = groups(sorted(own, key=lambda row: row[x]), x)
+        middle, low, high = zip(*(interval([row[y] for row in each], log=log) for each in by_x.values()), strict=True)
+        found[variant] = Band(at=[at for (at,) in by_x], middle=middle, low=low, high=high)
+    return found
+
+
+def in_table(values: Sequence[float]) -> dict[str, float | None]:
+    """The same as a cell of a table, which shows `1.603 ± 0.013`; without an interval where no seed changes it."""
+    found = estimate(values)
+    low, high = (None, None) if found.low == found.high else (found.low, found.high)
+    return {"mean": found.mean, "low": low, "high": high}
 
 
 def mean(rows: Sequence[Row], key: str) -> float:
