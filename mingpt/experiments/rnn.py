@@ -7,6 +7,7 @@ from mingpt.experiments.base import Experiment, Form, register
 from mingpt.experiments.base_config import FULL, QUICK, STANDARD
 from mingpt.experiments.measurements.context_length import loss_by_position
 from mingpt.experiments.measurements.memory import memory_tasks
+from mingpt.experiments.measurements.memory_tasks import RECALL
 from mingpt.experiments.measurements.sensitivity import sensitivity
 
 # Of the tasks: as many parameters as GPT within 3 %.
@@ -63,5 +64,6 @@ register(
             data=TINY_PATH,
         ),
         measurements=(loss_by_position, sensitivity, *memory_tasks(SMALL, {"6-gram": 5})),
+        figure=RECALL.name,
     )
 )
