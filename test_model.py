@@ -56,17 +56,18 @@ def main() -> int:
     suite = () if "--all" in words else QUICK
     own = (f"--rootdir={HOME}", f"--config-file={HOME / 'pyproject.toml'}", *WORKERS, *suite)
     code = int(pytest.main([*own, *(word for word in words if word != "--all")], plugins=[Progress(pytest)]))
-    if code == pytest.ExitCode.USAGE_ERROR:
-        print(advice([word for word in words if word.startswith("-")]), file=sys.stderr)
+    if code == pytest.ExitCode.USAGE_ERROR and (advice := near(words)):
+        print(advice, file=sys.stderr)
     return code
 
 
-def advice(options: list[str]) -> str:
-    """Return what to type instead of an option that neither this script nor pytest has."""
-    unknown = [option for option in options if option not in OWN_OPTIONS]
-    near = [match for option in unknown for match in get_close_matches(option, OWN_OPTIONS, n=1)]
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"error: {' '.join(unknown)}: {hint}test_model.py has --all and -m slow; other options are pytest's (--help)"
+def near(words: list[str]) -> str:
+    """Return what may have been meant by an option that is almost one of this script's; "" if none is."""
+    for word in words:
+        if word.startswith("--") and word not in OWN_OPTIONS:
+            for match in get_close_matches(word, OWN_OPTIONS, n=1):
+                return f"error: {word}: did you mean {match}?"
+    return ""
 
 
 class Progress:

@@ -6,7 +6,8 @@
     full    a test, a file (`pytestmark = pytest.mark.full`) or one case (`pytest.param(..., marks=pytest.mark.full)`)
             that costs more than a quick suite allows, or repeats for another value what another case shows
     thin    a product of parameters, of which the quick suite runs a covering part: of two parameters every value, of
-            three and more every pair of values; `thin(3)`: of all cases three, from the first to the last
+            three and more every pair of values; `thin(3)`: of all cases three, from the first to the last; `thin(1)`:
+            the first
 
 What `full` and `thin` leave out is in `python test_model.py --all`. Plain `pytest` runs all but `slow`.
 """
@@ -50,7 +51,7 @@ def covered(rows: Sequence[Sequence[int]]) -> list[int]:
 
 
 def spread(count: int, most: int) -> list[int]:
-    """Return at most `most` of `count` numbers from 0 on, evenly spread, the first and the last among them."""
+    """Return at most `most` of `count` numbers from 0 on, evenly spread: from the first to the last; one: the first."""
     return sorted({round(i * (count - 1) / max(most - 1, 1)) for i in range(most)})
 
 
@@ -89,11 +90,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
-    """Count what a run leaves out, by mark."""
-    for item in items:
-        mark = next((name for name in ("slow", "full") if item.get_closest_marker(name)), None)
-        if mark:
-            item.config.stash[KEY][mark] += 1
+    """Count what the suite leaves out, by mark; not what `-k` does, where items have none of its marks."""
+    left_out = [mark for mark in ("slow", "full") if f"not {mark}" in items[0].config.option.markexpr]
+    marks = [next((mark for mark in left_out if item.get_closest_marker(mark)), None) for item in items]
+    if all(marks):
+        items[0].config.stash[KEY].update(filter(None, marks))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -86,6 +86,13 @@ def test_all_leaves_out_the_campaigns_alone(ran: pytest.Pytester) -> None:
 
 
 @pytest.mark.full
+def test_what_a_word_leaves_out_is_not_left_out_by_the_suite(ran: pytest.Pytester) -> None:
+    result = ran.runpytest_subprocess("-m", "not slow", "-k", "one", "-n", "0", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=7)
+    result.stdout.no_fnmatch_line("*left out*")
+
+
+@pytest.mark.full
 def test_thin_with_a_number_keeps_cases_from_the_first_to_the_last(ran: pytest.Pytester) -> None:
     result = ran.runpytest_subprocess("-m", "not full", "-k", "one", "-s", "-n", "0", "-p", "no:cacheprovider")
     result.stdout.fnmatch_lines(["*ONE 0*", "*ONE 3*", "*ONE 6*"])

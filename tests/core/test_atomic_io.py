@@ -13,7 +13,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_reader_sees_the_old_file_until_the_new_one_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_atomic(path, b"old")
     with open(path, "rb") as reader:
@@ -33,9 +33,9 @@ def test_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch:
     assert calls == ["sync", "rename", "sync"]  # at the end the folder
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_write_that_fails_leaves_the_old_file_alone(tmp_path: Path, error: BaseException) -> None:
-    path = tmp_path / "a"
+@pytest.mark.parametrize("kind", [OSError, KeyboardInterrupt])
+def test_write_that_fails_leaves_the_old_file_alone(tmp_path: Path, kind: type[BaseException]) -> None:
+    path, error = tmp_path / "a", kind(28, "No space left on device")
     write_atomic(path, b"old")
 
     def fail() -> None:
@@ -43,7 +43,7 @@ def test_write_that_fails_leaves_the_old_file_alone(tmp_path: Path, error: BaseE
             file.write(b"half")
             raise error
 
-    with pytest.raises(type(error)) as failed:
+    with pytest.raises(kind) as failed:
         fail()
     assert files(tmp_path) == {"a": b"old"}
     if isinstance(failed.value, OSError):

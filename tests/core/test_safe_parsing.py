@@ -1,6 +1,7 @@
 """Untrusted files: what is rejected, for which reason, and what is read."""
 
 import os
+import resource
 import threading
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def test_json_that_is_nested_too_deeply_is_no_crash() -> None:
         ([1, 2], Many[Count], True),
         ([1, "2"], Many[Count], False),
     ],
+    ids=str,
 )
 def test_kinds_are_strict(value: Any, kind: Any, right: bool) -> None:
     assert (fault(value, kind) is None) is right
@@ -87,6 +89,7 @@ def test_pipe_is_rejected_before_it_is_opened(tmp_path: Path) -> None:
     for read in (lambda path: read_at_most(9, path), lambda path: list(each_object(path)), read_objects):
         with pytest.raises(ValueError, match="no ordinary file"):
             read(tmp_path / "pipe")
+    assert opened.is_alive()  # nobody opened the other end
 
 
 def test_last_line_may_be_cut_short_and_no_other(tmp_path: Path) -> None:
@@ -103,9 +106,17 @@ def test_last_line_may_be_cut_short_and_no_other(tmp_path: Path) -> None:
 
 def test_line_is_read_to_its_limit_and_no_further(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text('{"a": "' + "x" * LINE_BYTES)
-    with pytest.raises(ValueError, match=r"line 1: .* at most 1,048,576"):
+    full = '{"a": "' + "x" * (LINE_BYTES - 10) + '"}\n'
+    path.write_text(full)
+    assert len(full) == LINE_BYTES
+    assert len(list(each_object(path))) == 1
+    path.write_text(full.replace("x", "xx", 1))
+    with pytest.raises(ValueError, match=r"line 1: 1,048,577 bytes; at most 1,048,576"):
         list(each_object(path))
+    path.write_text(full * 20)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert sum(len(each["a"]) for each in each_object(path)) == 20 * (LINE_BYTES - 10)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 12_000  # kB: a line at a time, not 20 MB
 
 
 def test_values_are_counted_over_all_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,10 @@
 
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 from argparse import ArgumentParser
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.mutants import results
@@ -27,7 +25,7 @@ def main(words: Sequence[str]) -> int:
     running.add_argument("names", nargs="*", help="parts of names: plant these, whether they have a result or not")
     running.add_argument("--jobs", type=int, default=2, help="faults at the same time (2)")
     running.add_argument("--share", default="1/1", help="I/N: every N-th fault, from the I-th")
-    commands.add_parser("check", help="drop results by tests that fail without a fault, too")
+    running.add_argument("--quick", action="store_true", help="run the tests of the quick suite alone")
     commands.add_parser("table", help="write results.md")
     given, rest = parser.parse_known_args(words)
     if rest and given.command != "record":
@@ -35,99 +33,20 @@ def main(words: Sequence[str]) -> int:
     if given.command == "record":
         return record(rest)
     if given.command == "run":
+        results.prune()
         known = results.read()
-        fresh = [fault for fault in FAULTS if results.key(fault) not in known and not fault.equivalent]
+        fresh = [fault for fault in FAULTS if not results.finished(fault, known) and not fault.equivalent]
         named = [fault for fault in FAULTS if any(name in fault.name for name in given.names)]
         first, of = map(int, given.share.split("/"))
-        run((named if given.names else fresh)[first - 1 :: of], given.jobs)
+        run((named if given.names else fresh)[first - 1 :: of], given.jobs, Stages.QUICK if given.quick else Stages.ALL)
         return 0
-    if given.command == "check":
-        return check()
     return results.write_table(Executed())
-
-
-def check() -> int:
-    """Run every test that noticed a fault without one; drop what those noticed that fail, so that it is tried again."""
-    names = sorted({each["all"] for each in results.read().values() if "::" in (each["all"] or "")})
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "-rfE", "--tb=no", *names]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    failed = {name for name in names if f" {name}" in ended.stdout.partition("short test summary")[2]}
-    for name in sorted(failed):
-        print(f"fails without a fault: {name}")
-    results.drop(failed)
-    return int(ended.returncode not in (0, 1))
-
-
-def run(faults: list[Fault], jobs: int) -> None:
-    """Plant each fault in one of `jobs` copies of the tree, and keep what notices it.
-
-    The test that fails is run again, alone, with the fault: one that then passes had failed for another reason, such
-    as a busy machine or what the tests before it left, and the others are run without it.
-    """
-    import numpy  # noqa: F401 - once, and not in every fork
-    import torch
-
-    torch.set_num_threads(1)
-    stages = Stages(Executed(), collected(QUICK))
-    waiting = [Attempt(fault) for fault in reversed(faults) if plantable(fault)]
-    with tempfile.TemporaryDirectory() as home:
-        free = [Tree(Path(home) / str(number)) for number in range(jobs)]
-        running: dict[int, tuple[Tree, Attempt]] = {}
-        while waiting or running:
-            waiting.sort(key=lambda attempt: -attempt.stage)  # survivors, which take all tests, come last
-            while free and waiting:
-                attempt = waiting.pop()
-                tests = attempt.tests(stages)
-                if not tests:
-                    waiting += attempt.after(None)
-                    continue
-                tree = free.pop()
-                tree.start(attempt.fault, ordered(tests))
-                running[tree.pid] = tree, attempt
-            if running:
-                pid, status = os.wait()
-                tree, attempt = running.pop(pid)
-                free.append(tree)
-                waiting += attempt.after(tree.ended(status))
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """A fault on the tests of a stage.
-
-    Attributes:
-        stage: index of the stage.
-        suspect: the test that noticed the fault, which is now run alone; None: all tests of the stage.
-        unreliable: tests that noticed the fault and, alone, did not.
-    """
-
-    fault: Fault
-    stage: int = 0
-    suspect: str | None = None
-    unreliable: frozenset[str] = frozenset()
-
-    def tests(self, stages: "Stages") -> list[Test]:
-        """Return the tests to run."""
-        tests = [test for test in stages.tests(self.fault, self.stage) if test.name not in self.unreliable]
-        return [test for test in tests if test.name == self.suspect] if self.suspect else tests
-
-    def after(self, noticed: str | None) -> list["Attempt"]:
-        """Keep what is known once the tests have ended; return what is still to be tried."""
-        print(f"{self.fault.name}: stage {self.stage}{' again' * bool(self.suspect)}: {noticed or 'none'}", flush=True)
-        if self.suspect and not noticed:
-            return [replace(self, suspect=None, unreliable=self.unreliable | {self.suspect})]
-        if noticed and not self.suspect and "::" in noticed:
-            return [replace(self, suspect=noticed)]
-        if noticed or self.stage == Stages.LAST:
-            results.keep(self.fault, quick=noticed if self.stage < Stages.LAST else None, all=noticed)
-            return []
-        return [replace(self, stage=self.stage + 1)]
 
 
 class Stages:
     """The tests of a fault in three stages: quick ones of its folder, the other quick ones, those of `--all` alone."""
 
-    LAST = 2
+    QUICK, ALL = (0, 1), (0, 1, 2)
 
     def __init__(self, executed: Executed, quick: set[str]) -> None:
         self.executed, self.quick = executed, quick
@@ -140,10 +59,63 @@ class Stages:
 
     def stage(self, test: Test, near: str) -> int:
         """Return the stage in which a test runs."""
-        return self.LAST if test.name not in self.quick else int(not test.name.startswith(near))
+        return max(self.ALL) if test.name not in self.quick else int(not test.name.startswith(near))
 
 
-def plantable(fault: Fault) -> bool:
+def run(faults: list[Fault], jobs: int, wanted: Iterable[int]) -> None:
+    """Plant each fault in one of `jobs` copies of the tree, on the tests of the `wanted` stages; keep what is found."""
+    import numpy  # noqa: F401 - once, and not in every fork
+    import torch
+
+    torch.set_num_threads(1)
+    executed = Executed()
+    stages = Stages(executed, collected(QUICK))
+    plantable = [fault for fault in faults if can_be_planted(fault) and executed.tests_of(fault)]  # reads the recording
+    for number in range(jobs):
+        if not os.fork():
+            with tempfile.TemporaryDirectory() as home:
+                work(plantable[number::jobs], Tree(Path(home) / "tree"), stages, wanted)
+            os._exit(0)
+    for _ in range(jobs):
+        os.wait()
+
+
+def work(faults: Sequence[Fault], tree: Tree, stages: Stages, wanted: Iterable[int]) -> None:
+    """Plant each fault stage by stage, all faults on the quick ones first: survivors take longest."""
+    sound: dict[str, bool] = {}  # by test: whether it passes alone without a fault
+    noticed: set[Fault] = set()
+    for stage in wanted:
+        for fault in [fault for fault in faults if fault not in noticed]:
+            found = notice(fault, stages.tests(fault, stage), tree, sound)
+            print(f"{fault.name}: stage {stage}: {found or 'none'}", flush=True)
+            if found:
+                noticed.add(fault)
+            results.keep(fault, stage in Stages.QUICK, found, last=stage == max(Stages.ALL))
+
+
+def notice(fault: Fault, tests: Sequence[Test], tree: Tree, sound: dict[str, bool]) -> str | None:
+    """Return the first test that fails because of the fault; None if there is none.
+
+    A test that fails is run again, alone: with the fault it must fail, and without it pass. Another one failed for
+    another reason, such as a busy machine or what the tests before it left; the rest are run without it.
+    """
+    while tests:
+        found = tree.failing(fault, ordered(tests))
+        if found is None:
+            return None
+        alone = [test for test in tests if test.name == found]
+        if not alone:
+            return found  # a file of tests that can't be imported
+        if tree.failing(fault, alone):
+            if found not in sound:
+                sound[found] = tree.failing(None, alone) is None
+            if sound[found]:
+                return found
+        tests = [test for test in tests if test.name != found]
+    return None
+
+
+def can_be_planted(fault: Fault) -> bool:
     """Return True if the code still has the fault's place."""
     try:
         return bool(fault.planted((ROOT / fault.path).read_text(encoding="utf-8")))

@@ -1,7 +1,6 @@
 """A pytest plugin that runs listed tests in the list's order and writes down the first that fails or hangs."""
 
 import json
-import os
 import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,27 +17,24 @@ class Chosen:
     Args:
         cases: names of cases, and the CPU seconds that each took.
         failure: file for the name of the case that failed.
+        running: file for the name of the case that is running. One that hangs, also outside Python, ends the process.
     """
 
-    def __init__(self, cases: Mapping[str, float], failure: Path) -> None:
+    def __init__(self, cases: Mapping[str, float], failure: Path, running: Path) -> None:
         self.place = {name: number for number, name in enumerate(cases)}
-        self.cpu_s, self.failure, self.running = cases, failure, ""
-        signal.signal(signal.SIGALRM, self.hangs)
+        self.cpu_s, self.failure, self.running = cases, failure, running
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[Any]:
         least, per_second = PATIENCE
-        self.running = item.nodeid
+        self.running.write_text(item.nodeid)
         signal.alarm(int(least + per_second * self.cpu_s[item.nodeid]))
         try:
             return (yield)
         finally:
             signal.alarm(0)
-
-    def hangs(self, *_: Any) -> None:
-        """End the process with the case that is running as the one that failed, and all that it started."""
-        self.failure.write_text(json.dumps(self.running))
-        os.killpg(0, signal.SIGKILL)
+            self.running.unlink()
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

@@ -61,7 +61,9 @@ class Executed:
         }
 
     def tests_of(self, fault: Fault) -> list[Test]:
-        """Return the passing tests that execute a line of the fault, all cases of each: what one made another may keep.
+        """Return the passing tests of which a case executes a line of the fault, with all their cases.
+
+        The others may use what that case made and Python keeps, such as a cached function's value.
 
         Of a line that runs while modules are imported, these are the tests that execute any line of its file or import
         it; of a file that is newer than the recording, the tests in the folder of its name.

@@ -4,9 +4,11 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tests.mutants.chosen import Chosen
@@ -47,25 +49,39 @@ class Tree:
 
     def __init__(self, place: Path) -> None:
         self.root = copy_of_tree(place)
-        self.failure, self.log = place.with_suffix(".failure"), place.with_suffix(".log")
-        self.planted: tuple[Path, str] | None = None  # the changed file, and what it had
-        self.pid = 0
+        self.failure, self.running = place.with_suffix(".failure"), place.with_suffix(".running")
+        self.log = place.with_suffix(".log")
 
-    def start(self, fault: Fault | None, tests: Sequence[Test]) -> None:
-        """Plant `fault` (None: nothing) and start the tests, which end at the first that fails."""
-        self.restore()
-        if fault:
-            path = self.root / fault.path
-            source = path.read_text(encoding="utf-8")
+    def failing(self, fault: Fault | None, tests: Sequence[Test]) -> str | None:
+        """Plant `fault` (None: nothing), run the tests up to the first that fails or hangs, and return its name.
+
+        Raises:
+            RuntimeError: the process ended before any test, so that nothing is known.
+        """
+        for file in (self.failure, self.running):
+            file.unlink(missing_ok=True)
+        path = self.root / fault.path if fault else None
+        source = path.read_text(encoding="utf-8") if path else ""
+        if fault and path:
             write(path, fault.planted(source))
-            self.planted = path, source
-        self.failure.unlink(missing_ok=True)
-        self.pid = os.fork()
-        if not self.pid:
+        pid = os.fork()
+        if not pid:
             os.setsid()  # so that all that it starts can be ended with it
-            self._run({test.name: test.cpu_s for test in tests}, first=bool(fault))
+            self._run({test.name: test.cpu_s for test in tests})
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        if path:
+            write(path, source)
+        if self.failure.exists():
+            return str(json.loads(self.failure.read_text()))
+        if code == 0:
+            return None
+        if self.running.exists():  # it hung, or the process ended in it
+            return self.running.read_text()
+        raise RuntimeError(f"{fault.name if fault else 'no fault'}: pytest ended with {code}; see {self.log}")
 
-    def _run(self, cases: dict[str, float], first: bool) -> None:
+    def _run(self, cases: dict[str, float]) -> None:
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1)
         os.dup2(log, 2)
@@ -78,19 +94,5 @@ class Tree:
         import pytest
 
         files = list(dict.fromkeys(name.partition("::")[0] for name in cases))
-        words = ["-n", "0", "-p", "no:cacheprovider", f"--rootdir={self.root}", *(["-x"] if first else []), *files]
-        os._exit(int(pytest.main(words, plugins=[Chosen(cases, self.failure)])))
-
-    def ended(self, status: int) -> str | None:
-        """Return what noticed the fault: a test, or the end of the process; None: all tests passed."""
-        self.pid = 0
-        code = os.waitstatus_to_exitcode(status)
-        if self.failure.exists():
-            return str(json.loads(self.failure.read_text()))
-        return None if code in (0, 5) else f"the tests ended with {code}"
-
-    def restore(self) -> None:
-        """Take the fault out again."""
-        if self.planted:
-            write(*self.planted)
-            self.planted = None
+        words = ["-n", "0", "-p", "no:cacheprovider", f"--rootdir={self.root}", "-x", *files]
+        os._exit(int(pytest.main(words, plugins=[Chosen(cases, self.failure, self.running)])))

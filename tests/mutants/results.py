@@ -1,11 +1,14 @@
 """results.json, what noticed each fault; and results.md, the table that is made of it."""
 
-import fcntl
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from tests.mutants.executed import FOLDER, Executed, collected, folder_of
 from tests.mutants.fault import Fault
@@ -26,28 +29,53 @@ def read() -> dict[str, dict[str, Any]]:
     return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
 
 
-def keep(fault: Fault, quick: str | None, all: str | None) -> None:
-    """Add a result; several processes may."""
-    with open(FOLDER / "results.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        known = read() | {key(fault): {"quick": quick, "all": all}}
-        current = {key(each) for each in FAULTS}
-        kept = {name: known[name] for name in sorted(known) if name in current}
-        RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+def finished(fault: Fault, known: Mapping[str, Any]) -> bool:
+    """Return True if a test has noticed the fault, or all have passed."""
+    return "all" in known.get(key(fault), {})
 
 
-def drop(tests: set[str]) -> None:
-    """Forget what these tests noticed."""
-    kept = {name: each for name, each in read().items() if each["all"] not in tests}
-    RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+def keep(fault: Fault, quick: bool, noticed: str | None, last: bool) -> None:
+    """Add what tests of the quick suite, or the others, found; several processes may.
+
+    Args:
+        noticed: the test that noticed the fault; None: these tests passed.
+        last: True if these were the last tests there are.
+    """
+    with locked():
+        known = read()
+        entry = known.setdefault(key(fault), {})
+        if quick:
+            entry["quick"] = noticed
+        if noticed or last:
+            entry["all"] = noticed
+        write(known)
+
+
+def prune() -> None:
+    """Drop results of faults that are no longer planted so, or whose text has changed."""
+    with locked():
+        write({name: each for name, each in read().items() if name in {key(fault) for fault in FAULTS}})
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Hold results.json for one process."""
+    with FileLock(FOLDER / "results.lock"):
+        yield
+
+
+def write(known: dict[str, dict[str, Any]]) -> None:
+    """Write results.json."""
+    RESULTS.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
 
 
 HEAD = """# What the tests notice
 
-`python -m tests.mutants table` writes this page from `results.json`. A fault is equivalent where nothing that a test
-could see changes; those and the ones that were not planted yet do not count. The faults are written by hand; one that
-survived when it was first planted has a test since. Lines are those of the package that a
-suite executes, child processes included, as of the last `python -m tests.mutants record`.
+`python -m tests.mutants table` writes this page from `results.json`: {planted} of {count} faults, which were written by
+hand, have a result. A fault counts as noticed by a test that fails with it and, alone, passes without it. Faults that
+nothing a test could see distinguishes are called equivalent and not planted. A survivor gets a test and is planted
+again. Lines are those of the package that a suite executes, child processes included, as of the last
+`python -m tests.mutants record`.
 
 | folder | faults | noticed by quick | noticed by --all | lines | executed by quick | executed by --all |
 |---|--:|--:|--:|--:|--:|--:|
@@ -69,9 +97,10 @@ def write_table(executed: Executed) -> int:
         "all": executed.coverage(executed.tests.values()),
     }
     rows = folder_rows(found, covered)
-    TABLE.write_text(HEAD + "".join(rows) + FAULT_HEAD + "".join(map(fault_row, FAULTS)), encoding="utf-8")
+    head = HEAD.format(planted=len(counted(found)), count=sum(not fault.equivalent for fault in FAULTS))
+    TABLE.write_text(head + "".join(rows) + FAULT_HEAD + "".join(map(fault_row, FAULTS)), encoding="utf-8")
     print(f"{rows[-1]}{TABLE}")
-    survivors = [fault for fault in counted(found) if not found[key(fault)]["all"]]
+    survivors = [fault for fault in counted(found) if not found[key(fault)].get("all")]
     for fault in survivors:
         print(f"survived: {fault.name}")
     return int(bool(survivors))
@@ -95,7 +124,7 @@ def folder_rows(found: dict[str, dict[str, Any]], covered: Coverage) -> list[str
 
 def folder_row(name: str, faults: list[Fault], found: dict[str, dict[str, Any]], covered: Any) -> str:
     """Return a row of the table."""
-    noticed = [sum(bool(found[key(fault)][suite]) for fault in faults) for suite in ("quick", "all")]
+    noticed = [sum(bool(found[key(fault)].get(suite)) for fault in faults) for suite in ("quick", "all")]
     shown = [f"{number} ({number / len(faults):.0%})" if faults else "0" for number in noticed]
     counts = [covered[suite].get(name, (0, 0)) for suite in ("quick", "all")]
     lines = [f"{counts[1][1]:,}", *(f"{done / max(count, 1):.0%}" for done, count in counts)]
@@ -108,13 +137,15 @@ def fault_row(fault: Fault) -> str:
     if fault.equivalent:
         cells = [f"equivalent: {fault.equivalent}", ""]
     elif result is None:
-        cells = ["not planted yet", ""]
+        cells = ["no result", ""]
     else:
-        cells = [f"`{short(result[suite])}`" if result[suite] else "no" for suite in ("quick", "all")]
+        found = [result.get("quick"), result.get("all", "not run")]
+        cells = [f"`{short(each)}`" if each and "::" in each else each or "no" for each in found]
         cells[1] = "" if cells[1] == cells[0] else cells[1]
     return f"| {fault.name} | {cells[0]} | {cells[1]} |\n"
 
 
 def short(name: str) -> str:
     """Return a test's name without its folder."""
-    return name.rpartition("/")[2].replace("|", "\\|")
+    path, bracket, case = name.partition("[")
+    return f"{path.rpartition('/')[2]}{bracket}{case}".replace("|", "\\|")

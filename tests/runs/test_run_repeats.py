@@ -34,6 +34,14 @@ def test_seed_and_dropout_change_a_run(
     assert trace(tmp_path)["weights"] != reference["weights"]
 
 
+def test_each_seed_draws_its_own_batches(tmp_path: Path, tiny: Any) -> None:
+    drawn: list[torch.Tensor] = []
+    for seed in (11, 12):
+        settings = tiny(tmp_path / str(seed), {"system.seed": seed, "trainer.max_iters": 1})
+        run.train(settings, callbacks=[lambda trainer, record: drawn.append(trainer.batches(0)[0])])
+    assert not torch.equal(*drawn)
+
+
 @pytest.mark.parametrize(
     "cadence",
     [

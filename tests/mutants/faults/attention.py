@@ -210,7 +210,12 @@ FAULTS = [
     ),
     Fault(f"{KERNELS}/chunked_sdpa.py", '(need.dropout_p > 0, "it has no dropout"),', "", "chunked ignores dropout"),
     Fault(f"{KERNELS}/flex.py", '"scale": need.score.scale,', "", "flex uses its own scale"),
-    Fault(f"{KERNELS}/flex.py", "return mask.sees(i, j)", "return i >= j", "flex ignores the window"),
+    Fault(
+        f"{KERNELS}/flex.py",
+        "return mask.sees(i, j)",
+        "return i >= j if mask.band else mask.sees(i, j)",
+        "flex ignores the window",
+    ),
     Fault(
         f"{KERNELS}/base.py",
         "first = self.keys - self.queries if",

@@ -36,7 +36,10 @@ FAULTS = [
         "a damaged line ends a file silently",
     ),
     Fault(
-        FILES, "        os.replace(name, path)\n", "        path.write_bytes(content)\n", "files are written in place"
+        FILES,
+        "        os.replace(name, path)\n",
+        "        path.write_bytes(name.read_bytes())\n",
+        "files are written in place",
     ),
     Fault(
         FILES,

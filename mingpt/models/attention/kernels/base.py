@@ -25,7 +25,7 @@ class Need(NamedTuple):
         bias: bias that the positional encoding adds to the scores, or None
         dropout_p: dropout probability of the weights
         keys_at: (s,) positions of the keys; None: 0 to s - 1
-        query_at: position of the first query; None: s - t
+        query_at: position of the first query; None: s - t; above 0 only with fewer queries than keys, or with keys_at
     """
 
     mask: Mask
