@@ -1,5 +1,6 @@
 """Which tests execute which lines of mingpt/, as `recorder` found it."""
 
+import ast
 import json
 import re
 import shutil
@@ -77,7 +78,7 @@ class Executed:
         here = fault.lines(source) if source.count(fault.old) == 1 else range(0)
         found = {context for line in here for context in of_line.get(line, ())} - {""}
         files: set[str] = set()
-        if not found:  # run while modules are imported, as the default of a class is
+        if not found or at_import(source, here):
             found = {context for contexts in of_line.values() for context in contexts} - {""}
             files = importers(fault.path)
         passed = [test for test in self.tests.values() if test.passed]
@@ -123,6 +124,13 @@ class Executed:
 def folder_of(path: str) -> str:
     """Return the folder of the package that a file is in."""
     return "/".join(path.split("/")[:-1][:2])
+
+
+def at_import(source: str, lines: range) -> bool:
+    """Return True if some of the lines are in no function, so that they run once, whatever test imports them first."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    inside = {line for node in nodes for line in range(node.body[0].lineno, (node.end_lineno or 0) + 1)}
+    return bool(set(lines) - inside)
 
 
 def importers(path: str) -> set[str]:

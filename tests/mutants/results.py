@@ -72,7 +72,8 @@ def write(known: dict[str, dict[str, Any]]) -> None:
 HEAD = """# What the tests notice
 
 `python -m tests.mutants table` writes this page from `results.json`: {planted} of {count} faults, which were written by
-hand, have a result. A fault counts as noticed by a test that fails with it and, alone, passes without it. Faults that
+hand, have a result. The others were left out for time: all of attention were planted, of the rest every third and some
+more. A fault counts as noticed by a test that fails with it and, alone, passes without it. Faults that
 nothing a test could see distinguishes are called equivalent and not planted. A survivor gets a test and is planted
 again. Lines are those of the package that a suite executes, child processes included, as of the last
 `python -m tests.mutants record`.

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,16 @@ def test_building_by_a_seed_is_building_after_seeding() -> None:
     own = build(config, seed=7).state_dict()
     assert all(torch.equal(seeded[name], own[name]) for name in seeded)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_an_import_sets_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SET_BY_AN_IMPORT", raising=False)
+    filters = [*warnings.filters]
+    with utils.process_kept():
+        os.environ["SET_BY_AN_IMPORT"] = "1"
+        warnings.simplefilter("ignore")
+    assert "SET_BY_AN_IMPORT" not in os.environ
+    assert warnings.filters == filters
 
 
 class Foreign(mingpt.GPT):
