@@ -1,4 +1,4 @@
-"""Validation and training loss along all stages of every variant, and the starting document's values beside them."""
+"""Validation and training loss along all stages of every variant, and the starting document's values."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
