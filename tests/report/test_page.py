@@ -313,7 +313,7 @@ def test_report_of_a_folder_of_experiments_is_an_index_that_needs_nothing_else(e
     assert (experiment / "report.html").is_file()
     (image,) = outline.all("img")
     assert (image["src"] or "").startswith("data:image/svg+xml;base64,")
-    assert "rope 1.520, learned 1.620" in (image["alt"] or "")
+    assert "Differences, nats: learned +0.100" in (image["alt"] or "")
     assert [tag for tag, _ in outline.elements if re.fullmatch(r"h[1-6]", tag)] == ["h1", "h2"]
     assert main.main(["report", str(experiment.parent), "--out=x.html"]) == 2
 
