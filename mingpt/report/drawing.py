@@ -57,6 +57,8 @@ class Drawing:
         view = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn)
         assert view
         body = re.sub(r"<metadata>.*?</metadata>", "", drawn[drawn.index(">") + 1 :], flags=re.DOTALL)
+        for number, clip in enumerate(dict.fromkeys(re.findall(r'<clipPath id="(\w+)"', body))):
+            body = body.replace(clip, f"clip-{number}")  # else a digest of bounds, whose last bits differ from run to run
         body = re.sub(r'\bid="', f'id="{prefix}-', body)
         body = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}-", body)
         body = re.sub(r'\bd="[^"]+"', _shorter, body)
