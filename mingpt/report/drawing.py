@@ -58,7 +58,7 @@ class Drawing:
         assert view
         body = re.sub(r"<metadata>.*?</metadata>", "", drawn[drawn.index(">") + 1 :], flags=re.DOTALL)
         for number, clip in enumerate(dict.fromkeys(re.findall(r'<clipPath id="(\w+)"', body))):
-            body = body.replace(clip, f"clip-{number}")  # else a digest of bounds, whose last bits differ from run to run
+            body = body.replace(clip, f"clip-{number}")  # else a digest of bounds, which differ in their last bits
         body = re.sub(r'\bid="', f'id="{prefix}-', body)
         body = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}-", body)
         body = re.sub(r'\bd="[^"]+"', _shorter, body)
