@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -71,12 +72,12 @@ def write(known: dict[str, dict[str, Any]]) -> None:
 
 HEAD = """# What the tests notice
 
-`python -m tests.mutants table` writes this page from `results.json`: {planted} of {count} faults, which were written by
-hand, have a result. The others were left out for time: all of attention were planted, of the rest every third and some
-more. A fault counts as noticed by a test that fails with it and, alone, passes without it. Faults that
-nothing a test could see distinguishes are called equivalent and not planted. A survivor gets a test and is planted
-again. Lines are those of the package that a suite executes, child processes included, as of the last
-`python -m tests.mutants record`.
+`python -m tests.mutants table` writes this page from `results.json` and the last recording. {planted} of {count}
+faults, which were written by hand, have a result; the others were left out for time: all of attention were planted,
+of the rest every third and some more. A fault counts as noticed by a test that fails with it and, alone, passes
+without it; an empty last cell means the same test. Faults that change nothing a test could see are called equivalent
+and not planted. A survivor gets a test and is planted again, so shares near 100 % are made, not found. Lines are
+those of the package that a suite executes, child processes included.
 
 | folder | faults | noticed by quick | noticed by --all | lines | executed by quick | executed by --all |
 |---|--:|--:|--:|--:|--:|--:|
@@ -92,6 +93,11 @@ Coverage = dict[str, dict[str, tuple[int, int]]]  # suite, folder: lines execute
 
 def write_table(executed: Executed) -> int:
     """Write the table; return 1 if a fault has survived without an explanation."""
+    if not FOLDER.exists():
+        print(
+            "no recording here, which lines are counted by: run `python -m tests.mutants record` first", file=sys.stderr
+        )
+        return 2
     found, quick = read(), collected(QUICK)
     covered = {
         "quick": executed.coverage(test for test in executed.tests.values() if test.name in quick),
