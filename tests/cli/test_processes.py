@@ -158,6 +158,7 @@ def test_quick_suite_is_what_runs_unless_all_or_marks_are_given(given: Callable[
     assert given("-m", "slow")[-2:] == ["-m", "slow"]  # of two, pytest takes the last
 
 
+@pytest.mark.full
 def test_option_that_is_none_ends_in_code_4_and_names_the_nearest() -> None:
     code, _, err = finish(start("test_model.py", "--al", cwd=ROOT))
     assert code == 4

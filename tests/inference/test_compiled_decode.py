@@ -101,6 +101,7 @@ def test_compiled_steps_past_the_window_equal_a_full_pass(window):
 
 @needs_compiler
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.full
 def test_compiling_changes_no_text_up_to_the_block_and_past_it():
     torch.manual_seed(0)
     model = GPT(ModelConfig(n_layer=1, n_query_head=2, n_embd=8, block_size=16, vocab_size=11)).eval()

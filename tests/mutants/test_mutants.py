@@ -14,6 +14,7 @@ from tests.mutants.faults import FAULTS
 from tests.mutants.planting import write
 
 
+@pytest.mark.full
 def test_every_fault_changes_one_place_of_code_that_is_there() -> None:
     trees = {path: ast.dump(ast.parse((ROOT / path).read_text(encoding="utf-8"))) for path, *_ in FAULTS}
     for fault in FAULTS:

@@ -126,6 +126,7 @@ def breathless(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+@pytest.mark.full
 def test_kernel_that_gives_no_memory_ends_a_real_run_in_one_line(tmp_path: Path, trace: Any) -> None:
     folder = tmp_path / "run"
     changes = {"trainer.max_iters": 4, "trainer.save_every": 1, "trainer.schedule": "constant"}
