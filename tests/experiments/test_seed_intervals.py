@@ -1,4 +1,4 @@
-"""Measurements over seeds: 95 % intervals, gains from context, and the starting document's values beside ours."""
+"""Measurements over seeds: 95 % intervals, gains from context, and the starting document's values next to ours."""
 
 import math
 from typing import Any

@@ -75,7 +75,7 @@ def _draw(task: Task, rows: list[Row], figure: Any, look: Palette) -> None:
         _panel(axes, rows, key, look)
         axes.set(ylabel="share of symbols right", ylim=(0, 1.05))
         axes.set_title(PANELS[key].format(task=task.name.capitalize()))
-    panels[-1].set(xlabel="distance, places back; 1 is the token last read")
+    panels[-1].set(xlabel="distance of training, places back; 1: the token last read")
     panels[0].annotate(
         f"chance, 1 in {round(1 / rows[0]['chance'])}",
         (0.01, rows[0]["chance"] - 0.03),  # below the dots of models that guess
@@ -159,7 +159,7 @@ CAPTION = (
     f"{RECIPES.quick.steps}). From step {_R.patience:,} on training ends, "
     f"too, where the mean loss of {_R.patience_of} steps is not {_R.progress:g} nats below that of guessing; where "
     f"this ends the training of every seed, no larger distance is tried. Tested on {FRESH:,} new texts. Line: mean of "
-    "the seeds; a dot for each seed; variants are shifted so that none hides another. Dotted: chance. In the table: "
+    "the seeds; a dot for each seed, variants side by side. Dotted: chance. In the table: "
     f"the mean share, how many seeds got {REACHED:.0%} right, and the median of their steps."
 )
 LIMITED = "Can see back: computed; L layers with a window w see L (w - 1) + 1 places back, and an n-gram model n - 1."
