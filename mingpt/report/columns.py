@@ -7,7 +7,7 @@ test of a pair of variants.
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,7 @@ class Column:
         value: row -> its value, a number, text or an Estimate; None: the row has none.
         text: value -> the text that tables show.
         interval: True if the value is an Estimate.
+        compute: what training took, or a loss at equal compute: in a page's second table.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Column:
     value: Callable[[Row], Any]
     text: Callable[[Any], str] = str
     interval: bool = False
+    compute: bool = False
 
     def record(self, row: Row) -> Record:
         """The plain values of a row."""
@@ -135,25 +137,34 @@ COLUMNS = (
         value=lambda row: row.variant.loss_at_seconds,
         text=estimate,
         interval=True,
+        compute=True,
     ),
-    Column(name="outcome_at_seconds", title="outcome\nat {at}", value=lambda row: _outcome(row.test_at_seconds)),
+    Column(
+        name="outcome_at_seconds",
+        title="outcome\nat {at}",
+        value=lambda row: _outcome(row.test_at_seconds),
+        compute=True,
+    ),
     Column(
         name="loss_at_flops",
         title="loss\nat {flops}",
         value=lambda row: row.variant.loss_at_flops,
         text=estimate,
         interval=True,
+        compute=True,
     ),
     Column(
         name="outcome_at_flops",
         title="outcome\nat {flops}",
         value=lambda row: _outcome(row.test_at_flops) if row.variant.loss_at_flops else None,
+        compute=True,
     ),
     Column(
         name="steps_to_baseline",
         title="steps to the\nbaseline's loss",
         value=lambda row: row.variant.steps_to_baseline,
         text=integer,
+        compute=True,
     ),
     Column(
         name="pseudo_nats",
@@ -168,16 +179,42 @@ COLUMNS = (
         title="MFLOP\nper token",
         value=lambda row: row.variant.flops_per_token,
         text=lambda value: f"{value / 1e6:,.2f}",
+        compute=True,
     ),
-    Column(name="training_flops", title="training\nFLOPs", value=lambda row: row.variant.training_flops, text=flops),
-    Column(name="steps", title="steps", value=lambda row: row.mean("step"), text=integer),
-    Column(name="tokens", title="tokens", value=lambda row: row.mean("tokens"), text=integer),
-    Column(name="seconds", title="training\ntime", value=lambda row: row.variant.seconds.mean, text=seconds),
+    Column(
+        name="training_flops",
+        title="training\nFLOPs",
+        value=lambda row: row.variant.training_flops,
+        text=flops,
+        compute=True,
+    ),
+    Column(name="steps", title="steps", value=lambda row: row.mean("step"), text=integer, compute=True),
+    Column(name="tokens", title="tokens", value=lambda row: row.mean("tokens"), text=integer, compute=True),
+    Column(
+        name="cpu_seconds", title="CPU\ntime", value=lambda row: row.mean("cpu_seconds"), text=seconds, compute=True
+    ),
+    Column(
+        name="seconds",
+        title="wall\ntime",
+        value=lambda row: row.variant.seconds.mean,
+        text=seconds,
+        compute=True,
+    ),
 )
 NOTE = (
     "Difference: variant minus baseline, which is {baseline}; paired by seed. Outcome: better or worse where p of the "
     "paired t-test is below 0.05 after Holm's correction; equivalent where the interval of the difference lies inside "
     "±{margin:g}; else inconclusive (no significant difference). MDE: minimum detectable effect (power 0.8)."
+)
+
+
+COMPUTE_NOTE = (
+    "CPU time: of the training process. Wall time: inside training steps, longer next to other work. MFLOP: of a "
+    "forward pass; training FLOPs: three times these, times tokens."
+)
+AT_EQUAL_COMPUTE = (
+    " At equal time or FLOPs a variant that takes more is compared before its end, while its learning rate is still "
+    "high, which is no advantage."
 )
 
 
@@ -229,9 +266,25 @@ def to_csv(records: Iterable[Record]) -> str:
 
 def table_of(result: Comparison) -> Table:
     """The table that people read: a row for each variant, the columns of which any has a value."""
+    return _of_columns(result, COLUMNS, "the variants")
+
+
+def outcomes_of(result: Comparison) -> Table:
+    """The same without what `compute_of` has."""
+    return _of_columns(result, [column for column in COLUMNS if not column.compute], "the variants")
+
+
+def compute_of(result: Comparison) -> Table:
+    """What training took, and losses at equal compute."""
+    return _of_columns(result, [COLUMNS[0], *(column for column in COLUMNS if column.compute)], "compute")
+
+
+def _of_columns(result: Comparison, columns: Iterable[Column], title: str) -> Table:
     rows = rows_of(result)
-    shown = [column for column in COLUMNS if column.title and any(column.value(row) is not None for row in rows)]
-    return _table(shown, rows, "the variants")
+    shown = [column for column in columns if column.title and any(column.value(row) is not None for row in rows)]
+    note = COMPUTE_NOTE if any(column.compute for column in shown) else ""
+    note += AT_EQUAL_COMPUTE if note and (result.tests_at_seconds or result.tests_at_flops) else ""
+    return replace(_table(shown, rows, title), note=note)
 
 
 def pairs_of(result: Comparison) -> Table | None:

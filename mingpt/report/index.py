@@ -17,7 +17,7 @@ from mingpt.core.atomic_io import write_atomic
 from mingpt.report import page, pictures
 from mingpt.report.experiment_files import PAGE, is_experiment, read_record
 from mingpt.report.formatting import losses
-from mingpt.report.page import ENVIRONMENT, PAIRS, Part
+from mingpt.report.page import COMPUTE, ENVIRONMENT, PAIRS, Part
 from mingpt.report.palette import Palette
 from mingpt.report.pictures import Figure
 from mingpt.report.table import Table, markdown_text, to_markdown
@@ -122,7 +122,7 @@ def readme(entry: Entry) -> str:
         *_texts(part),
         *measured,
         *(["## Loss along training", *along] if (along := [*figures.values()]) else []),
-        *_tests(part),
+        *_tables(part),
         f"```sh\n{part.commands[0]}\n```",
         f"`chargpt report {entry.folder.parent.name}/{entry.name}` writes the page with every run, setting and sample.",
     ]
@@ -152,12 +152,17 @@ def _texts(part: Part) -> Iterable[str]:
             yield f"{to_markdown(table)}\n| {' | '.join(texts)} |"
 
 
-def _tests(part: Part) -> Iterable[str]:
-    """Tests of pairs without the baseline, and where the runs were made."""
+def _tables(part: Part) -> Iterable[str]:
+    """What training took, tests of pairs without the baseline, and, folded, where the runs were made."""
     for heading, table in part.tables:
-        if heading in (PAIRS, ENVIRONMENT):
+        if heading in (COMPUTE, PAIRS):
             yield f"## {heading}"
             yield to_markdown(table)
+            yield markdown_text(table.note)
+        if heading == ENVIRONMENT:
+            yield f"<details><summary>{heading}</summary>"
+            yield to_markdown(table)
+            yield "</details>"
 
 
 def _measurement(table: Table, figure: str) -> str:

@@ -38,7 +38,7 @@ from mingpt.report.run_page import OneRun, key_values, one_run
 from mingpt.report.table import Table, of_records, to_html
 
 USUAL_CHOICE = "loss on the end of the training part"  # of a learning rate, where a record doesn't say
-PAIRS, ENVIRONMENT = "Other pairs of variants", "Environment"  # headings
+COMPUTE, PAIRS, ENVIRONMENT = "Compute", "Other pairs of variants", "Environment"  # headings
 MOST_ROWS = 200  # of a measurement, on a page
 
 
@@ -76,8 +76,9 @@ class Part:
 
     @property
     def variants(self) -> Table | None:
-        """The comparison, a row for each variant."""
-        return columns.table_of(self.result) if self.result else None
+        """The comparison, a row for each variant; of a lone run all that is known."""
+        table = columns.table_of if self.run else columns.outcomes_of
+        return table(self.result) if self.result else None
 
     @property
     def legend(self) -> str:
@@ -91,6 +92,7 @@ class Part:
         found = [(table.title, table) for table in self.measurements]
         if self.result is None:
             return found
+        found += [(COMPUTE, columns.compute_of(self.result))] if self.run is None else []
         pairs = columns.pairs_of(self.result)
         found += [(PAIRS, pairs)] if pairs else []
         found += [("Validation loss of every run", _every_run(self.result))] if self.run is None else []

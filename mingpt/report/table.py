@@ -22,12 +22,14 @@ class Table:
         rows: as many cells each as there are headings.
         names: how many columns, from the left, hold names; the others hold values, aligned to the right.
         title: what the rows are.
+        note: explains the columns, for a page to show below.
     """
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
     names: int = 1
     title: str = ""
+    note: str = ""
 
 
 def of_records(records: Sequence[Mapping[str, Any]], title: str = "") -> Table:

@@ -113,7 +113,7 @@ def _table(rows: list[Row]) -> list[Row]:
         line: Row = {"variant": name}
         if limited:
             line["can see back"] = own[0].get("limit") or NO_LIMIT
-        line[f"{REACHED:.0%} right up to"] = reach(accuracies)
+        line[f"{REACHED:.0%} right on average up to"] = reach(accuracies)
         line |= {f"{distance} back": cell(each) for distance, each in at.items()}
         if doubled:
             line |= {
