@@ -15,7 +15,7 @@ import mingpt
 from mingpt.cli import main
 from mingpt.core.errors import UsageError
 from mingpt.report import page
-from mingpt.report.columns import COLUMNS, names, records_of, table_of, to_csv
+from mingpt.report.columns import COLUMNS, compute_of, names, outcomes_of, records_of, table_of, to_csv
 from mingpt.report.compare import comparison
 from mingpt.report.table import Table, to_html, to_markdown
 from mingpt.report.tables import ComparisonTable
@@ -51,8 +51,34 @@ def test_every_table_has_the_same_columns(six: list[Path], tmp_path: Path, capsy
         assert title.split()[-1] in printed
         assert f">{title.split()[0]}" in html
     assert len(titles) == len(markdown.splitlines()[0].split(" | ")) == to_html(table).count('scope="col"')
-    absent = {"pseudo-nats per\nmasked token", "below\n4-gram"}  # the text's baselines end at the 2-gram
+    # The text's baselines end at the 2-gram, and these runs are older than CPU seconds.
+    absent = {"pseudo-nats per\nmasked token", "below\n4-gram", "CPU\ntime"}
     assert len(titles) == len([column for column in COLUMNS if column.title and column.title not in absent])
+
+
+def test_page_parts_the_columns_into_outcomes_and_compute(six: list[Path], tmp_path: Path) -> None:
+    """Each column is in one of the two tables, and the second one's note stands below it, for several runs and one."""
+    result = comparison(six)
+    outcomes, compute, both = outcomes_of(result), compute_of(result), table_of(result)
+    assert sorted([*outcomes.heads, *compute.heads[1:]]) == sorted(both.heads)
+    assert "validation loss" in outcomes.heads[2]
+    assert {"training\nFLOPs", "wall\ntime", "steps"} <= {*compute.heads}
+    assert outcomes.note == ""
+    assert compute.note.endswith("no advantage.")
+    shown = page.write(six, tmp_path / "page.html").read_text()
+    assert shown.index("<summary>Compute</summary>") < shown.index(f'<p class="soft">{compute.note}</p>')
+    alone = page.write(six[:1], tmp_path / "alone.html").read_text()
+    assert "<summary>Compute</summary>" not in alone
+    assert "Wall time: inside training steps" in alone
+    assert "no advantage" not in alone
+
+
+def test_cpu_time_is_the_mean_over_the_seeds(six: list[Path]) -> None:
+    for seed, run in enumerate(six):
+        lines = (run / "metrics.jsonl").read_text().splitlines()
+        lines[-1] = json.dumps({**json.loads(lines[-1]), "cpu_seconds": 10.0 + seed})
+        (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    assert [row["cpu_seconds"] for row in records_of(comparison(six))] == [12.0, 13.0]
 
 
 def test_column_says_which_variant_ends_below_the_4_gram(six: list[Path]) -> None:
