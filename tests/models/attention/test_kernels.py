@@ -14,6 +14,7 @@ import pytest
 import torch
 from needs import bias_of, every_kernel, every_other, refuses_by_name, score_of
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mingpt.models.attention.kernels import KERNELS, Kernel, Need, choose
 from mingpt.models.attention.masks import CAUSAL, MASKS, Mask, sliding_window
@@ -85,6 +86,22 @@ def test_kernel_equals_attention_written_out(name: str, heads: tuple[int, int], 
         gradients = [torch.autograd.grad((output * weights).sum(), inputs) for output in (y, expected)]
         for found, right in zip(*gradients, strict=True):
             torch.testing.assert_close(found, right, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("texts", "heads", "shown"), [(1, 1, 6), (2, 1, 1), (1, 2, 2), (1, 6, 6)])
+def test_lone_shared_head_is_repeated_before_fused_attention_on_the_cpu(texts: int, heads: int, shown: int) -> None:
+    """PyTorch's backward pass of one text with one key/value head takes one thread; outputs and gradients stay."""
+    inputs, seen = drawn(texts, 6, heads, 5, 5, 8), []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if "flash_attention" in str(func) and "backward" not in str(func):
+                seen.append(args[1].shape[1])
+            return func(*args, **(kwargs or {}))
+
+    with Watch():
+        assert assert_same("sdpa", inputs, need_of(*inputs[:2]))
+    assert seen == [shown]
 
 
 @pytest.mark.parametrize("window", WINDOWS)

@@ -57,9 +57,13 @@ def _mask(need: Need, q: Tensor) -> Tensor | None:
 
 
 def _needs_repeats(q: Tensor, k: Tensor) -> bool:
-    # On CUDA only half-precision kernels share heads without a copy; in float32 `enable_gqa` silently falls back to the
-    # slow path.
-    return q.is_cuda and q.shape[1] != k.shape[1] and q.element_size() != 2
+    """Whether shared keys and values are faster when they are repeated first than with `enable_gqa`."""
+    if q.shape[1] == k.shape[1]:
+        return False
+    if q.is_cuda:  # only half-precision kernels share heads without a copy; in float32 they fall back to the slow path
+        return q.element_size() != 2
+    # The CPU's backward pass is parallel over texts and key/value heads: with one of each it takes one thread.
+    return q.requires_grad and q.shape[0] * k.shape[1] == 1
 
 
 KERNELS.add(Sdpa.name)(Sdpa())
