@@ -86,6 +86,11 @@ def setting(value: Any) -> str:
     return NONE if value is None else str(value)
 
 
+def heading(name: str) -> str:
+    """`Loss by position` of a measurement's name, `loss-by-position`."""
+    return f"{name[:1].upper()}{name[1:]}".replace("-", " ")
+
+
 def integer(value: float) -> str:
     """`16,044`."""
     return f"{value:,.0f}"

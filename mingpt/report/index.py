@@ -16,7 +16,7 @@ from pathlib import Path
 from mingpt.core.atomic_io import write_atomic
 from mingpt.report import page, pictures
 from mingpt.report.experiment_files import PAGE, is_experiment, read_record
-from mingpt.report.formatting import losses
+from mingpt.report.formatting import heading, losses
 from mingpt.report.page import COMPUTE, ENVIRONMENT, PAIRS, Part
 from mingpt.report.palette import Palette
 from mingpt.report.pictures import Figure
@@ -166,7 +166,7 @@ def _tables(part: Part) -> Iterable[str]:
 
 
 def _measurement(table: Table, figure: str) -> str:
-    return "\n\n".join(filter(None, [f"## {markdown_text(table.title)}", figure, to_markdown(table)]))
+    return "\n\n".join(filter(None, [f"## {markdown_text(heading(table.title))}", figure, to_markdown(table)]))
 
 
 def _list(entries: Iterable[Entry]) -> str:

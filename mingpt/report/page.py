@@ -31,7 +31,7 @@ from mingpt.report.experiment_files import (
     smallness,
     texts_of,
 )
-from mingpt.report.formatting import NONE, counted, integer, losses, number, setting
+from mingpt.report.formatting import NONE, counted, heading, integer, losses, number, setting
 from mingpt.report.palette import Palette
 from mingpt.report.pictures import DIFFERENCE, OWN_CURVES, VIEWS, Figure, is_own, own_figures, picture, pictures
 from mingpt.report.run_page import OneRun, key_values, one_run
@@ -89,7 +89,7 @@ class Part:
     @property
     def tables(self) -> list[tuple[str, Table]]:
         """What else there is in numbers, with its heading."""
-        found = [(table.title, table) for table in self.measurements]
+        found = [(heading(table.title), table) for table in self.measurements]
         if self.result is None:
             return found
         found += [(COMPUTE, columns.compute_of(self.result))] if self.run is None else []

@@ -160,7 +160,7 @@ def test_experiment_has_its_question_result_and_command(experiment: Path, tmp_pa
         "better",
         "Quick form: small sizes",
         "--quick",
-        "far",
+        "Far",
     ):
         assert said in words, said
     assert content.index("rope</th>") < content.index("learned</th>")  # as in the record

@@ -162,13 +162,13 @@ def test_readme_has_question_answer_figure_tables_and_command(results: Path) -> 
     files = made(results)
     text = files[str(results / "positions-quick" / "README.md")].decode()
     assert text.startswith("# RoPE \\| learned?\n")
-    for said in ("**Rotary wins.**", "before the runs: RoPE.", "## far", "| rope | 2.123 |", "--data=t.txt\n```"):
+    for said in ("**Rotary wins.**", "before the runs: RoPE.", "## Far", "| rope | 2.123 |", "--data=t.txt\n```"):
         assert said in text, said
     assert re.search(r"^\| learned \| 3 \| 1\.620 ± 0\.025 \| \+0\.100 ± .* worse \|", text, re.MULTILINE)
     (shown,) = re.findall(r'<img src="(.*?)" width="\d+" alt="(.*?)">', text)[:1]
     assert (results / "positions-quick" / shown[0]).is_file()
     assert "learned +0.100 ± " in shown[1]
-    order = ["**Rotary wins.**", 'src="figures/difference', "| variant |", "before the runs", "## far", "## Loss along"]
+    order = ["**Rotary wins.**", 'src="figures/difference', "| variant |", "before the runs", "## Far", "## Loss along"]
     places = [text.index(each) for each in order]
     assert places == sorted(places)  # question, answer, its figure, the table, then details
     listed = files[str(results / "README.md")].decode()
