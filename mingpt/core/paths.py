@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from mingpt.core.errors import UsageError, require
+from mingpt.core.registry import did_you_mean
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -65,6 +66,15 @@ def shown(path: str | Path) -> str:
     if below.startswith("~") and not text.startswith("~"):  # else it would be the home
         return os.path.join(os.curdir, below)
     return below or text
+
+
+def nearest_folder(folder: Path) -> str:
+    """` (did you mean 'rnn'?)` of a folder next to one that is not there; nothing where none is near, or it is there."""
+    try:
+        there = [] if folder.exists() else [each.name for each in folder.parent.iterdir() if each.is_dir()]
+    except OSError:  # no folder has it, or that may not be read
+        there = []
+    return did_you_mean(folder.name, filter(str.isprintable, there))
 
 
 def require_writable(out: Path) -> None:

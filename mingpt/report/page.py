@@ -14,7 +14,7 @@ from typing import Any
 
 from mingpt.core.atomic_io import write_atomic
 from mingpt.core.errors import CheckpointError, UsageError
-from mingpt.core.paths import require_writable
+from mingpt.core.paths import nearest_folder, require_writable
 from mingpt.core.run_files.reading import Record
 from mingpt.core.run_files.records import is_run
 from mingpt.core.statistics import MARGIN
@@ -159,7 +159,8 @@ def page_of(folders: Sequence[Path], defaults: Mapping[str, Any] | None = None) 
     experiments = [folder for folder in folders if not is_run(folder)]
     for folder in experiments:
         if not is_experiment(folder):
-            raise CheckpointError(f"{folder}: neither a run (no config.yaml) nor an experiment (no {RECORD})")
+            none = f"neither a run (no config.yaml) nor an experiment (no {RECORD})"
+            raise CheckpointError(f"{folder}: {none}{nearest_folder(folder)}")
     parts = [*([of_runs(runs, defaults)] if runs else []), *(of_experiment(folder) for folder in experiments)]
     return Page(title=parts[0].title if len(parts) == 1 else f"{len(parts)} reports", parts=parts)
 

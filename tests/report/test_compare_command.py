@@ -79,6 +79,8 @@ def test_json_is_all_that_is_printed(six: list[Path], capsys: pytest.CaptureFixt
         ([], 2, "0 run folders"),
         (["learned-1", "nowhere"], 4, "nowhere: no run here"),
         (["nowhere"], 4, "nowhere: no run here"),
+        (["lerned-1"], 4, "lerned-1: no run here (it has no config.yaml) (did you mean 'learned-1'?)"),
+        (["no/such/place"], 4, "place: no run here (it has no config.yaml)\n"),
         (["learned-1", "rope-1", "--jsn"], 2, "--jsn: there is no such setting (did you mean 'json'?)"),
         (["learned-1", "--zz=1"], 2, "--zz: there is no such setting; `chargpt compare --help` lists all"),
         (["learned-1", "other"], 3, "another text"),

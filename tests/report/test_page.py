@@ -270,6 +270,7 @@ def test_newest_run_is_the_default(make_run: Any, tmp_path: Path, capsys: Any, m
 @pytest.mark.parametrize(
     ("words", "kind", "said"),
     [
+        (["lerned-1"], CheckpointError, r"an experiment (no record.json) (did you mean 'learned-1'?)"),
         (["nowhere"], CheckpointError, "nowhere: neither a run (no config.yaml) nor an experiment (no record.json)"),
         (["learned-1", "--out=no/page.html"], UsageError, "out=no/page.html: must lie in a folder that there is"),
         (["learned-1", "--out="], UsageError, "out='': must name a file"),

@@ -17,7 +17,7 @@ from annotated_types import Len
 from typing_extensions import TypedDict
 
 from mingpt.core.errors import CheckpointError
-from mingpt.core.paths import shown
+from mingpt.core.paths import nearest_folder, shown
 from mingpt.core.run_files.curves import Curve
 from mingpt.core.run_files.reading import (
     Losses,
@@ -218,7 +218,7 @@ def check_run(folder: Path) -> None:
         CheckpointError: there is none.
     """
     if not is_run(folder):
-        raise CheckpointError(f"{shown(folder)}: no run here (it has no config.yaml)")
+        raise CheckpointError(f"{shown(folder)}: no run here (it has no config.yaml){nearest_folder(folder)}")
 
 
 def read_run(folder: Path) -> RunRecord:
