@@ -69,7 +69,7 @@ def shown(path: str | Path) -> str:
 
 
 def nearest_folder(folder: Path) -> str:
-    """` (did you mean 'rnn'?)` of a folder next to one that is not there; nothing where none is near, or it is there."""
+    """` (did you mean 'rnn'?)` of a folder next to one that is not there; nothing if it is there, or none is near."""
     try:
         there = [] if folder.exists() else [each.name for each in folder.parent.iterdir() if each.is_dir()]
     except OSError:  # no folder has it, or that may not be read

@@ -154,13 +154,13 @@ def _texts(part: Part) -> Iterable[str]:
 
 def _tables(part: Part) -> Iterable[str]:
     """What training took, tests of pairs without the baseline, and, folded, where the runs were made."""
-    for heading, table in part.tables:
-        if heading in (COMPUTE, PAIRS):
-            yield f"## {heading}"
+    for name, table in part.tables:
+        if name in (COMPUTE, PAIRS):
+            yield f"## {name}"
             yield to_markdown(table)
             yield markdown_text(table.note)
-        if heading == ENVIRONMENT:
-            yield f"<details><summary>{heading}</summary>"
+        if name == ENVIRONMENT:
+            yield f"<details><summary>{name}</summary>"
             yield to_markdown(table)
             yield "</details>"
 
