@@ -55,6 +55,9 @@ def _draw(rows: list[Row], figure: Any, look: Palette, *, references: References
             for step, loss in reference_points(evaluated, name, references):
                 _mark(pair[0], step, loss, look.colour(name))
                 more = {"starting document, training loss": {**HOLLOW, "color": INK}}
+        if more:
+            low, high = axes[0].get_ylim()
+            axes[0].set_ylim(low - LABEL * (high - low), high)  # all share it
     else:
         axes = draw_bands(figure, found, look, x_label=x_label, y_label="validation loss, nats per token")
     for each in axes[1::2] if training else axes:
@@ -78,6 +81,7 @@ def _two_columns(
     return axes
 
 
+LABEL = 0.2  # of an axis's height, below its lowest marker
 HOLLOW: dict[str, Any] = {"ls": "none", "marker": "D", "ms": 6.5, "mfc": "none", "mew": 1.4}
 
 
