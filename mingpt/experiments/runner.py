@@ -36,6 +36,7 @@ from mingpt.experiments.trials import (
     trials_of,
 )
 from mingpt.report.experiment_files import MEASURED, check_links, read_record, read_rows
+from mingpt.report.formatting import counted
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,9 @@ def carry_out(
     validate.trainable(trials_of(experiment, options.folder, text, [1], options.form, {}))
     usual = experiment.seeds_of(options.form)
     seeds = begin(options.folder, definition, options.command, options.seeds, usual, options.elsewhere)
-    logger.info(f"{'resuming in' if existed else 'folder:'} {options.folder}")
+    other = options.seeds is None and seeds != usual
+    as_before = f", {counted(seeds, 'seed')} as before (--seeds={usual} is usual)" if other else ""
+    logger.info(f"{'resuming in' if existed else 'folder:'} {options.folder}{as_before}")
     executor = Executor(options.folder, options.jobs, launch)
     rates, outcome = _learning_rates(experiment, options, text, executor)
     if outcome.stopped or outcome.failed:
