@@ -37,13 +37,13 @@ def test_curve_has_the_losses_of_the_run(client: Any) -> None:
 def records(serve: Any, tmp_path: Path) -> Any:
     """A page on a root with a published experiment."""
     root = tmp_path / "out"
-    shutil.copytree(RESULTS / "rope-quick", root / "experiments/rope-quick")
+    shutil.copytree(RESULTS / "gqa", root / "experiments/gqa")
     with serve(root) as client:
         yield client
 
 
 def test_experiments_have_question_table_and_figures(records: Any) -> None:
-    found = {each["name"]: each for each in records.get("experiments").json}["experiments/rope-quick"]
+    found = {each["name"]: each for each in records.get("experiments").json}["experiments/gqa"]
     assert found["question"].endswith("?")
     assert len(found["table"]["rows"]) >= 2
     for url in found["figures"]:
@@ -56,9 +56,9 @@ def test_experiments_have_question_table_and_figures(records: Any) -> None:
 
 
 def test_figure_is_one_of_the_experiments_own(records: Any) -> None:
-    folder = records.play.catalogue.root / "experiments/rope-quick"
+    folder = records.play.catalogue.root / "experiments/gqa"
     (folder / "figures/link.svg").symlink_to("/etc/passwd")
     for file in ("link.svg", "../record.jsonl", "README.md", "/etc/passwd", ""):
-        found = records.ask("GET", f"/api/figure?name=experiments/rope-quick&file={file}&token={records.token}")
+        found = records.ask("GET", f"/api/figure?name=experiments/gqa&file={file}&token={records.token}")
         assert found.status == 400
         assert b"root:" not in found.content
