@@ -68,8 +68,8 @@ def shown(path: str | Path) -> str:
     return below or text
 
 
-def nearest_folder(folder: Path) -> str:
-    """` (did you mean 'rnn'?)` of a folder next to one that is not there; nothing if it is there, or none is near."""
+def did_you_mean_folder(folder: Path) -> str:
+    """` (did you mean 'rnn'?)`, the nearest folder next to one that is not there; nothing if none is near."""
     try:
         there = [] if folder.exists() else [each.name for each in folder.parent.iterdir() if each.is_dir()]
     except OSError:  # no folder has it, or that may not be read

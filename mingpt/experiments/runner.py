@@ -113,7 +113,7 @@ def carry_out(
     usual = experiment.seeds_of(options.form)
     seeds = begin(options.folder, definition, options.command, options.seeds, usual, options.elsewhere)
     other = options.seeds is None and seeds != usual
-    as_before = f", {counted(seeds, 'seed')} as before (--seeds={usual} is usual)" if other else ""
+    as_before = f", {counted(seeds, 'seed')} as recorded (--seeds={usual} is usual)" if other else ""
     logger.info(f"{'resuming in' if existed else 'folder:'} {options.folder}{as_before}")
     executor = Executor(options.folder, options.jobs, launch)
     rates, outcome = _learning_rates(experiment, options, text, executor)

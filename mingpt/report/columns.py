@@ -6,15 +6,15 @@ test of a pair of variants.
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mingpt.core.statistics import Estimate
 from mingpt.report.compare import Comparison, Variant
-from mingpt.report.formatting import NONE, chance, change, estimate, flops, integer, number, seconds
+from mingpt.report.formatting import NONE, chance, change, estimate, flops, integer, losses, number, seconds
 from mingpt.report.significance import NOT_TESTED, SignificanceTest
 from mingpt.report.table import Table
 
@@ -201,26 +201,22 @@ COLUMNS = (
         compute=True,
     ),
 )
-NOTE = (
-    "Difference: variant minus baseline, which is {baseline}; paired by seed. Outcome: better or worse where p of the "
-    "paired t-test is below 0.05 after Holm's correction; equivalent where the interval of the difference lies inside "
-    "±{margin:g}; else inconclusive (no significant difference). MDE: minimum detectable effect (power 0.8)."
+VALIDATION = "Validation loss: mean over the validation set, the last part of the text."
+TESTED = (
+    "Difference: variant minus baseline, which is {baseline}, paired by seed, with its own 95 % t-interval over seeds. "
+    "p: paired t-test, after Holm's correction over all {tests} pairs that were tested. Outcome: better or worse where "
+    "p is below 0.05; else equivalent where the interval lies inside ±{margin:g}; else inconclusive. MDE: minimum "
+    "detectable effect (power 0.8, level 0.05 / {tests})."
 )
-
-
-COMPUTE_NOTE = (
-    "CPU time: of the training process. Wall time: inside training steps, longer next to other work. MFLOP: of a "
-    "forward pass; training FLOPs: three times these, times tokens."
+BASELINES = "N-gram baselines (Kneser-Ney): {losses}."
+COMPUTE = (
+    "Times are those inside training steps; other work on the machine lengthens wall time, and CPU time far less. "
+    "MFLOP: of a forward pass; training FLOPs: three times these, times tokens."
 )
 AT_EQUAL_COMPUTE = (
-    " At equal time or FLOPs a variant that takes more is compared before its end, while its learning rate is still "
-    "high, which is no advantage."
+    "At equal time or FLOPs, a run that needs more is read before its end, where its learning rate is not yet low and "
+    "the loss is over part of the validation set: it would do better with a schedule of that length."
 )
-
-
-def note_of(result: Comparison) -> str:
-    """What explains the columns of a comparison."""
-    return NOTE.format(baseline=result.baseline, margin=result.margin)
 
 
 def rows_of(result: Comparison) -> list[Row]:
@@ -270,7 +266,7 @@ def table_of(result: Comparison) -> Table:
 
 
 def outcomes_of(result: Comparison) -> Table:
-    """The same without what `compute_of` has."""
+    """Losses, differences and their tests: the columns that are not `compute`."""
     return _of_columns(result, [column for column in COLUMNS if not column.compute], "the variants")
 
 
@@ -282,9 +278,20 @@ def compute_of(result: Comparison) -> Table:
 def _of_columns(result: Comparison, columns: Iterable[Column], title: str) -> Table:
     rows = rows_of(result)
     shown = [column for column in columns if column.title and any(column.value(row) is not None for row in rows)]
-    note = COMPUTE_NOTE if any(column.compute for column in shown) else ""
-    note += AT_EQUAL_COMPUTE if note and (result.tests_at_seconds or result.tests_at_flops) else ""
-    return replace(_table(shown, rows, title), note=note)
+    return _table(shown, rows, title, note=_note(result, {column.name for column in shown}))
+
+
+def _note(result: Comparison, shown: Collection[str]) -> str:
+    """What explains the columns of these names."""
+    tested = sum(test.outcome != NOT_TESTED for test in result.tests)
+    sentences = {
+        VALIDATION: "val_loss" in shown,
+        TESTED.format(baseline=result.baseline, tests=tested, margin=result.margin): tested and "p_holm" in shown,
+        BASELINES.format(losses=losses(result.baselines)): result.baselines and "val_loss" in shown,
+        COMPUTE: "seconds" in shown,
+        AT_EQUAL_COMPUTE: len(result.variants) > 1 and {"loss_at_seconds", "loss_at_flops"} & {*shown},
+    }
+    return " ".join(sentence for sentence, says in sentences.items() if says)
 
 
 def pairs_of(result: Comparison) -> Table | None:
@@ -300,14 +307,14 @@ def pairs_of(result: Comparison) -> Table | None:
     return _table([COLUMNS[0], other, *shown], rows, "other pairs of variants", names=2) if rows else None
 
 
-def _table(columns: Sequence[Column], rows: Sequence[Row], title: str, names: int = 1) -> Table:
+def _table(columns: Sequence[Column], rows: Sequence[Row], title: str, names: int = 1, note: str = "") -> Table:
     unit = "nats per token" if rows[0].result.unit == "nats" else rows[0].result.unit
     result = rows[0].result
     at = "" if result.seconds is None else seconds(result.seconds, result.clock)
     spent = "" if result.flops is None else flops(result.flops)
     heads = [column.title.format(unit=unit, at=at, flops=spent) for column in columns]
     cells = [[_shown(column, row) for column in columns] for row in rows]
-    return Table(heads=heads, rows=cells, title=title, names=names)
+    return Table(heads=heads, rows=cells, title=title, names=names, note=note)
 
 
 def _shown(column: Column, row: Row) -> str:

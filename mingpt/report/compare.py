@@ -96,10 +96,12 @@ class Comparison:
         flops: the most training FLOPs that all variants reached, n-gram models apart; None where they are not known.
         tests_at_flops: at those FLOPs; [] where no pair can be tested there.
         differing: setting -> its value in each variant, in their order; None of a variant that doesn't have it.
+        common: the other settings, each with the value that it has wherever there is one.
         baselines: n-gram losses of the text.
         left_out: (run, why) of what was given and not used.
         margin: variants are equivalent where the interval of their difference lies inside +-margin, in the unit.
         notes: what limits the comparison.
+        environment: where the runs were made; what differs between them is a text of all values, `a, b`.
     """
 
     unit: str
@@ -113,6 +115,7 @@ class Comparison:
     flops: float | None
     tests_at_flops: list[SignificanceTest]
     differing: dict[str, list[Any]]
+    common: dict[str, Any]
     baselines: dict[str, float]
     left_out: list[tuple[str, str]]
     margin: float = MARGIN
@@ -180,6 +183,7 @@ def comparison(
         flops=flops,
         tests_at_flops=_if_any_tested(at_flops),
         differing=settings,
+        common={key: value for group in groups for key, value in group.settings.items() if key not in settings},
         baselines=used[0].baselines if len({str(run.baselines) for run in used}) == 1 and not per_byte else {},
         left_out=left_out,
         margin=margin,
@@ -188,8 +192,17 @@ def comparison(
             *dict.fromkeys([*notes_on_time(used), *notes_on_flops(used)]),
             *(f"{name} is an n-gram model: its loss is equal for every seed, so it has no interval" for name in fixed),
         ],
-        environment=used[0].environment,
+        environment=_merged([run.environment for run in used]),
     )
+
+
+def _merged(values: Sequence[Any]) -> Any:
+    """One value for several: of objects each name's, of other values the one that all are, or a text of all."""
+    if all(isinstance(value, Mapping) for value in values):
+        names = dict.fromkeys(name for value in values for name in value)
+        return {name: _merged([value[name] for value in values if name in value]) for name in names}
+    different = [value for place, value in enumerate(values) if value not in values[:place]]
+    return different[0] if len(different) == 1 else ", ".join(map(str, different))
 
 
 def _if_any_tested(tests: list[SignificanceTest]) -> list[SignificanceTest]:

@@ -16,8 +16,8 @@ from pathlib import Path
 from mingpt.core.atomic_io import write_atomic
 from mingpt.report import page, pictures
 from mingpt.report.experiment_files import PAGE, is_experiment, read_record
-from mingpt.report.formatting import heading, losses
-from mingpt.report.page import COMPUTE, ENVIRONMENT, PAIRS, Part
+from mingpt.report.formatting import heading
+from mingpt.report.page import COMPUTE, ENVIRONMENT, PAIRS, SETTINGS, Part
 from mingpt.report.palette import Palette
 from mingpt.report.pictures import Figure
 from mingpt.report.table import Table, markdown_text, to_markdown
@@ -48,7 +48,7 @@ class Entry:
 
 
 def published(results: Path) -> list[Path]:
-    """Folders of experiments in `results`, by name: the full form before the quick one."""
+    """Folders of experiments in `results`, by name."""
     return sorted((folder for folder in results.glob("*/") if is_experiment(folder)), key=lambda folder: folder.name)
 
 
@@ -134,8 +134,7 @@ def _variants(part: Part) -> Iterable[str]:
     if part.result is None or part.variants is None:
         return
     yield to_markdown(part.variants)
-    baselines = part.result.baselines
-    yield f"{part.legend} N-gram baselines (Kneser-Ney): {losses(baselines)}." if baselines else part.legend
+    yield markdown_text(part.variants.note)
     yield "\n".join(f"- {markdown_text(note)}" for note in part.notes)
     yield "\n".join(f"- left out: {markdown_text(f'{run}: {why}')}" for run, why in part.result.left_out)
 
@@ -153,13 +152,13 @@ def _texts(part: Part) -> Iterable[str]:
 
 
 def _tables(part: Part) -> Iterable[str]:
-    """What training took, tests of pairs without the baseline, and, folded, where the runs were made."""
+    """What training took, tests of pairs without the baseline; and, folded, how and where the runs were made."""
     for name, table in part.tables:
         if name in (COMPUTE, PAIRS):
             yield f"## {name}"
             yield to_markdown(table)
             yield markdown_text(table.note)
-        if name == ENVIRONMENT:
+        if name in (SETTINGS, ENVIRONMENT):
             yield f"<details><summary>{name}</summary>"
             yield to_markdown(table)
             yield "</details>"

@@ -14,7 +14,7 @@ from typing import Any
 
 from mingpt.core.atomic_io import write_atomic
 from mingpt.core.errors import CheckpointError, UsageError
-from mingpt.core.paths import nearest_folder, require_writable
+from mingpt.core.paths import did_you_mean_folder, require_writable
 from mingpt.core.run_files.reading import Record
 from mingpt.core.run_files.records import is_run
 from mingpt.core.statistics import MARGIN
@@ -38,7 +38,9 @@ from mingpt.report.run_page import OneRun, key_values, one_run
 from mingpt.report.table import Table, of_records, to_html
 
 USUAL_CHOICE = "loss on the end of the training part"  # of a learning rate, where a record doesn't say
-COMPUTE, PAIRS, ENVIRONMENT = "Compute", "Other pairs of variants", "Environment"  # headings
+COMPUTE, PAIRS = "Compute", "Other pairs of variants"  # headings
+SETTINGS, ENVIRONMENT = "Settings of all variants", "Environment"
+OF_A_RUN = ("defaults", "model")  # in its environment: not where it was made
 MOST_ROWS = 200  # of a measurement, on a page
 
 
@@ -81,12 +83,6 @@ class Part:
         return table(self.result) if self.result else None
 
     @property
-    def legend(self) -> str:
-        """What explains the comparison's columns."""
-        tested = self.result and self.result.tests
-        return columns.note_of(self.result) if self.result and tested else ""
-
-    @property
     def tables(self) -> list[tuple[str, Table]]:
         """What else there is in numbers, with its heading."""
         found = [(heading(table.title), table) for table in self.measurements]
@@ -98,9 +94,10 @@ class Part:
         found += [("Validation loss of every run", _every_run(self.result))] if self.run is None else []
         if self.run:
             found += [(table.title, table) for table in self.run.tables]
-        elif self.result.differing:
-            found += [("Settings that differ", _differing(self.result))]
-        environment = _one_level(self.result.environment)
+        else:
+            found += [("Settings that differ", _differing(self.result))] if self.result.differing else []
+            found += [(SETTINGS, key_values(self.result.common, "the settings of all variants"))]
+        environment = _one_level({k: v for k, v in self.result.environment.items() if k not in OF_A_RUN})
         return [*found, (ENVIRONMENT, key_values(environment, "the environment"))] if environment else found
 
 
@@ -160,7 +157,7 @@ def page_of(folders: Sequence[Path], defaults: Mapping[str, Any] | None = None) 
     for folder in experiments:
         if not is_experiment(folder):
             none = f"neither a run (no config.yaml) nor an experiment (no {RECORD})"
-            raise CheckpointError(f"{folder}: {none}{nearest_folder(folder)}")
+            raise CheckpointError(f"{folder}: {none}{did_you_mean_folder(folder)}")
     parts = [*([of_runs(runs, defaults)] if runs else []), *(of_experiment(folder) for folder in experiments)]
     return Page(title=parts[0].title if len(parts) == 1 else f"{len(parts)} reports", parts=parts)
 

@@ -264,7 +264,7 @@ def test_table_has_share_seeds_and_steps_at_each_distance() -> None:
     assert windowed == {
         "variant": "w",
         "can see back": 7,
-        "90% right on average up to": 4,
+        "90% right in most seeds up to": 6,
         "4 back": "100%, 1 of 1 in 90 steps",
         "6 back": "80%, 2 of 3 in 135 steps",
         "4, tested at 8": "25%",
@@ -284,5 +284,5 @@ def test_rows_from_before_the_limits_have_a_figure_and_a_table() -> None:
     assert axes.get_title() == "Recall, at the distance of training"
     assert any("chance, 1 in 8" in text.get_text() for text in axes.texts)
     assert recall.table(rows) == [
-        {"variant": "a", "90% right on average up to": 0, "2 back": "50%, 0 of 1", "4 back": "50%, 0 of 1"}
+        {"variant": "a", "90% right in most seeds up to": 0, "2 back": "50%, 0 of 1", "4 back": "50%, 0 of 1"}
     ]

@@ -61,13 +61,16 @@ def test_table_is_at_three_lengths_and_relative_to_the_first_variant() -> None:
     ]
     table = price_list.table(rows)
     assert [(row["length"], row["variant"]) for row in table] == [(n, name) for n in lengths[::2] for name in "ab"]
-    assert [row["times the first variant's"] for row in table] == [1.0, 0.25] * 3
+    assert [row["step time / baseline's"] for row in table] == [1.0, 0.25] * 3
     assert table[0]["training step, ms"] == 2048
-    assert table[0]["cache of a text, kB"] == 12.3
+    assert table[0]["cache of a text, MB"] == 0.0123
     assert table[0]["memory of a step, MB"] is None  # of a device that does not report it
 
 
-@pytest.mark.parametrize(("threads", "device", "said"), [(1, "cpu", "1 CPU thread"), (2, "cpu", "2 CPU threads")])
+@pytest.mark.parametrize(
+    ("threads", "device", "said"),
+    [(1, "cpu", "on 1 CPU thread, decoding on 1"), (2, "cpu", "on 2 CPU threads, decoding on 1")],
+)
 def test_figure_has_a_line_of_each_variant_and_the_threads(threads: int, device: str, said: str) -> None:
     rows = [
         made(float(length), arm=name, length=length, peak_bytes=length, threads=threads, device=device)

@@ -51,7 +51,7 @@ def test_finished_trial_is_not_trained_again(go: Any, experiment: Make, here: An
     here.trained.clear()
     _, told = go(experiment())  # as many seeds as the record says
     assert (len(told.summarized), here.seen) == (6, [])
-    assert told.lines[0].endswith("exp, 3 seeds as before (--seeds=2 is usual)")
+    assert told.lines[0].endswith("exp, 3 seeds as recorded (--seeds=2 is usual)")
 
 
 @pytest.mark.full

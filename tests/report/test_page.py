@@ -83,7 +83,7 @@ def test_page_has_everything(runs: list[Path], tmp_path: Path) -> None:
     result = comparison(runs)
     first = content.index("<figure")
     assert first < content.index("Table of the variants") < content.index("<figure", first + 1)
-    assert columns.note_of(result) in words
+    assert columns.outcomes_of(result).note in words
     assert content.count("<figure>") == 4  # difference; loss by steps, seconds, FLOPs
     for said in (
         "1.520 ± 0.025",

@@ -63,7 +63,8 @@ def test_equivalence_is_within_the_margin_of_the_record_before_and_after_publish
         part = page.of_experiment(folder)
         assert part.result is not None
         assert [test.outcome for test in part.result.tests] == [outcome]
-        assert f"lies inside {said};" in part.legend
+        assert part.variants is not None
+        assert f"lies inside {said};" in part.variants.note
 
 
 @pytest.mark.full

@@ -57,20 +57,21 @@ def test_every_table_has_the_same_columns(six: list[Path], tmp_path: Path, capsy
 
 
 def test_page_parts_the_columns_into_outcomes_and_compute(six: list[Path], tmp_path: Path) -> None:
-    """Each column is in one of the two tables, and the second one's note stands below it, for several runs and one."""
+    """Each column is in one of the two tables, each with a note about its own; a lone run has one table."""
     result = comparison(six)
     outcomes, compute, both = outcomes_of(result), compute_of(result), table_of(result)
     assert sorted([*outcomes.heads, *compute.heads[1:]]) == sorted(both.heads)
     assert "validation loss" in outcomes.heads[2]
     assert {"training\nFLOPs", "wall\ntime", "steps"} <= {*compute.heads}
-    assert outcomes.note == ""
-    assert compute.note.endswith("no advantage.")
+    assert "Validation loss: " in outcomes.note
+    assert "wall time" not in outcomes.note
+    assert compute.note.endswith("a schedule of that length.")
     shown = page.write(six, tmp_path / "page.html").read_text()
     assert shown.index("<summary>Compute</summary>") < shown.index(f'<p class="soft">{compute.note}</p>')
     alone = page.write(six[:1], tmp_path / "alone.html").read_text()
     assert "<summary>Compute</summary>" not in alone
-    assert "Wall time: inside training steps" in alone
-    assert "no advantage" not in alone
+    assert "Times are those inside training steps" in alone
+    assert "a schedule of that length" not in alone
 
 
 def test_cpu_time_is_the_mean_over_the_seeds(six: list[Path]) -> None:

@@ -1,6 +1,6 @@
 """The view Compare: the table of `chargpt compare`, and the records of experiments.  No torch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -10,9 +10,7 @@ from mingpt.cli.play.catalogue import Catalogue
 from mingpt.core.errors import CheckpointError, DataError, in_one_line
 from mingpt.core.safe_parsing import read_svg
 from mingpt.report import columns, page, pictures, tables
-from mingpt.report.compare import Comparison
 from mingpt.report.experiment_files import RECORD, is_experiment, read_record
-from mingpt.report.formatting import losses
 from mingpt.report.index import RESULTS
 from mingpt.report.record_file import PACKED
 from mingpt.report.table import Table
@@ -28,16 +26,9 @@ def compared(catalogue: Catalogue, names: Sequence[str]) -> dict[str, Any]:
         NoRunError, UsageError, DataError, CheckpointError: as `chargpt compare`.
     """
     result = tables.compared([catalogue.folder(name) for name in names])
-    return {**cells(columns.table_of(result)), "notes": [*_notes(result)]}
-
-
-def _notes(result: Comparison) -> Iterator[str]:
-    if result.tests:
-        yield columns.note_of(result)
-    if result.baselines:
-        yield f"n-gram baselines (Kneser-Ney): {losses(result.baselines)}"
-    yield from result.notes
-    yield from (f"left out: {run}: {why}" for run, why in result.left_out)
+    table = columns.table_of(result)
+    left_out = [f"left out: {run}: {why}" for run, why in result.left_out]
+    return {**cells(table), "notes": [table.note, *result.notes, *left_out]}
 
 
 def cells(table: Table) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from annotated_types import Len
 from typing_extensions import TypedDict
 
 from mingpt.core.errors import CheckpointError
-from mingpt.core.paths import nearest_folder, shown
+from mingpt.core.paths import did_you_mean_folder, shown
 from mingpt.core.run_files.curves import Curve
 from mingpt.core.run_files.reading import (
     Losses,
@@ -102,7 +102,7 @@ class RunRecord:
 
     @property
     def has_cpu_seconds(self) -> bool:
-        """Whether the run is timed by CPU seconds of its process, which other processes don't lengthen."""
+        """Whether the run is timed by CPU seconds of its process, which other processes lengthen little."""
         return str(self.environment.get("device", "")).startswith("cpu") and "cpu_seconds" in self.last
 
     def compute(self, line: Record) -> float:
@@ -218,7 +218,7 @@ def check_run(folder: Path) -> None:
         CheckpointError: there is none.
     """
     if not is_run(folder):
-        raise CheckpointError(f"{shown(folder)}: no run here (it has no config.yaml){nearest_folder(folder)}")
+        raise CheckpointError(f"{shown(folder)}: no run here (it has no config.yaml){did_you_mean_folder(folder)}")
 
 
 def read_run(folder: Path) -> RunRecord:

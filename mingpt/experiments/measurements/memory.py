@@ -109,11 +109,11 @@ def _table(rows: list[Row]) -> list[Row]:
     table = []
     for (name,), own in groups(rows, "model").items():
         at = {distance: [row for row in own if row["distance"] == distance] for distance in distances}
-        accuracies = {distance: mean(each, "accuracy") for distance, each in at.items() if each}
+        middle = {distance: median(row["accuracy"] for row in each) for distance, each in at.items() if each}
         line: Row = {"variant": name}
         if limited:
             line["can see back"] = own[0].get("limit") or NO_LIMIT
-        line[f"{REACHED:.0%} right on average up to"] = reach(accuracies)
+        line[f"{REACHED:.0%} right in most seeds up to"] = reach(middle)
         line |= {f"{distance} back": cell(each) for distance, each in at.items()}
         if doubled:
             line |= {

@@ -23,6 +23,7 @@ from mingpt.inference.generate import Sampling, generate
 from mingpt.model import build
 from mingpt.models.base import LanguageModel
 from mingpt.report.figure_layout import log_ticks
+from mingpt.report.formatting import counted
 from mingpt.report.palette import Palette
 from mingpt.runs.config import Config
 from mingpt.trainer import Trainer
@@ -109,7 +110,7 @@ PANELS = (
     ("step_ms", "training step, ms", 1.0),
     ("peak_bytes", "memory of a step, MB", 1e6),
     ("token_us", "decoded token, µs", 1.0),
-    ("cache_bytes", "cache of a text, kB", 1e3),
+    ("cache_bytes", "cache of a text, MB", 1e6),
 )
 
 
@@ -129,7 +130,8 @@ def _draw(rows: list[Row], figure: Any, look: Palette) -> None:
         axes.set_xlabel("length, tokens")
     panels[0, 0].legend(frameon=False)
     threads, device = rows[0]["threads"], rows[0]["device"]
-    figure.suptitle("Price by length, " + (f"{threads} CPU thread{'s'[: threads > 1]}" if device == "cpu" else device))
+    on = f"training on {counted(threads, 'CPU thread')}, decoding on 1" if device == "cpu" else device
+    figure.suptitle(f"Price by length, {on}")
 
 
 def _lines(axes: Any, rows: list[Row], look: Palette, key: str, unit: float) -> None:
@@ -148,11 +150,10 @@ def _table(rows: list[Row]) -> list[Row]:
             "variant": variant,
             "length": length,
             "training step, ms": _digits(row["step_ms"]["median"]),
-            "times the first variant's": _digits(row["step_ms"]["median"] / first[length]),
+            "step time / baseline's": _digits(row["step_ms"]["median"] / first[length]),
             "memory of a step, MB": _digits(row["peak_bytes"], 1e6),
             "decoded token, µs": _digits(row["token_us"]["median"]),
-            "cache of a text, kB": _digits(row["cache_bytes"], 1e3),
-            "threads": row["threads"],
+            "cache of a text, MB": _digits(row["cache_bytes"], 1e6),
         }
         for (length, variant), row in kept.items()
     ]
@@ -185,8 +186,10 @@ price_list = Measurement(
     smaller=f"texts of {LENGTHS.quick[0]} and {LENGTHS.quick[1]} tokens",
     timed=True,
     row=RowFields,
-    caption="What each variant costs as the text grows. Above: one training step on one text (forward, backward, "
-    "optimizer), its time and its memory: the most bytes that tensors made during the step take at once, weights and "
-    "what the optimizer keeps not counted. Below: one more token after a text of this length, its time and the "
-    "key/value cache of all layers. Line: median of repeats that alternate between the variants; shaded: quartiles.",
+    caption="What each variant costs as the text grows: one text, new weights, float32, eager. Above: one training "
+    "step (forward, backward, optimizer), its time and its memory: the most bytes that tensors made during the step "
+    "take at once, weights and what the optimizer keeps not counted. Below: decoding one more token after a text of "
+    "this length, its time, and the key/value cache of all layers, computed. Line: median of repeats that alternate "
+    f"between the variants; shaded: quartiles. Repeats: {DECODED} tokens; {MOST} steps, fewer of long texts, at least "
+    f"{FEWEST}.",
 )

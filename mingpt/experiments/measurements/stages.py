@@ -43,6 +43,9 @@ def _sparse(steps: Sequence[int], losses: Sequence[float]) -> list[tuple[int, fl
     return [(end, [loss for step, loss in zip(steps, losses, strict=True) if step <= end][-1]) for end in ends]
 
 
+LABEL_ROOM = 0.2  # of an axis's height, added below for the labels of the reference points
+
+
 def _draw(rows: list[Row], figure: Any, look: Palette, *, references: References) -> None:
     """Draw validation loss, and to its left training loss, which rows of before 2026-11-30 lack."""
     evaluated, trained = ([row for row in rows if key in row] for key in (HELD_OUT, TRAINING))
@@ -57,7 +60,7 @@ def _draw(rows: list[Row], figure: Any, look: Palette, *, references: References
                 more = {"starting document, training loss": {**HOLLOW, "color": INK}}
         if more:
             low, high = axes[0].get_ylim()
-            axes[0].set_ylim(low - LABEL * (high - low), high)  # all share it
+            axes[0].set_ylim(low - LABEL_ROOM * (high - low), high)  # all share it
     else:
         axes = draw_bands(figure, found, look, x_label=x_label, y_label="validation loss, nats per token")
     for each in axes[1::2] if training else axes:
@@ -81,7 +84,6 @@ def _two_columns(
     return axes
 
 
-LABEL = 0.2  # of an axis's height, below its lowest marker
 HOLLOW: dict[str, Any] = {"ls": "none", "marker": "D", "ms": 6.5, "mfc": "none", "mew": 1.4}
 
 

@@ -18,7 +18,8 @@ def test_comparison_is_that_of_the_command(client: Any, root: Path) -> None:
     expected = columns.table_of(tables.compared([root / "gpt", root / "lstm"]))
     assert found["columns"] == [head.replace("\n", " ") for head in expected.heads]
     assert found["rows"] == [list(row) for row in expected.rows]
-    assert any("n-gram baselines" in note for note in found["notes"])
+    assert expected.note in found["notes"]
+    assert "N-gram baselines" in expected.note
 
 
 def test_what_can_not_be_compared_is_rejected_in_one_line(client: Any) -> None:
