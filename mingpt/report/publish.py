@@ -44,13 +44,16 @@ def unfinished(folder: Path) -> str | None:
         return f"no experiment here (it has no {RECORD})"
     record = read_record(folder)
     variants = record.get("arms", {})
-    wanted = len(variants) * record.get("seeds", 0)
+    seeds = record.get("seeds", 0)
+    wanted = len(variants) * seeds
     trials = [trial for variant, each in trial_folders(folder, record).items() if variant in variants for trial in each]
     runs = {inside(trial, folder): last_stage(trial) for trial in trials}
     ended = {trial for trial, run in runs.items() if is_run(run) and not read_run(run).trouble}
     ended |= record.get("hopeless", {}).keys()
     if len(ended) < wanted:
         return f"it is unfinished: {len(ended)} of {wanted} runs"
+    if variants and seeds < 2:
+        return "it has one seed, so that no difference has an interval"
     taken = {row.get("measurement") for row in read_rows(folder)}
     taken |= {*record.get("measured", [])}  # those without rows, too
     missing = [name for name in record.get("measurements", []) if name not in taken]

@@ -233,7 +233,7 @@ def test_measurement_has_its_models_and_what_they_can_see(tmp_path: Path) -> Non
     assert [recall.name, copying.name] == ["recall", "copying"]
     figure = Figure()
     copying.draw(rows, figure, Palette())
-    assert [axes.get_ylim() for axes in figure.axes] == [(0, 1.05)] * 2
+    assert [axes.get_ylim() for axes in figure.axes] == [(0, 1.05)] * 4
 
 
 def test_no_distance_beyond_the_first_without_progress_is_tried(tmp_path: Path) -> None:
@@ -281,8 +281,26 @@ def test_rows_from_before_the_limits_have_a_figure_and_a_table() -> None:
     figure = Figure()
     recall.draw(rows, figure, Palette())
     (axes,) = figure.axes
-    assert axes.get_title() == "Recall, at the distance of training"
-    assert any("chance, 1 in 8" in text.get_text() for text in axes.texts)
+    assert axes.get_title() == "a"
+    assert figure.get_suptitle().endswith("chance, 1 in 8")
     assert recall.table(rows) == [
         {"variant": "a", "90% right in most seeds up to": 0, "2 back": "50%, 0 of 1", "4 back": "50%, 0 of 1"}
     ]
+
+
+def test_figure_has_a_bar_for_each_seed_and_a_dash_where_nothing_was_tried() -> None:
+    shares = {("a", 2): (1.0, 0.5), ("a", 4): (0.25, 0.0), ("b", 2): (0.125, 0.75)}
+    rows = [
+        row(model, distance, share, 3, chance=0.125, at_twice=share / 2)
+        for (model, distance), each in shares.items()
+        for share in each
+    ]
+    figure = Figure()
+    memory.memory_tasks({})[0].draw(rows, figure, Palette())
+    assert [axes.get_title() for axes in figure.axes] == ["a", "at twice the distance", "b", "at twice the distance"]
+    heights = [[bar.get_height() for bar in axes.patches] for axes in figure.axes]
+    assert heights == [[1.0, 0.5, 0.25, 0.0], [0.5, 0.25, 0.125, 0.0], [0.125, 0.75], [0.0625, 0.375]]
+    places = [round(bar.get_x() + bar.get_width() / 2, 6) for bar in figure.axes[0].patches]
+    assert [round(place) for place in places] == [0, 0, 1, 1]
+    assert len({*places}) == 4
+    assert [[text.get_text() for text in axes.texts] for axes in figure.axes] == [[], [], ["–"], ["–"]]

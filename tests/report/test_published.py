@@ -287,6 +287,8 @@ def test_spare_seeds_neither_stand_for_missing_ones_nor_are_shown(experiment_fol
     assert {trial["seed"] for trial in read_packed(tmp_path / "kept").trials} == {1, 2}
     shutil.rmtree(experiment_folder / "cells" / "rope" / "seed-2")
     assert unfinished(experiment_folder) == "it is unfinished: 3 of 4 runs"
+    (experiment_folder / "record.json").write_text(json.dumps({**record, "seeds": 1}))
+    assert unfinished(experiment_folder) == "it has one seed, so that no difference has an interval"
 
 
 def test_one_diverged_run_does_not_keep_all_from_being_published(experiment_folder: Path, tmp_path: Path) -> None:

@@ -5,15 +5,14 @@ from functools import partial
 from statistics import median
 from typing import Any, NotRequired
 
-import numpy as np
-
 from mingpt.core.safe_parsing import Whole
 from mingpt.experiments.base import Lab, Measurement, Row
 from mingpt.experiments.measurements.memory_tasks import COPYING, RECALL, Task
 from mingpt.experiments.measurements.memory_training import FRESH, PROGRESS, RECIPES, TaskRow, rows_of
 from mingpt.experiments.measurements.summaries import groups, mean
-from mingpt.report.figure_layout import log_ticks
+from mingpt.report.formatting import NONE
 from mingpt.report.palette import INK, Palette
+from mingpt.report.panels import grid
 
 REACHED = 0.9  # share of symbols from which on a distance is reached
 NO_LIMIT, NOT_TRIED = "any distance", "not tried"
@@ -67,38 +66,38 @@ def _take(task: Task, models: Mapping[str, Mapping[str, Any]], limits: Mapping[s
 
 
 def _draw(task: Task, rows: list[Row], figure: Any, look: Palette) -> None:
-    """Draw accuracy by distance; below it, where it was measured, that of the same models at twice the distance."""
+    """Draw a panel for each model with a bar for each seed at each distance; to its right, where it was measured, what
+    the same models get right at twice the distance."""
     keys = [key for key in PANELS if all(key in row for row in rows)]
-    figure.set_size_inches(figure.get_figwidth(), figure.get_figheight() * (1 + 0.6 * (len(keys) - 1)))
-    panels = figure.subplots(len(keys), sharex=True, squeeze=False)[:, 0]
-    for axes, key in zip(panels, keys, strict=True):
-        _panel(axes, rows, key, look)
-        axes.set(ylabel="share of symbols right", ylim=(0, 1.05))
-        axes.set_title(PANELS[key].format(task=task.name.capitalize()))
-    panels[-1].set(xlabel="distance of training, places back; 1: the token last read")
-    panels[0].annotate(
-        f"chance, 1 in {round(1 / rows[0]['chance'])}",
-        (0.01, rows[0]["chance"] - 0.03),  # below the dots of models that guess
-        xycoords=("axes fraction", "data"),
-        ha="left",
-        va="top",
-        fontsize=8,
+    names, distances = list(dict.fromkeys(row["model"] for row in rows)), sorted({row["distance"] for row in rows})
+    panels = grid(
+        figure,
+        [name for name in names for _ in keys],
+        look,
+        x_label="distance of training, places back",
+        y_label="share of symbols right",
+        columns=len(keys),
     )
-    panels[0].legend(frameon=False)
+    for place, axes in enumerate(panels):
+        name, key = names[place // len(keys)], keys[place % len(keys)]
+        axes.set_title(PANELS[key].format(name=axes.get_title()))
+        by_distance = [[row for row in rows if (row["model"], row["distance"]) == (name, each)] for each in distances]
+        _bars(axes, [[row[key] for row in own] for own in by_distance], look.colour(name))
+        axes.axhline(rows[0]["chance"], color=INK, lw=1, ls=":")
+        axes.set(ylim=(0, 1.05), yticks=(0, 0.5, 1))
+        axes.set_xticks(range(len(distances)), distances)
+    figure.suptitle(f"{task.name.capitalize()}; dotted: chance, 1 in {round(1 / rows[0]['chance'])}")
+    figure.set_figheight(REST + ROW * len(names))
 
 
-def _panel(axes: Any, rows: Sequence[Row], key: str, look: Palette) -> None:
-    """Draw a line through the means of each model, and a dot for each seed."""
-    names = list(dict.fromkeys(row["model"] for row in rows))
-    for place, name in enumerate(names):
-        own = [row for row in rows if row["model"] == name]
-        at = sorted({row["distance"] for row in own})
-        means = [np.mean([row[key] for row in own if row["distance"] == distance]) for distance in at]
-        shift = 2 ** (0.06 * (place - (len(names) - 1) / 2))  # so that no dot hides another
-        axes.plot([each * shift for each in at], means, label=name, **{**look.line(name), "marker": None})
-        axes.plot([row["distance"] * shift for row in own], [row[key] for row in own], **look.dots(name), ms=4)
-    axes.axhline(rows[0]["chance"], color=INK, lw=1, ls=":")
-    log_ticks(axes.xaxis, {row["distance"] for row in rows})
+def _bars(axes: Any, shares: Sequence[Sequence[float]], colour: str) -> None:
+    """Draw a group of bars, side by side, for each distance; a dash where there are none."""
+    for place, group in enumerate(shares):
+        width = 0.8 / max(len(group), 1)
+        at = [place + (number - (len(group) - 1) / 2) * width for number in range(len(group))]
+        axes.bar(at, group, 0.8 * width, color=colour)
+        if not group:
+            axes.annotate(NONE, (place, 0.2), color=INK, ha="center", va="center")
 
 
 def _table(rows: list[Row]) -> list[Row]:
@@ -143,10 +142,8 @@ def reach(accuracies: Mapping[int, float]) -> int:
     return far
 
 
-PANELS = {  # key of a row, title
-    "accuracy": "{task}, at the distance of training",
-    "at_twice": "The same models, at twice the distance of training",
-}
+PANELS = {"accuracy": "{name}", "at_twice": "at twice the distance"}  # key of a row, title
+REST, ROW = 0.9, 0.92  # inches: of title and axis, of a row of panels
 ABOUT = {
     RECALL.name: "How often a model repeats a symbol that it read so many places before, other symbols in between.",
     COPYING.name: f"Share of {COPYING.length} symbols that a model repeats in their order, each so many places after "
@@ -156,10 +153,10 @@ _R = RECIPES.full
 CAPTION = (
     "A model is trained at each distance for itself, with the best of two or three learning rates, until it knows the "
     f"answers (training loss below {_R.learned:g}), for {_R.steps:,} steps at most (quick form: "
-    f"{RECIPES.quick.steps}). From step {_R.patience:,} on training ends, "
-    f"too, where the mean loss of {_R.patience_of} steps is not {_R.progress:g} nats below that of guessing; where "
-    f"this ends the training of every seed, no larger distance is tried. Tested on {FRESH:,} new texts. Line: mean of "
-    "the seeds; a dot for each seed, variants side by side. Dotted: chance. In the table: "
-    f"the mean share, how many seeds got {REACHED:.0%} right, and the median of their steps."
+    f"{RECIPES.quick.steps}). From step {_R.patience:,} on training ends, too, where the mean loss of "
+    f"{_R.patience_of} steps is not {_R.progress:g} nats below that of guessing; where this ends the training of every "
+    f"seed, no larger distance is tried. Tested on {FRESH:,} new texts, at that distance and, right, at twice as much. "
+    f"A bar for each seed; {NONE}: not tried. In the table: the mean share, how many seeds got {REACHED:.0%} right, "
+    "and the median of their steps."
 )
 LIMITED = "Can see back: computed; L layers with a window w see L (w - 1) + 1 places back, and an n-gram model n - 1."
