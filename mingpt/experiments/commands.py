@@ -105,7 +105,7 @@ def show(experiment: Experiment, form: str) -> str:
     forms = [RESULTS / folder_of(experiment, each).name / "README.md" for each in dict.fromkeys((form, *FORMS))]
     lines += ["", *(f"published: {kept}" for kept in forms if kept.is_file())]
     if not read_record(folder):
-        return "\n".join([*lines, f"no result yet; it will lie in {folder}"])
+        return "\n".join([*lines, f"no page yet; it will lie in {folder}"])
     return "\n".join([*lines, f"page: {folder / PAGE}; figures:", *(f"  {path}" for path in pictures.pictures(folder))])
 
 
