@@ -30,7 +30,7 @@ def _variants(short: int, long: Settings, steps: int, straight: int | None = Non
 
 
 def _by_the_standard_recipe() -> Mapping[str, Stages]:
-    """Either positional encoding in what the other experiments train: past the 4-gram, as the seed's protocol is not."""
+    """Either positional encoding as the other experiments train: past the 4-gram, where the seed's protocol is not."""
     back = {key: BASE[key] for key in (*SEED, *STANDARD_SEED) if key in BASE}
     return {
         f"{name}, standard recipe": [{**back, **FULL, **STANDARD, "model.rope": rope}]

@@ -147,6 +147,19 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return found
 
 
+def told(differing: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """Return those of `differing` that people are told: where some variants have no first stage and the others the
+    same one, its steps and blocks stand for it."""
+    steps, blocks = (f"{FIRST_STAGE}{key}" for key in ("trainer.max_iters", "data.block_size"))
+    staged = [value is not None for value in differing.get(steps, ())]
+
+    def tells(key: str, values: Sequence[Any]) -> bool:
+        own = {str(value) for value, has in zip(values, staged, strict=False) if has}
+        return not key.startswith(FIRST_STAGE) or all(staged) or key in (steps, blocks) or len(own) > 1
+
+    return {key: values for key, values in differing.items() if tells(key, values)}
+
+
 def text_of(settings: Mapping[str, Any], differing: Iterable[str]) -> dict[str, str]:
     """Return what differs, as far as the run's family has it."""
     return {key: str(settings[key]) for key in differing if key in settings}

@@ -60,6 +60,13 @@ def test_second_stages_are_variants_by_settings_and_not_by_folders(make_run: Any
     assert "last stage" in result.notes[0]
 
 
+def test_first_stage_of_some_variants_is_told_by_its_length_and_by_what_differs(make_run: Any) -> None:
+    first = [make_run(f"1-{rope}", rope=rope) for rope in (0, 1)]
+    staged = [make_run(f"2-{place}", pretrained_folder=str(each)) for place, each in enumerate(first)]
+    names = {key.removeprefix("first stage: ") for key in comparison([*staged, make_run("alone")]).differing}
+    assert names == {"trainer.max_iters", "data.block_size", "model.rope"}
+
+
 def test_folder_named_twice_counts_once(six: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(six[0].parent)
     assert comparison([*six, six[0].name, six[0]]).variants[0].seeds == [1, 2, 3]
