@@ -29,11 +29,11 @@ def _variants(short: int, long: Settings, steps: int, straight: int | None = Non
     return variants
 
 
-def _by_the_standard_recipe() -> Mapping[str, Stages]:
+def _by_muon() -> Mapping[str, Stages]:
     """Either positional encoding as the other experiments train: past the 4-gram, where the seed's protocol is not."""
     back = {key: BASE[key] for key in (*SEED, *STANDARD_SEED) if key in BASE}
     return {
-        f"{name}, standard recipe": [{**back, **FULL, **STANDARD, "model.rope": rope}]
+        f"{name}, Muon": [{**back, **FULL, **STANDARD, "model.rope": rope}]
         for name, rope in (("learned", False), ("RoPE", True))
     }
 
@@ -58,7 +58,7 @@ register(
         ),
         standard=Form(
             settings=STANDARD_SEED,
-            variants={**_variants(16, SECOND_STAGE, 600, straight=900), **_by_the_standard_recipe()},
+            variants={**_variants(16, SECOND_STAGE, 600, straight=900), **_by_muon()},
             data=TINY_PATH,
         ),
         measurements=(

@@ -218,7 +218,7 @@ def test_experiments_share_the_trials_that_are_the_same() -> None:
     stages = {name: EXPERIMENTS[name].stages("standard") for name in ("rope", "rope-gqa")}
     assert stages["rope"]["learned, two stages"] == stages["rope-gqa"]["absolute+MHA"]
     assert stages["rope"]["RoPE, two stages"] == stages["rope-gqa"]["RoPE+MHA"]
-    named = {("rnn", "GPT"), ("window", "no window"), ("rope", "RoPE, standard recipe")}
+    named = {("rnn", "GPT"), ("window", "no window"), ("rope", "RoPE, Muon")}
     settings = [settings_of(config_of(EXPERIMENTS[name].stages("standard")[variant][0])) for name, variant in named]
     assert len({trial_id([each], [{"text": "0"}], 1) for each in settings}) == 1
 
