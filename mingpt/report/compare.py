@@ -32,7 +32,7 @@ from mingpt.report.variants import (
     read_runs,
     require_different_seeds,
     require_one_text,
-    told,
+    shown_of,
     usable,
 )
 
@@ -161,7 +161,7 @@ def comparison(
     key, scale = ("bits_per_byte", math.log(2)) if per_byte else ("val_loss", 1.0)
     seconds = None if notes_on_time(used) else _reached_by_all(used)
     flops = None if notes_on_flops(used) else _flops_reached_by_all(used)
-    settings = told(differing([group.settings for group in groups]))
+    settings = shown_of(differing([group.settings for group in groups]))
     variants = [_variant(group, list(settings), key, scale, seconds, flops) for group in groups]
     baseline = next((each for each in variants if each.loss), variants[0])
     pairs = _pairs(variants, baseline, every_pair)

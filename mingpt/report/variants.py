@@ -147,8 +147,8 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return found
 
 
-def told(differing: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-    """Return those of `differing` that people are told: where some variants have no first stage and the others the
+def shown_of(differing: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """Return those of `differing` that are shown: where some variants have no first stage and the others the
     same one, its steps and blocks stand for it."""
     steps, blocks = (f"{FIRST_STAGE}{key}" for key in ("trainer.max_iters", "data.block_size"))
     staged = [value is not None for value in differing.get(steps, ())]
