@@ -29,6 +29,7 @@ from mingpt.report.variants import (
     notes,
     notes_on_flops,
     notes_on_time,
+    read_named,
     read_runs,
     require_different_seeds,
     require_one_text,
@@ -219,7 +220,7 @@ def _into_groups(
     runs: Runs | Mapping[str, Runs], keep_going: bool
 ) -> tuple[list[RunRecord], list[tuple[str, str]], list[Group]]:
     """The runs that can be compared; the others, each with a reason; and the groups of the former."""
-    named = {name: read_runs(folders) for name, folders in runs.items()} if isinstance(runs, Mapping) else None
+    named = read_named(runs) if isinstance(runs, Mapping) else None
     records = [r for each in named.values() for r in each] if named else read_runs(runs)
     used, left_out = usable(records, keep_going)
     require_one_text(used)

@@ -33,12 +33,24 @@ def read_runs(given: Iterable[str | Path | RunRecord]) -> list[RunRecord]:
 
     A run that is older than a setting had that setting's default, which newer runs of its family have recorded.
     """
-    by_place = {(each.folder if isinstance(each, RunRecord) else Path(each)).resolve(): each for each in given}
+    by_place = {_place(each): each for each in given}
     runs = [each if isinstance(each, RunRecord) else read_run(Path(each)) for each in by_place.values()]
     defaults: dict[Any, dict[str, Any]] = {}
     for run in runs:
         defaults.setdefault(run.settings.get(FAMILY), {}).update(run.environment.get("defaults", {}))
     return [replace(run, settings={**defaults[run.settings.get(FAMILY)], **run.settings}) for run in runs]
+
+
+def read_named(given: Mapping[str, Iterable[str | Path | RunRecord]]) -> dict[str, list[RunRecord]]:
+    """Read the runs of each variant, all as `read_runs` reads them together."""
+    places = {name: {_place(each): each for each in runs} for name, runs in given.items()}
+    read = read_runs(each for own in places.values() for each in own.values())
+    by_place = {_place(run): run for run in read}
+    return {name: [by_place[place] for place in own] for name, own in places.items()}
+
+
+def _place(run: str | Path | RunRecord) -> Path:
+    return (run.folder if isinstance(run, RunRecord) else Path(run)).resolve()
 
 
 def usable(records: Sequence[RunRecord], keep_going: bool) -> tuple[list[RunRecord], list[tuple[str, str]]]:

@@ -51,6 +51,13 @@ def test_setting_that_came_later_does_not_part_runs(make_run: Any) -> None:
     assert comparison([older, newer, wide]).differing == {"model.conv_width": [1, 4]}
 
 
+def test_setting_that_came_later_does_not_part_named_variants(make_run: Any) -> None:
+    older, newer = make_run("a"), make_run("b", rope=True, conv_width=1)
+    path = newer / "environment.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "defaults": {"model.conv_width": 1}}))
+    assert comparison({"old": [older], "new": [newer]}).differing == {"model.rope": [False, True]}
+
+
 def test_second_stages_are_variants_by_settings_and_not_by_folders(make_run: Any) -> None:
     first = {(rope, seed): make_run(f"1-{rope}-{seed}", seed=seed, rope=rope) for rope in (0, 1) for seed in (1, 2)}
     second = [make_run(f"2-{rope}-{seed}", seed=seed, pretrained_folder=str(first[rope, seed])) for rope, seed in first]
