@@ -31,7 +31,7 @@ from mingpt.report.experiment_files import (
     smallness,
     texts_of,
 )
-from mingpt.report.formatting import NONE, counted, heading, integer, losses, number, setting
+from mingpt.report.formatting import NONE, counted, heading, integer, number, setting
 from mingpt.report.palette import Palette
 from mingpt.report.pictures import DIFFERENCE, OWN_CURVES, VIEWS, Figure, is_own, own_figures, picture, pictures
 from mingpt.report.run_page import OneRun, key_values, one_run
@@ -286,6 +286,6 @@ def render(template: str, **values: Any) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(html=to_html, losses=losses, integer=integer)
+    environment.filters.update(html=to_html, integer=integer)
     content, look = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in (template, "look.css"))
     return environment.from_string(content).render(look=look, **values)
