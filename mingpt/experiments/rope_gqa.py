@@ -6,6 +6,7 @@ from mingpt.data.text_files import TINY_PATH
 from mingpt.experiments.base import Experiment, Form, register
 from mingpt.experiments.base_config import QUICK_SEED, SECOND_STAGE, SEED, STANDARD_SEED
 from mingpt.experiments.measurements.context_length import extrapolation, loss_by_position, side_by_side
+from mingpt.experiments.measurements.interaction import INTERACTION, interaction
 from mingpt.experiments.measurements.sensitivity import sensitivity
 from mingpt.experiments.measurements.stages import ABSOLUTE_GQA, ABSOLUTE_MHA, ROPE_GQA, ROPE_MHA, stage_curves
 
@@ -39,6 +40,7 @@ register(
         ),
         standard=Form(settings=STANDARD_SEED, variants=_variants(2, 600, SECOND_STAGE), data=TINY_PATH),
         measurements=(
+            interaction(("absolute", "RoPE"), ("MHA", "GQA")),
             stage_curves(
                 {
                     "absolute+MHA": ABSOLUTE_MHA,
@@ -52,5 +54,6 @@ register(
             sensitivity,
             side_by_side,
         ),
+        figure=INTERACTION,
     )
 )

@@ -9,6 +9,7 @@ import pytest
 from mingpt.core.statistics import estimate
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.measurements.context_length import gain, loss_by_position, ranges_of
+from mingpt.experiments.measurements.interaction import INTERACTION, effects, interaction
 from mingpt.experiments.measurements.sensitivity import sensitivity
 from mingpt.experiments.measurements.stages import reference_points, stage_curves
 from mingpt.experiments.measurements.summaries import bands, interval
@@ -139,3 +140,60 @@ def test_references_are_of_the_experiments_own_variants(name: str, variants: int
     ends = [row for row in measurement.table(rows) if "starting document, training, stage 2" in row]
     assert len(ends) == variants
     assert ends[0]["starting document, training, stage 2"] == 1.681  # absolute positions, all heads
+
+
+def four_variants(both: float) -> list[dict[str, Any]]:
+    """Losses of two ideas over four seeds: RoPE takes 0.3, GQA adds 0.1, and both together end at `both`."""
+    means = {"learned+MHA": 2.0, "RoPE+MHA": 1.7, "learned+GQA": 2.1, "RoPE+GQA": both}
+    wobble = {"learned+MHA": 0.0, "RoPE+MHA": 0.01, "learned+GQA": 0.02, "RoPE+GQA": -0.01}
+    return [
+        {"arm": name, "seed": seed, "loss": loss + wobble[name] * (-1) ** seed}
+        for name, loss in means.items()
+        for seed in (1, 2, 3, 4)
+    ]
+
+
+IDEAS = (("learned", "RoPE"), ("MHA", "GQA"))
+
+
+def test_interaction_is_the_difference_of_the_differences() -> None:
+    found = effects(four_variants(both=1.5), *IDEAS)
+    means = {name: each.mean for name, each in found.items() if each}
+    expected = {
+        "RoPE with MHA": -0.3,
+        "RoPE with GQA": -0.6,
+        "GQA with learned": 0.1,
+        "GQA with RoPE": -0.2,
+        INTERACTION: -0.3,
+    }
+    assert means == pytest.approx(expected)
+    each_seed = estimate([-0.3 - 0.04 * (-1) ** seed for seed in (1, 2, 3, 4)])
+    over_seeds = found[INTERACTION]
+    assert over_seeds is not None
+    assert (over_seeds.low, over_seeds.high) == pytest.approx((each_seed.low, each_seed.high))
+
+
+@pytest.mark.parametrize(
+    ("both", "margin", "outcome"),
+    [(1.5, 0.05, "significant"), (1.8, 0.1, "none beyond ±0.1"), (1.8, 0.02, "inconclusive")],
+)
+def test_interaction_has_one_of_three_outcomes(both: float, margin: float, outcome: str) -> None:
+    *effect, last = interaction(*IDEAS, margin=margin).table(four_variants(both))
+    assert last["outcome"] == outcome
+    assert [row["outcome"] for row in effect] == [None] * 4
+
+
+def test_interaction_without_shared_seeds_is_empty() -> None:
+    rows = [row for row in four_variants(1.8) if row["seed"] == 1 or row["arm"] != "RoPE+GQA"]
+    found = effects(rows, *IDEAS)
+    assert found[INTERACTION] is None
+    assert found["RoPE with MHA"] is not None
+    assert interaction(*IDEAS).table(rows)[-1]["difference ± 95 % CI"] is None
+
+
+def test_interaction_is_drawn_apart_from_the_effects() -> None:
+    figure = drawn(interaction(*IDEAS), four_variants(both=1.5))
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()][-1] == INTERACTION
+    points = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 1]
+    assert np.concatenate(points) == pytest.approx([-0.3, -0.6, 0.1, -0.2, -0.3])

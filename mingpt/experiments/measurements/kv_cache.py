@@ -101,7 +101,8 @@ def _draw_times(rows: list[Row], figure: Any, look: Palette) -> None:
         log_ticks(axes.xaxis, {row["position"] for row in rows})
     panels[0].set_ylabel("ms")
     panels[0].legend(frameon=False)
-    figure.suptitle("Time of one token, with a cache (solid) and without (dotted)")
+    on = "one CPU thread" if rows[0]["device"] == "cpu" else rows[0]["device"]  # generation of one text takes one
+    figure.suptitle(f"Time of one token on {on}; dotted: without a cache")
 
 
 def _model_of(row: Row) -> str:
@@ -149,6 +150,7 @@ class TimesFields(TypedDict):
     first_ms: SpreadFields
     ms: SpreadFields
     cache_bytes: Whole
+    device: str
 
 
 SMALLER = f"{TOKENS.quick} tokens generated after each of {len(PROMPTS.quick)} prompts"
@@ -163,7 +165,7 @@ token_times = Measurement(
     row=TimesFields,
     caption="Time to generate one token after so many others, with a key/value cache (solid) and without (dotted). "
     "Left: each further token; right: the first one after a prompt, which reads all of it, cache or not. One text, "
-    "untrained models of 4 layers of width 128, float32, eager, on a CPU with one thread. Line: median of "
+    "untrained models of 4 layers of width 128, float32, eager. Line: median of "
     f"{ROUNDS * LATER} tokens, {ROUNDS} first ones; shaded: quartiles.",
     variant=_model_of,
 )
