@@ -2,7 +2,8 @@
 
 Autograd composes a gradient from those of single operations, each a pass over tensors larger than the cache: a dozen
 for RMSNorm.  These autograd functions are written by hand instead.  In inference, on other devices, in half precision
-and under torch.compile, which fuses by itself, the plain definitions are used; tests compare the two.
+and under torch.compile, which fuses by itself, the plain definitions are used; tests compare the two.  Only additive
+scores take theirs in inference, too, since it is faster there as well.
 """
 
 from typing import Any
@@ -10,6 +11,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+CHUNK = 1 << 22  # elements of the (queries, keys, width) tensor that additive scores hold in memory at once
+CACHED = 1 << 18  # the same on a CPU: what stays in its cache between one operation and the next
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -38,9 +43,37 @@ def convolved(x: Tensor, weight: Tensor) -> Tensor:
     return x + sum(F.pad(x, (0, 0, lag, 0))[:, : x.shape[1]] * row for lag, row in lags)
 
 
+def additive_scores(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Return the (b, h, t, s) scores v . tanh(q_i + k_j) of (b, h, t, d) `q` and (b, h, s, d) `k` with (h, 1, d) `v`.
+
+    tanh needs an element per query, key and width.  It is computed for a chunk of queries at a time, and again in the
+    backward pass, so that this tensor never exists for all pairs.
+    """
+    if _full_precision_on_cpu(q):
+        return _apply(_AdditiveScores, q, k, v)
+    parts = [
+        checkpoint(_additive, part, k, v, use_reentrant=False, preserve_rng_state=False)
+        for part in q.split(_queries(CHUNK, q, k), dim=-2)
+    ]
+    return torch.cat(parts, dim=-2)
+
+
+def _additive(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return ((q[..., :, None, :] + k[..., None, :, :]).tanh() @ v[..., None]).squeeze(-1)
+
+
+def _queries(elements: int, q: Tensor, k: Tensor) -> int:
+    """Return how many queries make a (b, h, queries, s, d) tensor of about so many elements; at least 1."""
+    return max(elements // max(q[..., 0, :].numel() * k.shape[-2], 1), 1)
+
+
 def _use_fused(x: Tensor) -> bool:
+    return x.requires_grad and _full_precision_on_cpu(x)
+
+
+def _full_precision_on_cpu(x: Tensor) -> bool:
     full_precision = x.dtype in (torch.float32, torch.float64)
-    return x.requires_grad and x.device.type == "cpu" and full_precision and not torch.compiler.is_compiling()
+    return x.device.type == "cpu" and full_precision and not torch.compiler.is_compiling()
 
 
 def _apply(function: Any, *inputs: Any) -> Tensor:
@@ -133,3 +166,36 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor, sign: int) -> Tensor:
     torch.mul(low, cos, out=out_low).addcmul_(high, sin, value=-sign)
     torch.mul(high, cos, out=out_high).addcmul_(low, sin, value=sign)
     return out
+
+
+class _AdditiveScores(torch.autograd.Function):
+    """y_ij = v . tanh(q_i + k_j), a chunk of queries at a time.
+
+    tanh(x) = 2 s - 1 with s = sigmoid(2 x), which takes half as long, and tanh'(x) = 4 s (1 - s).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        ctx.save_for_backward(q, k, v)
+        twice, total = 2 * v[..., None], v.sum(dim=-1, keepdim=True)
+        rows = q.split(_queries(CACHED, q, k), dim=-2)
+        return torch.cat([(_sigmoid_of_twice(part, k) @ twice).squeeze(-1) - total for part in rows], dim=-2)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        _check_first_order()
+        q, k, v = ctx.saved_tensors
+        of_q, of_k, of_v = torch.empty_like(q), torch.zeros_like(k), -grad.sum(dim=(0, 2, 3))[:, None, None] / 2
+        rows = _queries(CACHED, q, k)
+        for part, g, out in zip(*(each.split(rows, dim=-2) for each in (q, grad, of_q)), strict=True):
+            s = _sigmoid_of_twice(part, k)
+            of_v = of_v + (g.flatten(-2)[..., None, :] @ s.flatten(-3, -2)).sum(dim=0)
+            slope = s.addcmul_(s, s, value=-1).mul_(g[..., None])
+            torch.sum(slope, dim=-2, out=out)
+            of_k += slope.sum(dim=-3)
+        return of_q.mul_(4 * v), of_k.mul_(4 * v), 2 * of_v
+
+
+def _sigmoid_of_twice(q: Tensor, k: Tensor) -> Tensor:
+    """Return sigmoid(2 (q_i + k_j)), (b, h, t, s, d)."""
+    return torch.add(q[..., :, None, :], k[..., None, :, :]).mul_(2).sigmoid_()

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mingpt.models.cpu_autograd import convolved, relu_squared, rms_norm, rotated
+from mingpt.models.cpu_autograd import additive_scores, convolved, relu_squared, rms_norm, rotated
 
 SHAPES = [(3, 4), (1, 2), (2, 3, 5, 6), (7, 5), (1, 1, 1, 8), (2, 1)]
 
@@ -25,13 +25,19 @@ def plain(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def cases(shape: tuple[int, ...]) -> dict[str, tuple[Callable[..., Tensor], tuple[Tensor, ...]]]:
     torch.manual_seed(sum(shape))
+    shape = torch.Size(shape)
     x, weight = torch.randn(shape, dtype=torch.float64), torch.randn(shape[-1], dtype=torch.float64)
     rows = torch.randn(3, shape[-1], dtype=torch.float64)
     angle = torch.randn(shape[-2], shape[-1] // 2, dtype=torch.float64)
+    keys, v = (torch.randn(shape[:-2].numel(), n, shape[-1], dtype=torch.float64) for n in (3, 1))
     return {
         "rms_norm": (lambda x, weight: rms_norm(x, weight, 1e-3), (x, weight)),
         "relu_squared": (relu_squared, (x,)),
         "convolved": (lambda x, rows: convolved(x.reshape(-1, *x.shape[-2:]), rows), (x, rows)),
+        "additive_scores": (
+            lambda x, k, v: additive_scores(x.reshape(1, *k.shape[:1], *x.shape[-2:]), k[None], v),
+            (x, keys, v),
+        ),
         "rotated": (lambda x: rotated(x, angle.cos(), angle.sin()), (x,)),
         "rotated, heads side by side": (
             lambda x: rotated(x.transpose(-2, 0).contiguous().transpose(-2, 0), angle.cos(), angle.sin()),

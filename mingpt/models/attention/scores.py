@@ -15,11 +15,9 @@ from typing import ClassVar, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from mingpt.core.registry import Registry
-
-CHUNK = 1 << 22  # elements of the (queries, keys, width) tensor that additive scores hold in memory at once
+from mingpt.models.cpu_autograd import additive_scores
 
 
 class ScoreSettings(Protocol):
@@ -100,29 +98,15 @@ class _Concatenated(Score):
 
 @SCORES.add("additive")
 class Additive(_Concatenated):
-    """Additive score v . tanh(W_q q + W_k k) (Bahdanau et al. 2015, appendix A.1.2).
-
-    tanh needs an element per query, key and width.  Chunks of queries with activation checkpointing keep that tensor
-    from ever existing for all pairs.
-    """
+    """Additive score v . tanh(W_q q + W_k k) (Bahdanau et al. 2015, appendix A.1.2)."""
 
     bilinear = False
 
     def logits(self, q: Tensor, k: Tensor) -> Tensor:
-        q, k = q @ self.query.mT, repeated(k, q.shape[1]) @ self.key.mT
-        rows = max(CHUNK // max(q[..., 0, :].numel() * k.shape[-2], 1), 1)
-        parts = [
-            checkpoint(_additive, part, k, self.v, use_reentrant=False, preserve_rng_state=False)
-            for part in q.split(rows, dim=-2)
-        ]
-        return torch.cat(parts, dim=-2)
+        return additive_scores(q @ self.query.mT, repeated(k, q.shape[1]) @ self.key.mT, self.v)
 
     def flops(self, d: int) -> tuple[int, int]:
         return 4 * d * d, 4 * d  # an addition, a tanh (as 1 FLOP), a product with v
-
-
-def _additive(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return ((q[..., :, None, :] + k[..., None, :, :]).tanh() @ v[..., None]).squeeze(-1)
 
 
 @SCORES.add("linear_concat")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mingpt.model import GroupedQueryAttention
-from mingpt.models.attention import scores
+from mingpt.models import cpu_autograd
 from mingpt.models.attention.kernels import KERNELS, Need
 from mingpt.models.attention.masks import CAUSAL, sliding_window
 from mingpt.models.attention.scores import SCORES, Score, repeated
@@ -158,11 +158,13 @@ def test_every_other_score_depends_on_the_query(name: str) -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 2 * 6 * 7 * 3, 2 * 6 * 7 * 3 * 2, 10**9], ids=["row", "one", "two", "all"])
-def test_additive_is_the_same_however_it_is_cut(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+@pytest.mark.parametrize("compiling", [False, True], ids=["cpu", "elsewhere"])
+def test_additive_is_the_same_however_it_is_cut(monkeypatch: pytest.MonkeyPatch, chunk: int, compiling: bool) -> None:
     score, q, k = large("additive"), drawn(2, 6, 5, 3).requires_grad_(), drawn(2, 2, 7, 3).requires_grad_()
     inputs, weights = (q, k, *score.parameters()), drawn(2, 6, 5, 7)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
     whole = score.logits(q, k)
-    monkeypatch.setattr(scores, "CHUNK", chunk)
+    monkeypatch.setattr(cpu_autograd, "CHUNK" if compiling else "CACHED", chunk)
     cut = score.logits(q, k)
     torch.testing.assert_close(cut, whole, rtol=0, atol=1e-12)
     gradients = [torch.autograd.grad((y * weights).sum(), inputs) for y in (cut, whole)]
@@ -172,7 +174,7 @@ def test_additive_is_the_same_however_it_is_cut(monkeypatch: pytest.MonkeyPatch,
 
 def test_additive_never_holds_a_number_per_query_key_and_width(monkeypatch: pytest.MonkeyPatch) -> None:
     n, d = 128, 64
-    monkeypatch.setattr(scores, "CHUNK", 1 << 15)  # 4 queries at a time
+    monkeypatch.setattr(cpu_autograd, "CACHED", 1 << 15)  # 4 queries at a time
     score = large("additive", heads=1, width=d).float()
     q, k = (drawn(1, 1, n, d).float().requires_grad_() for _ in range(2))
     held = peak_bytes(lambda: score.logits(q, k).square().sum().backward(), CPU)
