@@ -8,7 +8,6 @@ POSITIONS = "mingpt/models/attention/positions.py"
 LAYERS = "mingpt/models/attention/layers.py"
 CACHE = "mingpt/models/attention/kv_cache.py"
 MAPS = "mingpt/models/attention/attention_maps.py"
-CPU_AUTOGRAD = "mingpt/models/cpu_autograd.py"  # has the additive score's passes
 KERNELS = "mingpt/models/attention/kernels"
 
 FAULTS = [
@@ -41,8 +40,6 @@ FAULTS = [
         "of_query = q @ (self.v @ self.key).mT",
         "linear_concat uses W_k for q",
     ),
-    Fault(CPU_AUTOGRAD, ".mul_(2).sigmoid_()", ".sigmoid_()", "additive score with another activation"),
-    Fault(CPU_AUTOGRAD, "value=-1).mul_(g[..., None])", "value=-1)", "additive score ignores the gradient from above"),
     Fault(
         POSITIONS,
         "m = torch.arange(start + 1, stop + 1,",

@@ -78,7 +78,9 @@ FAULTS = [
         "gradient of the convolution looks back",
     ),
     Fault(AUTOGRAD, "div_(x.shape[-1]).add_(eps)", "div_(x.shape[-1])", "fused RMSNorm without eps"),
-    Fault(AUTOGRAD, "return x.requires_grad and x.device", "return x.device", "fused passes in inference"),
+    Fault(AUTOGRAD, "return x.requires_grad and _full", "return _full", "fused passes in inference"),
+    Fault(AUTOGRAD, ".mul_(2).sigmoid_()", ".sigmoid_()", "additive score with another activation"),
+    Fault(AUTOGRAD, "value=-1).mul_(g[..., None])", "value=-1)", "additive score ignores the gradient from above"),
     Fault(
         CONV, "recent.copy_(padded[:, t:])", "recent.copy_(padded[:, :before])", "convolution remembers stale inputs"
     ),
