@@ -92,6 +92,17 @@ def test_backward_cell_reads_backwards(cell: str) -> None:
     torch.testing.assert_close(model(x, turned), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(("n_layer", "differs"), [(1, False), (2, True)])
+@torch.no_grad()
+def test_prefix_of_a_single_layer_takes_one_step_of_the_backward_cell(n_layer: int, differs: bool) -> None:
+    model, ids = model_of(**READS["prefix"], cell="gru", n_layer=n_layer), random_ids()
+    x = model.embedding(ids)
+    for layer in model.layers.layers:  # as if the cell from the right began at each position
+        one_step = torch.cat([layer.backwards(x[:, t : t + 1])[0] for t in range(7)], 1)
+        x = layer.join(torch.cat((layer.onwards(x)[0], one_step), -1) - layer.centre)
+    assert torch.allclose(model(ids).logits, model.head(x), rtol=0, atol=1e-12) is not differs
+
+
 @every_cell
 def test_state_is_small_and_keeps_neither_graph_nor_block(cell: str) -> None:
     model = model_of(type="rnn", cell=cell)
