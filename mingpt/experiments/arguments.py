@@ -94,10 +94,12 @@ class PublishOptions:
     Attributes:
         full: their large forms
         answer: to the question of the one experiment that is named, in a sentence or two; null: as published before
+        outcome: what became of its hypothesis, in a sentence or two; null: as published before
     """
 
     full: bool = False
     answer: str | None = None
+    outcome: str | None = None
 
 
 def _require_one_form(quick: bool, full: bool) -> None:

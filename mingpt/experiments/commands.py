@@ -33,7 +33,7 @@ from mingpt.report.drawing import Drawing
 from mingpt.report.experiment_files import PAGE, read_packed, read_record
 from mingpt.report.formatting import counted
 from mingpt.report.index import RESULTS
-from mingpt.report.publish import publish, shorter, unfinished
+from mingpt.report.publish import WRITTEN, publish, shorter, unfinished
 from mingpt.report.record_file import write
 
 logger = logging.getLogger(__name__)
@@ -134,14 +134,16 @@ def _publish(words: Sequence[str], program: str) -> int:
     A quick form is never published: it is no answer.
     """
     names, options = publish_options(program, words)
-    require(options.answer is None or len(names) == 1, "answer", options.answer, "must be of one experiment, named")
+    written = {name: getattr(options, name) for name in WRITTEN}
+    for name, text in written.items():
+        require(text is None or len(names) == 1, name, text, "must be of one experiment, named")
     wanted, published = (FULL,) if options.full else (STANDARD,) if names else (STANDARD, FULL), 0
     for experiment, form in itertools.product([EXPERIMENTS[name] for name in names or EXPERIMENTS], wanted):
         folder, target = folder_of(experiment, form), RESULTS / folder_of(experiment, form).name
         why = unfinished(folder)
         if names or not why:
-            publish(folder, target, options.answer)
-            logger.info(f"{folder} -> {target}")
+            publish(folder, target, written)
+            logger.info(f"{folder if folder.exists() else 'text'} -> {target}")
         elif folder.exists():
             logger.info(f"left out: {folder}: {why}")
         published += names != [] or not why

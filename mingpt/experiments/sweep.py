@@ -114,7 +114,7 @@ def of_values(values: Mapping[str, Sequence[str]], shared: Sequence[str]) -> Exp
     return Experiment(
         name="sweep",
         question=f"What {'does' if len(values) == 1 else 'do'} {' and '.join(values)} change?",
-        hypothesis="none was written down before",
+        hypothesis="",
         variants=variants,
     )
 

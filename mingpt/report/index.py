@@ -119,6 +119,7 @@ def readme(entry: Entry) -> str:
         _figure(entry.picture, entry.figure, entry.folder) if entry.picture and entry.figure else "",
         *_variants(part),
         f"Hypothesis, written before the runs: {markdown_text(part.hypothesis)}" if part.hypothesis else "",
+        f"What became of it: {markdown_text(part.outcome)}" if part.outcome else "",
         *_texts(part),
         *measured,
         *(["## Loss along training", *along] if (along := [*figures.values()]) else []),

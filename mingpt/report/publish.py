@@ -7,6 +7,7 @@ Never weights, logs, locks or texts.  All that a page shows is there: the page o
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from mingpt.report.experiment_files import (
 )
 from mingpt.report.record_file import Packed, is_packed, write
 
+WRITTEN = ("answer", "outcome")  # keys of a record: what a person writes of a published experiment
 DIGITS = 6  # of a number
 TRIAL = "trial.json"  # in a trial's folder: its record, where one is kept
 LINES = 60  # of a run's training loss
@@ -62,25 +64,29 @@ def unfinished(folder: Path) -> str | None:
     return None if (folder / PAGE).is_file() else "it is unfinished: it has no page"
 
 
-def publish(folder: Path, target: Path, answer: str | None = None) -> None:
+def publish(folder: Path, target: Path, written: Mapping[str, str | None] | None = None) -> None:
     """Write the record of the experiment in `folder` to `target`, in the place of what was there.
 
-    Figures are not copied, since they are drawn again from the record.
+    Figures are not copied, since they are drawn again from the record.  Where there is no such folder, what a person
+    writes is changed in the record that is there.
 
     Args:
-        answer: to the experiment's question, in a sentence or two; None: that of the record that was there.
+        written: what a person writes of it, by the names in WRITTEN; None: as in the record that was there.
 
     Raises:
         UsageError: it is not finished.
         CheckpointError: a damaged file; what was there stays.
     """
-    why = unfinished(folder)
-    if why:
+    there = read_packed(target) if is_packed(target) else None
+    new = {name: text for name, text in (written or {}).items() if text}
+    if there and new and not folder.exists():
+        made = there
+    elif why := unfinished(folder):
         raise UsageError(f"{folder}: {why}")
-    made = packed(folder)
-    found = answer or (read_packed(target).experiment.get("answer") if is_packed(target) else None)
-    if found:
-        made.experiment["answer"] = found
+    else:
+        made = packed(folder)
+    before = {name: there.experiment[name] for name in WRITTEN if name in there.experiment} if there else {}
+    made.experiment.update({**before, **new})
     target.mkdir(parents=True, exist_ok=True)
     for figure in (target / "figures").glob("*.svg"):
         figure.unlink()

@@ -214,8 +214,24 @@ def test_answer_stays_until_another_is_given(results: Path, experiment_folder: P
     (experiment_folder / "record.json").write_text(json.dumps({k: v for k, v in record.items() if k != "answer"}))
     publish(experiment_folder, target)
     assert page.of_experiment(target).answer == "Rotary wins."
-    publish(experiment_folder, target, "Neither wins.")
+    publish(experiment_folder, target, {"answer": "Neither wins.", "outcome": None})
     assert page.of_experiment(target).answer == "Neither wins."
+
+
+def test_what_a_person_writes_can_be_changed_without_the_runs(results: Path, experiment_folder: Path) -> None:
+    target = results / "positions-quick"
+    before = (target / "record.jsonl").read_text().splitlines()[1:]
+    gone = experiment_folder.with_name("gone")
+    publish(gone, target, {"answer": None, "outcome": "It was <wrong>."})
+    changed = page.of_experiment(target)
+    assert (changed.answer, changed.outcome) == ("Rotary wins.", "It was <wrong>.")
+    assert (target / "record.jsonl").read_text().splitlines()[1:] == before
+    assert "What became of it: It was &lt;wrong>." in made(results)[str(target / "README.md")].decode()
+    assert "What became of it: It was &lt;wrong&gt;." in page.write([target], results / "page.html").read_text()
+    with pytest.raises(UsageError, match="gone: no experiment here"):
+        publish(gone, target)
+    with pytest.raises(UsageError, match="gone: no experiment here"):
+        publish(gone, results / "other", {"answer": "It does."})
 
 
 @pytest.mark.full

@@ -258,6 +258,7 @@ KEYS = (
     "measurements",
     "tables",
     "answer",
+    "outcome",
     "step",
 )
 
