@@ -7,10 +7,12 @@ from mingpt.data.text_files import TINY_PATH
 from mingpt.experiments.base import Experiment, Form, Settings, Stages, register
 from mingpt.experiments.base_config import BASE, FULL, QUICK_SEED, SECOND_STAGE, SEED, STANDARD, STANDARD_SEED
 from mingpt.experiments.measurements.context_length import extrapolation, loss_by_position, side_by_side
+from mingpt.experiments.measurements.effects import EFFECT, effect
 from mingpt.experiments.measurements.memory import memory_tasks
 from mingpt.experiments.measurements.sensitivity import sensitivity
 from mingpt.experiments.measurements.stages import ABSOLUTE_MHA, ROPE_MHA, stage_curves
 
+TRAININGS = ("two stages", "straight", "Muon")
 SMALL: dict[str, dict[str, Any]] = {  # of the tasks
     name: {"type": "gpt", "n_layer": 2, "n_embd": 32, "rope": rope}
     for name, rope in (("learned", False), ("RoPE", True))
@@ -62,6 +64,7 @@ register(
             data=TINY_PATH,
         ),
         measurements=(
+            effect("RoPE minus learned positions", {how: (f"learned, {how}", f"RoPE, {how}") for how in TRAININGS}),
             stage_curves({"learned, two stages": ABSOLUTE_MHA, "RoPE, two stages": ROPE_MHA}),
             extrapolation,
             loss_by_position,
@@ -69,5 +72,6 @@ register(
             *memory_tasks(SMALL),
             side_by_side,
         ),
+        figure=EFFECT,
     )
 )

@@ -6,7 +6,7 @@ from mingpt.data.text_files import TINY_PATH
 from mingpt.experiments.base import Experiment, Form, register
 from mingpt.experiments.base_config import QUICK_SEED, SECOND_STAGE, SEED, STANDARD_SEED
 from mingpt.experiments.measurements.context_length import extrapolation, loss_by_position, side_by_side
-from mingpt.experiments.measurements.interaction import INTERACTION, interaction
+from mingpt.experiments.measurements.effects import INTERACTION, interaction
 from mingpt.experiments.measurements.sensitivity import sensitivity
 from mingpt.experiments.measurements.stages import ABSOLUTE_GQA, ABSOLUTE_MHA, ROPE_GQA, ROPE_MHA, stage_curves
 

@@ -9,7 +9,7 @@ import pytest
 from mingpt.core.statistics import estimate
 from mingpt.experiments.catalogue import EXPERIMENTS
 from mingpt.experiments.measurements.context_length import gain, loss_by_position, ranges_of
-from mingpt.experiments.measurements.interaction import INTERACTION, effects, interaction
+from mingpt.experiments.measurements.effects import INTERACTION, effect, interaction, two_by_two
 from mingpt.experiments.measurements.sensitivity import sensitivity
 from mingpt.experiments.measurements.stages import reference_points, stage_curves
 from mingpt.experiments.measurements.summaries import bands, interval
@@ -157,7 +157,7 @@ IDEAS = (("learned", "RoPE"), ("MHA", "GQA"))
 
 
 def test_interaction_is_the_difference_of_the_differences() -> None:
-    found = effects(four_variants(both=1.5), *IDEAS)
+    found = two_by_two(four_variants(both=1.5), *IDEAS)
     means = {name: each.mean for name, each in found.items() if each}
     expected = {
         "RoPE with MHA": -0.3,
@@ -178,14 +178,14 @@ def test_interaction_is_the_difference_of_the_differences() -> None:
     [(1.5, 0.05, "significant"), (1.8, 0.1, "none beyond ±0.1"), (1.8, 0.02, "inconclusive")],
 )
 def test_interaction_has_one_of_three_outcomes(both: float, margin: float, outcome: str) -> None:
-    *effect, last = interaction(*IDEAS, margin=margin).table(four_variants(both))
+    *others, last = interaction(*IDEAS, margin=margin).table(four_variants(both))
     assert last["outcome"] == outcome
-    assert [row["outcome"] for row in effect] == [None] * 4
+    assert [row["outcome"] for row in others] == [None] * 4
 
 
 def test_interaction_without_shared_seeds_is_empty() -> None:
     rows = [row for row in four_variants(1.8) if row["seed"] == 1 or row["arm"] != "RoPE+GQA"]
-    found = effects(rows, *IDEAS)
+    found = two_by_two(rows, *IDEAS)
     assert found[INTERACTION] is None
     assert found["RoPE with MHA"] is not None
     assert interaction(*IDEAS).table(rows)[-1]["difference ± 95 % CI"] is None
@@ -194,6 +194,15 @@ def test_interaction_without_shared_seeds_is_empty() -> None:
 def test_interaction_is_drawn_apart_from_the_effects() -> None:
     figure = drawn(interaction(*IDEAS), four_variants(both=1.5))
     (axes,) = figure.axes
-    assert [label.get_text() for label in axes.get_yticklabels()][-1] == INTERACTION
+    assert [label.get_text() for label in axes.get_yticklabels()][-1].splitlines()[0] == INTERACTION
     points = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == 1]
     assert np.concatenate(points) == pytest.approx([-0.3, -0.6, 0.1, -0.2, -0.3])
+
+
+def test_effect_is_the_second_of_a_pair_minus_the_first_where_both_are_there() -> None:
+    measured = effect("RoPE minus learned", {"MHA": ("learned+MHA", "RoPE+MHA"), "Muon": ("learned", "RoPE")})
+    (row,) = measured.table(four_variants(both=1.5))
+    assert row["effect"] == "MHA"
+    assert row["difference ± 95 % CI"].startswith("-0.3")
+    (axes,) = drawn(measured, four_variants(both=1.5)).axes
+    assert axes.get_xlabel().startswith("validation loss, RoPE minus learned,")
