@@ -14,7 +14,7 @@ import numpy as np
 
 from mingpt.core.statistics import Estimate
 from mingpt.report.compare import Comparison, Variant
-from mingpt.report.formatting import NONE, chance, change, estimate, flops, integer, losses, number, seconds
+from mingpt.report.formatting import NONE, chance, change, counted, estimate, flops, integer, losses, number, seconds
 from mingpt.report.significance import NOT_TESTED, SignificanceTest
 from mingpt.report.table import Table
 
@@ -204,7 +204,7 @@ COLUMNS = (
 VALIDATION = "Validation loss: mean over the validation set, the last part of the text."
 TESTED = (
     "Difference: variant minus baseline, which is {baseline}, paired by seed, with its own 95 % t-interval over seeds. "
-    "p: paired t-test, after Holm's correction over all {tests} pairs that were tested. Outcome: better or worse where "
+    "p: paired t-test, after Holm's correction over {pairs}. Outcome: better or worse where "
     "p is below 0.05; else equivalent where the interval lies inside ±{margin:g}; else inconclusive. MDE: minimum "
     "detectable effect (power 0.8, level 0.05 / {tests})."
 )
@@ -235,6 +235,11 @@ def rows_of(result: Comparison) -> list[Row]:
         )
         for each in result.variants
     ]
+
+
+def _tested(result: Comparison, tests: int) -> str:
+    pairs = counted(tests, "tested pair")
+    return TESTED.format(baseline=result.baseline, tests=tests, pairs=pairs, margin=result.margin)
 
 
 def records_of(result: Comparison) -> list[Record]:
@@ -286,7 +291,9 @@ def _note(result: Comparison, shown: Collection[str]) -> str:
     tested = sum(test.outcome != NOT_TESTED for test in result.tests)
     sentences = {
         VALIDATION: "val_loss" in shown,
-        TESTED.format(baseline=result.baseline, tests=tested, margin=result.margin): tested and "p_holm" in shown,
+        _tested(result, tested): tested and "p_holm" in shown,
+            baseline=result.baseline, tests=tested, pairs=counted(tested, "tested pair"), margin=result.margin
+        ): tested and "p_holm" in shown,
         BASELINES.format(losses=losses(result.baselines)): result.baselines and "val_loss" in shown,
         COMPUTE: "seconds" in shown,
         AT_EQUAL_COMPUTE: len(result.variants) > 1 and {"loss_at_seconds", "loss_at_flops"} & {*shown},

@@ -68,14 +68,18 @@ def _lines(axes: Any, result: Comparison) -> None:
     reached = [at for _, at in near]
     axes.set_xlim(min([low, *(at - 0.05 * room for at in reached)]), max([high, *(at + 0.05 * room for at in reached)]))
     low, high = axes.get_xlim()
-    last = -1.0
-    for name, at in near:
-        axes.axvline(at, color=LINE, lw=0.8, ls=(0, (4, 3)), zorder=0)
-        if at - last > 0.14 * (high - low) or last < low:  # else two names would touch
-            axes.annotate(
-                plain(name), (at, 1.01), xycoords=("data", "axes fraction"), ha="center", color=LINE, fontsize=9
-            )
-            last = at
+    together: list[list[tuple[str, float]]] = []  # lines whose names would touch
+    for line in near:
+        axes.axvline(line[1], color=LINE, lw=0.8, ls=(0, (4, 3)), zorder=0)
+        if together and line[1] - together[-1][0][1] <= 0.14 * (high - low):
+            together[-1].append(line)
+        else:
+            together.append([line])
+    for lines in together:
+        names = ", ".join([*(name.removesuffix("gram") for name, _ in lines[:-1]), lines[-1][0]])
+        middle = (lines[0][1] + lines[-1][1]) / 2
+        place = {"xy": (middle, 1.01), "xycoords": ("data", "axes fraction")}
+        axes.annotate(plain(names), **place, ha="center", color=LINE, fontsize=9)
 
 
 def _label(axes: Any, rows: Sequence[Row], result: Comparison) -> None:
@@ -109,9 +113,10 @@ def _caption(rows: Sequence[Row], result: Comparison) -> str:
     sentences = [
         f"Difference of the validation loss from that of {result.baseline}, {number(baseline)} {result.unit}: mean and "
         "95 % interval, paired by seed; p of the paired t-test after Holm's correction.",
-        f"Left is better. Shaded: ±{result.margin:g}, inside of which an interval means equivalent.",
-        "Dashed: n-gram models." if result.baselines else "",
-        f"The 4-gram's is {four - baseline:+.3f}." if four is not None else "",
+        f"Left is better. Shaded: ±{result.margin:g}; an interval inside it means equivalent, if the difference is not "
+        "significant.",
+        "Dashed: n-gram models that lie near." if result.baselines else "",
+        f"The 4-gram lies at {four - baseline:+.3f}." if four is not None else "",
         f"Without a validation loss: {', '.join(absent)}." if absent else "",
     ]
     return " ".join(filter(None, sentences))

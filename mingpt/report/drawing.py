@@ -17,7 +17,6 @@ from mingpt.report.palette import PAPER, dark_scheme, settings
 
 FORMATS = ("svg", "png", "pdf")
 DPI = 200  # of a PNG
-CLASS = "mingpt-figure"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +63,10 @@ class Drawing:
         body = re.sub(r'\bd="[^"]+"', _shorter, body)
         label = escape(self.label, {'"': "&quot;"})
         return (
-            f'<svg class="{CLASS}" xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
             f'viewBox="0 0 {view[1]} {view[2]}" role="img" aria-label="{label}">'
             f"<title>{escape(self.caption)}</title><desc>{escape(self.label)}</desc>"
-            f"<style>{dark_scheme(CLASS)}</style>{body}"
+            f"<style>{dark_scheme()}</style>{body}"
         )
 
     def save(self, path: Path) -> Path:

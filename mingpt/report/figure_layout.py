@@ -38,15 +38,19 @@ def short_number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def log_ticks(axis: Any, values: Collection[float]) -> None:
-    """Make a matplotlib axis logarithmic with ticks where the data are: at each value, or each second, third, ..."""
+def log_ticks(axis: Any, values: Collection[float], most: int = MOST_TICKS) -> None:
+    """Make a matplotlib axis logarithmic with ticks where the data are: at each value, or each second, third, ...
+
+    Args:
+        most: about the number of ticks that there is room for.
+    """
     low, high = min(values), max(values)
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     at = sorted({*values})
     span = math.log(high / low) if high > low else 1.0
     kept = at[:1]
     for value in at[1:]:
-        if math.log(value / kept[-1]) >= span / (MOST_TICKS + 1):
+        if math.log(value / kept[-1]) >= span / (most + 1):
             kept.append(value)
     axis.set_ticks(kept, [short_number(value) for value in kept])
     axis.set_ticks([], minor=True)

@@ -114,13 +114,14 @@ def settings(salt: str = "mingpt") -> Any:
     }
 
 
-def dark_scheme(name: str) -> str:
-    """CSS that exchanges the colours of SVG elements of class `name` where the reader's scheme is dark.
+def dark_scheme() -> str:
+    """CSS that exchanges the colours of SVG elements where the reader's scheme is dark.
 
-    matplotlib writes `style="fill: #0072b2"`, which any program reads; a rule by that text can still be stronger.
+    matplotlib writes `style="fill: #0072b2"`, which any program reads; a rule by that text can still be stronger.  The
+    rules name no ancestor: ticks and markers are copies (`<use>`), inside of which a browser knows of none.
     """
     rules = [
-        f'.{name} [style*="{kind}: {colour}"]{{{kind}:{dark}!important}}'
+        f'[style*="{kind}: {colour}"]{{{kind}:{dark}!important}}'
         for colour, dark in DARK.items()
         for kind in ("fill", "stroke")
     ]

@@ -96,7 +96,7 @@ def test_answer_names_n_gram_lines_where_they_lie_and_what_has_no_loss(costly: d
     drawn = answer_of(replace(result, variants=[*result.variants, blind], baselines=near))
     (axes,) = drawn.figure.axes
     assert [text.get_text() for text in axes.texts] == ["4-gram"]
-    assert "The 4-gram's is -0.080." in drawn.caption
+    assert "The 4-gram lies at -0.080." in drawn.caption
     assert "Without a validation loss: blind." in drawn.caption
     assert "dear -0.1" in drawn.label
 

@@ -237,8 +237,8 @@ extrapolation = Measurement(
     of_runs=True,
     of_model=True,
     row=BlocksFields,
-    caption="Validation loss in blocks as long as in training and longer. Line: mean over seeds; shaded: 95 % "
-    "t-interval. Grey in each panel: the baseline.",
+    caption=f"Validation loss in blocks as long as in training and longer, over {TOKENS:,} tokens of the validation "
+    "set, not all. Line: mean over seeds; shaded: 95 % t-interval. Grey in each panel: the baseline.",
 )
 loss_by_position = Measurement(
     "loss-by-position",
@@ -250,7 +250,7 @@ loss_by_position = Measurement(
     caption="Validation loss at each position of a block. Line: mean over seeds and blocks; shaded: 95 % t-interval "
     "over seeds; grey in each panel: the baseline. Dashed across: what n-gram models reach on the same text. Below, "
     f"where blocks are longer than {FIRST}, the gain from context: mean loss at the first {FIRST} positions minus that "
-    "further on.",
+    "further on. A block begins without context, so a model that sees five tokens back gains, too.",
     row=PositionsFields,
     with_baselines=True,
 )

@@ -102,7 +102,7 @@ def _draw_times(rows: list[Row], figure: Any, look: Palette) -> None:
     panels[0].set_ylabel("ms")
     panels[0].legend(frameon=False)
     on = "one CPU thread" if rows[0]["device"] == "cpu" else rows[0]["device"]  # generation of one text takes one
-    figure.suptitle(f"Time of one token on {on}; dotted: without a cache")
+    figure.suptitle(f"Time of one token on {on}; dashed: without a cache")
 
 
 def _model_of(row: Row) -> str:
@@ -163,8 +163,9 @@ token_times = Measurement(
     smaller=f"up to position {POSITIONS.quick[-1]}",
     timed=True,
     row=TimesFields,
-    caption="Time to generate one token after so many others, with a key/value cache (solid) and without (dotted). "
-    "Left: each further token; right: the first one after a prompt, which reads all of it, cache or not. One text, "
+    caption="Time to generate one token after so many others, with a key/value cache (solid) and without (dashed). "
+    "Left: each further token; right: the first one after a prompt, which reads all of it and takes as long without a "
+    "cache (not drawn; in the table). One text, "
     "untrained models of 4 layers of width 128, float32, eager. Line: median of "
     f"{ROUNDS * LATER} tokens, {ROUNDS} first ones; shaded: quartiles.",
     variant=_model_of,

@@ -97,10 +97,9 @@ def _table(rows: list[Row]) -> list[Row]:
 
 
 def _equivariance_table(rows: list[Row]) -> list[Row]:
-    return [
-        {"mask": row["mask"], "position": row["position"], "largest difference": row["largest_difference"]}
-        for row in rows
-    ]
+    """Return how far reordering the inputs does more than reorder the outputs."""
+    name = "largest difference of reordered outputs"
+    return [{"mask": row["mask"], "position": row["position"], name: row["largest_difference"]} for row in rows]
 
 
 OF = ("scores", "weights")

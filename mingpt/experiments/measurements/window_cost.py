@@ -47,7 +47,7 @@ def _draw_times(rows: list[Row], figure: Any, look: Palette) -> None:
             memory.plot(at, peaks, **look.line(way, len(at)))
     memory.set(yscale="log", xlabel="positions", ylabel="live memory at its peak, MB")
     for axes in (time, memory):
-        log_ticks(axes.xaxis, {row["length"] for row in rows})
+        log_ticks(axes.xaxis, {row["length"] for row in rows}, most=4)  # side by side
     figure.suptitle(f"Cost of attention with a window of {rows[0]['window']}, and without")
 
 
