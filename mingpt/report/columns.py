@@ -292,8 +292,6 @@ def _note(result: Comparison, shown: Collection[str]) -> str:
     sentences = {
         VALIDATION: "val_loss" in shown,
         _tested(result, tested): tested and "p_holm" in shown,
-            baseline=result.baseline, tests=tested, pairs=counted(tested, "tested pair"), margin=result.margin
-        ): tested and "p_holm" in shown,
         BASELINES.format(losses=losses(result.baselines)): result.baselines and "val_loss" in shown,
         COMPUTE: "seconds" in shown,
         AT_EQUAL_COMPUTE: len(result.variants) > 1 and {"loss_at_seconds", "loss_at_flops"} & {*shown},
