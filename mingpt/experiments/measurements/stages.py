@@ -130,8 +130,8 @@ CAPTION = (
     "Loss by optimizer step, over all stages: training loss with dropout, smoothed (left, where it is on record), and "
     "validation loss. Line: mean over seeds; shaded: 95 % t-interval. Grey in each panel: the baseline. Dashed across: "
     "what n-gram models reach on the same text. Hollow, where stages have 600 steps as in the document that this "
-    "project started from: its training loss, with dropout, one seed, read off its pictures to about ±0.01; in its second "
-    "stage a step has 64 blocks, ours 8."
+    "project started from: its training loss, with dropout, one seed, read off its pictures to about ±0.01; in its "
+    "second stage a step has 64 blocks, in ours 8."
 )
 
 
