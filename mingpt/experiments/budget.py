@@ -47,10 +47,14 @@ def lines(experiment: Experiment, form: str, kept: Path) -> Iterator[str]:
     costs: list[Cost] = []
     for cost in costs_of(experiment, form, kept):  # which takes seconds each, so it is shown at once
         costs.append(cost)
-        yield f"  {cost.variant}: {cost.seconds:,.0f} s of one core a trial, {cost.left} of {cost.trials} left"
+        took = f"{cost.seconds:,.0f} s of one core a trial, " if cost.left else ""
+        yield f"  {cost.variant}: {took}{cost.left} of {cost.trials} left"
     if not costs:
         return
     trials, left = (sum(getattr(cost, name) for cost in costs) for name in ("trials", "left"))
+    if not left:
+        yield f"{counted(trials, 'trial')}, all finished"
+        return
     rates = len(experiment.rates_of(form))
     hours = sum(cost.seconds * (cost.left + (rates if cost.left and cost.seconds else 0)) for cost in costs) / 3600
     cores, device = usable_threads(), pick_device(_device(experiment, form)).type
@@ -67,8 +71,9 @@ def costs_of(experiment: Experiment, form: str, kept: Path) -> Iterator[Cost]:
     for trial in _trials(experiment, form, seeds):
         by_variant.setdefault(trial.variant, []).append(trial)
     for variant, trials in by_variant.items():
-        seconds = sum(_seconds(config) for config in trials[0].configs)
-        yield Cost(variant, sum(trial.id not in finished for trial in trials), len(trials), seconds)
+        left = sum(trial.id not in finished for trial in trials)
+        seconds = sum(_seconds(config) for config in trials[0].configs) if left else 0.0
+        yield Cost(variant, left, len(trials), seconds)
 
 
 def _trials(experiment: Experiment, form: str, seeds: range) -> list[Trial]:

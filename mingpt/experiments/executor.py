@@ -155,6 +155,10 @@ class Executor:
         todo = [trial for trial in trials if not done(trial)]
         if len(todo) < len(trials):
             logger.info(f"{len(trials) - len(todo)} of {len(trials)} trials are finished already")
+        recorded = [trial for trial in todo if self._recorded(trial)]
+        if recorded:
+            logger.info(f"{len(recorded)} of {len(trials)} trials are in {self.kept}; --retrain trains them again")
+            todo = [trial for trial in todo if trial not in recorded]
         with stop_on_signals(self._signalled), ThreadPoolExecutor(self.jobs) as pool:
             self._oversee(todo, pool, Pace(self.jobs))
         return self._outcome
@@ -215,6 +219,10 @@ class Executor:
             self.keep(trial)
         except Exception as error:  # of one trial's measurements; the others go on
             self._outcome.failed[trial] = 1, f"its record was not written: {in_one_line(error)}"
+
+    def _recorded(self, trial: Trial) -> bool:
+        with claimed(self.folder, trial) as ours:
+            return ours and self._from_record(trial)
 
     def _from_record(self, trial: Trial) -> bool:
         """Make the trial from the kept record of the same trial; return False if there is none."""
