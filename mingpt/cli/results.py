@@ -3,6 +3,7 @@
 import sys
 import textwrap
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -14,9 +15,10 @@ from mingpt.cli.terminal import plain
 from mingpt.core import paths
 from mingpt.core.errors import require
 from mingpt.core.phases import breakdown
-from mingpt.core.run_files.reading import Line, each_line
+from mingpt.core.run_files.reading import Line, Record, each_line, evaluated_loss
 from mingpt.core.run_files.records import Sample
 from mingpt.core.shell import quoted, visible
+from mingpt.core.statistics import MARGIN
 from mingpt.data.tokenizer_base import shown
 from mingpt.inference.causality import CausalityResult, causality_result
 from mingpt.inference.past_block import PastBlockLoss
@@ -53,6 +55,8 @@ def show_outcome(run: Run, console: Console, program: str, began: float | None =
     lines = [f"{name} {loss:.2f}" for name, loss in run.baselines().items()]
     unit = run.tokenizer.unit
     plain(console, f"validation loss {loss['val_loss']:.3f} nats per {unit}, {loss['bits_per_byte']:.3f} bits per byte")
+    if warning := overfitting(each_line(run.folder / "metrics.jsonl")):
+        plain(console, warning)
     if "val_loss_carried" in loss:
         plain(
             console, f"{loss['val_loss_carried']:.3f} nats per {unit} with the recurrent state kept from block to block"
@@ -67,6 +71,21 @@ def show_outcome(run: Run, console: Console, program: str, began: float | None =
     again = quoted(f"--config={paths.shown(run.folder / 'config.yaml')}")
     if hasattr(run.config.model, "rope"):
         plain(console, f"  {program} {again} --model.rope={not run.config.model.rope}")
+
+
+def overfitting(metrics: Iterable[Record]) -> str | None:
+    """Return when the validation loss was lowest, if it ended clearly above that; None: it did not.
+
+    Args:
+        metrics: lines of metrics.jsonl, of which those with a validation loss count.
+    """
+    losses = [(loss, line["step"]) for line in metrics if (loss := evaluated_loss(line)) is not None]
+    if not losses:
+        return None
+    (lowest, step), (last, _) = min(losses), losses[-1]
+    if last - lowest <= MARGIN:
+        return None
+    return f"it was {lowest:.3f} at step {step:,}: the model overfits; take fewer steps, more dropout or a longer text"
 
 
 def _show_time(run: Run, console: Console, began: float | None) -> None:
