@@ -1,11 +1,13 @@
 """The page compares as `chargpt compare`, and shows the records of experiments, whose files it doesn't trust."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mingpt.cli.play.catalogue import Catalogue
 from mingpt.report import columns, tables
 
 pytestmark = pytest.mark.full
@@ -32,6 +34,24 @@ def test_curve_has_the_losses_of_the_run(client: Any) -> None:
     assert found["steps"] == [1, 2, 3]
     assert len(found["train"]) == len(found["seconds"]) == 3
     assert found["val"][-1][0] == 3
+
+
+def test_list_names_the_text_where_runs_have_several(root: Path, tmp_path: Path) -> None:
+    for name in ("gpt", "other"):
+        shutil.copytree(root / "gpt", tmp_path / "out" / name)
+    runs = Catalogue(tmp_path / "out")
+    assert all("data.path" not in run["settings"] for run in runs.list())
+    environment = tmp_path / "out/other/environment.json"
+    found = json.loads(environment.read_text()) | {"text_sha256": "0" * 64}
+    environment.write_text(json.dumps(found))
+    config = tmp_path / "out/other/config.yaml"
+    config.write_text(
+        config.read_text().replace("path:", "path: other.txt #", 1).replace("mode: disabled", "mode: null")
+    )
+    listed = {run["name"]: run for run in Catalogue(tmp_path / "out").list()}
+    assert listed["other"]["settings"]["data.path"] == "other.txt"
+    assert "data.path" in listed["gpt"]["settings"]
+    assert not any(key.startswith("wandb.") for run in listed.values() for key in run["settings"])
 
 
 @pytest.fixture
