@@ -19,7 +19,7 @@ ABOUT = (
     "--trainer.betas=[0.9,0.95],[0.8,0.99]. All variants share one text: --data.path=[a.txt,b.txt] is one of two "
     "files. wandb.mode is disabled unless given."
 )
-SWITCHES = ("--quick", "--full", "--fresh", "--retrain", "--trials_only")
+SWITCHES = ("--quick", "--full", "--fresh", "--trials_only")
 ACTIONS = ("list", "run", "show", "publish")
 PUBLISHING = "Keep the records of finished experiments in results/; those named, or all."
 
@@ -54,8 +54,7 @@ class RunOptions:
         jobs: trials at once; the threads are divided among them; null: one per core in the standard form, else 1
         data: the text; null: tinyshakespeare in the standard form of what trains on a text, else input.txt
         trials_only: leave for later what is timed, which needs a quiet machine, and the comparison
-        fresh: put aside what is there, and begin again
-        retrain: train those trials, too, of which results/trials has the record
+        fresh: put aside what is there, and begin again, with trials too whose records are in results/
     """
 
     quick: bool = False
@@ -65,7 +64,6 @@ class RunOptions:
     data: str | None = None
     trials_only: bool = False
     fresh: bool = False
-    retrain: bool = False
 
     def __post_init__(self) -> None:
         _require_one_form(self.quick, self.full)
@@ -220,7 +218,7 @@ def _usage(program: str) -> str:
     return (
         f"usage: {program} experiment list\n"
         f"       {program} experiment run NAME [--quick|--full] [--seeds=N] [--jobs=N] [--data=TEXT]\n"
-        f"       {' ' * len(program)}                [--trials_only] [--fresh] [--retrain]\n"
+        f"       {' ' * len(program)}                [--trials_only] [--fresh]\n"
         f"       {program} experiment show NAME [--quick|--full]\n"
         f"       {program} experiment publish [NAME ...] [--full]\n\nthere are: {', '.join(questions())}"
     )

@@ -80,7 +80,7 @@ def _run(chosen: Experiment, given: Sequence[str], words: Sequence[str], program
         jobs=flags.jobs or (usable_threads() if form == STANDARD else 1),
         idle=form == STANDARD,
         trials_only=flags.trials_only,
-        kept=None if form == QUICK or flags.retrain else TRIALS,
+        kept=None if form == QUICK else TRIALS,
         fresh=flags.fresh,
     )
     if form == QUICK:

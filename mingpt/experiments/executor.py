@@ -136,6 +136,7 @@ class Executor:
         launch: trains one run.
         keep: called with each trial when its last run has ended well, before others may have it.
         kept: where records of finished trials lie; None: nowhere.
+        use_records: take trials from there instead of training them.
     """
 
     folder: Path
@@ -143,6 +144,7 @@ class Executor:
     launch: Launch
     keep: Callable[[Trial], None] = lambda trial: None
     kept: Path | None = None
+    use_records: bool = True
     _stop: Event = field(default_factory=Event)
     _outcome: Outcome = field(default_factory=Outcome)
 
@@ -155,12 +157,12 @@ class Executor:
         todo = [trial for trial in trials if not done(trial)]
         if len(todo) < len(trials):
             logger.info(f"{len(trials) - len(todo)} of {len(trials)} trials are finished already")
-        recorded = [trial for trial in todo if self._recorded(trial)]
-        if recorded:
-            logger.info(f"{len(recorded)} of {len(trials)} trials are in {self.kept}; --retrain trains them again")
-            todo = [trial for trial in todo if trial not in recorded]
         with stop_on_signals(self._signalled), ThreadPoolExecutor(self.jobs) as pool:
-            self._oversee(todo, pool, Pace(self.jobs))
+            taken = [trial for trial in todo if not self._stop.is_set() and self._take_record(trial)]
+            if taken and self.kept:
+                where = f"have a record in {self.kept.parent}"
+                logger.info(f"{len(taken)} of {len(trials)} trials {where}; --fresh trains them again")
+            self._oversee([trial for trial in todo if trial not in taken], pool, Pace(self.jobs))
         return self._outcome
 
     def _signalled(self, name: str) -> None:
@@ -220,13 +222,19 @@ class Executor:
         except Exception as error:  # of one trial's measurements; the others go on
             self._outcome.failed[trial] = 1, f"its record was not written: {in_one_line(error)}"
 
-    def _recorded(self, trial: Trial) -> bool:
+    def _take_record(self, trial: Trial) -> bool:
+        """Make the trial from its record, unless another executor holds it; return whether that was done."""
         with claimed(self.folder, trial) as ours:
             return ours and self._from_record(trial)
 
     def _from_record(self, trial: Trial) -> bool:
         """Make the trial from the kept record of the same trial; return False if there is none."""
-        if self.kept is not None and trial.id and (record := trial_records.find(self.kept, trial.id)):
+        if (
+            self.kept is not None
+            and self.use_records
+            and trial.id
+            and (record := trial_records.find(self.kept, trial.id))
+        ):
             if not done(trial):
                 shutil.rmtree(trial.home or "", ignore_errors=True)
                 trial_records.unpack(record, trial)

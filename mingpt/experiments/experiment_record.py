@@ -15,7 +15,14 @@ from mingpt.experiments.identity import versions
 from mingpt.experiments.trials import changes
 from mingpt.report.experiment_files import RECORD, inside, read_record
 
-FOUND = ("chosen_learning_rates", "trials", "hopeless", "measured", "tables")  # kept when an experiment goes on
+FOUND = (
+    "chosen_learning_rates",
+    "trials",
+    "hopeless",
+    "measured",
+    "tables",
+    "fresh",
+)  # kept when an experiment goes on
 
 
 def begin(

@@ -59,7 +59,7 @@ class ExperimentOptions:
         idle: run only where nothing else wants the processors.
         trials_only: leave out what is timed, which needs a quiet machine, and the summary.
         kept: where records of finished trials lie and go, for other experiments and checkouts; None: nowhere.
-        fresh: put what is there aside, and begin again.
+        fresh: put what is there aside, and train all trials again, those of which there is a record, too.
         elsewhere: advice of the message if the folder holds another experiment.
     """
 
@@ -112,6 +112,8 @@ def carry_out(
     validate.trainable(trials_of(experiment, options.folder, text, [1], options.form, {}))
     usual = experiment.seeds_of(options.form)
     seeds = begin(options.folder, definition, options.command, options.seeds, usual, options.elsewhere)
+    if options.fresh:
+        update(options.folder, fresh=True)
     other = options.seeds is None and seeds != usual
     as_before = f", {counted(seeds, 'seed')} as recorded (--seeds={usual} is usual)" if other else ""
     logger.info(f"{'resuming in' if existed else 'folder:'} {options.folder}{as_before}")
@@ -122,6 +124,7 @@ def carry_out(
     trials = trials_of(experiment, options.folder, text, range(1, seeds + 1), options.form, rates)
     update(options.folder, trials=ids(trials, options.folder))
     executor.keep, executor.kept = partial(_keep, experiment.measurements, options, Lock()), options.kept
+    executor.use_records = not read_record(options.folder).get("fresh", False)
     outcome = executor.do(trials)
     if outcome.stopped:
         return outcome

@@ -51,6 +51,7 @@ class ExperimentRecord(TypedDict):
     figure: NotRequired[str | None]  # measurement whose figure answers the question
     command: NotRequired[str]
     quick: NotRequired[bool]
+    fresh: NotRequired[bool]  # its trials were trained for it, whatever records there were
     seeds: NotRequired[Count]
     margin: NotRequired[Annotated[float, Interval(gt=0, le=LARGEST_FLOAT)]]  # of equivalence, nats
     text: NotRequired[Text]

@@ -11,11 +11,10 @@ import pytest
 
 from mingpt.core.atomic_io import sha256
 from mingpt.core.run_files.reading import read_lines
-from mingpt.experiments import budget, commands, summarize, trial_records
+from mingpt.experiments import budget, summarize, trial_records
 from mingpt.experiments.base import Experiment, Form, Measurement, settings_of
 from mingpt.experiments.base_config import BASE
 from mingpt.experiments.catalogue import EXPERIMENTS
-from mingpt.experiments.executor import Outcome
 from mingpt.experiments.identity import trial_id
 from mingpt.experiments.measurements.stages import stage_curves
 from mingpt.experiments.runner import ExperimentOptions, carry_out
@@ -86,18 +85,26 @@ def test_lost_checkout_goes_on_from_the_records(go: Any, experiment: Make, here:
     outcome, told = go(one, kept=kept)
     assert (outcome.failed, here.seen, len(told.summarized)) == ({}, [], 1)
     assert read_lines(tmp_path / "exp/cells/RoPE/seed-1/stage-1/metrics.jsonl")[-1]["step"] == 3
-    assert f"1 of 1 trials are in {kept}; --retrain trains them again" in told.lines
+    assert f"1 of 1 trials have a record in {kept.parent}; --fresh trains them again" in told.lines
     assert not any("validation loss" in line for line in told.lines)  # it isn't reported as if it had been trained
     go(one, kept=kept)
     assert here.seen == []
 
 
-def test_retrain_ignores_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = list[Path | None]()
-    monkeypatch.setattr(commands, "carry_out", lambda one, options, **more: kept.append(options.kept) or Outcome())
-    for words in ((), ("--retrain",), ("--quick",)):
-        assert commands.experiment(["run", "rope", *words], "chargpt", lambda *given: None, lambda *given: None) == 0
-    assert kept == [commands.TRIALS, None, None]
+@pytest.mark.full
+def test_fresh_trains_what_has_a_record_and_so_does_its_resumption(
+    go: Any, experiment: Make, here: Any, tmp_path: Path
+) -> None:
+    kept, one = tmp_path / "results" / "trials", experiment(seeds=1)
+    go(one, kept=kept)
+    here.trained.clear()
+    go(one, kept=kept, fresh=True, launch=lambda config, *given: 1)  # each trial fails
+    assert here.seen == []
+    go(one, kept=kept)
+    assert len(here.trained) == 2
+    _, told = go(one, kept=kept, folder=tmp_path / "other")
+    assert len(here.trained) == 2
+    assert f"2 of 2 trials have a record in {kept.parent}; --fresh trains them again" in told.lines
 
 
 @pytest.mark.full
