@@ -55,7 +55,7 @@ def show_outcome(run: Run, console: Console, program: str, began: float | None =
     lines = [f"{name} {loss:.2f}" for name, loss in run.baselines().items()]
     unit = run.tokenizer.unit
     plain(console, f"validation loss {loss['val_loss']:.3f} nats per {unit}, {loss['bits_per_byte']:.3f} bits per byte")
-    if warning := overfitting(each_line(run.folder / "metrics.jsonl")):
+    if warning := risen(each_line(run.folder / "metrics.jsonl")):
         plain(console, warning)
     if "val_loss_carried" in loss:
         plain(
@@ -73,11 +73,11 @@ def show_outcome(run: Run, console: Console, program: str, began: float | None =
         plain(console, f"  {program} {again} --model.rope={not run.config.model.rope}")
 
 
-def overfitting(metrics: Iterable[Record]) -> str | None:
-    """Return when the validation loss was lowest, if it ended clearly above that; None: it did not.
+def risen(metrics: Iterable[Record]) -> str | None:
+    """Return when the validation loss was lowest, if it ended more than 0.05 nats above that; None: it did not.
 
     Args:
-        metrics: lines of metrics.jsonl, of which those with a validation loss count.
+        metrics: lines of metrics.jsonl; before the last, a validation loss is that of part of the validation set.
     """
     losses = [(loss, line["step"]) for line in metrics if (loss := evaluated_loss(line)) is not None]
     if not losses:
@@ -85,7 +85,7 @@ def overfitting(metrics: Iterable[Record]) -> str | None:
     (lowest, step), (last, _) = min(losses), losses[-1]
     if last - lowest <= MARGIN:
         return None
-    return f"it was {lowest:.3f} at step {step:,}: the model overfits; take fewer steps, more dropout or a longer text"
+    return f"it was lowest, {lowest:.3f}, at step {step:,}: try fewer steps, more dropout or a longer text"
 
 
 def _show_time(run: Run, console: Console, began: float | None) -> None:

@@ -92,8 +92,7 @@ def require_long_enough(data: Split, *, block_size: int, source: str) -> None:
     fewest = FEWEST * len(sets)
     needed, found = max(block_size + 1, fewest), data.tokens
     if found < needed:
-        least = f"; with a smaller data.block_size at least {fewest}"
-        smaller = f", or --data.block_size={found - 1}" if found >= fewest else least
+        smaller = f", or --data.block_size={found - 1}" if found >= fewest else ""
         raise DataError(
             f"{source}: too short: data.block_size={block_size} needs {needed} tokens, found {found}: "
             f"take a longer text{smaller}"

@@ -19,7 +19,7 @@ ABOUT = (
     "--trainer.betas=[0.9,0.95],[0.8,0.99]. All variants share one text: --data.path=[a.txt,b.txt] is one of two "
     "files. wandb.mode is disabled unless given."
 )
-SWITCHES = ("--quick", "--full", "--fresh", "--trials_only")
+SWITCHES = ("--quick", "--full", "--fresh", "--trials_only", "--text_only")
 ACTIONS = ("list", "run", "show", "publish")
 PUBLISHING = "Keep the records of finished experiments in results/; those named, or all."
 
@@ -94,12 +94,14 @@ class PublishOptions:
     Attributes:
         full: their large forms
         answer: to the question of the one experiment that is named, in a sentence or two; null: as published before
-        outcome: what became of its hypothesis, in a sentence or two; null: as published before
+        hypothesis_outcome: what became of its hypothesis, in a sentence or two; null: as published before
+        text_only: change these two and leave the numbers that are published
     """
 
     full: bool = False
     answer: str | None = None
-    outcome: str | None = None
+    hypothesis_outcome: str | None = None
+    text_only: bool = False
 
 
 def _require_one_form(quick: bool, full: bool) -> None:
@@ -220,7 +222,9 @@ def _usage(program: str) -> str:
         f"       {program} experiment run NAME [--quick|--full] [--seeds=N] [--jobs=N] [--data=TEXT]\n"
         f"       {' ' * len(program)}                [--trials_only] [--fresh]\n"
         f"       {program} experiment show NAME [--quick|--full]\n"
-        f"       {program} experiment publish [NAME ...] [--full]\n\nthere are: {', '.join(questions())}"
+        f"       {program} experiment publish [NAME ...] [--full]\n"
+        f"       {' ' * len(program)}                    [--answer=TEXT] [--hypothesis_outcome=TEXT] [--text_only]\n"
+        f"\nthere are: {', '.join(questions())}"
     )
 
 

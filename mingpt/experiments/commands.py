@@ -33,7 +33,7 @@ from mingpt.report.drawing import Drawing
 from mingpt.report.experiment_files import PAGE, read_packed, read_record
 from mingpt.report.formatting import counted
 from mingpt.report.index import RESULTS
-from mingpt.report.publish import WRITTEN, publish, shorter, unfinished
+from mingpt.report.publish import HAND_WRITTEN, publish, rewrite, shorter, unfinished
 from mingpt.report.record_file import write
 
 logger = logging.getLogger(__name__)
@@ -134,16 +134,20 @@ def _publish(words: Sequence[str], program: str) -> int:
     A quick form is never published: it is no answer.
     """
     names, options = publish_options(program, words)
-    written = {name: getattr(options, name) for name in WRITTEN}
-    for name, text in written.items():
+    texts = {name: getattr(options, name) for name in HAND_WRITTEN}
+    for name, text in texts.items():
         require(text is None or len(names) == 1, name, text, "must be of one experiment, named")
+    given = any(text is not None for text in texts.values())
+    require(given or not options.text_only, "text_only", True, "needs answer or hypothesis_outcome")
     wanted, published = (FULL,) if options.full else (STANDARD,) if names else (STANDARD, FULL), 0
     for experiment, form in itertools.product([EXPERIMENTS[name] for name in names or EXPERIMENTS], wanted):
         folder, target = folder_of(experiment, form), RESULTS / folder_of(experiment, form).name
-        why = unfinished(folder)
-        if names or not why:
-            publish(folder, target, written)
-            logger.info(f"{folder if folder.exists() else 'text'} -> {target}")
+        why = None if options.text_only else unfinished(folder)
+        if options.text_only:
+            rewrite(target, texts)
+        elif names or not why:
+            publish(folder, target, texts)
+            logger.info(f"{folder} -> {target}")
         elif folder.exists():
             logger.info(f"left out: {folder}: {why}")
         published += names != [] or not why

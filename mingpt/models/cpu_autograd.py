@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 CHUNK = 1 << 22  # elements of the (queries, keys, width) tensor that additive scores hold in memory at once
-CACHED = 1 << 18  # the same on a CPU: what stays in its cache between one operation and the next
+CPU_CHUNK = 1 << 18  # the same on a CPU, where it then stays in the cache from one operation to the next
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -47,7 +47,7 @@ def additive_scores(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Return the (b, h, t, s) scores v . tanh(q_i + k_j) of (b, h, t, d) `q` and (b, h, s, d) `k` with (h, 1, d) `v`.
 
     tanh needs an element per query, key and width.  It is computed for a chunk of queries at a time, and again in the
-    backward pass, so that this tensor never exists for all pairs.
+    backward pass, so that this tensor never exists for all pairs.  On a CPU there is no gradient of the gradient.
     """
     if _full_precision_on_cpu(q):
         return _apply(_AdditiveScores, q, k, v)
@@ -169,31 +169,32 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor, sign: int) -> Tensor:
 
 
 class _AdditiveScores(torch.autograd.Function):
-    """y_ij = v . tanh(q_i + k_j), a chunk of queries at a time.
+    """y_ij = v . tanh(x_ij) with x_ij = q_i + k_j, a chunk of queries at a time.
 
-    tanh(x) = 2 s - 1 with s = sigmoid(2 x), which takes half as long, and tanh'(x) = 4 s (1 - s).
+    tanh(x) = 2 s - 1 with s = sigmoid(2 x), which takes half as long, so tanh'(x) = 4 s (1 - s), and
+    dq_i = 4 v sum_j g_ij s_ij (1 - s_ij), dk_j the same summed over i, dv = sum_ij g_ij (2 s_ij - 1).
     """
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         ctx.save_for_backward(q, k, v)
         twice, total = 2 * v[..., None], v.sum(dim=-1, keepdim=True)
-        rows = q.split(_queries(CACHED, q, k), dim=-2)
+        rows = q.split(_queries(CPU_CHUNK, q, k), dim=-2)
         return torch.cat([(_sigmoid_of_twice(part, k) @ twice).squeeze(-1) - total for part in rows], dim=-2)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         _check_first_order()
         q, k, v = ctx.saved_tensors
-        of_q, of_k, of_v = torch.empty_like(q), torch.zeros_like(k), -grad.sum(dim=(0, 2, 3))[:, None, None] / 2
-        rows = _queries(CACHED, q, k)
+        of_q, of_k, of_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        rows = _queries(CPU_CHUNK, q, k)
         for part, g, out in zip(*(each.split(rows, dim=-2) for each in (q, grad, of_q)), strict=True):
             s = _sigmoid_of_twice(part, k)
-            of_v = of_v + (g.flatten(-2)[..., None, :] @ s.flatten(-3, -2)).sum(dim=0)
+            of_v += (g.flatten(-2)[..., None, :] @ s.flatten(-3, -2)).sum(dim=0)
             slope = s.addcmul_(s, s, value=-1).mul_(g[..., None])
             torch.sum(slope, dim=-2, out=out)
             of_k += slope.sum(dim=-3)
-        return of_q.mul_(4 * v), of_k.mul_(4 * v), 2 * of_v
+        return of_q.mul_(4 * v), of_k.mul_(4 * v), 2 * of_v - grad.sum(dim=(0, 2, 3))[:, None, None]
 
 
 def _sigmoid_of_twice(q: Tensor, k: Tensor) -> Tensor:

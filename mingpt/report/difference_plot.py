@@ -38,10 +38,10 @@ def differences(result: Comparison, *, small: str = "", palette: Palette | None 
         figure = Figure(figsize=(WIDTH, REST + ROW * len(rows)), layout="constrained")
         axes = figure.subplots()
         _draw(axes, rows, result, palette)
-        _lines(axes, result)
+        drawn = _lines(axes, result)
         _label(axes, rows, result)
     words = _words(rows, result)
-    caption = " ".join(filter(None, [_caption(rows, result), f"{small}." if small else ""]))
+    caption = " ".join(filter(None, [_caption(rows, result, drawn), f"{small}." if small else ""]))
     return Drawing(figure=figure, caption=caption, label=f"{caption} {words}")
 
 
@@ -58,8 +58,8 @@ def _draw(axes: Any, rows: Sequence[Row], result: Comparison, palette: Palette) 
     axes.set_ylim(len(rows) - 0.45, -0.55)
 
 
-def _lines(axes: Any, result: Comparison) -> None:
-    """Draw n-gram models that lie near the variants, named above."""
+def _lines(axes: Any, result: Comparison) -> bool:
+    """Draw n-gram models that lie near the variants, named above; return whether there are any."""
     baseline = _baseline_loss(result)
     low, high = axes.get_xlim()
     room = 0.35 * (high - low)
@@ -71,7 +71,7 @@ def _lines(axes: Any, result: Comparison) -> None:
     together: list[list[tuple[str, float]]] = []  # lines whose names would touch
     for line in near:
         axes.axvline(line[1], color=LINE, lw=0.8, ls=(0, (4, 3)), zorder=0)
-        if together and line[1] - together[-1][0][1] <= 0.14 * (high - low):
+        if together and line[1] - together[-1][-1][1] <= 0.14 * (high - low):
             together[-1].append(line)
         else:
             together.append([line])
@@ -80,6 +80,7 @@ def _lines(axes: Any, result: Comparison) -> None:
         middle = (lines[0][1] + lines[-1][1]) / 2
         place = {"xy": (middle, 1.01), "xycoords": ("data", "axes fraction")}
         axes.annotate(plain(names), **place, ha="center", color=LINE, fontsize=9)
+    return bool(near)
 
 
 def _label(axes: Any, rows: Sequence[Row], result: Comparison) -> None:
@@ -106,7 +107,7 @@ def _baseline_loss(result: Comparison) -> float:
     return loss.mean
 
 
-def _caption(rows: Sequence[Row], result: Comparison) -> str:
+def _caption(rows: Sequence[Row], result: Comparison, dashed: bool) -> str:
     baseline = _baseline_loss(result)
     four = result.baselines.get(columns.FOUR_GRAM)
     absent = [each.name for each in result.variants if each.loss is None]
@@ -115,7 +116,7 @@ def _caption(rows: Sequence[Row], result: Comparison) -> str:
         "95 % interval, paired by seed; p of the paired t-test after Holm's correction.",
         f"Left is better. Shaded: ±{result.margin:g}; an interval inside it means equivalent, if the difference is not "
         "significant.",
-        "Dashed: n-gram models that lie near." if result.baselines else "",
+        "Dashed: n-gram models." if dashed else "",
         f"The 4-gram lies at {four - baseline:+.3f}." if four is not None else "",
         f"Without a validation loss: {', '.join(absent)}." if absent else "",
     ]

@@ -60,7 +60,7 @@ class ExperimentRecord(TypedDict):
     measured: NotRequired[Many[str]]
     tables: NotRequired[Named[Many[dict[str, Any]]]]
     answer: NotRequired[str]
-    outcome: NotRequired[str]  # of the hypothesis
+    hypothesis_outcome: NotRequired[str]
     smaller: NotRequired[Many[str]]
     chosen_learning_rates: NotRequired[Named[Choice]]
     hopeless: NotRequired[Named[str]]  # diverged trials

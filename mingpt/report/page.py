@@ -50,7 +50,7 @@ class Part:
 
     Attributes:
         answer: hand-written, of the experiment's question; empty: none was written.
-        outcome: hand-written, of the hypothesis.
+        hypothesis_outcome: hand-written, too.
         figure: the one that answers the question; None: there is none.
         figures: the others.
         small: what its quick form makes smaller.
@@ -62,7 +62,7 @@ class Part:
     commands: list[str]
     answer: str = ""
     hypothesis: str = ""
-    outcome: str = ""
+    hypothesis_outcome: str = ""
     small: str = ""
     notes: list[str] = field(default_factory=list)
     result: Comparison | None = None
@@ -214,7 +214,7 @@ def of_experiment(folder: Path) -> Part:
         title=str(record.get("question") or record.get("name") or folder.name),
         answer=str(record.get("answer") or ""),
         hypothesis=str(record.get("hypothesis") or ""),
-        outcome=str(record.get("outcome") or ""),
+        hypothesis_outcome=str(record.get("hypothesis_outcome") or ""),
         small=small,
         notes=[*rates, *(result.notes if result else [])],
         result=result,

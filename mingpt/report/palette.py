@@ -118,7 +118,7 @@ def dark_scheme() -> str:
     """CSS that exchanges the colours of SVG elements where the reader's scheme is dark.
 
     matplotlib writes `style="fill: #0072b2"`, which any program reads; a rule by that text can still be stronger.  The
-    rules name no ancestor: ticks and markers are copies (`<use>`), inside of which a browser knows of none.
+    rules name no ancestor, since such a selector does not match inside `<use>`, as which ticks and markers are drawn.
     """
     rules = [
         f'[style*="{kind}: {colour}"]{{{kind}:{dark}!important}}'

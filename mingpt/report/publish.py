@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mingpt.core.errors import UsageError
@@ -26,7 +27,8 @@ from mingpt.report.experiment_files import (
 )
 from mingpt.report.record_file import Packed, is_packed, write
 
-WRITTEN = ("answer", "outcome")  # keys of a record: what a person writes of a published experiment
+HAND_WRITTEN = ("answer", "hypothesis_outcome")  # keys of a published experiment's record
+Texts = Mapping[str, str | None]  # by these keys
 DIGITS = 6  # of a number
 TRIAL = "trial.json"  # in a trial's folder: its record, where one is kept
 LINES = 60  # of a run's training loss
@@ -64,33 +66,45 @@ def unfinished(folder: Path) -> str | None:
     return None if (folder / PAGE).is_file() else "it is unfinished: it has no page"
 
 
-def publish(folder: Path, target: Path, written: Mapping[str, str | None] | None = None) -> None:
+def publish(folder: Path, target: Path, texts: Texts = MappingProxyType({})) -> None:
     """Write the record of the experiment in `folder` to `target`, in the place of what was there.
 
-    Figures are not copied, since they are drawn again from the record.  Where there is no such folder, what a person
-    writes is changed in the record that is there.
+    Figures are not copied, since they are drawn again from the record.
 
     Args:
-        written: what a person writes of it, by the names in WRITTEN; None: as in the record that was there.
+        texts: those in HAND_WRITTEN; None, or absent: as in the record that was there.
 
     Raises:
         UsageError: it is not finished.
         CheckpointError: a damaged file; what was there stays.
     """
-    there = read_packed(target) if is_packed(target) else None
-    new = {name: text for name, text in (written or {}).items() if text}
-    if there and new and not folder.exists():
-        made = there
-    elif why := unfinished(folder):
+    why = unfinished(folder)
+    if why:
         raise UsageError(f"{folder}: {why}")
-    else:
-        made = packed(folder)
-    before = {name: there.experiment[name] for name in WRITTEN if name in there.experiment} if there else {}
-    made.experiment.update({**before, **new})
+    made = packed(folder)
+    new = {name: text for name, text in texts.items() if text is not None}
+    if is_packed(target) and {*HAND_WRITTEN} - new.keys():
+        before = read_packed(target).experiment
+        new = {**{name: before[name] for name in HAND_WRITTEN if name in before}, **new}
+    made.experiment.update(new)
     target.mkdir(parents=True, exist_ok=True)
     for figure in (target / "figures").glob("*.svg"):
         figure.unlink()
     write(target, made)
+
+
+def rewrite(target: Path, texts: Texts) -> None:
+    """Change hand-written texts of a published experiment, and nothing else.
+
+    Raises:
+        UsageError: nothing is published there.
+        CheckpointError: a damaged file; it stays.
+    """
+    if not is_packed(target):
+        raise UsageError(f"{target}: nothing is published here, so there is no text to change")
+    there = read_packed(target)
+    there.experiment.update({name: text for name, text in texts.items() if text is not None})
+    write(target, there)
 
 
 def packed(folder: Path) -> Packed:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 import mingpt
 from mingpt.cli.options import SampleOptions
-from mingpt.cli.results import overfitting, show_outcome
+from mingpt.cli.results import risen, show_outcome
 from mingpt.core.config_cli import Flags
 from mingpt.core.run_files.reading import read_lines
 from mingpt.core.shell import quoted
@@ -109,10 +109,10 @@ def words_in_bash(line: str) -> list[str]:
     ("losses", "warned"),
     [([2.0, 1.401, 1.558], True), ([2.0, 1.55, 1.558], False), ([2.0, 1.5], False), ([], False)],
 )
-def test_a_loss_that_ends_above_its_lowest_is_called_overfitting(losses: list[float], warned: bool) -> None:
+def test_a_loss_that_ends_above_its_lowest_is_reported(losses: list[float], warned: bool) -> None:
     part = [{"step": 100 * step, "val_loss_part": loss} for step, loss in enumerate(losses[:-1])]
     last = [{"step": 1500, "val_loss": loss} for loss in losses[-1:]]
-    found = overfitting([{"step": 1, "train_loss": 9.0}, *part, *last])
+    found = risen([{"step": 1, "train_loss": 9.0}, *part, *last])
     assert (found is not None) is warned
     if found:
-        assert found.startswith("it was 1.401 at step 100: the model overfits; ")
+        assert found.startswith("it was lowest, 1.401, at step 100: ")

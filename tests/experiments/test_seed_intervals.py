@@ -205,4 +205,4 @@ def test_effect_is_the_second_of_a_pair_minus_the_first_where_both_are_there() -
     assert row["effect"] == "MHA"
     assert row["difference ± 95 % CI"].startswith("-0.3")
     (axes,) = drawn(measured, four_variants(both=1.5)).axes
-    assert axes.get_xlabel().startswith("validation loss, RoPE minus learned,")
+    assert axes.get_xlabel().startswith("change of the validation loss")

@@ -16,7 +16,7 @@ from mingpt.core.run_files.reading import read_lines
 from mingpt.experiments import commands
 from mingpt.report import index, page
 from mingpt.report.experiment_files import read_packed, smallness, smallness_of
-from mingpt.report.publish import portable, publish, unfinished
+from mingpt.report.publish import portable, publish, rewrite, unfinished
 
 ROOT = Path(__file__).parents[2]
 
@@ -214,24 +214,21 @@ def test_answer_stays_until_another_is_given(results: Path, experiment_folder: P
     (experiment_folder / "record.json").write_text(json.dumps({k: v for k, v in record.items() if k != "answer"}))
     publish(experiment_folder, target)
     assert page.of_experiment(target).answer == "Rotary wins."
-    publish(experiment_folder, target, {"answer": "Neither wins.", "outcome": None})
+    publish(experiment_folder, target, {"answer": "Neither wins.", "hypothesis_outcome": None})
     assert page.of_experiment(target).answer == "Neither wins."
 
 
-def test_what_a_person_writes_can_be_changed_without_the_runs(results: Path, experiment_folder: Path) -> None:
+def test_hand_written_texts_are_changed_alone(results: Path) -> None:
     target = results / "positions-quick"
     before = (target / "record.jsonl").read_text().splitlines()[1:]
-    gone = experiment_folder.with_name("gone")
-    publish(gone, target, {"answer": None, "outcome": "It was <wrong>."})
+    rewrite(target, {"answer": None, "hypothesis_outcome": "It was <wrong>."})
     changed = page.of_experiment(target)
-    assert (changed.answer, changed.outcome) == ("Rotary wins.", "It was <wrong>.")
+    assert (changed.answer, changed.hypothesis_outcome) == ("Rotary wins.", "It was <wrong>.")
     assert (target / "record.jsonl").read_text().splitlines()[1:] == before
     assert "What became of it: It was &lt;wrong>." in made(results)[str(target / "README.md")].decode()
     assert "What became of it: It was &lt;wrong&gt;." in page.write([target], results / "page.html").read_text()
-    with pytest.raises(UsageError, match="gone: no experiment here"):
-        publish(gone, target)
-    with pytest.raises(UsageError, match="gone: no experiment here"):
-        publish(gone, results / "other", {"answer": "It does."})
+    with pytest.raises(UsageError, match="other: nothing is published here"):
+        rewrite(results / "other", {"answer": "It does."})
 
 
 @pytest.mark.full

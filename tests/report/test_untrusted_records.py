@@ -258,7 +258,7 @@ KEYS = (
     "measurements",
     "tables",
     "answer",
-    "outcome",
+    "hypothesis_outcome",
     "step",
 )
 

@@ -22,7 +22,7 @@ DEEPEST = 6  # folders below the root: out/sweeps/1/cells/VARIANT/seed-1
 OUTPUT = "output.log"  # what a training that was started from the page printed
 RUNNING, STOPPED, FINISHED, FAILED = "running", "stopped", "finished", "failed"
 TEXT = "data.path"  # is compared where runs have different texts
-NOT_COMPARED = ("system.work_dir", "trainer.resume")  # settings that say nothing of what was learned; W&B's, too
+NOT_COMPARED = ("system.work_dir", "trainer.resume", "wandb.")  # beginnings of settings that change no result
 
 
 class NoRunError(MingptError):
@@ -87,11 +87,9 @@ class Catalogue:
         with self._one_at_a_time:
             entries = [self._entry_or_error(name) for name in self.names()]
         known = [entry["settings"] for entry in entries if entry["settings"]]
-        one_text = len({entry["text"] for entry in entries if entry["settings"]}) == 1
-        left_out = {*NOT_COMPARED, *([TEXT] if one_text else [])}
-        keys = dict.fromkeys(
-            key for settings in known for key in settings if key not in left_out and not key.startswith("wandb.")
-        )
+        one_text = len({entry["text_sha256"] for entry in entries if entry["settings"]}) == 1
+        left_out = (*NOT_COMPARED, *([TEXT] if one_text else []))
+        keys = dict.fromkeys(key for settings in known for key in settings if not key.startswith(left_out))
         differing = [key for key in keys if len({repr(each[key]) for each in known if key in each}) > 1]
         for entry in entries:
             entry["settings"] = {key: entry["settings"][key] for key in differing if key in entry["settings"]}
@@ -114,7 +112,7 @@ class Catalogue:
             **self.progress(folder, metrics),
             "parameters": environment.get("model", {}).get("parameters"),
             "settings": settings,
-            "text": environment.get("text_sha256"),
+            "text_sha256": environment.get("text_sha256"),
         }
 
     def facts(self, folder: Path) -> tuple[dict[str, Any], Record]:
@@ -169,7 +167,7 @@ def last_error(folder: Path) -> str | None:
 
 
 def _blank(name: str) -> dict[str, Any]:
-    nothing = dict.fromkeys(("val_loss", "pseudo", "parameters", "text"))
+    nothing = dict.fromkeys(("val_loss", "pseudo", "parameters", "text_sha256"))
     return {"name": name, "family": "", "status": FAILED, "step": 0, "max_iters": 0, "seconds": 0.0, "settings": {}} | (
         nothing
     )

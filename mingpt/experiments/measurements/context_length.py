@@ -250,7 +250,7 @@ loss_by_position = Measurement(
     caption="Validation loss at each position of a block. Line: mean over seeds and blocks; shaded: 95 % t-interval "
     "over seeds; grey in each panel: the baseline. Dashed across: what n-gram models reach on the same text. Below, "
     f"where blocks are longer than {FIRST}, the gain from context: mean loss at the first {FIRST} positions minus that "
-    "further on. A block begins without context, so a model that sees five tokens back gains, too.",
+    "further on. The first positions have little context, so even a 6-gram gains.",
     row=PositionsFields,
     with_baselines=True,
 )

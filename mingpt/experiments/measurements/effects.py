@@ -20,7 +20,7 @@ from mingpt.report.palette import INK, QUIET, Palette
 
 EFFECT, INTERACTION = "effect", "interaction"
 Idea = tuple[str, str]  # names of what stands without it, and with it
-REST, ROW = 1.0, 0.44  # inches: of axis and labels, of each effect
+REST, ROW = 1.25, 0.44  # inches: of axis and labels, of each effect
 
 
 def _take(lab: Lab) -> list[Row]:
@@ -38,7 +38,7 @@ def two_by_two(rows: Sequence[Row], first: Idea, second: Idea) -> dict[str, Diff
     None where fewer than two seeds have all the losses that an effect needs.
 
     Args:
-        rows: a trial's loss each; variants are named `learned+MHA`, after both ideas.
+        rows: a trial's loss each; variants are named `absolute+MHA`, after both ideas.
         first, second: the two ideas.
     """
     losses = _losses(rows)
@@ -87,12 +87,13 @@ def _test(found: Difference, margin: float) -> Row:
 
 
 def _draw_interaction(rows: list[Row], figure: Any, look: Palette, *, ideas: tuple[Idea, Idea], margin: float) -> None:
-    _draw(two_by_two(rows, *ideas), figure, look, margin, "change of the validation loss, nats per token")
+    _draw(two_by_two(rows, *ideas), figure, look, margin, "Each idea, and their interaction")
 
 
-def _draw(effects: Mapping[str, Difference | None], figure: Any, look: Palette, margin: float, x_label: str) -> None:
+def _draw(effects: Mapping[str, Difference | None], figure: Any, look: Palette, margin: float, title: str) -> None:
     """Draw a line for each effect: mean and interval, and the margin shaded; the interaction in a colour."""
     found = {name: each for name, each in effects.items() if each}
+    figure.suptitle(title)
     figure.set_figheight(REST + ROW * len(found))
     axes = figure.subplots()
     axes.axvspan(-margin, margin, color=QUIET, alpha=0.18, lw=0, zorder=0)
@@ -107,7 +108,7 @@ def _draw(effects: Mapping[str, Difference | None], figure: Any, look: Palette, 
     axes.tick_params(colors=INK, labelsize=9)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.set_xlabel(x_label, fontsize=9.5, color=INK)
+    axes.set_xlabel("change of the validation loss, nats per token", fontsize=9.5, color=INK)
 
 
 class RowFields(VariantFields):
@@ -115,11 +116,11 @@ class RowFields(VariantFields):
     loss: Number
 
 
-HOW = "Mean and 95 % t-interval, paired by seed. Left of 0 is better. Shaded: ±{margin:g}."
+HOW = "Mean and 95 % t-interval, paired by seed. Shaded: ±{margin:g}, the margin of equivalence."
 
 
 def interaction(first: Idea, second: Idea, margin: float = MARGIN) -> Measurement:
-    """Return the measurement of an experiment whose variants are named after two ideas: `learned+MHA`.
+    """Return the measurement of an experiment whose variants are named after two ideas: `absolute+MHA`.
 
     Args:
         first, second: the two ideas.
@@ -150,7 +151,7 @@ def _pairs_table(rows: list[Row], *, pairs: Pairs) -> list[Row]:
 
 
 def _draw_pairs(rows: list[Row], figure: Any, look: Palette, *, pairs: Pairs, idea: str, margin: float) -> None:
-    _draw(_pairs(rows, pairs), figure, look, margin, f"validation loss, {idea},\nnats per token")
+    _draw(_pairs(rows, pairs), figure, look, margin, idea)
 
 
 def effect(idea: str, pairs: Pairs, margin: float = MARGIN) -> Measurement:
@@ -164,6 +165,6 @@ def effect(idea: str, pairs: Pairs, margin: float = MARGIN) -> Measurement:
     draw, table = partial(_draw_pairs, pairs=pairs, idea=idea, margin=margin), partial(_pairs_table, pairs=pairs)
     caption = (
         f"Validation loss, {idea}, by how both were trained. {HOW.format(margin=margin)} The tests of these pairs are "
-        "in the tables of variants and of their pairs."
+        "in the first table and in that of the other pairs."
     )
     return Measurement(EFFECT, _take, draw, table, of_runs=True, row=RowFields, caption=caption)

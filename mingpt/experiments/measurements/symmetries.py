@@ -97,7 +97,7 @@ def _table(rows: list[Row]) -> list[Row]:
 
 
 def _equivariance_table(rows: list[Row]) -> list[Row]:
-    """Return how far reordering the inputs does more than reorder the outputs."""
+    """Return the largest |f(P x) - P f(x)| of each mask and position: 0 where f is permutation-equivariant."""
     name = "largest difference of reordered outputs"
     return [{"mask": row["mask"], "position": row["position"], name: row["largest_difference"]} for row in rows]
 

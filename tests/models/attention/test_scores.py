@@ -164,7 +164,7 @@ def test_additive_is_the_same_however_it_is_cut(monkeypatch: pytest.MonkeyPatch,
     inputs, weights = (q, k, *score.parameters()), drawn(2, 6, 5, 7)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
     whole = score.logits(q, k)
-    monkeypatch.setattr(cpu_autograd, "CHUNK" if compiling else "CACHED", chunk)
+    monkeypatch.setattr(cpu_autograd, "CHUNK" if compiling else "CPU_CHUNK", chunk)
     cut = score.logits(q, k)
     torch.testing.assert_close(cut, whole, rtol=0, atol=1e-12)
     gradients = [torch.autograd.grad((y * weights).sum(), inputs) for y in (cut, whole)]
@@ -174,7 +174,7 @@ def test_additive_is_the_same_however_it_is_cut(monkeypatch: pytest.MonkeyPatch,
 
 def test_additive_never_holds_a_number_per_query_key_and_width(monkeypatch: pytest.MonkeyPatch) -> None:
     n, d = 128, 64
-    monkeypatch.setattr(cpu_autograd, "CACHED", 1 << 15)  # 4 queries at a time
+    monkeypatch.setattr(cpu_autograd, "CPU_CHUNK", 1 << 15)  # 4 queries at a time
     score = large("additive", heads=1, width=d).float()
     q, k = (drawn(1, 1, n, d).float().requires_grad_() for _ in range(2))
     held = peak_bytes(lambda: score.logits(q, k).square().sum().backward(), CPU)

@@ -79,6 +79,7 @@ FAULTS = [
     ),
     Fault(AUTOGRAD, "div_(x.shape[-1]).add_(eps)", "div_(x.shape[-1])", "fused RMSNorm without eps"),
     Fault(AUTOGRAD, "return x.requires_grad and _full", "return _full", "fused passes in inference"),
+    Fault(AUTOGRAD, ".tanh() @ v[..., None])", ".sigmoid() @ v[..., None])", "additive score, elsewhere, another one"),
     Fault(AUTOGRAD, ".mul_(2).sigmoid_()", ".sigmoid_()", "additive score with another activation"),
     Fault(AUTOGRAD, "value=-1).mul_(g[..., None])", "value=-1)", "additive score ignores the gradient from above"),
     Fault(

@@ -146,7 +146,7 @@ export class CompareView {
 
 /** Names of up to four finished runs with a validation loss on the same text and validation set as the first's. */
 function comparable(runs) {
-  const known = runs.filter((run) => Number.isFinite(run.val_loss) && run.status === "finished");
-  const same = (run) => run.text === known[0].text && ["data.val_fraction", "data.test_fraction"].every((key) => run.settings?.[key] === known[0].settings?.[key]);
+  const known = runs.filter((run) => Number.isFinite(run.val_loss) && run.status === "finished" && run.text_sha256);
+  const same = (run) => run.text_sha256 === known[0].text_sha256 && ["data.val_fraction", "data.test_fraction"].every((key) => run.settings?.[key] === known[0].settings?.[key]);
   return known.filter(same).slice(0, 4).map((run) => run.name);
 }

@@ -105,11 +105,11 @@ const has = (run, having) =>
     return String(own) === value;
   });
 
-/** For each want of an idea the run that fits it best, or null: a finished one with the lowest loss, else the newest. */
+/** For each want of an idea the run that fits it best, or null: finished ones first, of these the lowest validation loss. */
 export function runsFor(idea, runs) {
   const taken = new Set();
-  const rank = (run) => (run.status === "finished" && Number.isFinite(run.val_loss) ? run.val_loss : Infinity);
-  const best = [...runs].sort((a, b) => (rank(a) < rank(b) ? -1 : rank(a) > rank(b) ? 1 : 0));
+  const rank = (run) => (run.status === "finished" ? run.val_loss ?? 1e6 : 1e9);
+  const best = [...runs].sort((a, b) => rank(a) - rank(b));
   return idea.wants.map(({ families, having }) => {
     const found = best.find((run) => !taken.has(run.name) && families.includes(run.family) && has(run, having));
     if (found) taken.add(found.name);
