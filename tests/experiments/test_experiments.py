@@ -146,7 +146,7 @@ def test_generation_with_the_cache_writes_the_same_text(monkeypatch: pytest.Monk
 def test_figure_of_timings_names_steps_of_training(name: str) -> None:
     """What is no run says itself what its quick form makes smaller; what looks at runs leaves it to these."""
     of_runs = {"loss-in-training", "leak-map", "extrapolation", "loss-by-position", "loss-by-step"}
-    of_runs |= {"sensitivity-by-distance", "samples"}
+    of_runs |= {"sensitivity-by-distance", "samples", "effect", "interaction"}
     for measurement in EXPERIMENTS[name].measurements:
         assert measurement.of_runs == (measurement.name in of_runs), measurement.name
         assert not (measurement.of_runs and measurement.smaller), measurement.name

@@ -169,7 +169,14 @@ def test_readme_has_question_answer_figure_tables_and_command(results: Path) -> 
     (shown,) = re.findall(r'<img src="(.*?)" width="\d+" alt="(.*?)">', text)[:1]
     assert (results / "positions-quick" / shown[0]).is_file()
     assert "learned +0.100 ± " in shown[1]
-    order = ["**Rotary wins.**", 'src="figures/difference', "| variant |", "before the runs", "## Far", "## Loss along"]
+    order = [
+        "**Rotary wins.**",
+        'src="figures/difference',
+        "| variant |",
+        "before the runs",
+        "## Far",
+        "## Validation losses",
+    ]
     places = [text.index(each) for each in order]
     assert places == sorted(places)  # question, answer, its figure, the table, then details
     listed = files[str(results / "README.md")].decode()
