@@ -65,6 +65,23 @@ def test_finished_experiment_is_kept_and_drawn(known: Experiment, text_file: Pat
     assert {path: path.read_bytes() for path in Path("results").rglob("*") if path.is_file()} == first
 
 
+@pytest.mark.full
+def test_texts_alone_can_be_changed(known: Experiment, text_file: Path, here: Any, capsys: Any) -> None:
+    carried_out(known, text_file, here)
+    publish = ["experiment", "publish", "tiny", "--text_only"]
+    assert main.main(publish) == 2
+    assert "text_only=True: needs answer or hypothesis_outcome" in capsys.readouterr().err
+    assert main.main([*publish, "--answer=RoPE."]) == 2
+    assert "results/tiny: nothing is published here" in capsys.readouterr().err
+    assert main.main(["experiment", "publish", "tiny"]) == 0
+    rows = Path("results/tiny/record.jsonl").read_text().splitlines()[1:]
+    Path("out").rename("elsewhere")
+    assert main.main([*publish, "--answer=RoPE.", "--hypothesis_outcome=It held."]) == 0
+    record = read_record(Path("results/tiny"))
+    assert (record["answer"], record["hypothesis_outcome"]) == ("RoPE.", "It held.")
+    assert Path("results/tiny/record.jsonl").read_text().splitlines()[1:] == rows
+
+
 def test_unfinished_experiment_is_named_and_not_kept(known: Experiment, capsys: Any) -> None:
     folder = Path("out/experiments/tiny")
     folder.mkdir(parents=True)
