@@ -21,6 +21,7 @@ MOST_FOLDERS = 20_000  # that are searched for runs
 DEEPEST = 6  # folders below the root: out/sweeps/1/cells/VARIANT/seed-1
 OUTPUT = "output.log"  # what a training that was started from the page printed
 RUNNING, STOPPED, FINISHED, FAILED = "running", "stopped", "finished", "failed"
+OF_IDEAS = ("model.cell", "model.n_kv_head", "model.reading", "model.rope", "model.window")  # for static/ideas.js
 TEXT = "data.path"  # is compared where runs have different texts
 NOT_COMPARED = ("system.work_dir", "trainer.resume", "wandb.")  # beginnings of settings that change no result
 
@@ -83,7 +84,10 @@ class Catalogue:
         return [name for name in [next(ready, None)] if name]
 
     def list(self) -> list[dict[str, Any]]:
-        """Return what a table of runs shows; settings are those that differ between runs which have them."""
+        """Return what a table of runs shows; settings are those that differ between runs which have them.
+
+        Those in OF_IDEAS are there under `ideas` as well, whether they differ or not.
+        """
         with self._one_at_a_time:
             entries = [self._entry_or_error(name) for name in self.names()]
         known = [entry["settings"] for entry in entries if entry["settings"]]
@@ -92,6 +96,7 @@ class Catalogue:
         keys = dict.fromkeys(key for settings in known for key in settings if not key.startswith(left_out))
         differing = [key for key in keys if len({repr(each[key]) for each in known if key in each}) > 1]
         for entry in entries:
+            entry["ideas"] = {key: entry["settings"][key] for key in OF_IDEAS if key in entry["settings"]}
             entry["settings"] = {key: entry["settings"][key] for key in differing if key in entry["settings"]}
         return entries
 

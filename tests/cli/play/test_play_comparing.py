@@ -41,6 +41,7 @@ def test_list_names_the_text_where_runs_have_several(root: Path, tmp_path: Path)
         shutil.copytree(root / "gpt", tmp_path / "out" / name)
     runs = Catalogue(tmp_path / "out")
     assert all("data.path" not in run["settings"] for run in runs.list())
+    assert [run["ideas"]["model.window"] for run in runs.list()] == [5, 5]  # equal, so no setting of the table
     environment = tmp_path / "out/other/environment.json"
     found = json.loads(environment.read_text()) | {"text_sha256": "0" * 64}
     environment.write_text(json.dumps(found))

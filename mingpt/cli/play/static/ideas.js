@@ -100,7 +100,7 @@ export const IDEAS = [
 
 const has = (run, having) =>
   Object.entries(having).every(([name, value]) => {
-    const own = run.settings?.[name];
+    const own = run.ideas?.[name];
     if (typeof value === "boolean") return Boolean(own) === value;
     return String(own) === value;
   });
