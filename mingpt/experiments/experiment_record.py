@@ -15,14 +15,8 @@ from mingpt.experiments.identity import versions
 from mingpt.experiments.trials import changes
 from mingpt.report.experiment_files import RECORD, inside, read_record
 
-FOUND = (
-    "chosen_learning_rates",
-    "trials",
-    "hopeless",
-    "measured",
-    "tables",
-    "fresh",
-)  # kept when an experiment goes on
+# Kept when an experiment goes on.
+FOUND = ("chosen_learning_rates", "trials", "hopeless", "measured", "tables", "fresh")
 
 
 def begin(

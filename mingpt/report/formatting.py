@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mingpt.core.statistics import Estimate
+from mingpt.core.statistics import Difference, Estimate
 
 FLOP_UNITS = (("EFLOP", 1e18), ("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9), ("MFLOP", 1e6))
 NONE = "–"  # of a value that there is not
@@ -28,13 +28,13 @@ def estimate(value: Estimate) -> str:
     return f"{number(value.mean)}{_half(value)}"
 
 
-def change(value: Estimate) -> str:
+def change(value: Estimate | Difference) -> str:
     """The same of a difference, with its sign: `+0.012 ± 0.003`."""
     sign = "+" if value.mean > 0 else ""
     return f"{sign}{number(value.mean)}{_half(value)}"
 
 
-def _half(value: Estimate) -> str:
+def _half(value: Estimate | Difference) -> str:
     return "" if value.low is None or value.high is None else f" ± {number((value.high - value.low) / 2)}"
 
 

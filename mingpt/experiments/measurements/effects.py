@@ -12,7 +12,7 @@ from typing import Any
 
 from mingpt.core.run_files.records import read_run
 from mingpt.core.safe_parsing import Count, Number
-from mingpt.core.statistics import LEVEL, MARGIN, Difference, Estimate, difference, inside_margin
+from mingpt.core.statistics import LEVEL, MARGIN, Difference, difference, inside_margin
 from mingpt.experiments.base import Lab, Measurement, Row, VariantFields
 from mingpt.experiments.measurements.summaries import by_variant
 from mingpt.report.formatting import chance, change, number
@@ -70,11 +70,7 @@ def _interaction_table(rows: list[Row], *, ideas: tuple[Idea, Idea], margin: flo
 
 
 def _row(name: str, found: Difference | None) -> Row:
-    return {"effect": name, "difference ± 95 % CI": _change(found) if found else None}
-
-
-def _change(found: Difference) -> str:
-    return change(Estimate(mean=found.mean, low=found.low, high=found.high, n=len(found.seeds)))
+    return {"effect": name, "difference ± 95 % CI": change(found) if found else None}
 
 
 def _test(found: Difference, margin: float) -> Row:
@@ -103,7 +99,7 @@ def _draw(effects: Mapping[str, Difference | None], figure: Any, look: Palette, 
         axes.plot([each.low, each.high], [place, place], color=colour, ls="-", lw=2.2)
         axes.plot([each.mean], [place], marker, color=colour, ms=7, mew=0)
     axes.set_ylim(len(found) - 0.45, -0.55)
-    axes.set_yticks(range(len(found)), [f"{name}\n{_change(each)}" for name, each in found.items()])
+    axes.set_yticks(range(len(found)), [f"{name}\n{change(each)}" for name, each in found.items()])
     axes.locator_params(axis="x", nbins=5)
     axes.tick_params(colors=INK, labelsize=9)
     axes.tick_params(axis="y", length=0)
