@@ -9,11 +9,13 @@ that can only draw from a global generator, such as the initialisation of PyTorc
 import functools
 import hashlib
 import os
+import platform
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -122,6 +124,18 @@ def pick_device(name: str, setting: str = "trainer.device") -> torch.device:
     there = ", ".join(kind for kind, present in available.items() if present)
     require(available[name], setting, name, f"is not on this machine, which has {there}")
     return torch.device(name)
+
+
+def device_name(device: torch.device) -> str:
+    """Return the GPU's name, or the CPU's with the widest vector instructions that PyTorch uses: `AMD EPYC, AVX2`."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{next(named, platform.processor() or platform.machine())}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 @contextmanager

@@ -146,8 +146,10 @@ def _publish(words: Sequence[str], program: str) -> int:
         if options.text_only:
             rewrite(target, texts)
         elif names or not why:
-            publish(folder, target, texts)
+            kept = publish(folder, target, texts)
             logger.info(f"{folder} -> {target}")
+            if kept:
+                logger.warning(f"{target}: its numbers are new, {' and '.join(kept)} not; --text_only changes them")
         elif folder.exists():
             logger.info(f"left out: {folder}: {why}")
         published += names != [] or not why

@@ -1,6 +1,7 @@
 """The figure that answers what a comparison asks: each variant's difference from the baseline, with its interval."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mingpt.report import columns
@@ -14,6 +15,23 @@ from mingpt.report.plotting import require_matplotlib
 
 WIDTH, ROW, REST = 4.5, 0.44, 1.0  # inches: of a figure, of each variant, of axis and labels
 NAME = 20  # letters of a variant's name in a line
+LETTER = 0.02  # width of a letter of an n-gram model's name, as a part of the axis
+Line = tuple[str, float]  # of an n-gram model: its name, and where it stands
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A difference as it is drawn: its label, mean, and 95 % interval, if it has one.
+
+    Attributes:
+        look: colour and marker, as arguments of matplotlib's `plot`.
+    """
+
+    label: str
+    mean: float
+    low: float | None
+    high: float | None
+    look: dict[str, Any]
 
 
 def differences(result: Comparison, *, small: str = "", palette: Palette | None = None) -> Drawing | None:
@@ -37,25 +55,43 @@ def differences(result: Comparison, *, small: str = "", palette: Palette | None 
     with rc_context(settings()):
         figure = Figure(figsize=(WIDTH, REST + ROW * len(rows)), layout="constrained")
         axes = figure.subplots()
-        _draw(axes, rows, result, palette)
+        unit = "nats per token" if result.unit == "nats" else result.unit
+        label = f"validation loss minus that of\n{in_lines(result.baseline)}, {unit}"
+        draw_intervals(axes, [_interval(row, palette) for row in rows], result.margin, label)
         drawn = _lines(axes, result)
-        _label(axes, rows, result)
     words = _words(rows, result)
     caption = " ".join(filter(None, [_caption(rows, result, drawn), f"{small}." if small else ""]))
     return Drawing(figure=figure, caption=caption, label=f"{caption} {words}")
 
 
-def _draw(axes: Any, rows: Sequence[Row], result: Comparison, palette: Palette) -> None:
-    axes.axvspan(-result.margin, result.margin, color=QUIET, alpha=0.18, lw=0, zorder=0)
+def draw_intervals(axes: Any, intervals: Sequence[Interval], margin: float, label: str) -> None:
+    """Draw differences below one another, with the margin of equivalence shaded.
+
+    Args:
+        axes: matplotlib's.
+        margin: half the shaded width, in the unit of the differences.
+        label: of the horizontal axis.
+    """
+    axes.axvspan(-margin, margin, color=QUIET, alpha=0.18, lw=0, zorder=0)
     axes.axvline(0, color=QUIET, lw=1.5, zorder=1)
-    for place, row in enumerate(rows):
-        found = row.difference
-        assert found is not None
-        look = palette.dots(row.variant.name)
-        if found.low is not None and found.high is not None:
-            axes.plot([found.low, found.high], [place, place], color=look["color"], ls="-", lw=2.2)
-        axes.plot([found.mean], [place], ms=7, **look)
-    axes.set_ylim(len(rows) - 0.45, -0.55)
+    for place, each in enumerate(intervals):
+        if each.low is not None and each.high is not None:
+            axes.plot([each.low, each.high], [place, place], color=each.look["color"], ls="-", lw=2.2)
+        axes.plot([each.mean], [place], ms=7, **each.look)
+    axes.set_ylim(len(intervals) - 0.45, -0.55)
+    axes.set_yticks(range(len(intervals)), [each.label for each in intervals])
+    axes.locator_params(axis="x", nbins=5)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_xlabel(label, fontsize=9.5, color=INK)
+
+
+def _interval(row: Row, palette: Palette) -> Interval:
+    found = row.difference
+    assert found is not None
+    look = palette.dots(row.variant.name)
+    return Interval(label=_name(row), mean=found.mean, low=found.low, high=found.high, look=look)
 
 
 def _lines(axes: Any, result: Comparison) -> bool:
@@ -68,30 +104,33 @@ def _lines(axes: Any, result: Comparison) -> bool:
     reached = [at for _, at in near]
     axes.set_xlim(min([low, *(at - 0.05 * room for at in reached)]), max([high, *(at + 0.05 * room for at in reached)]))
     low, high = axes.get_xlim()
-    together: list[list[tuple[str, float]]] = []  # lines whose names would touch
-    for line in near:
-        axes.axvline(line[1], color=LINE, lw=0.8, ls=(0, (4, 3)), zorder=0)
-        if together and line[1] - together[-1][-1][1] <= 0.14 * (high - low):
-            together[-1].append(line)
-        else:
-            together.append([line])
-    for lines in together:
-        names = ", ".join([*(name.removesuffix("gram") for name, _ in lines[:-1]), lines[-1][0]])
-        middle = (lines[0][1] + lines[-1][1]) / 2
+    for _, at in near:
+        axes.axvline(at, color=LINE, lw=0.8, ls=(0, (4, 3)), zorder=0)
+    for name, middle in _together(near, LETTER * (high - low)):
         place = {"xy": (middle, 1.01), "xycoords": ("data", "axes fraction")}
-        axes.annotate(plain(names), **place, ha="center", color=LINE, fontsize=9)
+        axes.annotate(plain(name), **place, ha="center", color=LINE, fontsize=9)
     return bool(near)
 
 
-def _label(axes: Any, rows: Sequence[Row], result: Comparison) -> None:
-    axes.locator_params(axis="x", nbins=5)
-    axes.set_yticks(range(len(rows)), [_name(row) for row in rows])
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.tick_params(axis="y", length=0)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    unit = "nats per token" if result.unit == "nats" else result.unit
-    baseline = in_lines(result.baseline)
-    axes.set_xlabel(f"validation loss minus that of\n{baseline}, {unit}", fontsize=9.5, color=INK)
+def _together(lines: Sequence[Line], letter: float) -> list[Line]:
+    """Return the names that are written, and where: one for several lines whose own would touch."""
+    groups: list[list[Line]] = []
+    for line in lines:
+        groups.append([line])
+        while len(groups) > 1 and _touch(_one_name(groups[-2]), _one_name(groups[-1]), letter):
+            last = groups.pop()
+            groups[-1].extend(last)
+    return [_one_name(group) for group in groups]
+
+
+def _one_name(lines: Sequence[Line]) -> Line:
+    names = [*(name.removesuffix("gram") for name, _ in lines[:-1]), lines[-1][0]]
+    return ", ".join(names), (lines[0][1] + lines[-1][1]) / 2
+
+
+def _touch(left: Line, right: Line, letter: float) -> bool:
+    """Whether there are fewer than two letters' widths between two names."""
+    return right[1] - left[1] < letter * ((len(left[0]) + len(right[0])) / 2 + 2)
 
 
 def _name(row: Row) -> str:

@@ -66,10 +66,11 @@ def unfinished(folder: Path) -> str | None:
     return None if (folder / PAGE).is_file() else "it is unfinished: it has no page"
 
 
-def publish(folder: Path, target: Path, texts: Texts = MappingProxyType({})) -> None:
+def publish(folder: Path, target: Path, texts: Texts = MappingProxyType({})) -> list[str]:
     """Write the record of the experiment in `folder` to `target`, in the place of what was there.
 
-    Figures are not copied, since they are drawn again from the record.
+    Figures are not copied, since they are drawn again from the record.  Returned are the names of texts that were
+    kept from the record that was there although its numbers are others.
 
     Args:
         texts: those in HAND_WRITTEN; None, or absent: as in the record that was there.
@@ -83,14 +84,16 @@ def publish(folder: Path, target: Path, texts: Texts = MappingProxyType({})) -> 
         raise UsageError(f"{folder}: {why}")
     made = packed(folder)
     new = {name: text for name, text in texts.items() if text is not None}
-    if is_packed(target) and {*HAND_WRITTEN} - new.keys():
-        before = read_packed(target).experiment
-        new = {**{name: before[name] for name in HAND_WRITTEN if name in before}, **new}
-    made.experiment.update(new)
+    wanted = {*HAND_WRITTEN} - new.keys()
+    before = read_packed(target) if wanted and is_packed(target) else Packed(experiment={})
+    kept = {name: before.experiment[name] for name in HAND_WRITTEN if name in wanted & before.experiment.keys()}
+    made.experiment.update({**kept, **new})
     target.mkdir(parents=True, exist_ok=True)
     for figure in (target / "figures").glob("*.svg"):
         figure.unlink()
     write(target, made)
+    now = read_packed(target)
+    return [*kept] if (before.trials, before.rows) != (now.trials, now.rows) else []
 
 
 def rewrite(target: Path, texts: Texts) -> None:

@@ -13,6 +13,7 @@ from mingpt.core.atomic_io import sync, write_atomic
 from mingpt.core.run_files.reading import Line, Record, each_line
 from mingpt.core.safe_parsing import Kind
 from mingpt.core.version import VERSION
+from mingpt.utils import device_name
 
 
 class JsonLines:
@@ -53,7 +54,7 @@ def environment(device: torch.device, **more: Any) -> Record:
         "packages": {"mingpt": VERSION, **{name: metadata.version(name) for name in packages}},
         "platform": platform.platform(),
         "device": str(device),
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "device_name": device_name(device),
         "threads": torch.get_num_threads(),
         "git_commit": _git_commit(),
         **more,

@@ -82,6 +82,18 @@ def test_texts_alone_can_be_changed(known: Experiment, text_file: Path, here: An
     assert Path("results/tiny/record.jsonl").read_text().splitlines()[1:] == rows
 
 
+@pytest.mark.full
+def test_texts_that_stay_with_new_numbers_are_named(known: Experiment, text_file: Path, here: Any, capsys: Any) -> None:
+    carried_out(known, text_file, here)
+    assert main.main(["experiment", "publish", "tiny", "--answer=RoPE."]) == 0
+    assert main.main(["experiment", "publish", "tiny"]) == 0
+    assert "are new" not in capsys.readouterr().out
+    with Path("out/experiments/tiny/measurements.jsonl").open("a") as file:
+        file.write('{"measurement": "other", "value": 1}\n')
+    assert main.main(["experiment", "publish", "tiny"]) == 0
+    assert "results/tiny: its numbers are new, answer not; --text_only changes them" in capsys.readouterr().out
+
+
 def test_unfinished_experiment_is_named_and_not_kept(known: Experiment, capsys: Any) -> None:
     folder = Path("out/experiments/tiny")
     folder.mkdir(parents=True)

@@ -1,5 +1,7 @@
 """Figures and pages of runs whose names are long, as a sweep's are."""
 
+import itertools
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +101,20 @@ def test_answer_names_n_gram_lines_where_they_lie_and_what_has_no_loss(costly: d
     assert "The 4-gram lies at -0.080." in drawn.caption
     assert "Without a validation loss: blind." in drawn.caption
     assert "dear -0.1" in drawn.label
+
+
+def test_names_of_n_gram_lines_do_not_touch(costly: dict[str, list[Path]]) -> None:
+    result = comparison(costly)
+    base = result.variants[0].loss
+    assert base is not None
+    for near, far in itertools.product((0.002, 0.012, 0.024, 0.03), repeat=2):
+        above = {"6-gram": 0.0, "5-gram": near, "4-gram": near + far}
+        drawn = answer_of(replace(result, baselines={n: base.mean - 0.06 + at for n, at in above.items()}))
+        drawn.figure.canvas.draw()
+        texts = drawn.figure.axes[0].texts
+        boxes = sorted((text.get_window_extent() for text in texts), key=lambda box: box.x0)
+        assert all(left.x1 + 8 < right.x0 for left, right in itertools.pairwise(boxes)), (near, far)
+        assert {*re.findall(r"\d", " ".join(text.get_text() for text in texts))} == {"4", "5", "6"}
 
 
 def test_difference_that_no_two_seeds_share_is_not_drawn(make_run: Callable[..., Path]) -> None:

@@ -219,9 +219,12 @@ def test_answer_stays_until_another_is_given(results: Path, experiment_folder: P
     target = results / "positions-quick"
     record = json.loads((experiment_folder / "record.json").read_text())
     (experiment_folder / "record.json").write_text(json.dumps({k: v for k, v in record.items() if k != "answer"}))
-    publish(experiment_folder, target)
+    assert publish(experiment_folder, target) == []
     assert page.of_experiment(target).answer == "Rotary wins."
-    publish(experiment_folder, target, {"answer": "Neither wins.", "hypothesis_outcome": None})
+    with (experiment_folder / "measurements.jsonl").open("a") as file:
+        file.write('{"measurement": "lengths", "length": 32, "loss": 1.0}\n')
+    assert publish(experiment_folder, target) == ["answer"]
+    assert publish(experiment_folder, target, {"answer": "Neither wins.", "hypothesis_outcome": None}) == []
     assert page.of_experiment(target).answer == "Neither wins."
 
 

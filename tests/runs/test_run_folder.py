@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mingpt.core.atomic_io import sha256
 from mingpt.core.errors import CheckpointError, DataError, UsageError
@@ -141,6 +142,9 @@ def test_environment_names_text_and_versions(finished: Run, text_file: Path) -> 
     assert found["vocabulary_sha256"] == sha256(finished.tokenizer.to_json().encode())
     assert found["text"] == str(text_file)
     assert found["device"] == "cpu"
+    name, capability = found["device_name"].rsplit(", ", 1)
+    assert name
+    assert capability == torch.backends.cpu.get_cpu_capability()
     assert found["threads"] >= 1
     assert {"mingpt", "torch", "numpy", "einops", "safetensors"} <= found["packages"].keys()
     assert found["git_commit"] is None or re.fullmatch(r"[0-9a-f]{40}\+?", found["git_commit"])

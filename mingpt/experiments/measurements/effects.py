@@ -15,8 +15,9 @@ from mingpt.core.safe_parsing import Count, Number
 from mingpt.core.statistics import LEVEL, MARGIN, Difference, difference, inside_margin
 from mingpt.experiments.base import Lab, Measurement, Row, VariantFields
 from mingpt.experiments.measurements.summaries import by_variant
+from mingpt.report.difference_plot import Interval, draw_intervals
 from mingpt.report.formatting import chance, change, number
-from mingpt.report.palette import INK, QUIET, Palette
+from mingpt.report.palette import INK, Palette
 
 EFFECT, INTERACTION = "effect", "interaction"
 Idea = tuple[str, str]  # names of what stands without it, and with it
@@ -91,20 +92,16 @@ def _draw(effects: Mapping[str, Difference | None], figure: Any, look: Palette, 
     found = {name: each for name, each in effects.items() if each}
     figure.suptitle(title)
     figure.set_figheight(REST + ROW * len(found))
-    axes = figure.subplots()
-    axes.axvspan(-margin, margin, color=QUIET, alpha=0.18, lw=0, zorder=0)
-    axes.axvline(0, color=QUIET, lw=1.5, zorder=1)
-    for place, (name, each) in enumerate(found.items()):
-        colour, marker = (look.colour(INTERACTION), "D") if name == INTERACTION else (INK, "o")
-        axes.plot([each.low, each.high], [place, place], color=colour, ls="-", lw=2.2)
-        axes.plot([each.mean], [place], marker, color=colour, ms=7, mew=0)
-    axes.set_ylim(len(found) - 0.45, -0.55)
-    axes.set_yticks(range(len(found)), [f"{name}\n{change(each)}" for name, each in found.items()])
-    axes.locator_params(axis="x", nbins=5)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.tick_params(axis="y", length=0)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.set_xlabel("change of the validation loss, nats per token", fontsize=9.5, color=INK)
+    intervals = [
+        Interval(label=f"{name}\n{change(each)}", mean=each.mean, low=each.low, high=each.high, look=_look(name, look))
+        for name, each in found.items()
+    ]
+    draw_intervals(figure.subplots(), intervals, margin, "change of the validation loss, nats per token")
+
+
+def _look(name: str, look: Palette) -> dict[str, Any]:
+    special = name == INTERACTION
+    return {"color": look.colour(name) if special else INK, "marker": "D" if special else "o", "ls": "none", "mew": 0}
 
 
 class RowFields(VariantFields):
