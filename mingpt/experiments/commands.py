@@ -180,8 +180,9 @@ def redraw(results: Path) -> None:
         if packed.experiment["name"] in EXPERIMENTS:
             experiment = EXPERIMENTS[packed.experiment["name"]]
             measurements = experiment.measurements
+            look = palette(measurements, folder)
             for measurement in measurements:
-                draw(measurement, folder, palette(measurements, folder))
+                draw(measurement, folder, look)
             made = shorter(tables(measurements, folder)["tables"])
             made = {**packed.experiment.get("tables", {}), **made}  # one that is measured no longer keeps its own
             now = {**packed.experiment, "figure": experiment.figure, "tables": made}

@@ -15,10 +15,9 @@ from pathlib import Path
 
 from mingpt.core.atomic_io import write_atomic
 from mingpt.report import page, pictures
-from mingpt.report.experiment_files import PAGE, is_experiment, read_record
+from mingpt.report.experiment_files import PAGE, is_experiment
 from mingpt.report.formatting import heading
 from mingpt.report.page import COMPUTE, ENVIRONMENT, PAIRS, SETTINGS, Part
-from mingpt.report.palette import Palette
 from mingpt.report.pictures import Figure
 from mingpt.report.table import Table, markdown_text, to_markdown
 
@@ -93,9 +92,8 @@ def _written(path: Path, content: str) -> bool:
 
 def _draw_variants(folder: Path, part: Part) -> list[Path]:
     """Write the figures of the comparison; returns the files that changed."""
-    look = Palette(read_record(folder).get("arms", {}))
-    drawn = pictures.own_figures(part.result, part.small, palette=look) if part.result else []
-    made = {folder / "figures" / f"{each.name}.svg": each.drawing.svg(paper=True) for each in drawn if each.drawing}
+    drawn = [(each.name, each.drawing) for each in part.all_figures if each.drawing]
+    made = {folder / "figures" / f"{name}.svg": drawing.svg(paper=True) for name, drawing in drawn}
     return [path for path, content in made.items() if _written(path, content)]
 
 

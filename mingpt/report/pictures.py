@@ -4,6 +4,7 @@ import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from html import unescape
 from pathlib import Path
 
@@ -22,21 +23,25 @@ DIFFERENCE = "difference-from-baseline"  # the figure that answers what a compar
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A picture: SVG of our own making to stand in the page, or the source of an image.
+    """A picture: a drawing, or the source of an image.
 
     Attributes:
         name: name of its file, without the ending.
         caption: a sentence or two, to stand below it.
         label: what it shows, for those who can't see it.
-        drawing: where `svg` comes from, to be written as a file, too.
+        drawing: of our own making, to stand in the page or to be written as a file.
     """
 
     name: str
     caption: str
     label: str = ""
-    svg: str = ""
     source: str = ""
     drawing: Drawing | None = field(default=None, compare=False)
+
+    @cached_property
+    def svg(self) -> str:
+        """The drawing as an element of a page; "" without one.  Made when it is asked for, since it takes a second."""
+        return self.drawing.svg() if self.drawing else ""
 
 
 def loss_figures(
@@ -65,7 +70,7 @@ def is_own(name: str) -> bool:
 
 
 def _figure(name: str, drawn: Drawing) -> Figure:
-    return Figure(name=name, caption=drawn.caption, label=drawn.label, svg=drawn.svg(), drawing=drawn)
+    return Figure(name=name, caption=drawn.caption, label=drawn.label, drawing=drawn)
 
 
 def pictures(folder: Path) -> list[Path]:
