@@ -30,7 +30,7 @@ IDS = {
     "cache": "4f53cda18c2baa0c",
     "gqa": "a71979fb7949a053",
     "rnn": "ad8c1660f51ae773",
-    "rope": "72a70f1ca0aeea57",
+    "rope": "745cd64250333c97",
     "rope-gqa": "5a8d59af8aebd690",
     "symmetry": "4f53cda18c2baa0c",
     "window": "281e4d24c0d37d8c",
@@ -236,7 +236,7 @@ def test_experiments_share_the_trials_that_are_the_same() -> None:
     stages = {name: EXPERIMENTS[name].stages("standard") for name in ("rope", "rope-gqa")}
     assert stages["rope"]["learned, two stages"] == stages["rope-gqa"]["absolute+MHA"]
     assert stages["rope"]["RoPE, two stages"] == stages["rope-gqa"]["RoPE+MHA"]
-    named = {("rnn", "GPT"), ("window", "no window"), ("rope", "RoPE, Muon")}
+    named = {("rnn", "GPT"), ("window", "no window"), ("rope", "RoPE, standard recipe")}
     settings = [settings_of(config_of(EXPERIMENTS[name].stages("standard")[variant][0])) for name, variant in named]
     assert len({trial_id([each], [{"text": "0"}], 1) for each in settings}) == 1
 

@@ -16,12 +16,14 @@ from mingpt.core.statistics import LEVEL, MARGIN, Difference, difference, inside
 from mingpt.experiments.base import Lab, Measurement, Row, VariantFields
 from mingpt.experiments.measurements.summaries import by_variant
 from mingpt.report.difference_plot import Interval, draw_intervals
+from mingpt.report.fonts import in_lines
 from mingpt.report.formatting import chance, change, number
 from mingpt.report.palette import INK, Palette
 
 EFFECT, INTERACTION = "effect", "interaction"
 Idea = tuple[str, str]  # names of what stands without it, and with it
 REST, ROW = 1.25, 0.44  # inches: of axis and labels, of each effect
+NAME = 20  # letters of an effect's name in a line
 
 
 def _take(lab: Lab) -> list[Row]:
@@ -93,7 +95,13 @@ def _draw(effects: Mapping[str, Difference | None], figure: Any, look: Palette, 
     figure.suptitle(title)
     figure.set_figheight(REST + ROW * len(found))
     intervals = [
-        Interval(label=f"{name}\n{change(each)}", mean=each.mean, low=each.low, high=each.high, look=_look(name, look))
+        Interval(
+            label=f"{in_lines(name, NAME)}\n{change(each)}",
+            mean=each.mean,
+            low=each.low,
+            high=each.high,
+            look=_look(name, look),
+        )
         for name, each in found.items()
     ]
     draw_intervals(figure.subplots(), intervals, margin, "change of the validation loss, nats per token")
