@@ -145,18 +145,18 @@ def reach(accuracies: Mapping[int, float]) -> int:
 PANELS = {"accuracy": "{name}", "at_twice": "at twice the distance"}  # key of a row, title
 REST, ROW = 0.9, 0.92  # inches: of title and axis, of a row of panels
 ABOUT = {
-    RECALL.name: "How often a model repeats a symbol that it read so many places before, other symbols in between.",
+    RECALL.name: "How often a model repeats the first symbol of a text, read so many places before; what lies in "
+    "between are symbols of other kinds, which it need not remember.",
     COPYING.name: f"Share of {COPYING.length} symbols that a model repeats in their order, each so many places after "
     "it was read, with blanks in between.",
 }
 _R = RECIPES.full
 CAPTION = (
     "A model is trained at each distance for itself, with the best of two or three learning rates, until it knows the "
-    f"answers (training loss below {_R.learned:g}), for {_R.steps:,} steps at most (quick form: "
-    f"{RECIPES.quick.steps}). From step {_R.patience:,} on training ends, too, where the mean loss of "
+    f"answers (training loss below {_R.learned:g}), for {_R.steps:,} steps at most. From step {_R.patience:,} on training ends, too, where the mean loss of "
     f"{_R.patience_of} steps is not {_R.progress:g} nats below that of guessing; where this ends the training of every "
-    f"seed, no larger distance is tried. Tested on {FRESH:,} new texts, at that distance and, right, at twice as much. "
-    f"A bar for each seed; {NONE}: not tried. In the table: the mean share, how many seeds got {REACHED:.0%} right, "
+    f"seed, no larger distance is tried. Tested on {FRESH:,} new texts. Left: at the "
+    f"distance of training; right: at twice as much. A bar for each seed; {NONE}: not tried. In the table: the mean share, how many seeds got {REACHED:.0%} right, "
     "and the median of their steps."
 )
 LIMITED = "Can see back: computed; L layers with a window w see L (w - 1) + 1 places back, and an n-gram model n - 1."

@@ -59,7 +59,7 @@ def _take(lab: Lab) -> list[Row]:
 
 def _draw(rows: list[Row], figure: Any, look: Palette) -> None:
     found = bands(rows, "distance", "moved", log=True)
-    figure.suptitle("How far another token moves a prediction")
+    figure.suptitle("How much replacing a token changes the prediction")
     label = "total variation distance"
     axes = draw_bands(figure, found, look, x_label="places back; 1: the last token", y_label=label)
     fit_height(figure, axes)
@@ -89,7 +89,7 @@ class RowFields(VariantFields):
 
 
 CAPTION = (
-    "How far the prediction moves when the token so many places back is replaced: total variation distance, 0 to 1, "
+    "How much the prediction changes when the token so many places back is replaced: total variation distance, 0 to 1, "
     "mean over places of the validation text. Line: geometric mean over seeds; shaded: 95 % t-interval of the mean "
     "logarithm. Grey in each panel: the baseline. A line that ends is exactly 0 in some seed from there on, or below "
     f"{ROUNDING:.0e}, which is rounding."
