@@ -153,10 +153,10 @@ ABOUT = {
 _R = RECIPES.full
 CAPTION = (
     "A model is trained at each distance for itself, with the best of two or three learning rates, until it knows the "
-    f"answers (training loss below {_R.learned:g}), for {_R.steps:,} steps at most. From step {_R.patience:,} on training ends, too, where the mean loss of "
-    f"{_R.patience_of} steps is not {_R.progress:g} nats below that of guessing; where this ends the training of every "
-    f"seed, no larger distance is tried. Tested on {FRESH:,} new texts. Left: at the "
-    f"distance of training; right: at twice as much. A bar for each seed; {NONE}: not tried. In the table: the mean share, how many seeds got {REACHED:.0%} right, "
-    "and the median of their steps."
+    f"answers (training loss below {_R.learned:g}), for {_R.steps:,} steps at most. From step {_R.patience:,} on "
+    f"training ends, too, where the mean loss of {_R.patience_of} steps is not {_R.progress:g} nats below that of "
+    "guessing; where this ends the training of every seed, no larger distance is tried. Tested on "
+    f"{FRESH:,} new texts. Left: at the distance of training; right: at twice as much. A bar for each seed; {NONE}: "
+    f"not tried. In the table: the mean share, how many seeds got {REACHED:.0%} right, and the median of their steps."
 )
 LIMITED = "Can see back: computed; L layers with a window w see L (w - 1) + 1 places back, and an n-gram model n - 1."
