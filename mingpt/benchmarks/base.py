@@ -6,14 +6,13 @@ from typing import Any
 import torch
 
 from mingpt.training.profiling import Spread
-from mingpt.utils import training_type
+from mingpt.utils import device_name, training_type
 
 
 def machine_of(device: torch.device) -> dict[str, str]:
-    """Where a record was made: the device, a GPU's name, the type that it trains in, PyTorch's version."""
-    gpu = {"card": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+    """Where a record was made: the device and its name, the type that it trains in, PyTorch's version."""
     kind = str(training_type(device)).removeprefix("torch.")
-    return {"device": str(device), **gpu, "dtype": kind, "torch": torch.__version__}
+    return {"device": str(device), "device_name": device_name(device), "dtype": kind, "torch": torch.__version__}
 
 
 def summary(spread: Spread, unit: float = 1.0) -> dict[str, float]:

@@ -16,6 +16,7 @@ from mingpt.core.errors import MingptError
 from mingpt.report.figures import finish, measured
 from mingpt.report.fonts import plain
 from mingpt.report.palette import INK, Palette
+from mingpt.utils import device_name
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,11 @@ def run(options: run_all.Options) -> dict[str, Any]:
     if options.figure is not None:
         draw(results, Path(options.figure))
         logger.info(f"figure: {options.figure}")
-    machine = {"machine": platform.machine(), "python": platform.python_version(), "torch": torch.__version__}
+    machine = {
+        "cpu": device_name(torch.device("cpu")),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
     ended = {"left_out": left_out, "failed": failed}
     return {"bench": "all", **asdict(options), **machine, **ended, "results": results}
 

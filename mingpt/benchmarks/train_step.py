@@ -70,7 +70,7 @@ def run(options: Options) -> dict[str, Any]:
     )
     if any(kind.startswith("mingpt") for kind in workers):
         logger.info("GELU by erf, but in mingpt by its tanh form, several operations, as it comes")
-    machine = {"machine": platform.machine(), "python": platform.python_version(), **machine_of(device)}
+    machine = {"python": platform.python_version(), **machine_of(device)}
     work = {"flops_per_step": rounded(flops), "matrix_rate": summary(rate)}
     return {"bench": "train", "shape": options.shape, **settings, "rounds": rounds, **machine, **work, "rows": rows}
 

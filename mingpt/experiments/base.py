@@ -217,10 +217,14 @@ class Experiment:
     def stages(self, form: str) -> dict[str, list[dict[str, Any]]]:
         """Every variant's settings in full: BASE, common, the form's, as far as its family has them; then the variant's
         own, all of them, so that one that the family does not have is rejected."""
-        own = self.form(form)
-        variants = self.variants if own.variants is None else own.variants
-        shared = {**BASE, **self.common, **own.settings}
-        return {variant: [_in_full(shared, stage) for stage in stages] for variant, stages in variants.items()}
+        shared = {**BASE, **self.common, **self.form(form).settings}
+        found = self.variants_of(form)
+        return {variant: [_in_full(shared, stage) for stage in stages] for variant, stages in found.items()}
+
+    def variants_of(self, form: str) -> Mapping[str, Stages]:
+        """Every variant's differences from what all share, a dictionary per stage."""
+        own = self.form(form).variants
+        return self.variants if own is None else own
 
 
 def _in_full(shared: Settings, own: Settings) -> dict[str, Any]:

@@ -149,7 +149,10 @@ def _publish(words: Sequence[str], program: str) -> int:
             kept = publish(folder, target, texts)
             logger.info(f"{folder} -> {target}")
             if kept:
-                logger.warning(f"{target}: its numbers are new, {' and '.join(kept)} not; --text_only changes them")
+                logger.warning(
+                    f"{target}: its numbers are new, but {' and '.join(kept)} as before; write again what no longer "
+                    f"holds: `{program} experiment publish {experiment.name} --text_only --{kept[0]}=...`"
+                )
         elif folder.exists():
             logger.info(f"left out: {folder}: {why}")
         published += names != [] or not why
@@ -174,19 +177,31 @@ def drawings(folder: Path) -> dict[str, Drawing]:
 
 
 def redraw(results: Path) -> None:
-    """Write the figures and tables of all measurements in `results` again, from their rows."""
+    """Write the figures and tables of all measurements in `results` again, from their rows.
+
+    An experiment whose variants have other names by now keeps those that it has, since today's code may look for rows
+    by name.
+    """
     for folder in index.published(results):
         packed = read_packed(folder)
-        if packed.experiment["name"] in EXPERIMENTS:
-            experiment = EXPERIMENTS[packed.experiment["name"]]
-            measurements = experiment.measurements
-            look = palette(measurements, folder)
-            for measurement in measurements:
-                draw(measurement, folder, look)
-            made = shorter(tables(measurements, folder)["tables"])
-            made = {**packed.experiment.get("tables", {}), **made}  # one that is measured no longer keeps its own
-            now = {**packed.experiment, "figure": experiment.figure, "tables": made}
-            write(folder, replace(packed, experiment=now))
+        if packed.experiment["name"] not in EXPERIMENTS:
+            continue
+        experiment = EXPERIMENTS[packed.experiment["name"]]
+        known = {variant for form in FORMS for variant in experiment.variants_of(form)}
+        other = [variant for variant in packed.experiment.get("arms", {}) if variant not in known]
+        if other:
+            logger.info(
+                f"{folder}: figures and tables of measurements stay, since it has no variant {', '.join(other)}"
+            )
+            continue
+        measurements = experiment.measurements
+        look = palette(measurements, folder)
+        for measurement in measurements:
+            draw(measurement, folder, look)
+        made = shorter(tables(measurements, folder)["tables"])
+        made = {**packed.experiment.get("tables", {}), **made}  # one that is measured no longer keeps its own
+        now = {**packed.experiment, "figure": experiment.figure, "tables": made}
+        write(folder, replace(packed, experiment=now))
 
 
 def folder_of(experiment: Experiment, form: str) -> Path:

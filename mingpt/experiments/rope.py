@@ -12,6 +12,11 @@ from mingpt.experiments.measurements.memory import memory_tasks
 from mingpt.experiments.measurements.sensitivity import sensitivity
 from mingpt.experiments.measurements.stages import ABSOLUTE_MHA, ROPE_MHA, stage_curves
 
+POSITIONS: dict[str, Settings] = {
+    "learned": {"model.rope": False},
+    "RoPE": {"model.rope": True},
+    "sinusoids": {"model.rope": False, "model.init": "waves"},
+}
 TRAININGS = ("two stages", "one stage", "standard recipe")
 PAIRS = {how: (f"learned, {how}", f"RoPE, {how}") for how in TRAININGS} | {
     "standard recipe, from sinusoids": ("sinusoids, standard recipe", "RoPE, standard recipe")
@@ -22,27 +27,24 @@ SMALL: dict[str, dict[str, Any]] = {  # of the tasks
 }
 
 
-def _variants(short: int, long: Settings, steps: int, alone: int | None = None) -> Mapping[str, Stages]:
-    """Either positional encoding: `steps` at the short block and as many at the long one; or `alone`, None: twice as
-    many, at the long one."""
+def _variants(short: int, long: Settings, steps: int, one_stage: int | None = None) -> Mapping[str, Stages]:
+    """Either positional encoding: `steps` at the short block and as many at the long one; or `one_stage`, None: twice
+    as many, at the long one."""
     variants: dict[str, Stages] = {}
-    for name, rope in (("learned", False), ("RoPE", True)):
-        code = {"model.rope": rope}
-        first = {**code, "data.block_size": short, "trainer.max_iters": steps}
-        variants[f"{name}, two stages"] = [first, {**code, **long, "trainer.max_iters": steps}]
-        variants[f"{name}, one stage"] = [{**code, **long, "trainer.max_iters": alone or 2 * steps}]
+    for name in ("learned", "RoPE"):
+        position = POSITIONS[name]
+        first = {**position, "data.block_size": short, "trainer.max_iters": steps}
+        variants[f"{name}, two stages"] = [first, {**position, **long, "trainer.max_iters": steps}]
+        variants[f"{name}, one stage"] = [{**position, **long, "trainer.max_iters": one_stage or 2 * steps}]
     return variants
 
 
 def _standard_recipe() -> Mapping[str, Stages]:
     """As the other experiments train, which gets past the 4-gram; also learned positions that begin as sinusoids."""
     back = {key: BASE[key] for key in (*SEED, *STANDARD_SEED) if key in BASE}
-    codes: dict[str, Settings] = {
-        "learned": {"model.rope": False},
-        "RoPE": {"model.rope": True},
-        "sinusoids": {"model.rope": False, "model.init": "waves"},
+    return {
+        f"{name}, standard recipe": [{**back, **FULL, **STANDARD, **position}] for name, position in POSITIONS.items()
     }
-    return {f"{name}, standard recipe": [{**back, **FULL, **STANDARD, **code}] for name, code in codes.items()}
 
 
 register(
@@ -66,7 +68,7 @@ register(
         ),
         standard=Form(
             settings=STANDARD_SEED,
-            variants={**_variants(16, SECOND_STAGE, 600, alone=900), **_standard_recipe()},
+            variants={**_variants(16, SECOND_STAGE, 600, one_stage=900), **_standard_recipe()},
             data=TINY_PATH,
         ),
         measurements=(

@@ -214,8 +214,8 @@ COMPUTE = (
     "MFLOP: of a forward pass; training FLOPs: three times these, times tokens."
 )
 AT_EQUAL_COMPUTE = (
-    "At equal time or FLOPs, a run that needs more is read before its end, where its learning rate is not yet low and "
-    "the loss is over part of the validation set: it would do better with a schedule of that length."
+    "At equal time or FLOPs, a run that needs more is scored before its learning rate has fallen, which puts it at a "
+    "disadvantage, and on part of the validation set."
 )
 
 

@@ -1,7 +1,6 @@
 """The figure that answers what a comparison asks: each variant's difference from the baseline, with its interval."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mingpt.report import columns
@@ -10,28 +9,13 @@ from mingpt.report.compare import Comparison
 from mingpt.report.drawing import Drawing
 from mingpt.report.fonts import in_lines, plain
 from mingpt.report.formatting import chance, change, number
-from mingpt.report.palette import INK, LINE, QUIET, Palette, settings
+from mingpt.report.interval_plot import NAME, ROW, Interval, draw_intervals
+from mingpt.report.palette import LINE, Palette, settings
 from mingpt.report.plotting import require_matplotlib
 
-WIDTH, ROW, REST = 4.5, 0.44, 1.0  # inches: of a figure, of each variant, of axis and labels
-NAME = 20  # letters of a variant's name in a line
+WIDTH, REST = 4.5, 1.0  # inches: of a figure, of its axis and labels
 LETTER = 0.02  # width of a letter of an n-gram model's name, as a part of the axis
-Line = tuple[str, float]  # of an n-gram model: its name, and where it stands
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A difference as it is drawn: its label, mean, and 95 % interval, if it has one.
-
-    Attributes:
-        look: colour and marker, as arguments of matplotlib's `plot`.
-    """
-
-    label: str
-    mean: float
-    low: float | None
-    high: float | None
-    look: dict[str, Any]
+NamedLine = tuple[str, float]  # of an n-gram model: its name, and where it stands
 
 
 def differences(result: Comparison, *, small: str = "", palette: Palette | None = None) -> Drawing | None:
@@ -64,34 +48,11 @@ def differences(result: Comparison, *, small: str = "", palette: Palette | None 
     return Drawing(figure=figure, caption=caption, label=f"{caption} {words}")
 
 
-def draw_intervals(axes: Any, intervals: Sequence[Interval], margin: float, label: str) -> None:
-    """Draw differences below one another, with the margin of equivalence shaded.
-
-    Args:
-        axes: matplotlib's.
-        margin: half the shaded width, in the unit of the differences.
-        label: of the horizontal axis.
-    """
-    axes.axvspan(-margin, margin, color=QUIET, alpha=0.18, lw=0, zorder=0)
-    axes.axvline(0, color=QUIET, lw=1.5, zorder=1)
-    for place, each in enumerate(intervals):
-        if each.low is not None and each.high is not None:
-            axes.plot([each.low, each.high], [place, place], color=each.look["color"], ls="-", lw=2.2)
-        axes.plot([each.mean], [place], ms=7, **each.look)
-    axes.set_ylim(len(intervals) - 0.45, -0.55)
-    axes.set_yticks(range(len(intervals)), [each.label for each in intervals])
-    axes.locator_params(axis="x", nbins=5)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.tick_params(axis="y", length=0)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.set_xlabel(label, fontsize=9.5, color=INK)
-
-
 def _interval(row: Row, palette: Palette) -> Interval:
     found = row.difference
     assert found is not None
-    look = palette.dots(row.variant.name)
-    return Interval(label=_name(row), mean=found.mean, low=found.low, high=found.high, look=look)
+    style = palette.dots(row.variant.name)
+    return Interval(label=_name(row), mean=found.mean, low=found.low, high=found.high, style=style)
 
 
 def _lines(axes: Any, result: Comparison) -> bool:
@@ -112,9 +73,9 @@ def _lines(axes: Any, result: Comparison) -> bool:
     return bool(near)
 
 
-def _together(lines: Sequence[Line], letter: float) -> list[Line]:
-    """Return the names that are written, and where: one for several lines whose own would touch."""
-    groups: list[list[Line]] = []
+def _together(lines: Sequence[NamedLine], letter: float) -> list[NamedLine]:
+    """Return one name and its place for each group of lines whose own names would overlap."""
+    groups: list[list[NamedLine]] = []
     for line in lines:
         groups.append([line])
         while len(groups) > 1 and _touch(_one_name(groups[-2]), _one_name(groups[-1]), letter):
@@ -123,12 +84,12 @@ def _together(lines: Sequence[Line], letter: float) -> list[Line]:
     return [_one_name(group) for group in groups]
 
 
-def _one_name(lines: Sequence[Line]) -> Line:
+def _one_name(lines: Sequence[NamedLine]) -> NamedLine:
     names = [*(name.removesuffix("gram") for name, _ in lines[:-1]), lines[-1][0]]
     return ", ".join(names), (lines[0][1] + lines[-1][1]) / 2
 
 
-def _touch(left: Line, right: Line, letter: float) -> bool:
+def _touch(left: NamedLine, right: NamedLine, letter: float) -> bool:
     """Whether there are fewer than two letters' widths between two names."""
     return right[1] - left[1] < letter * ((len(left[0]) + len(right[0])) / 2 + 2)
 

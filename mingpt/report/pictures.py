@@ -29,7 +29,7 @@ class Figure:
         name: name of its file, without the ending.
         caption: a sentence or two, to stand below it.
         label: what it shows, for those who can't see it.
-        drawing: of our own making, to stand in the page or to be written as a file.
+        drawing: a figure of ours, embedded in the page or written as a file; None: an image.
     """
 
     name: str

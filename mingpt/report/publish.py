@@ -69,8 +69,8 @@ def unfinished(folder: Path) -> str | None:
 def publish(folder: Path, target: Path, texts: Texts = MappingProxyType({})) -> list[str]:
     """Write the record of the experiment in `folder` to `target`, in the place of what was there.
 
-    Figures are not copied, since they are drawn again from the record.  Returned are the names of texts that were
-    kept from the record that was there although its numbers are others.
+    Figures are not copied, since they are drawn again from the record.  Returned are the names of the
+    hand-written texts that were kept although the numbers changed.
 
     Args:
         texts: those in HAND_WRITTEN; None, or absent: as in the record that was there.

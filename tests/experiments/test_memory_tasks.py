@@ -263,7 +263,7 @@ def test_table_has_share_seeds_and_steps_at_each_distance() -> None:
     windowed, free = memory.memory_tasks({})[0].table(rows)
     assert windowed == {
         "variant": "w",
-        "can see back": 7,
+        "receptive field": 7,
         "90% right in most seeds up to": 6,
         "4 back": "100%, 1 of 1 in 90 steps",
         "6 back": "80%, 2 of 3 in 135 steps",
@@ -271,7 +271,7 @@ def test_table_has_share_seeds_and_steps_at_each_distance() -> None:
         "6, tested at 12": "25%",
     }
     assert free["6 back"] == free["6, tested at 12"] == "not tried"
-    assert free["can see back"] == "any distance"
+    assert free["receptive field"] == "all"
     assert free["4 back"] == "50%, 0 of 1"
 
 

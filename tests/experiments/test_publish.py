@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,24 @@ def test_texts_that_stay_with_new_numbers_are_named(known: Experiment, text_file
     with Path("out/experiments/tiny/measurements.jsonl").open("a") as file:
         file.write('{"measurement": "other", "value": 1}\n')
     assert main.main(["experiment", "publish", "tiny"]) == 0
-    assert "results/tiny: its numbers are new, answer not; --text_only changes them" in capsys.readouterr().out
+    assert "results/tiny: its numbers are new, but answer as before" in capsys.readouterr().out
+
+
+@pytest.mark.full
+def test_record_of_variants_with_other_names_keeps_its_figures(
+    known: Experiment, text_file: Path, here: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carried_out(known, text_file, here)
+    assert main.main(["experiment", "publish", "tiny"]) == 0
+    first = {path: path.read_bytes() for path in Path("results").rglob("*") if path.is_file()}
+    Path("out").rename("elsewhere")
+    renamed = {f"new {name}": stages for name, stages in known.variants.items()}
+    changed = replace(known, variants=renamed, measurements=(replace(far, table=lambda rows: []),))
+    monkeypatch.setitem(EXPERIMENTS.entries, "tiny", changed)
+    capsys.readouterr()
+    assert main.main(["experiment", "publish"]) == 0
+    assert f"since it has no variant {', '.join(known.variants)}" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in Path("results").rglob("*") if path.is_file()} == first
 
 
 def test_unfinished_experiment_is_named_and_not_kept(known: Experiment, capsys: Any) -> None:

@@ -224,6 +224,11 @@ def test_answer_stays_until_another_is_given(results: Path, experiment_folder: P
     with (experiment_folder / "measurements.jsonl").open("a") as file:
         file.write('{"measurement": "lengths", "length": 32, "loss": 1.0}\n')
     assert publish(experiment_folder, target) == ["answer"]
+    assert publish(experiment_folder, target) == []
+    metrics = next((experiment_folder / "cells").rglob("metrics.jsonl"))
+    lines = metrics.read_text().splitlines()
+    metrics.write_text("\n".join([*lines[:-1], json.dumps({**json.loads(lines[-1]), "val_loss": 9.0})]) + "\n")
+    assert publish(experiment_folder, target) == ["answer"]
     assert publish(experiment_folder, target, {"answer": "Neither wins.", "hypothesis_outcome": None}) == []
     assert page.of_experiment(target).answer == "Neither wins."
 

@@ -26,6 +26,7 @@ from mingpt.runs import checkpoint, run, run_dir
 from mingpt.runs import config as settings
 from mingpt.runs.checkpoint import MANIFEST
 from mingpt.runs.run import Run
+from mingpt.utils import device_name
 
 ROOT = Path(__file__).parents[2]
 DRAW = loss_plot.draw  # the fixtures of this folder put something quicker in its place
@@ -142,12 +143,33 @@ def test_environment_names_text_and_versions(finished: Run, text_file: Path) -> 
     assert found["vocabulary_sha256"] == sha256(finished.tokenizer.to_json().encode())
     assert found["text"] == str(text_file)
     assert found["device"] == "cpu"
-    name, capability = found["device_name"].rsplit(", ", 1)
-    assert name
-    assert capability == torch.backends.cpu.get_cpu_capability()
+    assert found["device_name"] == device_name(torch.device("cpu"))
     assert found["threads"] >= 1
     assert {"mingpt", "torch", "numpy", "einops", "safetensors"} <= found["packages"].keys()
     assert found["git_commit"] is None or re.fullmatch(r"[0-9a-f]{40}\+?", found["git_commit"])
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("processor\t: 0\nmodel name\t: Some CPU v2: fast\nmodel name\t: Other\n", "Some CPU v2: fast"),
+        ("processor\t: 0\n", "its machine"),
+        (None, "its machine"),
+    ],
+)
+def test_name_of_a_cpu_is_its_makers_or_else_its_kind(
+    written: str | None, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: Path, **kwargs: str) -> str:
+        assert path == Path("/proc/cpuinfo")
+        if written is None:
+            raise FileNotFoundError
+        return written
+
+    monkeypatch.setattr(Path, "read_text", read)
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "its machine")
+    assert device_name(torch.device("cpu")) == f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def test_curve_is_a_picture(finished: Run) -> None:

@@ -15,15 +15,14 @@ from mingpt.core.safe_parsing import Count, Number
 from mingpt.core.statistics import LEVEL, MARGIN, Difference, difference, inside_margin
 from mingpt.experiments.base import Lab, Measurement, Row, VariantFields
 from mingpt.experiments.measurements.summaries import by_variant
-from mingpt.report.difference_plot import Interval, draw_intervals
 from mingpt.report.fonts import in_lines
 from mingpt.report.formatting import chance, change, number
+from mingpt.report.interval_plot import NAME, ROW, Interval, draw_intervals
 from mingpt.report.palette import INK, Palette
 
 EFFECT, INTERACTION = "effect", "interaction"
 Idea = tuple[str, str]  # names of what stands without it, and with it
-REST, ROW = 1.25, 0.44  # inches: of axis and labels, of each effect
-NAME = 20  # letters of an effect's name in a line
+REST = 1.25  # inches: of axis and labels
 
 
 def _take(lab: Lab) -> list[Row]:
@@ -89,7 +88,7 @@ def _draw_interaction(rows: list[Row], figure: Any, look: Palette, *, ideas: tup
     _draw(two_by_two(rows, *ideas), figure, look, margin, "Each idea, and their interaction")
 
 
-def _draw(effects: Mapping[str, Difference | None], figure: Any, look: Palette, margin: float, title: str) -> None:
+def _draw(effects: Mapping[str, Difference | None], figure: Any, palette: Palette, margin: float, title: str) -> None:
     """Draw a line for each effect: mean and interval, and the margin shaded; the interaction in a colour."""
     found = {name: each for name, each in effects.items() if each}
     figure.suptitle(title)
@@ -100,16 +99,21 @@ def _draw(effects: Mapping[str, Difference | None], figure: Any, look: Palette, 
             mean=each.mean,
             low=each.low,
             high=each.high,
-            look=_look(name, look),
+            style=_style(name, palette),
         )
         for name, each in found.items()
     ]
     draw_intervals(figure.subplots(), intervals, margin, "change of the validation loss, nats per token")
 
 
-def _look(name: str, look: Palette) -> dict[str, Any]:
+def _style(name: str, palette: Palette) -> dict[str, Any]:
     special = name == INTERACTION
-    return {"color": look.colour(name) if special else INK, "marker": "D" if special else "o", "ls": "none", "mew": 0}
+    return {
+        "color": palette.colour(name) if special else INK,
+        "marker": "D" if special else "o",
+        "ls": "none",
+        "mew": 0,
+    }
 
 
 class RowFields(VariantFields):

@@ -15,7 +15,7 @@ from mingpt.report.palette import INK, Palette
 from mingpt.report.panels import grid
 
 REACHED = 0.9  # share of symbols from which on a distance is reached
-NO_LIMIT, NOT_TRIED = "any distance", "not tried"
+NO_LIMIT, NOT_TRIED = "all", "not tried"
 
 
 class RowFields(TaskRow):
@@ -33,7 +33,7 @@ def memory_tasks(
 
     Args:
         models: settings of each model by its name, of one size.
-        limits: how many places back a model can see, of those that can't see all; the last token read is 1 back.
+        limits: the receptive fields, in tokens, of the models that don't see all.
     """
     return tuple(_measurement(task, models, limits or {}) for task in (RECALL, COPYING))
 
@@ -101,7 +101,7 @@ def _bars(axes: Any, shares: Sequence[Sequence[float]], colour: str) -> None:
 
 
 def _table(rows: list[Row]) -> list[Row]:
-    """Return a row for each model: how far it can see, how far it reached, and what was found at each distance."""
+    """Return a row for each model: its receptive field, how far it reached, and what was found at each distance."""
     limited = any(row.get("limit") for row in rows)
     doubled = all("at_twice" in row for row in rows)
     distances = sorted({row["distance"] for row in rows})
@@ -111,7 +111,7 @@ def _table(rows: list[Row]) -> list[Row]:
         middle = {distance: median(row["accuracy"] for row in each) for distance, each in at.items() if each}
         line: Row = {"variant": name}
         if limited:
-            line["can see back"] = own[0].get("limit") or NO_LIMIT
+            line["receptive field"] = own[0].get("limit") or NO_LIMIT
         line[f"{REACHED:.0%} right in most seeds up to"] = reach(middle)
         line |= {f"{distance} back": cell(each) for distance, each in at.items()}
         if doubled:
@@ -152,11 +152,12 @@ ABOUT = {
 }
 _R = RECIPES.full
 CAPTION = (
-    "A model is trained at each distance for itself, with the best of two or three learning rates, until it knows the "
-    f"answers (training loss below {_R.learned:g}), for {_R.steps:,} steps at most. From step {_R.patience:,} on "
+    "A model is trained at each distance for itself, with the best of three learning rates, until it knows the answers "
+    f"(training loss below {_R.learned:g}), for {_R.steps:,} steps at most (quick form: the best of two rates, "
+    f"{RECIPES.quick.steps} steps). From step {_R.patience:,} on "
     f"training ends, too, where the mean loss of {_R.patience_of} steps is not {_R.progress:g} nats below that of "
     "guessing; where this ends the training of every seed, no larger distance is tried. Tested on "
     f"{FRESH:,} new texts. Left: at the distance of training; right: at twice as much. A bar for each seed; {NONE}: "
     f"not tried. In the table: the mean share, how many seeds got {REACHED:.0%} right, and the median of their steps."
 )
-LIMITED = "Can see back: computed; L layers with a window w see L (w - 1) + 1 places back, and an n-gram model n - 1."
+LIMITED = "Receptive field, in tokens, computed: L (w - 1) + 1 of L layers with a window w, n - 1 of an n-gram model."
