@@ -7,7 +7,7 @@ from typing import Any
 from mingpt.report.palette import INK, QUIET
 
 ROW = 0.44  # inches: of each interval
-NAME = 20  # letters of a name in a line of its label
+NAME = 26  # letters of a name in a line of its label
 
 
 @dataclass(frozen=True, kw_only=True)
