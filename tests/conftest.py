@@ -68,3 +68,9 @@ def chi_square_p() -> Callable[[Any, Any], float]:
         return float(torch.special.gammaincc(half[0], half[1]))
 
     return p
+
+
+@pytest.fixture(scope="session")
+def compiler_set_up() -> None:
+    """For tests that replace `torch.compiler.is_compiling`: the compiler, on its first use, looks up that function."""
+    torch.compile(lambda x: x + torch.compiler.is_compiling(), backend="eager")(torch.ones(1))

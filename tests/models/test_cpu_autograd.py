@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mingpt.models.cpu_autograd import additive_scores, convolved, relu_squared, rms_norm, rotated
 
+pytestmark = pytest.mark.usefixtures("compiler_set_up")
 SHAPES = [(3, 4), (1, 2), (2, 3, 5, 6), (7, 5), (1, 1, 1, 8), (2, 1)]
 
 

@@ -65,7 +65,7 @@ def test_page_parts_the_columns_into_outcomes_and_compute(six: list[Path], tmp_p
     assert {"training\nFLOPs", "wall\ntime", "steps"} <= {*compute.heads}
     assert "Validation loss: " in outcomes.note
     assert "wall time" not in outcomes.note
-    assert compute.note.endswith("a schedule of that length.")
+    assert compute.note.endswith("on part of the validation set.")
     shown = page.write(six, tmp_path / "page.html").read_text()
     assert shown.index("<summary>Compute</summary>") < shown.index(f'<p class="soft">{compute.note}</p>')
     alone = page.write(six[:1], tmp_path / "alone.html").read_text()

@@ -217,6 +217,7 @@ def test_the_reference_gives_its_weights_rows_that_sum_to_one_over_what_is_seen(
 @pytest.mark.parametrize("score", [name for name in SCORES if SCORES[name].bilinear])
 @pytest.mark.parametrize("mask", [*MASKS, "window=3"])
 @pytest.mark.thin
+@pytest.mark.usefixtures("compiler_set_up")
 def test_flex_without_its_compiler_equals_the_reference(monkeypatch: pytest.MonkeyPatch, mask: str, score: str) -> None:
     """Its rule, scale and heads, on any machine; the kernel that is made of them needs CUDA."""
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)  # so that it leaves compiling to others

@@ -159,6 +159,7 @@ def test_every_other_score_depends_on_the_query(name: str) -> None:
 
 @pytest.mark.parametrize("chunk", [1, 2 * 6 * 7 * 3, 2 * 6 * 7 * 3 * 2, 10**9], ids=["row", "one", "two", "all"])
 @pytest.mark.parametrize("compiling", [False, True], ids=["cpu", "elsewhere"])
+@pytest.mark.usefixtures("compiler_set_up")
 def test_additive_is_the_same_however_it_is_cut(monkeypatch: pytest.MonkeyPatch, chunk: int, compiling: bool) -> None:
     score, q, k = large("additive"), drawn(2, 6, 5, 3).requires_grad_(), drawn(2, 2, 7, 3).requires_grad_()
     inputs, weights = (q, k, *score.parameters()), drawn(2, 6, 5, 7)
