@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mingpt.core.errors import require
+from mingpt.core.run_files.reading import Record
 from mingpt.core.run_files.records import HOME
 from mingpt.core.signals import EXIT_CODES
 from mingpt.data.text_files import STDIN, given_as
@@ -143,6 +144,9 @@ def _publish(words: Sequence[str], program: str) -> int:
     for experiment, form in itertools.product([EXPERIMENTS[name] for name in names or EXPERIMENTS], wanted):
         folder, target = folder_of(experiment, form), RESULTS / folder_of(experiment, form).name
         why = None if options.text_only else unfinished(folder)
+        other = [] if options.text_only or why else renamed(experiment, read_record(folder))
+        why = f"its variants {', '.join(other)} have other names by now; run it again" if other else why
+        require(not (names and other), "NAME", experiment.name, why or "")
         if options.text_only:
             rewrite(target, texts)
         elif names or not why:
@@ -187,8 +191,7 @@ def redraw(results: Path) -> None:
         if packed.experiment["name"] not in EXPERIMENTS:
             continue
         experiment = EXPERIMENTS[packed.experiment["name"]]
-        known = {variant for form in FORMS for variant in experiment.variants_of(form)}
-        other = [variant for variant in packed.experiment.get("arms", {}) if variant not in known]
+        other = renamed(experiment, packed.experiment)
         if other:
             logger.info(
                 f"{folder}: figures and tables of measurements stay, since it has no variant {', '.join(other)}"
@@ -202,6 +205,12 @@ def redraw(results: Path) -> None:
         made = {**packed.experiment.get("tables", {}), **made}  # one that is measured no longer keeps its own
         now = {**packed.experiment, "figure": experiment.figure, "tables": made}
         write(folder, replace(packed, experiment=now))
+
+
+def renamed(experiment: Experiment, record: Record) -> list[str]:
+    """Variants in a record that no form of the experiment has today."""
+    known = {variant for form in FORMS for variant in experiment.variants_of(form)}
+    return [variant for variant in record.get("arms", {}) if variant not in known]
 
 
 def folder_of(experiment: Experiment, form: str) -> Path:

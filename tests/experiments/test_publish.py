@@ -102,11 +102,12 @@ def test_record_of_variants_with_other_names_keeps_its_figures(
     carried_out(known, text_file, here)
     assert main.main(["experiment", "publish", "tiny"]) == 0
     first = {path: path.read_bytes() for path in Path("results").rglob("*") if path.is_file()}
-    Path("out").rename("elsewhere")
     renamed = {f"new {name}": stages for name, stages in known.variants.items()}
     changed = replace(known, variants=renamed, measurements=(replace(far, table=lambda rows: []),))
     monkeypatch.setitem(EXPERIMENTS.entries, "tiny", changed)
     capsys.readouterr()
+    assert main.main(["experiment", "publish", "tiny"]) == 2
+    assert "have other names by now; run it again" in capsys.readouterr().err
     assert main.main(["experiment", "publish"]) == 0
     assert f"since it has no variant {', '.join(known.variants)}" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in Path("results").rglob("*") if path.is_file()} == first
